@@ -1,0 +1,175 @@
+//! The processor: rayon's threads, the crate `gemm`, vector loops.
+//!
+//! A result has the same bits for any number of threads: element-wise loops have no order, sums are folded in a fixed
+//! one, and `gemm` splits no sum between threads.
+
+mod elementwise;
+mod exact;
+mod fingerprint;
+mod loss;
+
+use aligned_vec::{AVec, ConstAlign};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::{Backend, ComputeError, Gemm, LossSum};
+
+/// Memory on a cache line's boundary.
+pub type Aligned<T> = AVec<T, ConstAlign<64>>;
+
+/// Multiplications below which a product is not worth a second thread.
+const PARALLEL_WORK: usize = 1 << 20;
+
+/// The processor as a [`Backend`].
+pub struct Cpu {
+    simd: pulp::Arch,
+    /// `None` for one thread: work runs where it is called.
+    pool: Option<ThreadPool>,
+    threads: usize,
+}
+
+impl Cpu {
+    /// A backend of `threads` threads, at least one.
+    ///
+    /// # Errors
+    /// Where the threads cannot be started.
+    pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let pool = match threads {
+            0 | 1 => None,
+            many => Some(ThreadPoolBuilder::new().num_threads(many).thread_name(|i| format!("worker {i}")).build()?),
+        };
+        Ok(Self { simd: pulp::Arch::new(), pool, threads: threads.max(1) })
+    }
+
+    fn parallelism(&self, work: usize) -> gemm::Parallelism {
+        if self.threads > 1 && work >= PARALLEL_WORK {
+            gemm::Parallelism::Rayon(self.threads)
+        } else {
+            gemm::Parallelism::None
+        }
+    }
+}
+
+fn zeroed<T: Copy>(len: usize, zero: T) -> Result<Aligned<T>, ComputeError> {
+    let bytes = len.saturating_mul(size_of::<T>());
+    let mut buf = Aligned::new(64);
+    buf.try_reserve(len).map_err(|_| ComputeError::OutOfMemory { bytes })?;
+    buf.resize(len, zero);
+    Ok(buf)
+}
+
+impl Backend for Cpu {
+    type Buf = Aligned<f32>;
+    type Bytes = Aligned<u8>;
+    type Event = ();
+
+    fn zeros(&self, len: usize) -> Result<Self::Buf, ComputeError> {
+        zeroed(len, 0.0)
+    }
+
+    fn upload(&self, values: &[f32], buf: &mut Self::Buf) {
+        buf[..values.len()].copy_from_slice(values);
+    }
+
+    fn download(&self, buf: &Self::Buf, values: &mut [f32]) {
+        values.copy_from_slice(&buf[..values.len()]);
+    }
+
+    fn bytes(&self, len: usize) -> Result<Self::Bytes, ComputeError> {
+        zeroed(len, 0)
+    }
+
+    fn get(&self, bytes: &Self::Bytes, at: usize, host: &mut [u8]) {
+        host.copy_from_slice(&bytes[at..at + host.len()]);
+    }
+
+    fn put(&self, host: &[u8], bytes: &mut Self::Bytes, at: usize) {
+        bytes[at..at + host.len()].copy_from_slice(host);
+    }
+
+    fn clear(&self, bytes: &mut Self::Bytes, at: usize, end: usize) {
+        bytes[at..end].fill(0);
+    }
+
+    fn decode_f32(&self, bytes: &Self::Bytes, at: usize, len: usize, to: &mut Self::Buf) {
+        let from = bytes[at..at + 4 * len].as_chunks::<4>().0;
+        for (to, from) in to[..len].iter_mut().zip(from) {
+            *to = f32::from_le_bytes(*from);
+        }
+    }
+
+    fn decode_u8(&self, bytes: &Self::Bytes, at: usize, len: usize, scale: f32, to: &mut Self::Buf) {
+        elementwise::scale_bytes(self.simd, &bytes[at..at + len], scale, &mut to[..len]);
+    }
+
+    fn encode_f32(&self, from: &Self::Buf, len: usize, bytes: &mut Self::Bytes, at: usize) {
+        let to = bytes[at..at + 4 * len].as_chunks_mut::<4>().0;
+        for (to, from) in to.iter_mut().zip(&from[..len]) {
+            *to = from.to_le_bytes();
+        }
+    }
+
+    fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf) {
+        exact::gemm(shape, self.parallelism(shape.m * shape.n * shape.k), a, b, c);
+    }
+
+    fn fill_rows(&self, rows: usize, n: usize, bias: &Self::Buf, y: &mut Self::Buf) {
+        for row in y[..rows * n].chunks_exact_mut(n) {
+            row.copy_from_slice(&bias[..n]);
+        }
+    }
+
+    fn sum_rows(&self, rows: usize, n: usize, x: &Self::Buf, accumulate: bool, sum: &mut Self::Buf) {
+        elementwise::sum_rows(self.simd, &x[..rows * n], accumulate, &mut sum[..n]);
+    }
+
+    fn relu(&self, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        elementwise::relu(self.simd, &x[..len], &mut y[..len]);
+    }
+
+    fn relu_backward(&self, len: usize, y: &Self::Buf, dy: &Self::Buf, dx: &mut Self::Buf) {
+        elementwise::relu_backward(self.simd, &y[..len], &dy[..len], &mut dx[..len]);
+    }
+
+    fn sgd(&self, len: usize, rate: f32, g: &Self::Buf, w: &mut Self::Buf) {
+        elementwise::sgd(self.simd, rate, &g[..len], &mut w[..len]);
+    }
+
+    fn sgd_momentum(
+        &self,
+        len: usize,
+        rate: f32,
+        momentum: f32,
+        g: &Self::Buf,
+        v: &mut Self::Buf,
+        w: &mut Self::Buf,
+    ) {
+        elementwise::sgd_momentum(self.simd, rate, momentum, &g[..len], &mut v[..len], &mut w[..len]);
+    }
+
+    fn cross_entropy(
+        &self,
+        classes: usize,
+        x: &Self::Buf,
+        labels: &[u32],
+        weight: f32,
+        dx: &mut Self::Buf,
+    ) -> LossSum {
+        let len = labels.len() * classes;
+        loss::cross_entropy(self.simd, classes, &x[..len], labels, weight, &mut dx[..len])
+    }
+
+    fn wait(&self, (): ()) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
+    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    fn fingerprint(&self) -> String {
+        fingerprint::of(self.simd)
+    }
+}

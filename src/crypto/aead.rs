@@ -1,0 +1,154 @@
+//! AES-256-GCM (NIST SP 800-38D) with 96-bit nonces and 128-bit tags, one key.
+//!
+//! Two implementations give the same bytes: [`AwsLc`] is the default, [`RustCrypto`] takes its place with the feature
+//! `pure-rust-crypto`.
+
+mod aws_lc;
+mod rust_crypto;
+
+pub use aws_lc::AwsLc;
+pub use rust_crypto::RustCrypto;
+
+use super::Unauthentic;
+use super::key::Key;
+
+/// Bytes of a tag.
+pub const TAG: usize = 16;
+
+/// The implementation that cells are sealed with.
+#[cfg(not(feature = "pure-rust-crypto"))]
+pub type Default = AwsLc;
+/// The implementation that cells are sealed with.
+#[cfg(feature = "pure-rust-crypto")]
+pub type Default = RustCrypto;
+
+/// A nonce. Never used twice with one key.
+pub type Nonce = [u8; 12];
+
+/// AES-256-GCM under one key. Dropping it wipes the key and its schedule.
+pub trait Aead: Send {
+    /// Expands `key`.
+    fn new(key: &Key) -> Self;
+
+    /// `sealed` = ciphertext and tag of `plain`.
+    ///
+    /// # Panics
+    /// Where `sealed` is not [`TAG`] bytes longer than `plain`.
+    fn seal(&self, nonce: &Nonce, data: &[u8], plain: &[u8], sealed: &mut [u8]);
+
+    /// Seals all of `buffer` but its last [`TAG`] bytes, which become the tag.
+    ///
+    /// # Panics
+    /// Where `buffer` is shorter than a tag.
+    fn seal_in_place(&self, nonce: &Nonce, data: &[u8], buffer: &mut [u8]);
+
+    /// `plain` = what was sealed. On an error `plain` holds nothing of it.
+    ///
+    /// # Errors
+    /// [`Unauthentic`] where not this key, nonce and associated data sealed these bytes.
+    ///
+    /// # Panics
+    /// Where `sealed` is not [`TAG`] bytes longer than `plain`.
+    fn open(&self, nonce: &Nonce, data: &[u8], sealed: &[u8], plain: &mut [u8]) -> Result<(), Unauthentic>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// (key, nonce, associated data, plaintext, ciphertext and tag). McGrew and Viega, "The Galois/Counter Mode of
+    /// Operation", test cases 13 to 16: those with 256-bit keys and 96-bit nonces that SP 800-38D refers to.
+    const VECTORS: [[&str; 5]; 4] = [
+        [
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "000000000000000000000000",
+            "",
+            "",
+            "530f8afbc74536b9a963b4f1c4cb738b",
+        ],
+        [
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "000000000000000000000000",
+            "",
+            "00000000000000000000000000000000",
+            "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919",
+        ],
+        [
+            "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308",
+            "cafebabefacedbaddecaf888",
+            "",
+            "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255",
+            "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015adb094dac5d93471bdec1a502270e3cc6c",
+        ],
+        [
+            "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308",
+            "cafebabefacedbaddecaf888",
+            "feedfacedeadbeeffeedfacedeadbeefabaddad2",
+            "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39",
+            "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f66276fc6ece0f4e1768cddf8853bb2d551b",
+        ],
+    ];
+
+    fn hex(text: &str) -> Vec<u8> {
+        (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+    }
+
+    fn published<A: Aead>() {
+        for [key, nonce, data, plain, sealed] in VECTORS {
+            let aead = A::new(&Key::from_bytes(hex(key).try_into().unwrap()));
+            let nonce: Nonce = hex(nonce).try_into().unwrap();
+            let (data, plain, expected) = (hex(data), hex(plain), hex(sealed));
+            let mut found = vec![0; expected.len()];
+            aead.seal(&nonce, &data, &plain, &mut found);
+            assert_eq!(found, expected);
+            let mut in_place = plain.clone();
+            in_place.resize(expected.len(), 0);
+            aead.seal_in_place(&nonce, &data, &mut in_place);
+            assert_eq!(in_place, expected);
+            let mut opened = vec![0; plain.len()];
+            assert_eq!(aead.open(&nonce, &data, &expected, &mut opened), Ok(()));
+            assert_eq!(opened, plain);
+        }
+    }
+
+    fn refuses_every_flipped_bit<A: Aead>() {
+        let aead = A::new(&Key::from_bytes([7; 32]));
+        let plain: Vec<u8> = (0..48).collect();
+        let mut sealed = vec![0; 64];
+        aead.seal(&[1; 12], b"data", &plain, &mut sealed);
+        let mut out = vec![0xaa; 48];
+        for bit in 0..sealed.len() * 8 {
+            sealed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(aead.open(&[1; 12], b"data", &sealed, &mut out), Err(Unauthentic));
+            assert!(out.windows(8).all(|w| !plain.windows(8).any(|p| p == w)), "plaintext shows after a failure");
+            sealed[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert_eq!(aead.open(&[2; 12], b"data", &sealed, &mut out), Err(Unauthentic));
+        assert_eq!(aead.open(&[1; 12], b"dat", &sealed, &mut out), Err(Unauthentic));
+        assert_eq!(aead.open(&[1; 12], b"data", &sealed, &mut out), Ok(()));
+    }
+
+    #[test]
+    fn aws_lc_gives_the_published_bytes() {
+        published::<AwsLc>();
+        refuses_every_flipped_bit::<AwsLc>();
+    }
+
+    #[test]
+    fn rust_crypto_gives_the_published_bytes() {
+        published::<RustCrypto>();
+        refuses_every_flipped_bit::<RustCrypto>();
+    }
+
+    #[test]
+    fn both_give_the_same_bytes() {
+        for len in [0, 1, 15, 16, 17, 64, 1000, 5808, 65_488] {
+            let key = Key::from_bytes([len as u8; 32]);
+            let plain: Vec<u8> = (0..len).map(|i| (i * 31) as u8).collect();
+            let (mut a, mut b) = (vec![0; len + TAG], vec![0; len + TAG]);
+            AwsLc::new(&key).seal(&[9; 12], b"bound", &plain, &mut a);
+            RustCrypto::new(&key).seal(&[9; 12], b"bound", &plain, &mut b);
+            assert_eq!(a, b);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Sealing and opening: cells, packages, results. Knows no ranks and no network.
+//!
+//! [`aead`] is AES-256-GCM, one key; [`sealer`] applies it to all cells of a slot at once; [`key`] derives hop keys;
+//! [`hpke`] seals packages to a rank and results to the owner.
+//!
+//! Secrets are wiped when they are dropped, and have neither `Debug` nor `Clone`.
+
+pub mod aead;
+pub mod hpke;
+pub mod key;
+pub mod sealer;
+
+use thiserror::Error;
+
+/// Authentication failed. Why is not said: whoever could tell one cause from another could be asked.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[error("authentication failed")]
+pub struct Unauthentic;

@@ -1,0 +1,311 @@
+//! All cells of a slot at once: messages in, blocks of bytes out, and back.
+//!
+//! A [`Sealer`] holds an epoch's keys, expanded. A job names keys by their place in it, and bytes by their [`Place`]; the
+//! jobs of an epoch are laid down once, and each slot adds its number. So a device can take a whole slot in one call.
+
+use super::Unauthentic;
+use super::aead::{Aead, Nonce, TAG};
+use super::key::Key;
+use crate::ids::Slot;
+
+/// A key of the sealer, by the order in which it was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyId(u32);
+
+/// Some bytes: `block` numbers a message or a block, `offset` counts bytes in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which message or block.
+    pub block: usize,
+    /// Its first byte there.
+    pub offset: usize,
+}
+
+/// Seal one cell under all layers of its onion.
+#[derive(Debug)]
+pub struct SealJob {
+    /// The keys of its hops, the first hop's first: the layers are put on from the last to the first.
+    pub layers: Vec<KeyId>,
+    /// The cell's number in its lane.
+    pub cell: u32,
+    /// The payload, in a message.
+    pub from: Place,
+    /// Where the onion goes, in an outgoing block.
+    pub to: Place,
+}
+
+/// Take one layer off one cell.
+#[derive(Debug)]
+pub struct OpenJob {
+    /// The lane's key.
+    pub key: KeyId,
+    /// The cell's number in its lane.
+    pub cell: u32,
+    /// The cell, in an incoming block.
+    pub from: Place,
+    /// Where what is inside goes: an outgoing block of the next phase, or a message.
+    pub to: Place,
+}
+
+/// Which of a batch of jobs was the first to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadCell {
+    /// The index of its job.
+    pub job: usize,
+}
+
+/// Seals and opens batches of cells. `Bytes` is the memory of messages.
+pub trait Sealer: Send {
+    /// The memory of messages.
+    type Bytes;
+
+    /// Takes a key for this epoch.
+    fn add(&mut self, key: &Key) -> KeyId;
+
+    /// Seals the cells of `jobs`, payloads of `payload` bytes, into `blocks`.
+    fn seal<L: AsMut<[u8]>>(
+        &mut self,
+        slot: Slot,
+        payload: usize,
+        jobs: &[SealJob],
+        messages: &[Self::Bytes],
+        blocks: &mut [L],
+    );
+
+    /// Takes a layer off cells of `sealed` bytes, from blocks to blocks. All are verified before it returns.
+    ///
+    /// # Errors
+    /// The first [`BadCell`]; then what was written is of no use.
+    fn peel<L: AsMut<[u8]>, K: AsRef<[u8]>>(
+        &mut self,
+        slot: Slot,
+        sealed: usize,
+        jobs: &[OpenJob],
+        from: &[K],
+        to: &mut [L],
+    ) -> Result<(), BadCell>;
+
+    /// Takes the last layer off cells of `sealed` bytes, from blocks to messages. All are verified before it returns.
+    ///
+    /// # Errors
+    /// The first [`BadCell`]; then what was written is of no use.
+    fn open<K: AsRef<[u8]>>(
+        &mut self,
+        slot: Slot,
+        sealed: usize,
+        jobs: &[OpenJob],
+        from: &[K],
+        messages: &mut [Self::Bytes],
+    ) -> Result<(), BadCell>;
+
+    /// Seals a few bytes, such as a beat.
+    fn seal_record(&mut self, key: KeyId, cell: u32, slot: Slot, plain: &[u8], sealed: &mut [u8]);
+
+    /// Opens a few bytes.
+    ///
+    /// # Errors
+    /// [`Unauthentic`].
+    fn open_record(
+        &mut self,
+        key: KeyId,
+        cell: u32,
+        slot: Slot,
+        sealed: &[u8],
+        plain: &mut [u8],
+    ) -> Result<(), Unauthentic>;
+}
+
+/// Cell number (4 bytes) and slot (8 bytes), little-endian.
+fn nonce(cell: u32, slot: Slot) -> Nonce {
+    let mut nonce = [0; 12];
+    nonce[..4].copy_from_slice(&cell.to_le_bytes());
+    nonce[4..].copy_from_slice(&slot.0.to_le_bytes());
+    nonce
+}
+
+/// The processor's sealer, over any [`Aead`] and any message memory that is bytes.
+pub struct CpuSealer<A, Bytes> {
+    keys: Vec<A>,
+    /// Associated data of every cell: what binds it to this run.
+    data: Vec<u8>,
+    uses: Uses,
+    messages: std::marker::PhantomData<fn(Bytes)>,
+}
+
+impl<A: Aead, Bytes> CpuSealer<A, Bytes> {
+    /// A sealer without keys, whose cells are bound to `data`.
+    pub fn new(data: Vec<u8>) -> Self {
+        Self { keys: Vec::new(), data, uses: Uses::default(), messages: std::marker::PhantomData }
+    }
+}
+
+impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> CpuSealer<A, Bytes> {
+    fn open_all<K: AsRef<[u8]>, L: AsMut<[u8]>>(
+        &self,
+        slot: Slot,
+        sealed: usize,
+        jobs: &[OpenJob],
+        from: &[K],
+        to: &mut [L],
+    ) -> Result<(), BadCell> {
+        for (index, job) in jobs.iter().enumerate() {
+            let cell = &from[job.from.block].as_ref()[job.from.offset..][..sealed];
+            let plain = &mut to[job.to.block].as_mut()[job.to.offset..][..sealed - TAG];
+            let opened = self.keys[job.key.0 as usize].open(&nonce(job.cell, slot), &self.data, cell, plain);
+            opened.map_err(|Unauthentic| BadCell { job: index })?;
+        }
+        Ok(())
+    }
+}
+
+impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<A, Bytes> {
+    type Bytes = Bytes;
+
+    fn add(&mut self, key: &Key) -> KeyId {
+        self.keys.push(A::new(key));
+        KeyId(self.keys.len() as u32 - 1)
+    }
+
+    fn seal<L: AsMut<[u8]>>(
+        &mut self,
+        slot: Slot,
+        payload: usize,
+        jobs: &[SealJob],
+        messages: &[Bytes],
+        blocks: &mut [L],
+    ) {
+        for job in jobs {
+            let nonce = nonce(job.cell, slot);
+            let plain = &messages[job.from.block].as_ref()[job.from.offset..][..payload];
+            let onion = &mut blocks[job.to.block].as_mut()[job.to.offset..];
+            let mut length = payload + TAG;
+            for (depth, key) in job.layers.iter().rev().enumerate() {
+                self.uses.note(*key, job.cell, slot);
+                let aead = &self.keys[key.0 as usize];
+                match depth {
+                    0 => aead.seal(&nonce, &self.data, plain, &mut onion[..length]),
+                    _ => aead.seal_in_place(&nonce, &self.data, &mut onion[..length]),
+                }
+                length += TAG;
+            }
+        }
+    }
+
+    fn peel<L: AsMut<[u8]>, K: AsRef<[u8]>>(
+        &mut self,
+        slot: Slot,
+        sealed: usize,
+        jobs: &[OpenJob],
+        from: &[K],
+        to: &mut [L],
+    ) -> Result<(), BadCell> {
+        self.open_all(slot, sealed, jobs, from, to)
+    }
+
+    fn open<K: AsRef<[u8]>>(
+        &mut self,
+        slot: Slot,
+        sealed: usize,
+        jobs: &[OpenJob],
+        from: &[K],
+        messages: &mut [Bytes],
+    ) -> Result<(), BadCell> {
+        self.open_all(slot, sealed, jobs, from, messages)
+    }
+
+    fn seal_record(&mut self, key: KeyId, cell: u32, slot: Slot, plain: &[u8], sealed: &mut [u8]) {
+        self.uses.note(key, cell, slot);
+        self.keys[key.0 as usize].seal(&nonce(cell, slot), &self.data, plain, sealed);
+    }
+
+    fn open_record(
+        &mut self,
+        key: KeyId,
+        cell: u32,
+        slot: Slot,
+        sealed: &[u8],
+        plain: &mut [u8],
+    ) -> Result<(), Unauthentic> {
+        self.keys[key.0 as usize].open(&nonce(cell, slot), &self.data, sealed, plain)
+    }
+}
+
+/// In debug builds, the last (slot, cell) that each key sealed: they may only grow, so no nonce comes twice.
+#[derive(Default)]
+struct Uses {
+    #[cfg(debug_assertions)]
+    last: Vec<Option<(Slot, u32)>>,
+}
+
+impl Uses {
+    #[cfg(debug_assertions)]
+    fn note(&mut self, key: KeyId, cell: u32, slot: Slot) {
+        let index = key.0 as usize;
+        if self.last.len() <= index {
+            self.last.resize(index + 1, None);
+        }
+        let last = self.last[index].replace((slot, cell));
+        assert!(last < Some((slot, cell)), "key {index} would seal cell {cell} of {slot} after {last:?}");
+    }
+
+    #[cfg(not(debug_assertions))]
+    fn note(&mut self, _key: KeyId, _cell: u32, _slot: Slot) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::aead;
+
+    type Subject = CpuSealer<aead::Default, Vec<u8>>;
+
+    fn three_layers() -> (Subject, SealJob) {
+        let mut sealer = Subject::new(b"run".to_vec());
+        let layers = (0..3).map(|i| sealer.add(&Key::from_bytes([i; 32]))).collect();
+        let job =
+            SealJob { layers, cell: 5, from: Place { block: 1, offset: 16 }, to: Place { block: 0, offset: 32 } };
+        (sealer, job)
+    }
+
+    #[test]
+    fn an_onion_opens_hop_by_hop() {
+        let (mut sealer, job) = three_layers();
+        let messages = [vec![0; 8], (0..64).collect::<Vec<u8>>()];
+        let mut blocks = [vec![0; 32 + 32 + 48]];
+        sealer.seal(Slot(9), 32, std::slice::from_ref(&job), &messages, &mut blocks);
+        let mut cell = blocks[0][32..].to_vec();
+        for (hop, key) in job.layers.iter().enumerate() {
+            let at = Place { block: 0, offset: 0 };
+            let open = [OpenJob { key: *key, cell: 5, from: at, to: at }];
+            let sealed = cell.len();
+            let mut inside = [vec![0; sealed - TAG]];
+            assert_eq!(sealer.peel(Slot(8), sealed, &open, &[&cell], &mut inside), Err(BadCell { job: 0 }), "{hop}");
+            assert_eq!(sealer.peel(Slot(9), sealed, &open, &[&cell], &mut inside), Ok(()));
+            let [peeled] = inside;
+            cell = peeled;
+        }
+        assert_eq!(cell, messages[1][16..48]);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "would seal cell 5")]
+    fn a_nonce_that_comes_twice_is_noticed() {
+        let (mut sealer, job) = three_layers();
+        let (messages, mut blocks) = ([vec![0; 8], vec![0; 64]], [vec![0; 112]]);
+        for _ in 0..2 {
+            sealer.seal(Slot(9), 32, std::slice::from_ref(&job), &messages, &mut blocks);
+        }
+    }
+
+    #[test]
+    fn cells_are_bound_to_their_run() {
+        let key = Key::from_bytes([1; 32]);
+        let (mut here, mut there) = (Subject::new(b"run 1".to_vec()), Subject::new(b"run 2".to_vec()));
+        let (mine, theirs) = (here.add(&key), there.add(&key));
+        let (mut sealed, mut plain) = ([0; 32], [0; 16]);
+        here.seal_record(mine, 0, Slot(0), &[3; 16], &mut sealed);
+        assert_eq!(there.open_record(theirs, 0, Slot(0), &sealed, &mut plain), Err(Unauthentic));
+        assert_eq!(here.open_record(mine, 0, Slot(0), &sealed, &mut plain), Ok(()));
+    }
+}

@@ -1,0 +1,32 @@
+//! The samples a job learns from: where they come from and the one form in which the owner holds
+//! them.
+//!
+//! Only rank 0, the owner, opens a data set. A source is read into a [`Loaded`]: a training part
+//! and, where the source has one, a test part, each a [`Dataset`]: the samples as one matrix of
+//! bytes, one label a sample. Bytes travel to the first stage, which multiplies them with
+//! [`Dataset::scale`].
+//!
+//! | module | source |
+//! |---|---|
+//! | [`digits`] | 1,797 digits of 8x8 pixels, part of the binary: a job that needs no file |
+//! | [`mnist`] | four IDX files in a folder: MNIST, or others under the same names (Fashion-MNIST) |
+//!
+//! Below them, [`idx`] reads the IDX format, plain or gzipped. Beside them, [`fetch`] brings the
+//! files of MNIST into a folder and proves by digest that they are the originals; nothing else here
+//! uses the network.
+//!
+//! **Invariant.** This module knows files and samples. It knows nothing of stages, ranks, batches
+//! or random draws: the permutation that splits a data set and the indices that form a micro-batch
+//! are given by the caller. It trusts no file: every length is checked against the bytes that are
+//! there before memory is taken for it.
+
+mod dataset;
+pub mod digits;
+mod error;
+pub mod fetch;
+mod gzip;
+pub mod idx;
+pub mod mnist;
+
+pub use dataset::{Dataset, Loaded};
+pub use error::DataError;

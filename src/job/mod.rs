@@ -1,0 +1,355 @@
+//! Turns `jobs/*.toml` into a validated [`Job`]: plain numbers and operation specs.
+//!
+//! The journey of a job: [`tree`] parses TOML and remembers where every value stands, [`overrides`] lays `--set`
+//! on top, [`read`] takes each key out once and names what it does not know, [`shape`] chains the stages to the data,
+//! [`write`] prints the resolved job again.
+//!
+//! Architecture invariant: this is the only place that knows defaults, and it knows nothing of ranks' roles, messages
+//! or arithmetic. It imports no other module of the crate but the leaves.
+
+mod overrides;
+mod read;
+mod section;
+mod shape;
+mod tree;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use shape::{Boundary, chain};
+pub use tree::At;
+use tree::Table;
+
+use crate::random::Seed;
+
+/// The fewest ranks among which `mixed` hides anything.
+pub const FEWEST_MIXED_RANKS: u16 = 6;
+/// The most ranks of a job.
+pub const MOST_RANKS: u16 = 64;
+
+/// Everything that a run does, resolved: no key is absent any more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Names the run's folder.
+    pub name: String,
+    /// What repeatable numbers are drawn from, as the job names it.
+    pub seed: String,
+    /// Whether the job named no seed, and this one was drawn (256 bits).
+    pub seed_drawn: bool,
+    /// What is learned.
+    pub data: Data,
+    /// How it is learned.
+    pub train: Train,
+    /// The network: stages in order.
+    pub stages: Vec<Stage>,
+    /// How messages travel.
+    pub mix: Mix,
+    /// How blocks of bytes travel.
+    pub transport: Transport,
+    /// Who computes.
+    pub compute: Compute,
+    /// What is printed and kept.
+    pub output: Output,
+}
+
+/// `[data]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Data {
+    /// Which data set.
+    pub source: Source,
+    /// Part of the training samples that are held out, 0..1.
+    pub validation: f64,
+}
+
+/// A data set.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// The embedded 8x8 digits; a fifth of them, drawn from the seed, is the test set.
+    Digits,
+    /// The four IDX files of MNIST, or of a set of the same form, in this folder.
+    Mnist(PathBuf),
+}
+
+/// `[train]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Train {
+    /// Passes over the training samples.
+    pub epochs: u32,
+    /// Samples per optimizer step.
+    pub batch: u32,
+    /// Samples that move through the pipeline at once.
+    pub micro_batch: u32,
+    /// What is minimised.
+    pub loss: Loss,
+    /// How parameters follow their gradients.
+    pub optimizer: Optimizer,
+}
+
+/// What is minimised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Loss {
+    /// Softmax cross entropy, the mean over the batch.
+    CrossEntropy,
+}
+
+/// How parameters follow their gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Optimizer {
+    /// `v = momentum * v + g; w = w - lr * v`, as PyTorch has it.
+    Sgd {
+        /// Learning rate.
+        lr: f32,
+        /// 0 keeps no velocity.
+        momentum: f32,
+    },
+}
+
+impl Optimizer {
+    /// The rate that the owner sends with each step.
+    pub fn learning_rate(&self) -> f32 {
+        match self {
+            Optimizer::Sgd { lr, .. } => *lr,
+        }
+    }
+}
+
+/// `[[stage]]`: what one rank hosts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stage {
+    /// Operations in order.
+    pub ops: Vec<Op>,
+    /// Where the stage stands in the file, for errors.
+    pub at: At,
+}
+
+/// An operation's spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// `y = x Wᵀ + b`, W of shape (out, in).
+    Linear {
+        /// Features of a sample that come in; `None` takes what the operation before gives.
+        input: Option<u32>,
+        /// Features of a sample that go out.
+        out: u32,
+        /// Whether b is added.
+        bias: bool,
+    },
+    /// `y = max(x, 0)`.
+    Relu,
+}
+
+impl Op {
+    /// The word for it in a job.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Linear { .. } => "linear",
+            Op::Relu => "relu",
+        }
+    }
+}
+
+/// How much of a message's journey is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Profile {
+    /// Neighbours send directly, nothing sealed or padded: the baseline.
+    Bare,
+    /// Neighbours send directly, AES-256-GCM, fixed-length messages, no cover.
+    Sealed,
+    /// Onion-encrypted fixed-length cells over relays, cover on every circuit.
+    Mixed,
+}
+
+impl Profile {
+    /// The word for it in a job.
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Bare => "bare",
+            Profile::Sealed => "sealed",
+            Profile::Mixed => "mixed",
+        }
+    }
+}
+
+/// `[mix]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// How much is protected.
+    pub profile: Profile,
+    /// Ranks that host no stage, at least.
+    pub relays: u16,
+    /// Hops of a circuit.
+    pub hops: u8,
+    /// Bytes that a cell may have at most.
+    pub cell: u32,
+    /// Bytes of a message at least, 0: what the job needs. Equal lengths make two models look alike.
+    pub message: u32,
+    /// Bytes of a package at least, 0: what the job needs.
+    pub package: u32,
+    /// Bytes of a result at least, 0: what the job needs.
+    pub result: u64,
+}
+
+/// `[transport]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// A peer that stays silent for so long ends the run.
+    pub timeout: Duration,
+}
+
+/// `[compute]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compute {
+    /// Who does the matrix work.
+    pub backend: Backend,
+    /// Threads a rank, 0: the rank's share of its host's cores.
+    pub threads: u16,
+}
+
+/// Who does the matrix work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The best that this machine has.
+    Auto,
+    /// The processor.
+    Cpu,
+}
+
+impl Backend {
+    /// The word for it in a job.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Auto => "auto",
+            Backend::Cpu => "cpu",
+        }
+    }
+}
+
+/// `[output]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Print where a slot's time goes, by rank, at the end.
+    pub timing: bool,
+}
+
+/// Why a job cannot be run as it is written.
+#[derive(Debug, Error)]
+pub enum JobError {
+    /// The file cannot be opened.
+    #[error("cannot read the job {path}: {source}")]
+    Read {
+        /// The job's file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// Not TOML.
+    #[error("{at}: {message}")]
+    Syntax {
+        /// Where.
+        at: At,
+        /// What the parser says.
+        message: String,
+    },
+    /// A key that no one reads.
+    #[error("{at}: unknown key `{key}` in {section}{}", hint(.nearest, .known))]
+    UnknownKey {
+        /// Where.
+        at: At,
+        /// The key found.
+        key: String,
+        /// The table it stands in.
+        section: String,
+        /// The known key that looks most like it.
+        nearest: Option<String>,
+        /// All keys of this table.
+        known: Vec<&'static str>,
+    },
+    /// A key without which the job means nothing.
+    #[error("{at}: {section} lacks the key `{key}`: {expected}")]
+    Missing {
+        /// Where its table stands.
+        at: At,
+        /// The table.
+        section: String,
+        /// The key.
+        key: &'static str,
+        /// What it should hold.
+        expected: String,
+    },
+    /// A value of the wrong type or out of its range.
+    #[error("{at}: `{key}` is {found}; expected {expected}")]
+    Value {
+        /// Where.
+        at: At,
+        /// The key, with its tables.
+        key: String,
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: String,
+    },
+    /// Values that are each fine but do not go together.
+    #[error("{at}: {problem}; {fix}")]
+    Conflict {
+        /// Where.
+        at: At,
+        /// What does not go together.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
+}
+
+fn hint(nearest: &Option<String>, known: &[&str]) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
+        None => format!("; it knows {}", known.join(", ")),
+    }
+}
+
+impl Job {
+    /// Reads a job and lays `sets` (`train.epochs=1`) on top.
+    ///
+    /// # Errors
+    /// Any [`JobError`]: the file, its syntax, a key, a value.
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, JobError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| JobError::Read { path: path.to_owned(), source })?;
+        Self::parse(&path.display().to_string(), &text, sets)
+    }
+
+    /// Reads a job's `text`; `file` is its name in errors.
+    ///
+    /// # Errors
+    /// As [`Job::load`], but for the file.
+    pub fn parse(file: &str, text: &str, sets: &[String]) -> Result<Self, JobError> {
+        let mut tree = tree::parse(file, text)?;
+        for set in sets {
+            overrides::apply(&mut tree, set)?;
+        }
+        read::job(&tree)
+    }
+
+    /// The resolved job as TOML; reading it gives the same job.
+    pub fn to_toml(&self) -> String {
+        write::job(self)
+    }
+
+    /// What all repeatable numbers of the job are drawn from.
+    pub fn seed(&self) -> Seed {
+        Seed::from_text(&self.seed)
+    }
+
+    /// The fewest ranks that can run it: owner, stages and, where they mix, relays.
+    pub fn ranks(&self) -> u16 {
+        let seats = 1 + self.stages.len() as u16;
+        match self.mix.profile {
+            Profile::Mixed => (seats + self.mix.relays).max(FEWEST_MIXED_RANKS),
+            Profile::Bare | Profile::Sealed => seats,
+        }
+    }
+}

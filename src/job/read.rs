@@ -1,0 +1,260 @@
+//! From the tree to a [`Job`]: every key, its default, its range.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::section::Section;
+use super::tree::{Node, Value};
+use super::*;
+
+/// Reads a whole job.
+pub(super) fn job(tree: &Node) -> Result<Job, JobError> {
+    let root = Section::new("the job", tree)?;
+    let name = root.text("name", NAME)?;
+    let name = root.required("name", name, NAME)?.to_owned();
+    if name.is_empty() || name.starts_with('.') || name.contains(|c: char| !(c.is_alphanumeric() || "-_.".contains(c))) {
+        return Err(JobError::Value {
+            at: root.at("name"),
+            key: "name".to_owned(),
+            found: format!("{name:?}"),
+            expected: NAME.to_owned(),
+        });
+    }
+    let (seed, seed_drawn) = seed(&root)?;
+    let job = Job {
+        name,
+        seed,
+        seed_drawn,
+        data: data(root.section("data")?)?,
+        train: train(root.section("train")?)?,
+        stages: stages(&root)?,
+        mix: mix(root.section("mix")?)?,
+        transport: transport(root.section("transport")?)?,
+        compute: compute(root.section("compute")?)?,
+        output: output(root.section("output")?)?,
+    };
+    let mix_at = root.at("mix");
+    root.finish()?;
+    together(&job, mix_at)?;
+    Ok(job)
+}
+
+const NAME: &str = "a name of letters, digits, `-`, `_` and `.`, for the run's folder";
+
+fn seed(root: &Section<'_>) -> Result<(String, bool), JobError> {
+    match root.get("seed") {
+        Some(Node { value: Value::Integer(number), .. }) => Ok((number.to_string(), false)),
+        Some(Node { value: Value::Text(text), .. }) if !text.is_empty() => Ok((text.clone(), false)),
+        Some(node) => Err(root.wrong("seed", node, "a whole number or a string")),
+        None => {
+            let drawn: [u64; 4] = std::array::from_fn(|_| rand::random());
+            Ok((drawn.iter().map(|word| format!("{word:016x}")).collect(), true))
+        }
+    }
+}
+
+fn data(section: Section<'_>) -> Result<Data, JobError> {
+    const SOURCE: &str = "\"digits\" or \"mnist\"";
+    const PATH: &str = "the folder of the four IDX files";
+    let source = section.text("source", SOURCE)?;
+    let path = section.text("path", PATH)?;
+    let source = match section.required("source", source, SOURCE)? {
+        "digits" if path.is_some() => {
+            return Err(JobError::Conflict {
+                at: section.at("path"),
+                problem: "`digits` are embedded and have no path".to_owned(),
+                fix: "leave `path` out".to_owned(),
+            });
+        }
+        "digits" => Source::Digits,
+        "mnist" => Source::Mnist(PathBuf::from(section.required("path", path, PATH)?)),
+        _ => {
+            return Err(section.get("source").map_or_else(
+                || JobError::Missing { at: section.at("source"), section: "[data]".to_owned(), key: "source", expected: SOURCE.to_owned() },
+                |node| section.wrong("source", node, SOURCE),
+            ));
+        }
+    };
+    let validation =
+        section.number("validation", "a part from 0 up to, not including, 1", |part| (0.0..1.0).contains(&part))?;
+    section.finish()?;
+    Ok(Data { source, validation: validation.unwrap_or(0.1) })
+}
+
+fn train(section: Section<'_>) -> Result<Train, JobError> {
+    let epochs = section.integer("epochs", 1..=1_000_000)?;
+    let epochs = section.required("epochs", epochs, "how many passes over the data to train")?;
+    let batch: u32 = section.integer("batch", 1..=1_000_000)?.unwrap_or(64);
+    let micro_batch: u32 = section.integer("micro_batch", 1..=1_000_000)?.unwrap_or(batch);
+    let loss = section.choice("loss", &[("cross_entropy", Loss::CrossEntropy)])?.unwrap_or(Loss::CrossEntropy);
+    let optimizer = optimizer(section.section("optimizer")?)?;
+    let micro_at = section.at("micro_batch");
+    section.finish()?;
+    if micro_batch > batch || batch % micro_batch != 0 {
+        let fits: Vec<String> =
+            (1..=batch).filter(|m| batch.is_multiple_of(*m)).map(|m| m.to_string()).collect();
+        let problem = if micro_batch > batch { "exceeds" } else { "does not divide" };
+        return Err(JobError::Conflict {
+            at: micro_at,
+            problem: format!("micro_batch = {micro_batch} {problem} batch = {batch}"),
+            fix: format!("take one of {}", shortened(&fits)),
+        });
+    }
+    Ok(Train { epochs, batch, micro_batch, loss, optimizer })
+}
+
+fn shortened(items: &[String]) -> String {
+    match items.len() {
+        0..=12 => items.join(", "),
+        many => format!("{}, ..., {}", items[..11].join(", "), items[many - 1]),
+    }
+}
+
+fn optimizer(section: Section<'_>) -> Result<Optimizer, JobError> {
+    section.choice("kind", &[("sgd", ())])?;
+    let lr = section.number("lr", "a learning rate above 0", |lr| lr > 0.0 && lr.is_finite())?;
+    let momentum = section.number("momentum", "a part from 0 up to, not including, 1", |m| (0.0..1.0).contains(&m))?;
+    section.finish()?;
+    Ok(Optimizer::Sgd { lr: lr.unwrap_or(0.1) as f32, momentum: momentum.unwrap_or(0.0) as f32 })
+}
+
+fn stages(root: &Section<'_>) -> Result<Vec<Stage>, JobError> {
+    const STAGES: &str = "one [[stage]] for each rank that is to host layers";
+    let found = root.list("stage", STAGES)?;
+    let found = root.required("stage", found, STAGES)?;
+    let most = usize::from(MOST_RANKS) - 1;
+    if found.is_empty() || found.len() > most {
+        return Err(JobError::Value {
+            at: root.at("stage"),
+            key: "stage".to_owned(),
+            found: format!("a list of {}", found.len()),
+            expected: format!("1 to {most} stages"),
+        });
+    }
+    found.iter().enumerate().map(|(i, node)| stage(i, node)).collect()
+}
+
+fn stage(index: usize, node: &Node) -> Result<Stage, JobError> {
+    const OPS: &str = "a list of operations such as { op = \"linear\", out = 10 }";
+    let section = Section::new(&format!("[[stage]] {}", index + 1), node)?;
+    let found = section.list("ops", OPS)?;
+    let found = section.required("ops", found, OPS)?;
+    if found.is_empty() {
+        return Err(JobError::Value {
+            at: section.at("ops"),
+            key: format!("[[stage]] {}.ops", index + 1),
+            found: "an empty list".to_owned(),
+            expected: OPS.to_owned(),
+        });
+    }
+    let ops = found.iter().map(op).collect::<Result<_, _>>()?;
+    section.finish()?;
+    Ok(Stage { ops, at: node.at.clone() })
+}
+
+fn op(node: &Node) -> Result<Op, JobError> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        Linear,
+        Relu,
+    }
+    let section = Section::new("the operation", node)?;
+    let kind = section.choice("op", &[("linear", Kind::Linear), ("relu", Kind::Relu)])?;
+    let op = match section.required("op", kind, "the operation's name")? {
+        Kind::Linear => {
+            let out = section.integer("out", 1..=1_000_000)?;
+            Op::Linear {
+                input: section.integer("in", 1..=1_000_000_000)?,
+                out: section.required("out", out, "features of a sample that go out")?,
+                bias: section.boolean("bias")?.unwrap_or(true),
+            }
+        }
+        Kind::Relu => Op::Relu,
+    };
+    section.finish()?;
+    Ok(op)
+}
+
+fn mix(section: Section<'_>) -> Result<Mix, JobError> {
+    let profiles = [("mixed", Profile::Mixed), ("sealed", Profile::Sealed), ("bare", Profile::Bare)];
+    let profile = section.choice("profile", &profiles)?.unwrap_or(Profile::Mixed);
+    let relays = section.integer("relays", 0..=i64::from(MOST_RANKS) - 2)?.unwrap_or(3);
+    let hops = section.integer("hops", 3..=4)?.unwrap_or(3);
+    // A payload of at least 16 bytes, its tags, and room to hold a 64-byte header in a few cells.
+    let cell = section.integer("cell", 128..=1 << 24)?.unwrap_or(1 << 16);
+    let mix = Mix {
+        profile,
+        relays,
+        hops,
+        cell,
+        message: section.integer("message", 0..=1 << 30)?.unwrap_or(0),
+        package: section.integer("package", 0..=1 << 30)?.unwrap_or(0),
+        result: section.integer("result", 0..=1 << 40)?.unwrap_or(0),
+    };
+    section.finish()?;
+    Ok(mix)
+}
+
+fn transport(section: Section<'_>) -> Result<Transport, JobError> {
+    const TIMEOUT: &str = "a time such as \"120s\", \"500ms\" or \"2m\"";
+    let timeout = match section.text("timeout", TIMEOUT)? {
+        None => Duration::from_secs(120),
+        Some(text) => duration(text).ok_or_else(|| JobError::Value {
+            at: section.at("timeout"),
+            key: "transport.timeout".to_owned(),
+            found: format!("{text:?}"),
+            expected: TIMEOUT.to_owned(),
+        })?,
+    };
+    section.finish()?;
+    Ok(Transport { timeout })
+}
+
+/// "120s", "500ms", "2m", "1h"; more than nothing and at most a year.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    let seconds = number.parse::<f64>().ok()? * unit;
+    (0.001..=366.0 * 86400.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+fn compute(section: Section<'_>) -> Result<Compute, JobError> {
+    let backend = section.choice("backend", &[("auto", Backend::Auto), ("cpu", Backend::Cpu)])?;
+    let threads = section.integer("threads", 0..=1024)?;
+    section.finish()?;
+    Ok(Compute { backend: backend.unwrap_or(Backend::Auto), threads: threads.unwrap_or(0) })
+}
+
+fn output(section: Section<'_>) -> Result<Output, JobError> {
+    let timing = section.boolean("timing")?;
+    section.finish()?;
+    Ok(Output { timing: timing.unwrap_or(false) })
+}
+
+/// What single keys cannot tell: whether they go together.
+fn together(job: &Job, mix_at: At) -> Result<(), JobError> {
+    if job.mix.profile != Profile::Mixed {
+        return Ok(());
+    }
+    let conflict = |problem: String, fix: &str| JobError::Conflict { at: mix_at.clone(), problem, fix: fix.to_owned() };
+    if job.stages.len() < 2 {
+        return Err(conflict(
+            "profile \"mixed\" needs at least 2 stages, the job has 1".to_owned(),
+            "split the network into two stages, or take profile \"sealed\"",
+        ));
+    }
+    if job.ranks() > MOST_RANKS {
+        return Err(conflict(
+            format!("1 owner, {} stages and {} relays are {} ranks", job.stages.len(), job.mix.relays, job.ranks()),
+            "a job has at most 64 ranks: take fewer relays",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! The resolved job as TOML.
+
+use toml::{Table, Value};
+
+use super::{Job, Loss, Op, Optimizer, Source};
+
+/// Prints `job`; [`Job::parse`] reads the same job back.
+pub(super) fn job(job: &Job) -> String {
+    let mut data = Table::new();
+    match &job.data.source {
+        Source::Digits => data.insert("source".to_owned(), "digits".into()),
+        Source::Mnist(path) => {
+            data.insert("source".to_owned(), "mnist".into());
+            data.insert("path".to_owned(), path.display().to_string().into())
+        }
+    };
+    data.insert("validation".to_owned(), job.data.validation.into());
+    let Optimizer::Sgd { lr, momentum } = job.train.optimizer;
+    let Loss::CrossEntropy = job.train.loss;
+    let optimizer = table([("kind", "sgd".into()), ("lr", exact(lr)), ("momentum", exact(momentum))]);
+    let train = table([
+        ("epochs", i64::from(job.train.epochs).into()),
+        ("batch", i64::from(job.train.batch).into()),
+        ("micro_batch", i64::from(job.train.micro_batch).into()),
+        ("loss", "cross_entropy".into()),
+        ("optimizer", optimizer.into()),
+    ]);
+    let stages: Vec<Value> = job
+        .stages
+        .iter()
+        .map(|stage| table([("ops", stage.ops.iter().map(op).collect::<Vec<Value>>().into())]).into())
+        .collect();
+    let mix = table([
+        ("profile", job.mix.profile.name().into()),
+        ("relays", i64::from(job.mix.relays).into()),
+        ("hops", i64::from(job.mix.hops).into()),
+        ("cell", i64::from(job.mix.cell).into()),
+        ("message", i64::from(job.mix.message).into()),
+        ("package", i64::from(job.mix.package).into()),
+        ("result", i64::try_from(job.mix.result).unwrap_or(i64::MAX).into()),
+    ]);
+    let timeout = format!("{}ms", job.transport.timeout.as_millis());
+    let root = table([
+        ("name", job.name.clone().into()),
+        ("seed", job.seed.clone().into()),
+        ("data", data.into()),
+        ("train", train.into()),
+        ("stage", stages.into()),
+        ("mix", mix.into()),
+        ("transport", table([("timeout", timeout.into())]).into()),
+        (
+            "compute",
+            table([
+                ("backend", job.compute.backend.name().into()),
+                ("threads", i64::from(job.compute.threads).into()),
+            ])
+            .into(),
+        ),
+        ("output", table([("timing", job.output.timing.into())]).into()),
+    ]);
+    root.to_string()
+}
+
+fn op(op: &Op) -> Value {
+    let mut fields = table([("op", op.name().into())]);
+    match *op {
+        Op::Linear { input, out, bias } => {
+            if let Some(input) = input {
+                fields.insert("in".to_owned(), i64::from(input).into());
+            }
+            fields.insert("out".to_owned(), i64::from(out).into());
+            fields.insert("bias".to_owned(), bias.into());
+        }
+        Op::Relu => {}
+    }
+    fields.into()
+}
+
+/// The f64 whose shortest text is that of the f32, so that 0.1 is printed as 0.1.
+fn exact(number: f32) -> Value {
+    number.to_string().parse::<f64>().unwrap_or(f64::from(number)).into()
+}
+
+fn table<const K: usize>(entries: [(&str, Value); K]) -> Table {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}

@@ -1,0 +1,83 @@
+//! A rank's route, laid down as the jobs of a slot: which cell is sealed, peeled and opened, under which key, from where
+//! to where.
+
+use super::geometry::Geometry;
+use super::package::{MixedRoute, hop_key, lane, peers};
+use crate::crypto::sealer::{KeyId, OpenJob, Place, SealJob, Sealer};
+use crate::ids::{Epoch, Phase, Rank};
+
+/// The jobs of a slot, the same in every slot of an epoch but for the slot's number.
+pub struct Onion {
+    /// Seal the own cells.
+    pub seal: Vec<SealJob>,
+    /// By phase but the last: peel what is passed on.
+    pub peel: Vec<Vec<OpenJob>>,
+    /// Open what arrives.
+    pub open: Vec<OpenJob>,
+    /// By lane: the key of the beat that leaves over it.
+    pub beats_out: Vec<KeyId>,
+    /// By lane: the key of the beat that arrives over it.
+    pub beats_in: Vec<KeyId>,
+}
+
+impl Onion {
+    /// Derives `rank`'s keys, puts all into `sealer` and lays down the jobs. The route's secrets are wiped with it.
+    pub fn lay<S: Sealer>(
+        route: MixedRoute,
+        geometry: &Geometry,
+        rank: Rank,
+        run: &[u8; 32],
+        epoch: Epoch,
+        sealer: &mut S,
+    ) -> Self {
+        let hops = geometry.hops;
+        let (cells, payload) = (geometry.cells, geometry.payload as usize);
+        let in_block = |lane: usize, phase: Phase, cell: u32| Place {
+            block: lane,
+            offset: geometry.cells_at(phase) + cell as usize * geometry.cell(phase),
+        };
+        let in_message = |message: u8, part: u16, cell: u32| Place {
+            block: usize::from(message),
+            offset: (usize::from(part) * cells as usize + cell as usize) * payload,
+        };
+        let mut onion =
+            Self { seal: Vec::new(), peel: Vec::new(), open: Vec::new(), beats_out: Vec::new(), beats_in: Vec::new() };
+        for (out, circuit) in route.circuits.iter().enumerate() {
+            let layers: Vec<KeyId> = circuit.layers.iter().map(|key| sealer.add(key)).collect();
+            onion.beats_out.push(layers[0]);
+            onion.seal.extend((0..cells).map(|cell| SealJob {
+                layers: layers.clone(),
+                cell,
+                from: in_message(circuit.message, circuit.part, cell),
+                to: in_block(out, Phase(1), cell),
+            }));
+        }
+        for phase in Phase::all(hops) {
+            let mut jobs = Vec::new();
+            for (from, peer) in peers(rank, geometry.ranks).enumerate() {
+                let key = sealer.add(&hop_key(&route.secret, run, epoch, rank, phase, peer));
+                if phase == Phase(1) {
+                    onion.beats_in.push(key);
+                }
+                jobs.extend((0..cells).map(|cell| OpenJob {
+                    key,
+                    cell,
+                    from: in_block(from, phase, cell),
+                    to: match route.next.get(phase.index() - 1) {
+                        Some(next) => in_block(lane(rank, next[from]), Phase(phase.0 + 1), cell),
+                        None => {
+                            let (message, part) = route.arrivals[from];
+                            in_message(message, part, cell)
+                        }
+                    },
+                }));
+            }
+            if phase.0 < hops {
+                onion.peel.push(jobs);
+            } else {
+                onion.open = jobs;
+            }
+        }
+        onion
+    }
+}

@@ -1,0 +1,175 @@
+//! One rank's part of the plan: its own role and nothing else (docs/PROTOCOL.md, "Package").
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::plan::{Direction, Plan};
+use super::{BACKWARD, FORWARD, SPARE};
+use crate::crypto::key::Key;
+use crate::ids::{Epoch, Phase, Rank};
+
+/// What a rank is told, sealed to it, at the start of an epoch.
+#[derive(Serialize, Deserialize)]
+pub struct Package {
+    /// How its messages travel.
+    pub route: Route,
+    /// What it does, for those who know how to read that; empty but in the first epoch.
+    pub role: Vec<u8>,
+    /// What proves to the owner that a result is from this rank.
+    pub result: Key,
+    /// The public key that results are sealed to.
+    pub owner: Vec<u8>,
+}
+
+/// How a rank's messages travel.
+#[derive(Serialize, Deserialize)]
+pub enum Route {
+    /// Through the mix.
+    Mixed(MixedRoute),
+    /// Straight to its neighbours.
+    Direct(DirectRoute),
+}
+
+/// A rank's lanes in the mix. Lanes are numbered by peer, this rank left out.
+#[derive(Serialize, Deserialize)]
+pub struct MixedRoute {
+    /// What the keys of its incoming lanes are derived from.
+    pub secret: Key,
+    /// By first-phase lane: the circuit that leaves over it.
+    pub circuits: Vec<OwnCircuit>,
+    /// By phase but the last, by incoming lane: the peer to pass on to.
+    pub next: Vec<Vec<Rank>>,
+    /// By last-phase lane: the message, and which part of it, that arrives.
+    pub arrivals: Vec<(u8, u16)>,
+}
+
+/// A circuit of which this rank is the source.
+#[derive(Serialize, Deserialize)]
+pub struct OwnCircuit {
+    /// The message that it carries.
+    pub message: u8,
+    /// Which part of it.
+    pub part: u16,
+    /// The keys of its hops, the first hop's first.
+    pub layers: Vec<Key>,
+}
+
+/// A rank's neighbours, where messages go straight to them.
+#[derive(Serialize, Deserialize)]
+pub struct DirectRoute {
+    /// What it sends.
+    pub outgoing: Vec<Link>,
+    /// What it receives.
+    pub incoming: Vec<Link>,
+}
+
+/// One direction between neighbours.
+#[derive(Serialize, Deserialize)]
+pub struct Link {
+    /// The neighbour.
+    pub peer: Rank,
+    /// The message that travels over it, or [`SPARE`] where only the owner's word does.
+    pub message: u8,
+    /// Seals it, in the profile `sealed`.
+    pub key: Key,
+}
+
+/// The secrets of an epoch, on the owner: one a rank.
+pub struct EpochSecrets(Vec<Key>);
+
+impl EpochSecrets {
+    /// Draws one secret for each of `ranks` ranks.
+    ///
+    /// # Errors
+    /// Where the operating system has no randomness to give.
+    pub fn draw(ranks: u16) -> Result<Self, rand::rngs::SysError> {
+        Ok(Self((0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?))
+    }
+}
+
+/// The key of the lane from `from` to `rank` in `phase`, from `rank`'s secret.
+pub fn hop_key(secret: &Key, run: &[u8; 32], epoch: Epoch, rank: Rank, phase: Phase, from: Rank) -> Key {
+    let mut context = Zeroizing::new(Vec::with_capacity(48));
+    context.extend_from_slice(b"hop");
+    context.extend_from_slice(run);
+    context.extend_from_slice(&epoch.0.to_le_bytes());
+    context.extend_from_slice(&rank.0.to_le_bytes());
+    context.push(phase.0);
+    context.extend_from_slice(&from.0.to_le_bytes());
+    secret.derive(&context)
+}
+
+/// The peers of `rank`, by lane.
+pub fn peers(rank: Rank, ranks: u16) -> impl Iterator<Item = Rank> + Clone {
+    Rank::all(ranks).filter(move |peer| *peer != rank)
+}
+
+/// The lane of `rank` to or from `peer`.
+pub fn lane(rank: Rank, peer: Rank) -> usize {
+    peer.index() - usize::from(peer > rank)
+}
+
+fn message(direction: Direction) -> u8 {
+    let number = match direction {
+        Direction::Forward => FORWARD,
+        Direction::Backward => BACKWARD,
+        Direction::Spare => SPARE,
+    };
+    number as u8
+}
+
+/// The routes of all ranks through the mix, in the order of ranks, under an epoch's `secrets`.
+pub fn mixed_routes(plan: &Plan, secrets: EpochSecrets, run: &[u8; 32], epoch: Epoch) -> Vec<Route> {
+    let (n, hops) = (plan.ranks, usize::from(plan.hops));
+    let mut circuits: Vec<Vec<Option<OwnCircuit>>> = (0..n).map(|_| (1..n).map(|_| None).collect()).collect();
+    let mut next = vec![vec![vec![Rank::OWNER; usize::from(n) - 1]; hops - 1]; usize::from(n)];
+    let mut arrivals = vec![vec![(0, 0); usize::from(n) - 1]; usize::from(n)];
+    for circuit in &plan.circuits {
+        let path: Vec<Rank> = circuit.path().collect();
+        let key = |(hop, pair): (usize, &[Rank])| {
+            hop_key(&secrets.0[pair[1].index()], run, epoch, pair[1], Phase(hop as u8 + 1), pair[0])
+        };
+        let own = OwnCircuit {
+            message: message(circuit.direction),
+            part: circuit.part,
+            layers: path.windows(2).enumerate().map(key).collect(),
+        };
+        circuits[path[0].index()][lane(path[0], path[1])] = Some(own);
+        for (hop, three) in path.windows(3).enumerate() {
+            next[three[1].index()][hop][lane(three[1], three[0])] = three[2];
+        }
+        let (last, destination) = (path[hops - 1], path[hops]);
+        arrivals[destination.index()][lane(destination, last)] = (message(circuit.direction), circuit.part);
+    }
+    let seats = secrets.0.into_iter().zip(circuits).zip(next).zip(arrivals);
+    seats
+        .map(|(((secret, circuits), next), arrivals)| {
+            Route::Mixed(MixedRoute { secret, circuits: circuits.into_iter().flatten().collect(), next, arrivals })
+        })
+        .collect()
+}
+
+/// The routes of all ranks straight to their neighbours: `hosts[i]` hosts stage i; who hosts none hears the owner's word.
+///
+/// # Errors
+/// Where the operating system has no randomness to give.
+pub fn direct_routes(hosts: &[Rank], ranks: u16) -> Result<Vec<Route>, rand::rngs::SysError> {
+    let mut routes: Vec<DirectRoute> =
+        (0..ranks).map(|_| DirectRoute { outgoing: Vec::new(), incoming: Vec::new() }).collect();
+    let mut link = |from: Rank, to: Rank, message: usize| {
+        let key = Key::random()?;
+        let copy = Key::from_bytes(*key.bytes());
+        routes[from.index()].outgoing.push(Link { peer: to, message: message as u8, key });
+        routes[to.index()].incoming.push(Link { peer: from, message: message as u8, key: copy });
+        Ok(())
+    };
+    let ring: Vec<Rank> = [Rank::OWNER].into_iter().chain(hosts.iter().copied()).chain([Rank::OWNER]).collect();
+    for pair in ring.windows(2) {
+        link(pair[0], pair[1], FORWARD)?;
+        link(pair[1], pair[0], BACKWARD)?;
+    }
+    for rank in Rank::all(ranks).skip(1).filter(|rank| !hosts.contains(rank)) {
+        link(Rank::OWNER, rank, SPARE)?;
+    }
+    Ok(routes.into_iter().map(Route::Direct).collect())
+}

@@ -1,0 +1,213 @@
+//! The search for circuits: which relay follows which, so that in each phase every ordered pair of ranks carries exactly
+//! one.
+//!
+//! First and last phase hold by construction: a rank's circuits leave through every other rank once, and arrive so. What
+//! is searched is who meets whom in between: a local search that swaps relays, takes a worse swap with probability
+//! exp(-delta / T), and stops where no pair carries two circuits and no circuit meets a rank twice.
+
+use rand::{Rng, RngExt};
+use rand::seq::SliceRandom;
+
+use super::{Circuit, Demand, Direction};
+use crate::ids::Rank;
+
+/// T falls from the first to the second: what suits few ranks is too hot for many.
+const TEMPERATURE: [f64; 2] = [0.35, 0.08];
+/// What a pair of ranks of one host on one circuit costs, against 1 for a conflict.
+const SHARED_HOST: f64 = 0.05;
+/// Swaps tried before the search gives up, times the circuits squared. Few: with few ranks most sets A(s) allow no plan, and
+/// a fresh draw of them is better than a longer search.
+const SWAPS: usize = 4;
+
+/// Circuits of `hops` hops for `demand`, or `None` where the search finds none. Where ranks share `hosts`, the circuits
+/// found that pass through a host twice least often.
+pub(super) fn search(demand: &Demand, hops: u8, hosts: &[u32], rng: &mut impl Rng) -> Option<Vec<Circuit>> {
+    let mut search = Search::start(demand, hops, hosts, rng);
+    let mut best: Option<(usize, Vec<Circuit>)> = None;
+    let swaps = SWAPS * search.circuits.len().pow(2);
+    for done in 0..swaps {
+        if search.conflicts == 0 && best.as_ref().is_none_or(|(shared, _)| search.shared < *shared) {
+            best = Some((search.shared, search.circuits.clone()));
+            if search.shared == 0 || !search.worth_spreading {
+                break;
+            }
+        }
+        let [hot, cold] = TEMPERATURE;
+        search.swap(hot + (cold - hot) * done as f64 / swaps as f64, rng);
+    }
+    best.map(|(_, circuits)| circuits)
+}
+
+struct Search<'a> {
+    circuits: Vec<Circuit>,
+    /// Circuits of one source and direction stand together: the group of each, as a range.
+    groups: Vec<std::ops::Range<usize>>,
+    spares: Vec<usize>,
+    ranks: usize,
+    /// `carried[phase][from][to]`: circuits, flat; the inner phases alone.
+    carried: Vec<u16>,
+    hosts: &'a [u32],
+    conflicts: usize,
+    shared: usize,
+    /// Whether there is more than one host, so that swaps can spread a circuit over them.
+    worth_spreading: bool,
+}
+
+impl<'a> Search<'a> {
+    fn start(demand: &Demand, hops: u8, hosts: &'a [u32], rng: &mut impl Rng) -> Self {
+        let ranks = hosts.len() as u16;
+        let mut circuits: Vec<Circuit> = Vec::new();
+        let mut groups = Vec::new();
+        let mut spares = Vec::new();
+        // Any permutation will do to start with: the search mends fixed points as it does all conflicts.
+        let mut spare_to: Vec<Rank> = Rank::all(ranks).collect();
+        spare_to.shuffle(rng);
+        let directions: &[Direction] = if ranks.is_multiple_of(2) {
+            &[Direction::Forward, Direction::Backward, Direction::Spare]
+        } else {
+            &[Direction::Forward, Direction::Backward]
+        };
+        for source in Rank::all(ranks) {
+            for &direction in directions {
+                let destination = demand.destination(source, direction).unwrap_or(spare_to[source.index()]);
+                let (mut leaves, mut arrives) =
+                    (demand.leaves(source, direction), demand.arrives(destination, direction));
+                leaves.shuffle(rng);
+                arrives.shuffle(rng);
+                let start = circuits.len();
+                for (part, (first, last)) in leaves.into_iter().zip(arrives).enumerate() {
+                    let between = std::iter::repeat_n(Rank::OWNER, usize::from(hops) - 3);
+                    let relays = std::iter::once(first).chain(between).chain(std::iter::once(last)).collect();
+                    circuits.push(Circuit { source, direction, part: part as u16, relays, destination });
+                }
+                groups.extend((start..circuits.len()).map(|_| start..circuits.len()));
+                if direction == Direction::Spare {
+                    spares.push(start);
+                }
+            }
+        }
+        spread_middles(&mut circuits, ranks, rng);
+        let mut search = Self {
+            carried: vec![0; usize::from(hops - 2) * usize::from(ranks) * usize::from(ranks)],
+            circuits: Vec::new(),
+            groups,
+            spares,
+            ranks: usize::from(ranks),
+            hosts,
+            conflicts: 0,
+            shared: 0,
+            worth_spreading: hosts.iter().any(|host| *host != hosts[0]),
+        };
+        for circuit in circuits {
+            search.circuits.push(circuit);
+            search.put(search.circuits.len() - 1);
+        }
+        search
+    }
+
+    /// Tries one swap at `temperature`.
+    fn swap(&mut self, temperature: f64, rng: &mut impl Rng) {
+        let a = rng.random_range(0..self.circuits.len());
+        let spots = self.circuits[a].relays.len();
+        let spot = rng.random_range(0..spots);
+        let spare = self.circuits[a].direction == Direction::Spare;
+        let (b, whole_end) = if spot > 0 && spot + 1 < spots {
+            // A relay in the middle is free: swap it with that of any other circuit.
+            (rng.random_range(0..self.circuits.len()), false)
+        } else if spare {
+            (self.spares[rng.random_range(0..self.spares.len())], true)
+        } else {
+            (rng.random_range(self.groups[a].clone()), false)
+        };
+        if a == b {
+            return;
+        }
+        let before = self.energy();
+        self.take(a);
+        self.take(b);
+        self.exchange(a, b, spot, whole_end);
+        self.put(a);
+        self.put(b);
+        let worse = self.energy() - before;
+        if worse > 0.0 && rng.random::<f64>() >= (-worse / temperature).exp() {
+            self.take(a);
+            self.take(b);
+            self.exchange(a, b, spot, whole_end);
+            self.put(a);
+            self.put(b);
+        }
+    }
+
+    /// Swaps one relay of two circuits, or, between two spares, destinations with the relays before them.
+    fn exchange(&mut self, a: usize, b: usize, spot: usize, whole_end: bool) {
+        let (low, high) = self.circuits.split_at_mut(a.max(b));
+        let (x, y) = (&mut low[a.min(b)], &mut high[0]);
+        if whole_end {
+            let last = x.relays.len() - 1;
+            std::mem::swap(&mut x.relays[last], &mut y.relays[last]);
+            std::mem::swap(&mut x.destination, &mut y.destination);
+        } else {
+            std::mem::swap(&mut x.relays[spot], &mut y.relays[spot]);
+        }
+    }
+
+    fn energy(&self) -> f64 {
+        self.conflicts as f64 + SHARED_HOST * self.shared as f64
+    }
+
+    /// Counts a circuit in.
+    fn put(&mut self, index: usize) {
+        let (repeated, shared) = self.own_cost(index);
+        self.conflicts += repeated;
+        self.shared += shared;
+        for inner in 0..self.circuits[index].relays.len() - 1 {
+            let place = self.place(index, inner);
+            self.conflicts += usize::from(self.carried[place] > 0);
+            self.carried[place] += 1;
+        }
+    }
+
+    /// Counts a circuit out.
+    fn take(&mut self, index: usize) {
+        let (repeated, shared) = self.own_cost(index);
+        self.conflicts -= repeated;
+        self.shared -= shared;
+        for inner in 0..self.circuits[index].relays.len() - 1 {
+            let place = self.place(index, inner);
+            self.carried[place] -= 1;
+            self.conflicts -= usize::from(self.carried[place] > 0);
+        }
+    }
+
+    fn place(&self, index: usize, inner: usize) -> usize {
+        let relays = &self.circuits[index].relays;
+        (inner * self.ranks + relays[inner].index()) * self.ranks + relays[inner + 1].index()
+    }
+
+    /// Ranks that the circuit meets twice, and pairs of different ranks on it that share a host.
+    fn own_cost(&self, index: usize) -> (usize, usize) {
+        let circuit = &self.circuits[index];
+        let own = circuit.source == circuit.destination && circuit.direction != Direction::Spare;
+        let (mut repeated, mut shared) = (0, 0);
+        for (i, a) in circuit.path().enumerate() {
+            for (j, b) in circuit.path().enumerate().skip(i + 1) {
+                let ends = i == 0 && j == circuit.relays.len() + 1;
+                repeated += usize::from(a == b && !(own && ends));
+                shared += usize::from(a != b && self.hosts[a.index()] == self.hosts[b.index()]);
+            }
+        }
+        (repeated, shared)
+    }
+}
+
+/// Gives every rank the same number of circuits to be a middle relay of (hops > 3): as each phase asks.
+fn spread_middles(circuits: &mut [Circuit], ranks: u16, rng: &mut impl Rng) {
+    let middles = circuits.first().map_or(0, |circuit| circuit.relays.len().saturating_sub(2));
+    for spot in 1..=middles {
+        let mut relays: Vec<Rank> = Rank::all(ranks).cycle().take(circuits.len()).collect();
+        relays.shuffle(rng);
+        for (circuit, relay) in circuits.iter_mut().zip(relays) {
+            circuit.relays[spot] = relay;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Who sends to whom, and through which half of the ranks.
+
+use rand::{Rng, RngExt};
+use rand::seq::SliceRandom;
+
+use super::{Direction, Roles};
+use crate::ids::Rank;
+
+/// The destinations of every rank's messages, and the sets through which they leave and arrive.
+///
+/// Real flows and cover alike: `forward` is one permutation of the ranks, the owner, the stages and the owner again in one
+/// cycle and the relays in another; `backward` is its inverse.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// `forward[s]`: where s sends its forward message.
+    pub forward: Vec<Rank>,
+    /// `backward[s]`: where s sends its backward message; the inverse of `forward`.
+    pub backward: Vec<Rank>,
+    /// A(s): through these s's forward message arrives and its backward one leaves; through the others it is the
+    /// reverse. It holds s's successor and not its predecessor.
+    pub through: Vec<Vec<Rank>>,
+    /// With even N, the rank outside A(s) through which s's spare leaves and arrives. Else empty.
+    pub spare_through: Vec<Rank>,
+}
+
+impl Demand {
+    /// Draws which relay sends to which, and the sets.
+    pub(super) fn draw(roles: &Roles, ranks: u16, rng: &mut impl Rng) -> Self {
+        let mut forward: Vec<Rank> = Rank::all(ranks).collect();
+        cycle(&mut forward, std::iter::once(Rank::OWNER).chain(roles.hosts.iter().copied()).collect());
+        let mut relays: Vec<Rank> = Rank::all(ranks).skip(1).filter(|rank| roles.stage(*rank).is_none()).collect();
+        if relays.len() >= 3 {
+            relays.shuffle(rng);
+            cycle(&mut forward, relays);
+        }
+        let mut backward = forward.clone();
+        for (source, destination) in forward.iter().enumerate() {
+            backward[destination.index()] = Rank(source as u16);
+        }
+        let mut demand = Self { forward, backward, through: Vec::new(), spare_through: Vec::new() };
+        for rank in Rank::all(ranks) {
+            demand.draw_set(rank, ranks, rng);
+        }
+        demand
+    }
+
+    /// Draws A(rank), uniform among the sets of its size that hold the successor and not the predecessor, and the rank
+    /// of the spare, uniform among the others.
+    fn draw_set(&mut self, rank: Rank, ranks: u16, rng: &mut impl Rng) {
+        let (successor, predecessor) = (self.forward[rank.index()], self.backward[rank.index()]);
+        let mut free: Vec<Rank> = Rank::all(ranks).filter(|r| ![rank, successor, predecessor].contains(r)).collect();
+        free.shuffle(rng);
+        // A relay that is its own destination has neither.
+        let mut inside: Vec<Rank> = Some(successor).filter(|r| *r != rank).into_iter().collect();
+        let mut outside: Vec<Rank> = Some(predecessor).filter(|r| *r != rank).into_iter().collect();
+        let rest = free.split_off(usize::from(ranks - 1) / 2 - inside.len());
+        inside.append(&mut free);
+        outside.extend(rest);
+        if ranks.is_multiple_of(2) {
+            self.spare_through.push(outside[rng.random_range(0..outside.len())]);
+        }
+        inside.sort_unstable();
+        self.through.push(inside);
+    }
+
+    /// Where the message of `source` goes that `direction` names; what is spare goes anywhere.
+    pub fn destination(&self, source: Rank, direction: Direction) -> Option<Rank> {
+        match direction {
+            Direction::Forward => Some(self.forward[source.index()]),
+            Direction::Backward => Some(self.backward[source.index()]),
+            Direction::Spare => None,
+        }
+    }
+
+    /// The ranks through which `direction`'s circuits leave `rank`: one circuit each.
+    pub fn leaves(&self, rank: Rank, direction: Direction) -> Vec<Rank> {
+        match direction {
+            Direction::Forward => self.outside(rank),
+            Direction::Backward => self.through[rank.index()].clone(),
+            Direction::Spare => vec![self.spare_through[rank.index()]],
+        }
+    }
+
+    /// The ranks through which `direction`'s circuits arrive at `rank`: one circuit each.
+    pub fn arrives(&self, rank: Rank, direction: Direction) -> Vec<Rank> {
+        match direction {
+            Direction::Forward => self.through[rank.index()].clone(),
+            Direction::Backward => self.outside(rank),
+            Direction::Spare => vec![self.spare_through[rank.index()]],
+        }
+    }
+
+    /// The ranks outside A(rank), but for the one of the spare.
+    fn outside(&self, rank: Rank) -> Vec<Rank> {
+        let spare = self.spare_through.get(rank.index());
+        Rank::all(self.forward.len() as u16)
+            .filter(|other| *other != rank && !self.through[rank.index()].contains(other) && Some(other) != spare)
+            .collect()
+    }
+}
+
+/// Makes `forward` send each of `ranks` to the next, and the last to the first.
+fn cycle(forward: &mut [Rank], ranks: Vec<Rank>) {
+    for (from, to) in ranks.iter().zip(ranks.iter().cycle().skip(1)) {
+        forward[from.index()] = *to;
+    }
+}

@@ -1,0 +1,181 @@
+//! What every plan must hold, over all sizes that the design names.
+
+use std::collections::{HashMap, HashSet};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::*;
+
+fn alone(ranks: u16) -> Vec<u32> {
+    (0..u32::from(ranks)).collect()
+}
+
+/// Everything that a plan promises, whoever looks.
+fn check(plan: &Plan) {
+    let n = plan.ranks;
+    // Every ordered pair of ranks carries one circuit a phase.
+    let lanes = plan.lanes();
+    let pairs = usize::from(n) * usize::from(n - 1);
+    assert_eq!(plan.circuits.len(), pairs);
+    assert_eq!(lanes.len(), pairs * usize::from(plan.hops));
+    assert!(lanes.keys().all(|(_, from, to)| from != to));
+    for circuit in &plan.circuits {
+        assert_eq!(circuit.relays.len(), usize::from(plan.hops) - 1);
+        let path: Vec<Rank> = circuit.path().collect();
+        let distinct: HashSet<Rank> = path.iter().copied().collect();
+        let own = circuit.source == circuit.destination;
+        assert_eq!(distinct.len(), path.len() - usize::from(own), "{circuit:?}");
+        assert!(!own || (circuit.direction != Direction::Spare && plan.roles.stage(circuit.source).is_none()));
+        if let Some(destination) = plan.demand.destination(circuit.source, circuit.direction) {
+            assert_eq!(circuit.destination, destination);
+        }
+    }
+    // The real flows are entries of the demand.
+    let mut at = Rank::OWNER;
+    for host in &plan.roles.hosts {
+        assert_eq!(plan.demand.forward[at.index()], *host);
+        assert_eq!(plan.demand.backward[host.index()], at);
+        at = *host;
+    }
+    assert_eq!(plan.demand.forward[at.index()], Rank::OWNER);
+    // What a rank sees of its own circuits leaves its neighbours among half of the others.
+    for rank in Rank::all(n) {
+        let through = |own: &dyn Fn(&&Circuit) -> bool, relay: &dyn Fn(&Circuit) -> Rank| -> HashSet<Rank> {
+            plan.circuits.iter().filter(own).map(relay).collect()
+        };
+        let first = |circuit: &Circuit| circuit.relays[0];
+        let last = |circuit: &Circuit| circuit.relays[circuit.relays.len() - 1];
+        let set: HashSet<Rank> = plan.demand.through[rank.index()].iter().copied().collect();
+        assert_eq!(set.len(), usize::from(n - 1) / 2);
+        let leaves_backward = through(&|c| c.source == rank && c.direction == Direction::Backward, &first);
+        let arrives_forward = through(&|c| c.destination == rank && c.direction == Direction::Forward, &last);
+        assert_eq!((&leaves_backward, &arrives_forward), (&set, &set));
+        let leaves_forward = through(&|c| c.source == rank && c.direction == Direction::Forward, &first);
+        let arrives_backward = through(&|c| c.destination == rank && c.direction == Direction::Backward, &last);
+        assert_eq!(leaves_forward, arrives_backward);
+        assert!(leaves_forward.is_disjoint(&set) && leaves_forward.len() == set.len());
+        let (successor, predecessor) = (plan.demand.forward[rank.index()], plan.demand.backward[rank.index()]);
+        if successor != rank {
+            assert!(set.contains(&successor) && !set.contains(&predecessor));
+        }
+    }
+    // Each message's parts are numbered through.
+    let mut parts: HashMap<(Rank, Direction), HashSet<u16>> = HashMap::new();
+    for circuit in &plan.circuits {
+        assert!(parts.entry((circuit.source, circuit.direction)).or_default().insert(circuit.part));
+    }
+    let k = (n - 1) / 2;
+    for ((_, direction), parts) in parts {
+        let expected = if direction == Direction::Spare { 1 } else { k };
+        assert_eq!(parts, (0..expected).collect());
+    }
+}
+
+#[test]
+fn every_size_of_the_design_has_a_plan_that_keeps_its_promises() {
+    let mut rng = StdRng::seed_from_u64(1);
+    for stages in 2..=8 {
+        for ranks in (stages + 1).max(6)..=16 {
+            for _ in 0..2 {
+                match Plan::draw(stages, 3, &alone(ranks), &mut rng) {
+                    Ok(plan) => check(&plan),
+                    Err(error) => panic!("S = {stages}, N = {ranks}: {error}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn four_hops_and_more_ranks_work_too() {
+    let mut rng = StdRng::seed_from_u64(2);
+    for (stages, ranks, hops) in [(3, 9, 4), (2, 16, 4), (3, 20, 3)] {
+        match Plan::draw(stages, hops, &alone(ranks), &mut rng) {
+            Ok(plan) => check(&plan),
+            Err(error) => panic!("S = {stages}, N = {ranks}, hops = {hops}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn what_no_search_can_find_is_refused_with_what_works() {
+    let mut rng = StdRng::seed_from_u64(3);
+    // Four ranks and five on a circuit.
+    let error = Plan::draw(2, 4, &alone(4), &mut rng).unwrap_err().to_string();
+    assert!(error.contains("these rank counts work:") && error.contains("9"), "{error}");
+}
+
+/// Chi-squared over where the first two stages stand: 30 places among 6 ranks, 29 degrees of freedom.
+#[test]
+fn placement_is_uniform() {
+    let mut rng = StdRng::seed_from_u64(4);
+    let mut counts: HashMap<(Rank, Rank), f64> = HashMap::new();
+    const DRAWS: u32 = 1500;
+    for _ in 0..DRAWS {
+        let plan = Plan::draw(4, 3, &alone(7), &mut rng).unwrap();
+        *counts.entry((plan.roles.hosts[0], plan.roles.hosts[1])).or_default() += 1.0;
+    }
+    let expected = f64::from(DRAWS) / 30.0;
+    let missing = (30 - counts.len()) as f64 * expected;
+    let chi: f64 = counts.values().map(|count| (count - expected).powi(2) / expected).sum::<f64>() + missing;
+    assert!(chi < 58.3, "chi-squared {chi} (p < 0.001): {counts:?}");
+}
+
+/// Given what a stage knows of its own circuits, each of its candidates is its successor equally often.
+#[test]
+fn candidates_are_equally_likely() {
+    let mut rng = StdRng::seed_from_u64(5);
+    let mut place_in_set = [0.0_f64; 3];
+    const DRAWS: u32 = 800;
+    for _ in 0..DRAWS {
+        let plan = Plan::draw(4, 3, &alone(7), &mut rng).unwrap();
+        // The second stage: neither of its neighbours is the owner.
+        let stage = plan.roles.hosts[1];
+        let (set, successor) = (&plan.demand.through[stage.index()], plan.demand.forward[stage.index()]);
+        // The owner is known to be no third stage; where it is in the set the candidates are fewer.
+        if !set.contains(&Rank::OWNER) {
+            place_in_set[set.iter().position(|rank| *rank == successor).unwrap()] += 1.0;
+        }
+    }
+    let expected = place_in_set.iter().sum::<f64>() / 3.0;
+    let chi: f64 = place_in_set.iter().map(|count| (count - expected).powi(2) / expected).sum();
+    assert!(chi < 13.8, "chi-squared {chi} with 2 degrees of freedom (p < 0.001): {place_in_set:?}");
+}
+
+#[test]
+fn neighbours_stand_on_different_hosts_where_they_can() {
+    let mut rng = StdRng::seed_from_u64(6);
+    // Nine ranks on three hosts, the owner on the first.
+    let hosts = [0, 0, 0, 1, 1, 1, 2, 2, 2];
+    for _ in 0..20 {
+        let plan = Plan::draw(3, 3, &hosts, &mut rng).unwrap();
+        check(&plan);
+        let of: Vec<u32> = plan.roles.hosts.iter().map(|rank| hosts[rank.index()]).collect();
+        assert!(of[0] != of[1] && of[1] != of[2] && of[0] != of[2], "{of:?}");
+    }
+    // On two hosts stages 1 and 3 must share one, but neighbours need not.
+    let plan = Plan::draw(3, 3, &[0, 0, 0, 0, 1, 1, 1], &mut rng).unwrap();
+    let of: Vec<u32> = plan.roles.hosts.iter().map(|rank| u32::from(rank.0 > 3)).collect();
+    assert!(of[0] != of[1] && of[1] != of[2], "{of:?}");
+}
+
+#[test]
+fn circuits_spread_over_hosts() {
+    let mut rng = StdRng::seed_from_u64(7);
+    let hosts = [0, 0, 1, 1, 2, 2, 3, 3, 4];
+    let shared = |plan: &Plan| -> usize {
+        let pairs = |c: &Circuit| {
+            let path: Vec<Rank> = c.path().collect();
+            let same = |i: usize, j: usize| path[i] != path[j] && hosts[path[i].index()] == hosts[path[j].index()];
+            (0..path.len()).flat_map(|i| (i + 1..path.len()).map(move |j| (i, j))).filter(|(i, j)| same(*i, *j)).count()
+        };
+        plan.circuits.iter().map(pairs).sum()
+    };
+    let (mut with, mut without) = (0, 0);
+    for _ in 0..5 {
+        with += shared(&Plan::draw(3, 3, &hosts, &mut rng).unwrap());
+        without += shared(&Plan::draw(3, 3, &alone(9), &mut rng).unwrap());
+    }
+    assert!(with * 20 < without * 19, "{with} pairs on one host with the rule, {without} without");
+}

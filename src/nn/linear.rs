@@ -1,0 +1,97 @@
+//! `y = x Wᵀ + b`, W of shape (out, in), b of shape (out).
+
+use super::{Operation, Parameter, initial};
+use crate::compute::{Backend, ComputeError, Gemm};
+use crate::job::Optimizer;
+use crate::random::Seed;
+
+/// The affine map, PyTorch's `nn.Linear`.
+pub(super) struct Linear<B: Backend> {
+    input: usize,
+    out: usize,
+    weight: Parameter<B>,
+    bias: Option<Parameter<B>>,
+}
+
+impl<B: Backend> Linear<B> {
+    /// Starts from PyTorch's initial distribution, drawn from `seed`.
+    pub(super) fn new(
+        backend: &B,
+        input: usize,
+        out: usize,
+        bias: bool,
+        optimizer: &Optimizer,
+        seed: &Seed,
+    ) -> Result<Self, ComputeError> {
+        let parameter = |name, shape: Vec<usize>| {
+            let values = initial::uniform_fan_in(&seed.derive(name, 0), shape.iter().product(), input);
+            Parameter::new(backend, name, shape, &values, optimizer)
+        };
+        Ok(Self {
+            input,
+            out,
+            weight: parameter("weight", vec![out, input])?,
+            bias: if bias { Some(parameter("bias", vec![out])?) } else { None },
+        })
+    }
+}
+
+impl<B: Backend> Operation<B> for Linear<B> {
+    fn output_features(&self) -> usize {
+        self.out
+    }
+
+    fn forward(&self, backend: &B, rows: usize, x: &B::Buf, y: &mut B::Buf) -> B::Event {
+        if let Some(bias) = &self.bias {
+            backend.fill_rows(rows, self.out, &bias.value, y);
+        }
+        let shape = Gemm {
+            m: rows,
+            n: self.out,
+            k: self.input,
+            a_transposed: false,
+            b_transposed: true,
+            accumulate: self.bias.is_some(),
+        };
+        backend.gemm(shape, x, &self.weight.value, y)
+    }
+
+    /// `dx = dy W`
+    fn backward_input(
+        &self,
+        backend: &B,
+        rows: usize,
+        _x: &B::Buf,
+        _y: &B::Buf,
+        dy: &B::Buf,
+        dx: &mut B::Buf,
+    ) -> B::Event {
+        let shape = Gemm {
+            m: rows,
+            n: self.input,
+            k: self.out,
+            a_transposed: false,
+            b_transposed: false,
+            accumulate: false,
+        };
+        backend.gemm(shape, dy, &self.weight.value, dx)
+    }
+
+    /// `dW = dyᵀ x`, `db` = the sum of dy's rows.
+    fn backward_params(&mut self, backend: &B, rows: usize, x: &B::Buf, dy: &B::Buf, accumulate: bool) {
+        let shape =
+            Gemm { m: self.out, n: self.input, k: rows, a_transposed: true, b_transposed: false, accumulate };
+        backend.gemm(shape, dy, x, &mut self.weight.gradient);
+        if let Some(bias) = &mut self.bias {
+            backend.sum_rows(rows, self.out, dy, accumulate, &mut bias.gradient);
+        }
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<B>> {
+        std::iter::once(&self.weight).chain(&self.bias).collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<B>> {
+        std::iter::once(&mut self.weight).chain(&mut self.bias).collect()
+    }
+}

@@ -1,0 +1,180 @@
+//! Which micro-batch goes when. Pure: no I/O, no messages.
+//!
+//! The owner feeds one micro-batch a slot and alone knows the schedule; a stage reacts to what reaches it. Slots are
+//! counted from the start of a [`Pass`] over the data. With a latency of l slots a stage, S stages and M micro-batches a
+//! batch (docs/PROTOCOL.md, "Schedule"):
+//!
+//! - micro-batch m leaves the owner in slot m and stage i (1-based) in slot m + l i, and is back at the owner in slot
+//!   m + l S + 1, which sends its gradient in the same slot;
+//! - stage i sends the gradient on in slot m + l S + 1 + l (S - i + 1), so stage 1 is done in slot m + 2 l S + 1: a
+//!   batch takes M + 2 l S + 1 slots;
+//! - stage 1 must have stepped before it sends the next batch's first micro-batch, so that one leaves the owner
+//!   M + 2 l S - l slots after this one's first: the period.
+
+use crate::ids::{Batch, MicroBatch};
+
+/// A pass over the data: training, with backward messages, or evaluation, without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    stages: u64,
+    latency: u64,
+    training: bool,
+    /// Micro-batches of a full batch.
+    full: u64,
+    /// Micro-batches of the whole pass.
+    total: u64,
+}
+
+/// A micro-batch of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// Its batch.
+    pub batch: Batch,
+    /// Its place in the batch.
+    pub micro_batch: MicroBatch,
+    /// Whether it is the batch's last.
+    pub last: bool,
+}
+
+impl Pass {
+    /// A pass that trains on `micro_batches` micro-batches, `full` of them a batch (the last batch may have fewer).
+    pub fn training(stages: u16, latency: u8, full: u32, micro_batches: u32) -> Self {
+        Self {
+            stages: stages.into(),
+            latency: latency.into(),
+            training: true,
+            full: u64::from(full.max(1)),
+            total: micro_batches.into(),
+        }
+    }
+
+    /// A pass that evaluates `micro_batches` micro-batches: one a slot, all in one batch.
+    pub fn evaluation(stages: u16, latency: u8, micro_batches: u32) -> Self {
+        Self {
+            stages: stages.into(),
+            latency: latency.into(),
+            training: false,
+            full: u64::from(micro_batches.max(1)),
+            total: micro_batches.into(),
+        }
+    }
+
+    /// Slots from one batch's first micro-batch to the next one's.
+    fn period(&self) -> u64 {
+        self.full + if self.training { 2 * self.latency * self.stages - self.latency } else { 0 }
+    }
+
+    /// Slots from a micro-batch's leaving the owner to the slot at whose start its output is back.
+    fn round_trip(&self) -> u64 {
+        self.latency * self.stages + 1
+    }
+
+    /// Slots of the whole pass, until the pipeline is empty. A pass of no micro-batches takes none.
+    pub fn slots(&self) -> u64 {
+        let Some(last) = self.total.checked_sub(1) else { return 0 };
+        let left = last / self.full * self.period() + last % self.full;
+        let behind = if self.training { 2 * self.latency * self.stages + 1 } else { self.round_trip() };
+        left + behind + 1
+    }
+
+    /// What the owner sends forward in `slot`.
+    pub fn feed(&self, slot: u64) -> Option<Feed> {
+        let (batch, place) = (slot / self.period(), slot % self.period());
+        let index = batch * self.full + place;
+        (place < self.full && index < self.total).then(|| Feed {
+            batch: Batch(batch as u32),
+            micro_batch: MicroBatch(place as u32),
+            last: place + 1 == self.full || index + 1 == self.total,
+        })
+    }
+
+    /// Whose output is at the owner at the start of `slot`; in training it sends its gradient in this slot.
+    pub fn returned(&self, slot: u64) -> Option<Feed> {
+        self.feed(slot.checked_sub(self.round_trip())?)
+    }
+
+    /// Micro-batches that a stage may have in flight, at most.
+    pub fn in_flight(&self) -> u64 {
+        2 * self.latency * self.stages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Stages that react to messages, as the real ones do, driven by the schedule alone: every micro-batch must pass
+    /// every stage once each way, steps must fall between batches, and nothing may be left at the end.
+    fn simulate(stages: usize, latency: u64, full: u32, total: u32) {
+        let pass = Pass::training(stages as u16, latency as u8, full, total);
+        // For each stage, and the owner behind the last: what it sends on, by slot.
+        let mut forward = vec![HashMap::<u64, Feed>::new(); stages + 1];
+        let mut backward = vec![HashMap::<u64, Feed>::new(); stages];
+        let mut steps = vec![0; stages];
+        let mut in_flight = vec![0; stages];
+        let mut done = 0;
+        for slot in 0..pass.slots() {
+            for i in 0..stages {
+                if let Some(feed) = backward[i].remove(&slot) {
+                    in_flight[i] -= 1;
+                    steps[i] += u32::from(feed.last);
+                    match i {
+                        0 => done += 1,
+                        _ => assert!(backward[i - 1].insert(slot + latency, feed).is_none()),
+                    }
+                }
+                if let Some(feed) = forward[i].remove(&slot) {
+                    assert_eq!(steps[i], feed.batch.0, "stage {i} works on {feed:?} after {} steps", steps[i]);
+                    in_flight[i] += 1;
+                    assert!(in_flight[i] <= pass.in_flight());
+                    let owner = i + 1 == stages;
+                    let then = slot + if owner { 1 } else { latency };
+                    assert!(forward[i + 1].insert(then, feed).is_none());
+                }
+            }
+            assert_eq!(forward[stages].remove(&slot), pass.returned(slot), "slot {slot}");
+            if let Some(feed) = pass.returned(slot) {
+                assert!(backward[stages - 1].insert(slot + latency, feed).is_none());
+            }
+            if let Some(feed) = pass.feed(slot) {
+                assert!(forward[0].insert(slot + latency, feed).is_none());
+            }
+        }
+        assert_eq!(done, total, "S={stages} l={latency} M={full}");
+        assert!(forward.iter().chain(&backward).all(HashMap::is_empty));
+    }
+
+    #[test]
+    fn every_micro_batch_passes_every_stage_once_each_way() {
+        for stages in 1..6 {
+            for full in 1..5 {
+                for total in [1, 2, 5, 8, 11] {
+                    simulate(stages, 1, full, total);
+                    simulate(stages, 2, full, total);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_figures_of_the_design() {
+        let one = Pass::training(3, 1, 4, 4);
+        assert_eq!((one.slots(), one.period()), (11, 9));
+        assert_eq!(Pass::training(3, 1, 4, 8).slots(), 20);
+        assert_eq!(Pass::evaluation(3, 1, 10).slots(), 10 + 3 + 1);
+        assert_eq!(Pass::training(3, 1, 4, 0).slots(), 0);
+        assert_eq!(Pass::training(3, 2, 4, 4).slots(), 4 + 12 + 1);
+        assert_eq!(Pass::training(3, 2, 4, 4).period(), 4 + 12 - 2);
+    }
+
+    #[test]
+    fn evaluation_feeds_and_returns_every_slot() {
+        let pass = Pass::evaluation(2, 1, 3);
+        let fed: Vec<_> = (0..pass.slots()).map(|s| pass.feed(s).map(|f| f.micro_batch.0)).collect();
+        let back: Vec<_> = (0..pass.slots()).map(|s| pass.returned(s).map(|f| f.micro_batch.0)).collect();
+        assert_eq!(fed, [Some(0), Some(1), Some(2), None, None, None]);
+        assert_eq!(back, [None, None, None, Some(0), Some(1), Some(2)]);
+    }
+}

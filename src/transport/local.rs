@@ -1,0 +1,288 @@
+//! Ranks as threads of one process: the same bytes, handed over instead of sent.
+//!
+//! A block changes hands by swapping it with the receiver's last one, so that nothing is copied or allocated.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{Backoff, Lane, Transport, TransportError};
+use crate::ids::{Phase, Rank};
+
+/// Lanes between the same two ranks, at most.
+const TAGS: usize = 3;
+/// `Hub::aborted` while no one has aborted.
+const RUNNING: i32 = -1;
+
+/// What the threads share.
+struct Hub {
+    ranks: u16,
+    aborted: AtomicI32,
+    lanes: Vec<Mutex<Handover>>,
+    /// To the owner and from the owner, by rank.
+    letters: Vec<[Mutex<VecDeque<Vec<u8>>>; 2]>,
+}
+
+/// One lane between two threads.
+#[derive(Default)]
+struct Handover {
+    full: Option<Vec<u8>>,
+    empty: Option<Vec<u8>>,
+}
+
+/// One rank's end of the hub.
+pub struct Local {
+    hub: Arc<Hub>,
+    rank: Rank,
+    timeout: Duration,
+    outgoing: Vec<Lane>,
+    incoming: Vec<Lane>,
+    outgoing_blocks: Vec<Vec<u8>>,
+    incoming_blocks: Vec<Vec<u8>>,
+    unsent: Vec<bool>,
+    unreceived: Vec<bool>,
+}
+
+/// The ends of `ranks` ranks.
+pub fn connect(ranks: u16) -> Vec<Local> {
+    let n = usize::from(ranks);
+    let hub = Arc::new(Hub {
+        ranks,
+        aborted: AtomicI32::new(RUNNING),
+        lanes: (0..n * n * TAGS).map(|_| Mutex::default()).collect(),
+        letters: (0..n).map(|_| Default::default()).collect(),
+    });
+    Rank::all(ranks)
+        .map(|rank| Local {
+            hub: Arc::clone(&hub),
+            rank,
+            timeout: Duration::from_secs(600),
+            outgoing: Vec::new(),
+            incoming: Vec::new(),
+            outgoing_blocks: Vec::new(),
+            incoming_blocks: Vec::new(),
+            unsent: Vec::new(),
+            unreceived: Vec::new(),
+        })
+        .collect()
+}
+
+impl Hub {
+    fn lane(&self, from: Rank, to: Rank, tag: u8) -> MutexGuard<'_, Handover> {
+        let place = (from.index() * usize::from(self.ranks) + to.index()) * TAGS + usize::from(tag);
+        // A thread that panicked has left whole blocks behind: they are only swapped.
+        self.lanes[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> Result<(), TransportError> {
+        match self.aborted.load(Ordering::Relaxed) {
+            RUNNING => Ok(()),
+            code => Err(TransportError::Aborted { code }),
+        }
+    }
+}
+
+impl Local {
+    fn post(&self, rank: Rank, to_owner: bool, letter: Vec<u8>) {
+        let queue = &self.hub.letters[rank.index()][usize::from(to_owner)];
+        queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(letter);
+    }
+
+    fn wait_for(&self, rank: Rank, to_owner: bool, length: usize) -> Result<Vec<u8>, TransportError> {
+        let queue = &self.hub.letters[rank.index()][usize::from(to_owner)];
+        let from = if to_owner { rank } else { Rank::OWNER };
+        let mut backoff = Backoff::new(false, self.timeout);
+        loop {
+            if let Some(letter) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+                return match letter.len() == length {
+                    true => Ok(letter),
+                    false => Err(TransportError::Length { from, found: letter.len(), expected: length }),
+                };
+            }
+            self.hub.running()?;
+            if backoff.pause().is_none() {
+                return Err(TransportError::Timeout { waited: self.timeout, missing: vec![from] });
+            }
+        }
+    }
+}
+
+impl Transport for Local {
+    type Block = Vec<u8>;
+
+    fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    fn ranks(&self) -> u16 {
+        self.hub.ranks
+    }
+
+    fn ranks_on_host(&self) -> u16 {
+        self.hub.ranks
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) {
+        let blocks = |lanes: &[Lane]| lanes.iter().map(|lane| vec![0; lane.length]).collect();
+        (self.outgoing, self.incoming) = (outgoing.to_vec(), incoming.to_vec());
+        (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing), blocks(incoming));
+        (self.unsent, self.unreceived) = (vec![false; outgoing.len()], vec![false; incoming.len()]);
+    }
+
+    fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {
+        (&mut self.outgoing_blocks, &self.incoming_blocks)
+    }
+
+    fn begin(&mut self, _: Phase, _: &[usize], _: &[usize]) -> Result<(), TransportError> {
+        self.unsent.fill(true);
+        self.unreceived.fill(true);
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<bool, TransportError> {
+        self.hub.running()?;
+        for (i, lane) in self.outgoing.iter().enumerate() {
+            if !self.unsent[i] {
+                continue;
+            }
+            let mut handover = self.hub.lane(self.rank, lane.peer, lane.tag);
+            // Full where the peer has not taken the block of the phase before.
+            if handover.full.is_none() {
+                let next = match handover.empty.take() {
+                    Some(empty) if empty.len() == lane.length => empty,
+                    _ => vec![0; lane.length],
+                };
+                handover.full = Some(std::mem::replace(&mut self.outgoing_blocks[i], next));
+                self.unsent[i] = false;
+            }
+        }
+        for (i, lane) in self.incoming.iter().enumerate() {
+            if !self.unreceived[i] {
+                continue;
+            }
+            let mut handover = self.hub.lane(lane.peer, self.rank, lane.tag);
+            if let Some(block) = handover.full.take() {
+                if block.len() != lane.length {
+                    return Err(TransportError::Length {
+                        from: lane.peer,
+                        found: block.len(),
+                        expected: lane.length,
+                    });
+                }
+                handover.empty = Some(std::mem::replace(&mut self.incoming_blocks[i], block));
+                self.unreceived[i] = false;
+            }
+        }
+        Ok(!self.unsent.contains(&true) && !self.unreceived.contains(&true))
+    }
+
+    fn missing(&mut self) -> Vec<Rank> {
+        self.incoming.iter().zip(&self.unreceived).filter(|(_, open)| **open).map(|(lane, _)| lane.peer).collect()
+    }
+
+    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
+        if self.rank != Rank::OWNER {
+            return self.wait_for(self.rank, false, length);
+        }
+        for (rank, message) in Rank::all(self.hub.ranks).zip(messages).skip(1) {
+            self.post(rank, false, message.clone());
+        }
+        Ok(messages[0].clone())
+    }
+
+    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
+        if self.rank != Rank::OWNER {
+            self.post(self.rank, true, message.to_vec());
+            return Ok(Vec::new());
+        }
+        let mut all = vec![message.to_vec()];
+        for rank in Rank::all(self.hub.ranks).skip(1) {
+            all.push(self.wait_for(rank, true, message.len())?);
+        }
+        Ok(all)
+    }
+
+    fn abort(&mut self, code: i32) {
+        // The first to abort names the code.
+        let _ = self.hub.aborted.compare_exchange(RUNNING, code, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes(rank: u16) -> Vec<Lane> {
+        (0..3).filter(|peer| *peer != rank).map(|peer| Lane { peer: Rank(peer), tag: 0, length: 8 }).collect()
+    }
+
+    #[test]
+    fn blocks_reach_their_peers_phase_after_phase() {
+        std::thread::scope(|scope| {
+            for mut end in connect(3) {
+                scope.spawn(move || {
+                    let me = end.rank().0;
+                    let lanes = lanes(me);
+                    end.lay(&lanes, &lanes);
+                    for phase in 1..=100_u8 {
+                        for (lane, block) in lanes.iter().zip(end.blocks().0) {
+                            block.fill((me * 16 + lane.peer.0) as u8 ^ phase);
+                        }
+                        end.exchange(Phase(phase), &[8, 8], &[8, 8]).unwrap();
+                        for (lane, block) in lanes.iter().zip(end.blocks().1) {
+                            assert_eq!(block, &[(lane.peer.0 * 16 + me) as u8 ^ phase; 8]);
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn scatter_and_gather_go_by_rank() {
+        std::thread::scope(|scope| {
+            for mut end in connect(3) {
+                scope.spawn(move || {
+                    let me = end.rank().0 as u8;
+                    let messages: Vec<Vec<u8>> = if me == 0 { (0..3).map(|r| vec![r; 4]).collect() } else { vec![] };
+                    assert_eq!(end.scatter(&messages, 4).unwrap(), [me; 4]);
+                    let all = end.gather(&[me + 10; 2]).unwrap();
+                    assert_eq!(all.len(), if me == 0 { 3 } else { 0 });
+                    assert!(all.iter().enumerate().all(|(r, message)| *message == [r as u8 + 10; 2]));
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_silent_peer_is_named() {
+        let mut ends = connect(3);
+        let mut end = ends.remove(0);
+        end.set_timeout(Duration::from_millis(20));
+        end.lay(&lanes(0), &lanes(0));
+        match end.exchange(Phase(1), &[8, 8], &[8, 8]) {
+            Err(TransportError::Timeout { missing, .. }) => assert_eq!(missing, [Rank(1), Rank(2)]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_abort_reaches_everyone_with_its_first_code() {
+        let mut ends = connect(3);
+        ends[1].abort(4);
+        ends[2].abort(5);
+        ends[0].lay(&lanes(0), &lanes(0));
+        let error = ends[0].exchange(Phase(1), &[8, 8], &[8, 8]);
+        assert!(matches!(error, Err(TransportError::Aborted { code: 4 })), "{error:?}");
+        assert!(matches!(ends[1].scatter(&[], 4), Err(TransportError::Aborted { code: 4 })));
+    }
+}

@@ -1,0 +1,171 @@
+//! Moves blocks of bytes between ranks, and knows nothing of what they mean.
+//!
+//! In a phase a rank sends one block over each of its outgoing lanes and receives one over each incoming one. The lanes
+//! are the transport's memory, so that sealing can write straight into what is sent. [`local`] carries them between the
+//! threads of one process, [`mpi`] between processes.
+//!
+//! Outside slots, [`Transport::scatter`] and [`Transport::gather`] carry one message of one length between the owner and
+//! each other rank, directly: MPI's collectives may travel through other ranks.
+
+mod backoff;
+pub mod local;
+#[cfg(feature = "mpi")]
+pub mod mpi;
+
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+pub use backoff::Backoff;
+
+use crate::ids::{Phase, Rank};
+
+/// Why blocks did not travel.
+#[derive(Debug, Error)]
+pub enum TransportError {
+    /// A peer stayed silent.
+    #[error(
+        "no answer within {} s from {}; the run ends (transport.timeout)",
+        waited.as_secs_f64(),
+        missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Timeout {
+        /// How long was waited.
+        waited: Duration,
+        /// Who is missing.
+        missing: Vec<Rank>,
+    },
+    /// Another rank ended the run.
+    #[error("another rank ended the run with code {code}")]
+    Aborted {
+        /// The exit code that it named.
+        code: i32,
+    },
+    /// A message of another length than was agreed.
+    #[error("{from} sent {found} bytes where {expected} were due")]
+    Length {
+        /// The sender.
+        from: Rank,
+        /// Bytes that came.
+        found: usize,
+        /// Bytes that were due.
+        expected: usize,
+    },
+    /// MPI reports an error.
+    #[error("{call} failed with MPI error {code}")]
+    Mpi {
+        /// The MPI function.
+        call: &'static str,
+        /// Its error class or code.
+        code: i32,
+    },
+}
+
+/// One direction of what two ranks exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// The rank at the other end.
+    pub peer: Rank,
+    /// Tells lanes between the same two ranks apart.
+    pub tag: u8,
+    /// Bytes of its longest block.
+    pub length: usize,
+}
+
+/// Where the time of an exchange went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExchangeTime {
+    /// In the transport's calls.
+    pub busy: Duration,
+    /// Waiting for peers.
+    pub waiting: Duration,
+}
+
+/// Carries blocks between the ranks of a job.
+pub trait Transport {
+    /// A lane's memory.
+    type Block: AsRef<[u8]> + AsMut<[u8]>;
+
+    /// This rank.
+    fn rank(&self) -> Rank;
+
+    /// Ranks of the job.
+    fn ranks(&self) -> u16;
+
+    /// Ranks on this rank's host, this one included.
+    fn ranks_on_host(&self) -> u16;
+
+    /// How long a silent peer is waited for.
+    fn timeout(&self) -> Duration;
+
+    /// Sets how long a silent peer is waited for.
+    fn set_timeout(&mut self, timeout: Duration);
+
+    /// Lays the lanes of all phases to come; earlier ones are gone. Each lane's other end lays it too.
+    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]);
+
+    /// The blocks of the outgoing lanes, to write, and of the incoming ones, to read; in the order in which they were
+    /// laid.
+    fn blocks(&mut self) -> (&mut [Self::Block], &[Self::Block]);
+
+    /// Starts a phase: sends the first `outgoing[i]` bytes of each outgoing block, in shuffled order, and receives up to
+    /// `incoming[i]` into each incoming one.
+    ///
+    /// # Errors
+    /// [`TransportError::Mpi`].
+    fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError>;
+
+    /// Moves the phase on; whether all blocks have been sent and received.
+    ///
+    /// # Errors
+    /// [`TransportError::Aborted`], [`TransportError::Mpi`].
+    fn poll(&mut self) -> Result<bool, TransportError>;
+
+    /// The peers whose blocks of this phase are missing.
+    fn missing(&mut self) -> Vec<Rank>;
+
+    /// Gives the other ranks one message each, all of `length` bytes: `messages[r]` goes from the owner to rank r. Returns
+    /// this rank's. Other ranks than the owner pass no messages.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError>;
+
+    /// Gives the owner one message of each rank, all of one length: on the owner, `result[r]` is from rank r. Empty on
+    /// other ranks.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError>;
+
+    /// Ends the run on all ranks with the exit code `code`, as far as the transport can.
+    fn abort(&mut self, code: i32);
+
+    /// Whether each rank of this host has a core of its own, so that waiting may spin.
+    fn spins(&self) -> bool {
+        std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= usize::from(self.ranks_on_host()))
+    }
+
+    /// Runs a whole phase.
+    ///
+    /// # Errors
+    /// [`TransportError`]; [`TransportError::Timeout`] names the peers that are missing.
+    fn exchange(
+        &mut self,
+        phase: Phase,
+        outgoing: &[usize],
+        incoming: &[usize],
+    ) -> Result<ExchangeTime, TransportError> {
+        let started = Instant::now();
+        self.begin(phase, outgoing, incoming)?;
+        let mut backoff = Backoff::new(self.spins(), self.timeout());
+        let mut waiting = Duration::ZERO;
+        while !self.poll()? {
+            match backoff.pause() {
+                Some(paused) => waiting += paused,
+                None => return Err(TransportError::Timeout { waited: self.timeout(), missing: self.missing() }),
+            }
+        }
+        Ok(ExchangeTime { busy: started.elapsed().saturating_sub(waiting), waiting })
+    }
+}

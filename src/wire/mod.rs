@@ -1,0 +1,184 @@
+//! The header of a message: what the tensor behind it is and where in training it belongs (docs/PROTOCOL.md, "Message").
+//!
+//! Knows bytes, not who sends them. All numbers are little-endian.
+
+use thiserror::Error;
+
+use crate::ids::{Batch, Epoch, MicroBatch};
+
+/// Bytes of a header; the tensor follows.
+pub const HEADER: usize = 64;
+
+/// What a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing: cover. A header of zeros.
+    Empty = 0,
+    /// An activation of a training pass, on its way to the next stage.
+    Train = 1,
+    /// An activation of an evaluation pass: nothing is kept of it.
+    Evaluate = 2,
+    /// The gradient of an activation, on its way to the stage before.
+    Gradient = 3,
+    /// Tells the owner that stage 1 has taken a micro-batch's gradient.
+    Done = 4,
+}
+
+/// The type of a tensor's values on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// The data's own bytes.
+    U8 = 0,
+    /// IEEE 754 single precision, little-endian.
+    F32 = 1,
+}
+
+/// The 64 bytes before a tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Header {
+    /// What the message is for.
+    pub kind: Kind,
+    /// Of a gradient: whether it is the batch's last, so that the optimizer steps.
+    pub last: bool,
+    /// The type of the tensor's values.
+    pub dtype: Dtype,
+    /// Epoch of training.
+    pub epoch: Epoch,
+    /// Batch of the pass.
+    pub batch: Batch,
+    /// Micro-batch of the batch.
+    pub micro_batch: MicroBatch,
+    /// Samples.
+    pub rows: u32,
+    /// Values a sample.
+    pub features: u32,
+    /// Of a last gradient: the learning rate of the step.
+    pub rate: f32,
+}
+
+/// Why 64 bytes are no header.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum WireError {
+    /// A field holds what no header holds.
+    #[error("a message header's {field} is {found}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        found: u64,
+    },
+}
+
+impl Header {
+    /// An empty message's header.
+    pub const EMPTY: Header = Header {
+        kind: Kind::Empty,
+        last: false,
+        dtype: Dtype::U8,
+        epoch: Epoch(0),
+        batch: Batch(0),
+        micro_batch: MicroBatch(0),
+        rows: 0,
+        features: 0,
+        rate: 0.0,
+    };
+
+    /// Bytes of the tensor behind the header.
+    pub fn body(&self) -> u64 {
+        let width = match self.dtype {
+            Dtype::U8 => 1,
+            Dtype::F32 => 4,
+        };
+        u64::from(self.rows) * u64::from(self.features) * width
+    }
+
+    /// The header's bytes.
+    pub fn to_bytes(self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[0] = self.kind as u8;
+        bytes[1] = self.last.into();
+        bytes[2] = self.dtype as u8;
+        let words = [self.epoch.0, self.batch.0, self.micro_batch.0, self.rows, self.features, self.rate.to_bits()];
+        for (to, word) in bytes[4..28].as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *to = word.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// [`WireError::Field`] where a field holds what no header holds; bytes that are not in use must be zero.
+    pub fn from_bytes(bytes: &[u8; HEADER]) -> Result<Self, WireError> {
+        let wrong = |field, found: u8| Err(WireError::Field { field, found: found.into() });
+        let kind = match bytes[0] {
+            0 => Kind::Empty,
+            1 => Kind::Train,
+            2 => Kind::Evaluate,
+            3 => Kind::Gradient,
+            4 => Kind::Done,
+            other => return wrong("kind", other),
+        };
+        let last = match bytes[1] {
+            0 => false,
+            1 => true,
+            other => return wrong("last flag", other),
+        };
+        let dtype = match bytes[2] {
+            0 => Dtype::U8,
+            1 => Dtype::F32,
+            other => return wrong("dtype", other),
+        };
+        if let Some(other) = [3].into_iter().chain(28..HEADER).find(|&i| bytes[i] != 0) {
+            return wrong("padding", bytes[other]);
+        }
+        let word = |i: usize| u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
+        Ok(Header {
+            kind,
+            last,
+            dtype,
+            epoch: Epoch(word(4)),
+            batch: Batch(word(8)),
+            micro_batch: MicroBatch(word(12)),
+            rows: word(16),
+            features: word(20),
+            rate: f32::from_bits(word(24)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: Header = Header {
+        kind: Kind::Gradient,
+        last: true,
+        dtype: Dtype::F32,
+        epoch: Epoch(0x0102_0304),
+        batch: Batch(5),
+        micro_batch: MicroBatch(6),
+        rows: 7,
+        features: 256,
+        rate: 0.1,
+    };
+
+    #[test]
+    fn reads_what_it_writes_at_the_documented_places() {
+        let bytes = SAMPLE.to_bytes();
+        assert_eq!(Header::from_bytes(&bytes), Ok(SAMPLE));
+        assert_eq!(bytes[..8], [3, 1, 1, 0, 4, 3, 2, 1]);
+        assert_eq!(bytes[24..28], 0.1_f32.to_le_bytes());
+        assert_eq!(SAMPLE.body(), 7 * 256 * 4);
+        assert_eq!(Header::EMPTY.to_bytes(), [0; HEADER]);
+    }
+
+    #[test]
+    fn refuses_what_no_header_holds() {
+        for (place, value) in [(0, 5), (1, 2), (2, 2), (3, 1), (28, 1), (47, 9), (63, 1)] {
+            let mut bytes = SAMPLE.to_bytes();
+            bytes[place] = value;
+            assert!(Header::from_bytes(&bytes).is_err(), "byte {place} = {value}");
+        }
+    }
+}
