@@ -1,2 +1,34 @@
-//! placeholder
-pub mod compute; pub mod data; pub mod mix; pub mod transport; pub mod crypto; pub mod ids; pub mod job; pub mod nn; pub mod pipeline; pub mod random; pub mod wire;
+//! Trains neural networks on MPI ranks that do not trust each other.
+//!
+//! The journey of one activation, and the modules in the order in which it passes them:
+//!
+//! 1. [`job`] says what is trained, and [`data`] holds the samples: on the owner, rank 0, alone.
+//! 2. [`pipeline`] says which micro-batch leaves the owner in which slot, and [`role`] puts it into a message behind a
+//!    header of [`wire`].
+//! 3. [`mix`] cuts the message into cells, [`crypto`] seals each under one layer a hop, and [`transport`] carries them
+//!    from rank to rank. Every rank, whatever it hosts, takes one layer off the cells of others and passes them on.
+//! 4. At the rank of the first stage the cells are opened into the message, its tensor goes through the layers of
+//!    [`nn`], whose arithmetic is [`compute`]'s, and the result leaves for the next stage in the same way.
+//! 5. What comes out of the last stage returns to the owner, which computes the loss and sends its gradient back through
+//!    the stages.
+//! 6. [`run`] puts these together to a whole run, from the first key to the finished model; [`check`], [`report`] and
+//!    [`cli`] are what a user sees of it.
+//!
+//! [`ids`] and [`random`] are leaves that all others may use.
+
+pub mod check;
+pub mod cli;
+pub mod compute;
+pub mod crypto;
+pub mod data;
+pub mod ids;
+pub mod job;
+pub mod mix;
+pub mod nn;
+pub mod pipeline;
+pub mod random;
+pub mod report;
+pub mod role;
+pub mod run;
+pub mod transport;
+pub mod wire;

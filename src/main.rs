@@ -1,3 +1,5 @@
+//! The command `mixnn`.
+
 fn main() {
-    println!("Hello, world!");
+    std::process::exit(mixnn::cli::main());
 }

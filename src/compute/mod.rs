@@ -101,6 +101,9 @@ pub trait Backend {
     /// The bytes from `at` on = the first `len` values of `from`, little-endian f32.
     fn encode_f32(&self, from: &Self::Buf, len: usize, bytes: &mut Self::Bytes, at: usize) -> Self::Event;
 
+    /// The first `len` values of `to` = those of `from`.
+    fn copy(&self, len: usize, from: &Self::Buf, to: &mut Self::Buf) -> Self::Event;
+
     /// C = A B, or C + A B.
     fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf) -> Self::Event;
 

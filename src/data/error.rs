@@ -297,3 +297,16 @@ impl DataError {
         }
     }
 }
+
+impl DataError {
+    /// The process's exit code: 3 where something is not there, 2 where what is there cannot be used.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            DataError::Io { .. }
+            | DataError::MissingFile { .. }
+            | DataError::NotInSource { .. }
+            | DataError::Download { .. } => 3,
+            _ => 2,
+        }
+    }
+}

@@ -15,11 +15,13 @@
 //! files of MNIST into a folder and proves by digest that they are the originals; nothing else here
 //! uses the network.
 //!
-//! **Invariant.** This module knows files and samples. It knows nothing of stages, ranks, batches
-//! or random draws: the permutation that splits a data set and the indices that form a micro-batch
-//! are given by the caller. It trusts no file: every length is checked against the bytes that are
+//! [`Batches`] cuts an order of samples into micro-batches.
+//!
+//! **Invariant.** This module knows files and samples. It knows nothing of stages, ranks or random
+//! draws: the permutations that split a data set and order a pass are given by the caller. It trusts no file: every length is checked against the bytes that are
 //! there before memory is taken for it.
 
+mod batches;
 mod dataset;
 pub mod digits;
 mod error;
@@ -28,5 +30,6 @@ mod gzip;
 pub mod idx;
 pub mod mnist;
 
+pub use batches::Batches;
 pub use dataset::{Dataset, Loaded};
 pub use error::DataError;

@@ -13,6 +13,12 @@ pub(super) struct Linear<B: Backend> {
     bias: Option<Parameter<B>>,
 }
 
+/// Name and shape of weight and bias.
+pub(super) fn parameters(input: usize, out: usize, bias: bool) -> Vec<(&'static str, Vec<usize>)> {
+    let weight = ("weight", vec![out, input]);
+    if bias { vec![weight, ("bias", vec![out])] } else { vec![weight] }
+}
+
 impl<B: Backend> Linear<B> {
     /// Starts from PyTorch's initial distribution, drawn from `seed`.
     pub(super) fn new(
@@ -23,16 +29,12 @@ impl<B: Backend> Linear<B> {
         optimizer: &Optimizer,
         seed: &Seed,
     ) -> Result<Self, ComputeError> {
-        let parameter = |name, shape: Vec<usize>| {
+        let mut built = parameters(input, out, bias).into_iter().map(|(name, shape)| {
             let values = initial::uniform_fan_in(&seed.derive(name, 0), shape.iter().product(), input);
             Parameter::new(backend, name, shape, &values, optimizer)
-        };
-        Ok(Self {
-            input,
-            out,
-            weight: parameter("weight", vec![out, input])?,
-            bias: if bias { Some(parameter("bias", vec![out])?) } else { None },
-        })
+        });
+        let Some(weight) = built.next() else { unreachable!("a linear map has a weight") };
+        Ok(Self { input, out, weight: weight?, bias: built.next().transpose()? })
     }
 }
 

@@ -47,6 +47,23 @@ pub trait Operation<B: Backend>: Send {
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<B>>;
 }
 
+/// Name and shape of each parameter of `op`, for samples of `input` features; in the order of
+/// [`Operation::parameters`].
+pub fn parameters(op: &Op, input: usize) -> Vec<(&'static str, Vec<usize>)> {
+    match *op {
+        Op::Linear { out, bias, .. } => linear::parameters(input, out as usize, bias),
+        Op::Relu => Vec::new(),
+    }
+}
+
+/// Features of a sample that come out of `op`, for samples of `input` features.
+pub fn output_features(op: &Op, input: usize) -> usize {
+    match *op {
+        Op::Linear { out, .. } => out as usize,
+        Op::Relu => input,
+    }
+}
+
 /// Builds the operation that `op` specifies, for samples of `input` features. Initial values come from `seed`.
 fn build<B: Backend + 'static>(
     backend: &B,

@@ -28,6 +28,35 @@ pub struct StageSpec {
     pub seed: Seed,
 }
 
+impl StageSpec {
+    /// Index of the operation, name and shape of each parameter.
+    pub fn parameters(&self) -> Vec<(usize, &'static str, Vec<usize>)> {
+        let mut features = self.input_features as usize;
+        let mut found = Vec::new();
+        for (i, op) in self.ops.iter().enumerate() {
+            found.extend(super::parameters(op, features).into_iter().map(|(name, shape)| (i, name, shape)));
+            features = super::output_features(op, features);
+        }
+        found
+    }
+
+    /// Values of all parameters.
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters().iter().map(|(_, _, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+
+    /// Values of one micro-batch's activations: what goes into each operation and what comes out of the last.
+    pub fn activation_count(&self) -> u64 {
+        let mut features = self.input_features as usize;
+        let mut sum = features;
+        for op in &self.ops {
+            features = super::output_features(op, features);
+            sum += features;
+        }
+        sum as u64 * u64::from(self.micro_batch)
+    }
+}
+
 /// The operations of one rank, with their parameters.
 ///
 /// For each micro-batch in flight, [`input`](Stage::input) and [`forward`](Stage::forward) put its activations at the
@@ -179,7 +208,7 @@ impl<B: Backend + 'static> Stage<B> {
         self.ops.iter().flat_map(|op| op.parameters()).map(|parameter| parameter.len()).sum()
     }
 
-    /// The parameters' values one after the other, in the order of [`parameter_names`].
+    /// The parameters' values one after the other, in the order of [`StageSpec::parameters`].
     pub fn values(&self, backend: &B) -> Vec<f32> {
         let mut values = vec![0.0; self.parameter_count()];
         let mut rest = values.as_mut_slice();
@@ -189,13 +218,5 @@ impl<B: Backend + 'static> Stage<B> {
             rest = behind;
         }
         values
-    }
-
-    /// Index of the operation, name and shape of each parameter.
-    pub fn parameter_names(&self) -> Vec<(usize, &'static str, Vec<usize>)> {
-        let named = |(i, op): (usize, &Box<dyn Operation<B>>)| {
-            op.parameters().into_iter().map(|p| (i, p.name, p.shape.clone())).collect::<Vec<_>>()
-        };
-        self.ops.iter().enumerate().flat_map(named).collect()
     }
 }

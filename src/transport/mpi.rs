@@ -1,0 +1,309 @@
+//! Ranks as MPI processes. One thread makes all MPI calls (MPI_THREAD_FUNNELED).
+//!
+//! Only non-blocking point-to-point calls, polled: a rank that waits inside MPI would steal the core from the one it waits
+//! for. The blocks are the transport's own and stay where they are, so that MPI may read and write them until a phase is
+//! complete.
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::time::Duration;
+
+use mpi::environment::Universe;
+use mpi::ffi;
+use mpi::topology::{Communicator, SimpleCommunicator};
+use mpi::traits::AsRaw;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use super::{Backoff, Lane, Transport, TransportError};
+use crate::ids::{Phase, Rank};
+
+/// Tags of lanes are `phase * LANE_TAGS + tag`; tag 0 carries what goes outside slots.
+const LANE_TAGS: u8 = 4;
+const LETTER: c_int = 0;
+
+/// This process's end of an MPI job.
+pub struct Mpi {
+    // Before the universe, whose drop ends MPI.
+    world: SimpleCommunicator,
+    universe: Universe,
+    rank: Rank,
+    ranks: u16,
+    ranks_on_host: u16,
+    timeout: Duration,
+    outgoing: Vec<Lane>,
+    incoming: Vec<Lane>,
+    outgoing_blocks: Vec<Vec<u8>>,
+    incoming_blocks: Vec<Vec<u8>>,
+    /// The order in which the next phase sends.
+    order: Vec<usize>,
+    shuffler: StdRng,
+    /// First those of the incoming lanes, then of the outgoing.
+    requests: Vec<ffi::MPI_Request>,
+}
+
+/// Why this process has no place in an MPI job.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `MPI_Init_thread` has been called before, or fails.
+    #[error("MPI cannot be initialized twice in one process")]
+    Initialized,
+    /// More processes than a rank's number holds.
+    #[error("{0} MPI processes are more than this program numbers (65,535)")]
+    TooMany(i32),
+}
+
+/// The MPI library's own name and version, one line.
+pub fn library() -> String {
+    let version = mpi::environment::library_version().unwrap_or_else(|_| "unknown".to_owned());
+    let line: Vec<&str> = version.trim_end_matches('\0').split_whitespace().take(4).collect();
+    line.join(" ").trim_end_matches(',').to_owned()
+}
+
+impl Mpi {
+    /// Initializes MPI.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start() -> Result<Self, StartError> {
+        let (universe, _) =
+            mpi::initialize_with_threading(mpi::Threading::Funneled).ok_or(StartError::Initialized)?;
+        let world = universe.world();
+        let ranks = u16::try_from(world.size()).map_err(|_| StartError::TooMany(world.size()))?;
+        let ranks_on_host = world.split_shared(world.rank()).size();
+        Ok(Self {
+            rank: Rank(world.rank() as u16),
+            ranks,
+            ranks_on_host: ranks_on_host as u16,
+            timeout: Duration::from_secs(600),
+            outgoing: Vec::new(),
+            incoming: Vec::new(),
+            outgoing_blocks: Vec::new(),
+            incoming_blocks: Vec::new(),
+            order: Vec::new(),
+            shuffler: rand::make_rng(),
+            requests: Vec::new(),
+            world,
+            universe,
+        })
+    }
+
+    /// The name of this host.
+    pub fn host(&self) -> String {
+        mpi::environment::processor_name().unwrap_or_default()
+    }
+
+    /// Sends `length` bytes from `from`.
+    ///
+    /// # Safety
+    /// The bytes must stay there, unchanged, until the request is complete.
+    unsafe fn isend(
+        &self,
+        from: *const u8,
+        length: usize,
+        to: Rank,
+        tag: c_int,
+    ) -> Result<ffi::MPI_Request, TransportError> {
+        // SAFETY: an MPI constant, initialized before main.
+        let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
+        // SAFETY: MPI is initialized while `world` lives; the buffer is valid as the caller promises; MPI 4.1, 3.7.2.
+        let code = unsafe {
+            let byte = ffi::RSMPI_UINT8_T;
+            ffi::MPI_Isend(from.cast(), count(length), byte, to.0.into(), tag, self.world.as_raw(), &mut request)
+        };
+        done("MPI_Isend", code).map(|()| request)
+    }
+
+    /// Receives up to `length` bytes to `to`.
+    ///
+    /// # Safety
+    /// The bytes must stay there, and nobody else may touch them, until the request is complete.
+    unsafe fn irecv(
+        &self,
+        to: *mut u8,
+        length: usize,
+        from: Rank,
+        tag: c_int,
+    ) -> Result<ffi::MPI_Request, TransportError> {
+        // SAFETY: an MPI constant, initialized before main.
+        let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
+        // SAFETY: as in `isend`.
+        let code = unsafe {
+            let byte = ffi::RSMPI_UINT8_T;
+            ffi::MPI_Irecv(to.cast(), count(length), byte, from.0.into(), tag, self.world.as_raw(), &mut request)
+        };
+        done("MPI_Irecv", code).map(|()| request)
+    }
+
+    /// Waits for `requests`, which belong to `peers`.
+    fn complete(&self, requests: &mut [ffi::MPI_Request], peers: &[Rank]) -> Result<(), TransportError> {
+        let mut backoff = Backoff::new(self.spins(), self.timeout);
+        while !test_all(requests)? {
+            if backoff.pause().is_none() {
+                return Err(TransportError::Timeout { waited: self.timeout, missing: open(requests, peers) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one letter to each of `peers`, or receives one of each into `letters`.
+    fn letters(&self, letters: &mut [Vec<u8>], peers: &[Rank], send: bool) -> Result<(), TransportError> {
+        let mut requests = Vec::with_capacity(peers.len());
+        for (letter, peer) in letters.iter_mut().zip(peers) {
+            // SAFETY: `complete` returns before the letters go, but for an error, which ends the process: the caller
+            // aborts, and `Drop` leaks what is still in flight.
+            requests.push(unsafe {
+                match send {
+                    true => self.isend(letter.as_ptr(), letter.len(), *peer, LETTER)?,
+                    false => self.irecv(letter.as_mut_ptr(), letter.len(), *peer, LETTER)?,
+                }
+            });
+        }
+        self.complete(&mut requests, peers)
+    }
+}
+
+/// MPI counts in a C int; a longer message is cut by those who lay out lengths.
+fn count(length: usize) -> c_int {
+    c_int::try_from(length).unwrap_or(c_int::MAX)
+}
+
+fn done(call: &'static str, code: c_int) -> Result<(), TransportError> {
+    match code {
+        0 => Ok(()),
+        code => Err(TransportError::Mpi { call, code }),
+    }
+}
+
+fn test_all(requests: &mut [ffi::MPI_Request]) -> Result<bool, TransportError> {
+    let mut flag = 0;
+    // SAFETY: `requests` are requests of this process, complete ones among them null; MPI 4.1, 3.7.5.
+    let code = unsafe {
+        let ignore = ffi::RSMPI_STATUSES_IGNORE;
+        ffi::MPI_Testall(count(requests.len()), requests.as_mut_ptr(), &mut flag, ignore)
+    };
+    done("MPI_Testall", code).map(|()| flag != 0)
+}
+
+/// The peers whose requests are not complete.
+fn open(requests: &mut [ffi::MPI_Request], peers: &[Rank]) -> Vec<Rank> {
+    let mut missing: Vec<Rank> = Vec::new();
+    for (request, peer) in requests.iter_mut().zip(peers) {
+        let mut flag = 0;
+        // SAFETY: a request of this process; MPI 4.1, 3.7.3.
+        let code = unsafe { ffi::MPI_Test(request, &mut flag, ffi::RSMPI_STATUS_IGNORE) };
+        if (code != 0 || flag == 0) && !missing.contains(peer) {
+            missing.push(*peer);
+        }
+    }
+    missing
+}
+
+impl Transport for Mpi {
+    type Block = Vec<u8>;
+
+    fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    fn ranks(&self) -> u16 {
+        self.ranks
+    }
+
+    fn ranks_on_host(&self) -> u16 {
+        self.ranks_on_host
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) {
+        let blocks = |lanes: &[Lane]| lanes.iter().map(|lane| vec![0; lane.length]).collect();
+        (self.outgoing, self.incoming) = (outgoing.to_vec(), incoming.to_vec());
+        (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing), blocks(incoming));
+        self.order = (0..outgoing.len()).collect();
+        self.requests = Vec::with_capacity(outgoing.len() + incoming.len());
+    }
+
+    fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {
+        (&mut self.outgoing_blocks, &self.incoming_blocks)
+    }
+
+    fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError> {
+        self.requests.clear();
+        let tag = |lane: &Lane| c_int::from(phase.0) * c_int::from(LANE_TAGS) + c_int::from(lane.tag);
+        for i in 0..self.incoming.len() {
+            let lane = self.incoming[i];
+            let to = self.incoming_blocks[i][..incoming[i]].as_mut_ptr();
+            // SAFETY: blocks stay in place, and are borrowed by no one, until `poll` says that the phase is complete;
+            // on an error the process ends.
+            let request = unsafe { self.irecv(to, incoming[i], lane.peer, tag(&lane))? };
+            self.requests.push(request);
+        }
+        self.order.shuffle(&mut self.shuffler);
+        for place in 0..self.order.len() {
+            let i = self.order[place];
+            let lane = self.outgoing[i];
+            let from = self.outgoing_blocks[i][..outgoing[i]].as_ptr();
+            // SAFETY: as above.
+            let request = unsafe { self.isend(from, outgoing[i], lane.peer, tag(&lane))? };
+            self.requests.push(request);
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<bool, TransportError> {
+        test_all(&mut self.requests)
+    }
+
+    fn missing(&mut self) -> Vec<Rank> {
+        let peers: Vec<Rank> = self.incoming.iter().map(|lane| lane.peer).collect();
+        open(&mut self.requests, &peers)
+    }
+
+    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
+        if self.rank == Rank::OWNER {
+            let peers: Vec<Rank> = Rank::all(self.ranks).skip(1).collect();
+            self.letters(&mut messages[1..].to_vec(), &peers, true)?;
+            return Ok(messages[0].clone());
+        }
+        let mut letter = [vec![0; length]];
+        self.letters(&mut letter, &[Rank::OWNER], false)?;
+        let [letter] = letter;
+        Ok(letter)
+    }
+
+    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
+        if self.rank != Rank::OWNER {
+            self.letters(&mut [message.to_vec()], &[Rank::OWNER], true)?;
+            return Ok(Vec::new());
+        }
+        let mut all = vec![vec![0; message.len()]; usize::from(self.ranks)];
+        all[0].copy_from_slice(message);
+        let peers: Vec<Rank> = Rank::all(self.ranks).skip(1).collect();
+        self.letters(&mut all[1..], &peers, false)?;
+        Ok(all)
+    }
+
+    fn abort(&mut self, code: i32) {
+        self.world.abort(code);
+    }
+}
+
+/// Ends the whole MPI job from wherever it is called, such as a panic hook.
+pub fn abort_everywhere(code: i32) {
+    // SAFETY: MPI_Abort may be called whenever MPI is initialized (checked) and not finalized.
+    unsafe {
+        let (mut initialized, mut finalized) = (0, 0);
+        ffi::MPI_Initialized(&mut initialized);
+        ffi::MPI_Finalized(&mut finalized);
+        if initialized != 0 && finalized == 0 {
+            ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, code);
+        }
+    }
+}

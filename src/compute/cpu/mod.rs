@@ -108,6 +108,10 @@ impl Backend for Cpu {
         }
     }
 
+    fn copy(&self, len: usize, from: &Self::Buf, to: &mut Self::Buf) {
+        to[..len].copy_from_slice(&from[..len]);
+    }
+
     fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf) {
         exact::gemm(shape, self.parallelism(shape.m * shape.n * shape.k), a, b, c);
     }

@@ -1,0 +1,149 @@
+//! What `mixnn check` prints: the resolved job, the ranks it needs and what they do, lengths, bytes, memory.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::ids::Phase;
+use crate::job::{Job, Profile};
+use crate::mix::MixError;
+use crate::mix::geometry::Geometry;
+use crate::mix::plan::Plan;
+use crate::nn::StageSpec;
+use crate::pipeline::Pass;
+use crate::run::RunError;
+use crate::run::owner::enough_ranks;
+use crate::run::prepare::Prepared;
+
+/// A job's needs.
+pub struct Checked {
+    job: Job,
+    ranks: u16,
+    geometry: Geometry,
+    /// Values of parameters, by stage.
+    parameters: Vec<u64>,
+    samples: [usize; 3],
+    slots: [u64; 2],
+    memory: u64,
+    warnings: Vec<String>,
+}
+
+/// Seeds of fewer characters are warned of: from its own seed a stage could find the job's by trying.
+const SHORT_SEED: usize = 16;
+
+impl Checked {
+    /// Reckons with `ranks` ranks, or the fewest.
+    ///
+    /// # Errors
+    /// [`RunError`] where these ranks cannot run the job, or no circuits are found among them.
+    pub fn of(prepared: &Prepared, ranks: Option<u16>) -> Result<Self, RunError> {
+        let job = prepared.job.clone();
+        let ranks = ranks.unwrap_or_else(|| job.ranks());
+        enough_ranks(prepared, ranks)?;
+        let geometry = prepared.geometry(ranks)?;
+        let specs = prepared.specs();
+        let stages = specs.len() as u16;
+        if job.mix.profile == Profile::Mixed {
+            let alone: Vec<u32> = (0..u32::from(ranks)).collect();
+            Plan::draw(stages, job.mix.hops, &alone, &mut rand::rng()).map(drop).map_err(|error: MixError| error)?;
+        }
+        let batches = prepared.batches(0);
+        let training = Pass::training(stages, 1, batches.full(), batches.micro_batches());
+        let micro = job.train.micro_batch as usize;
+        let looks = |samples: usize| Pass::evaluation(stages, 1, samples.div_ceil(micro) as u32).slots();
+        let validation = match prepared.validation.samples() {
+            0 => 0,
+            samples => looks(samples),
+        };
+        let mut warnings = Vec::new();
+        if !job.seed_drawn && job.seed.len() < SHORT_SEED {
+            warnings.push(format!(
+                "the seed \"{}\" is short: a stage could find it by trying, and with it the others' initial values; leave \
+                 `seed` out to have 256 bits drawn",
+                job.seed
+            ));
+        }
+        if job.mix.profile == Profile::Mixed {
+            warnings.push("ranks not authenticated: the MPI layer is trusted".to_owned());
+        }
+        let in_flight = training.in_flight();
+        let memory = specs.iter().map(|spec| stage_memory(spec, in_flight)).max().unwrap_or(0)
+            + 6 * geometry.message() as u64
+            + 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
+        Ok(Self {
+            ranks,
+            geometry,
+            parameters: specs.iter().map(StageSpec::parameter_count).collect(),
+            samples: [prepared.train.samples(), prepared.validation.samples(), prepared.test.samples()],
+            slots: [training.slots() + validation, looks(prepared.test.samples())],
+            memory,
+            warnings,
+            job,
+        })
+    }
+
+    fn slot_bytes(&self) -> Option<u64> {
+        (self.job.mix.profile == Profile::Mixed).then(|| self.geometry.slot_bytes())
+    }
+
+    /// The same as JSON.
+    pub fn json(&self) -> Value {
+        let g = &self.geometry;
+        let blocks: Vec<usize> = Phase::all(g.hops).map(|phase| g.block(phase)).collect();
+        json!({
+            "job": self.job.to_toml(),
+            "profile": self.job.mix.profile.name(),
+            "ranks": self.ranks,
+            "stages": self.job.stages.len(),
+            "relays": usize::from(self.ranks) - 1 - self.job.stages.len(),
+            "parameters": self.parameters,
+            "samples": { "train": self.samples[0], "validation": self.samples[1], "test": self.samples[2] },
+            "message_bytes": g.message(),
+            "cells_per_lane": g.cells,
+            "cell_payload_bytes": g.payload,
+            "block_bytes": blocks,
+            "slots_per_epoch": self.slots[0],
+            "slots_for_testing": self.slots[1],
+            "bytes_per_rank_and_slot": self.slot_bytes(),
+            "bytes_per_rank_and_epoch": self.slot_bytes().map(|bytes| bytes * self.slots[0]),
+            "memory_of_largest_rank_bytes": self.memory,
+            "warnings": self.warnings,
+        })
+    }
+}
+
+/// Parameters with gradient and velocity, activations of all micro-batches in flight, gradients of one.
+fn stage_memory(spec: &StageSpec, in_flight: u64) -> u64 {
+    4 * (3 * spec.parameter_count() + (in_flight + 1) * spec.activation_count())
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let g = &self.geometry;
+        writeln!(f, "{}", self.job.to_toml())?;
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "{name:<22} {value}");
+        let relays = usize::from(self.ranks) - 1 - self.job.stages.len();
+        row(f, "profile", self.job.mix.profile.name().to_owned())?;
+        row(f, "ranks", format!("{}: 1 owner, {} stages, {relays} relays", self.ranks, self.job.stages.len()))?;
+        for (index, parameters) in self.parameters.iter().enumerate() {
+            let ops: Vec<&str> = self.job.stages[index].ops.iter().map(crate::job::Op::name).collect();
+            row(f, &format!("  stage {}", index + 1), format!("{}: {parameters} parameters", ops.join(", ")))?;
+        }
+        let [train, validation, test] = self.samples;
+        row(f, "samples", format!("{train} to train, {validation} to validate, {test} to test"))?;
+        row(f, "message", format!("{} bytes", g.message()))?;
+        if let Some(bytes) = self.slot_bytes() {
+            let cells = format!("{} a lane, {} bytes of a message in each", g.cells, g.payload);
+            row(f, "cells", cells)?;
+            let blocks: Vec<String> = Phase::all(g.hops).map(|phase| g.block(phase).to_string()).collect();
+            row(f, "blocks", format!("{} bytes, by phase", blocks.join(", ")))?;
+            row(f, "a rank sends", format!("{bytes} bytes a slot, {} an epoch", bytes * self.slots[0]))?;
+        }
+        row(f, "slots", format!("{} an epoch, {} to test; 0 to {} empty ones before", self.slots[0], self.slots[1], self.ranks))?;
+        row(f, "memory", format!("{:.1} MiB on the largest rank, beside program and MPI", self.memory as f64 / f64::from(1 << 20)))?;
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! The command line. What it prints of a job is in [`check`](crate::check) and [`report`](crate::report).
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod data;
+mod progress;
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::run::RunError;
+
+/// Trains neural networks on MPI ranks that do not trust each other: every stage of layers on a rank of its own,
+/// activations and gradients as onion-encrypted cells of one length through a mix of all ranks.
+#[derive(Debug, Parser)]
+#[command(name = "mixnn", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 training failed (the loss is not a number); 2 the job or the call is \
+wrong; 3 the surroundings are (too few ranks, no such file); 4 a message failed authentication; 5 a peer did not \
+answer in time; 70 a bug.
+
+Start with: mixnn run jobs/digits.toml --local 7";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate a job; print it resolved, with the ranks, lengths and memory that it needs
+    Check(CheckArgs),
+    /// Train and test. Under mpirun or srun one process a rank; alone all ranks as threads (--local)
+    Run(RunArgs),
+    /// Serve on a rank other than 0 without a job: mpirun -n 1 mixnn run JOB : -n 6 mixnn join
+    Join,
+    /// Bring data sets
+    #[command(subcommand)]
+    Data(DataCommand),
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// The job, a TOML file
+    job: PathBuf,
+    /// Set one of the job's keys, as in --set train.epochs=1
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Ranks to reckon with; by default the fewest that the job needs
+    #[arg(long)]
+    ranks: Option<u16>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The job, a TOML file; only rank 0 opens it
+    job: PathBuf,
+    /// Run in this process without messages: the reference for accuracy and time
+    #[arg(long, conflicts_with_all = ["local", "profile"])]
+    single: bool,
+    /// Run N ranks as threads of this process
+    #[arg(long, value_name = "N")]
+    local: Option<u16>,
+    /// How much is protected: mixed, sealed or bare (mix.profile)
+    #[arg(long)]
+    profile: Option<String>,
+    /// Set one of the job's keys, as in --set train.epochs=1
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// The folder to write, which must not exist; by default runs/NAME
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// End with an error where ranks compute differently, so that bits would depend on who hosts what
+    #[arg(long)]
+    strict: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum DataCommand {
+    /// Fetch a data set, check its SHA-256 and unpack it
+    Fetch {
+        /// The data set: mnist
+        #[arg(value_parser = ["mnist"])]
+        name: String,
+        /// The folder to write to; by default data/NAME
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+        /// Take it from a folder, or a .tgz that holds it, instead of the internet
+        #[arg(long, value_name = "PATH")]
+        from: Option<PathBuf>,
+    },
+}
+
+/// Runs the command line; the process's exit code.
+pub fn main() -> i32 {
+    protect_memory();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and versions are no errors.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _ = error.print();
+            return code;
+        }
+    };
+    match cli.command {
+        Command::Check(args) => check(&args).map_or_else(|error| fail(&error), |()| 0),
+        Command::Run(args) => run::run(&args),
+        Command::Join => run::join(),
+        Command::Data(DataCommand::Fetch { name, to, from }) => data::fetch(&name, to, from),
+    }
+}
+
+fn check(args: &CheckArgs) -> Result<(), RunError> {
+    let prepared = crate::run::prepare::Prepared::load(&args.job, &args.sets)?;
+    let checked = crate::check::Checked::of(&prepared, args.ranks)?;
+    match args.json {
+        true => println!("{:#}", checked.json()),
+        false => print!("{checked}"),
+    }
+    Ok(())
+}
+
+/// Prints why there is nothing to do but end; the exit code.
+fn fail(error: &RunError) -> i32 {
+    eprintln!("mixnn: error: {error}");
+    error.exit_code()
+}
+
+/// Switches core dumps off: they would hold keys and parameters.
+#[allow(unsafe_code)]
+fn protect_memory() {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a call of the C library that reads one struct. Where it fails, dumps stay as the system has them.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
+}

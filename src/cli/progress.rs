@@ -1,0 +1,110 @@
+//! What a user sees of a run that is under way: a bar on a terminal, a line an epoch anywhere.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+
+use crate::report;
+use crate::run::folder::Folder;
+use crate::run::results::EpochReport;
+use crate::run::{RunError, Watcher};
+
+/// Set to 1 by those who run mixnn under a launcher that hides a terminal from it, as mpirun does.
+const FORCE: &str = "MIXNN_PROGRESS";
+
+/// Shows a run and writes its metrics.
+pub(super) struct Progress<'a> {
+    bar: ProgressBar,
+    folder: &'a Folder,
+    epochs: u32,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(folder: &'a Folder, epochs: u32, hidden: bool) -> Self {
+        let forced = std::env::var_os(FORCE).is_some_and(|value| value == "1");
+        let target = match (hidden, forced) {
+            (true, _) => ProgressDrawTarget::hidden(),
+            (false, true) => ProgressDrawTarget::term_like(Box::new(Pipe(Mutex::new(std::io::stderr())))),
+            (false, false) if std::io::stderr().is_terminal() => ProgressDrawTarget::stderr(),
+            (false, false) => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:32} {pos}/{len} samples") {
+            bar.set_style(style);
+        }
+        Self { bar, folder, epochs }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Watcher for Progress<'_> {
+    fn note(&mut self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    fn progress(&mut self, epoch: u32, done: usize, of: usize) {
+        self.bar.set_prefix(format!("epoch {}/{}", epoch + 1, self.epochs));
+        self.bar.set_length(of as u64);
+        self.bar.set_position(done as u64);
+    }
+
+    fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
+        self.bar.suspend(|| eprintln!("{}", report::epoch_line(report, self.epochs)));
+        let line = serde_json::to_string(report).map_err(|error| RunError::Bug(error.to_string()))?;
+        self.folder.append("metrics.jsonl", &line)
+    }
+}
+
+/// A terminal behind a pipe: draws without asking what it is.
+#[derive(Debug)]
+struct Pipe(Mutex<std::io::Stderr>);
+
+impl Pipe {
+    fn put(&self, text: &str) -> std::io::Result<()> {
+        let mut stderr = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        stderr.write_all(text.as_bytes())
+    }
+}
+
+impl TermLike for Pipe {
+    fn width(&self) -> u16 {
+        79
+    }
+
+    fn move_cursor_up(&self, n: usize) -> std::io::Result<()> {
+        if n == 0 { Ok(()) } else { self.put(&format!("\x1b[{n}A")) }
+    }
+
+    fn move_cursor_down(&self, n: usize) -> std::io::Result<()> {
+        if n == 0 { Ok(()) } else { self.put(&format!("\x1b[{n}B")) }
+    }
+
+    fn move_cursor_right(&self, n: usize) -> std::io::Result<()> {
+        if n == 0 { Ok(()) } else { self.put(&format!("\x1b[{n}C")) }
+    }
+
+    fn move_cursor_left(&self, n: usize) -> std::io::Result<()> {
+        if n == 0 { Ok(()) } else { self.put(&format!("\x1b[{n}D")) }
+    }
+
+    fn write_line(&self, s: &str) -> std::io::Result<()> {
+        self.put(&format!("{s}\n"))
+    }
+
+    fn write_str(&self, s: &str) -> std::io::Result<()> {
+        self.put(s)
+    }
+
+    fn clear_line(&self) -> std::io::Result<()> {
+        self.put("\r\x1b[2K")
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}

@@ -1,0 +1,81 @@
+//! Which samples are in which micro-batch: an order of samples, cut into batches and those into micro-batches.
+
+/// One pass's samples. The last batch, and its last micro-batch, may be short.
+#[derive(Clone, Debug)]
+pub struct Batches {
+    order: Vec<u32>,
+    batch: usize,
+    micro_batch: usize,
+}
+
+impl Batches {
+    /// Cuts `order` into batches of `batch` and those into micro-batches of `micro_batch`, which divides `batch`.
+    pub fn new(order: Vec<u32>, batch: u32, micro_batch: u32) -> Self {
+        Self { order, batch: batch.max(1) as usize, micro_batch: micro_batch.max(1) as usize }
+    }
+
+    /// Samples.
+    pub fn samples(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Batches.
+    pub fn batches(&self) -> u32 {
+        self.order.len().div_ceil(self.batch) as u32
+    }
+
+    /// Micro-batches of a full batch.
+    pub fn full(&self) -> u32 {
+        self.batch.div_ceil(self.micro_batch) as u32
+    }
+
+    /// Micro-batches of the pass.
+    pub fn micro_batches(&self) -> u32 {
+        let whole = self.order.len() / self.batch * self.batch.div_ceil(self.micro_batch);
+        (whole + (self.order.len() % self.batch).div_ceil(self.micro_batch)) as u32
+    }
+
+    /// The samples of `batch`.
+    ///
+    /// # Panics
+    /// Where there is no such batch.
+    pub fn batch(&self, batch: u32) -> &[u32] {
+        let start = batch as usize * self.batch;
+        &self.order[start..self.order.len().min(start + self.batch)]
+    }
+
+    /// The samples of the micro-batch `micro_batch` of `batch`.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn micro_batch(&self, batch: u32, micro_batch: u32) -> &[u32] {
+        let batch = self.batch(batch);
+        let start = micro_batch as usize * self.micro_batch;
+        &batch[start..batch.len().min(start + self.micro_batch)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_is_in_one_micro_batch_in_order() {
+        for (samples, batch, micro) in [(100, 32, 8), (64, 64, 16), (65, 64, 16), (5, 64, 64), (0, 4, 2)] {
+            let batches = Batches::new((0..samples).rev().collect(), batch, micro);
+            let mut seen = Vec::new();
+            let mut count = 0;
+            for b in 0..batches.batches() {
+                let micros = (batches.batch(b).len() as u32).div_ceil(micro);
+                for m in 0..micros {
+                    let rows = batches.micro_batch(b, m);
+                    assert!(!rows.is_empty() && rows.len() <= micro as usize);
+                    seen.extend_from_slice(rows);
+                    count += 1;
+                }
+            }
+            assert_eq!(seen, (0..samples).rev().collect::<Vec<u32>>());
+            assert_eq!(count, batches.micro_batches(), "{samples} {batch} {micro}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a run prints: a line an epoch, a short table at the end.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::job::{Job, Profile};
+use crate::run::results::{EpochReport, Outcome};
+
+/// One line on an epoch.
+pub fn epoch_line(report: &EpochReport, epochs: u32) -> String {
+    let validation = match report.validation_accuracy {
+        Some(accuracy) => format!("   validation {:.2} %", accuracy * 100.0),
+        None => String::new(),
+    };
+    format!(
+        "epoch {:>2}/{epochs}   loss {:.4}{validation}   {:.2} s   {:.0} samples/s",
+        report.epoch, report.train_loss, report.seconds, report.samples_per_second
+    )
+}
+
+/// The table at a run's end.
+pub fn summary(outcome: &Outcome, job: &Job, folder: &Path) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: &str| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  {name:<14} {value}");
+    };
+    row("", "");
+    row("test accuracy", &format!("{:.4}   (loss {:.4})", outcome.test_accuracy, outcome.test_loss));
+    row("time", &format!("{:.2} s, {} epochs", outcome.seconds, outcome.epochs.len()));
+    row("ranks", &format!("{} ({})", outcome.ranks, outcome.mpi));
+    row("model", &format!("{}", folder.join("model.safetensors").display()));
+    row("weights", &format!("sha256 {}", outcome.weights_sha256));
+    for (name, value) in protection(outcome, job.mix.profile) {
+        row(name, &value);
+    }
+    if !outcome.timing.is_empty() {
+        let _ = writeln!(text, "\n  where the time of slots went, ms");
+        let _ = writeln!(text, "  rank   compute      seal  exchange      peel      open      wait");
+        for t in &outcome.timing {
+            let _ = writeln!(
+                text,
+                "  {:>4} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1}",
+                t.rank, t.compute, t.seal, t.exchange, t.peel, t.open, t.wait
+            );
+        }
+    }
+    text
+}
+
+/// What was protected, and what was not.
+fn protection(outcome: &Outcome, profile: Profile) -> Vec<(&'static str, String)> {
+    let mut rows: Vec<(&'static str, String)> = Vec::new();
+    if outcome.profile == "single" {
+        rows.push(("protected", "nothing: one process, no messages".to_owned()));
+        return rows;
+    }
+    match profile {
+        Profile::Mixed => {
+            rows.push(("protected", "what each rank hosts, who sends to whom, every activation and gradient".to_owned()));
+            rows.push(("", format!("{} hops, cover on every circuit, fresh keys every epoch", outcome.hops)));
+            rows.push(("not protected", "timing (who computes when), and ranks are not authenticated".to_owned()));
+        }
+        Profile::Sealed => {
+            rows.push(("protected", "the contents of messages".to_owned()));
+            rows.push(("not protected", "who sends to whom, timing; ranks are not authenticated".to_owned()));
+        }
+        Profile::Bare => rows.push(("protected", "nothing: profile \"bare\"".to_owned())),
+    }
+    if outcome.mpi == "local" {
+        rows.push(("", "all ranks are threads of one process, which could see everything".to_owned()));
+    }
+    rows
+}

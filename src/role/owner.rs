@@ -1,0 +1,227 @@
+//! The owner: feeds micro-batches into the pipeline, takes the last stage's output, computes the loss, sends its gradient
+//! back. It alone knows the schedule, the labels and the loss.
+
+use super::{Role, RoleError, address, received};
+use crate::compute::{Backend, ComputeError, LossSum};
+use crate::data::{Batches, Dataset};
+use crate::ids::{Epoch, Slot};
+use crate::mix::beat::Order;
+use crate::mix::courier::Post;
+use crate::mix::{BACKWARD, FORWARD};
+use crate::pipeline::{Feed, Pass};
+use crate::wire::{Dtype, HEADER, Header, Kind};
+
+/// A pass over samples that the owner is to run.
+pub struct Planned<'a> {
+    /// Whether stages learn from it.
+    pub training: bool,
+    /// The samples.
+    pub data: &'a Dataset,
+    /// Which are in which micro-batch.
+    pub batches: Batches,
+    /// Which micro-batch goes when.
+    pub pass: Pass,
+}
+
+impl<'a> Planned<'a> {
+    /// A training pass through `stages` stages.
+    pub fn training(data: &'a Dataset, batches: Batches, stages: u16) -> Self {
+        let pass = Pass::training(stages, LATENCY, batches.full(), batches.micro_batches());
+        Self { training: true, data, batches, pass }
+    }
+
+    /// A pass that only looks, in the order of the samples, `micro_batch` at a time.
+    pub fn evaluation(data: &'a Dataset, micro_batch: u32, stages: u16) -> Self {
+        let samples = data.samples() as u32;
+        // One batch of all samples, so that the loss is the mean over them.
+        let batches = Batches::new((0..samples).collect(), samples, micro_batch);
+        let pass = Pass::evaluation(stages, LATENCY, batches.micro_batches());
+        Self { training: false, data, batches, pass }
+    }
+}
+
+/// Slots that a stage takes.
+const LATENCY: u8 = 1;
+
+/// What a pass came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Score {
+    /// Mean loss of a sample.
+    pub loss: f64,
+    /// Part of the samples whose largest output is that of their class.
+    pub accuracy: f64,
+}
+
+/// Sums micro-batches up to a [`Score`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    sum: LossSum,
+    samples: usize,
+}
+
+impl Tally {
+    /// Adds a micro-batch of `samples`.
+    pub fn add(&mut self, sum: LossSum, samples: usize) {
+        self.sum.loss += sum.loss;
+        self.sum.correct += sum.correct;
+        self.samples += samples;
+    }
+
+    /// The mean over what was added.
+    pub fn score(&self) -> Score {
+        let samples = self.samples.max(1) as f64;
+        Score { loss: self.sum.loss / samples, accuracy: f64::from(self.sum.correct) / samples }
+    }
+}
+
+/// The owner's part in an epoch.
+pub struct Owner<'a, B: Backend> {
+    epoch: Epoch,
+    passes: Vec<Planned<'a>>,
+    tallies: Vec<Tally>,
+    /// The pass that runs, and the slot in which it began.
+    running: usize,
+    began: u64,
+    order: Order,
+    rate: f32,
+    classes: usize,
+    capacity: usize,
+    logits: B::Buf,
+    gradient: B::Buf,
+    inputs: Vec<u8>,
+    labels: Vec<u32>,
+}
+
+impl<'a, B: Backend> Owner<'a, B> {
+    /// The owner of an epoch of `passes`, which begin after `lead` empty slots. Messages have `capacity` bytes. After
+    /// the last slot the epoch ends, or the run where `last`.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    pub fn new(
+        backend: &B,
+        epoch: Epoch,
+        last: bool,
+        passes: Vec<Planned<'a>>,
+        lead: u64,
+        rate: f32,
+        micro_batch: u32,
+        capacity: usize,
+    ) -> Result<Self, ComputeError> {
+        let classes = passes.first().map_or(1, |pass| pass.data.classes);
+        let features = passes.first().map_or(1, |pass| pass.data.features());
+        let rows = micro_batch as usize;
+        let slots = lead + passes.iter().map(|planned| planned.pass.slots()).sum::<u64>();
+        let after = Slot(slots.saturating_sub(1));
+        Ok(Self {
+            epoch,
+            tallies: vec![Tally::default(); passes.len()],
+            passes,
+            running: 0,
+            began: lead,
+            order: if last { Order::RunEnds { after } } else { Order::EpochEnds { after } },
+            rate,
+            classes,
+            capacity,
+            logits: backend.zeros(rows * classes)?,
+            gradient: backend.zeros(rows * classes)?,
+            inputs: vec![0; rows * features],
+            labels: vec![0; rows],
+        })
+    }
+
+    /// What each pass came to.
+    pub fn scores(&self) -> Vec<Score> {
+        self.tallies.iter().map(Tally::score).collect()
+    }
+
+    /// Samples that have come back in the pass that runs, and samples of it.
+    pub fn progress(&self) -> Option<(usize, usize)> {
+        let planned = self.passes.get(self.running)?;
+        Some((self.tallies[self.running].samples, planned.batches.samples()))
+    }
+
+    /// The output of `feed` is here: its loss, and in training its gradient on the way back.
+    fn take(&mut self, backend: &B, slot: Slot, feed: Feed, post: &mut Post<B::Bytes>) -> Result<(), RoleError> {
+        let planned = &self.passes[self.running];
+        let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
+        let due = Header {
+            kind: if planned.training { Kind::Train } else { Kind::Evaluate },
+            last: false,
+            dtype: Dtype::F32,
+            epoch: self.epoch,
+            batch: feed.batch,
+            micro_batch: feed.micro_batch,
+            rows: rows.len() as u32,
+            features: self.classes as u32,
+            rate: 0.0,
+        };
+        let found = received(backend, slot, post, FORWARD, self.capacity)?;
+        if found != Some(due) {
+            return Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") });
+        }
+        backend.decode_f32(&post.inbox[FORWARD], HEADER, rows.len() * self.classes, &mut self.logits);
+        for (label, row) in self.labels.iter_mut().zip(rows) {
+            *label = planned.data.labels[*row as usize];
+        }
+        let weight = 1.0 / planned.batches.batch(feed.batch.0).len() as f32;
+        let labels = &self.labels[..rows.len()];
+        let sum = backend.cross_entropy(self.classes, &self.logits, labels, weight, &mut self.gradient);
+        if planned.training && !sum.loss.is_finite() {
+            return Err(RoleError::NotANumber { loss: sum.loss, epoch: self.epoch, batch: feed.batch });
+        }
+        self.tallies[self.running].add(sum, rows.len());
+        if planned.training {
+            backend.encode_f32(&self.gradient, rows.len() * self.classes, &mut post.outbox[BACKWARD], HEADER);
+            let answer = Header { kind: Kind::Gradient, last: feed.last, rate: self.rate, ..due };
+            address(backend, post, BACKWARD, Some(answer));
+        }
+        Ok(())
+    }
+
+    /// Sends the samples of `feed` to the first stage.
+    fn feed(&mut self, backend: &B, feed: Feed, post: &mut Post<B::Bytes>) {
+        let planned = &self.passes[self.running];
+        let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
+        let features = planned.data.features();
+        let inputs = &mut self.inputs[..rows.len() * features];
+        planned.data.gather(rows, inputs, &mut self.labels[..rows.len()]);
+        backend.put(inputs, &mut post.outbox[FORWARD], HEADER);
+        let header = Header {
+            kind: if planned.training { Kind::Train } else { Kind::Evaluate },
+            last: false,
+            dtype: Dtype::U8,
+            epoch: self.epoch,
+            batch: feed.batch,
+            micro_batch: feed.micro_batch,
+            rows: rows.len() as u32,
+            features: features as u32,
+            rate: 0.0,
+        };
+        address(backend, post, FORWARD, Some(header));
+    }
+}
+
+impl<B: Backend> Role<B> for Owner<'_, B> {
+    fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
+        while self.passes.get(self.running).is_some_and(|p| slot.0 >= self.began + p.pass.slots()) {
+            self.began += self.passes[self.running].pass.slots();
+            self.running += 1;
+        }
+        let within = slot.0.checked_sub(self.began);
+        let pass = self.passes.get(self.running).map(|planned| planned.pass);
+        let (returned, fed) = match (within, pass) {
+            (Some(within), Some(pass)) => (pass.returned(within), pass.feed(within)),
+            _ => (None, None),
+        };
+        address(backend, post, BACKWARD, None);
+        if let Some(feed) = returned {
+            self.take(backend, slot, feed, post)?;
+        }
+        match fed {
+            Some(feed) => self.feed(backend, feed, post),
+            None => address(backend, post, FORWARD, None),
+        }
+        Ok(self.order)
+    }
+}

@@ -1,0 +1,156 @@
+//! A rank with layers: reacts to what reaches it and holds no schedule.
+//!
+//! In a slot it does the backward message first, then, where that says `last`, its optimizer's step at the rate that it
+//! carries, then the forward message.
+
+use super::{Role, RoleError, address, received};
+use crate::compute::{Backend, ComputeError};
+use crate::ids::{Epoch, Slot};
+use crate::mix::beat::Order;
+use crate::mix::courier::Post;
+use crate::mix::{BACKWARD, FORWARD};
+use crate::nn::{Stage, StageSpec};
+use crate::wire::{Dtype, HEADER, Header, Kind};
+
+/// The host of one stage.
+pub struct StageRole<B: Backend> {
+    stage: Stage<B>,
+    input_features: u32,
+    output_features: u32,
+    input_scale: Option<f32>,
+    micro_batch: u32,
+    /// Bytes of a message.
+    capacity: usize,
+    epoch: Epoch,
+    /// Optimizer steps of this epoch: the batch that it works on.
+    steps: u32,
+}
+
+impl<B: Backend + 'static> StageRole<B> {
+    /// Builds the stage; messages have `capacity` bytes.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    pub fn new(backend: &B, spec: &StageSpec, capacity: usize) -> Result<Self, ComputeError> {
+        Ok(Self {
+            stage: Stage::new(backend, spec)?,
+            input_features: spec.input_features,
+            output_features: spec.output_features,
+            input_scale: spec.input_scale,
+            micro_batch: spec.micro_batch,
+            capacity,
+            epoch: Epoch(0),
+            steps: 0,
+        })
+    }
+
+    /// Begins an epoch of training.
+    pub fn begin(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        self.steps = 0;
+    }
+
+    /// The parameters' values, in the order of [`StageSpec::parameters`].
+    pub fn values(&self, backend: &B) -> Vec<f32> {
+        self.stage.values(backend)
+    }
+
+    fn backward(
+        &mut self,
+        backend: &B,
+        slot: Slot,
+        header: Header,
+        post: &mut Post<B::Bytes>,
+    ) -> Result<(), RoleError> {
+        let rows = self.stage.expects().unwrap_or(0) as u32;
+        let due = Header {
+            kind: Kind::Gradient,
+            dtype: Dtype::F32,
+            epoch: self.epoch,
+            rows,
+            features: self.output_features,
+            ..header
+        };
+        self.check(slot, header, due)?;
+        let values = rows as usize * self.output_features as usize;
+        backend.decode_f32(&post.inbox[BACKWARD], HEADER, values, self.stage.output_gradient());
+        let answer = match self.stage.backward_input(backend) {
+            Some(gradient) => {
+                let answer = Header { features: self.input_features, ..header };
+                let values = rows as usize * self.input_features as usize;
+                backend.encode_f32(gradient, values, &mut post.outbox[BACKWARD], HEADER);
+                answer
+            }
+            None => Header { kind: Kind::Done, rows: 0, features: 0, ..header },
+        };
+        address(backend, post, BACKWARD, Some(answer));
+        self.stage.backward_params(backend);
+        if header.last {
+            self.stage.step(backend, header.rate);
+            self.steps += 1;
+        }
+        Ok(())
+    }
+
+    fn forward(
+        &mut self,
+        backend: &B,
+        slot: Slot,
+        header: Header,
+        post: &mut Post<B::Bytes>,
+    ) -> Result<(), RoleError> {
+        let training = header.kind == Kind::Train;
+        let due = Header {
+            kind: if training { Kind::Train } else { Kind::Evaluate },
+            dtype: if self.input_scale.is_some() { Dtype::U8 } else { Dtype::F32 },
+            epoch: self.epoch,
+            batch: if training { crate::ids::Batch(self.steps) } else { header.batch },
+            rows: header.rows.clamp(1, self.micro_batch),
+            features: self.input_features,
+            ..header
+        };
+        self.check(slot, header, due)?;
+        let rows = header.rows as usize;
+        let values = rows * self.input_features as usize;
+        let input = self.stage.input(backend, rows)?;
+        match self.input_scale {
+            Some(scale) => backend.decode_u8(&post.inbox[FORWARD], HEADER, values, scale, input),
+            None => backend.decode_f32(&post.inbox[FORWARD], HEADER, values, input),
+        };
+        let output = self.stage.forward(backend);
+        let values = rows * self.output_features as usize;
+        backend.encode_f32(output, values, &mut post.outbox[FORWARD], HEADER);
+        if !training {
+            self.stage.forget();
+        }
+        let answer = Header { dtype: Dtype::F32, features: self.output_features, ..header };
+        address(backend, post, FORWARD, Some(answer));
+        Ok(())
+    }
+
+    fn check(&self, slot: Slot, found: Header, due: Header) -> Result<(), RoleError> {
+        match found == due {
+            true => Ok(()),
+            false => {
+                Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") })
+            }
+        }
+    }
+}
+
+impl<B: Backend + 'static> Role<B> for StageRole<B>
+where
+    Stage<B>: Send,
+{
+    fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
+        match received(backend, slot, post, BACKWARD, self.capacity)? {
+            Some(header) => self.backward(backend, slot, header, post)?,
+            None => address(backend, post, BACKWARD, None),
+        }
+        match received(backend, slot, post, FORWARD, self.capacity)? {
+            Some(header) => self.forward(backend, slot, header, post)?,
+            None => address(backend, post, FORWARD, None),
+        }
+        Ok(Order::GoOn)
+    }
+}

@@ -1,0 +1,113 @@
+//! The folder of a run. Files appear whole or not at all.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::RunError;
+
+/// `runs/NAME/`, or what `--out` names.
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Makes the folder: `out`, which must not exist, or else `runs/NAME`, `runs/NAME-2`, ...: the first that does not.
+    ///
+    /// # Errors
+    /// [`RunError::FolderExists`], [`RunError::Write`].
+    pub fn create(out: Option<&Path>, name: &str) -> Result<Self, RunError> {
+        let make = |path: &Path| {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::create_dir(path)
+        };
+        if let Some(out) = out {
+            return match make(out) {
+                Ok(()) => Ok(Self { path: out.to_owned() }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    Err(RunError::FolderExists(out.to_owned()))
+                }
+                Err(source) => Err(RunError::Write { path: out.to_owned(), source }),
+            };
+        }
+        let mut count = 1;
+        loop {
+            let path = match count {
+                1 => Path::new("runs").join(name),
+                _ => Path::new("runs").join(format!("{name}-{count}")),
+            };
+            match make(&path) {
+                Ok(()) => return Ok(Self { path }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => count += 1,
+                Err(source) => return Err(RunError::Write { path, source }),
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the file `name`.
+    ///
+    /// # Errors
+    /// [`RunError::Write`].
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<(), RunError> {
+        write_atomically(&self.path.join(name), content)
+    }
+
+    /// Adds a line to the file `name`.
+    ///
+    /// # Errors
+    /// [`RunError::Write`].
+    pub fn append(&self, name: &str, line: &str) -> Result<(), RunError> {
+        let path = self.path.join(name);
+        let appended = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        appended.map_err(|source| RunError::Write { path, source })
+    }
+}
+
+/// Writes `content` to `path`, whole or not at all, readable by its owner alone.
+///
+/// # Errors
+/// [`RunError::Write`].
+pub(super) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), RunError> {
+    let failed = |source| RunError::Write { path: path.to_owned(), source };
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    file.write_all(content).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_existing_folder_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let out = temp.path().join("a/b");
+        let made = Folder::create(Some(&out), "x").unwrap();
+        made.write("file", b"1").unwrap();
+        assert!(matches!(Folder::create(Some(&out), "x"), Err(RunError::FolderExists(path)) if path == out));
+        assert_eq!(fs::read(out.join("file")).unwrap(), b"1");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("folder");
+        fs::create_dir(&path).unwrap();
+        // A folder stands where the file should.
+        assert!(matches!(write_atomically(&path, b"1"), Err(RunError::Write { .. })));
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+}

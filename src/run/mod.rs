@@ -1,0 +1,173 @@
+//! The four phases of a run: initialization, forward and backward propagation in slots, testing.
+//!
+//! [`prepare`] opens the job and the data, on the owner alone. [`owner`] and [`serve`] run a job together, one on rank 0,
+//! the other on all others; [`opening`] is what they say to each other outside slots, [`seat`] what both do within.
+//! [`single`] runs the same job in one process without messages, [`local`] with one thread a rank. [`results`] and
+//! [`folder`] are what remains.
+
+pub mod folder;
+pub mod local;
+mod model;
+mod opening;
+pub mod owner;
+pub mod prepare;
+pub mod results;
+mod seat;
+pub mod serve;
+pub mod single;
+
+use thiserror::Error;
+
+use crate::compute::ComputeError;
+use crate::crypto::Unauthentic;
+use crate::data::DataError;
+use crate::job::JobError;
+use crate::mix::MixError;
+use crate::role::RoleError;
+use crate::transport::TransportError;
+
+pub use model::Model;
+pub use opening::refuse;
+
+/// Why a run ended.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The job is wrong.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The mix failed, or finds no plan.
+    #[error(transparent)]
+    Mix(#[from] MixError),
+    /// Messages did not travel.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A role cannot go on.
+    #[error(transparent)]
+    Role(#[from] RoleError),
+    /// Arithmetic failed.
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
+    /// Threads cannot be started.
+    #[error("cannot start worker threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// A file of the run cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The folder named is there already.
+    #[error("the folder {0} exists; name another with --out, or remove it")]
+    FolderExists(std::path::PathBuf),
+    /// Too few ranks for the job.
+    #[error("the job needs {needed} ranks (1 owner, {stages} stages and {relays} relays), there are {found}; start it with -n {needed}")]
+    TooFewRanks {
+        /// Ranks that there are.
+        found: u16,
+        /// Ranks that it needs.
+        needed: u16,
+        /// Stages among them.
+        stages: u16,
+        /// Relays among them.
+        relays: u16,
+    },
+    /// Too many ranks.
+    #[error("a job has at most {most} ranks, there are {found}")]
+    TooManyRanks {
+        /// Ranks that there are.
+        found: u16,
+        /// The most.
+        most: u16,
+    },
+    /// A sealed message outside slots is not what its sender sealed for here and now.
+    #[error("{what} from {from} failed authentication")]
+    Sealed {
+        /// What it was.
+        what: &'static str,
+        /// Whose it was said to be.
+        from: crate::ids::Rank,
+    },
+    /// A message outside slots that is not understood.
+    #[error("{what} from {from} is not understood; do all ranks run the same version of mixnn?")]
+    Unreadable {
+        /// What it was.
+        what: &'static str,
+        /// Whose.
+        from: crate::ids::Rank,
+    },
+    /// The owner has refused the job; it says why.
+    #[error("the owner has refused the job")]
+    Refused {
+        /// The exit code that it named.
+        code: i32,
+    },
+    /// The ranks do not compute alike.
+    #[error("ranks differ in what their results' bits depend on: {0}; leave --strict out to run all the same")]
+    Fingerprints(String),
+    /// The operating system has no randomness.
+    #[error("no randomness from the operating system: {0}")]
+    Randomness(#[from] rand::rngs::SysError),
+    /// Something that cannot be.
+    #[error("a bug: {0}")]
+    Bug(String),
+}
+
+impl RunError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            RunError::Role(RoleError::NotANumber { .. }) => 1,
+            RunError::Job(JobError::Read { .. }) => 3,
+            RunError::Job(_) | RunError::FolderExists(_) | RunError::Fingerprints(_) | RunError::TooManyRanks { .. } => 2,
+            RunError::Data(error) => error.exit_code(),
+            RunError::Mix(MixError::CellTooSmall { .. } | MixError::NoPlan { .. }) => 2,
+            RunError::Mix(MixError::Randomness(_)) | RunError::Randomness(_) => 3,
+            RunError::Mix(MixError::Transport(error)) | RunError::Transport(error) => match error {
+                TransportError::Timeout { .. } => 5,
+                TransportError::Aborted { code } => *code,
+                TransportError::Length { .. } => 4,
+                TransportError::Mpi { .. } => 3,
+            },
+            RunError::Mix(_) | RunError::Sealed { .. } | RunError::Unreadable { .. } => 4,
+            RunError::Role(RoleError::Compute(_)) | RunError::Compute(_) | RunError::Threads(_) => 3,
+            RunError::Role(_) => 4,
+            RunError::Write { .. } | RunError::TooFewRanks { .. } => 3,
+            RunError::Refused { code } => *code,
+            RunError::Bug(_) => 70,
+        }
+    }
+
+    /// Whether another rank says what happened.
+    pub fn is_told_elsewhere(&self) -> bool {
+        matches!(
+            self,
+            RunError::Refused { .. }
+                | RunError::Transport(TransportError::Aborted { .. })
+                | RunError::Mix(MixError::Transport(TransportError::Aborted { .. }))
+        )
+    }
+}
+
+fn sealed(what: &'static str, from: crate::ids::Rank) -> impl FnOnce(Unauthentic) -> RunError {
+    move |Unauthentic| RunError::Sealed { what, from }
+}
+
+/// Who follows a run.
+pub trait Watcher {
+    /// What will happen, once it is known: one line of text.
+    fn note(&mut self, line: &str);
+
+    /// Samples that are through a pass, and samples of it.
+    fn progress(&mut self, epoch: u32, done: usize, of: usize);
+
+    /// An epoch is over.
+    ///
+    /// # Errors
+    /// Those of writing it down.
+    fn epoch(&mut self, report: &results::EpochReport) -> Result<(), RunError>;
+}

@@ -1,0 +1,118 @@
+//! The finished model: named tensors, as PyTorch's `nn.Sequential` of all stages' operations in order would name them.
+
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use sha2::{Digest, Sha256};
+
+use super::RunError;
+use super::folder;
+use crate::nn::StageSpec;
+
+/// Named f32 tensors.
+pub struct Model {
+    /// Name (`0.weight`), shape and values in little-endian bytes.
+    tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
+}
+
+impl Model {
+    /// Names the `values` of each stage, in the order of [`StageSpec::parameters`].
+    ///
+    /// # Errors
+    /// [`RunError::Bug`] where a stage has returned another number of values than it has.
+    pub fn new(specs: &[StageSpec], values: &[Vec<f32>]) -> Result<Self, RunError> {
+        let mut tensors = Vec::new();
+        let mut first_op = 0;
+        for (spec, values) in specs.iter().zip(values) {
+            let mut rest = values.as_slice();
+            for (op, name, shape) in spec.parameters() {
+                let Some((here, behind)) = rest.split_at_checked(shape.iter().product()) else {
+                    return Err(RunError::Bug(format!("a stage has returned {} values, too few", values.len())));
+                };
+                let bytes = here.iter().flat_map(|value| value.to_le_bytes()).collect();
+                tensors.push((format!("{}.{name}", first_op + op), shape, bytes));
+                rest = behind;
+            }
+            if !rest.is_empty() {
+                return Err(RunError::Bug(format!("a stage has returned {} values, too many", values.len())));
+            }
+            first_op += spec.ops.len();
+        }
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(Self { tensors })
+    }
+
+    /// SHA-256 over all values in the order of the tensors' names, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for (_, _, bytes) in &self.tensors {
+            hash.update(bytes);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Writes the model to `path`, whole or not at all, readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`RunError::Write`].
+    pub fn write(&self, path: &Path) -> Result<(), RunError> {
+        let views = self
+            .tensors
+            .iter()
+            .map(|(name, shape, bytes)| {
+                TensorView::new(Dtype::F32, shape.clone(), bytes)
+                    .map(|view| (name.as_str(), view))
+                    .map_err(|error| RunError::Bug(format!("tensor {name}: {error}")))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let bytes = safetensors::serialize(views, None)
+            .map_err(|error| RunError::Bug(format!("model.safetensors: {error}")))?;
+        folder::write_atomically(path, &bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Op, Optimizer};
+    use crate::random::Seed;
+
+    fn spec(ops: Vec<Op>, input: u32, out: u32) -> StageSpec {
+        StageSpec {
+            ops,
+            input_features: input,
+            output_features: out,
+            input_scale: None,
+            micro_batch: 1,
+            optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.0 },
+            seed: Seed::from_text("1"),
+        }
+    }
+
+    #[test]
+    fn names_and_shapes_are_those_of_a_sequential() {
+        let linear = |out| Op::Linear { input: None, out, bias: true };
+        let specs = [spec(vec![linear(2), Op::Relu], 3, 2), spec(vec![linear(1)], 2, 1)];
+        let values = [(0..8_u8).map(f32::from).collect(), vec![8.0, 9.0, 10.0]];
+        let model = Model::new(&specs, &values).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        model.write(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut names: Vec<_> = read.names().into_iter().map(String::from).collect();
+        names.sort();
+        assert_eq!(names, ["0.bias", "0.weight", "2.bias", "2.weight"]);
+        assert_eq!(read.tensor("0.weight").unwrap().shape(), [2, 3]);
+        assert_eq!(read.tensor("2.bias").unwrap().data(), 10.0_f32.to_le_bytes());
+        // Bias comes before weight by name.
+        let in_order: Vec<u8> = [6.0_f32, 7.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 8.0, 9.0]
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let expected: String = Sha256::digest(&in_order).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(model.sha256(), expected);
+        assert!(Model::new(&specs, &[vec![0.0; 7], vec![0.0; 3]]).is_err());
+    }
+}

@@ -1,0 +1,357 @@
+//! A run as the owner leads it.
+
+use std::time::Instant;
+
+use rand::RngExt;
+use rand::rngs::SysRng;
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::model::Model;
+use super::opening::{
+    ANNOUNCEMENT, Announcement, OPENING, Opening, Public, Returned, package_length, padded, result_info,
+    result_length, seal_package, shortened, unpadded,
+};
+use super::prepare::Prepared;
+use super::results::{EpochReport, Outcome, RankTiming, VERSION};
+use super::seat::{self, share_of_cores};
+use super::{RunError, Watcher, sealed};
+use crate::compute::Backend;
+use crate::compute::cpu::Cpu;
+use crate::crypto::hpke::{self, KeyPair};
+use crate::crypto::key::Key;
+use crate::ids::{Epoch, Rank};
+use crate::job::{MOST_RANKS, Profile};
+use crate::mix::courier::{Post, Timing};
+use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
+use crate::mix::plan::{Plan, Roles};
+use crate::nn::StageSpec;
+use crate::role::owner::{Owner, Planned, Score};
+use crate::transport::Transport;
+
+/// How the owner's process stands in the world.
+pub struct Place<'a> {
+    /// This machine's name.
+    pub host: &'a str,
+    /// What carries messages: the MPI library, or `local`.
+    pub carrier: &'a str,
+    /// Whether ranks that compute differently are an error.
+    pub strict: bool,
+}
+
+/// Whether `ranks` ranks can run the job.
+///
+/// # Errors
+/// [`RunError::TooFewRanks`], [`RunError::TooManyRanks`].
+pub fn enough_ranks(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
+    let job = &prepared.job;
+    let (needed, stages) = (job.ranks(), job.stages.len() as u16);
+    if ranks < needed {
+        return Err(RunError::TooFewRanks { found: ranks, needed, stages, relays: needed - 1 - stages });
+    }
+    if ranks > MOST_RANKS {
+        return Err(RunError::TooManyRanks { found: ranks, most: MOST_RANKS });
+    }
+    Ok(())
+}
+
+/// Leads a run on rank 0. The ranks must be [enough](enough_ranks).
+///
+/// # Errors
+/// [`RunError`]. The caller ends the run on all ranks.
+pub fn run<T: Transport>(
+    transport: &mut T,
+    prepared: &Prepared,
+    place: &Place<'_>,
+    watcher: &mut dyn Watcher,
+) -> Result<(Outcome, Model), RunError> {
+    let started = Instant::now();
+    let job = &prepared.job;
+    let mut lead = Lead::open(transport, prepared, place)?;
+    let mut epochs = Vec::new();
+    let mut test = Score::default();
+    let mut slots = 0;
+    let mut wire_bytes = 0;
+    for epoch in 0..job.train.epochs {
+        let began = Instant::now();
+        let last = epoch + 1 == job.train.epochs;
+        let (scores, run_slots, sent) = lead.epoch(transport, Epoch(epoch), last, watcher)?;
+        slots = run_slots;
+        wire_bytes += sent;
+        let validated = prepared.validation.samples() > 0;
+        if last {
+            test = scores[scores.len() - 1];
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let validation = validated.then(|| scores[1]);
+        let report =
+            EpochReport::new(epoch, scores[0], validation, prepared.train.samples(), seconds, run_slots);
+        watcher.epoch(&report)?;
+        epochs.push(report);
+    }
+    let (model, timing) = lead.collect(transport, slots)?;
+    let outcome = Outcome {
+        profile: job.mix.profile.name().to_owned(),
+        ranks: transport.ranks(),
+        hops: if job.mix.profile == Profile::Mixed { job.mix.hops } else { 0 },
+        backend: "cpu".to_owned(),
+        mpi: place.carrier.to_owned(),
+        version: VERSION.to_owned(),
+        fingerprint: lead.backend.fingerprint(),
+        test_accuracy: test.accuracy,
+        test_loss: test.loss,
+        weights_sha256: model.sha256(),
+        seconds: started.elapsed().as_secs_f64(),
+        epochs,
+        wire_bytes_per_rank: wire_bytes / u64::from(transport.ranks()),
+        timing: if job.output.timing { timing } else { Vec::new() },
+    };
+    Ok((outcome, model))
+}
+
+/// What the owner holds over a whole run.
+struct Lead<'a> {
+    prepared: &'a Prepared,
+    place: &'a Place<'a>,
+    public: Public,
+    backend: Cpu,
+    specs: Vec<StageSpec>,
+    post: Post<seat::Bytes>,
+    timing: Timing,
+    /// What results are sealed to.
+    pair: KeyPair,
+    /// What proves that a result is of its rank.
+    results: Vec<Key>,
+    drawn: Option<Drawn>,
+}
+
+/// Drawn once a job.
+enum Drawn {
+    Mixed(Plan),
+    Direct(Roles),
+}
+
+impl Drawn {
+    fn roles(&self) -> &Roles {
+        match self {
+            Drawn::Mixed(plan) => &plan.roles,
+            Drawn::Direct(roles) => roles,
+        }
+    }
+}
+
+impl<'a> Lead<'a> {
+    /// Gives all ranks the public numbers.
+    fn open<T: Transport>(
+        transport: &mut T,
+        prepared: &'a Prepared,
+        place: &'a Place<'a>,
+    ) -> Result<Self, RunError> {
+        let job = &prepared.job;
+        let ranks = transport.ranks();
+        let specs = prepared.specs();
+        let roles = specs.iter().map(|spec| postcard::to_allocvec(spec).map_or(0, |role| role.len())).max();
+        let values = specs.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
+        let public = Public {
+            version: VERSION.to_owned(),
+            run: *Key::random()?.bytes(),
+            profile: job.mix.profile,
+            geometry: prepared.geometry(ranks)?,
+            timeout: u64::try_from(job.transport.timeout.as_millis()).unwrap_or(u64::MAX),
+            threads: job.compute.threads,
+            package: package_length(ranks, job.mix.hops, roles.unwrap_or(0), job.mix.package),
+            result: result_length(values, job.mix.result),
+        };
+        let opening = padded(&Opening::Start(public.clone()), OPENING)?;
+        transport.scatter(&vec![opening.to_vec(); usize::from(ranks)], OPENING)?;
+        transport.set_timeout(job.transport.timeout);
+        let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host()))?;
+        Ok(Self {
+            post: Post::new(|| backend.bytes(public.geometry.message()))?,
+            prepared,
+            place,
+            backend,
+            specs,
+            timing: Timing::default(),
+            pair: KeyPair::generate(),
+            results: (0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?,
+            drawn: None,
+            public,
+        })
+    }
+
+    /// Runs an epoch: the passes' scores, its slots, and the bytes that all ranks sent in them.
+    fn epoch<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        epoch: Epoch,
+        last: bool,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(Vec<Score>, u64, u64), RunError> {
+        let prepared = self.prepared;
+        let route = self.hand_out(transport, epoch, watcher)?;
+        let mut courier = seat::courier(transport, &self.public, route, epoch);
+        let stages = self.specs.len() as u16;
+        let micro_batch = prepared.job.train.micro_batch;
+        let mut passes = vec![Planned::training(&prepared.train, prepared.batches(epoch.0), stages)];
+        if prepared.validation.samples() > 0 {
+            passes.push(Planned::evaluation(&prepared.validation, micro_batch, stages));
+        }
+        if last {
+            passes.push(Planned::evaluation(&prepared.test, micro_batch, stages));
+        }
+        let rate = prepared.job.train.optimizer.learning_rate();
+        let capacity = self.public.geometry.message();
+        // A random number of empty slots hides how many the passes take.
+        let lead = rand::rng().random_range(0..=u64::from(transport.ranks()));
+        let mut owner = Owner::new(&self.backend, epoch, last, passes, lead, rate, micro_batch, capacity)?;
+        let mut shown = 0;
+        let mut progress = |owner: &Owner<'_, Cpu>| {
+            if let Some((done, of)) = owner.progress()
+                && done != shown
+            {
+                shown = done;
+                watcher.progress(epoch.0, done, of);
+            }
+        };
+        let (_, slots) = seat::slots(
+            transport,
+            courier.as_mut(),
+            &self.backend,
+            &mut owner,
+            &mut self.post,
+            &mut self.timing,
+            &mut progress,
+        )?;
+        let geometry = &self.public.geometry;
+        let sent = match self.public.profile {
+            Profile::Mixed => slots * geometry.slot_bytes() * u64::from(geometry.ranks),
+            // Not of one length, or not between all ranks.
+            Profile::Bare | Profile::Sealed => 0,
+        };
+        Ok((owner.scores(), slots, sent))
+    }
+
+    /// Takes the ranks' keys, draws the epoch's, and gives each rank its package. Returns the owner's own route.
+    fn hand_out<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        epoch: Epoch,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Route, RunError> {
+        let ranks = transport.ranks();
+        let announced = self.hear(transport, epoch)?;
+        if epoch == Epoch(0) {
+            self.compare(&announced, watcher)?;
+            self.drawn = Some(self.draw(&announced)?);
+        }
+        let Some(drawn) = &self.drawn else { return Err(RunError::Bug("no plan was drawn".to_owned())) };
+        let routes = match drawn {
+            Drawn::Mixed(plan) => mixed_routes(plan, EpochSecrets::draw(ranks)?, &self.public.run, epoch),
+            Drawn::Direct(roles) => direct_routes(&roles.hosts, ranks)?,
+        };
+        let mut own = None;
+        let mut packages = Vec::new();
+        for (rank, route) in Rank::all(ranks).zip(routes) {
+            if rank == Rank::OWNER {
+                own = Some(route);
+                packages.push(Vec::new());
+                continue;
+            }
+            let role = match drawn.roles().stage(rank) {
+                Some(stage) if epoch == Epoch(0) => postcard::to_allocvec(&self.specs[stage.index()])
+                    .map_err(|error| RunError::Bug(error.to_string()))?,
+                _ => Vec::new(),
+            };
+            let package = Package {
+                route,
+                role,
+                result: Key::from_bytes(*self.results[rank.index()].bytes()),
+                owner: self.pair.public().to_vec(),
+            };
+            packages.push(seal_package(&package, &self.public, epoch, rank, &announced[rank.index()])?);
+        }
+        transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD)?;
+        own.ok_or_else(|| RunError::Bug("the owner has no route".to_owned()))
+    }
+
+    /// The announcements of all ranks; its own, without a key, at place 0.
+    fn hear<T: Transport>(&self, transport: &mut T, epoch: Epoch) -> Result<Vec<Announcement>, RunError> {
+        let own = Announcement {
+            epoch,
+            key: Vec::new(),
+            host: shortened(self.place.host),
+            fingerprint: shortened(&self.backend.fingerprint()),
+        };
+        let messages = transport.gather(&padded(&own, ANNOUNCEMENT)?)?;
+        Rank::all(transport.ranks())
+            .zip(&messages)
+            .map(|(from, message)| {
+                let unreadable = RunError::Unreadable { what: "the key announcement", from };
+                let announced: Announcement = unpadded(message).ok_or(unreadable)?;
+                match announced.epoch == epoch {
+                    true => Ok(announced),
+                    false => Err(RunError::Sealed { what: "the key announcement", from }),
+                }
+            })
+            .collect()
+    }
+
+    /// Whether all ranks' results depend on the same things.
+    fn compare(&self, announced: &[Announcement], watcher: &mut dyn Watcher) -> Result<(), RunError> {
+        let mut kinds: Vec<&str> = announced.iter().map(|announced| announced.fingerprint.as_str()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        match kinds.len() {
+            0 | 1 => Ok(()),
+            _ if self.place.strict => Err(RunError::Fingerprints(kinds.join(" and "))),
+            _ => {
+                let kinds = kinds.join(" and ");
+                watcher.note(&format!("warning: ranks compute differently ({kinds}): the bits depend on who hosts what"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Draws who is what.
+    fn draw(&self, announced: &[Announcement]) -> Result<Drawn, RunError> {
+        let mut names: Vec<&str> = Vec::new();
+        let mut hosts = Vec::new();
+        for announced in announced {
+            let known = names.iter().position(|name| *name == announced.host);
+            hosts.push(known.unwrap_or(names.len()) as u32);
+            if known.is_none() {
+                names.push(&announced.host);
+            }
+        }
+        let stages = self.specs.len() as u16;
+        let mut rng = StdRng::try_from_rng(&mut SysRng)?;
+        Ok(match self.public.profile {
+            Profile::Mixed => Drawn::Mixed(Plan::draw(stages, self.public.geometry.hops, &hosts, &mut rng)?),
+            Profile::Bare | Profile::Sealed => Drawn::Direct(Roles::draw(stages, &hosts, &mut rng)),
+        })
+    }
+
+    /// Takes the ranks' results: the model, and where each rank's time went.
+    fn collect<T: Transport>(
+        &self,
+        transport: &mut T,
+        slots: u64,
+    ) -> Result<(Model, Vec<RankTiming>), RunError> {
+        let length = self.public.result as usize + hpke::OVERHEAD;
+        let blobs = transport.gather(&vec![0; length])?;
+        let mut timing = vec![RankTiming::new(0, &self.timing)];
+        let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
+        for (rank, blob) in Rank::all(transport.ranks()).zip(&blobs).skip(1) {
+            let info = result_info(&self.public.run, rank, slots);
+            let plain =
+                self.pair.open(&info, Some(&self.results[rank.index()]), blob).map_err(sealed("the result", rank))?;
+            let returned: Returned =
+                unpadded(&plain).ok_or(RunError::Unreadable { what: "the result", from: rank })?;
+            timing.push(RankTiming::new(rank.0, &seat::from_nanoseconds(returned.timing)));
+            if let Some(stage) = self.drawn.as_ref().and_then(|drawn| drawn.roles().stage(rank)) {
+                values[stage.index()] = returned.values;
+            }
+        }
+        Ok((Model::new(&self.specs, &values)?, timing))
+    }
+}

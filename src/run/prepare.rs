@@ -1,0 +1,101 @@
+//! What the owner needs before a run: the job, the data, the stages' specs. No other rank opens any of it.
+
+use std::path::Path;
+
+use super::RunError;
+use crate::data::{self, Batches, Dataset};
+use crate::job::{self, Boundary, Job, Source};
+use crate::mix::geometry::Geometry;
+use crate::nn::StageSpec;
+use crate::wire::HEADER;
+
+/// A job with its data, ready to run.
+pub struct Prepared {
+    /// The job.
+    pub job: Job,
+    /// What it learns from.
+    pub train: Dataset,
+    /// What is held out of it; may be empty.
+    pub validation: Dataset,
+    /// What it is tested on.
+    pub test: Dataset,
+    /// What goes into each stage, and what comes out of the last.
+    pub boundaries: Vec<Boundary>,
+}
+
+/// Part of a source without a test set of its own that becomes one.
+const TEST_PART: f64 = 0.2;
+
+impl Prepared {
+    /// Reads the job at `path` with `sets` on top, and its data.
+    ///
+    /// # Errors
+    /// [`RunError::Job`], [`RunError::Data`].
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, RunError> {
+        Self::of(Job::load(path, sets)?)
+    }
+
+    /// Reads the data of `job`.
+    ///
+    /// # Errors
+    /// As [`Prepared::load`].
+    pub fn of(job: Job) -> Result<Self, RunError> {
+        let loaded = match &job.data.source {
+            Source::Digits => data::digits::load()?,
+            Source::Mnist(path) => data::mnist::load(path)?,
+        };
+        let (train, test) = match loaded.test {
+            Some(test) => (loaded.train, test),
+            None => part(loaded.train, TEST_PART, &job, "test")?,
+        };
+        let (train, validation) = part(train, job.data.validation, &job, "validation")?;
+        let boundaries = job::chain(&job, train.features() as u32, train.classes as u32)?;
+        Ok(Self { job, train, validation, test, boundaries })
+    }
+
+    /// What each stage's rank must be told.
+    pub fn specs(&self) -> Vec<StageSpec> {
+        let seed = self.job.seed();
+        let spec = |(index, stage): (usize, &job::Stage)| StageSpec {
+            ops: stage.ops.clone(),
+            input_features: self.boundaries[index].features,
+            output_features: self.boundaries[index + 1].features,
+            input_scale: (index == 0).then_some(self.train.scale),
+            micro_batch: self.job.train.micro_batch,
+            optimizer: self.job.train.optimizer,
+            seed: seed.derive("stage", index as u64),
+        };
+        self.job.stages.iter().enumerate().map(spec).collect()
+    }
+
+    /// The training samples of `epoch`, in its own order.
+    pub fn batches(&self, epoch: u32) -> Batches {
+        let order = self.job.seed().derive("shuffle", epoch.into()).stream().permutation(self.train.samples() as u32);
+        Batches::new(order, self.job.train.batch, self.job.train.micro_batch)
+    }
+
+    /// Bytes of the longest message that any boundary needs.
+    pub fn message(&self) -> u32 {
+        let longest = self.boundaries.iter().map(|boundary| boundary.bytes(self.job.train.micro_batch)).max();
+        let longest = HEADER as u64 + longest.unwrap_or(0);
+        // A message of 4 GiB is beyond every length that follows from it; `check` shows it before it is tried.
+        u32::try_from(longest).unwrap_or(u32::MAX).max(self.job.mix.message)
+    }
+
+    /// All lengths among `ranks` ranks.
+    ///
+    /// # Errors
+    /// [`MixError::CellTooSmall`](crate::mix::MixError::CellTooSmall).
+    pub fn geometry(&self, ranks: u16) -> Result<Geometry, RunError> {
+        // Two ranks or more exchange messages; fewer circuits than one there are not.
+        Ok(Geometry::new(ranks.max(3), self.job.mix.hops, self.message(), self.job.mix.cell)?)
+    }
+}
+
+/// Draws `share` of the samples out of `data`: (rest, part).
+fn part(data: Dataset, share: f64, job: &Job, usage: &str) -> Result<(Dataset, Dataset), RunError> {
+    let samples = data.samples() as u32;
+    let order = job.seed().derive(usage, 0).stream().permutation(samples);
+    let count = (f64::from(samples) * share).round() as usize;
+    Ok(data.split(&order, count)?)
+}

@@ -1,0 +1,116 @@
+//! What a run came to: `metrics.jsonl`, `result.json`.
+
+use serde::Serialize;
+
+use crate::mix::courier::Timing;
+use crate::role::owner::Score;
+
+/// An epoch, as `metrics.jsonl` and `result.json` have it.
+#[derive(Clone, Debug, Serialize)]
+pub struct EpochReport {
+    /// From 1.
+    pub epoch: u32,
+    /// Mean loss of a training sample, while the parameters moved.
+    pub train_loss: f64,
+    /// Part of the held-out samples that are classified correctly; absent where none are held out.
+    pub validation_accuracy: Option<f64>,
+    /// Mean loss of a held-out sample.
+    pub validation_loss: Option<f64>,
+    /// Wall time of the epoch, keys, validation and, in the last one, testing included.
+    pub seconds: f64,
+    /// Slots; 0 without messages.
+    pub slots: u64,
+    /// Training samples a second of the epoch's wall time.
+    pub samples_per_second: f64,
+}
+
+/// A finished run, as `result.json` has it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// `bare`, `sealed`, `mixed`, or `single`.
+    pub profile: String,
+    /// Ranks; 1 for `single`.
+    pub ranks: u16,
+    /// Hops of a circuit; 0 where there are none.
+    pub hops: u8,
+    /// Who did the matrix work.
+    pub backend: String,
+    /// The MPI library, `local`, or `none`.
+    pub mpi: String,
+    /// The version of mixnn.
+    pub version: String,
+    /// What the bits depend on, besides job and version.
+    pub fingerprint: String,
+    /// Part of the test samples that are classified correctly.
+    pub test_accuracy: f64,
+    /// Mean loss of a test sample.
+    pub test_loss: f64,
+    /// SHA-256 over the model's values.
+    pub weights_sha256: String,
+    /// Wall time from the first word to the last result.
+    pub seconds: f64,
+    /// The epochs.
+    pub epochs: Vec<EpochReport>,
+    /// Bytes that a rank sent in slots, on average.
+    pub wire_bytes_per_rank: u64,
+    /// By rank, where the time of its slots went; in milliseconds.
+    pub timing: Vec<RankTiming>,
+}
+
+/// Where one rank's time went, in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct RankTiming {
+    /// The rank.
+    pub rank: u16,
+    /// The role's own work.
+    pub compute: f64,
+    /// Sealing what leaves.
+    pub seal: f64,
+    /// Moving blocks.
+    pub exchange: f64,
+    /// Taking a layer off what is passed on.
+    pub peel: f64,
+    /// Taking the last layer off what arrives.
+    pub open: f64,
+    /// Waiting for peers.
+    pub wait: f64,
+}
+
+impl RankTiming {
+    pub(super) fn new(rank: u16, timing: &Timing) -> Self {
+        let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+        Self {
+            rank,
+            compute: ms(timing.compute),
+            seal: ms(timing.seal),
+            exchange: ms(timing.exchange),
+            peel: ms(timing.peel),
+            open: ms(timing.open),
+            wait: ms(timing.wait),
+        }
+    }
+}
+
+impl EpochReport {
+    pub(super) fn new(
+        epoch: u32,
+        train: Score,
+        validation: Option<Score>,
+        samples: usize,
+        seconds: f64,
+        slots: u64,
+    ) -> Self {
+        Self {
+            epoch: epoch + 1,
+            train_loss: train.loss,
+            validation_accuracy: validation.map(|score| score.accuracy),
+            validation_loss: validation.map(|score| score.loss),
+            seconds,
+            slots,
+            samples_per_second: samples as f64 / seconds.max(1e-9),
+        }
+    }
+}
+
+/// The version of mixnn.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
