@@ -139,8 +139,16 @@ impl fmt::Display for Checked {
             row(f, "blocks", format!("{} bytes, by phase", blocks.join(", ")))?;
             row(f, "a rank sends", format!("{bytes} bytes a slot, {} an epoch", bytes * self.slots[0]))?;
         }
-        row(f, "slots", format!("{} an epoch, {} to test; 0 to {} empty ones before", self.slots[0], self.slots[1], self.ranks))?;
-        row(f, "memory", format!("{:.1} MiB on the largest rank, beside program and MPI", self.memory as f64 / f64::from(1 << 20)))?;
+        row(
+            f,
+            "slots",
+            format!("{} an epoch, {} to test; 0 to {} empty ones before", self.slots[0], self.slots[1], self.ranks),
+        )?;
+        row(
+            f,
+            "memory",
+            format!("{:.1} MiB on the largest rank, beside program and MPI", self.memory as f64 / f64::from(1 << 20)),
+        )?;
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
         }

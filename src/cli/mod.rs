@@ -20,7 +20,8 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 training failed (the loss is not a number); 2 the job or the call is \
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 training failed (the loss is not a number); 2 the job or the call is \
 wrong; 3 the surroundings are (too few ranks, no such file); 4 a message failed authentication; 5 a peer did not \
 answer in time; 70 a bug.
 

@@ -75,7 +75,9 @@ fn alone(args: &RunArgs) -> Result<i32, RunError> {
     if !args.single {
         owner::enough_ranks(&prepared, ranks)?;
         if args.local.is_none() {
-            eprintln!("not started by mpirun or srun: running {ranks} ranks as threads of this process, as --local {ranks}");
+            eprintln!(
+                "not started by mpirun or srun: running {ranks} ranks as threads of this process, as --local {ranks}"
+            );
         }
     }
     let folder = folder(args, &prepared)?;
@@ -102,7 +104,8 @@ fn progress_note(prepared: &Prepared) {
 }
 
 fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned())
 }
 
 #[cfg(feature = "mpi")]

@@ -51,9 +51,7 @@ impl Dataset {
     pub fn split(self, permutation: &[u32], count: usize) -> Result<(Dataset, Dataset), DataError> {
         self.check_permutation(permutation)?;
         let Some((part, rest)) = permutation.split_at_checked(count) else {
-            return Err(
-                self.split_error(format!("{count} samples asked for"), "at most all of them")
-            );
+            return Err(self.split_error(format!("{count} samples asked for"), "at most all of them"));
         };
         Ok((self.select(rest), self.select(part)))
     }
@@ -65,11 +63,7 @@ impl Dataset {
     /// If an index is not below [`samples`](Self::samples), or, in a debug build, if `inputs` or
     /// `labels` has not the length above.
     pub fn gather(&self, indices: &[u32], inputs: &mut [u8], labels: &mut [u32]) {
-        debug_assert_eq!(
-            inputs.len(),
-            indices.len() * self.features(),
-            "inputs must be (indices, features)"
-        );
+        debug_assert_eq!(inputs.len(), indices.len() * self.features(), "inputs must be (indices, features)");
         debug_assert_eq!(labels.len(), indices.len(), "labels must be (indices)");
         for (&index, label) in indices.iter().zip(labels) {
             *label = self.labels[index as usize];
@@ -81,10 +75,7 @@ impl Dataset {
             match row.to_slice() {
                 Some(bytes) => target.copy_from_slice(bytes),
                 // Somebody built `inputs` column by column.
-                None => target
-                    .iter_mut()
-                    .zip(row)
-                    .for_each(|(target, byte)| *target = *byte),
+                None => target.iter_mut().zip(row).for_each(|(target, byte)| *target = *byte),
             }
         }
     }
@@ -96,36 +87,23 @@ impl Dataset {
         if let Some(bytes) = inputs.as_slice_mut() {
             self.gather(indices, bytes, &mut labels);
         }
-        Dataset {
-            inputs,
-            labels,
-            sample_shape: self.sample_shape.clone(),
-            ..*self
-        }
+        Dataset { inputs, labels, sample_shape: self.sample_shape.clone(), ..*self }
     }
 
     fn check_permutation(&self, permutation: &[u32]) -> Result<(), DataError> {
         let expected = "a permutation that names each sample once";
         if permutation.len() != self.samples() {
-            return Err(self.split_error(
-                format!("a permutation of {} entries", permutation.len()),
-                expected,
-            ));
+            return Err(self.split_error(format!("a permutation of {} entries", permutation.len()), expected));
         }
         let mut seen = vec![false; self.samples()];
         for &index in permutation {
             match seen.get_mut(index as usize) {
                 Some(seen) if !*seen => *seen = true,
                 Some(_) => {
-                    return Err(self.split_error(
-                        format!("sample {index} twice in the permutation"),
-                        expected,
-                    ));
+                    return Err(self.split_error(format!("sample {index} twice in the permutation"), expected));
                 }
                 None => {
-                    return Err(
-                        self.split_error(format!("sample {index} in the permutation"), expected)
-                    );
+                    return Err(self.split_error(format!("sample {index} in the permutation"), expected));
                 }
             }
         }
@@ -133,11 +111,7 @@ impl Dataset {
     }
 
     fn split_error(&self, found: String, expected: &'static str) -> DataError {
-        DataError::Split {
-            samples: self.samples(),
-            found,
-            expected,
-        }
+        DataError::Split { samples: self.samples(), found, expected }
     }
 }
 
@@ -149,13 +123,7 @@ mod tests {
 
     fn five() -> Dataset {
         Dataset {
-            inputs: array![
-                [0, 1, 2],
-                [10, 11, 12],
-                [20, 21, 22],
-                [30, 31, 32],
-                [40, 41, 42]
-            ],
+            inputs: array![[0, 1, 2], [10, 11, 12], [20, 21, 22], [30, 31, 32], [40, 41, 42]],
             labels: vec![5, 6, 7, 8, 9],
             sample_shape: vec![1, 1, 3],
             classes: 10,
@@ -176,10 +144,7 @@ mod tests {
         let mut columns = Array2::zeros((5, 3).f());
         columns.assign(&five().inputs);
         assert!(columns.as_slice().is_none());
-        let set = Dataset {
-            inputs: columns,
-            ..five()
-        };
+        let set = Dataset { inputs: columns, ..five() };
         let (mut inputs, mut labels) = ([0; 6], [0; 2]);
         set.gather(&[4, 1], &mut inputs, &mut labels);
         assert_eq!(inputs, [40, 41, 42, 10, 11, 12]);
@@ -188,10 +153,7 @@ mod tests {
 
     #[test]
     fn gather_without_features_still_copies_labels() {
-        let set = Dataset {
-            inputs: Array2::zeros((5, 0)),
-            ..five()
-        };
+        let set = Dataset { inputs: Array2::zeros((5, 0)), ..five() };
         let mut labels = [0; 2];
         set.gather(&[1, 2], &mut [], &mut labels);
         assert_eq!(labels, [6, 7]);
@@ -211,10 +173,7 @@ mod tests {
         assert_eq!(rest.inputs, array![[30, 31, 32], [0, 1, 2], [20, 21, 22]]);
         assert_eq!(rest.labels, [8, 5, 7]);
         for half in [&rest, &part] {
-            assert_eq!(
-                (&half.sample_shape[..], half.classes, half.scale),
-                (&[1, 1, 3][..], 10, 0.5)
-            );
+            assert_eq!((&half.sample_shape[..], half.classes, half.scale), (&[1, 1, 3][..], 10, 0.5));
         }
         assert_eq!((rest.samples(), part.samples(), part.features()), (3, 2, 3));
     }
@@ -230,8 +189,7 @@ mod tests {
 
     #[test]
     fn split_refuses_a_bad_count_and_a_bad_permutation() {
-        let error =
-            |permutation: &[u32], count| five().split(permutation, count).unwrap_err().to_string();
+        let error = |permutation: &[u32], count| five().split(permutation, count).unwrap_err().to_string();
         assert!(error(&[0, 1, 2, 3, 4], 6).contains("6 samples asked for"));
         assert!(error(&[0, 1, 2, 3], 1).contains("4 entries"));
         assert!(error(&[0, 1, 2, 3, 3], 1).contains("sample 3 twice"));

@@ -29,20 +29,11 @@ const BRIGHTEST: u8 = 16;
 /// [`DataError::CorruptGzip`], [`DataError::TooLarge`] and [`DataError::DamagedDigits`], all of
 /// them only in a damaged binary.
 pub fn load() -> Result<Loaded, DataError> {
-    let text = gzip::unpack(
-        Path::new("the embedded digits.csv.gz"),
-        PACKED.to_vec(),
-        gzip::MAX_BYTES,
-    )?;
+    let text = gzip::unpack(Path::new("the embedded digits.csv.gz"), PACKED.to_vec(), gzip::MAX_BYTES)?;
     let (inputs, labels) = parse(&text)?;
     let samples = labels.len();
-    let inputs = Array2::from_shape_vec((samples, FEATURES), inputs).map_err(|error| {
-        damaged(
-            samples,
-            error.to_string(),
-            format!("{FEATURES} pixels a line"),
-        )
-    })?;
+    let inputs = Array2::from_shape_vec((samples, FEATURES), inputs)
+        .map_err(|error| damaged(samples, error.to_string(), format!("{FEATURES} pixels a line")))?;
     let train = Dataset {
         inputs,
         labels,
@@ -57,27 +48,15 @@ pub fn load() -> Result<Loaded, DataError> {
 fn parse(text: &[u8]) -> Result<(Vec<u8>, Vec<u32>), DataError> {
     let mut inputs = Vec::with_capacity(SAMPLES * FEATURES);
     let mut labels = Vec::with_capacity(SAMPLES);
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(text);
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
     for (index, record) in reader.records().enumerate() {
         let line = index + 1;
-        let record =
-            record.map_err(|error| damaged(line, error.to_string(), "numbers".to_owned()))?;
+        let record = record.map_err(|error| damaged(line, error.to_string(), "numbers".to_owned()))?;
         if record.len() != FEATURES + 1 {
-            return Err(damaged(
-                line,
-                format!("{} fields", record.len()),
-                format!("{}", FEATURES + 1),
-            ));
+            return Err(damaged(line, format!("{} fields", record.len()), format!("{}", FEATURES + 1)));
         }
         for (column, field) in record.iter().enumerate() {
-            let limit = if column < FEATURES {
-                BRIGHTEST
-            } else {
-                CLASSES as u8 - 1
-            };
+            let limit = if column < FEATURES { BRIGHTEST } else { CLASSES as u8 - 1 };
             match field.parse::<u8>() {
                 Ok(value) if value > limit => {
                     return Err(damaged(line, value.to_string(), format!("at most {limit}")));
@@ -89,21 +68,13 @@ fn parse(text: &[u8]) -> Result<(Vec<u8>, Vec<u32>), DataError> {
         }
     }
     if labels.len() != SAMPLES {
-        return Err(damaged(
-            labels.len(),
-            "the end".to_owned(),
-            format!("{SAMPLES} lines"),
-        ));
+        return Err(damaged(labels.len(), "the end".to_owned(), format!("{SAMPLES} lines")));
     }
     Ok((inputs, labels))
 }
 
 fn damaged(line: usize, found: String, expected: String) -> DataError {
-    DataError::DamagedDigits {
-        line,
-        found,
-        expected,
-    }
+    DataError::DamagedDigits { line, found, expected }
 }
 
 #[cfg(test)]
@@ -114,10 +85,7 @@ mod tests {
 
     #[test]
     fn the_file_is_the_one_that_digits_md_names() {
-        let digest: String = Sha256::digest(PACKED)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest: String = Sha256::digest(PACKED).iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(include_str!("DIGITS.md").contains(&digest), "{digest}");
     }
 
@@ -131,38 +99,20 @@ mod tests {
         // The class counts that scikit-learn and UCI publish, and the first sample of
         // `sklearn.datasets.load_digits`.
         let mut counts = [0; 10];
-        set.labels
-            .iter()
-            .for_each(|&class| counts[class as usize] += 1);
+        set.labels.iter().for_each(|&class| counts[class as usize] += 1);
         assert_eq!(counts, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);
         assert_eq!(set.labels[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        assert_eq!(
-            set.inputs.row(0).to_vec()[..16],
-            [0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0]
-        );
-        assert_eq!(
-            set.inputs
-                .iter()
-                .map(|&pixel| u64::from(pixel))
-                .sum::<u64>(),
-            561_718
-        );
+        assert_eq!(set.inputs.row(0).to_vec()[..16], [0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0]);
+        assert_eq!(set.inputs.iter().map(|&pixel| u64::from(pixel)).sum::<u64>(), 561_718);
     }
 
     #[test]
     fn damage_is_named_by_line() {
         let line = ["0"; 65].join(",");
-        let message = |second: &str| {
-            parse(format!("{line}\n{second}\n").as_bytes())
-                .unwrap_err()
-                .to_string()
-        };
+        let message = |second: &str| parse(format!("{line}\n{second}\n").as_bytes()).unwrap_err().to_string();
         assert!(message("1,2").contains("line 2: 2 fields"));
         assert!(message(&line.replacen('0', "17", 1)).contains("line 2: 17, expected at most 16"));
-        assert!(
-            message(&format!("{},10", ["0"; 64].join(",")))
-                .contains("line 2: 10, expected at most 9")
-        );
+        assert!(message(&format!("{},10", ["0"; 64].join(","))).contains("line 2: 10, expected at most 9"));
         assert!(message(&line.replacen('0', "x", 1)).contains("\"x\""));
         assert!(message(&line).contains("line 2: the end, expected 1797 lines"));
     }

@@ -290,11 +290,7 @@ impl DataError {
     /// For `map_err`: a [`DataError::Io`] that says what was tried on which path.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
         let path = path.to_owned();
-        move |source| DataError::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| DataError::Io { action, path, source }
     }
 }
 

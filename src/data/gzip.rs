@@ -32,12 +32,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
 ///
 /// # Errors
 /// As [`read_file`].
-pub(super) fn read(
-    name: &Path,
-    reader: impl Read,
-    length: u64,
-    limit: u64,
-) -> Result<Vec<u8>, DataError> {
+pub(super) fn read(name: &Path, reader: impl Read, length: u64, limit: u64) -> Result<Vec<u8>, DataError> {
     let raw = read_up_to(reader, length, limit).map_err(DataError::io("read", name))?;
     unpack(name, within(name, raw, limit)?, limit)
 }
@@ -52,12 +47,8 @@ pub(super) fn unpack(name: &Path, raw: Vec<u8>, limit: u64) -> Result<Vec<u8>, D
     }
     // A multi-member decoder, because a single-member one would pass over whatever follows the
     // first member.
-    let unpacked = read_up_to(MultiGzDecoder::new(raw.as_slice()), 0, limit).map_err(|source| {
-        DataError::CorruptGzip {
-            file: name.to_owned(),
-            source,
-        }
-    })?;
+    let unpacked = read_up_to(MultiGzDecoder::new(raw.as_slice()), 0, limit)
+        .map_err(|source| DataError::CorruptGzip { file: name.to_owned(), source })?;
     within(name, unpacked, limit)
 }
 
@@ -66,18 +57,13 @@ fn read_up_to(reader: impl Read, length: u64, limit: u64) -> std::io::Result<Vec
     // One byte of room beyond the file lets `read_to_end` see the end without growing.
     let room = usize::try_from(length.min(limit).saturating_add(1)).unwrap_or(0);
     let mut bytes = Vec::with_capacity(room);
-    reader
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)?;
+    reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 fn within(name: &Path, bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>, DataError> {
     if bytes.len() as u64 > limit {
-        return Err(DataError::TooLarge {
-            file: name.to_owned(),
-            limit,
-        });
+        return Err(DataError::TooLarge { file: name.to_owned(), limit });
     }
     Ok(bytes)
 }
@@ -105,10 +91,7 @@ mod tests {
         assert_eq!(unpack(name, bytes(), MAX_BYTES).unwrap(), bytes());
         assert_eq!(unpack(name, pack(&bytes()), MAX_BYTES).unwrap(), bytes());
         let twice = [pack(&bytes()), pack(&[7])].concat();
-        assert_eq!(
-            unpack(name, twice, MAX_BYTES).unwrap(),
-            [bytes(), vec![7]].concat()
-        );
+        assert_eq!(unpack(name, twice, MAX_BYTES).unwrap(), [bytes(), vec![7]].concat());
     }
 
     #[test]
@@ -131,23 +114,12 @@ mod tests {
         let bomb = pack(&vec![0; 16 << 20]);
         assert!(bomb.len() < 1 << 17);
         let error = unpack(Path::new("bomb"), bomb, 1 << 17).unwrap_err();
-        assert!(
-            matches!(error, DataError::TooLarge { limit: 131_072, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, DataError::TooLarge { limit: 131_072, .. }), "{error}");
 
         let name = Path::new("x");
         assert_eq!(read(name, [1u8, 2, 3].as_slice(), 3, 3).unwrap(), [1, 2, 3]);
-        assert!(matches!(
-            read(name, [1u8, 2, 3].as_slice(), 3, 2),
-            Err(DataError::TooLarge { .. })
-        ));
+        assert!(matches!(read(name, [1u8, 2, 3].as_slice(), 3, 2), Err(DataError::TooLarge { .. })));
         // A forged length takes no memory beyond the limit.
-        assert!(
-            read(name, [1u8, 2].as_slice(), u64::MAX, 8)
-                .unwrap()
-                .capacity()
-                <= 9
-        );
+        assert!(read(name, [1u8, 2].as_slice(), u64::MAX, 8).unwrap().capacity() <= 9);
     }
 }

@@ -11,12 +11,8 @@ use ndarray::Array2;
 use super::{DataError, Dataset, Loaded, idx};
 
 /// Names of the files of training images, training labels, test images, test labels.
-pub const FILES: [&str; 4] = [
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-];
+pub const FILES: [&str; 4] =
+    ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
 const CLASSES: usize = 10;
 
@@ -41,10 +37,7 @@ pub fn load(dir: &Path) -> Result<Loaded, DataError> {
             expected: train.image_size,
         });
     }
-    Ok(Loaded {
-        train: train.dataset,
-        test: Some(test.dataset),
-    })
+    Ok(Loaded { train: train.dataset, test: Some(test.dataset) })
 }
 
 /// One pair of files.
@@ -63,62 +56,29 @@ impl Part {
 
         let &[count, height, width] = images.dims.as_slice() else {
             let found = images.dims.len();
-            return Err(DataError::DimensionCount {
-                file: image_file,
-                found,
-                expected: 3,
-            });
+            return Err(DataError::DimensionCount { file: image_file, found, expected: 3 });
         };
         if images.values.is_empty() {
-            return Err(DataError::Empty {
-                file: image_file,
-                found: images.dims,
-            });
+            return Err(DataError::Empty { file: image_file, found: images.dims });
         }
         if labels.len() != count {
-            return Err(DataError::CountsDiffer {
-                image_file,
-                images: count,
-                label_file,
-                labels: labels.len(),
-            });
+            return Err(DataError::CountsDiffer { image_file, images: count, label_file, labels: labels.len() });
         }
         let labels: Vec<u32> = labels.into_iter().map(u32::from).collect();
-        if let Some((index, &found)) = labels
-            .iter()
-            .enumerate()
-            .find(|&(_, &label)| label as usize >= CLASSES)
-        {
-            return Err(DataError::LabelOutOfRange {
-                file: label_file,
-                index,
-                found,
-                classes: CLASSES,
-            });
+        if let Some((index, &found)) = labels.iter().enumerate().find(|&(_, &label)| label as usize >= CLASSES) {
+            return Err(DataError::LabelOutOfRange { file: label_file, index, found, classes: CLASSES });
         }
 
         let features = height * width;
         let bytes = images.values.len() as u64;
-        let inputs = Array2::from_shape_vec((count, features), images.values).map_err(|_| {
-            DataError::Truncated {
-                file: image_file.clone(),
-                found: bytes,
-                expected: (count * features) as u64,
-            }
+        let inputs = Array2::from_shape_vec((count, features), images.values).map_err(|_| DataError::Truncated {
+            file: image_file.clone(),
+            found: bytes,
+            expected: (count * features) as u64,
         })?;
         let sample_shape = vec![1, height, width];
-        let dataset = Dataset {
-            inputs,
-            labels,
-            sample_shape,
-            classes: CLASSES,
-            scale: 1.0 / 255.0,
-        };
-        Ok(Part {
-            dataset,
-            image_file,
-            image_size: [height, width],
-        })
+        let dataset = Dataset { inputs, labels, sample_shape, classes: CLASSES, scale: 1.0 / 255.0 };
+        Ok(Part { dataset, image_file, image_size: [height, width] })
     }
 }
 
@@ -128,24 +88,13 @@ fn locate(dir: &Path, name: &'static str) -> Result<PathBuf, DataError> {
         match fs::metadata(&path) {
             Ok(found) if found.is_file() => return Ok(path),
             Ok(_) => {}
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(source) => {
-                return Err(DataError::Io {
-                    action: "read",
-                    path,
-                    source,
-                });
+                return Err(DataError::Io { action: "read", path, source });
             }
         }
     }
-    Err(DataError::MissingFile {
-        name,
-        dir: dir.to_owned(),
-    })
+    Err(DataError::MissingFile { name, dir: dir.to_owned() })
 }
 
 #[cfg(test)]
@@ -158,17 +107,9 @@ mod tests {
     /// Three training and two test images of 2x3 pixels.
     fn small() -> TempDir {
         let dir = tempfile::tempdir().unwrap();
-        put(
-            &dir,
-            FILES[0],
-            &idx::encode(&[3, 2, 3], &(0..18).collect::<Vec<u8>>()),
-        );
+        put(&dir, FILES[0], &idx::encode(&[3, 2, 3], &(0..18).collect::<Vec<u8>>()));
         put(&dir, FILES[1], &idx::encode(&[3], &[9, 0, 4]));
-        put(
-            &dir,
-            FILES[2],
-            &idx::encode(&[2, 2, 3], &(100..112).collect::<Vec<u8>>()),
-        );
+        put(&dir, FILES[2], &idx::encode(&[2, 2, 3], &(100..112).collect::<Vec<u8>>()));
         put(&dir, FILES[3], &idx::encode(&[2], &[1, 2]));
         dir
     }
@@ -185,17 +126,11 @@ mod tests {
     fn loads_both_parts() {
         let Loaded { train, test } = load(small().path()).unwrap();
         let test = test.unwrap();
-        assert_eq!(
-            (train.samples(), train.features(), &train.sample_shape[..]),
-            (3, 6, &[1, 2, 3][..])
-        );
+        assert_eq!((train.samples(), train.features(), &train.sample_shape[..]), (3, 6, &[1, 2, 3][..]));
         assert_eq!((train.classes, train.scale), (10, 1.0 / 255.0));
         assert_eq!(train.inputs.row(1).to_vec(), [6, 7, 8, 9, 10, 11]);
         assert_eq!(train.labels, [9, 0, 4]);
-        assert_eq!(
-            (test.samples(), test.inputs[[1, 0]], &test.labels[..]),
-            (2, 106, &[1, 2][..])
-        );
+        assert_eq!((test.samples(), test.inputs[[1, 0]], &test.labels[..]), (2, 106, &[1, 2][..]));
     }
 
     #[test]
@@ -203,11 +138,7 @@ mod tests {
         let dir = small();
         let plain = load(dir.path()).unwrap();
         // A gzipped twin with other labels is not looked at while the plain file is there.
-        put(
-            &dir,
-            "train-labels-idx1-ubyte.gz",
-            &gzip::pack(&idx::encode(&[3], &[7, 7, 7])),
-        );
+        put(&dir, "train-labels-idx1-ubyte.gz", &gzip::pack(&idx::encode(&[3], &[7, 7, 7])));
         assert_eq!(load(dir.path()).unwrap(), plain);
         fs::remove_file(dir.path().join(FILES[1])).unwrap();
         assert_eq!(load(dir.path()).unwrap().train.labels, [7, 7, 7]);
@@ -218,33 +149,19 @@ mod tests {
         let dir = small();
         fs::remove_file(dir.path().join(FILES[2])).unwrap();
         let message = refused(&dir).to_string();
-        for part in [
-            FILES[2],
-            "run `mixnn data fetch mnist`",
-            &dir.path().display().to_string(),
-        ] {
+        for part in [FILES[2], "run `mixnn data fetch mnist`", &dir.path().display().to_string()] {
             assert!(message.contains(part), "{message}");
         }
         let elsewhere = load(&dir.path().join("nowhere")).unwrap_err();
         assert!(matches!(elsewhere, DataError::MissingFile { name, .. } if name == FILES[0]));
-        assert!(matches!(
-            load(&dir.path().join(FILES[0])),
-            Err(DataError::MissingFile { .. })
-        ));
+        assert!(matches!(load(&dir.path().join(FILES[0])), Err(DataError::MissingFile { .. })));
     }
 
     #[test]
     fn counts_must_agree() {
         let dir = small();
         put(&dir, FILES[3], &idx::encode(&[3], &[1, 2, 3]));
-        assert!(matches!(
-            refused(&dir),
-            DataError::CountsDiffer {
-                images: 2,
-                labels: 3,
-                ..
-            }
-        ));
+        assert!(matches!(refused(&dir), DataError::CountsDiffer { images: 2, labels: 3, .. }));
     }
 
     #[test]
@@ -252,10 +169,7 @@ mod tests {
         let dir = small();
         put(&dir, FILES[1], &idx::encode(&[3], &[9, 0, 10]));
         let message = refused(&dir).to_string();
-        assert!(
-            message.contains("train-labels-idx1-ubyte: label 2 is 10, expected a class below 10"),
-            "{message}"
-        );
+        assert!(message.contains("train-labels-idx1-ubyte: label 2 is 10, expected a class below 10"), "{message}");
     }
 
     #[test]
@@ -263,17 +177,7 @@ mod tests {
         let dir = small();
         put(&dir, FILES[2], &idx::encode(&[2, 3, 2], &[0; 12]));
         let error = refused(&dir);
-        assert!(
-            matches!(
-                error,
-                DataError::ImageSizesDiffer {
-                    found: [3, 2],
-                    expected: [2, 3],
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, DataError::ImageSizesDiffer { found: [3, 2], expected: [2, 3], .. }), "{error}");
     }
 
     #[test]
@@ -281,11 +185,7 @@ mod tests {
         for dims in [[0, 2, 3], [2, 0, 3], [2, 2, 0]] {
             let dir = small();
             put(&dir, FILES[2], &idx::encode(&dims, &[]));
-            put(
-                &dir,
-                FILES[3],
-                &idx::encode(&[dims[0]], &vec![1; dims[0] as usize]),
-            );
+            put(&dir, FILES[3], &idx::encode(&[dims[0]], &vec![1; dims[0] as usize]));
             let error = refused(&dir);
             assert!(matches!(error, DataError::Empty { .. }), "{error}");
         }
@@ -294,18 +194,7 @@ mod tests {
     #[test]
     fn swapped_files_are_seen() {
         let dir = small();
-        put(
-            &dir,
-            FILES[1],
-            &fs::read(dir.path().join(FILES[0])).unwrap(),
-        );
-        assert!(matches!(
-            refused(&dir),
-            DataError::DimensionCount {
-                found: 3,
-                expected: 1,
-                ..
-            }
-        ));
+        put(&dir, FILES[1], &fs::read(dir.path().join(FILES[0])).unwrap());
+        assert!(matches!(refused(&dir), DataError::DimensionCount { found: 3, expected: 1, .. }));
     }
 }

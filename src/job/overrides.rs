@@ -6,7 +6,8 @@ use super::tree::{self, At, Node, Value};
 use super::{JobError, Table};
 
 /// Short forms of keys that users know by a shorter name.
-const ALIASES: [(&str, &str); 2] = [("train.lr", "train.optimizer.lr"), ("train.momentum", "train.optimizer.momentum")];
+const ALIASES: [(&str, &str); 2] =
+    [("train.lr", "train.optimizer.lr"), ("train.momentum", "train.optimizer.momentum")];
 
 /// Lays `set`, a `key=value`, on `job`.
 ///
@@ -31,9 +32,9 @@ pub(super) fn apply(job: &mut Node, set: &str) -> Result<(), JobError> {
     let last = keys.pop().unwrap_or_default();
     let mut table = as_table(job).ok_or_else(|| conflict("the job is no table".to_owned()))?;
     for key in keys {
-        let entry = table.entry(key.to_owned()).or_insert_with(|| {
-            (at.clone(), Node { at: at.clone(), value: Value::Table(Table::new()) })
-        });
+        let entry = table
+            .entry(key.to_owned())
+            .or_insert_with(|| (at.clone(), Node { at: at.clone(), value: Value::Table(Table::new()) }));
         table = as_table(&mut entry.1).ok_or_else(|| conflict(format!("`{key}` is no table")))?;
     }
     table.insert(last.to_owned(), (at.clone(), tree::parse_value(&text, value.trim())));

@@ -12,7 +12,10 @@ pub(super) fn job(tree: &Node) -> Result<Job, JobError> {
     let root = Section::new("the job", tree)?;
     let name = root.text("name", NAME)?;
     let name = root.required("name", name, NAME)?.to_owned();
-    if name.is_empty() || name.starts_with('.') || name.contains(|c: char| !(c.is_alphanumeric() || "-_.".contains(c))) {
+    if name.is_empty()
+        || name.starts_with('.')
+        || name.contains(|c: char| !(c.is_alphanumeric() || "-_.".contains(c)))
+    {
         return Err(JobError::Value {
             at: root.at("name"),
             key: "name".to_owned(),
@@ -70,7 +73,12 @@ fn data(section: Section<'_>) -> Result<Data, JobError> {
         "mnist" => Source::Mnist(PathBuf::from(section.required("path", path, PATH)?)),
         _ => {
             return Err(section.get("source").map_or_else(
-                || JobError::Missing { at: section.at("source"), section: "[data]".to_owned(), key: "source", expected: SOURCE.to_owned() },
+                || JobError::Missing {
+                    at: section.at("source"),
+                    section: "[data]".to_owned(),
+                    key: "source",
+                    expected: SOURCE.to_owned(),
+                },
                 |node| section.wrong("source", node, SOURCE),
             ));
         }
@@ -90,9 +98,8 @@ fn train(section: Section<'_>) -> Result<Train, JobError> {
     let optimizer = optimizer(section.section("optimizer")?)?;
     let micro_at = section.at("micro_batch");
     section.finish()?;
-    if micro_batch > batch || batch % micro_batch != 0 {
-        let fits: Vec<String> =
-            (1..=batch).filter(|m| batch.is_multiple_of(*m)).map(|m| m.to_string()).collect();
+    if micro_batch > batch || !batch.is_multiple_of(micro_batch) {
+        let fits: Vec<String> = (1..=batch).filter(|m| batch.is_multiple_of(*m)).map(|m| m.to_string()).collect();
         let problem = if micro_batch > batch { "exceeds" } else { "does not divide" };
         return Err(JobError::Conflict {
             at: micro_at,
@@ -113,7 +120,8 @@ fn shortened(items: &[String]) -> String {
 fn optimizer(section: Section<'_>) -> Result<Optimizer, JobError> {
     section.choice("kind", &[("sgd", ())])?;
     let lr = section.number("lr", "a learning rate above 0", |lr| lr > 0.0 && lr.is_finite())?;
-    let momentum = section.number("momentum", "a part from 0 up to, not including, 1", |m| (0.0..1.0).contains(&m))?;
+    let momentum =
+        section.number("momentum", "a part from 0 up to, not including, 1", |m| (0.0..1.0).contains(&m))?;
     section.finish()?;
     Ok(Optimizer::Sgd { lr: lr.unwrap_or(0.1) as f32, momentum: momentum.unwrap_or(0.0) as f32 })
 }
@@ -243,7 +251,8 @@ fn together(job: &Job, mix_at: At) -> Result<(), JobError> {
     if job.mix.profile != Profile::Mixed {
         return Ok(());
     }
-    let conflict = |problem: String, fix: &str| JobError::Conflict { at: mix_at.clone(), problem, fix: fix.to_owned() };
+    let conflict =
+        |problem: String, fix: &str| JobError::Conflict { at: mix_at.clone(), problem, fix: fix.to_owned() };
     if job.stages.len() < 2 {
         return Err(conflict(
             "profile \"mixed\" needs at least 2 stages, the job has 1".to_owned(),

@@ -22,7 +22,9 @@ impl<'a> Section<'a> {
     /// The table in `node`, named `name` in errors.
     pub(super) fn new(name: &str, node: &'a Node) -> Result<Self, JobError> {
         match &node.value {
-            Value::Table(table) => Ok(Self { name: name.to_owned(), at: node.at.clone(), table: Some(table), asked: RefCell::default() }),
+            Value::Table(table) => {
+                Ok(Self { name: name.to_owned(), at: node.at.clone(), table: Some(table), asked: RefCell::default() })
+            }
             other => Err(JobError::Value {
                 at: node.at.clone(),
                 key: name.to_owned(),
@@ -36,7 +38,9 @@ impl<'a> Section<'a> {
     pub(super) fn section(&self, key: &'static str) -> Result<Section<'a>, JobError> {
         match self.get(key) {
             Some(node) => Section::new(&format!("[{key}]"), node),
-            None => Ok(Section { name: format!("[{key}]"), at: self.at.clone(), table: None, asked: RefCell::default() }),
+            None => {
+                Ok(Section { name: format!("[{key}]"), at: self.at.clone(), table: None, asked: RefCell::default() })
+            }
         }
     }
 
@@ -54,7 +58,8 @@ impl<'a> Section<'a> {
     /// `value`, or the error that `key` is missing; a key that looks like it is taken for it.
     pub(super) fn required<T>(&self, key: &'static str, value: Option<T>, expected: &str) -> Result<T, JobError> {
         value.ok_or_else(|| {
-            let misspelt = self.table.into_iter().flatten().find(|(found, _)| strsim::jaro_winkler(found, key) > 0.85);
+            let misspelt =
+                self.table.into_iter().flatten().find(|(found, _)| strsim::jaro_winkler(found, key) > 0.85);
             match misspelt {
                 Some((found, (at, _))) => self.unknown(found, at),
                 None => JobError::Missing {
@@ -73,7 +78,9 @@ impl<'a> Section<'a> {
         key: &'static str,
         range: RangeInclusive<i64>,
     ) -> Result<Option<T>, JobError> {
-        let Some(node) = self.get(key) else { return Ok(None) };
+        let Some(node) = self.get(key) else {
+            return Ok(None);
+        };
         let number = match node.value {
             Value::Integer(number) if range.contains(&number) => T::try_from(number).ok(),
             _ => None,
@@ -92,7 +99,9 @@ impl<'a> Section<'a> {
         expected: &str,
         fits: impl Fn(f64) -> bool,
     ) -> Result<Option<f64>, JobError> {
-        let Some(node) = self.get(key) else { return Ok(None) };
+        let Some(node) = self.get(key) else {
+            return Ok(None);
+        };
         let number = match node.value {
             Value::Integer(number) => number as f64,
             Value::Float(number) => number,
@@ -134,7 +143,9 @@ impl<'a> Section<'a> {
             let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
             words.join(" or ")
         };
-        let Some(node) = self.get(key) else { return Ok(None) };
+        let Some(node) = self.get(key) else {
+            return Ok(None);
+        };
         let found = match &node.value {
             Value::Text(text) => choices.iter().find(|(word, _)| word == text),
             _ => None,

@@ -142,12 +142,10 @@ impl Places<'_> {
         let at = self.at(value.span().start);
         let value = match value.into_inner() {
             DeValue::String(text) => Value::Text(text.into_owned()),
-            DeValue::Integer(number) => {
-                match i64::from_str_radix(number.as_str(), number.radix()) {
-                    Ok(number) => Value::Integer(number),
-                    Err(_) => Value::Other(format!("the integer {number}, beyond 64 bits")),
-                }
-            }
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Value::Integer(number),
+                Err(_) => Value::Other(format!("the integer {number}, beyond 64 bits")),
+            },
             DeValue::Float(number) => match number.as_str().parse() {
                 Ok(number) => Value::Float(number),
                 Err(_) => Value::Other(format!("the number {number}")),

@@ -47,7 +47,9 @@ impl Order {
 
     /// The word of a record; `None` where no owner says that.
     pub fn from_record(record: &[u8; BEAT_RECORD]) -> Option<Self> {
-        let [kind, 0, 0, 0, 0, 0, 0, 0, slot @ ..] = *record else { return None };
+        let [kind, 0, 0, 0, 0, 0, 0, 0, slot @ ..] = *record else {
+            return None;
+        };
         let after = Slot(u64::from_le_bytes(slot));
         match (kind, after.0) {
             (0, 0) => Some(Order::GoOn),
@@ -71,7 +73,9 @@ mod tests {
         for word in words {
             assert_eq!(Order::from_record(&word.to_record()), Some(word));
         }
-        assert!(Order::EpochEnds { after: Slot(7) }.ends(Slot(7)) && !Order::EpochEnds { after: Slot(7) }.ends(Slot(6)));
+        assert!(
+            Order::EpochEnds { after: Slot(7) }.ends(Slot(7)) && !Order::EpochEnds { after: Slot(7) }.ends(Slot(6))
+        );
     }
 
     #[test]

@@ -6,11 +6,11 @@
 use std::time::Instant;
 
 use super::MixError;
+use super::SPARE;
 use super::beat::Order;
 use super::courier::{Courier, Post, Timing};
 use super::geometry::{BEAT, BEAT_RECORD, Geometry};
 use super::package::{DirectRoute, Link};
-use super::SPARE;
 use crate::crypto::Unauthentic;
 use crate::crypto::aead::TAG;
 use crate::crypto::sealer::{KeyId, OpenJob, Place, SealJob, Sealer};
@@ -55,7 +55,9 @@ impl<S: Sealer> Direct<S> {
             None => BEAT_RECORD + geometry.message(),
         };
         let lanes = |links: &[Link]| -> Vec<Lane> {
-            let length = |link: &Link| if usize::from(link.message) == SPARE { BEAT } else { length };
+            let length = |link: &Link| {
+                if usize::from(link.message) == SPARE { BEAT } else { length }
+            };
             links.iter().map(|link| Lane { peer: link.peer, tag: link.message, length: length(link) }).collect()
         };
         let (outgoing, incoming) = (lanes(&route.outgoing), lanes(&route.incoming));

@@ -117,7 +117,7 @@ mod tests {
                 for message in [64, 1000, 16_448, 65_600, 1_000_000, 9_000_001] {
                     for largest in [128, 1024, 65_536] {
                         let g = Geometry::new(ranks, hops, message, largest).unwrap();
-                        assert!(g.cell(Phase(1)) <= largest as usize && g.payload % 16 == 0);
+                        assert!(g.cell(Phase(1)) <= largest as usize && g.payload.is_multiple_of(16));
                         assert!(g.message() >= message as usize, "{g:?}");
                     }
                 }

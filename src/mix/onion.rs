@@ -40,8 +40,13 @@ impl Onion {
             block: usize::from(message),
             offset: (usize::from(part) * cells as usize + cell as usize) * payload,
         };
-        let mut onion =
-            Self { seal: Vec::new(), peel: Vec::new(), open: Vec::new(), beats_out: Vec::new(), beats_in: Vec::new() };
+        let mut onion = Self {
+            seal: Vec::new(),
+            peel: Vec::new(),
+            open: Vec::new(),
+            beats_out: Vec::new(),
+            beats_in: Vec::new(),
+        };
         for (out, circuit) in route.circuits.iter().enumerate() {
             let layers: Vec<KeyId> = circuit.layers.iter().map(|key| sealer.add(key)).collect();
             onion.beats_out.push(layers[0]);

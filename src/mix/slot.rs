@@ -8,12 +8,12 @@
 
 use std::time::Instant;
 
+use super::MixError;
 use super::beat::{Order, WELL};
 use super::courier::{Courier, Post, Timing};
 use super::geometry::{BEAT, BEAT_RECORD, Geometry};
 use super::onion::Onion;
 use super::package::{MixedRoute, peers};
-use super::MixError;
 use crate::crypto::Unauthentic;
 use crate::crypto::sealer::{BadCell, Sealer};
 use crate::ids::{Epoch, Phase, Rank, Slot};
@@ -43,9 +43,8 @@ impl<S: Sealer> Mixer<S> {
         epoch: Epoch,
     ) -> Self {
         let rank = transport.rank();
-        let lanes: Vec<Lane> = peers(rank, geometry.ranks)
-            .map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) })
-            .collect();
+        let lanes: Vec<Lane> =
+            peers(rank, geometry.ranks).map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) }).collect();
         transport.lay(&lanes, &lanes);
         let onion = Onion::lay(route, &geometry, rank, run, epoch, &mut sealer);
         let lengths = Phase::all(geometry.hops).map(|phase| vec![geometry.block(phase); lanes.len()]).collect();
@@ -64,7 +63,8 @@ impl<S: Sealer> Mixer<S> {
     fn open_beats<T: Transport>(&mut self, transport: &mut T, slot: Slot, own: Order) -> Result<Order, MixError> {
         let mut heard = own;
         let ranks = self.geometry.ranks;
-        for ((block, key), from) in transport.blocks().1.iter().zip(&self.onion.beats_in).zip(peers(self.rank, ranks)) {
+        for ((block, key), from) in transport.blocks().1.iter().zip(&self.onion.beats_in).zip(peers(self.rank, ranks))
+        {
             let mut record = [0; BEAT_RECORD];
             self.sealer
                 .open_record(*key, BEAT_CELL, slot, &block.as_ref()[..BEAT], &mut record)

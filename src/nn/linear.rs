@@ -68,21 +68,14 @@ impl<B: Backend> Operation<B> for Linear<B> {
         dy: &B::Buf,
         dx: &mut B::Buf,
     ) -> B::Event {
-        let shape = Gemm {
-            m: rows,
-            n: self.input,
-            k: self.out,
-            a_transposed: false,
-            b_transposed: false,
-            accumulate: false,
-        };
+        let shape =
+            Gemm { m: rows, n: self.input, k: self.out, a_transposed: false, b_transposed: false, accumulate: false };
         backend.gemm(shape, dy, &self.weight.value, dx)
     }
 
     /// `dW = dyᵀ x`, `db` = the sum of dy's rows.
     fn backward_params(&mut self, backend: &B, rows: usize, x: &B::Buf, dy: &B::Buf, accumulate: bool) {
-        let shape =
-            Gemm { m: self.out, n: self.input, k: rows, a_transposed: true, b_transposed: false, accumulate };
+        let shape = Gemm { m: self.out, n: self.input, k: rows, a_transposed: true, b_transposed: false, accumulate };
         backend.gemm(shape, dy, x, &mut self.weight.gradient);
         if let Some(bias) = &mut self.bias {
             backend.sum_rows(rows, self.out, dy, accumulate, &mut bias.gradient);

@@ -71,7 +71,9 @@ impl Pass {
 
     /// Slots of the whole pass, until the pipeline is empty. A pass of no micro-batches takes none.
     pub fn slots(&self) -> u64 {
-        let Some(last) = self.total.checked_sub(1) else { return 0 };
+        let Some(last) = self.total.checked_sub(1) else {
+            return 0;
+        };
         let left = last / self.full * self.period() + last % self.full;
         let behind = if self.training { 2 * self.latency * self.stages + 1 } else { self.round_trip() };
         left + behind + 1

@@ -20,12 +20,11 @@ pub fn epoch_line(report: &EpochReport, epochs: u32) -> String {
 
 /// The table at a run's end.
 pub fn summary(outcome: &Outcome, job: &Job, folder: &Path) -> String {
-    let mut text = String::new();
+    let mut text = String::from("\n");
     let mut row = |name: &str, value: &str| {
         // Writing to a string does not fail.
         let _ = writeln!(text, "  {name:<14} {value}");
     };
-    row("", "");
     row("test accuracy", &format!("{:.4}   (loss {:.4})", outcome.test_accuracy, outcome.test_loss));
     row("time", &format!("{:.2} s, {} epochs", outcome.seconds, outcome.epochs.len()));
     row("ranks", &format!("{} ({})", outcome.ranks, outcome.mpi));
@@ -57,7 +56,10 @@ fn protection(outcome: &Outcome, profile: Profile) -> Vec<(&'static str, String)
     }
     match profile {
         Profile::Mixed => {
-            rows.push(("protected", "what each rank hosts, who sends to whom, every activation and gradient".to_owned()));
+            rows.push((
+                "protected",
+                "what each rank hosts, who sends to whom, every activation and gradient".to_owned(),
+            ));
             rows.push(("", format!("{} hops, cover on every circuit, fresh keys every epoch", outcome.hops)));
             rows.push(("not protected", "timing (who computes when), and ranks are not authenticated".to_owned()));
         }

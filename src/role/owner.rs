@@ -52,6 +52,22 @@ pub struct Score {
     pub accuracy: f64,
 }
 
+/// All that an epoch brings.
+pub struct Course<'a> {
+    /// Which epoch.
+    pub epoch: Epoch,
+    /// Whether the run ends with it.
+    pub last: bool,
+    /// Its passes, in order.
+    pub passes: Vec<Planned<'a>>,
+    /// Empty slots before the first.
+    pub lead: u64,
+    /// The learning rate.
+    pub rate: f32,
+    /// Samples of a micro-batch, at most.
+    pub micro_batch: u32,
+}
+
 /// Sums micro-batches up to a [`Score`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
@@ -93,21 +109,12 @@ pub struct Owner<'a, B: Backend> {
 }
 
 impl<'a, B: Backend> Owner<'a, B> {
-    /// The owner of an epoch of `passes`, which begin after `lead` empty slots. Messages have `capacity` bytes. After
-    /// the last slot the epoch ends, or the run where `last`.
+    /// The owner of `course`. Messages have `capacity` bytes.
     ///
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
-    pub fn new(
-        backend: &B,
-        epoch: Epoch,
-        last: bool,
-        passes: Vec<Planned<'a>>,
-        lead: u64,
-        rate: f32,
-        micro_batch: u32,
-        capacity: usize,
-    ) -> Result<Self, ComputeError> {
+    pub fn new(backend: &B, course: Course<'a>, capacity: usize) -> Result<Self, ComputeError> {
+        let Course { epoch, last, passes, lead, rate, micro_batch } = course;
         let classes = passes.first().map_or(1, |pass| pass.data.classes);
         let features = passes.first().map_or(1, |pass| pass.data.features());
         let rows = micro_batch as usize;

@@ -131,9 +131,7 @@ impl<B: Backend + 'static> StageRole<B> {
     fn check(&self, slot: Slot, found: Header, due: Header) -> Result<(), RoleError> {
         match found == due {
             true => Ok(()),
-            false => {
-                Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") })
-            }
+            false => Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") }),
         }
     }
 }

@@ -19,7 +19,9 @@ pub fn run(
 ) -> Result<(Outcome, Model), RunError> {
     owner::enough_ranks(prepared, ranks)?;
     let mut ends = local::connect(ranks).into_iter();
-    let Some(mut own) = ends.next() else { return Err(RunError::Bug("no ranks".to_owned())) };
+    let Some(mut own) = ends.next() else {
+        return Err(RunError::Bug("no ranks".to_owned()));
+    };
     std::thread::scope(|scope| {
         let serving: Vec<_> = ends
             .map(|mut end| {

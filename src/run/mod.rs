@@ -65,7 +65,9 @@ pub enum RunError {
     #[error("the folder {0} exists; name another with --out, or remove it")]
     FolderExists(std::path::PathBuf),
     /// Too few ranks for the job.
-    #[error("the job needs {needed} ranks (1 owner, {stages} stages and {relays} relays), there are {found}; start it with -n {needed}")]
+    #[error(
+        "the job needs {needed} ranks (1 owner, {stages} stages and {relays} relays), there are {found}; start it with -n {needed}"
+    )]
     TooFewRanks {
         /// Ranks that there are.
         found: u16,
@@ -123,7 +125,10 @@ impl RunError {
         match self {
             RunError::Role(RoleError::NotANumber { .. }) => 1,
             RunError::Job(JobError::Read { .. }) => 3,
-            RunError::Job(_) | RunError::FolderExists(_) | RunError::Fingerprints(_) | RunError::TooManyRanks { .. } => 2,
+            RunError::Job(_)
+            | RunError::FolderExists(_)
+            | RunError::Fingerprints(_)
+            | RunError::TooManyRanks { .. } => 2,
             RunError::Data(error) => error.exit_code(),
             RunError::Mix(MixError::CellTooSmall { .. } | MixError::NoPlan { .. }) => 2,
             RunError::Mix(MixError::Randomness(_)) | RunError::Randomness(_) => 3,

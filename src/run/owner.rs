@@ -25,7 +25,7 @@ use crate::mix::courier::{Post, Timing};
 use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
 use crate::mix::plan::{Plan, Roles};
 use crate::nn::StageSpec;
-use crate::role::owner::{Owner, Planned, Score};
+use crate::role::owner::{Course, Owner, Planned, Score};
 use crate::transport::Transport;
 
 /// How the owner's process stands in the world.
@@ -83,8 +83,7 @@ pub fn run<T: Transport>(
         }
         let seconds = began.elapsed().as_secs_f64();
         let validation = validated.then(|| scores[1]);
-        let report =
-            EpochReport::new(epoch, scores[0], validation, prepared.train.samples(), seconds, run_slots);
+        let report = EpochReport::new(epoch, scores[0], validation, prepared.train.samples(), seconds, run_slots);
         watcher.epoch(&report)?;
         epochs.push(report);
     }
@@ -141,11 +140,7 @@ impl Drawn {
 
 impl<'a> Lead<'a> {
     /// Gives all ranks the public numbers.
-    fn open<T: Transport>(
-        transport: &mut T,
-        prepared: &'a Prepared,
-        place: &'a Place<'a>,
-    ) -> Result<Self, RunError> {
+    fn open<T: Transport>(transport: &mut T, prepared: &'a Prepared, place: &'a Place<'a>) -> Result<Self, RunError> {
         let job = &prepared.job;
         let ranks = transport.ranks();
         let specs = prepared.specs();
@@ -203,7 +198,8 @@ impl<'a> Lead<'a> {
         let capacity = self.public.geometry.message();
         // A random number of empty slots hides how many the passes take.
         let lead = rand::rng().random_range(0..=u64::from(transport.ranks()));
-        let mut owner = Owner::new(&self.backend, epoch, last, passes, lead, rate, micro_batch, capacity)?;
+        let course = Course { epoch, last, passes, lead, rate, micro_batch };
+        let mut owner = Owner::new(&self.backend, course, capacity)?;
         let mut shown = 0;
         let mut progress = |owner: &Owner<'_, Cpu>| {
             if let Some((done, of)) = owner.progress()
@@ -244,7 +240,9 @@ impl<'a> Lead<'a> {
             self.compare(&announced, watcher)?;
             self.drawn = Some(self.draw(&announced)?);
         }
-        let Some(drawn) = &self.drawn else { return Err(RunError::Bug("no plan was drawn".to_owned())) };
+        let Some(drawn) = &self.drawn else {
+            return Err(RunError::Bug("no plan was drawn".to_owned()));
+        };
         let routes = match drawn {
             Drawn::Mixed(plan) => mixed_routes(plan, EpochSecrets::draw(ranks)?, &self.public.run, epoch),
             Drawn::Direct(roles) => direct_routes(&roles.hosts, ranks)?,
@@ -306,7 +304,9 @@ impl<'a> Lead<'a> {
             _ if self.place.strict => Err(RunError::Fingerprints(kinds.join(" and "))),
             _ => {
                 let kinds = kinds.join(" and ");
-                watcher.note(&format!("warning: ranks compute differently ({kinds}): the bits depend on who hosts what"));
+                watcher.note(&format!(
+                    "warning: ranks compute differently ({kinds}): the bits depend on who hosts what"
+                ));
                 Ok(())
             }
         }
@@ -332,11 +332,7 @@ impl<'a> Lead<'a> {
     }
 
     /// Takes the ranks' results: the model, and where each rank's time went.
-    fn collect<T: Transport>(
-        &self,
-        transport: &mut T,
-        slots: u64,
-    ) -> Result<(Model, Vec<RankTiming>), RunError> {
+    fn collect<T: Transport>(&self, transport: &mut T, slots: u64) -> Result<(Model, Vec<RankTiming>), RunError> {
         let length = self.public.result as usize + hpke::OVERHEAD;
         let blobs = transport.gather(&vec![0; length])?;
         let mut timing = vec![RankTiming::new(0, &self.timing)];

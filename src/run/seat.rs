@@ -44,9 +44,7 @@ pub(super) fn courier<T: Transport>(
 ) -> Box<dyn Courier<T, Bytes = Bytes>> {
     let sealer = CellSealer::new(associated_data(&public.run));
     match route {
-        Route::Mixed(route) => {
-            Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch))
-        }
+        Route::Mixed(route) => Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch)),
         Route::Direct(route) => {
             let sealer = (public.profile == Profile::Sealed).then_some(sealer);
             Box::new(Direct::new(transport, sealer, public.geometry, &route))

@@ -58,7 +58,8 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
             let returned = Returned { timing: seat::nanoseconds(&timing), values };
             let plain = padded(&returned, public.result as usize)?;
             let info = result_info(&public.run, transport.rank(), slots);
-            let blob = hpke::seal(&owner, &info, Some(&result), &plain).map_err(sealed("the package", Rank::OWNER))?;
+            let blob =
+                hpke::seal(&owner, &info, Some(&result), &plain).map_err(sealed("the package", Rank::OWNER))?;
             transport.gather(&blob)?;
             return Ok(());
         }

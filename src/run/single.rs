@@ -122,7 +122,8 @@ impl<B: Backend + 'static> Network<B> {
         for batch in 0..batches.batches() {
             let size = batches.batch(batch).len();
             let weight = 1.0 / size as f32;
-            let micro_batches = (batches.batch(batch).len() as u32).div_ceil(batches.micro_batch(batch, 0).len() as u32);
+            let micro_batches =
+                (batches.batch(batch).len() as u32).div_ceil(batches.micro_batch(batch, 0).len() as u32);
             for micro_batch in 0..micro_batches {
                 let rows = batches.micro_batch(batch, micro_batch);
                 self.forward(backend, data, rows)?;

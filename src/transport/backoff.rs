@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Yields before the first sleep.
-const YIELDS: u32 = 20;
+/// Yields before the first sleep: a few milliseconds. A sleep takes the kernel far longer than it is asked for.
+const YIELDS: u32 = 2000;
 /// How long a sleep lasts, as far as the kernel's timers are that fine.
 const SLEEP: Duration = Duration::from_micros(20);
 

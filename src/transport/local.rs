@@ -18,6 +18,7 @@ const RUNNING: i32 = -1;
 /// What the threads share.
 struct Hub {
     ranks: u16,
+    spins: bool,
     aborted: AtomicI32,
     lanes: Vec<Mutex<Handover>>,
     /// To the owner and from the owner, by rank.
@@ -49,6 +50,7 @@ pub fn connect(ranks: u16) -> Vec<Local> {
     let n = usize::from(ranks);
     let hub = Arc::new(Hub {
         ranks,
+        spins: super::a_core_each(ranks),
         aborted: AtomicI32::new(RUNNING),
         lanes: (0..n * n * TAGS).map(|_| Mutex::default()).collect(),
         letters: (0..n).map(|_| Default::default()).collect(),
@@ -129,6 +131,10 @@ impl Transport for Local {
 
     fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
+    }
+
+    fn spins(&self) -> bool {
+        self.hub.spins
     }
 
     fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) {

@@ -81,6 +81,11 @@ pub struct ExchangeTime {
     pub waiting: Duration,
 }
 
+/// Whether `ranks_on_host` ranks have a core each. Asks the operating system, which takes its time: once a run.
+fn a_core_each(ranks_on_host: u16) -> bool {
+    std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= usize::from(ranks_on_host))
+}
+
 /// Carries blocks between the ranks of a job.
 pub trait Transport {
     /// A lane's memory.
@@ -142,9 +147,7 @@ pub trait Transport {
     fn abort(&mut self, code: i32);
 
     /// Whether each rank of this host has a core of its own, so that waiting may spin.
-    fn spins(&self) -> bool {
-        std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= usize::from(self.ranks_on_host()))
-    }
+    fn spins(&self) -> bool;
 
     /// Runs a whole phase.
     ///
@@ -163,7 +166,9 @@ pub trait Transport {
         while !self.poll()? {
             match backoff.pause() {
                 Some(paused) => waiting += paused,
-                None => return Err(TransportError::Timeout { waited: self.timeout(), missing: self.missing() }),
+                None => {
+                    return Err(TransportError::Timeout { waited: self.timeout(), missing: self.missing() });
+                }
             }
         }
         Ok(ExchangeTime { busy: started.elapsed().saturating_sub(waiting), waiting })

@@ -18,6 +18,15 @@ use rand::seq::SliceRandom;
 use super::{Backoff, Lane, Transport, TransportError};
 use crate::ids::{Phase, Rank};
 
+/// Settings of Open MPI's shared-memory transport, where the user has made none: blocks of up to 32 KiB are copied through
+/// shared memory without asking first. Measured with 7 ranks on 2 cores: a slot takes two thirds of the time.
+const SETTINGS: [(&str, &str); 4] = [
+    ("OMPI_MCA_btl_vader_single_copy_mechanism", "none"),
+    ("OMPI_MCA_btl_vader_eager_limit", "32768"),
+    ("OMPI_MCA_btl_sm_single_copy_mechanism", "none"),
+    ("OMPI_MCA_btl_sm_eager_limit", "32768"),
+];
+
 /// Tags of lanes are `phase * LANE_TAGS + tag`; tag 0 carries what goes outside slots.
 const LANE_TAGS: u8 = 4;
 const LETTER: c_int = 0;
@@ -26,10 +35,11 @@ const LETTER: c_int = 0;
 pub struct Mpi {
     // Before the universe, whose drop ends MPI.
     world: SimpleCommunicator,
-    universe: Universe,
+    _universe: Universe,
     rank: Rank,
     ranks: u16,
     ranks_on_host: u16,
+    spins: bool,
     timeout: Duration,
     outgoing: Vec<Lane>,
     incoming: Vec<Lane>,
@@ -56,7 +66,7 @@ pub enum StartError {
 /// The MPI library's own name and version, one line.
 pub fn library() -> String {
     let version = mpi::environment::library_version().unwrap_or_else(|_| "unknown".to_owned());
-    let line: Vec<&str> = version.trim_end_matches('\0').split_whitespace().take(4).collect();
+    let line: Vec<&str> = version.trim_end_matches('\0').split_whitespace().take(3).collect();
     line.join(" ").trim_end_matches(',').to_owned()
 }
 
@@ -66,6 +76,12 @@ impl Mpi {
     /// # Errors
     /// [`StartError`].
     pub fn start() -> Result<Self, StartError> {
+        for (name, value) in SETTINGS {
+            if std::env::var_os(name).is_none() {
+                // SAFETY: no other thread runs yet.
+                unsafe { std::env::set_var(name, value) };
+            }
+        }
         let (universe, _) =
             mpi::initialize_with_threading(mpi::Threading::Funneled).ok_or(StartError::Initialized)?;
         let world = universe.world();
@@ -75,6 +91,7 @@ impl Mpi {
             rank: Rank(world.rank() as u16),
             ranks,
             ranks_on_host: ranks_on_host as u16,
+            spins: super::a_core_each(ranks_on_host as u16),
             timeout: Duration::from_secs(600),
             outgoing: Vec::new(),
             incoming: Vec::new(),
@@ -84,7 +101,7 @@ impl Mpi {
             shuffler: rand::make_rng(),
             requests: Vec::new(),
             world,
-            universe,
+            _universe: universe,
         })
     }
 
@@ -220,6 +237,10 @@ impl Transport for Mpi {
 
     fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
+    }
+
+    fn spins(&self) -> bool {
+        self.spins
     }
 
     fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) {

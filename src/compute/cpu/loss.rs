@@ -52,8 +52,7 @@ pub(super) fn cross_entropy(
 pub(super) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    const COEFFICIENTS: [f32; 6] =
-        [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
+    const COEFFICIENTS: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number, everywhere the same.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.33, 88.72);
@@ -91,7 +90,7 @@ pub(super) fn ln(x: f32) -> f32 {
         -1.666_805_7e-1,
         2.000_071_5e-1,
         -2.499_999_4e-1,
-        3.333_333_1e-1,
+        3.333_333e-1,
     ];
     if !x.is_finite() {
         return x;

@@ -6,10 +6,8 @@ use std::{path::Path, time::Duration};
 use super::{DataError, Original};
 
 /// Public mirrors of the gzipped originals.
-pub(super) const MIRRORS: [&str; 2] = [
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-];
+pub(super) const MIRRORS: [&str; 2] =
+    ["https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"];
 
 /// How long a mirror may take to be found, to connect, and to begin its answer; a host behind a
 /// firewall that drops packets must not hold up the user for long.
@@ -51,10 +49,7 @@ pub(super) fn read(
             }
         }
     }
-    Err(DataError::Download {
-        name: original.name,
-        tries: tries.join("; "),
-    })
+    Err(DataError::Download { name: original.name, tries: tries.join("; ") })
 }
 
 /// `original` from `address`, or in words why not.
@@ -64,13 +59,6 @@ fn get(agent: &ureq::Agent, address: &str, original: &Original) -> Result<Vec<u8
     // shrink.
     let limit = original.bytes + original.bytes / 1024 + 1024;
     let mut response = agent.get(address).call().map_err(failed)?;
-    let raw = response
-        .body_mut()
-        .with_config()
-        .limit(limit)
-        .read_to_vec()
-        .map_err(failed)?;
-    original
-        .verified(Path::new(address), raw)
-        .map_err(|error| error.to_string())
+    let raw = response.body_mut().with_config().limit(limit).read_to_vec().map_err(failed)?;
+    original.verified(Path::new(address), raw).map_err(|error| error.to_string())
 }

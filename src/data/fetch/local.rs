@@ -32,19 +32,8 @@ pub(super) fn read(
     from: &Path,
     wanted: &[&'static Original],
 ) -> Result<Vec<(&'static Original, Vec<u8>)>, DataError> {
-    let mut search = Search {
-        slots: wanted
-            .iter()
-            .map(|&original| Slot {
-                original,
-                seen: None,
-            })
-            .collect(),
-    };
-    if fs::metadata(from)
-        .map_err(DataError::io("read", from))?
-        .is_dir()
-    {
+    let mut search = Search { slots: wanted.iter().map(|&original| Slot { original, seen: None }).collect() };
+    if fs::metadata(from).map_err(DataError::io("read", from))?.is_dir() {
         fs::read_dir(from).map_err(DataError::io("read", from))?;
         search.folder(from, MAX_DEPTH);
     } else {
@@ -52,10 +41,7 @@ pub(super) fn read(
     }
     let finish = |slot: Slot| match slot.seen {
         Some(result) => Ok((slot.original, result?)),
-        None => Err(DataError::NotInSource {
-            from: from.to_owned(),
-            name: slot.original.name,
-        }),
+        None => Err(DataError::NotInSource { from: from.to_owned(), name: slot.original.name }),
     };
     search.slots.into_iter().map(finish).collect()
 }
@@ -85,9 +71,7 @@ impl Search {
     fn slot_for(&mut self, path: &Path) -> Option<&mut Slot> {
         let name = path.file_name()?.to_str()?;
         let name = name.strip_suffix(".gz").unwrap_or(name);
-        self.slots
-            .iter_mut()
-            .find(|slot| slot.original.name == name && !slot.is_filled())
+        self.slots.iter_mut().find(|slot| slot.original.name == name && !slot.is_filled())
     }
 
     /// Reads the candidate `path` with `open`, if it is wanted.
@@ -129,31 +113,20 @@ impl Search {
     fn archive(&mut self, from: &Path) -> Result<(), DataError> {
         let mut file = File::open(from).map_err(DataError::io("read", from))?;
         let mut start = Vec::new();
-        file.by_ref()
-            .take(2)
-            .read_to_end(&mut start)
-            .map_err(DataError::io("read", from))?;
+        file.by_ref().take(2).read_to_end(&mut start).map_err(DataError::io("read", from))?;
         file.rewind().map_err(DataError::io("read", from))?;
 
         let file = BufReader::with_capacity(1 << 16, file);
-        let stream: Box<dyn Read> = if gzip::is_gzip(&start) {
-            Box::new(MultiGzDecoder::new(file))
-        } else {
-            Box::new(file)
-        };
-        let bad = |source| DataError::BadArchive {
-            file: from.to_owned(),
-            source,
-        };
+        let stream: Box<dyn Read> =
+            if gzip::is_gzip(&start) { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+        let bad = |source| DataError::BadArchive { file: from.to_owned(), source };
         let mut archive = tar::Archive::new(stream.take(MAX_ARCHIVE));
         for entry in archive.entries().map_err(bad)? {
             let mut entry = entry.map_err(bad)?;
             let path = entry.path().map_err(bad)?.into_owned();
             if entry.header().entry_type().is_file() {
                 let (place, size) = (from.join(&path), entry.size());
-                self.offer(&place, || {
-                    gzip::read(&place, &mut entry, size, gzip::MAX_BYTES)
-                });
+                self.offer(&place, || gzip::read(&place, &mut entry, size, gzip::MAX_BYTES));
             }
             if self.is_done() {
                 break;

@@ -72,10 +72,7 @@ enum Source<'a> {
     /// A folder or an archive.
     Local(&'a Path),
     /// Addresses that end in `/`, tried in order.
-    Mirrors {
-        agent: ureq::Agent,
-        addresses: &'a [&'a str],
-    },
+    Mirrors { agent: ureq::Agent, addresses: &'a [&'a str] },
 }
 
 /// Brings the four files of MNIST, plain, into the folder `to`, which is created if need be.
@@ -89,17 +86,10 @@ enum Source<'a> {
 /// [`DataError::Digest`] for a file that is not the original, in `to` or in `from`;
 /// [`DataError::Download`]; [`DataError::NotInSource`], [`DataError::BadArchive`],
 /// [`DataError::CorruptGzip`], [`DataError::TooLarge`] for `from`; [`DataError::Io`].
-pub fn mnist(
-    to: &Path,
-    from: Option<&Path>,
-    progress: &mut dyn FnMut(&str),
-) -> Result<Vec<Fetched>, DataError> {
+pub fn mnist(to: &Path, from: Option<&Path>, progress: &mut dyn FnMut(&str)) -> Result<Vec<Fetched>, DataError> {
     let source = match from {
         Some(path) => Source::Local(path),
-        None => Source::Mirrors {
-            agent: download::agent(),
-            addresses: &download::MIRRORS,
-        },
+        None => Source::Mirrors { agent: download::agent(), addresses: &download::MIRRORS },
     };
     fetch(&MNIST, to, source, progress)
 }
@@ -114,11 +104,7 @@ fn fetch(
     let mut wanted = Vec::new();
     for original in originals {
         if original.is_in(to)? {
-            progress(&format!(
-                "{}: already in {}, kept",
-                original.name,
-                to.display()
-            ));
+            progress(&format!("{}: already in {}, kept", original.name, to.display()));
         } else {
             wanted.push(original);
         }
@@ -137,20 +123,7 @@ fn fetch(
             }
         }
     }
-    Ok(originals
-        .iter()
-        .map(
-            |&Original {
-                 name,
-                 bytes,
-                 sha256,
-             }| Fetched {
-                name,
-                bytes,
-                sha256,
-            },
-        )
-        .collect())
+    Ok(originals.iter().map(|&Original { name, bytes, sha256 }| Fetched { name, bytes, sha256 }).collect())
 }
 
 impl Original {
@@ -161,11 +134,7 @@ impl Original {
             return Ok(false);
         }
         let bytes = fs::read(&path).map_err(DataError::io("read", &path))?;
-        self.check(
-            &path,
-            &bytes,
-            "it is left as it is; move it away, or fetch into another folder",
-        )?;
+        self.check(&path, &bytes, "it is left as it is; move it away, or fetch into another folder")?;
         Ok(true)
     }
 
@@ -177,41 +146,24 @@ impl Original {
     }
 
     fn check(&self, place: &Path, bytes: &[u8], remedy: &'static str) -> Result<(), DataError> {
-        let found: String = Sha256::digest(bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         if found != self.sha256 {
-            return Err(DataError::Digest {
-                file: place.to_owned(),
-                found,
-                expected: self.sha256,
-                remedy,
-            });
+            return Err(DataError::Digest { file: place.to_owned(), found, expected: self.sha256, remedy });
         }
         Ok(())
     }
 
     /// Writes the proven `bytes` into `to`: whole, or not at all.
-    fn write(
-        &self,
-        to: &Path,
-        bytes: &[u8],
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<(), DataError> {
+    fn write(&self, to: &Path, bytes: &[u8], progress: &mut dyn FnMut(&str)) -> Result<(), DataError> {
         let path: PathBuf = to.join(self.name);
         // A temporary file is for its owner alone; data are for all whom the umask lets.
         let mut file = tempfile::Builder::new()
             .permissions(fs::Permissions::from_mode(0o666))
             .tempfile_in(to)
             .map_err(DataError::io("create", &path))?;
-        file.write_all(bytes)
-            .map_err(DataError::io("write", &path))?;
-        file.as_file()
-            .sync_all()
-            .map_err(DataError::io("write", &path))?;
-        file.persist(&path)
-            .map_err(|refused| DataError::io("write", &path)(refused.error))?;
+        file.write_all(bytes).map_err(DataError::io("write", &path))?;
+        file.as_file().sync_all().map_err(DataError::io("write", &path))?;
+        file.persist(&path).map_err(|refused| DataError::io("write", &path)(refused.error))?;
         progress(&format!(
             "{}: {} bytes, SHA-256 is the original's, written to {}",
             self.name,

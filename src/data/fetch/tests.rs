@@ -15,31 +15,19 @@ const ABC: &[u8] = b"abc";
 const LONG: &[u8] = b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
 
 static TINY: [Original; 2] = [
-    Original {
-        name: "abc",
-        bytes: 3,
-        sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-    },
-    Original {
-        name: "long",
-        bytes: 56,
-        sha256: "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
-    },
+    Original { name: "abc", bytes: 3, sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
+    Original { name: "long", bytes: 56, sha256: "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1" },
 ];
 
 fn from_local(to: &TempDir, from: &Path) -> (Result<Vec<Fetched>, DataError>, Vec<String>) {
     let mut said = Vec::new();
-    let result = fetch(&TINY, to.path(), Source::Local(from), &mut |line| {
-        said.push(line.to_owned())
-    });
+    let result = fetch(&TINY, to.path(), Source::Local(from), &mut |line| said.push(line.to_owned()));
     (result, said)
 }
 
 fn holds_both(to: &TempDir) -> bool {
     let names = fs::read_dir(to.path()).unwrap().count();
-    names == 2
-        && fs::read(to.path().join("abc")).unwrap() == ABC
-        && fs::read(to.path().join("long")).unwrap() == LONG
+    names == 2 && fs::read(to.path().join("abc")).unwrap() == ABC && fs::read(to.path().join("long")).unwrap() == LONG
 }
 
 fn put(dir: &TempDir, path: &str, bytes: &[u8]) {
@@ -74,33 +62,19 @@ fn server(answer: fn(&str) -> Option<Vec<u8>>) -> String {
                 Some(body) => ("200 OK", body),
                 None => ("404 Not Found", Vec::new()),
             };
-            write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                body.len()
-            )
-            .unwrap();
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())
+                .unwrap();
             stream.write_all(&body).unwrap();
         }
     });
     address
 }
 
-fn from_mirrors(
-    to: &TempDir,
-    addresses: &[&str],
-) -> (Result<Vec<Fetched>, DataError>, Vec<String>) {
-    let agent = ureq::Agent::config_builder()
-        .proxy(None)
-        .timeout_global(Some(std::time::Duration::from_secs(20)));
+fn from_mirrors(to: &TempDir, addresses: &[&str]) -> (Result<Vec<Fetched>, DataError>, Vec<String>) {
+    let agent = ureq::Agent::config_builder().proxy(None).timeout_global(Some(std::time::Duration::from_secs(20)));
     let mut said = Vec::new();
-    let source = Source::Mirrors {
-        agent: agent.build().into(),
-        addresses,
-    };
-    let result = fetch(&TINY, to.path(), source, &mut |line| {
-        said.push(line.to_owned())
-    });
+    let source = Source::Mirrors { agent: agent.build().into(), addresses };
+    let result = fetch(&TINY, to.path(), source, &mut |line| said.push(line.to_owned()));
     (result, said)
 }
 
@@ -125,13 +99,7 @@ fn a_folder_is_searched_plain_and_gzipped_and_files_are_written_plain() {
     put(&from, "long", LONG);
     let (result, _) = from_local(&to, from.path());
     let fetched = result.unwrap();
-    assert_eq!(
-        fetched
-            .iter()
-            .map(|file| (file.name, file.bytes))
-            .collect::<Vec<_>>(),
-        [("abc", 3), ("long", 56)]
-    );
+    assert_eq!(fetched.iter().map(|file| (file.name, file.bytes)).collect::<Vec<_>>(), [("abc", 3), ("long", 56)]);
     assert_eq!(fetched[1].sha256, TINY[1].sha256);
     assert!(holds_both(&to));
     // Readable by whom the umask lets, as a file that any program makes.
@@ -143,11 +111,8 @@ fn a_folder_is_searched_plain_and_gzipped_and_files_are_written_plain() {
 
 #[test]
 fn an_archive_holds_them_anywhere() {
-    let members: [(&str, &[u8]); 3] = [
-        ("package/readme.md", b"hello"),
-        ("package/data/abc", ABC),
-        ("long.gz", &gzip::pack(LONG)),
-    ];
+    let members: [(&str, &[u8]); 3] =
+        [("package/readme.md", b"hello"), ("package/data/abc", ABC), ("long.gz", &gzip::pack(LONG))];
     for bytes in [tar(&members), gzip::pack(&tar(&members))] {
         let (from, to) = (tempdir().unwrap(), tempdir().unwrap());
         put(&from, "archive", &bytes);
@@ -163,16 +128,10 @@ fn what_is_there_is_kept_and_the_source_not_asked() {
     put(&to, "long", LONG);
     let (result, said) = from_local(&to, Path::new("/nowhere"));
     assert_eq!(result.unwrap().len(), 2);
-    assert!(
-        said.len() == 2 && said.iter().all(|line| line.contains("kept")),
-        "{said:?}"
-    );
+    assert!(said.len() == 2 && said.iter().all(|line| line.contains("kept")), "{said:?}");
     // The control: with one file gone the source is asked.
     fs::remove_file(to.path().join("abc")).unwrap();
-    assert!(matches!(
-        from_local(&to, Path::new("/nowhere")).0,
-        Err(DataError::Io { action: "read", .. })
-    ));
+    assert!(matches!(from_local(&to, Path::new("/nowhere")).0, Err(DataError::Io { action: "read", .. })));
 }
 
 #[test]
@@ -182,10 +141,7 @@ fn another_file_of_that_name_is_never_overwritten() {
     put(&from, "long", LONG);
     put(&to, "long", b"mine");
     let error = from_local(&to, from.path()).0.unwrap_err();
-    assert!(
-        matches!(&error, DataError::Digest { remedy, .. } if remedy.contains("left as it is")),
-        "{error}"
-    );
+    assert!(matches!(&error, DataError::Digest { remedy, .. } if remedy.contains("left as it is")), "{error}");
     assert_eq!(fs::read(to.path().join("long")).unwrap(), b"mine");
 }
 
@@ -195,11 +151,7 @@ fn a_wrong_digest_is_told_and_nothing_written() {
     put(&from, "abc", b"abd");
     put(&from, "long", LONG);
     let message = from_local(&to, from.path()).0.unwrap_err().to_string();
-    for part in [
-        &from.path().join("abc").display().to_string(),
-        "a52d159f",
-        TINY[0].sha256,
-    ] {
+    for part in [&from.path().join("abc").display().to_string(), "a52d159f", TINY[0].sha256] {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
@@ -215,25 +167,16 @@ fn a_source_without_the_files_says_so() {
     put(&from, "abc", ABC);
     put(&from, "1/2/3/4/5/6/7/8/9/long", LONG);
     let error = from_local(&to, from.path()).0.unwrap_err();
-    assert!(
-        matches!(error, DataError::NotInSource { name: "long", .. }),
-        "{error}"
-    );
+    assert!(matches!(error, DataError::NotInSource { name: "long", .. }), "{error}");
     put(&from, "1/2/3/4/5/6/7/8/long", LONG);
     from_local(&to, from.path()).0.unwrap();
 
     let to = tempdir().unwrap();
     put(&from, "text", &[b'x'; 2000]);
-    assert!(matches!(
-        from_local(&to, &from.path().join("text")).0,
-        Err(DataError::BadArchive { .. })
-    ));
+    assert!(matches!(from_local(&to, &from.path().join("text")).0, Err(DataError::BadArchive { .. })));
     let packed = gzip::pack(&tar(&[("abc", ABC), ("long", LONG)]));
     put(&from, "cut.tgz", &packed[..packed.len() / 2]);
-    assert!(matches!(
-        from_local(&to, &from.path().join("cut.tgz")).0,
-        Err(DataError::BadArchive { .. })
-    ));
+    assert!(matches!(from_local(&to, &from.path().join("cut.tgz")).0, Err(DataError::BadArchive { .. })));
 }
 
 #[test]
@@ -257,17 +200,8 @@ fn a_mirror_that_lacks_damages_or_forges_a_file_is_followed_by_the_next() {
         assert!(holds_both(&to));
     }
     let to = tempdir().unwrap();
-    let message = from_mirrors(&to, &[&absent, &forged])
-        .0
-        .unwrap_err()
-        .to_string();
-    for part in [
-        absent.as_str(),
-        "404",
-        forged.as_str(),
-        TINY[0].sha256,
-        "--from",
-    ] {
+    let message = from_mirrors(&to, &[&absent, &forged]).0.unwrap_err().to_string();
+    for part in [absent.as_str(), "404", forged.as_str(), TINY[0].sha256, "--from"] {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
@@ -276,30 +210,17 @@ fn a_mirror_that_lacks_damages_or_forges_a_file_is_followed_by_the_next() {
 #[test]
 fn no_mirror_within_reach_is_told_with_the_way_out() {
     // Bound and dropped: nobody listens there.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("http://127.0.0.1:{port}/");
-    let message = from_mirrors(&tempdir().unwrap(), &[&address])
-        .0
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("cannot download abc") && message.contains("--from FOLDER_OR_ARCHIVE"),
-        "{message}"
-    );
+    let message = from_mirrors(&tempdir().unwrap(), &[&address]).0.unwrap_err().to_string();
+    assert!(message.contains("cannot download abc") && message.contains("--from FOLDER_OR_ARCHIVE"), "{message}");
 }
 
 #[test]
 fn the_real_client_refuses_plain_http() {
     let to = tempdir().unwrap();
     let address = server(good);
-    let source = Source::Mirrors {
-        agent: download::agent(),
-        addresses: &[&address],
-    };
+    let source = Source::Mirrors { agent: download::agent(), addresses: &[&address] };
     let error = fetch(&TINY, to.path(), source, &mut |_| {}).unwrap_err();
     assert!(matches!(error, DataError::Download { .. }), "{error}");
 }

@@ -5,8 +5,8 @@
 //! is searched is who meets whom in between: a local search that swaps relays, takes a worse swap with probability
 //! exp(-delta / T), and stops where no pair carries two circuits and no circuit meets a rank twice.
 
-use rand::{Rng, RngExt};
 use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
 
 use super::{Circuit, Demand, Direction};
 use crate::ids::Rank;

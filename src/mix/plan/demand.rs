@@ -1,7 +1,7 @@
 //! Who sends to whom, and through which half of the ranks.
 
-use rand::{Rng, RngExt};
 use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
 
 use super::{Direction, Roles};
 use crate::ids::Rank;

@@ -168,7 +168,10 @@ fn circuits_spread_over_hosts() {
         let pairs = |c: &Circuit| {
             let path: Vec<Rank> = c.path().collect();
             let same = |i: usize, j: usize| path[i] != path[j] && hosts[path[i].index()] == hosts[path[j].index()];
-            (0..path.len()).flat_map(|i| (i + 1..path.len()).map(move |j| (i, j))).filter(|(i, j)| same(*i, *j)).count()
+            (0..path.len())
+                .flat_map(|i| (i + 1..path.len()).map(move |j| (i, j)))
+                .filter(|(i, j)| same(*i, *j))
+                .count()
         };
         plan.circuits.iter().map(pairs).sum()
     };

@@ -1,0 +1,38 @@
+# make demo   install what is missing, build, train the digits on 7 MPI ranks
+# make test   all tests
+# make deps   install what is missing: an MPI library and libclang
+# make bench  speeds and their ratios (needs python3 with PyTorch for the rivals: bench/requirements.txt)
+
+SHELL := /bin/bash
+export OMPI_ALLOW_RUN_AS_ROOT = 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1
+# More ranks than cores is what a laptop has: let Open MPI start them.
+export OMPI_MCA_rmaps_base_oversubscribe = 1
+export PRTE_MCA_rmaps_default_mapping_policy = :oversubscribe
+
+RANKS ?= 7
+MPIRUN ?= mpirun
+MIXNN = target/release/mixnn
+
+.PHONY: demo test deps build bench clean
+
+demo: build
+	@# mpirun hides the terminal from its processes: tell them that there is one.
+	@if [ -t 2 ]; then export MIXNN_PROGRESS=1; fi; \
+	timeout -k 10 300 $(MPIRUN) -n $(RANKS) $(MIXNN) run jobs/digits.toml
+
+build: deps
+	cargo build --release --locked
+
+test: deps
+	cargo test --locked
+
+bench: build
+	cargo build --release --locked --examples
+	python3 bench/compare.py
+
+deps:
+	@bash .ci/deps
+
+clean:
+	cargo clean
