@@ -29,7 +29,7 @@ test: deps
 
 bench: build
 	cargo build --release --locked --examples
-	python3 bench/compare.py
+	python3 bench/compare.py $(BENCH)
 
 deps:
 	@bash .ci/deps

@@ -63,7 +63,7 @@ impl Checked {
                 job.seed
             ));
         }
-        if job.mix.profile == Profile::Mixed {
+        if job.mix.profile != Profile::Bare {
             warnings.push("ranks not authenticated: the MPI layer is trusted".to_owned());
         }
         let in_flight = training.in_flight();

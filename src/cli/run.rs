@@ -9,14 +9,24 @@ use crate::run::prepare::Prepared;
 use crate::run::results::Outcome;
 use crate::run::{Model, RunError, local, owner, single};
 
+/// Where launchers of MPI processes say how many there are.
+const LAUNCHED_RANKS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+
 /// What launchers of MPI processes leave in the environment.
 #[cfg(feature = "mpi")]
 const LAUNCHERS: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "PMI_RANK"];
 
 /// `mixnn run`; the exit code.
 pub(super) fn run(args: &RunArgs) -> i32 {
+    let one_process = args.single || args.local.is_some();
+    if one_process && LAUNCHED_RANKS.iter().any(|name| std::env::var(name).is_ok_and(|ranks| ranks != "1")) {
+        eprintln!(
+            "mixnn: error: --single and --local run in one process, and a launcher started several: leave mpirun out"
+        );
+        return 2;
+    }
     #[cfg(feature = "mpi")]
-    if !args.single && args.local.is_none() && launched() {
+    if !one_process && launched() {
         return under_mpi(Some(args));
     }
     alone(args).unwrap_or_else(|error| fail(&error))
@@ -98,7 +108,7 @@ fn alone(args: &RunArgs) -> Result<i32, RunError> {
 
 /// What does not hold, said before the run.
 fn progress_note(prepared: &Prepared) {
-    if prepared.job.mix.profile == Profile::Mixed {
+    if prepared.job.mix.profile != Profile::Bare {
         eprintln!("ranks not authenticated: the MPI layer is trusted");
     }
 }

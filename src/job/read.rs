@@ -119,9 +119,9 @@ fn shortened(items: &[String]) -> String {
 
 fn optimizer(section: Section<'_>) -> Result<Optimizer, JobError> {
     section.choice("kind", &[("sgd", ())])?;
-    let lr = section.number("lr", "a learning rate above 0", |lr| lr > 0.0 && lr.is_finite())?;
+    let lr = section.number("lr", "a learning rate above 0", |lr| lr as f32 > 0.0 && (lr as f32).is_finite())?;
     let momentum =
-        section.number("momentum", "a part from 0 up to, not including, 1", |m| (0.0..1.0).contains(&m))?;
+        section.number("momentum", "a part from 0 up to, not including, 1", |m| (0.0..1.0).contains(&(m as f32)))?;
     section.finish()?;
     Ok(Optimizer::Sgd { lr: lr.unwrap_or(0.1) as f32, momentum: momentum.unwrap_or(0.0) as f32 })
 }

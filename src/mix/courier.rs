@@ -28,7 +28,7 @@ impl<Bytes> Post<Bytes> {
     }
 }
 
-/// Where a rank's time goes, summed over its slots.
+/// Where a rank's time goes, and what it sends, summed over its slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timing {
     /// The role's own work.
@@ -43,6 +43,8 @@ pub struct Timing {
     pub open: Duration,
     /// Waiting for peers.
     pub wait: Duration,
+    /// Bytes sent.
+    pub sent: u64,
 }
 
 /// Carries a rank's messages, one slot at a time.

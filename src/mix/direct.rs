@@ -17,6 +17,8 @@ use crate::crypto::sealer::{KeyId, OpenJob, Place, SealJob, Sealer};
 use crate::ids::{Phase, Rank, Slot};
 use crate::transport::{Lane, Transport};
 
+/// Bytes of a message that always travel, even of an empty one, in `bare`: there its zeros say that it is empty.
+const HEAD: usize = 64;
 /// The cell number of the record.
 const RECORD_CELL: u32 = u32::MAX;
 
@@ -118,6 +120,10 @@ where
             self.heard = order;
         }
         let started = Instant::now();
+        // A record's cell number is above all others, and numbers only grow.
+        if let Some(sealer) = &mut self.sealer {
+            sealer.seal(slot, self.geometry.payload as usize, &self.seal, &post.outbox, transport.blocks().0);
+        }
         let record = self.heard.to_record();
         for (i, side) in self.outgoing.iter().enumerate() {
             let block = transport.blocks().0[i].as_mut();
@@ -126,21 +132,19 @@ where
                     sealer.seal_record(key, RECORD_CELL, slot, &record, &mut block[..BEAT]);
                 }
                 _ => {
-                    let used = post.used[side.message];
+                    let used = if side.message == SPARE { 0 } else { post.used[side.message].max(HEAD) };
                     block[..BEAT_RECORD].copy_from_slice(&record);
                     block[BEAT_RECORD..][..used].copy_from_slice(&post.outbox[side.message].as_ref()[..used]);
                     self.sent[i] = BEAT_RECORD + used;
                 }
             }
         }
-        if let Some(sealer) = &mut self.sealer {
-            sealer.seal(slot, self.geometry.payload as usize, &self.seal, &post.outbox, transport.blocks().0);
-        }
         timing.seal += started.elapsed();
 
         let exchanged = transport.exchange(Phase(1), &self.sent, &self.capacity)?;
         timing.exchange += exchanged.busy;
         timing.wait += exchanged.waiting;
+        timing.sent += self.sent.iter().sum::<usize>() as u64;
 
         let started = Instant::now();
         let unauthentic = |from| MixError::Unauthentic { slot, phase: Phase(1), from };

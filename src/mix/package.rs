@@ -14,7 +14,7 @@ pub struct Package {
     /// How its messages travel.
     pub route: Route,
     /// What it does, for those who know how to read that; empty but in the first epoch.
-    pub role: Vec<u8>,
+    pub role: Zeroizing<Vec<u8>>,
     /// What proves to the owner that a result is from this rank.
     pub result: Key,
     /// The public key that results are sealed to.

@@ -110,6 +110,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
             let exchanged = transport.exchange(phase, lengths, lengths)?;
             timing.exchange += exchanged.busy;
             timing.wait += exchanged.waiting;
+            timing.sent += lengths.iter().sum::<usize>() as u64;
 
             let started = Instant::now();
             let cell = self.geometry.cell(phase);

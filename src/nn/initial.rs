@@ -2,7 +2,7 @@
 
 use crate::random::Seed;
 
-/// `len` values uniform in (-bound, bound) with `bound = 1 / sqrt(fan_in)`: what PyTorch's `nn.Linear` starts from
+/// `len` values uniform in [-bound, bound) with `bound = 1 / sqrt(fan_in)`: what PyTorch's `nn.Linear` starts from
 /// (Kaiming uniform with a = sqrt(5) for the weight, the same bound for the bias).
 pub(super) fn uniform_fan_in(seed: &Seed, len: usize, fan_in: usize) -> Vec<f32> {
     let bound = 1.0 / (fan_in as f32).sqrt();

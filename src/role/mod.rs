@@ -74,7 +74,7 @@ fn received<B: Backend>(
     let mut bytes = [0; HEADER];
     backend.get(&post.inbox[which], 0, &mut bytes);
     let header = Header::from_bytes(&bytes).map_err(|source| RoleError::Header { slot, source })?;
-    if HEADER as u64 + header.body() > capacity as u64 {
+    if header.body() > (capacity - HEADER) as u64 {
         let source = WireError::Field { field: "body", found: header.body() };
         return Err(RoleError::Header { slot, source });
     }

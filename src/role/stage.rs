@@ -5,7 +5,7 @@
 
 use super::{Role, RoleError, address, received};
 use crate::compute::{Backend, ComputeError};
-use crate::ids::{Epoch, Slot};
+use crate::ids::{Batch, Epoch, MicroBatch, Slot};
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
@@ -24,6 +24,8 @@ pub struct StageRole<B: Backend> {
     epoch: Epoch,
     /// Optimizer steps of this epoch: the batch that it works on.
     steps: u32,
+    /// Micro-batches of this batch that have gone forward, and backward.
+    passed: [u32; 2],
 }
 
 impl<B: Backend + 'static> StageRole<B> {
@@ -41,6 +43,7 @@ impl<B: Backend + 'static> StageRole<B> {
             capacity,
             epoch: Epoch(0),
             steps: 0,
+            passed: [0; 2],
         })
     }
 
@@ -48,6 +51,7 @@ impl<B: Backend + 'static> StageRole<B> {
     pub fn begin(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         self.steps = 0;
+        self.passed = [0; 2];
     }
 
     /// The parameters' values, in the order of [`StageSpec::parameters`].
@@ -62,11 +66,17 @@ impl<B: Backend + 'static> StageRole<B> {
         header: Header,
         post: &mut Post<B::Bytes>,
     ) -> Result<(), RoleError> {
-        let rows = self.stage.expects().unwrap_or(0) as u32;
+        let Some(rows) = self.stage.expects() else {
+            let expected = "no gradient, with nothing in flight".to_owned();
+            return Err(RoleError::Unexpected { slot, found: format!("{header:?}"), expected });
+        };
+        let rows = rows as u32;
         let due = Header {
             kind: Kind::Gradient,
             dtype: Dtype::F32,
             epoch: self.epoch,
+            batch: Batch(self.steps),
+            micro_batch: MicroBatch(self.passed[1]),
             rows,
             features: self.output_features,
             ..header
@@ -85,9 +95,11 @@ impl<B: Backend + 'static> StageRole<B> {
         };
         address(backend, post, BACKWARD, Some(answer));
         self.stage.backward_params(backend);
+        self.passed[1] += 1;
         if header.last {
             self.stage.step(backend, header.rate);
             self.steps += 1;
+            self.passed = [0; 2];
         }
         Ok(())
     }
@@ -104,7 +116,8 @@ impl<B: Backend + 'static> StageRole<B> {
             kind: if training { Kind::Train } else { Kind::Evaluate },
             dtype: if self.input_scale.is_some() { Dtype::U8 } else { Dtype::F32 },
             epoch: self.epoch,
-            batch: if training { crate::ids::Batch(self.steps) } else { header.batch },
+            batch: if training { Batch(self.steps) } else { header.batch },
+            micro_batch: if training { MicroBatch(self.passed[0]) } else { header.micro_batch },
             rows: header.rows.clamp(1, self.micro_batch),
             features: self.input_features,
             ..header
@@ -120,8 +133,9 @@ impl<B: Backend + 'static> StageRole<B> {
         let output = self.stage.forward(backend);
         let values = rows * self.output_features as usize;
         backend.encode_f32(output, values, &mut post.outbox[FORWARD], HEADER);
-        if !training {
-            self.stage.forget();
+        match training {
+            true => self.passed[0] += 1,
+            false => self.stage.forget(),
         }
         let answer = Header { dtype: Dtype::F32, features: self.output_features, ..header };
         address(backend, post, FORWARD, Some(answer));

@@ -1,5 +1,7 @@
 //! `--local N`: every rank a thread of this process.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::model::Model;
 use super::owner::{self, Place};
 use super::prepare::Prepared;
@@ -26,7 +28,9 @@ pub fn run(
         let serving: Vec<_> = ends
             .map(|mut end| {
                 scope.spawn(move || {
-                    let served = serve::run(&mut end, host);
+                    // A panic is shown by its hook; here it must not leave the others waiting.
+                    let served = catch_unwind(AssertUnwindSafe(|| serve::run(&mut end, host)))
+                        .unwrap_or_else(|_| Err(RunError::Bug("a rank's thread panicked".to_owned())));
                     if let Err(error) = &served {
                         end.abort(error.exit_code());
                     }

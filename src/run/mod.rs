@@ -86,6 +86,24 @@ pub enum RunError {
         /// The most.
         most: u16,
     },
+    /// Nothing is left to train on.
+    #[error("no sample is left to train on, {held_out} are held out; take a smaller data.validation")]
+    NoSamples {
+        /// Samples that are held out.
+        held_out: usize,
+    },
+    /// A message that no transport takes.
+    #[error("{what} would have {bytes} bytes, the most is {most}; {fix}")]
+    TooLong {
+        /// What it is.
+        what: &'static str,
+        /// Its bytes.
+        bytes: u64,
+        /// The most.
+        most: u64,
+        /// What to do.
+        fix: &'static str,
+    },
     /// A sealed message outside slots is not what its sender sealed for here and now.
     #[error("{what} from {from} failed authentication")]
     Sealed {
@@ -125,6 +143,7 @@ impl RunError {
         match self {
             RunError::Role(RoleError::NotANumber { .. }) => 1,
             RunError::Job(JobError::Read { .. }) => 3,
+            RunError::NoSamples { .. } | RunError::TooLong { .. } => 2,
             RunError::Job(_)
             | RunError::FolderExists(_)
             | RunError::Fingerprints(_)

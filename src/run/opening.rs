@@ -66,8 +66,8 @@ pub(super) struct Announcement {
 /// What a rank returns at the end.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Returned {
-    /// Nanoseconds: compute, seal, exchange, peel, open, wait.
-    pub(super) timing: [u64; 6],
+    /// Nanoseconds: compute, seal, exchange, peel, open, wait; and bytes sent.
+    pub(super) timing: [u64; 7],
     /// Parameters, f32; none on a relay.
     pub(super) values: Vec<f32>,
 }

@@ -6,12 +6,14 @@ use rand::RngExt;
 use rand::rngs::SysRng;
 use rand::{SeedableRng, rngs::StdRng};
 
+use zeroize::Zeroizing;
+
 use super::model::Model;
 use super::opening::{
     ANNOUNCEMENT, Announcement, OPENING, Opening, Public, Returned, package_length, padded, result_info,
     result_length, seal_package, shortened, unpadded,
 };
-use super::prepare::Prepared;
+use super::prepare::{LONGEST, Prepared};
 use super::results::{EpochReport, Outcome, RankTiming, VERSION};
 use super::seat::{self, share_of_cores};
 use super::{RunError, Watcher, sealed};
@@ -38,15 +40,21 @@ pub struct Place<'a> {
     pub strict: bool,
 }
 
-/// Whether `ranks` ranks can run the job.
+/// Whether `ranks` ranks can run the job, and return its result.
 ///
 /// # Errors
-/// [`RunError::TooFewRanks`], [`RunError::TooManyRanks`].
+/// [`RunError::TooFewRanks`], [`RunError::TooManyRanks`], [`RunError::TooLong`].
 pub fn enough_ranks(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
     let job = &prepared.job;
     let (needed, stages) = (job.ranks(), job.stages.len() as u16);
     if ranks < needed {
         return Err(RunError::TooFewRanks { found: ranks, needed, stages, relays: needed - 1 - stages });
+    }
+    let values = prepared.specs().iter().map(StageSpec::parameter_count).max().unwrap_or(0);
+    let result = result_length(values, job.mix.result);
+    if result > LONGEST {
+        let fix = "split the largest stage, or take a smaller mix.result";
+        return Err(RunError::TooLong { what: "a rank's result", bytes: result, most: LONGEST, fix });
     }
     if ranks > MOST_RANKS {
         return Err(RunError::TooManyRanks { found: ranks, most: MOST_RANKS });
@@ -70,13 +78,11 @@ pub fn run<T: Transport>(
     let mut epochs = Vec::new();
     let mut test = Score::default();
     let mut slots = 0;
-    let mut wire_bytes = 0;
     for epoch in 0..job.train.epochs {
         let began = Instant::now();
         let last = epoch + 1 == job.train.epochs;
-        let (scores, run_slots, sent) = lead.epoch(transport, Epoch(epoch), last, watcher)?;
+        let (scores, run_slots) = lead.epoch(transport, Epoch(epoch), last, watcher)?;
         slots = run_slots;
-        wire_bytes += sent;
         let validated = prepared.validation.samples() > 0;
         if last {
             test = scores[scores.len() - 1];
@@ -87,7 +93,7 @@ pub fn run<T: Transport>(
         watcher.epoch(&report)?;
         epochs.push(report);
     }
-    let (model, timing) = lead.collect(transport, slots)?;
+    let (model, timing, sent) = lead.collect(transport, slots)?;
     let outcome = Outcome {
         profile: job.mix.profile.name().to_owned(),
         ranks: transport.ranks(),
@@ -101,7 +107,7 @@ pub fn run<T: Transport>(
         weights_sha256: model.sha256(),
         seconds: started.elapsed().as_secs_f64(),
         epochs,
-        wire_bytes_per_rank: wire_bytes / u64::from(transport.ranks()),
+        wire_bytes_per_rank: sent / u64::from(transport.ranks()),
         timing: if job.output.timing { timing } else { Vec::new() },
     };
     Ok((outcome, model))
@@ -144,7 +150,8 @@ impl<'a> Lead<'a> {
         let job = &prepared.job;
         let ranks = transport.ranks();
         let specs = prepared.specs();
-        let roles = specs.iter().map(|spec| postcard::to_allocvec(spec).map_or(0, |role| role.len())).max();
+        let roles =
+            specs.iter().map(|spec| postcard::to_allocvec(spec).map_or(0, |role| Zeroizing::new(role).len())).max();
         let values = specs.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
         let public = Public {
             version: VERSION.to_owned(),
@@ -174,14 +181,14 @@ impl<'a> Lead<'a> {
         })
     }
 
-    /// Runs an epoch: the passes' scores, its slots, and the bytes that all ranks sent in them.
+    /// Runs an epoch: the passes' scores, and its slots.
     fn epoch<T: Transport>(
         &mut self,
         transport: &mut T,
         epoch: Epoch,
         last: bool,
         watcher: &mut dyn Watcher,
-    ) -> Result<(Vec<Score>, u64, u64), RunError> {
+    ) -> Result<(Vec<Score>, u64), RunError> {
         let prepared = self.prepared;
         let route = self.hand_out(transport, epoch, watcher)?;
         let mut courier = seat::courier(transport, &self.public, route, epoch);
@@ -218,13 +225,7 @@ impl<'a> Lead<'a> {
             &mut self.timing,
             &mut progress,
         )?;
-        let geometry = &self.public.geometry;
-        let sent = match self.public.profile {
-            Profile::Mixed => slots * geometry.slot_bytes() * u64::from(geometry.ranks),
-            // Not of one length, or not between all ranks.
-            Profile::Bare | Profile::Sealed => 0,
-        };
-        Ok((owner.scores(), slots, sent))
+        Ok((owner.scores(), slots))
     }
 
     /// Takes the ranks' keys, draws the epoch's, and gives each rank its package. Returns the owner's own route.
@@ -257,8 +258,9 @@ impl<'a> Lead<'a> {
             }
             let role = match drawn.roles().stage(rank) {
                 Some(stage) if epoch == Epoch(0) => postcard::to_allocvec(&self.specs[stage.index()])
-                    .map_err(|error| RunError::Bug(error.to_string()))?,
-                _ => Vec::new(),
+                    .map_err(|error| RunError::Bug(error.to_string()))?
+                    .into(),
+                _ => Zeroizing::new(Vec::new()),
             };
             let package = Package {
                 route,
@@ -331,11 +333,16 @@ impl<'a> Lead<'a> {
         })
     }
 
-    /// Takes the ranks' results: the model, and where each rank's time went.
-    fn collect<T: Transport>(&self, transport: &mut T, slots: u64) -> Result<(Model, Vec<RankTiming>), RunError> {
+    /// Takes the ranks' results: the model, where each rank's time went, and the bytes that all have sent.
+    fn collect<T: Transport>(
+        &self,
+        transport: &mut T,
+        slots: u64,
+    ) -> Result<(Model, Vec<RankTiming>, u64), RunError> {
         let length = self.public.result as usize + hpke::OVERHEAD;
         let blobs = transport.gather(&vec![0; length])?;
         let mut timing = vec![RankTiming::new(0, &self.timing)];
+        let mut sent = self.timing.sent;
         let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
         for (rank, blob) in Rank::all(transport.ranks()).zip(&blobs).skip(1) {
             let info = result_info(&self.public.run, rank, slots);
@@ -343,11 +350,13 @@ impl<'a> Lead<'a> {
                 self.pair.open(&info, Some(&self.results[rank.index()]), blob).map_err(sealed("the result", rank))?;
             let returned: Returned =
                 unpadded(&plain).ok_or(RunError::Unreadable { what: "the result", from: rank })?;
-            timing.push(RankTiming::new(rank.0, &seat::from_nanoseconds(returned.timing)));
+            let rank_timing = seat::from_numbers(returned.timing);
+            sent += rank_timing.sent;
+            timing.push(RankTiming::new(rank.0, &rank_timing));
             if let Some(stage) = self.drawn.as_ref().and_then(|drawn| drawn.roles().stage(rank)) {
                 values[stage.index()] = returned.values;
             }
         }
-        Ok((Model::new(&self.specs, &values)?, timing))
+        Ok((Model::new(&self.specs, &values)?, timing, sent))
     }
 }

@@ -23,6 +23,9 @@ pub struct Prepared {
     pub boundaries: Vec<Boundary>,
 }
 
+/// Bytes of a message, and of a result, at most: MPI counts in a C int.
+pub(super) const LONGEST: u64 = 1 << 30;
+
 /// Part of a source without a test set of its own that becomes one.
 const TEST_PART: f64 = 0.2;
 
@@ -49,6 +52,9 @@ impl Prepared {
             None => part(loaded.train, TEST_PART, &job, "test")?,
         };
         let (train, validation) = part(train, job.data.validation, &job, "validation")?;
+        if train.samples() == 0 {
+            return Err(RunError::NoSamples { held_out: validation.samples() });
+        }
         let boundaries = job::chain(&job, train.features() as u32, train.classes as u32)?;
         Ok(Self { job, train, validation, test, boundaries })
     }
@@ -75,20 +81,27 @@ impl Prepared {
     }
 
     /// Bytes of the longest message that any boundary needs.
-    pub fn message(&self) -> u32 {
+    ///
+    /// # Errors
+    /// [`RunError::TooLong`].
+    fn message(&self) -> Result<u32, RunError> {
         let longest = self.boundaries.iter().map(|boundary| boundary.bytes(self.job.train.micro_batch)).max();
-        let longest = HEADER as u64 + longest.unwrap_or(0);
-        // A message of 4 GiB is beyond every length that follows from it; `check` shows it before it is tried.
-        u32::try_from(longest).unwrap_or(u32::MAX).max(self.job.mix.message)
+        let bytes = HEADER as u64 + longest.unwrap_or(0);
+        match u32::try_from(bytes) {
+            Ok(message) if bytes <= LONGEST => Ok(message.max(self.job.mix.message)),
+            _ => {
+                Err(RunError::TooLong { what: "a message", bytes, most: LONGEST, fix: "take a smaller micro_batch" })
+            }
+        }
     }
 
     /// All lengths among `ranks` ranks.
     ///
     /// # Errors
-    /// [`MixError::CellTooSmall`](crate::mix::MixError::CellTooSmall).
+    /// [`RunError::TooLong`], [`MixError::CellTooSmall`](crate::mix::MixError::CellTooSmall).
     pub fn geometry(&self, ranks: u16) -> Result<Geometry, RunError> {
         // Two ranks or more exchange messages; fewer circuits than one there are not.
-        Ok(Geometry::new(ranks.max(3), self.job.mix.hops, self.message(), self.job.mix.cell)?)
+        Ok(Geometry::new(ranks.max(3), self.job.mix.hops, self.message()?, self.job.mix.cell)?)
     }
 }
 

@@ -79,12 +79,17 @@ pub(super) fn slots<T: Transport, R: Role<Cpu>>(
     }
 }
 
-pub(super) fn nanoseconds(timing: &Timing) -> [u64; 6] {
-    [timing.compute, timing.seal, timing.exchange, timing.peel, timing.open, timing.wait]
-        .map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+/// Nanoseconds: compute, seal, exchange, peel, open, wait; and bytes sent.
+pub(super) fn numbers(timing: &Timing) -> [u64; 7] {
+    let Timing { compute, seal, exchange, peel, open, wait, sent } = *timing;
+    let [compute, seal, exchange, peel, open, wait] =
+        [compute, seal, exchange, peel, open, wait].map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    [compute, seal, exchange, peel, open, wait, sent]
 }
 
-pub(super) fn from_nanoseconds(times: [u64; 6]) -> Timing {
+/// What [`numbers`] gave.
+pub(super) fn from_numbers(numbers: [u64; 7]) -> Timing {
+    let [times @ .., sent] = numbers;
     let [compute, seal, exchange, peel, open, wait] = times.map(Duration::from_nanos);
-    Timing { compute, seal, exchange, peel, open, wait }
+    Timing { compute, seal, exchange, peel, open, wait, sent }
 }

@@ -38,8 +38,11 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
     loop {
         let package = announce(transport, &public, epoch, host, &backend.fingerprint())?;
         if !package.role.is_empty() {
-            let spec: StageSpec = postcard::from_bytes(&package.role)
+            let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(&package.role)
                 .map_err(|_| RunError::Unreadable { what: "the package", from: Rank::OWNER })?;
+            if !rest.is_empty() {
+                return Err(RunError::Unreadable { what: "the package", from: Rank::OWNER });
+            }
             stage = Some(StageRole::new(&backend, &spec, public.geometry.message())?);
         }
         let (result, owner) = (package.result, package.owner);
@@ -55,7 +58,7 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
         };
         if let Order::RunEnds { .. } = order {
             let values = stage.as_ref().map_or_else(Vec::new, |stage| stage.values(&backend));
-            let returned = Returned { timing: seat::nanoseconds(&timing), values };
+            let returned = Returned { timing: seat::numbers(&timing), values };
             let plain = padded(&returned, public.result as usize)?;
             let info = result_info(&public.run, transport.rank(), slots);
             let blob =

@@ -1,6 +1,7 @@
 //! Ranks as threads of one process: the same bytes, handed over instead of sent.
 //!
-//! A block changes hands by swapping it with the receiver's last one, so that nothing is copied or allocated.
+//! A block changes hands by swapping it with the receiver's last one, so that nothing is copied, and
+//! nothing allocated once every lane has been used.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -192,7 +193,13 @@ impl Transport for Local {
     }
 
     fn missing(&mut self) -> Vec<Rank> {
-        self.incoming.iter().zip(&self.unreceived).filter(|(_, open)| **open).map(|(lane, _)| lane.peer).collect()
+        let incoming = self.incoming.iter().zip(&self.unreceived);
+        let outgoing = self.outgoing.iter().zip(&self.unsent);
+        let mut missing: Vec<Rank> =
+            incoming.chain(outgoing).filter(|(_, open)| **open).map(|(lane, _)| lane.peer).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        missing
     }
 
     fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {

@@ -113,7 +113,7 @@ pub trait Transport {
     /// laid.
     fn blocks(&mut self) -> (&mut [Self::Block], &[Self::Block]);
 
-    /// Starts a phase: sends the first `outgoing[i]` bytes of each outgoing block, in shuffled order, and receives up to
+    /// Starts a phase, where blocks cross a network in an order freshly shuffled: sends the first `outgoing[i]` bytes of each outgoing block and receives up to
     /// `incoming[i]` into each incoming one.
     ///
     /// # Errors

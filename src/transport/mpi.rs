@@ -167,8 +167,7 @@ impl Mpi {
     fn letters(&self, letters: &mut [Vec<u8>], peers: &[Rank], send: bool) -> Result<(), TransportError> {
         let mut requests = Vec::with_capacity(peers.len());
         for (letter, peer) in letters.iter_mut().zip(peers) {
-            // SAFETY: `complete` returns before the letters go, but for an error, which ends the process: the caller
-            // aborts, and `Drop` leaks what is still in flight.
+            // SAFETY: the letters stay until they are complete, and are leaked below where they do not complete.
             requests.push(unsafe {
                 match send {
                     true => self.isend(letter.as_ptr(), letter.len(), *peer, LETTER)?,
@@ -176,11 +175,15 @@ impl Mpi {
                 }
             });
         }
-        self.complete(&mut requests, peers)
+        let completed = self.complete(&mut requests, peers);
+        if completed.is_err() {
+            letters.iter_mut().for_each(|letter| std::mem::forget(std::mem::take(letter)));
+        }
+        completed
     }
 }
 
-/// MPI counts in a C int; a longer message is cut by those who lay out lengths.
+/// MPI counts in a C int; those who lay out lengths refuse longer messages.
 fn count(length: usize) -> c_int {
     c_int::try_from(length).unwrap_or(c_int::MAX)
 }
@@ -283,7 +286,8 @@ impl Transport for Mpi {
     }
 
     fn missing(&mut self) -> Vec<Rank> {
-        let peers: Vec<Rank> = self.incoming.iter().map(|lane| lane.peer).collect();
+        let sent = self.order.iter().map(|i| self.outgoing[*i].peer);
+        let peers: Vec<Rank> = self.incoming.iter().map(|lane| lane.peer).chain(sent).collect();
         open(&mut self.requests, &peers)
     }
 

@@ -52,7 +52,7 @@ pub struct Header {
     pub rows: u32,
     /// Values a sample.
     pub features: u32,
-    /// Of a last gradient: the learning rate of the step.
+    /// Of a gradient: the learning rate, for the step behind the last.
     pub rate: f32,
 }
 
@@ -89,7 +89,7 @@ impl Header {
             Dtype::U8 => 1,
             Dtype::F32 => 4,
         };
-        u64::from(self.rows) * u64::from(self.features) * width
+        (u64::from(self.rows) * u64::from(self.features)).saturating_mul(width)
     }
 
     /// The header's bytes.

@@ -18,7 +18,7 @@ const DRAWS: u32 = 2000;
 impl Roles {
     /// Draws a placement: uniform among those that break the rules for `hosts` (a label a rank; equal ones are one trust
     /// domain) as little as any drawn. The rules, first to last: no two neighbouring stages in one domain, no two at
-    /// distance two, few stages in a domain. The owner's domain counts as hosting stage 0 and S + 1: its neighbours.
+    /// distance two, few stages in a domain.
     pub fn draw(stages: u16, hosts: &[u32], rng: &mut impl Rng) -> Self {
         let mut ranks: Vec<Rank> = Rank::all(hosts.len() as u16).skip(1).collect();
         let mut best: Option<([usize; 3], Roles)> = None;

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Speeds of mixnn against PyTorch on the same machine, in one run, turn about: medians, spreads, ratios.
+
+    make bench                                     or
+    python3 bench/compare.py --mnist data/mnist --rounds 5 --json bench/results/NAME.json
+
+Needs: target/release/mixnn and target/release/examples/slot (make build; cargo build --release --examples), MNIST
+(mixnn data fetch mnist), mpirun, and a Python with PyTorch (--python; bench/requirements.txt). Times seconds an epoch of the
+60,000 training samples with plain SGD. Run it on a machine that does nothing else: two threads of PyTorch beside another
+busy process are several times slower.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MIXNN = ROOT / "target/release/mixnn"
+SLOT = ROOT / "target/release/examples/slot"
+LAUNCH = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+}
+
+
+def output(command):
+    done = subprocess.run(
+        ["timeout", "-k", "10", "580", *map(str, command)],
+        env=os.environ | LAUNCH, capture_output=True, text=True, cwd=ROOT,
+    )
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{done.stderr}")
+    return done.stdout
+
+
+def mixnn(args, mode, batch, micro_batch, threads):
+    """Seconds an epoch, the first left out."""
+    with tempfile.TemporaryDirectory() as out:
+        launcher = [args.mpirun, "-n", "7"] if mode == "mixed" else []
+        sets = {
+            "data.path": args.mnist, "data.validation": 0, "train.epochs": args.epochs + 1, "train.momentum": 0,
+            "train.batch": batch, "train.micro_batch": micro_batch, "compute.threads": threads,
+        }
+        command = launcher + [MIXNN, "run", "jobs/mnist-mlp.toml", "--json", "--out", f"{out}/run"]
+        command += ["--single"] if mode == "single" else []
+        for key, value in sets.items():
+            command += ["--set", f"{key}={value}"]
+        result = json.loads(output(command))
+    return [epoch["seconds"] for epoch in result["epochs"][1:]]
+
+
+def torch(args, mode, batch, threads):
+    command = [args.python, "bench/pytorch.py", "--mnist", args.mnist, "--mode", mode, "--batch", batch,
+               "--threads", threads, "--epochs", args.epochs, "--warmup", 1]
+    return json.loads(output(command).splitlines()[-1])["epoch_seconds"]
+
+
+def spread(values):
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
+
+
+def pair(name, rounds, ours, theirs):
+    """Takes turns; the ratio of each turn's medians: above 1 mixnn is faster."""
+    a, b, ratios = [], [], []
+    for _ in range(rounds):
+        x, y = ours(), theirs()
+        a += x
+        b += y
+        ratios.append(statistics.median(y) / statistics.median(x))
+    row = {"what": name, "mixnn_seconds": spread(a), "pytorch_seconds": spread(b), "times_faster": spread(ratios)}
+    r = row["times_faster"]
+    print(f"{name:<46} {row['mixnn_seconds']['median']:8.3f} {row['pytorch_seconds']['median']:9.3f}"
+          f" {r['median']:8.2f} ({r['min']:.2f} to {r['max']:.2f})", flush=True)
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist", default="data/mnist")
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--mpirun", default="mpirun")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2, help="epochs timed in each turn")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    args.mnist = str(Path(args.mnist).resolve())
+
+    print(f"{'seconds an epoch, MNIST, 784-256-128-10':<46} {'mixnn':>8} {'PyTorch':>9} {'ratio':>8}")
+    rows = []
+    for batch in (64, 512):
+        rows.append(pair(f"one process, 2 threads, batch {batch}", args.rounds,
+                         lambda: mixnn(args, "single", batch, batch, 2), lambda: torch(args, "single", batch, 2)))
+    for micro_batch in (16, 32):
+        rows.append(pair(f"mixed, 7 ranks, batch 64 in {micro_batch} | split, 4 processes", args.rounds,
+                         lambda: mixnn(args, "mixed", 64, micro_batch, 0), lambda: torch(args, "split", 64, 1)))
+    slot = output([args.mpirun, "-n", "6", SLOT])
+    print(slot, end="")
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                machine["processor"] = line.split(":", 1)[1].strip()
+        args.json.write_text(json.dumps({"machine": machine, "rows": rows, "slot": slot.splitlines()}, indent=2) + "\n")
+
+
+main()
