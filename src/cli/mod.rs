@@ -135,9 +135,7 @@ fn fail(error: &RunError) -> i32 {
 }
 
 /// Switches core dumps off: they would hold keys and parameters.
-#[allow(unsafe_code)]
 fn protect_memory() {
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a call of the C library that reads one struct. Where it fails, dumps stay as the system has them.
-    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
+    // Where this fails, dumps stay as the system has them.
+    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
 }

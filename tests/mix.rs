@@ -1,0 +1,262 @@
+//! The mix over the in-memory transport: what a rank sends arrives at the rank that the plan names, and what anyone
+//! alters on the way is found by the next rank.
+#![allow(clippy::unwrap_used)]
+
+mod seats;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use mixnn::ids::{Phase, Rank, Slot};
+use mixnn::mix::beat::Order;
+use mixnn::mix::courier::{Courier, Timing};
+use mixnn::mix::geometry::Geometry;
+use mixnn::mix::plan::Plan;
+use mixnn::mix::{BACKWARD, FORWARD, MixError, SPARE};
+use mixnn::random::Seed;
+use mixnn::transport::local::Local;
+use mixnn::transport::{Lane, Transport, TransportError};
+
+/// Rank counts among which circuits of four hops are found: five ranks on a circuit leave no room with fewer.
+const FOUR_HOPS: [u16; 2] = [8, 9];
+
+/// The message that `rank` sends in `slot`: other bytes for every rank, slot and message.
+fn sent(rank: Rank, slot: Slot, message: usize, length: usize) -> Vec<u8> {
+    let seed = Seed::from_text(&format!("{rank} {slot} {message}"));
+    let mut stream = seed.stream();
+    (0..length).map(|_| stream.next_u32() as u8).collect()
+}
+
+/// Runs `slots` slots, the last of which the owner announces, and checks every inbox against `plan`'s demand.
+fn messages_arrive(plan: &Plan, geometry: Geometry, slots: u64) {
+    let word = Order::RunEnds { after: Slot(slots - 1) };
+    let inboxes = seats::seated(plan, geometry, |end| end, |seat| {
+        let seats::Seat { mut transport, mut mixer, mut post } = seat;
+        let (rank, length) = (transport.rank(), geometry.message());
+        let mut timing = Timing::default();
+        let mut arrived = Vec::new();
+        for slot in (0..slots).map(Slot) {
+            for message in [FORWARD, BACKWARD] {
+                post.outbox[message].copy_from_slice(&sent(rank, slot, message, length));
+            }
+            let own = if rank == Rank::OWNER { word } else { Order::GoOn };
+            let heard = mixer.slot(&mut transport, slot, own, &mut post, &mut timing).unwrap();
+            assert_eq!(heard, word, "{rank} in {slot}");
+            assert!(post.inbox[SPARE].iter().all(|byte| *byte == 0), "{rank}: a spare carries nothing");
+            arrived.push([FORWARD, BACKWARD].map(|message| post.inbox[message].to_vec()));
+        }
+        assert_eq!(timing.sent, slots * geometry.slot_bytes());
+        arrived
+    });
+    for source in Rank::all(plan.ranks) {
+        for slot in (0..slots).map(Slot) {
+            let destinations = [(FORWARD, &plan.demand.forward), (BACKWARD, &plan.demand.backward)];
+            for (message, destination) in destinations {
+                let destination = destination[source.index()];
+                let found = &inboxes[destination.index()][slot.0 as usize][message];
+                let due = sent(source, slot, message, geometry.message());
+                assert!(*found == due, "message {message} of {source} to {destination} in {slot}");
+            }
+        }
+    }
+}
+
+#[test]
+fn messages_arrive_unchanged_at_the_rank_of_the_demand() {
+    for ranks in [6, 7, 8] {
+        let plan = seats::plan(3, ranks, 3);
+        let several = Geometry::new(ranks, 3, 3000, 256).unwrap();
+        let one = Geometry::new(ranks, 3, 1000, 1 << 16).unwrap();
+        assert!(several.cells >= 3 && one.cells == 1);
+        messages_arrive(&plan, several, 5);
+        messages_arrive(&plan, one, 2);
+    }
+}
+
+#[test]
+fn messages_arrive_over_four_hops() {
+    for ranks in FOUR_HOPS {
+        let plan = seats::plan(3, ranks, 4);
+        let geometry = Geometry::new(ranks, 4, 3000, 256).unwrap();
+        assert!(geometry.cells >= 3 && geometry.hops == 4);
+        messages_arrive(&plan, geometry, 5);
+    }
+}
+
+/// What goes wrong on the wire.
+#[derive(Clone, Copy, Debug)]
+enum Attack {
+    /// One bit of this byte of the block.
+    Flip(usize),
+    /// The block of the slot before.
+    Replay,
+    /// The first two cells, one in the other's place.
+    Splice,
+    /// The block that was meant for another rank.
+    Divert,
+}
+
+/// A transport that does an [`Attack`] on one block that it sends.
+struct Attacked {
+    inner: Local,
+    geometry: Geometry,
+    attack: Option<Attack>,
+    target: Rank,
+    slot: u64,
+    phase: Phase,
+    /// Phases begun so far, in all slots.
+    begun: u64,
+    outgoing: Vec<Lane>,
+    /// The blocks to the target of the last `hops` phases.
+    recorded: VecDeque<Vec<u8>>,
+}
+
+impl Attacked {
+    fn alter(&mut self, attack: Attack) {
+        let lane = self.outgoing.iter().position(|lane| lane.peer == self.target).unwrap();
+        let other = self.inner.blocks().0[(lane + 1) % self.outgoing.len()].clone();
+        let (start, cell) = (self.geometry.cells_at(self.phase), self.geometry.cell(self.phase));
+        let block = &mut self.inner.blocks().0[lane];
+        match attack {
+            Attack::Flip(byte) => block[byte] ^= 1 << (byte % 8),
+            Attack::Replay => *block = self.recorded[0].clone(),
+            Attack::Splice => {
+                let (first, second) = block[start..].split_at_mut(cell);
+                first.swap_with_slice(&mut second[..cell]);
+            }
+            Attack::Divert => *block = other,
+        }
+    }
+}
+
+impl Transport for Attacked {
+    type Block = Vec<u8>;
+
+    fn rank(&self) -> Rank {
+        self.inner.rank()
+    }
+
+    fn ranks(&self) -> u16 {
+        self.inner.ranks()
+    }
+
+    fn ranks_on_host(&self) -> u16 {
+        self.inner.ranks_on_host()
+    }
+
+    fn timeout(&self) -> Duration {
+        self.inner.timeout()
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.inner.set_timeout(timeout);
+    }
+
+    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) {
+        self.outgoing = outgoing.to_vec();
+        self.inner.lay(outgoing, incoming);
+    }
+
+    fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {
+        self.inner.blocks()
+    }
+
+    fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError> {
+        let slot = self.begun / u64::from(self.geometry.hops);
+        self.begun += 1;
+        if let Some(attack) = self.attack {
+            if slot == self.slot && phase == self.phase {
+                self.alter(attack);
+            }
+            let lane = self.outgoing.iter().position(|lane| lane.peer == self.target).unwrap();
+            self.recorded.push_back(self.inner.blocks().0[lane].clone());
+            if self.recorded.len() > usize::from(self.geometry.hops) {
+                self.recorded.pop_front();
+            }
+        }
+        self.inner.begin(phase, outgoing, incoming)
+    }
+
+    fn poll(&mut self) -> Result<bool, TransportError> {
+        self.inner.poll()
+    }
+
+    fn missing(&mut self) -> Vec<Rank> {
+        self.inner.missing()
+    }
+
+    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
+        self.inner.scatter(messages, length)
+    }
+
+    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
+        self.inner.gather(message)
+    }
+
+    fn abort(&mut self, code: i32) {
+        self.inner.abort(code);
+    }
+
+    fn spins(&self) -> bool {
+        self.inner.spins()
+    }
+}
+
+const ATTACKER: Rank = Rank(2);
+const VICTIM: Rank = Rank(4);
+const ATTACKED_SLOT: u64 = 2;
+
+/// Rank 2 does `attack` on what it sends to rank 4 in `phase` of slot 2. The victim must notice in that phase, name rank 2
+/// and pass nothing on; all others must hear of it, and no one else may find fault.
+fn is_noticed(plan: &Plan, geometry: Geometry, phase: Phase, attack: Attack) {
+    let wrap = |inner: Local| {
+        let attack = (inner.rank() == ATTACKER).then_some(attack);
+        let (outgoing, recorded) = (Vec::new(), VecDeque::new());
+        Attacked { inner, geometry, attack, target: VICTIM, slot: ATTACKED_SLOT, phase, begun: 0, outgoing, recorded }
+    };
+    let ends = seats::seated(plan, geometry, wrap, |seat| {
+        let seats::Seat { mut transport, mut mixer, mut post } = seat;
+        let rank = transport.rank();
+        for slot in (0..ATTACKED_SLOT + 3).map(Slot) {
+            post.outbox[FORWARD].copy_from_slice(&sent(rank, slot, FORWARD, geometry.message()));
+            let timing = &mut Timing::default();
+            if let Err(error) = mixer.slot(&mut transport, slot, Order::GoOn, &mut post, timing) {
+                transport.abort(4);
+                return (error, transport.begun);
+            }
+        }
+        panic!("{rank} has not heard of {attack:?} in {phase}");
+    });
+    for (rank, (error, begun)) in Rank::all(plan.ranks).zip(ends) {
+        match error {
+            MixError::Unauthentic { slot, phase: found, from } => {
+                assert_eq!((rank, slot, found, from), (VICTIM, Slot(ATTACKED_SLOT), phase, ATTACKER), "{attack:?}");
+                let passed_on = begun - ATTACKED_SLOT * u64::from(geometry.hops);
+                assert_eq!(passed_on, u64::from(phase.0), "phases that the victim began in slot 2, {attack:?}");
+            }
+            MixError::Transport(TransportError::Aborted { code: 4 }) => {
+                assert_ne!(rank, VICTIM, "the victim has not noticed {attack:?} in {phase}");
+            }
+            other => panic!("{rank}, {attack:?} in {phase}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_altered_on_the_way_is_found_by_the_next_rank() {
+    let plan = seats::plan(3, 6, 3);
+    let geometry = Geometry::new(6, 3, 1000, 256).unwrap();
+    assert!(geometry.cells >= 2);
+    for phase in Phase::all(3) {
+        let (block, cells) = (geometry.block(phase), geometry.cells_at(phase));
+        // The first byte (of the beat, in the first phase), the first cell's, its tag's, one in the middle, the last.
+        let mut bytes = vec![0, cells, cells + geometry.cell(phase) - 1, block / 2, block - 1];
+        bytes.dedup();
+        for byte in bytes {
+            is_noticed(&plan, geometry, phase, Attack::Flip(byte));
+        }
+        for attack in [Attack::Replay, Attack::Splice, Attack::Divert] {
+            is_noticed(&plan, geometry, phase, attack);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A slot of the mix takes no memory from Rust's allocator once its lanes are warm: neither the mix, nor the in-memory
+//! transport, nor a relay's step. (What AWS-LC's C code would take is not seen here.)
+#![allow(clippy::unwrap_used)]
+
+mod seats;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+use mixnn::compute::cpu::Cpu;
+use mixnn::ids::Slot;
+use mixnn::mix::beat::Order;
+use mixnn::mix::courier::{Courier, Post, Timing};
+use mixnn::mix::geometry::Geometry;
+use mixnn::role::relay::Relay;
+use mixnn::role::{Role, RoleError};
+
+/// Counts what each thread asks for.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // At a thread's very end its counter is gone.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator as it came; the counter is plain memory and allocates nothing.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const RANKS: u16 = 6;
+const WARM_UP: u64 = 10;
+const MEASURED: u64 = 20;
+
+/// What each rank's thread allocates in [`MEASURED`] slots with `role`'s steps, several cells a lane.
+fn allocations<R: Role<Cpu>>(role: impl Fn() -> R + Sync) -> Vec<u64> {
+    let geometry = Geometry::new(RANKS, 3, 5000, 512).unwrap();
+    assert!(geometry.cells > 1);
+    let backend = seats::backend();
+    seats::seated(&seats::plan(3, RANKS, 3), geometry, |end| end, |seat| {
+        let seats::Seat { mut transport, mut mixer, mut post } = seat;
+        let mut timing = Timing::default();
+        let mut role = role();
+        let mut before = 0;
+        for slot in 0..WARM_UP + MEASURED {
+            if slot == WARM_UP {
+                before = ALLOCATIONS.get();
+            }
+            let order = role.step(&backend, Slot(slot), &mut post).unwrap();
+            mixer.slot(&mut transport, Slot(slot), order, &mut post, &mut timing).unwrap();
+        }
+        ALLOCATIONS.get() - before
+    })
+}
+
+#[test]
+fn a_warm_slot_allocates_nothing_on_any_rank() {
+    assert_eq!(allocations(|| Relay), [0; RANKS as usize]);
+}
+
+/// Allocates once a step.
+struct Wasteful;
+
+impl Role<Cpu> for Wasteful {
+    fn step(&mut self, _: &Cpu, _: Slot, _: &mut Post<seats::Bytes>) -> Result<Order, RoleError> {
+        drop(black_box(Box::new(1_u8)));
+        Ok(Order::GoOn)
+    }
+}
+
+/// The control: what does allocate is counted, each time, on each rank.
+#[test]
+fn an_allocation_is_counted() {
+    assert_eq!(allocations(|| Wasteful), [MEASURED; RANKS as usize]);
+    let before = ALLOCATIONS.get();
+    drop(black_box(vec![0_u8; 100]));
+    let mut growing = black_box(Vec::<u8>::with_capacity(1));
+    growing.reserve(1000);
+    assert_eq!(ALLOCATIONS.get() - before, 3);
+}

@@ -1,0 +1,75 @@
+//! All ranks of a mix over the in-memory transport, each with its mixer on a thread of its own: what `run/seat.rs` sets
+//! up, without the opening that comes before it.
+
+use std::convert::Infallible;
+
+use mixnn::compute::Backend;
+use mixnn::compute::cpu::Cpu;
+use mixnn::crypto::aead;
+use mixnn::crypto::sealer::CpuSealer;
+use mixnn::ids::Epoch;
+use mixnn::mix::courier::Post;
+use mixnn::mix::geometry::Geometry;
+use mixnn::mix::package::{EpochSecrets, Route, mixed_routes};
+use mixnn::mix::plan::Plan;
+use mixnn::mix::slot::Mixer;
+use mixnn::transport::{Transport, local};
+
+/// The memory of messages: the processor's.
+pub type Bytes = <Cpu as Backend>::Bytes;
+/// What seals cells in a run.
+pub type CellSealer = CpuSealer<aead::Default, Bytes>;
+
+const RUN: [u8; 32] = [7; 32];
+const EPOCH: Epoch = Epoch(0);
+
+/// A rank, ready for its first slot.
+pub struct Seat<T> {
+    /// Its end of the transport, lanes laid.
+    pub transport: T,
+    /// Its keys and jobs.
+    pub mixer: Mixer<CellSealer>,
+    /// Its messages, all empty.
+    pub post: Post<Bytes>,
+}
+
+/// A backend of one thread: work runs where it is called.
+pub fn backend() -> Cpu {
+    Cpu::new(1).unwrap()
+}
+
+/// A plan for `stages` stages among `ranks` ranks, each on a host of its own.
+pub fn plan(stages: u16, ranks: u16, hops: u8) -> Plan {
+    let hosts: Vec<u32> = (0..u32::from(ranks)).collect();
+    Plan::draw(stages, hops, &hosts, &mut rand::rng()).unwrap()
+}
+
+/// Seats all ranks of `plan` under fresh keys and calls `rank` for each on its own thread; `wrap` gets each end of the
+/// transport first. What the calls return, by rank.
+pub fn seated<T: Transport + Send, R: Send>(
+    plan: &Plan,
+    geometry: Geometry,
+    wrap: impl Fn(local::Local) -> T,
+    rank: impl Fn(Seat<T>) -> R + Sync,
+) -> Vec<R> {
+    let routes = mixed_routes(plan, EpochSecrets::draw(plan.ranks).unwrap(), &RUN, EPOCH);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = local::connect(plan.ranks)
+            .into_iter()
+            .map(wrap)
+            .zip(routes)
+            .map(|(mut transport, route)| {
+                let rank = &rank;
+                scope.spawn(move || {
+                    let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };
+                    let sealer = CellSealer::new(b"test".to_vec());
+                    let mixer = Mixer::new(&mut transport, sealer, geometry, route, &RUN, EPOCH);
+                    let message = || Ok::<_, Infallible>(backend().bytes(geometry.message()).unwrap());
+                    let post = Post::new(message).unwrap();
+                    rank(Seat { transport, mixer, post })
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
