@@ -30,24 +30,29 @@ fn sent(rank: Rank, slot: Slot, message: usize, length: usize) -> Vec<u8> {
 /// Runs `slots` slots, the last of which the owner announces, and checks every inbox against `plan`'s demand.
 fn messages_arrive(plan: &Plan, geometry: Geometry, slots: u64) {
     let word = Order::RunEnds { after: Slot(slots - 1) };
-    let inboxes = seats::seated(plan, geometry, |end| end, |seat| {
-        let seats::Seat { mut transport, mut mixer, mut post } = seat;
-        let (rank, length) = (transport.rank(), geometry.message());
-        let mut timing = Timing::default();
-        let mut arrived = Vec::new();
-        for slot in (0..slots).map(Slot) {
-            for message in [FORWARD, BACKWARD] {
-                post.outbox[message].copy_from_slice(&sent(rank, slot, message, length));
+    let inboxes = seats::seated(
+        plan,
+        geometry,
+        |end| end,
+        |seat| {
+            let seats::Seat { mut transport, mut mixer, mut post } = seat;
+            let (rank, length) = (transport.rank(), geometry.message());
+            let mut timing = Timing::default();
+            let mut arrived = Vec::new();
+            for slot in (0..slots).map(Slot) {
+                for message in [FORWARD, BACKWARD] {
+                    post.outbox[message].copy_from_slice(&sent(rank, slot, message, length));
+                }
+                let own = if rank == Rank::OWNER { word } else { Order::GoOn };
+                let heard = mixer.slot(&mut transport, slot, own, &mut post, &mut timing).unwrap();
+                assert_eq!(heard, word, "{rank} in {slot}");
+                assert!(post.inbox[SPARE].iter().all(|byte| *byte == 0), "{rank}: a spare carries nothing");
+                arrived.push([FORWARD, BACKWARD].map(|message| post.inbox[message].to_vec()));
             }
-            let own = if rank == Rank::OWNER { word } else { Order::GoOn };
-            let heard = mixer.slot(&mut transport, slot, own, &mut post, &mut timing).unwrap();
-            assert_eq!(heard, word, "{rank} in {slot}");
-            assert!(post.inbox[SPARE].iter().all(|byte| *byte == 0), "{rank}: a spare carries nothing");
-            arrived.push([FORWARD, BACKWARD].map(|message| post.inbox[message].to_vec()));
-        }
-        assert_eq!(timing.sent, slots * geometry.slot_bytes());
-        arrived
-    });
+            assert_eq!(timing.sent, slots * geometry.slot_bytes());
+            arrived
+        },
+    );
     for source in Rank::all(plan.ranks) {
         for slot in (0..slots).map(Slot) {
             let destinations = [(FORWARD, &plan.demand.forward), (BACKWARD, &plan.demand.backward)];

@@ -67,20 +67,25 @@ fn allocations<R: Role<Cpu>>(role: impl Fn() -> R + Sync) -> Vec<u64> {
     let geometry = Geometry::new(RANKS, 3, 5000, 512).unwrap();
     assert!(geometry.cells > 1);
     let backend = seats::backend();
-    seats::seated(&seats::plan(3, RANKS, 3), geometry, |end| end, |seat| {
-        let seats::Seat { mut transport, mut mixer, mut post } = seat;
-        let mut timing = Timing::default();
-        let mut role = role();
-        let mut before = 0;
-        for slot in 0..WARM_UP + MEASURED {
-            if slot == WARM_UP {
-                before = ALLOCATIONS.get();
+    seats::seated(
+        &seats::plan(3, RANKS, 3),
+        geometry,
+        |end| end,
+        |seat| {
+            let seats::Seat { mut transport, mut mixer, mut post } = seat;
+            let mut timing = Timing::default();
+            let mut role = role();
+            let mut before = 0;
+            for slot in 0..WARM_UP + MEASURED {
+                if slot == WARM_UP {
+                    before = ALLOCATIONS.get();
+                }
+                let order = role.step(&backend, Slot(slot), &mut post).unwrap();
+                mixer.slot(&mut transport, Slot(slot), order, &mut post, &mut timing).unwrap();
             }
-            let order = role.step(&backend, Slot(slot), &mut post).unwrap();
-            mixer.slot(&mut transport, Slot(slot), order, &mut post, &mut timing).unwrap();
-        }
-        ALLOCATIONS.get() - before
-    })
+            ALLOCATIONS.get() - before
+        },
+    )
 }
 
 #[test]

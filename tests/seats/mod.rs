@@ -16,37 +16,37 @@ use mixnn::mix::slot::Mixer;
 use mixnn::transport::{Transport, local};
 
 /// The memory of messages: the processor's.
-pub type Bytes = <Cpu as Backend>::Bytes;
+pub(crate) type Bytes = <Cpu as Backend>::Bytes;
 /// What seals cells in a run.
-pub type CellSealer = CpuSealer<aead::Default, Bytes>;
+pub(crate) type CellSealer = CpuSealer<aead::Default, Bytes>;
 
 const RUN: [u8; 32] = [7; 32];
 const EPOCH: Epoch = Epoch(0);
 
 /// A rank, ready for its first slot.
-pub struct Seat<T> {
+pub(crate) struct Seat<T> {
     /// Its end of the transport, lanes laid.
-    pub transport: T,
+    pub(crate) transport: T,
     /// Its keys and jobs.
-    pub mixer: Mixer<CellSealer>,
+    pub(crate) mixer: Mixer<CellSealer>,
     /// Its messages, all empty.
-    pub post: Post<Bytes>,
+    pub(crate) post: Post<Bytes>,
 }
 
 /// A backend of one thread: work runs where it is called.
-pub fn backend() -> Cpu {
+pub(crate) fn backend() -> Cpu {
     Cpu::new(1).unwrap()
 }
 
 /// A plan for `stages` stages among `ranks` ranks, each on a host of its own.
-pub fn plan(stages: u16, ranks: u16, hops: u8) -> Plan {
+pub(crate) fn plan(stages: u16, ranks: u16, hops: u8) -> Plan {
     let hosts: Vec<u32> = (0..u32::from(ranks)).collect();
     Plan::draw(stages, hops, &hosts, &mut rand::rng()).unwrap()
 }
 
 /// Seats all ranks of `plan` under fresh keys and calls `rank` for each on its own thread; `wrap` gets each end of the
 /// transport first. What the calls return, by rank.
-pub fn seated<T: Transport + Send, R: Send>(
+pub(crate) fn seated<T: Transport + Send, R: Send>(
     plan: &Plan,
     geometry: Geometry,
     wrap: impl Fn(local::Local) -> T,
