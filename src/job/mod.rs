@@ -2,7 +2,7 @@
 //!
 //! The journey of a job: [`tree`] parses TOML and remembers where every value stands, [`overrides`] lays `--set`
 //! on top, [`read`] takes each key out once and names what it does not know, [`shape`] chains the stages to the data,
-//! [`write`] prints the resolved job again.
+//! [`mod@write`] prints the resolved job again.
 //!
 //! Architecture invariant: this is the only place that knows defaults, and it knows nothing of ranks' roles, messages
 //! or arithmetic. It imports no other module of the crate but the leaves.
@@ -353,3 +353,6 @@ impl Job {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The same bits however a job runs: in one process, on threads, among any number of ranks, in every profile. And what a
+//! run's files say of it.
+#![allow(clippy::unwrap_used)]
+
+mod binary;
+
+use binary::{DIGITS, Run, json, mixnn};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// `mixnn run JOB ARGS` in a temporary folder.
+fn run(args: &[&str]) -> (tempfile::TempDir, Run) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    mixnn(folder.path(), &[&["run", DIGITS, "--out", "out"], args].concat()).well();
+    (folder, Run::read(out))
+}
+
+/// The bits of a run with `args`, separated by spaces, and `sets`.
+fn bits(args: &str, sets: &[&str]) -> String {
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    run(&args.split(' ').chain(sets).collect::<Vec<_>>()).1.bits()
+}
+
+/// What `mixnn check` reckons for `args`.
+fn checked(args: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = mixnn(folder.path(), &[&["check", DIGITS, "--json"], args].concat()).well();
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+const SHORT: &str = "train.epochs=2";
+
+#[test]
+fn the_same_bits_whatever_carries_the_messages() {
+    let reference = bits("--single", &[SHORT, "compute.threads=1"]);
+    let ways = [
+        ("--single", vec!["compute.threads=2"]),
+        ("--local 7", vec!["compute.threads=1"]),
+        ("--local 7", vec!["compute.threads=2"]),
+        ("--local 9", vec![]),
+        ("--local 6", vec!["mix.relays=2"]),
+        ("--local 7", vec!["mix.cell=256"]),
+        ("--local 8", vec!["mix.hops=4"]),
+        ("--local 7", vec!["mix.message=9000", "mix.package=9000", "mix.result=99000"]),
+        ("--local 7 --profile sealed", vec![]),
+        ("--local 4 --profile sealed", vec!["mix.cell=256"]),
+        ("--local 7 --profile bare", vec![]),
+        ("--local 4 --profile bare", vec![]),
+    ];
+    for (args, sets) in ways {
+        assert_eq!(bits(args, &[&[SHORT], sets.as_slice()].concat()), reference, "{args} {sets:?}");
+    }
+}
+
+/// The control: what does belong to the job changes the bits.
+#[test]
+fn other_bits_for_another_job() {
+    let reference = bits("--single", &[SHORT]);
+    let digest = |bits: &str| bits.split(' ').next().unwrap().to_owned();
+    for set in ["seed=8", "train.micro_batch=8", "train.batch=16", "train.lr=0.1001", "data.validation=0.2"] {
+        assert_ne!(digest(&bits("--single", &[SHORT, set])), digest(&reference), "{set}");
+    }
+}
+
+/// Stages so wide that a product is worth more than one thread.
+#[test]
+fn the_same_bits_for_any_number_of_threads() {
+    let wide = "stage=[{ ops = [{ op = \"linear\", out = 1024 }, { op = \"relu\" }] }, { ops = [{ op = \"linear\", out = \
+                384 }, { op = \"relu\" }, { op = \"linear\", out = 10 }] }]";
+    let sets = ["train.epochs=1", "train.micro_batch=32", wide];
+    let with = |threads: &'static str| [sets.as_slice(), &[threads]].concat();
+    let reference = bits("--single", &with("compute.threads=1"));
+    assert_eq!(bits("--single", &with("compute.threads=2")), reference);
+    assert_eq!(bits("--single", &with("compute.threads=5")), reference);
+    assert_eq!(bits("--local 6", &with("compute.threads=2")), reference);
+}
+
+/// The last batch of an epoch is short, and its last micro-batch too; tests end on a short one.
+#[test]
+fn short_batches_give_the_same_bits() {
+    for (batch, micro_batch) in [(32, 16), (48, 16), (64, 64), (7, 1)] {
+        let sets =
+            [format!("train.batch={batch}"), format!("train.micro_batch={micro_batch}"), "train.epochs=1".into()];
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        let samples = &checked(&["--set", sets[0], "--set", sets[1]])["samples"];
+        let train = samples["train"].as_u64().unwrap();
+        assert!(!train.is_multiple_of(batch), "{train} samples make whole batches of {batch}");
+        if micro_batch > 1 {
+            assert!(
+                !train.is_multiple_of(micro_batch) && !samples["test"].as_u64().unwrap().is_multiple_of(micro_batch)
+            );
+        }
+        assert_eq!(bits("--local 7", &sets), bits("--single", &sets), "{batch} {micro_batch}");
+    }
+}
+
+#[test]
+fn the_whole_job_learns_the_digits() {
+    let (_folder, run) = run(&["--single"]);
+    let accuracy = run.result["test_accuracy"].as_f64().unwrap();
+    assert!(accuracy >= 0.95, "test accuracy {accuracy}");
+    assert_eq!(run.result["epochs"].as_array().unwrap().len(), 15);
+    let loss = |epoch: usize| run.result["epochs"][epoch]["train_loss"].as_f64().unwrap();
+    assert!(loss(14) < loss(0) / 4.0, "{} {}", loss(0), loss(14));
+}
+
+#[test]
+fn results_and_metrics_have_the_keys_of_the_design() {
+    for (args, profile, ranks, hops, mpi) in [
+        ("--single", "single", 1, 0, "none"),
+        ("--local 7", "mixed", 7, 3, "local"),
+        ("--local 4 --profile sealed", "sealed", 4, 0, "local"),
+        ("--local 4 --profile bare", "bare", 4, 0, "local"),
+    ] {
+        let args: Vec<&str> = args.split(' ').chain(["--set", SHORT]).collect();
+        let (_folder, run) = run(&args);
+        let result = &run.result;
+        assert_eq!(result["profile"], profile);
+        assert_eq!((&result["ranks"], &result["hops"], &result["mpi"]), (&ranks.into(), &hops.into(), &mpi.into()));
+        assert_eq!(result["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(result["backend"], "cpu");
+        assert!(result["fingerprint"].as_str().unwrap().starts_with("cpu/"));
+        for key in ["test_accuracy", "test_loss", "seconds"] {
+            assert!(result[key].as_f64().unwrap() > 0.0, "{key}: {result}");
+        }
+        assert_eq!(result["wire_bytes_per_rank"].as_u64().unwrap() > 0, profile != "single");
+        let epochs = result["epochs"].as_array().unwrap();
+        assert_eq!((epochs, epochs.len()), (&run.metrics, 2));
+        for (index, epoch) in epochs.iter().enumerate() {
+            assert_eq!(epoch["epoch"], index + 1);
+            for key in ["train_loss", "validation_accuracy", "validation_loss", "seconds", "samples_per_second"] {
+                assert!(epoch[key].as_f64().unwrap() > 0.0, "{key}: {epoch}");
+            }
+            assert_eq!(epoch["slots"].as_u64().unwrap() > 0, profile != "single");
+        }
+        let names: Vec<String> = std::fs::read_dir(&run.folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        for name in ["job.toml", "metrics.jsonl", "result.json", "model.safetensors"] {
+            assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
+        }
+        assert_eq!(names.len(), 4, "{names:?}");
+    }
+}
+
+#[test]
+fn the_digest_is_that_of_the_model_file() {
+    let (_folder, run) = run(&["--local", "7", "--set", SHORT]);
+    let bytes = std::fs::read(run.folder.join("model.safetensors")).unwrap();
+    let model = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut names = model.names();
+    names.sort();
+    assert_eq!(names, ["0.bias", "0.weight", "2.bias", "2.weight", "4.bias", "4.weight"]);
+    assert_eq!(model.tensor("2.weight").unwrap().shape(), [32, 64]);
+    let mut digest = Sha256::new();
+    names.iter().for_each(|name| digest.update(model.tensor(name).unwrap().data()));
+    let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(run.result["weights_sha256"], digest);
+}
+
+/// What `check` reckons beforehand is what a run does: slots, but for the empty ones at an epoch's start, and bytes.
+#[test]
+fn a_run_takes_the_slots_and_bytes_that_check_names() {
+    let due = checked(&["--ranks", "9", "--set", "mix.cell=256"]);
+    let (_folder, run) = run(&["--local", "9", "--set", "mix.cell=256", "--set", SHORT]);
+    let due = |key: &str| due[key].as_u64().unwrap();
+    let mut total = 0;
+    for (epoch, testing) in [(0, 0), (1, due("slots_for_testing"))] {
+        let slots = run.result["epochs"][epoch]["slots"].as_u64().unwrap();
+        let least = due("slots_per_epoch") + testing;
+        assert!((least..=least + 9).contains(&slots), "epoch {epoch}: {slots} slots, {least} and up to 9 were due");
+        total += slots;
+    }
+    assert_eq!(run.result["wire_bytes_per_rank"].as_u64().unwrap(), total * due("bytes_per_rank_and_slot"));
+}
+
+#[test]
+fn where_time_went_is_told_where_the_job_asks_for_it() {
+    let (_folder, quiet) = run(&["--local", "6", "--set", "mix.relays=2", "--set", SHORT]);
+    assert_eq!(quiet.result["timing"].as_array().unwrap().len(), 0);
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["--local", "6", "--set", "mix.relays=2", "--set", SHORT, "--set", "output.timing=true", "--json"];
+    let ran = mixnn(folder.path(), &[&["run", DIGITS], args.as_slice()].concat()).well();
+    let printed: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(printed, json(&folder.path().join("runs/digits/result.json")));
+    let timing = printed["timing"].as_array().unwrap();
+    assert_eq!(timing.len(), 6);
+    for (rank, times) in timing.iter().enumerate() {
+        assert_eq!(times["rank"], rank);
+        for key in ["seal", "exchange", "peel", "open"] {
+            assert!(times[key].as_f64().unwrap() > 0.0, "{key}: {times}");
+        }
+    }
+}
