@@ -217,7 +217,7 @@ fn calls_that_mean_nothing() {
     one_error(call(&["join"]).refused(2, &["ranks other than 0", "mpirun -n 1 mixnn run JOB : -n 6 mixnn join"]));
     call(&[]).refused(2, &["Usage: mixnn"]);
     call(&["run"]).refused(2, &["<JOB>"]);
-    call(&["rnu", DIGITS]).refused(2, &["rnu", "run"]);
+    call(&["rnu", DIGITS]).refused(2, &["rnu"]);
     call(&["run", DIGITS, "--single", "--local", "7"]).refused(2, &["--single", "cannot be used with"]);
     call(&["run", DIGITS, "--local", "seven"]).refused(2, &["seven"]);
     call(&["run", DIGITS, "--profile", "onion"]).refused(2, &["onion", "\"mixed\" or \"sealed\" or \"bare\""]);

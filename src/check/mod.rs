@@ -6,13 +6,11 @@ use serde_json::{Value, json};
 
 use crate::ids::Phase;
 use crate::job::{Job, Profile};
-use crate::mix::MixError;
 use crate::mix::geometry::Geometry;
-use crate::mix::plan::Plan;
 use crate::nn::StageSpec;
 use crate::pipeline::Pass;
 use crate::run::RunError;
-use crate::run::owner::enough_ranks;
+use crate::run::owner::can_run;
 use crate::run::prepare::Prepared;
 
 /// A job's needs.
@@ -39,14 +37,10 @@ impl Checked {
     pub fn of(prepared: &Prepared, ranks: Option<u16>) -> Result<Self, RunError> {
         let job = prepared.job.clone();
         let ranks = ranks.unwrap_or_else(|| job.ranks());
-        enough_ranks(prepared, ranks)?;
+        can_run(prepared, ranks)?;
         let geometry = prepared.geometry(ranks)?;
         let specs = prepared.specs();
         let stages = specs.len() as u16;
-        if job.mix.profile == Profile::Mixed {
-            let alone: Vec<u32> = (0..u32::from(ranks)).collect();
-            Plan::draw(stages, job.mix.hops, &alone, &mut rand::rng()).map(drop).map_err(|error: MixError| error)?;
-        }
         let batches = prepared.batches(0);
         let training = Pass::training(stages, 1, batches.full(), batches.micro_batches());
         let micro = job.train.micro_batch as usize;

@@ -83,7 +83,7 @@ fn alone(args: &RunArgs) -> Result<i32, RunError> {
     let prepared = prepare(args)?;
     let ranks = args.local.unwrap_or_else(|| prepared.job.ranks());
     if !args.single {
-        owner::enough_ranks(&prepared, ranks)?;
+        owner::can_run(&prepared, ranks)?;
         if args.local.is_none() {
             eprintln!(
                 "not started by mpirun or srun: running {ranks} ranks as threads of this process, as --local {ranks}"
@@ -167,9 +167,7 @@ fn under_mpi(args: Option<&RunArgs>) -> i32 {
         return alone(args).unwrap_or_else(|error| fail(&error));
     }
     let ready = prepare(args).and_then(|prepared| {
-        owner::enough_ranks(&prepared, transport.ranks())?;
-        // Lengths too are checked while a refusal is still heard.
-        prepared.geometry(transport.ranks())?;
+        owner::can_run(&prepared, transport.ranks())?;
         let folder = folder(args, &prepared)?;
         Ok((prepared, folder))
     });

@@ -19,7 +19,7 @@ pub fn run(
     host: &str,
     watcher: &mut dyn Watcher,
 ) -> Result<(Outcome, Model), RunError> {
-    owner::enough_ranks(prepared, ranks)?;
+    owner::can_run(prepared, ranks)?;
     let mut ends = local::connect(ranks).into_iter();
     let Some(mut own) = ends.next() else {
         return Err(RunError::Bug("no ranks".to_owned()));

@@ -40,11 +40,11 @@ pub struct Place<'a> {
     pub strict: bool,
 }
 
-/// Whether `ranks` ranks can run the job, and return its result.
+/// Whether `ranks` ranks can run the job: enough of them, not too many, with lengths that travel and circuits to be found.
 ///
 /// # Errors
-/// [`RunError::TooFewRanks`], [`RunError::TooManyRanks`], [`RunError::TooLong`].
-pub fn enough_ranks(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
+/// [`RunError::TooFewRanks`], [`RunError::TooManyRanks`], [`RunError::TooLong`], [`RunError::Mix`].
+pub fn can_run(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
     let job = &prepared.job;
     let (needed, stages) = (job.ranks(), job.stages.len() as u16);
     if ranks < needed {
@@ -59,10 +59,16 @@ pub fn enough_ranks(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
     if ranks > MOST_RANKS {
         return Err(RunError::TooManyRanks { found: ranks, most: MOST_RANKS });
     }
+    prepared.geometry(ranks)?;
+    if job.mix.profile == Profile::Mixed {
+        // Which ranks share a host is not known yet, and is nothing that a plan must have.
+        let hosts: Vec<u32> = (0..u32::from(ranks)).collect();
+        Plan::draw(stages, job.mix.hops, &hosts, &mut rand::rng())?;
+    }
     Ok(())
 }
 
-/// Leads a run on rank 0. The ranks must be [enough](enough_ranks).
+/// Leads a run on rank 0. The ranks must [suffice](can_run).
 ///
 /// # Errors
 /// [`RunError`]. The caller ends the run on all ranks.

@@ -17,6 +17,7 @@ use crate::mix::package::Route;
 use crate::mix::slot::Mixer;
 use crate::role::Role;
 use crate::transport::Transport;
+use crate::wire::HEADER;
 
 pub(super) type Bytes = <Cpu as Backend>::Bytes;
 type CellSealer = CpuSealer<aead::Default, Bytes>;
@@ -65,6 +66,10 @@ pub(super) fn slots<T: Transport, R: Role<Cpu>>(
     timing: &mut Timing,
     after: &mut dyn FnMut(&R),
 ) -> Result<(Order, u64), RunError> {
+    // Nothing is on its way when an epoch begins.
+    for message in &mut post.inbox {
+        backend.clear(message, 0, HEADER);
+    }
     let mut slot = Slot(0);
     loop {
         let started = Instant::now();
