@@ -73,7 +73,7 @@ pub(super) fn slots<T: Transport, R: Role<Cpu>>(
     let mut slot = Slot(0);
     loop {
         let started = Instant::now();
-        let order = backend.enter(|| role.step(backend, slot, post))?;
+        let order = role.step(backend, slot, post)?;
         timing.compute += started.elapsed();
         let heard = courier.slot(transport, slot, order, post, timing)?;
         after(role);

@@ -113,7 +113,10 @@ impl Backend for Cpu {
     }
 
     fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf) {
-        exact::gemm(shape, self.parallelism(shape.m * shape.n * shape.k), a, b, c);
+        match self.parallelism(shape.m * shape.n * shape.k) {
+            gemm::Parallelism::None => exact::gemm(shape, gemm::Parallelism::None, a, b, c),
+            threads => self.enter(|| exact::gemm(shape, threads, a, b, c)),
+        }
     }
 
     fn fill_rows(&self, rows: usize, n: usize, bias: &Self::Buf, y: &mut Self::Buf) {
