@@ -1,125 +1,246 @@
-//! What an observer of all messages sees: recorded from outside the program, through MPI's profiling interface, while two
-//! different models of the same lengths train.
+//! What an observer of the network sees does not depend on the model: who sends to whom, how long and under which tag is
+//! the same for every rank, in every slot, for two models of the same public lengths (DESIGN.md, section 6, promise 2).
+//!
+//! Each rank's calls are recorded by a library between the program and MPI (tests/trace/record.c).
 #![cfg(feature = "mpi")]
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod ranks;
+mod binary;
+mod launcher;
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ranks::{MIXNN, digits, mpirun, result, run};
+use binary::{DIGITS, MIXNN, mixnn};
+use launcher::launch;
+use serde_json::Value;
 
 const RANKS: usize = 7;
-const PHASES: usize = 3;
+const HOPS: usize = 3;
 const EPOCHS: usize = 2;
+/// Calls of a rank in a slot: in each phase it sends to all others and receives from all others.
+const SLOT: usize = HOPS * 2 * (RANKS - 1);
 /// The tag of what goes outside slots.
-const LETTER: &str = "0";
+const LETTER: i32 = 0;
 
-/// (peer, bytes, tag) of one call.
-type Call = (u16, u64, u16);
+/// Two models of three stages, and the lengths that make them look alike.
+const MODEL: [&str; 3] = ["64", "32", "10"];
+const OTHER_MODEL: [&str; 3] = ["48", "40", "10"];
+const LENGTHS: [&str; 3] = ["mix.message=6000", "mix.package=6000", "mix.result=30000"];
 
-/// What one rank sent.
-#[derive(Debug, PartialEq)]
-struct Sent {
-    /// Outside slots, in order.
-    letters: Vec<Call>,
-    /// In slots, in order.
-    blocks: Vec<Call>,
-    /// Received in slots.
-    received: Vec<Call>,
+/// One message, as one of its two ranks asks MPI to move it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Call {
+    send: bool,
+    peer: usize,
+    bytes: usize,
+    tag: i32,
 }
 
-/// Trains with `stages` under the recorder: what every rank sent.
-fn observe(recorder: &Path, folder: &Path, name: &str, stages: &str, profile: &str) -> Vec<Sent> {
-    let job = folder.join(format!("{name}.toml"));
-    let text = std::fs::read_to_string(digits()).unwrap();
-    let before = &text[..text.find("[[stage]]").unwrap()];
-    let mix = format!("[mix]\nprofile = \"{profile}\"\nmessage = 9000\npackage = 9000\nresult = 50000\n");
-    std::fs::write(&job, format!("{before}{stages}{mix}")).unwrap();
-    let (out, record) = (folder.join(name), folder.join(format!("record-{name}")));
-    let mut command = mpirun();
-    command.env("MPI_RECORD", &record);
-    // `env` sets the recorder for the ranks alone, whatever the launcher passes on.
-    command.args(["-n", &RANKS.to_string(), "env"]).arg(format!("LD_PRELOAD={}", recorder.display()));
-    command.arg(format!("MPI_RECORD={}", record.display())).arg(MIXNN).arg("run").arg(&job).arg("--out").arg(&out);
-    command.args(["--set", &format!("train.epochs={EPOCHS}")]);
-    result(&run(&mut command), &out);
-    (0..RANKS).map(|rank| read(&PathBuf::from(format!("{}.{rank}", record.display())))).collect()
+/// What each rank did in one run, in order.
+type Traces = Vec<Vec<Call>>;
+
+/// What an observer has of one rank.
+struct Seen {
+    /// What went outside slots, in order: at the start of each epoch and at the end.
+    letters: Vec<Vec<Call>>,
+    /// By epoch and slot: the calls, sorted.
+    epochs: Vec<Vec<Vec<Call>>>,
 }
 
-fn read(record: &Path) -> Sent {
-    let mut sent = Sent { letters: Vec::new(), blocks: Vec::new(), received: Vec::new() };
-    for line in std::fs::read_to_string(record).unwrap().lines() {
-        let fields: Vec<&str> = line.split(' ').collect();
-        let [kind, peer, bytes, tag] = fields[..] else { panic!("a call that is no plain message: {line}") };
-        let call = (peer.parse().unwrap(), bytes.parse().unwrap(), tag.parse().unwrap());
-        match (kind, tag) {
-            ("S", LETTER) => sent.letters.push(call),
-            ("S", _) => sent.blocks.push(call),
-            ("R", LETTER) => {}
-            _ => sent.received.push(call),
+/// Compiles the recorder into `folder`.
+fn recorder(folder: &Path) -> PathBuf {
+    let library = folder.join("record.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/trace/record.c");
+    let mpicc = std::env::var("MPICC").unwrap_or_else(|_| "mpicc".to_owned());
+    let output = Command::new(&mpicc).args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
+    let output = output.expect("mpicc, or what MPICC names, is installed");
+    assert!(output.status.success(), "{mpicc}: {}", String::from_utf8_lossy(&output.stderr));
+    library
+}
+
+/// `stage=[...]`: a linear operation to each of `widths`, with relu between them.
+fn stages(widths: [&str; 3]) -> String {
+    let [a, b, c] = widths;
+    let linear = |out| format!("{{ op = \"linear\", out = {out} }}");
+    let relu = "{ op = \"relu\" }";
+    format!(
+        "stage=[{{ ops = [{}, {relu}] }}, {{ ops = [{}, {relu}] }}, {{ ops = [{}] }}]",
+        linear(a),
+        linear(b),
+        linear(c)
+    )
+}
+
+/// Trains a model and records what every rank does.
+fn trained(widths: [&str; 3], sets: &[&str]) -> Traces {
+    let folder = tempfile::tempdir().unwrap();
+    let preload = format!("LD_PRELOAD={}", recorder(folder.path()).display());
+    let record = format!("RECORD_FOLDER={}", folder.path().display());
+    let (ranks, epochs, model) = (RANKS.to_string(), format!("train.epochs={EPOCHS}"), stages(widths));
+    let start = ["-n", &ranks, "env", &preload, &record, MIXNN, "run", DIGITS, "--out", "out"];
+    let sets = [&epochs, model.as_str()].into_iter().chain(sets.iter().copied()).flat_map(|set| ["--set", set]);
+    launch(folder.path(), &start.into_iter().chain(sets).collect::<Vec<_>>()).well();
+    (0..RANKS).map(|rank| read(&folder.path().join(rank.to_string()))).collect()
+}
+
+fn read(path: &Path) -> Vec<Call> {
+    let text = fs::read_to_string(path).unwrap();
+    let call = |line: &str| {
+        let [kind @ ("S" | "R"), peer, bytes, tag] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("a rank called {line}: only MPI_Isend and MPI_Irecv are expected");
+        };
+        let (peer, bytes, tag) = (peer.parse().unwrap(), bytes.parse().unwrap(), tag.parse().unwrap());
+        Call { send: kind == "S", peer, bytes, tag }
+    };
+    text.lines().map(call).collect()
+}
+
+/// The bytes of a block, by phase, as `mixnn check` prints them: from public numbers.
+fn block_bytes(widths: [&str; 3], sets: &[&str]) -> Vec<usize> {
+    let (folder, model, ranks) = (tempfile::tempdir().unwrap(), stages(widths), RANKS.to_string());
+    let sets = [model.as_str()].into_iter().chain(sets.iter().copied()).flat_map(|set| ["--set", set]);
+    let args: Vec<&str> = ["check", DIGITS, "--json", "--ranks", &ranks].into_iter().chain(sets).collect();
+    let checked: Value = serde_json::from_str(&mixnn(folder.path(), &args).well().stdout).unwrap();
+    checked["block_bytes"].as_array().unwrap().iter().map(|bytes| bytes.as_u64().unwrap() as usize).collect()
+}
+
+/// What an observer has of `rank`, if every slot of it is what public numbers say: one block to and one from each other
+/// rank in each phase, all of the phase's length.
+fn seen(rank: usize, calls: &[Call], blocks: &[usize]) -> Result<Seen, String> {
+    let mut due: Vec<Call> = Vec::new();
+    for (phase, bytes) in blocks.iter().enumerate() {
+        for peer in (0..RANKS).filter(|peer| *peer != rank) {
+            for send in [false, true] {
+                due.push(Call { send, peer, bytes: *bytes, tag: 4 * (phase as i32 + 1) });
+            }
         }
     }
-    sent
+    due.sort_unstable();
+    let mut seen = Seen { letters: Vec::new(), epochs: Vec::new() };
+    for part in calls.chunk_by(|a, b| (a.tag == LETTER) == (b.tag == LETTER)) {
+        if part[0].tag == LETTER {
+            seen.letters.push(part.to_vec());
+            continue;
+        }
+        let mut slots = Vec::new();
+        for (slot, calls) in part.chunks(SLOT).enumerate() {
+            let mut calls = calls.to_vec();
+            calls.sort_unstable();
+            if calls != due {
+                let epoch = seen.epochs.len();
+                return Err(format!("rank {rank}, epoch {epoch}, slot {slot}: {calls:?} where {due:?} was due"));
+            }
+            slots.push(calls);
+        }
+        seen.epochs.push(slots);
+    }
+    Ok(seen)
 }
 
-/// What a rank sends in each slot, whatever the order within a phase.
-fn slots(blocks: &[Call]) -> Vec<Vec<Call>> {
-    let slot = PHASES * (RANKS - 1);
-    assert_eq!(blocks.len() % slot, 0, "a slot is cut short");
-    let sorted = |calls: &[Call]| {
-        let mut calls = calls.to_vec();
-        calls.sort_unstable();
-        calls
-    };
-    blocks.chunks(slot).map(|slot| slot.chunks(RANKS - 1).flat_map(sorted).collect()).collect()
+/// What an observer has of all ranks, if nothing in it tells one rank from another.
+fn uniform(traces: &Traces, blocks: &[usize]) -> Result<Vec<Seen>, String> {
+    let all =
+        traces.iter().enumerate().map(|(rank, calls)| seen(rank, calls, blocks)).collect::<Result<Vec<_>, _>>()?;
+    let slots = |seen: &Seen| seen.epochs.iter().map(Vec::len).collect::<Vec<_>>();
+    let due = slots(&all[0]);
+    for (rank, seen) in all.iter().enumerate() {
+        if slots(seen) != due || due.len() != EPOCHS {
+            return Err(format!("rank {rank} has {:?} slots, rank 0 {due:?}", slots(seen)));
+        }
+        // Its letters are those of any other rank: of the same lengths, in the same order, to and from the owner alone.
+        if rank > 0 && seen.letters != all[1].letters {
+            return Err(format!("rank {rank} and rank 1 differ outside slots"));
+        }
+        if rank > 0 && seen.letters.iter().flatten().any(|call| call.peer != 0) {
+            return Err(format!("rank {rank} talks to others than the owner outside slots"));
+        }
+    }
+    Ok(all)
 }
 
-const ONE: &str = "[[stage]]\nops = [{ op = \"linear\", out = 64 }, { op = \"relu\" }]\n[[stage]]\nops = [{ op = \
-                   \"linear\", out = 32 }, { op = \"relu\" }]\n[[stage]]\nops = [{ op = \"linear\", out = 10 }]\n";
-const OTHER: &str = "[[stage]]\nops = [{ op = \"linear\", out = 17 }]\n[[stage]]\nops = [{ op = \"relu\" }, { op = \
-                     \"linear\", out = 100 }, { op = \"relu\" }]\n[[stage]]\nops = [{ op = \"linear\", out = 10 }]\n";
+/// Whether an observer who has both runs could tell them apart, but for the random number of slots at an epoch's start.
+fn alike(one: &[Seen], other: &[Seen]) -> Result<(), String> {
+    for (rank, (a, b)) in one.iter().zip(other).enumerate() {
+        if a.letters != b.letters {
+            return Err(format!("rank {rank}: other letters"));
+        }
+        for (epoch, (a, b)) in a.epochs.iter().zip(&b.epochs).enumerate() {
+            if a.len().abs_diff(b.len()) > RANKS {
+                return Err(format!("epoch {epoch} has {} slots or {}", a.len(), b.len()));
+            }
+            if let Some(slot) = (0..a.len().min(b.len())).find(|slot| a[*slot] != b[*slot]) {
+                return Err(format!("rank {rank}, epoch {epoch}, slot {slot}: {:?} or {:?}", a[slot], b[slot]));
+            }
+        }
+    }
+    Ok(())
+}
 
 #[test]
 fn two_models_of_the_same_lengths_look_alike() {
-    let folder = tempfile::tempdir().unwrap();
-    let recorder = folder.path().join("record.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trace/record.c");
-    let mpicc = std::env::var("MPICC").unwrap_or_else(|_| "mpicc".to_owned());
-    let built = Command::new(mpicc).args(["-shared", "-fPIC", "-O1", "-o"]).arg(&recorder).arg(source).status();
-    assert!(built.unwrap().success());
+    let blocks = block_bytes(MODEL, &LENGTHS);
+    assert_eq!((blocks.len(), &blocks), (HOPS, &block_bytes(OTHER_MODEL, &LENGTHS)));
+    let traces = trained(MODEL, &LENGTHS);
+    let one = uniform(&traces, &blocks).unwrap();
+    // Another draw of who hosts what, and another model.
+    let other = uniform(&trained(OTHER_MODEL, &LENGTHS), &blocks).unwrap();
+    alike(&one, &other).unwrap();
+    assert!(one[0].epochs.iter().all(|slots| slots.len() > 200), "too few slots to show anything");
 
-    let one = observe(&recorder, folder.path(), "one", ONE, "mixed");
-    let other = observe(&recorder, folder.path(), "other", OTHER, "mixed");
-    let mut counts = Vec::new();
-    for (rank, (a, b)) in one.iter().zip(&other).enumerate() {
-        assert_eq!(a.letters, b.letters, "rank {rank}, outside slots");
-        for seen in [a, b] {
-            let slots = slots(&seen.blocks);
-            let peers: Vec<u16> = slots[0][..RANKS - 1].iter().map(|call| call.0).collect();
-            let all: Vec<u16> = (0..RANKS as u16).filter(|peer| usize::from(*peer) != rank).collect();
-            assert_eq!(peers, all, "rank {rank} sends to every other once a phase");
-            assert!(slots.iter().all(|slot| *slot == slots[0]), "rank {rank}: a slot unlike the others");
-            assert_eq!(seen.received.len(), seen.blocks.len(), "rank {rank}");
-            counts.push(slots.len());
-        }
-        // Slot by slot the same, in one model and the other, on this rank and, but for the peers, on all ranks.
-        assert_eq!(slots(&a.blocks)[0], slots(&b.blocks)[0], "rank {rank}");
-        let lengths = |sent: &Sent| slots(&sent.blocks)[0].iter().map(|call| call.1).collect::<Vec<_>>();
-        assert_eq!(lengths(a), lengths(&one[0]), "rank {rank}");
+    // Every phase sends in a fresh order: any peer may come first.
+    for (rank, calls) in traces.iter().enumerate() {
+        let phases = calls.iter().filter(|call| call.tag != LETTER && call.send).collect::<Vec<_>>();
+        let first: BTreeSet<usize> = phases.chunks(RANKS - 1).map(|phase| phase[0].peer).collect();
+        assert_eq!(first.len(), RANKS - 1, "rank {rank} begins its phases with {first:?} alone");
     }
-    // All ranks of a run count the same slots; two runs differ by the empty ones before each epoch, 0 to N.
-    assert!(counts.chunks(2).all(|pair| pair == &counts[..2]), "{counts:?}");
-    assert!(counts[0].abs_diff(counts[1]) <= RANKS * EPOCHS, "{counts:?}");
 
-    // The same look at a run whose addresses are not hidden: it tells ranks apart.
-    let sealed = observe(&recorder, folder.path(), "sealed", ONE, "sealed");
-    let talk = |sent: &Sent| {
-        let mut peers: Vec<u16> = sent.blocks.iter().map(|call| call.0).collect();
-        peers.sort_unstable();
-        peers.dedup();
-        peers.len()
+    // The control: whatever is not as it should be is seen.
+    let changes: [fn(&mut Vec<Call>); 4] = [
+        |calls| {
+            calls.remove(5000);
+        },
+        |calls| calls[5000].bytes += 1,
+        |calls| calls[5000].tag += 4,
+        |calls| calls[5000].peer = (calls[5000].peer + 1) % RANKS,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut changed = traces.clone();
+        change(&mut changed[4]);
+        assert!(uniform(&changed, &blocks).is_err(), "change {number} is not seen");
+    }
+    let mut late = traces.clone();
+    let end = late[2].iter().rposition(|call| call.tag != LETTER).unwrap() + 1;
+    late[2].drain(end - SLOT..end);
+    assert!(uniform(&late, &blocks).is_err(), "a slot less on one rank is not seen");
+}
+
+/// The control: without the lengths fixed, the same two models can be told apart.
+#[test]
+fn models_of_other_lengths_can_be_told_apart() {
+    let (one, other) = (block_bytes(MODEL, &[]), block_bytes(OTHER_MODEL, &[]));
+    assert_ne!(one, other);
+    let one = uniform(&trained(MODEL, &[]), &one).unwrap();
+    let other = uniform(&trained(OTHER_MODEL, &[]), &other).unwrap();
+    assert!(alike(&one, &other).is_err());
+}
+
+/// The control: where neighbours send to each other directly, the recorder sees who they are.
+#[test]
+fn the_profile_sealed_shows_who_hosts_stages() {
+    let blocks = block_bytes(MODEL, &LENGTHS);
+    let traces = trained(MODEL, &[LENGTHS.as_slice(), &["mix.profile=sealed"]].concat());
+    assert!(uniform(&traces, &blocks).is_err());
+    // Three relays hear the owner alone; the owner and the stages exchange messages in a ring.
+    let neighbours = |calls: &Vec<Call>| -> BTreeSet<usize> {
+        let longest = calls.iter().filter(|call| call.tag != LETTER).map(|call| call.bytes).max().unwrap_or(0);
+        let messages = calls.iter().filter(|call| call.tag != LETTER && call.bytes == longest && longest > 1000);
+        messages.map(|call| call.peer).collect()
     };
-    assert!(sealed.iter().any(|sent| talk(sent) != RANKS - 1), "sealed hides who talks to whom, too");
+    let mut degrees: Vec<usize> = traces.iter().map(|calls| neighbours(calls).len()).collect();
+    assert_eq!(degrees[0], 2);
+    degrees.sort_unstable();
+    assert_eq!(degrees, [0, 0, 0, 2, 2, 2, 2]);
 }
