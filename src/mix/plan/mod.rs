@@ -71,6 +71,12 @@ const TRIES: u32 = 4000;
 /// Tries with another number of ranks, to say which would work.
 const TRIES_ELSEWHERE: u32 = 400;
 
+/// The fewest ranks among which circuits of `hops` hops are looked for. With 4 hops and 6 ranks there are some, but the
+/// search would find them one time in a few: a job is either refused or not.
+fn fewest_ranks(hops: u8) -> u16 {
+    u16::from(hops) + 3
+}
+
 impl Plan {
     /// Draws a plan for `stages` stages among ranks whose hosts are `hosts` (any labels; equal ones share a fate).
     ///
@@ -94,6 +100,9 @@ impl Plan {
 
     fn with_roles(roles: Roles, hops: u8, hosts: &[u32], tries: u32, rng: &mut impl Rng) -> Option<Self> {
         let ranks = hosts.len() as u16;
+        if ranks < fewest_ranks(hops) {
+            return None;
+        }
         for _ in 0..tries {
             let demand = Demand::draw(&roles, ranks, rng);
             if let Some(circuits) = circuits::search(&demand, hops, hosts, rng) {
