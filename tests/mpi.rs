@@ -272,7 +272,9 @@ fn a_silent_rank_ends_the_run_and_is_named() {
     signal("STOP", run.ranks[3]);
     let code = run.ends_within(END);
     let log = run.log();
-    assert!(log.contains("no answer within 3 s from") && log.contains("rank 3"), "{log}");
+    // Ranks that notice at once may talk into each other's lines.
+    let told = log.split("no answer within 3 s from").skip(1).any(|names| names.contains("rank 3"));
+    assert!(told, "{log}");
     assert_eq!(code, 5, "{log}");
 }
 
