@@ -5,6 +5,7 @@ mod data;
 mod progress;
 mod run;
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -130,8 +131,14 @@ fn check(args: &CheckArgs) -> Result<(), RunError> {
 
 /// Prints why there is nothing to do but end; the exit code.
 fn fail(error: &RunError) -> i32 {
-    eprintln!("mixnn: error: {error}");
+    complain(&format!("error: {error}"));
     error.exit_code()
+}
+
+/// Writes a line to the terminal in one piece: lines of several ranks must not run into each other.
+fn complain(text: &str) {
+    // Where there is no one to read it, there is no one to tell.
+    let _ = std::io::stderr().write_all(format!("mixnn: {text}\n").as_bytes());
 }
 
 /// Switches core dumps off: they would hold keys and parameters.

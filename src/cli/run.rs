@@ -1,7 +1,7 @@
 //! `mixnn run` and `mixnn join`: finds out which rank of what this process is, and plays it.
 
 use super::progress::Progress;
-use super::{RunArgs, fail};
+use super::{RunArgs, complain, fail};
 use crate::job::Profile;
 use crate::report;
 use crate::run::folder::Folder;
@@ -19,7 +19,7 @@ const LAUNCHERS: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "
 /// `mixnn run`; the exit code.
 pub(super) fn run(args: &RunArgs) -> i32 {
     let one_process = args.single || args.local.is_some();
-    if one_process && LAUNCHED_RANKS.iter().any(|name| std::env::var(name).is_ok_and(|ranks| ranks != "1")) {
+    if one_process && launched_ranks() > 1 {
         eprintln!(
             "mixnn: error: --single and --local run in one process, and a launcher started several: leave mpirun out"
         );
@@ -44,6 +44,12 @@ pub(super) fn join() -> i32 {
         if cfg!(feature = "mpi") { "" } else { " and built without the feature `mpi`" }
     );
     2
+}
+
+/// Processes that a launcher has started, as it says; 1 without one.
+fn launched_ranks() -> u32 {
+    let said = |name: &&str| std::env::var(name).ok()?.parse().ok();
+    LAUNCHED_RANKS.iter().find_map(said).unwrap_or(1)
 }
 
 /// The job with what the command line lays on top.
@@ -134,7 +140,7 @@ fn under_mpi(args: Option<&RunArgs>) -> i32 {
     let mut transport = match Mpi::start() {
         Ok(transport) => transport,
         Err(error) => {
-            eprintln!("mixnn: error: {error}");
+            complain(&format!("error: {error}"));
             return 3;
         }
     };
@@ -151,7 +157,7 @@ fn under_mpi(args: Option<&RunArgs>) -> i32 {
             Err(RunError::Refused { code }) => code,
             Err(error) => {
                 if !error.is_told_elsewhere() {
-                    eprintln!("mixnn: {rank}: error: {error}");
+                    complain(&format!("{rank}: error: {error}"));
                 }
                 transport.abort(error.exit_code());
                 error.exit_code()
@@ -164,6 +170,15 @@ fn under_mpi(args: Option<&RunArgs>) -> i32 {
     };
     if transport.ranks() == 1 {
         drop(transport);
+        if launched_ranks() > 1 {
+            let library = crate::transport::mpi::library();
+            complain(&format!(
+                "error: a launcher has started {} processes, but MPI shows each of them one rank: this binary is built for \
+                 {library}; start it with that library's mpirun, or build it for this one",
+                launched_ranks()
+            ));
+            return 3;
+        }
         return alone(args).unwrap_or_else(|error| fail(&error));
     }
     let ready = prepare(args).and_then(|prepared| {
@@ -199,7 +214,7 @@ fn under_mpi(args: Option<&RunArgs>) -> i32 {
 #[cfg(feature = "mpi")]
 fn refuse(transport: &mut crate::transport::mpi::Mpi, code: i32) -> i32 {
     if let Err(error) = crate::run::refuse(transport, code) {
-        eprintln!("mixnn: error: {error}");
+        complain(&format!("error: {error}"));
     }
     code
 }

@@ -166,6 +166,8 @@ pub trait Transport {
         while !self.poll()? {
             match backoff.pause() {
                 Some(paused) => waiting += paused,
+                // A rank that was itself stopped may find everything there.
+                None if self.poll()? => break,
                 None => {
                     return Err(TransportError::Timeout { waited: self.timeout(), missing: self.missing() });
                 }

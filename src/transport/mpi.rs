@@ -156,7 +156,7 @@ impl Mpi {
     fn complete(&self, requests: &mut [ffi::MPI_Request], peers: &[Rank]) -> Result<(), TransportError> {
         let mut backoff = Backoff::new(self.spins(), self.timeout);
         while !test_all(requests)? {
-            if backoff.pause().is_none() {
+            if backoff.pause().is_none() && !test_all(requests)? {
                 return Err(TransportError::Timeout { waited: self.timeout, missing: open(requests, peers) });
             }
         }
