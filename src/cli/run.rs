@@ -20,9 +20,7 @@ const LAUNCHERS: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "
 pub(super) fn run(args: &RunArgs) -> i32 {
     let one_process = args.single || args.local.is_some();
     if one_process && launched_ranks() > 1 {
-        eprintln!(
-            "mixnn: error: --single and --local run in one process, and a launcher started several: leave mpirun out"
-        );
+        complain("error: --single and --local run in one process, and a launcher started several: leave mpirun out");
         return 2;
     }
     #[cfg(feature = "mpi")]
@@ -38,11 +36,11 @@ pub(super) fn join() -> i32 {
     if launched() {
         return under_mpi(None);
     }
-    eprintln!(
-        "mixnn: error: `join` serves on ranks other than 0 of an MPI job, but this process was started alone{}; start it \
+    complain(&format!(
+        "error: `join` serves on ranks other than 0 of an MPI job, but this process was started alone{}; start it \
          with mpirun -n 1 mixnn run JOB : -n 6 mixnn join",
         if cfg!(feature = "mpi") { "" } else { " and built without the feature `mpi`" }
-    );
+    ));
     2
 }
 
@@ -165,7 +163,7 @@ fn under_mpi(args: Option<&RunArgs>) -> i32 {
         };
     }
     let Some(args) = args else {
-        eprintln!("mixnn: error: rank 0 is the owner and runs the job: mpirun -n 1 mixnn run JOB : -n 6 mixnn join");
+        complain("error: rank 0 is the owner and runs the job: mpirun -n 1 mixnn run JOB : -n 6 mixnn join");
         return refuse(&mut transport, 2);
     };
     if transport.ranks() == 1 {
