@@ -25,7 +25,7 @@ impl<'a> Progress<'a> {
         let forced = std::env::var_os(FORCE).is_some_and(|value| value == "1");
         let target = match (hidden, forced) {
             (true, _) => ProgressDrawTarget::hidden(),
-            (false, true) => ProgressDrawTarget::term_like(Box::new(Pipe(Mutex::new(std::io::stderr())))),
+            (false, true) => ProgressDrawTarget::term_like_with_hz(Box::new(Pipe(Mutex::new(std::io::stderr()))), 10),
             (false, false) if std::io::stderr().is_terminal() => ProgressDrawTarget::stderr(),
             (false, false) => ProgressDrawTarget::hidden(),
         };
