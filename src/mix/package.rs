@@ -173,3 +173,55 @@ pub fn direct_routes(hosts: &[Rank], ranks: u16) -> Result<Vec<Route>, rand::rng
     }
     Ok(routes.into_iter().map(Route::Direct).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    fn routes(plan: &Plan, epoch: u32) -> Vec<MixedRoute> {
+        let secrets = EpochSecrets::draw(plan.ranks).unwrap();
+        let mixed = |route| match route {
+            Route::Mixed(route) => route,
+            Route::Direct(_) => panic!("a plan gives routes through the mix"),
+        };
+        mixed_routes(plan, secrets, &[1; 32], Epoch(epoch)).into_iter().map(mixed).collect()
+    }
+
+    /// A new epoch shows a rank nothing new: the same circuits over the same lanes, under other keys.
+    #[test]
+    fn epochs_change_keys_alone() {
+        let hosts: Vec<u32> = (0..7).collect();
+        let plan = Plan::draw(3, 3, &hosts, &mut StdRng::seed_from_u64(1)).unwrap();
+        for (one, other) in routes(&plan, 0).iter().zip(&routes(&plan, 1)) {
+            assert_eq!((&one.next, &one.arrivals), (&other.next, &other.arrivals));
+            assert_ne!(one.secret.bytes(), other.secret.bytes());
+            for (a, b) in one.circuits.iter().zip(&other.circuits) {
+                assert_eq!((a.message, a.part), (b.message, b.part));
+                assert!(a.layers.iter().zip(&b.layers).all(|(a, b)| a.bytes() != b.bytes()));
+            }
+        }
+    }
+
+    /// What the source puts on is what each hop takes off, and no two lanes share a key.
+    #[test]
+    fn source_and_hops_derive_the_same_keys() {
+        let hosts: Vec<u32> = (0..8).collect();
+        let plan = Plan::draw(3, 3, &hosts, &mut StdRng::seed_from_u64(2)).unwrap();
+        let routes = routes(&plan, 4);
+        let mut seen = std::collections::HashSet::new();
+        for circuit in &plan.circuits {
+            let path: Vec<Rank> = circuit.path().collect();
+            let own = &routes[path[0].index()].circuits[lane(path[0], path[1])];
+            for (hop, (pair, key)) in path.windows(2).zip(&own.layers).enumerate() {
+                let secret = &routes[pair[1].index()].secret;
+                let derived = hop_key(secret, &[1; 32], Epoch(4), pair[1], Phase(hop as u8 + 1), pair[0]);
+                assert_eq!(derived.bytes(), key.bytes());
+                assert!(seen.insert(*key.bytes()));
+            }
+        }
+        assert_eq!(seen.len(), 8 * 7 * 3);
+    }
+}
