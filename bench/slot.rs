@@ -1,7 +1,8 @@
 //! What a mixed slot costs beside the work that it cannot do without.
 //!
 //! `mpirun -n 6 target/release/examples/slot [CELL_BYTES] [SLOTS] [ROUNDS]` alternates between slots of the mix and a plain
-//! loop that seals, exchanges and peels the same cells over the same MPI, and prints the medians and their ratio.
+//! loop that seals, exchanges and peels the same cells over the same MPI, and prints the medians and their ratio: first with
+//! every block a message, then with blocks in memory that the ranks share.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 use std::time::{Duration, Instant};
@@ -32,28 +33,35 @@ fn main() {
     let payload = (cell - HOPS as u32 * TAG as u32) / 16 * 16;
     let geometry = Geometry { ranks: transport.ranks(), hops: HOPS, cells: 1, payload };
 
-    let mut ratios = Vec::new();
-    let (mut mixed, mut plain) = (Vec::new(), Vec::new());
-    for round in 0..rounds + 1 {
-        let ours = mix(&mut transport, geometry, slots, round as u32);
-        let bare = loop_alone(&mut transport, geometry, slots);
-        // The first round warms up.
-        if round > 0 {
-            mixed.push(ours);
-            plain.push(bare);
-            ratios.push(ours / bare);
-        }
-    }
     if transport.rank() == Rank::OWNER {
+        println!(
+            "{} ranks, {HOPS} hops, one cell of {cell} bytes a lane, {rounds} rounds of {slots} slots",
+            transport.ranks()
+        );
+    }
+    for windows in [false, true] {
+        transport.share_memory(windows);
+        let mut ratios = Vec::new();
+        let (mut mixed, mut plain) = (Vec::new(), Vec::new());
+        for round in 0..rounds + 1 {
+            let ours = mix(&mut transport, geometry, slots, round as u32);
+            let bare = loop_alone(&mut transport, geometry, slots);
+            // The first round warms up.
+            if round > 0 {
+                mixed.push(ours);
+                plain.push(bare);
+                ratios.push(ours / bare);
+            }
+        }
+        if transport.rank() != Rank::OWNER {
+            continue;
+        }
         let show = |name: &str, unit: &str, values: &mut Vec<f64>| {
             values.sort_by(f64::total_cmp);
             let (low, high) = (values[0], values[values.len() - 1]);
             println!("{name:<28} {:8.3} {unit:<3} ({low:.3} to {high:.3})", values[values.len() / 2]);
         };
-        println!(
-            "{} ranks, {HOPS} hops, one cell of {cell} bytes a lane, {rounds} rounds of {slots} slots",
-            transport.ranks()
-        );
+        println!("{}", if windows { "shared memory" } else { "messages" });
         show("mixed slot", "us", &mut mixed);
         show("seal, exchange, peel alone", "us", &mut plain);
         show("ratio", "", &mut ratios);
@@ -76,7 +84,7 @@ fn mix(transport: &mut Mpi, geometry: Geometry, slots: u64, round: u32) -> f64 {
     let (route, _): (Route, _) = postcard::take_from_bytes(&bytes).unwrap();
     let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };
     let sealer = CpuSealer::<aead::Default, Vec<u8>>::new(b"bench".to_vec());
-    let mut mixer = Mixer::new(transport, sealer, geometry, route, &RUN, Epoch(round));
+    let mut mixer = Mixer::new(transport, sealer, geometry, route, &RUN, Epoch(round)).unwrap();
     let mut post = Post::new(|| Ok::<_, std::convert::Infallible>(vec![0; geometry.message()])).unwrap();
     let mut timing = Timing::default();
     transport.gather(&[0]).unwrap();
@@ -94,7 +102,7 @@ fn loop_alone(transport: &mut Mpi, geometry: Geometry, slots: u64) -> f64 {
         .filter(|peer| *peer != me)
         .map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) })
         .collect();
-    transport.lay(&lanes, &lanes);
+    transport.lay(&lanes, &lanes).unwrap();
     let key = aead::Default::new(&Key::from_bytes([1; 32]));
     let payload = geometry.payload as usize;
     let message = vec![0_u8; payload];
@@ -106,6 +114,7 @@ fn loop_alone(transport: &mut Mpi, geometry: Geometry, slots: u64) -> f64 {
         let mut nonce = [0; 12];
         nonce[4..].copy_from_slice(&slot.to_le_bytes());
         for block in transport.blocks().0 {
+            let block = block.as_mut();
             key.seal(&nonce, b"bench", &message, &mut block[..payload + TAG]);
             key.seal_in_place(&nonce, b"bench", &mut block[..payload + 2 * TAG]);
             key.seal_in_place(&nonce, b"bench", &mut block[..payload + 3 * TAG]);
@@ -116,8 +125,8 @@ fn loop_alone(transport: &mut Mpi, geometry: Geometry, slots: u64) -> f64 {
             transport.exchange(phase, &lengths[..lanes.len()], &lengths[..lanes.len()]).unwrap();
             let (outgoing, incoming) = transport.blocks();
             for (from, to) in incoming.iter().zip(outgoing) {
-                let to = if phase.0 == HOPS { &mut inbox[..] } else { &mut to[..cell - TAG] };
-                key.open(&nonce, b"bench", &from[..cell], to).unwrap();
+                let to = if phase.0 == HOPS { &mut inbox[..] } else { &mut to.as_mut()[..cell - TAG] };
+                key.open(&nonce, b"bench", &from.as_ref()[..cell], to).unwrap();
             }
         }
     }

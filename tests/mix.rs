@@ -157,9 +157,9 @@ impl Transport for Attacked {
         self.inner.set_timeout(timeout);
     }
 
-    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) {
+    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError> {
         self.outgoing = outgoing.to_vec();
-        self.inner.lay(outgoing, incoming);
+        self.inner.lay(outgoing, incoming)
     }
 
     fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {

@@ -106,9 +106,9 @@ impl Checked {
     }
 }
 
-/// Parameters with gradient and velocity, activations of all micro-batches in flight, gradients of one.
+/// Parameters with gradient, velocity and transpose, activations of all micro-batches in flight, gradients of one.
 fn stage_memory(spec: &StageSpec, in_flight: u64) -> u64 {
-    4 * (3 * spec.parameter_count() + (in_flight + 1) * spec.activation_count())
+    4 * (4 * spec.parameter_count() + (in_flight + 1) * spec.activation_count())
 }
 
 impl fmt::Display for Checked {

@@ -104,6 +104,9 @@ pub trait Backend {
     /// The first `len` values of `to` = those of `from`.
     fn copy(&self, len: usize, from: &Self::Buf, to: &mut Self::Buf) -> Self::Event;
 
+    /// `to` (columns, rows) = the transpose of `from` (rows, columns), both row-major.
+    fn transpose(&self, rows: usize, columns: usize, from: &Self::Buf, to: &mut Self::Buf) -> Self::Event;
+
     /// C = A B, or C + A B.
     fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf) -> Self::Event;
 

@@ -198,6 +198,8 @@ pub struct Mix {
 pub struct Transport {
     /// A peer that stays silent for so long ends the run.
     pub timeout: Duration,
+    /// Ranks of one host exchange through memory that they share; else every block is a message.
+    pub windows: bool,
 }
 
 /// `[compute]`

@@ -214,8 +214,9 @@ fn transport(section: Section<'_>) -> Result<Transport, JobError> {
             expected: TIMEOUT.to_owned(),
         })?,
     };
+    let windows = section.boolean("windows")?.unwrap_or(true);
     section.finish()?;
-    Ok(Transport { timeout })
+    Ok(Transport { timeout, windows })
 }
 
 /// "120s", "500ms", "2m", "1h"; more than nothing and at most a year.

@@ -47,7 +47,7 @@ pub(super) fn job(job: &Job) -> String {
         ("train", train.into()),
         ("stage", stages.into()),
         ("mix", mix.into()),
-        ("transport", table([("timeout", timeout.into())]).into()),
+        ("transport", table([("timeout", timeout.into()), ("windows", job.transport.windows.into())]).into()),
         (
             "compute",
             table([

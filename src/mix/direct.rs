@@ -15,7 +15,7 @@ use crate::crypto::Unauthentic;
 use crate::crypto::aead::TAG;
 use crate::crypto::sealer::{KeyId, OpenJob, Place, SealJob, Sealer};
 use crate::ids::{Phase, Rank, Slot};
-use crate::transport::{Lane, Transport};
+use crate::transport::{Lane, Transport, TransportError};
 
 /// Bytes of a message that always travel, even of an empty one, in `bare`: there its zeros say that it is empty.
 const HEAD: usize = 64;
@@ -44,12 +44,15 @@ struct Side {
 
 impl<S: Sealer> Direct<S> {
     /// Takes the keys of `route` and lays the lanes. Without a `sealer` nothing is sealed.
+    ///
+    /// # Errors
+    /// Those of laying.
     pub fn new<T: Transport>(
         transport: &mut T,
         mut sealer: Option<S>,
         geometry: Geometry,
         route: &DirectRoute,
-    ) -> Self {
+    ) -> Result<Self, TransportError> {
         // The mix's own cells, all k c of a message.
         let (cells, payload) = (geometry.circuits() * geometry.cells as usize, geometry.payload as usize);
         let length = match sealer {
@@ -63,7 +66,7 @@ impl<S: Sealer> Direct<S> {
             links.iter().map(|link| Lane { peer: link.peer, tag: link.message, length: length(link) }).collect()
         };
         let (outgoing, incoming) = (lanes(&route.outgoing), lanes(&route.incoming));
-        transport.lay(&outgoing, &incoming);
+        transport.lay(&outgoing, &incoming)?;
         let mut sides = |links: &[Link]| -> Vec<Side> {
             let side = |link: &Link| Side {
                 peer: link.peer,
@@ -98,7 +101,7 @@ impl<S: Sealer> Direct<S> {
                 direct.open.extend(side.key.map(|key| OpenJob { key, cell: cell as u32, from, to }));
             }
         }
-        direct
+        Ok(direct)
     }
 }
 

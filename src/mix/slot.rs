@@ -17,7 +17,7 @@ use super::package::{MixedRoute, peers};
 use crate::crypto::Unauthentic;
 use crate::crypto::sealer::{BadCell, Sealer};
 use crate::ids::{Epoch, Phase, Rank, Slot};
-use crate::transport::{Lane, Transport};
+use crate::transport::{Lane, Transport, TransportError};
 
 /// The cell number of a beat: no cell has it.
 const BEAT_CELL: u32 = u32::MAX;
@@ -34,6 +34,9 @@ pub struct Mixer<S> {
 
 impl<S: Sealer> Mixer<S> {
     /// Takes the keys of `route` and lays the lanes.
+    ///
+    /// # Errors
+    /// Those of laying.
     pub fn new<T: Transport>(
         transport: &mut T,
         mut sealer: S,
@@ -41,14 +44,14 @@ impl<S: Sealer> Mixer<S> {
         route: MixedRoute,
         run: &[u8; 32],
         epoch: Epoch,
-    ) -> Self {
+    ) -> Result<Self, TransportError> {
         let rank = transport.rank();
         let lanes: Vec<Lane> =
             peers(rank, geometry.ranks).map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) }).collect();
-        transport.lay(&lanes, &lanes);
+        transport.lay(&lanes, &lanes)?;
         let onion = Onion::lay(route, &geometry, rank, run, epoch, &mut sealer);
         let lengths = Phase::all(geometry.hops).map(|phase| vec![geometry.block(phase); lanes.len()]).collect();
-        Self { geometry, rank, sealer, onion, lengths }
+        Ok(Self { geometry, rank, sealer, onion, lengths })
     }
 
     /// Puts a beat at the head of each first-phase block: the owner's its word, any other's that all is well.

@@ -1,5 +1,10 @@
 //! `y = x Wᵀ + b`, W of shape (out, in), b of shape (out).
+//!
+//! A product of few rows reads its right side once and in order where that lies row-major; else all of it is rearranged
+//! for every micro-batch. So W is kept as Wᵀ (in, out), for forward, and beside that, refreshed after each step, as W for
+//! the gradient of the input.
 
+use super::optimizer::Layout;
 use super::{Operation, Parameter, initial};
 use crate::compute::{Backend, ComputeError, Gemm};
 use crate::job::Optimizer;
@@ -9,8 +14,11 @@ use crate::random::Seed;
 pub(super) struct Linear<B: Backend> {
     input: usize,
     out: usize,
+    /// Laid out as (in, out).
     weight: Parameter<B>,
     bias: Option<Parameter<B>>,
+    /// W as (out, in), and the step that it is of; absent where no one asks for the gradient of the input.
+    plain: Option<(B::Buf, Option<u64>)>,
 }
 
 /// Name and shape of weight and bias.
@@ -20,21 +28,24 @@ pub(super) fn parameters(input: usize, out: usize, bias: bool) -> Vec<(&'static 
 }
 
 impl<B: Backend> Linear<B> {
-    /// Starts from PyTorch's initial distribution, drawn from `seed`.
+    /// Starts from PyTorch's initial distribution, drawn from `seed`. Has a gradient of its input if `input_gradient`.
     pub(super) fn new(
         backend: &B,
         input: usize,
         out: usize,
         bias: bool,
+        input_gradient: bool,
         optimizer: &Optimizer,
         seed: &Seed,
     ) -> Result<Self, ComputeError> {
         let mut built = parameters(input, out, bias).into_iter().map(|(name, shape)| {
             let values = initial::uniform_fan_in(&seed.derive(name, 0), shape.iter().product(), input);
-            Parameter::new(backend, name, shape, &values, optimizer)
+            let layout = if shape.len() == 2 { Layout::Transposed } else { Layout::Plain };
+            Parameter::new(backend, name, shape, layout, &values, optimizer)
         });
         let Some(weight) = built.next() else { unreachable!("a linear map has a weight") };
-        Ok(Self { input, out, weight: weight?, bias: built.next().transpose()? })
+        let plain = if input_gradient { Some((backend.zeros(input * out)?, None)) } else { None };
+        Ok(Self { input, out, weight: weight?, bias: built.next().transpose()?, plain })
     }
 }
 
@@ -52,7 +63,7 @@ impl<B: Backend> Operation<B> for Linear<B> {
             n: self.out,
             k: self.input,
             a_transposed: false,
-            b_transposed: true,
+            b_transposed: false,
             accumulate: self.bias.is_some(),
         };
         backend.gemm(shape, x, &self.weight.value, y)
@@ -60,7 +71,7 @@ impl<B: Backend> Operation<B> for Linear<B> {
 
     /// `dx = dy W`
     fn backward_input(
-        &self,
+        &mut self,
         backend: &B,
         rows: usize,
         _x: &B::Buf,
@@ -70,13 +81,19 @@ impl<B: Backend> Operation<B> for Linear<B> {
     ) -> B::Event {
         let shape =
             Gemm { m: rows, n: self.input, k: self.out, a_transposed: false, b_transposed: false, accumulate: false };
-        backend.gemm(shape, dy, &self.weight.value, dx)
+        let Some((plain, of)) = &mut self.plain else {
+            unreachable!("built without a gradient of its input, which is asked for")
+        };
+        if of.replace(self.weight.steps) != Some(self.weight.steps) {
+            backend.transpose(self.input, self.out, &self.weight.value, plain);
+        }
+        backend.gemm(shape, dy, plain, dx)
     }
 
-    /// `dW = dyᵀ x`, `db` = the sum of dy's rows.
+    /// `dWᵀ = xᵀ dy`, `db` = the sum of dy's rows.
     fn backward_params(&mut self, backend: &B, rows: usize, x: &B::Buf, dy: &B::Buf, accumulate: bool) {
-        let shape = Gemm { m: self.out, n: self.input, k: rows, a_transposed: true, b_transposed: false, accumulate };
-        backend.gemm(shape, dy, x, &mut self.weight.gradient);
+        let shape = Gemm { m: self.input, n: self.out, k: rows, a_transposed: true, b_transposed: false, accumulate };
+        backend.gemm(shape, x, dy, &mut self.weight.gradient);
         if let Some(bias) = &mut self.bias {
             backend.sum_rows(rows, self.out, dy, accumulate, &mut bias.gradient);
         }

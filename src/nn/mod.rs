@@ -28,7 +28,7 @@ pub trait Operation<B: Backend>: Send {
 
     /// `dx` (rows, in), from what went in, what came out, and the gradient of what came out.
     fn backward_input(
-        &self,
+        &mut self,
         backend: &B,
         rows: usize,
         x: &B::Buf,
@@ -64,17 +64,19 @@ pub fn output_features(op: &Op, input: usize) -> usize {
     }
 }
 
-/// Builds the operation that `op` specifies, for samples of `input` features. Initial values come from `seed`.
+/// Builds the operation that `op` specifies, for samples of `input` features, with or without a gradient of its input.
+/// Initial values come from `seed`.
 fn build<B: Backend + 'static>(
     backend: &B,
     op: &Op,
     input: usize,
+    input_gradient: bool,
     optimizer: &Optimizer,
     seed: &Seed,
 ) -> Result<Box<dyn Operation<B>>, ComputeError> {
     Ok(match *op {
         Op::Linear { out, bias, .. } => {
-            Box::new(linear::Linear::new(backend, input, out as usize, bias, optimizer, seed)?)
+            Box::new(linear::Linear::new(backend, input, out as usize, bias, input_gradient, optimizer, seed)?)
         }
         Op::Relu => Box::new(relu::Relu::new(input)),
     })

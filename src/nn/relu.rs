@@ -24,7 +24,7 @@ impl<B: Backend> Operation<B> for Relu {
     }
 
     fn backward_input(
-        &self,
+        &mut self,
         backend: &B,
         rows: usize,
         _x: &B::Buf,

@@ -92,7 +92,8 @@ impl<B: Backend + 'static> Stage<B> {
         let mut ops = Vec::with_capacity(spec.ops.len());
         for (i, op) in spec.ops.iter().enumerate() {
             let seed = spec.seed.derive("op", i as u64);
-            let built = build(backend, op, features, &spec.optimizer, &seed)?;
+            let input_gradient = i > 0 || spec.input_scale.is_none();
+            let built = build(backend, op, features, input_gradient, &spec.optimizer, &seed)?;
             features = built.output_features();
             ops.push(built);
         }
@@ -209,14 +210,17 @@ impl<B: Backend + 'static> Stage<B> {
     }
 
     /// The parameters' values one after the other, in the order of [`StageSpec::parameters`].
-    pub fn values(&self, backend: &B) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    pub fn values(&self, backend: &B) -> Result<Vec<f32>, ComputeError> {
         let mut values = vec![0.0; self.parameter_count()];
         let mut rest = values.as_mut_slice();
         for parameter in self.ops.iter().flat_map(|op| op.parameters()) {
             let (here, behind) = rest.split_at_mut(parameter.len());
-            backend.download(&parameter.value, here);
+            parameter.download(backend, here)?;
             rest = behind;
         }
-        values
+        Ok(values)
     }
 }

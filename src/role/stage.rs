@@ -55,7 +55,10 @@ impl<B: Backend + 'static> StageRole<B> {
     }
 
     /// The parameters' values, in the order of [`StageSpec::parameters`].
-    pub fn values(&self, backend: &B) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    pub fn values(&self, backend: &B) -> Result<Vec<f32>, ComputeError> {
         self.stage.values(backend)
     }
 

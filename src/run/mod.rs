@@ -155,7 +155,7 @@ impl RunError {
                 TransportError::Timeout { .. } => 5,
                 TransportError::Aborted { code } => *code,
                 TransportError::Length { .. } => 4,
-                TransportError::Mpi { .. } => 3,
+                TransportError::Mpi { .. } | TransportError::Window { .. } => 3,
             },
             RunError::Mix(_) | RunError::Sealed { .. } | RunError::Unreadable { .. } => 4,
             RunError::Role(RoleError::Compute(_)) | RunError::Compute(_) | RunError::Threads(_) => 3,

@@ -42,6 +42,8 @@ pub(super) struct Public {
     pub(super) geometry: Geometry,
     /// How long a silent peer is waited for, in milliseconds.
     pub(super) timeout: u64,
+    /// Whether ranks of one host exchange through memory that they share.
+    pub(super) windows: bool,
     /// Threads a rank, 0: its share of its host's cores.
     pub(super) threads: u16,
     /// Bytes of a package before it is sealed.

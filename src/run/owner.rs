@@ -165,6 +165,7 @@ impl<'a> Lead<'a> {
             profile: job.mix.profile,
             geometry: prepared.geometry(ranks)?,
             timeout: u64::try_from(job.transport.timeout.as_millis()).unwrap_or(u64::MAX),
+            windows: job.transport.windows,
             threads: job.compute.threads,
             package: package_length(ranks, job.mix.hops, roles.unwrap_or(0), job.mix.package),
             result: result_length(values, job.mix.result),
@@ -172,6 +173,7 @@ impl<'a> Lead<'a> {
         let opening = padded(&Opening::Start(public.clone()), OPENING)?;
         transport.scatter(&vec![opening.to_vec(); usize::from(ranks)], OPENING)?;
         transport.set_timeout(job.transport.timeout);
+        transport.share_memory(public.windows);
         let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host()))?;
         Ok(Self {
             post: Post::new(|| backend.bytes(public.geometry.message()))?,
@@ -197,7 +199,7 @@ impl<'a> Lead<'a> {
     ) -> Result<(Vec<Score>, u64), RunError> {
         let prepared = self.prepared;
         let route = self.hand_out(transport, epoch, watcher)?;
-        let mut courier = seat::courier(transport, &self.public, route, epoch);
+        let mut courier = seat::courier(transport, &self.public, route, epoch)?;
         let stages = self.specs.len() as u16;
         let micro_batch = prepared.job.train.micro_batch;
         let mut passes = vec![Planned::training(&prepared.train, prepared.batches(epoch.0), stages)];

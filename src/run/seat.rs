@@ -37,20 +37,23 @@ fn associated_data(run: &[u8; 32]) -> Vec<u8> {
 }
 
 /// Takes the keys of an epoch and lays its lanes.
+///
+/// # Errors
+/// [`RunError::Transport`].
 pub(super) fn courier<T: Transport>(
     transport: &mut T,
     public: &Public,
     route: Route,
     epoch: Epoch,
-) -> Box<dyn Courier<T, Bytes = Bytes>> {
+) -> Result<Box<dyn Courier<T, Bytes = Bytes>>, RunError> {
     let sealer = CellSealer::new(associated_data(&public.run));
-    match route {
-        Route::Mixed(route) => Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch)),
+    Ok(match route {
+        Route::Mixed(route) => Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch)?),
         Route::Direct(route) => {
             let sealer = (public.profile == Profile::Sealed).then_some(sealer);
-            Box::new(Direct::new(transport, sealer, public.geometry, &route))
+            Box::new(Direct::new(transport, sealer, public.geometry, &route)?)
         }
-    }
+    })
 }
 
 /// Runs the slots of an epoch. `after` is called behind every slot. Returns the word that ended it, and its slots.

@@ -30,6 +30,7 @@ use crate::transport::Transport;
 pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> {
     let public = hear(transport)?;
     transport.set_timeout(Duration::from_millis(public.timeout));
+    transport.share_memory(public.windows);
     let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host()))?;
     let mut post = Post::new(|| backend.bytes(public.geometry.message()))?;
     let mut stage: Option<StageRole<Cpu>> = None;
@@ -46,7 +47,7 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
             stage = Some(StageRole::new(&backend, &spec, public.geometry.message())?);
         }
         let (result, owner) = (package.result, package.owner);
-        let mut courier = seat::courier(transport, &public, package.route, epoch);
+        let mut courier = seat::courier(transport, &public, package.route, epoch)?;
         let (order, slots) = match &mut stage {
             Some(stage) => {
                 stage.begin(epoch);
@@ -57,7 +58,7 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
             }
         };
         if let Order::RunEnds { .. } = order {
-            let values = stage.as_ref().map_or_else(Vec::new, |stage| stage.values(&backend));
+            let values = stage.as_ref().map_or(Ok(Vec::new()), |stage| stage.values(&backend))?;
             let returned = Returned { timing: seat::numbers(&timing), values };
             let plain = padded(&returned, public.result as usize)?;
             let info = result_info(&public.run, transport.rank(), slots);

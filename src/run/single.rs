@@ -54,7 +54,7 @@ fn train(
         epochs.push(report);
     }
     let test = network.evaluate(backend, &prepared.test, job.train.micro_batch)?;
-    let values: Vec<Vec<f32>> = network.stages.iter().map(|stage| stage.values(backend)).collect();
+    let values: Vec<Vec<f32>> = network.stages.iter().map(|stage| stage.values(backend)).collect::<Result<_, _>>()?;
     let model = Model::new(&specs, &values)?;
     let outcome = Outcome {
         profile: "single".to_owned(),

@@ -11,6 +11,8 @@ mod backoff;
 pub mod local;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+#[cfg(feature = "mpi")]
+mod window;
 
 use std::time::{Duration, Instant};
 
@@ -50,6 +52,17 @@ pub enum TransportError {
         found: usize,
         /// Bytes that were due.
         expected: usize,
+    },
+    /// No memory to share.
+    #[error(
+        "the ranks of this host cannot share memory for their lanes ({bytes} bytes of this rank's, MPI error {code}): is \
+         /dev/shm large enough? transport.windows = false does without"
+    )]
+    Window {
+        /// Bytes that were asked for.
+        bytes: usize,
+        /// MPI's error, 0 where it reports none.
+        code: i32,
     },
     /// MPI reports an error.
     #[error("{call} failed with MPI error {code}")]
@@ -106,8 +119,15 @@ pub trait Transport {
     /// Sets how long a silent peer is waited for.
     fn set_timeout(&mut self, timeout: Duration);
 
+    /// Whether ranks of one host are to exchange through memory that they share, from the next [`lay`](Transport::lay)
+    /// on. Changes nothing where they do in any case.
+    fn share_memory(&mut self, _windows: bool) {}
+
     /// Lays the lanes of all phases to come; earlier ones are gone. Each lane's other end lays it too.
-    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]);
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError>;
 
     /// The blocks of the outgoing lanes, to write, and of the incoming ones, to read; in the order in which they were
     /// laid.
@@ -125,6 +145,11 @@ pub trait Transport {
     /// # Errors
     /// [`TransportError::Aborted`], [`TransportError::Mpi`].
     fn poll(&mut self) -> Result<bool, TransportError>;
+
+    /// Waits a little for the phase to move on: for how long, or `None` where the time is over.
+    fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration> {
+        backoff.pause()
+    }
 
     /// The peers whose blocks of this phase are missing.
     fn missing(&mut self) -> Vec<Rank>;
@@ -164,7 +189,7 @@ pub trait Transport {
         let mut backoff = Backoff::new(self.spins(), self.timeout());
         let mut waiting = Duration::ZERO;
         while !self.poll()? {
-            match backoff.pause() {
+            match self.wait(&mut backoff) {
                 Some(paused) => waiting += paused,
                 // A rank that was itself stopped may find everything there.
                 None if self.poll()? => break,

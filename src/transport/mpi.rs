@@ -2,7 +2,8 @@
 //!
 //! Only non-blocking point-to-point calls, polled: a rank that waits inside MPI would steal the core from the one it waits
 //! for. The blocks are the transport's own and stay where they are, so that MPI may read and write them until a phase is
-//! complete.
+//! complete. Ranks of one host exchange theirs through shared memory ([`window`](super::window)), unless they are told not
+//! to.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -11,10 +12,11 @@ use std::time::Duration;
 use mpi::environment::Universe;
 use mpi::ffi;
 use mpi::topology::{Communicator, SimpleCommunicator};
-use mpi::traits::AsRaw;
+use mpi::traits::{AsRaw, Group};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
+use super::window::{Block, Window};
 use super::{Backoff, Lane, Transport, TransportError};
 use crate::ids::{Phase, Rank};
 
@@ -30,26 +32,36 @@ const SETTINGS: [(&str, &str); 4] = [
 /// Tags of lanes are `phase * LANE_TAGS + tag`; tag 0 carries what goes outside slots.
 const LANE_TAGS: u8 = 4;
 const LETTER: c_int = 0;
+/// Carries nothing, so that two ranks of a host know of each other that they have come so far.
+const MEETING: c_int = 1;
 
 /// This process's end of an MPI job.
 pub struct Mpi {
-    // Before the universe, whose drop ends MPI.
+    // What is dropped first stands first; the universe's drop ends MPI.
+    outgoing_blocks: Vec<Block>,
+    incoming_blocks: Vec<Block>,
+    window: Option<Window>,
+    host: SimpleCommunicator,
     world: SimpleCommunicator,
     _universe: Universe,
     rank: Rank,
     ranks: u16,
-    ranks_on_host: u16,
+    /// The ranks of this host, in the order of `host`.
+    neighbours: Vec<Rank>,
     spins: bool,
     timeout: Duration,
+    windows: bool,
     outgoing: Vec<Lane>,
     incoming: Vec<Lane>,
-    outgoing_blocks: Vec<Vec<u8>>,
-    incoming_blocks: Vec<Vec<u8>>,
-    /// The order in which the next phase sends.
-    order: Vec<usize>,
+    /// The outgoing lanes, and after them the incoming ones, that messages carry; the former in the order in which the
+    /// next phase sends them.
+    sends: Vec<usize>,
+    receives: Vec<usize>,
     shuffler: StdRng,
-    /// First those of the incoming lanes, then of the outgoing.
+    /// Those of `receives`, then of `sends`.
     requests: Vec<ffi::MPI_Request>,
+    /// Whether a phase is going on.
+    begun: bool,
 }
 
 /// Why this process has no place in an MPI job.
@@ -86,20 +98,28 @@ impl Mpi {
             mpi::initialize_with_threading(mpi::Threading::Funneled).ok_or(StartError::Initialized)?;
         let world = universe.world();
         let ranks = u16::try_from(world.size()).map_err(|_| StartError::TooMany(world.size()))?;
-        let ranks_on_host = world.split_shared(world.rank()).size();
+        let host = world.split_shared(world.rank());
+        let numbers: Vec<_> = (0..host.size()).collect();
+        let neighbours = host.group().translate_ranks(&numbers, &world.group());
+        let neighbours: Vec<Rank> = neighbours.into_iter().flatten().map(|rank| Rank(rank as u16)).collect();
         Ok(Self {
             rank: Rank(world.rank() as u16),
             ranks,
-            ranks_on_host: ranks_on_host as u16,
-            spins: super::a_core_each(ranks_on_host as u16),
+            spins: super::a_core_each(neighbours.len() as u16),
+            neighbours,
             timeout: Duration::from_secs(600),
+            windows: false,
             outgoing: Vec::new(),
             incoming: Vec::new(),
             outgoing_blocks: Vec::new(),
             incoming_blocks: Vec::new(),
-            order: Vec::new(),
+            window: None,
+            sends: Vec::new(),
+            receives: Vec::new(),
             shuffler: rand::make_rng(),
             requests: Vec::new(),
+            begun: false,
+            host,
             world,
             _universe: universe,
         })
@@ -163,6 +183,61 @@ impl Mpi {
         Ok(())
     }
 
+    /// Waits until each of `peers`, who do the same, has come here.
+    fn meet(&self, peers: &[Rank]) -> Result<(), TransportError> {
+        let mut requests = Vec::with_capacity(2 * peers.len());
+        let nothing = std::ptr::NonNull::dangling().as_ptr();
+        for peer in peers {
+            // SAFETY: no byte is read or written.
+            requests.push(unsafe { self.irecv(nothing, 0, *peer, MEETING)? });
+        }
+        for peer in peers {
+            // SAFETY: as above.
+            requests.push(unsafe { self.isend(nothing, 0, *peer, MEETING)? });
+        }
+        self.complete(&mut requests, &[peers, peers].concat())
+    }
+
+    /// The place of `rank` among the ranks of this host.
+    fn neighbour(&self, rank: Rank) -> Option<usize> {
+        self.neighbours.iter().position(|neighbour| *neighbour == rank)
+    }
+
+    /// Lays the lanes between ranks of this host in shared memory, in place of their blocks.
+    fn lay_window(&mut self) -> Result<(), TransportError> {
+        let lanes = self.outgoing.iter().filter_map(|lane| Some((self.neighbour(lane.peer)?, lane.tag, lane.length)));
+        let outgoing: Vec<(usize, u8, usize)> = lanes.collect();
+        let mut peers: Vec<usize> =
+            self.outgoing.iter().chain(&self.incoming).filter_map(|lane| self.neighbour(lane.peer)).collect();
+        peers.sort_unstable();
+        peers.dedup();
+        let others: Vec<Rank> = self.neighbours.iter().copied().filter(|rank| *rank != self.rank).collect();
+        let mut window = match self.window.take() {
+            Some(window) => window,
+            None => {
+                // What follows is collective, and waits without end: first all have to be there.
+                self.meet(&others)?;
+                let bytes = Window::bytes(self.neighbours.len(), outgoing.iter().map(|(_, _, length)| *length));
+                Window::allocate(&self.host, bytes)?
+            }
+        };
+        let places = window.lay(&outgoing, peers)?;
+        self.meet(&others)?;
+        let shared = |rank: Rank| self.neighbours.contains(&rank);
+        let ours = self.outgoing.iter().zip(&mut self.outgoing_blocks).filter(|(lane, _)| shared(lane.peer));
+        for ((_, block), places) in ours.zip(places) {
+            *block = Block::shared(places);
+            block.turn(window.phase().wrapping_add(1));
+        }
+        for (lane, block) in self.incoming.iter().zip(&mut self.incoming_blocks) {
+            if let Some(from) = self.neighbours.iter().position(|neighbour| *neighbour == lane.peer) {
+                *block = Block::shared(window.incoming(from, lane.tag, lane.length)?);
+            }
+        }
+        self.window = Some(window);
+        Ok(())
+    }
+
     /// Sends one letter to each of `peers`, or receives one of each into `letters`.
     fn letters(&self, letters: &mut [Vec<u8>], peers: &[Rank], send: bool) -> Result<(), TransportError> {
         let mut requests = Vec::with_capacity(peers.len());
@@ -220,7 +295,7 @@ fn open(requests: &mut [ffi::MPI_Request], peers: &[Rank]) -> Vec<Rank> {
 }
 
 impl Transport for Mpi {
-    type Block = Vec<u8>;
+    type Block = Block;
 
     fn rank(&self) -> Rank {
         self.rank
@@ -231,7 +306,7 @@ impl Transport for Mpi {
     }
 
     fn ranks_on_host(&self) -> u16 {
-        self.ranks_on_host
+        self.neighbours.len() as u16
     }
 
     fn timeout(&self) -> Duration {
@@ -246,34 +321,53 @@ impl Transport for Mpi {
         self.spins
     }
 
-    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) {
-        let blocks = |lanes: &[Lane]| lanes.iter().map(|lane| vec![0; lane.length]).collect();
-        (self.outgoing, self.incoming) = (outgoing.to_vec(), incoming.to_vec());
-        (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing), blocks(incoming));
-        self.order = (0..outgoing.len()).collect();
-        self.requests = Vec::with_capacity(outgoing.len() + incoming.len());
+    fn share_memory(&mut self, windows: bool) {
+        self.windows = windows;
     }
 
-    fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {
+    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError> {
+        (self.outgoing, self.incoming) = (outgoing.to_vec(), incoming.to_vec());
+        let windows = self.windows && self.neighbours.len() > 1;
+        let shared = |lane: &Lane| windows && self.neighbours.contains(&lane.peer);
+        let blocks = |lanes: &[Lane]| {
+            lanes.iter().map(|lane| Block::own(if shared(lane) { 0 } else { lane.length })).collect()
+        };
+        let messages = |lanes: &[Lane]| (0..lanes.len()).filter(|i| !shared(&lanes[*i])).collect::<Vec<_>>();
+        (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing), blocks(incoming));
+        (self.sends, self.receives) = (messages(outgoing), messages(incoming));
+        self.requests = Vec::with_capacity(self.sends.len() + self.receives.len());
+        match &mut self.window {
+            _ if windows => self.lay_window(),
+            Some(window) => window.lay(&[], Vec::new()).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn blocks(&mut self) -> (&mut [Block], &[Block]) {
         (&mut self.outgoing_blocks, &self.incoming_blocks)
     }
 
     fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError> {
+        if let Some(window) = &mut self.window {
+            window.begin();
+        }
+        self.begun = true;
         self.requests.clear();
         let tag = |lane: &Lane| c_int::from(phase.0) * c_int::from(LANE_TAGS) + c_int::from(lane.tag);
-        for i in 0..self.incoming.len() {
+        for place in 0..self.receives.len() {
+            let i = self.receives[place];
             let lane = self.incoming[i];
-            let to = self.incoming_blocks[i][..incoming[i]].as_mut_ptr();
+            let to = self.incoming_blocks[i].as_mut()[..incoming[i]].as_mut_ptr();
             // SAFETY: blocks stay in place, and are borrowed by no one, until `poll` says that the phase is complete;
             // on an error the process ends.
             let request = unsafe { self.irecv(to, incoming[i], lane.peer, tag(&lane))? };
             self.requests.push(request);
         }
-        self.order.shuffle(&mut self.shuffler);
-        for place in 0..self.order.len() {
-            let i = self.order[place];
+        self.sends.shuffle(&mut self.shuffler);
+        for place in 0..self.sends.len() {
+            let i = self.sends[place];
             let lane = self.outgoing[i];
-            let from = self.outgoing_blocks[i][..outgoing[i]].as_ptr();
+            let from = self.outgoing_blocks[i].as_ref()[..outgoing[i]].as_ptr();
             // SAFETY: as above.
             let request = unsafe { self.isend(from, outgoing[i], lane.peer, tag(&lane))? };
             self.requests.push(request);
@@ -282,13 +376,39 @@ impl Transport for Mpi {
     }
 
     fn poll(&mut self) -> Result<bool, TransportError> {
-        test_all(&mut self.requests)
+        if !self.begun {
+            return Ok(true);
+        }
+        let messages = self.requests.is_empty() || test_all(&mut self.requests)?;
+        if !messages || self.window.as_ref().is_some_and(|window| !window.is_complete()) {
+            return Ok(false);
+        }
+        self.begun = false;
+        if let Some(window) = &self.window {
+            window.close();
+            self.incoming_blocks.iter_mut().for_each(|block| block.turn(window.phase()));
+            self.outgoing_blocks.iter_mut().for_each(|block| block.turn(window.phase().wrapping_add(1)));
+        }
+        Ok(true)
+    }
+
+    fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration> {
+        match &self.window {
+            // Messages have to be polled for.
+            Some(window) if self.requests.is_empty() => backoff.pause_until_woken(|limit| window.sleep(limit)),
+            _ => backoff.pause(),
+        }
     }
 
     fn missing(&mut self) -> Vec<Rank> {
-        let sent = self.order.iter().map(|i| self.outgoing[*i].peer);
-        let peers: Vec<Rank> = self.incoming.iter().map(|lane| lane.peer).chain(sent).collect();
-        open(&mut self.requests, &peers)
+        let received = self.receives.iter().map(|i| self.incoming[*i].peer);
+        let sent = self.sends.iter().map(|i| self.outgoing[*i].peer);
+        let peers: Vec<Rank> = received.chain(sent).collect();
+        let mut missing = open(&mut self.requests, &peers);
+        if let Some(window) = &self.window {
+            missing.extend(window.missing().map(|peer| self.neighbours[peer]));
+        }
+        missing
     }
 
     fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {

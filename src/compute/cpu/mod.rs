@@ -112,6 +112,11 @@ impl Backend for Cpu {
         to[..len].copy_from_slice(&from[..len]);
     }
 
+    fn transpose(&self, rows: usize, columns: usize, from: &Self::Buf, to: &mut Self::Buf) {
+        let len = rows * columns;
+        transpose::transpose(&from[..len], &mut to[..len], columns, rows);
+    }
+
     fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf) {
         match self.parallelism(shape.m * shape.n * shape.k) {
             gemm::Parallelism::None => exact::gemm(shape, gemm::Parallelism::None, a, b, c),
