@@ -44,6 +44,7 @@ fn ranks_give_the_bits_of_one_process() {
     assert!(found.contains(library), "the launcher is {library}'s, the program is linked to {found}");
     for (ranks, args) in [
         ("9", [].as_slice()),
+        ("7", &["--set", "transport.windows=false"]),
         ("6", &["--set", "mix.relays=2", "--set", "mix.cell=256"]),
         ("8", &["--set", "mix.hops=4", "--set", "compute.threads=2"]),
     ] {
@@ -55,9 +56,9 @@ fn ranks_give_the_bits_of_one_process() {
 fn all_profiles_give_the_same_bits() {
     let reference = reference();
     for profile in ["sealed", "bare"] {
-        for ranks in ["4", "7"] {
-            let run = run(ranks, &["--profile", profile]);
-            assert_eq!(run.bits(), reference, "{profile}, {ranks} ranks");
+        for (ranks, windows) in [("4", "true"), ("7", "true"), ("7", "false")] {
+            let run = run(ranks, &["--profile", profile, "--set", &format!("transport.windows={windows}")]);
+            assert_eq!(run.bits(), reference, "{profile}, {ranks} ranks, windows {windows}");
             assert_eq!(run.result["profile"], profile);
             assert!(run.result["wire_bytes_per_rank"].as_u64().unwrap() > 0);
         }
@@ -173,9 +174,11 @@ struct Endless {
 
 impl Endless {
     /// Starts it and waits until it is in the midst of its slots.
-    fn start() -> Self {
+    fn start(windows: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let job = format!("run '{DIGITS}' --out out --set train.epochs=1000000 --set transport.timeout=3s");
+        let job = format!(
+            "run '{DIGITS}' --out out --set train.epochs=1000000 --set transport.timeout=3s --set transport.windows={windows}"
+        );
         let script = format!("echo $$ > pid.{RANK}; exec '{MIXNN}' {job}");
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let launcher = launcher::command(folder.path(), &["-n", "7", "sh", "-c", &script])
@@ -259,7 +262,7 @@ const END: Duration = Duration::from_secs(13);
 #[test]
 fn a_killed_rank_ends_the_run() {
     let _turn = launcher::turn();
-    let mut run = Endless::start();
+    let mut run = Endless::start(true);
     signal("KILL", run.ranks[3]);
     assert_ne!(run.ends_within(END), 0);
 }
@@ -268,21 +271,23 @@ fn a_killed_rank_ends_the_run() {
 #[test]
 fn a_silent_rank_ends_the_run_and_is_named() {
     let _turn = launcher::turn();
-    let mut run = Endless::start();
-    signal("STOP", run.ranks[3]);
-    let code = run.ends_within(END);
-    let log = run.log();
-    // Ranks that notice at once may talk into each other's lines.
-    let told = log.split("no answer within 3 s from").skip(1).any(|names| names.contains("rank 3"));
-    assert!(told, "{log}");
-    assert_eq!(code, 5, "{log}");
+    for windows in [true, false] {
+        let mut run = Endless::start(windows);
+        signal("STOP", run.ranks[3]);
+        let code = run.ends_within(END);
+        let log = run.log();
+        // Ranks that notice at once may talk into each other's lines.
+        let told = log.split("no answer within 3 s from").skip(1).any(|names| names.contains("rank 3"));
+        assert!(told, "windows {windows}: {log}");
+        assert_eq!(code, 5, "windows {windows}: {log}");
+    }
 }
 
 /// The control for the two above: a run that nobody disturbs goes on.
 #[test]
 fn an_endless_run_goes_on() {
     let _turn = launcher::turn();
-    let mut run = Endless::start();
+    let mut run = Endless::start(true);
     std::thread::sleep(Duration::from_secs(4));
     assert!(run.launcher.try_wait().unwrap().is_none() && run.ranks.iter().all(|rank| lives(*rank)), "{}", run.log());
 }

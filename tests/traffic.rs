@@ -1,7 +1,8 @@
 //! What an observer of the network sees does not depend on the model: who sends to whom, how long and under which tag is
 //! the same for every rank, in every slot, for two models of the same public lengths (DESIGN.md, section 6, promise 2).
 //!
-//! Each rank's calls are recorded by a library between the program and MPI (tests/trace/record.c).
+//! Each rank's calls are recorded by a library between the program and MPI (tests/trace/record.c). Every block is a message
+//! (`transport.windows = false`), as between hosts, but for the test that says otherwise.
 #![cfg(feature = "mpi")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -74,8 +75,13 @@ fn stages(widths: [&str; 3]) -> String {
     )
 }
 
-/// Trains a model and records what every rank does.
+/// Trains a model, every block a message, and records what every rank does.
 fn trained(widths: [&str; 3], sets: &[&str]) -> Traces {
+    recorded(widths, &[sets, &["transport.windows=false"]].concat())
+}
+
+/// Trains a model and records what every rank does.
+fn recorded(widths: [&str; 3], sets: &[&str]) -> Traces {
     let folder = tempfile::tempdir().unwrap();
     let preload = format!("LD_PRELOAD={}", recorder(folder.path()).display());
     let record = format!("RECORD_FOLDER={}", folder.path().display());
@@ -215,6 +221,21 @@ fn two_models_of_the_same_lengths_look_alike() {
     let end = late[2].iter().rposition(|call| call.tag != LETTER).unwrap() + 1;
     late[2].drain(end - SLOT..end);
     assert!(uniform(&late, &blocks).is_err(), "a slot less on one rank is not seen");
+}
+
+/// In memory that the ranks of a host share no block is a message. What is left comes at an epoch's start and at the end.
+#[test]
+fn blocks_in_shared_memory_are_no_messages() {
+    const MEETING: i32 = 1;
+    let traces = recorded(MODEL, &LENGTHS);
+    for (rank, calls) in traces.iter().enumerate() {
+        let (letters, others): (Vec<&Call>, Vec<&Call>) = calls.iter().partition(|call| call.tag == LETTER);
+        assert!(letters.len() > 2 * EPOCHS, "rank {rank}");
+        // Before the memory is allocated, and once in every epoch: with each other rank, both ways.
+        assert_eq!(others.len(), (1 + EPOCHS) * 2 * (RANKS - 1), "rank {rank}");
+        assert!(others.iter().all(|call| call.tag == MEETING && call.bytes == 0), "rank {rank}: {others:?}");
+    }
+    assert_eq!(traces, recorded(OTHER_MODEL, &LENGTHS));
 }
 
 /// The control: without the lengths fixed, the same two models can be told apart.

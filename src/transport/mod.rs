@@ -8,9 +8,13 @@
 //! each other rank, directly: MPI's collectives may travel through other ranks.
 
 mod backoff;
+#[cfg(feature = "mpi")]
+mod futex;
 pub mod local;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+#[cfg(feature = "mpi")]
+mod shared;
 #[cfg(feature = "mpi")]
 mod window;
 

@@ -2,7 +2,7 @@
 //!
 //! Only non-blocking point-to-point calls, polled: a rank that waits inside MPI would steal the core from the one it waits
 //! for. The blocks are the transport's own and stay where they are, so that MPI may read and write them until a phase is
-//! complete. Ranks of one host exchange theirs through shared memory ([`window`](super::window)), unless they are told not
+//! complete. Ranks of one host exchange theirs through shared memory ([`shared`](super::shared)), unless they are told not
 //! to.
 #![allow(unsafe_code)]
 
@@ -16,7 +16,8 @@ use mpi::traits::{AsRaw, Group};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use super::window::{Block, Window};
+use super::shared::{Block, Segment, Shared};
+use super::window::{self, Window};
 use super::{Backoff, Lane, Transport, TransportError};
 use crate::ids::{Phase, Rank};
 
@@ -40,7 +41,7 @@ pub struct Mpi {
     // What is dropped first stands first; the universe's drop ends MPI.
     outgoing_blocks: Vec<Block>,
     incoming_blocks: Vec<Block>,
-    window: Option<Window>,
+    window: Option<Shared<Window>>,
     host: SimpleCommunicator,
     world: SimpleCommunicator,
     _universe: Universe,
@@ -217,8 +218,8 @@ impl Mpi {
             None => {
                 // What follows is collective, and waits without end: first all have to be there.
                 self.meet(&others)?;
-                let bytes = Window::bytes(self.neighbours.len(), outgoing.iter().map(|(_, _, length)| *length));
-                Window::allocate(&self.host, bytes)?
+                let bytes = Segment::bytes(self.neighbours.len(), outgoing.iter().map(|(_, _, length)| *length));
+                window::allocate(&self.host, bytes)?
             }
         };
         let places = window.lay(&outgoing, peers)?;

@@ -63,7 +63,7 @@ pub(crate) fn seated<T: Transport + Send, R: Send>(
                 scope.spawn(move || {
                     let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };
                     let sealer = CellSealer::new(b"test".to_vec());
-                    let mixer = Mixer::new(&mut transport, sealer, geometry, route, &RUN, EPOCH);
+                    let mixer = Mixer::new(&mut transport, sealer, geometry, route, &RUN, EPOCH).unwrap();
                     let message = || Ok::<_, Infallible>(backend().bytes(geometry.message()).unwrap());
                     let post = Post::new(message).unwrap();
                     rank(Seat { transport, mixer, post })
