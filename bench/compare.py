@@ -4,9 +4,10 @@
     make bench                                     or
     python3 bench/compare.py --mnist data/mnist --rounds 5 --json bench/results/NAME.json
 
-Needs: target/release/mixnn and target/release/examples/slot (make build; cargo build --release --examples), MNIST
+Needs: target/release/mixnn and the examples beside it (make build; cargo build --release --examples), MNIST
 (mixnn data fetch mnist), mpirun, and a Python with PyTorch (--python; bench/requirements.txt). Times seconds an epoch of the
-60,000 training samples with plain SGD. Run it on a machine that does nothing else: two threads of PyTorch beside another
+60,000 training samples with plain SGD. Beside the ratio of each turn stands how far apart the cores were (bench/cores.rs):
+ranks that exchange through shared memory feel it. Run it on a machine that does nothing else: two threads of PyTorch beside another
 busy process are several times slower.
 """
 
@@ -23,6 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MIXNN = ROOT / "target/release/mixnn"
 SLOT = ROOT / "target/release/examples/slot"
+CORES = ROOT / "target/release/examples/cores"
 LAUNCH = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
@@ -62,22 +64,31 @@ def torch(args, mode, batch, threads):
     return json.loads(output(command).splitlines()[-1])["epoch_seconds"]
 
 
+def cores():
+    return int(output([CORES]))
+
+
 def spread(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
 
 
 def pair(name, rounds, ours, theirs):
     """Takes turns; the ratio of each turn's medians: above 1 mixnn is faster."""
-    a, b, ratios = [], [], []
+    a, b, turns = [], [], []
     for _ in range(rounds):
-        x, y = ours(), theirs()
+        before, x, after, y = cores(), ours(), cores(), theirs()
         a += x
         b += y
-        ratios.append(statistics.median(y) / statistics.median(x))
-    row = {"what": name, "mixnn_seconds": spread(a), "pytorch_seconds": spread(b), "times_faster": spread(ratios)}
+        turns.append({"times_faster": round(statistics.median(y) / statistics.median(x), 3),
+                      "line_round_trip_ns": [before, after]})
+    ratios = [turn["times_faster"] for turn in turns]
+    row = {"what": name, "mixnn_seconds": spread(a), "pytorch_seconds": spread(b), "times_faster": spread(ratios),
+           "turns": turns}
     r = row["times_faster"]
     print(f"{name:<46} {row['mixnn_seconds']['median']:8.3f} {row['pytorch_seconds']['median']:9.3f}"
-          f" {r['median']:8.2f} ({r['min']:.2f} to {r['max']:.2f})", flush=True)
+          f" {r['median']:8.2f} ({r['min']:.2f} to {r['max']:.2f})  "
+          + " ".join(f"{t['times_faster']:.2f}@{t['line_round_trip_ns'][0]}-{t['line_round_trip_ns'][1]}ns" for t in turns),
+          flush=True)
     return row
 
 

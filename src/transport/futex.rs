@@ -12,10 +12,10 @@ pub(super) fn wait(word: &AtomicU32, value: u32, limit: Duration) {
     let _ = wait(word, Flags::empty(), value, Some(&limit));
 }
 
-/// Wakes who sleeps on `word`.
+/// Wakes all who sleep on `word`.
 #[cfg(target_os = "linux")]
-pub(super) fn wake(word: &AtomicU32) {
-    let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), 1);
+pub(super) fn wake_all(word: &AtomicU32) {
+    let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), i32::MAX as u32);
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -24,4 +24,4 @@ pub(super) fn wait(_: &AtomicU32, _: u32, limit: Duration) {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn wake(_: &AtomicU32) {}
+pub(super) fn wake_all(_: &AtomicU32) {}

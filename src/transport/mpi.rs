@@ -208,10 +208,6 @@ impl Mpi {
     fn lay_window(&mut self) -> Result<(), TransportError> {
         let lanes = self.outgoing.iter().filter_map(|lane| Some((self.neighbour(lane.peer)?, lane.tag, lane.length)));
         let outgoing: Vec<(usize, u8, usize)> = lanes.collect();
-        let mut peers: Vec<usize> =
-            self.outgoing.iter().chain(&self.incoming).filter_map(|lane| self.neighbour(lane.peer)).collect();
-        peers.sort_unstable();
-        peers.dedup();
         let others: Vec<Rank> = self.neighbours.iter().copied().filter(|rank| *rank != self.rank).collect();
         let mut window = match self.window.take() {
             Some(window) => window,
@@ -222,7 +218,7 @@ impl Mpi {
                 window::allocate(&self.host, bytes)?
             }
         };
-        let places = window.lay(&outgoing, peers)?;
+        let places = window.lay(&outgoing)?;
         self.meet(&others)?;
         let shared = |rank: Rank| self.neighbours.contains(&rank);
         let ours = self.outgoing.iter().zip(&mut self.outgoing_blocks).filter(|(lane, _)| shared(lane.peer));
@@ -337,11 +333,11 @@ impl Transport for Mpi {
         (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing), blocks(incoming));
         (self.sends, self.receives) = (messages(outgoing), messages(incoming));
         self.requests = Vec::with_capacity(self.sends.len() + self.receives.len());
-        match &mut self.window {
-            _ if windows => self.lay_window(),
-            Some(window) => window.lay(&[], Vec::new()).map(drop),
-            None => Ok(()),
+        if windows {
+            return self.lay_window();
         }
+        self.window = None;
+        Ok(())
     }
 
     fn blocks(&mut self) -> (&mut [Block], &[Block]) {
@@ -386,7 +382,6 @@ impl Transport for Mpi {
         }
         self.begun = false;
         if let Some(window) = &self.window {
-            window.close();
             self.incoming_blocks.iter_mut().for_each(|block| block.turn(window.phase()));
             self.outgoing_blocks.iter_mut().for_each(|block| block.turn(window.phase().wrapping_add(1)));
         }

@@ -1,11 +1,11 @@
 //! Lanes in memory that the ranks of one host share.
 //!
-//! Each rank has a segment: two gates, the number of the phase that it is in, a directory, and two blocks for each of its
-//! outgoing lanes, taken in turn. It seals and peels straight into its own blocks; its peers read them where they lie.
+//! Each rank has a segment: a head, a directory, and two blocks for each of its outgoing lanes, taken in turn. It seals and
+//! peels straight into its own blocks; its peers read them where they lie.
 //!
-//! A phase is complete when all peers have begun it. A rank begins phase t when its blocks of phase t are written and
-//! those of phase t - 1 read, so a rank that knows phase t complete may write over what it sent in phase t - 1: two
-//! blocks a lane are enough. Who begins lowers the gate of each peer by one; who lowers it to zero wakes the peer.
+//! A phase is complete when all ranks of the host have begun it. A rank begins phase t when its blocks of phase t are
+//! written and those of phase t - 1 read, so a rank that knows phase t complete may write over what it sent in phase
+//! t - 1: two blocks a lane are enough. Beginnings are counted in the first rank's head; the last to begin wakes who sleeps.
 //!
 //! A rank must not read a block before its phase is complete, nor write one before the phase before it is; whoever shares
 //! the segment could. Ranks of one host are one trust domain.
@@ -22,8 +22,6 @@ use super::{TransportError, futex};
 const TAGS: usize = 3;
 /// Bytes of a cache line; blocks and counters begin on one.
 const LINE: usize = 64;
-/// In a gate: its rank sleeps until the gate is open.
-const ASLEEP: u32 = 1 << 31;
 /// In a directory: no such lane.
 const NOWHERE: u64 = u64::MAX;
 
@@ -34,8 +32,10 @@ struct Line<T>(T);
 /// The head of a segment.
 #[repr(C)]
 struct Head {
-    /// For odd and even phases: how many peers have not begun it, and [`ASLEEP`].
-    gates: [Line<AtomicU32>; 2],
+    /// In the first rank's: beginnings of phases by all ranks, modulo 2^32.
+    beginnings: Line<AtomicU32>,
+    /// In the first rank's: the phase that a rank has last begun to sleep in.
+    sleepers: Line<AtomicU32>,
     /// The phase that this rank has begun last.
     begun: Line<AtomicU32>,
 }
@@ -145,28 +145,26 @@ pub(super) struct Shared<M> {
     segments: Vec<Segment>,
     /// This rank's number among those of the host.
     me: usize,
-    /// Those with whom lanes are laid.
-    peers: Vec<usize>,
     /// The phase that was begun last.
     phase: u32,
 }
 
 impl<M> Shared<M> {
-    /// The segments, by rank of the host, of which this is rank `me`.
+    /// The segments, by rank of the host, of which this is rank `me`. All ranks do this before anyone begins a phase.
     pub(super) fn new(memory: M, segments: Vec<Segment>, me: usize) -> Self {
-        Self { _memory: memory, segments, me, peers: Vec::new(), phase: 0 }
+        let head = segments[me].head();
+        for counter in [&head.beginnings, &head.sleepers, &head.begun] {
+            counter.0.store(0, Ordering::Relaxed);
+        }
+        Self { _memory: memory, segments, me, phase: 0 }
     }
 
-    /// Lays this rank's lanes: (the host's rank, tag, length) each; `peers` are those with whom lanes are laid, in either
-    /// direction. Before anyone begins a phase, all have to have laid theirs.
+    /// Lays this rank's lanes: (the host's rank, tag, length) each. Before anyone begins a phase, all have to have laid
+    /// theirs.
     ///
     /// # Errors
     /// [`TransportError::Window`] where the segment is too small.
-    pub(super) fn lay(
-        &mut self,
-        outgoing: &[(usize, u8, usize)],
-        peers: Vec<usize>,
-    ) -> Result<Vec<Places>, TransportError> {
+    pub(super) fn lay(&mut self, outgoing: &[(usize, u8, usize)]) -> Result<Vec<Places>, TransportError> {
         let own = self.segments[self.me];
         for to in 0..self.segments.len() {
             for tag in 0..TAGS {
@@ -181,12 +179,6 @@ impl<M> Shared<M> {
             places.push(self.places(own, end, *length)?);
             end += 2 * lines(*length);
         }
-        let head = own.head();
-        head.begun.0.store(self.phase, Ordering::Relaxed);
-        for gate in &head.gates {
-            gate.0.store(peers.len() as u32, Ordering::Relaxed);
-        }
-        self.peers = peers;
         fence(Ordering::SeqCst);
         Ok(places)
     }
@@ -221,47 +213,41 @@ impl<M> Shared<M> {
     pub(super) fn begin(&mut self) {
         self.phase = self.phase.wrapping_add(1);
         self.segments[self.me].head().begun.0.store(self.phase, Ordering::Release);
-        for peer in &self.peers {
-            let gate = &self.segments[*peer].head().gates[(self.phase % 2) as usize].0;
-            if gate.fetch_sub(1, Ordering::SeqCst) == ASLEEP + 1 {
-                futex::wake(gate);
-            }
+        let head = self.segments[0].head();
+        let before = head.beginnings.0.fetch_add(1, Ordering::SeqCst);
+        // Whoever sleeps in this phase, even where someone who is already in the next has noted that since.
+        let sleepers = || head.sleepers.0.load(Ordering::SeqCst).wrapping_sub(self.phase) < 2;
+        if self.is_complete_with(before.wrapping_add(1)) && sleepers() {
+            futex::wake_all(&head.beginnings.0);
         }
     }
 
-    /// Whether all peers have begun the phase.
+    /// Whether all ranks have begun the phase.
     pub(super) fn is_complete(&self) -> bool {
-        self.gate().load(Ordering::SeqCst) & !ASLEEP == 0
+        self.is_complete_with(self.segments[0].head().beginnings.0.load(Ordering::SeqCst))
     }
 
-    /// Closes the gate of a complete phase, for the phase after the next: no peer begins that before this rank has begun the
-    /// next.
-    pub(super) fn close(&self) {
-        self.gate().store(self.peers.len() as u32, Ordering::SeqCst);
+    /// Whether the phase is complete with so many beginnings. All but this rank may have begun the next.
+    fn is_complete_with(&self, beginnings: u32) -> bool {
+        let ranks = self.segments.len() as u32;
+        beginnings.wrapping_sub(self.phase.wrapping_mul(ranks)) < ranks
     }
 
-    /// Sleeps until all peers have begun the phase, at most `limit`; may wake early.
+    /// Sleeps until all ranks have begun the phase, at most `limit`; may wake early.
     pub(super) fn sleep(&self, limit: Duration) {
-        let gate = self.gate();
-        let found = gate.load(Ordering::SeqCst);
-        if found & !ASLEEP == 0 {
-            return;
-        }
-        let marked = found | ASLEEP;
-        if found == marked || gate.compare_exchange(found, marked, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            futex::wait(gate, marked, limit);
+        let head = self.segments[0].head();
+        head.sleepers.0.store(self.phase, Ordering::SeqCst);
+        let found = head.beginnings.0.load(Ordering::SeqCst);
+        if !self.is_complete_with(found) {
+            futex::wait(&head.beginnings.0, found, limit);
         }
     }
 
-    /// The peers that have not begun the phase.
+    /// The ranks that have not begun the phase.
     pub(super) fn missing(&self) -> impl Iterator<Item = usize> {
-        let begun = |peer: usize| self.segments[peer].head().begun.0.load(Ordering::Acquire);
-        // A peer may be one phase ahead.
-        self.peers.iter().copied().filter(move |peer| begun(*peer).wrapping_sub(self.phase) > 1)
-    }
-
-    fn gate(&self) -> &AtomicU32 {
-        &self.segments[self.me].head().gates[(self.phase % 2) as usize].0
+        let begun = |rank: usize| self.segments[rank].head().begun.0.load(Ordering::Acquire);
+        // Another may be one phase ahead.
+        (0..self.segments.len()).filter(move |rank| begun(*rank).wrapping_sub(self.phase) > 1)
     }
 }
 
@@ -319,7 +305,7 @@ mod tests {
                     let mut shared = shared(&bases, me, bytes);
                     let lanes: Vec<_> = others(me).into_iter().map(|peer| (peer, 1, LENGTH)).collect();
                     let mut outgoing: Vec<Block> =
-                        shared.lay(&lanes, others(me)).unwrap().into_iter().map(Block::shared).collect();
+                        shared.lay(&lanes).unwrap().into_iter().map(Block::shared).collect();
                     laid.wait();
                     let incoming = others(me).into_iter().map(|from| shared.incoming(from, 1, LENGTH).unwrap());
                     let mut incoming: Vec<Block> = incoming.map(Block::shared).collect();
@@ -336,7 +322,6 @@ mod tests {
                             sleeps += 1;
                             assert!(sleeps < 100, "rank {me} is not woken in phase {phase}");
                         }
-                        shared.close();
                         incoming.iter_mut().for_each(|block| block.turn(phase));
                         for (block, from) in incoming.iter().zip(others(me)) {
                             assert_eq!(block.as_ref(), [value(from, me, phase); LENGTH], "{from} to {me}, {phase}");
@@ -353,8 +338,8 @@ mod tests {
         let bytes = memory[0].len() * 8;
         let bases = segments(&mut memory);
         let mut ranks: Vec<_> = (0..MEMBERS).map(|me| shared(&bases[me], me, bytes)).collect();
-        for (me, rank) in ranks.iter_mut().enumerate() {
-            rank.lay(&[], others(me)).unwrap();
+        for rank in &mut ranks {
+            rank.lay(&[]).unwrap();
         }
         for rank in [0, 1, 3] {
             ranks[rank].begin();
@@ -363,7 +348,7 @@ mod tests {
         assert_eq!(ranks[0].missing().collect::<Vec<_>>(), [2, 4]);
         let before = std::time::Instant::now();
         ranks[0].sleep(Duration::from_millis(20));
-        assert!(before.elapsed() >= Duration::from_millis(20), "nobody has opened the gate");
+        assert!(before.elapsed() >= Duration::from_millis(20), "nobody has begun");
         ranks[2].begin();
         ranks[4].begin();
         assert!(ranks.iter().all(Shared::is_complete));
@@ -377,9 +362,9 @@ mod tests {
         let bases = segments(&mut memory);
         let mut rank = shared(&bases[0], 0, bytes);
         let lane = |length| [(1, 0, length)];
-        assert!(rank.lay(&lane(LENGTH), vec![1]).is_ok());
-        assert!(matches!(rank.lay(&lane(bytes), vec![1]), Err(TransportError::Window { .. })));
-        assert!(rank.lay(&lane(LENGTH), vec![1]).is_ok());
+        assert!(rank.lay(&lane(LENGTH)).is_ok());
+        assert!(matches!(rank.lay(&lane(bytes)), Err(TransportError::Window { .. })));
+        assert!(rank.lay(&lane(LENGTH)).is_ok());
         let peer = shared(&bases[1], 1, bytes);
         assert!(peer.incoming(0, 0, LENGTH).is_ok());
         assert!(matches!(peer.incoming(0, 1, LENGTH), Err(TransportError::Window { .. })));
