@@ -11,8 +11,7 @@ use mixnn::crypto::aead::{self, Aead, TAG};
 use mixnn::crypto::key::Key;
 use mixnn::crypto::sealer::CpuSealer;
 use mixnn::ids::{Epoch, Phase, Rank, Slot};
-use mixnn::mix::beat::Order;
-use mixnn::mix::courier::{Courier, Post, Timing};
+use mixnn::mix::courier::{Courier, Post, Timing, Word};
 use mixnn::mix::geometry::Geometry;
 use mixnn::mix::package::{EpochSecrets, Route, mixed_routes};
 use mixnn::mix::plan::Plan;
@@ -90,7 +89,7 @@ fn mix(transport: &mut Mpi, geometry: Geometry, slots: u64, round: u32) -> f64 {
     transport.gather(&[0]).unwrap();
     let started = Instant::now();
     for slot in 0..slots {
-        mixer.slot(transport, Slot(slot), Order::GoOn, &mut post, &mut timing).unwrap();
+        mixer.slot(transport, Slot(slot), Word::WELL, &mut post, &mut timing).unwrap();
     }
     per_slot(started.elapsed(), slots)
 }

@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use mixnn::ids::{Phase, Rank, Slot};
-use mixnn::mix::beat::Order;
-use mixnn::mix::courier::{Courier, Timing};
+use mixnn::mix::beat::{Fault, Order, Reason};
+use mixnn::mix::courier::{Courier, Heard, Noticed, Timing, Word};
 use mixnn::mix::geometry::Geometry;
 use mixnn::mix::plan::Plan;
-use mixnn::mix::{BACKWARD, FORWARD, MixError, SPARE};
+use mixnn::mix::{BACKWARD, FORWARD, SPARE};
 use mixnn::random::Seed;
 use mixnn::transport::local::Local;
 use mixnn::transport::{Lane, Transport, TransportError};
@@ -43,9 +43,10 @@ fn messages_arrive(plan: &Plan, geometry: Geometry, slots: u64) {
                 for message in [FORWARD, BACKWARD] {
                     post.outbox[message].copy_from_slice(&sent(rank, slot, message, length));
                 }
-                let own = if rank == Rank::OWNER { word } else { Order::GoOn };
+                let order = if rank == Rank::OWNER { word } else { Order::GoOn };
+                let own = Word { order, fault: None };
                 let heard = mixer.slot(&mut transport, slot, own, &mut post, &mut timing).unwrap();
-                assert_eq!(heard, word, "{rank} in {slot}");
+                assert_eq!(heard, Heard { order: word, fault: None }, "{rank} in {slot}");
                 assert!(post.inbox[SPARE].iter().all(|byte| *byte == 0), "{rank}: a spare carries nothing");
                 arrived.push([FORWARD, BACKWARD].map(|message| post.inbox[message].to_vec()));
             }
@@ -211,44 +212,49 @@ const ATTACKER: Rank = Rank(2);
 const VICTIM: Rank = Rank(4);
 const ATTACKED_SLOT: u64 = 2;
 
-/// Rank 2 does `attack` on what it sends to rank 4 in `phase` of slot 2. The victim must notice in that phase, name rank 2
-/// and pass nothing on; all others must hear of it, and no one else may find fault.
+/// Rank 2 does `attack` on what it sends to rank 4 in `phase` of slot 2. The victim must notice in that phase and name rank
+/// 2, whoever else notices must do so later in the slot, and with the next slot's beats the owner knows the first.
 fn is_noticed(plan: &Plan, geometry: Geometry, phase: Phase, attack: Attack) {
     let wrap = |inner: Local| {
         let attack = (inner.rank() == ATTACKER).then_some(attack);
         let (outgoing, recorded) = (Vec::new(), VecDeque::new());
         Attacked { inner, geometry, attack, target: VICTIM, slot: ATTACKED_SLOT, phase, begun: 0, outgoing, recorded }
     };
-    let ends = seats::seated(plan, geometry, wrap, |seat| {
+    let due = Noticed {
+        fault: Fault { slot: Slot(ATTACKED_SLOT), phase, peer: ATTACKER, reason: Reason::Authentication },
+        by: VICTIM,
+    };
+    let heard = seats::seated(plan, geometry, wrap, |seat| {
         let seats::Seat { mut transport, mut mixer, mut post } = seat;
         let rank = transport.rank();
-        for slot in (0..ATTACKED_SLOT + 3).map(Slot) {
+        let mut all: Vec<Option<Noticed>> = Vec::new();
+        for slot in (0..ATTACKED_SLOT + 4).map(Slot) {
             post.outbox[FORWARD].copy_from_slice(&sent(rank, slot, FORWARD, geometry.message()));
-            let timing = &mut Timing::default();
-            if let Err(error) = mixer.slot(&mut transport, slot, Order::GoOn, &mut post, timing) {
-                transport.abort(4);
-                return (error, transport.begun);
-            }
+            let told = all.iter().flatten().min().filter(|_| rank != Rank::OWNER);
+            let word = Word { order: Order::GoOn, fault: told.map(|noticed| noticed.fault) };
+            all.push(mixer.slot(&mut transport, slot, word, &mut post, &mut Timing::default()).unwrap().fault);
         }
-        panic!("{rank} has not heard of {attack:?} in {phase}");
+        all
     });
-    for (rank, (error, begun)) in Rank::all(plan.ranks).zip(ends) {
-        match error {
-            MixError::Unauthentic { slot, phase: found, from } => {
-                assert_eq!((rank, slot, found, from), (VICTIM, Slot(ATTACKED_SLOT), phase, ATTACKER), "{attack:?}");
-                let passed_on = begun - ATTACKED_SLOT * u64::from(geometry.hops);
-                assert_eq!(passed_on, u64::from(phase.0), "phases that the victim began in slot 2, {attack:?}");
+    for (rank, all) in Rank::all(plan.ranks).zip(heard) {
+        let [before, attacked, next] = [1, 2, 3].map(|slot| all[slot]);
+        assert_eq!((all[0], before), (None, None), "{rank} finds fault before there is one");
+        match (rank, attacked) {
+            (VICTIM, _) => assert_eq!(attacked, Some(due), "{attack:?} in {phase}"),
+            (_, Some(noticed)) => {
+                assert!(noticed.fault.phase > phase && noticed.by == rank, "{attack:?}: {noticed:?}")
             }
-            MixError::Transport(TransportError::Aborted { code: 4 }) => {
-                assert_ne!(rank, VICTIM, "the victim has not noticed {attack:?} in {phase}");
-            }
-            other => panic!("{rank}, {attack:?} in {phase}: {other}"),
+            // What the victim passes on is noise to everyone.
+            (_, None) => assert!(phase.0 == geometry.hops, "{rank} has got noise in {phase} and not noticed"),
         }
+        assert_eq!(next, Some(due).filter(|_| rank == Rank::OWNER), "{rank} in the slot after {attack:?}");
+        // A fault leaves nothing behind: what follows is in order again.
+        assert_eq!(all[5], Some(due).filter(|_| rank == Rank::OWNER), "{rank}, later");
     }
 }
 
 #[test]
-fn what_is_altered_on_the_way_is_found_by_the_next_rank() {
+fn what_is_altered_on_the_way_is_found_by_the_next_rank_and_told_the_owner() {
     let plan = seats::plan(3, 6, 3);
     let geometry = Geometry::new(6, 3, 1000, 256).unwrap();
     assert!(geometry.cells >= 2);

@@ -11,7 +11,7 @@ use std::hint::black_box;
 use mixnn::compute::cpu::Cpu;
 use mixnn::ids::Slot;
 use mixnn::mix::beat::Order;
-use mixnn::mix::courier::{Courier, Post, Timing};
+use mixnn::mix::courier::{Courier, Post, Timing, Word};
 use mixnn::mix::geometry::Geometry;
 use mixnn::role::relay::Relay;
 use mixnn::role::{Role, RoleError};
@@ -81,7 +81,7 @@ fn allocations<R: Role<Cpu>>(role: impl Fn() -> R + Sync) -> Vec<u64> {
                     before = ALLOCATIONS.get();
                 }
                 let order = role.step(&backend, Slot(slot), &mut post).unwrap();
-                mixer.slot(&mut transport, Slot(slot), order, &mut post, &mut timing).unwrap();
+                mixer.slot(&mut transport, Slot(slot), Word { order, fault: None }, &mut post, &mut timing).unwrap();
             }
             ALLOCATIONS.get() - before
         },

@@ -11,8 +11,7 @@ mod launcher;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use binary::{DIGITS, MIXNN, mixnn};
 use launcher::launch;
@@ -51,17 +50,6 @@ struct Seen {
     epochs: Vec<Vec<Vec<Call>>>,
 }
 
-/// Compiles the recorder into `folder`.
-fn recorder(folder: &Path) -> PathBuf {
-    let library = folder.join("record.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/trace/record.c");
-    let mpicc = std::env::var("MPICC").unwrap_or_else(|_| "mpicc".to_owned());
-    let output = Command::new(&mpicc).args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
-    let output = output.expect("mpicc, or what MPICC names, is installed");
-    assert!(output.status.success(), "{mpicc}: {}", String::from_utf8_lossy(&output.stderr));
-    library
-}
-
 /// `stage=[...]`: a linear operation to each of `widths`, with relu between them.
 fn stages(widths: [&str; 3]) -> String {
     let [a, b, c] = widths;
@@ -83,7 +71,7 @@ fn trained(widths: [&str; 3], sets: &[&str]) -> Traces {
 /// Trains a model and records what every rank does.
 fn recorded(widths: [&str; 3], sets: &[&str]) -> Traces {
     let folder = tempfile::tempdir().unwrap();
-    let preload = format!("LD_PRELOAD={}", recorder(folder.path()).display());
+    let preload = format!("LD_PRELOAD={}", launcher::preloadable("record", folder.path()).display());
     let record = format!("RECORD_FOLDER={}", folder.path().display());
     let (ranks, epochs, model) = (RANKS.to_string(), format!("train.epochs={EPOCHS}"), stages(widths));
     let start = ["-n", &ranks, "env", &preload, &record, MIXNN, "run", DIGITS, "--out", "out"];

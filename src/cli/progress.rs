@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use crate::report;
 use crate::run::folder::Folder;
 use crate::run::results::EpochReport;
-use crate::run::{RunError, Watcher};
+use crate::run::{Model, RunError, Watcher};
 
 /// Set to 1 by those who run mixnn under a launcher that hides a terminal from it, as mpirun does.
 const FORCE: &str = "MIXNN_PROGRESS";
@@ -51,6 +51,13 @@ impl Watcher for Progress<'_> {
         self.bar.set_prefix(format!("epoch {}/{}", epoch + 1, self.epochs));
         self.bar.set_length(of as u64);
         self.bar.set_position(done as u64);
+    }
+
+    fn keep(&mut self, epochs: u32, model: &Model) -> Result<(), RunError> {
+        let path = self.folder.path().join("model.safetensors");
+        model.write(&path)?;
+        self.note(&format!("the model as it was after epoch {epochs} is kept in {}", path.display()));
+        Ok(())
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {

@@ -152,12 +152,13 @@ fn under_mpi(args: Option<&RunArgs>) -> i32 {
         let host = transport.host();
         return match serve::run(&mut transport, &host) {
             Ok(()) => 0,
-            Err(RunError::Refused { code }) => code,
             Err(error) => {
                 if !error.is_told_elsewhere() {
                     complain(&format!("{rank}: error: {error}"));
                 }
-                transport.abort(error.exit_code());
+                if !error.is_orderly() {
+                    transport.abort(error.exit_code());
+                }
                 error.exit_code()
             }
         };
@@ -202,7 +203,9 @@ fn under_mpi(args: Option<&RunArgs>) -> i32 {
         Ok(()) => 0,
         Err(error) => {
             let code = fail(&error);
-            transport.abort(code);
+            if !error.is_orderly() {
+                transport.abort(code);
+            }
             code
         }
     }

@@ -1,17 +1,22 @@
-//! The beat: 16 bytes at the head of each first-phase block that carry the owner's word to all ranks
-//! (docs/PROTOCOL.md, "Beat").
+//! The beat: 16 bytes at the head of each first-phase block (docs/PROTOCOL.md, "Beat"). From the owner it carries its word
+//! to all ranks, to the owner what a rank has noticed, between others nothing.
 //!
 //! kind u8, reason u8, phase u8, 0 u8, peer u16, 0 u16, slot u64; little-endian.
 
+use serde::{Deserialize, Serialize};
+
 use super::geometry::BEAT_RECORD;
-use crate::ids::Slot;
+use crate::ids::{Phase, Rank, Slot};
+
+/// A sealed record's plaintext.
+pub type Record = [u8; BEAT_RECORD];
 
 /// The owner's word on how to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The next slot follows.
     GoOn,
-    /// The epoch ends after this slot; new keys follow.
+    /// The epoch ends after this slot; results and new keys follow.
     EpochEnds {
         /// The epoch's last slot.
         after: Slot,
@@ -21,7 +26,53 @@ pub enum Order {
         /// The run's last slot.
         after: Slot,
     },
+    /// The run has failed, and ends with this phase.
+    Stop(Reason),
 }
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Reason {
+    /// A cell or a beat is not what an honest rank sealed for here and now.
+    Authentication = 1,
+    /// An authentic message that does not fit what went before.
+    Message = 2,
+    /// The loss is not a number.
+    NotANumber = 3,
+    /// A rank cannot do its work.
+    Failure = 4,
+}
+
+impl Reason {
+    fn from_number(number: u8) -> Option<Self> {
+        [Self::Authentication, Self::Message, Self::NotANumber, Self::Failure]
+            .into_iter()
+            .find(|reason| *reason as u8 == number)
+    }
+}
+
+/// What a rank has noticed. Of several the least is the first: by slot, then phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Fault {
+    /// When.
+    pub slot: Slot,
+    /// In which phase; 0 in the rank's own work, before the first.
+    pub phase: Phase,
+    /// From whom the block came; the rank itself in its own work.
+    pub peer: Rank,
+    /// What it is.
+    pub reason: Reason,
+}
+
+const GO_ON: u8 = 0;
+const EPOCH_ENDS: u8 = 1;
+const RUN_ENDS: u8 = 2;
+const STOP: u8 = 3;
+const FAULT: u8 = 4;
+
+/// What ranks other than the owner say to each other, and to the owner while all is well.
+pub const WELL: Record = [0; BEAT_RECORD];
 
 impl Order {
     /// Whether `slot` is the last under these keys.
@@ -29,61 +80,127 @@ impl Order {
         match self {
             Order::GoOn => false,
             Order::EpochEnds { after } | Order::RunEnds { after } => slot >= after,
+            Order::Stop(_) => true,
         }
     }
 
     /// The record of this word.
-    pub fn to_record(self) -> [u8; BEAT_RECORD] {
-        let (kind, slot) = match self {
-            Order::GoOn => (0, Slot(0)),
-            Order::EpochEnds { after } => (1, after),
-            Order::RunEnds { after } => (2, after),
-        };
-        let mut record = [0; BEAT_RECORD];
-        record[0] = kind;
-        record[8..].copy_from_slice(&slot.0.to_le_bytes());
-        record
+    pub fn to_record(self) -> Record {
+        match self {
+            Order::GoOn => WELL,
+            Order::EpochEnds { after } => record([EPOCH_ENDS, 0, 0], Rank(0), after),
+            Order::RunEnds { after } => record([RUN_ENDS, 0, 0], Rank(0), after),
+            Order::Stop(reason) => record([STOP, reason as u8, 0], Rank(0), Slot(0)),
+        }
     }
 
     /// The word of a record; `None` where no owner says that.
-    pub fn from_record(record: &[u8; BEAT_RECORD]) -> Option<Self> {
-        let [kind, 0, 0, 0, 0, 0, 0, 0, slot @ ..] = *record else {
-            return None;
-        };
-        let after = Slot(u64::from_le_bytes(slot));
-        match (kind, after.0) {
-            (0, 0) => Some(Order::GoOn),
-            (1, _) => Some(Order::EpochEnds { after }),
-            (2, _) => Some(Order::RunEnds { after }),
+    pub fn from_record(bytes: &Record) -> Option<Self> {
+        let ([kind, reason, phase], peer, after) = fields(bytes)?;
+        match (kind, reason, phase, peer.0, after.0) {
+            (GO_ON, 0, 0, 0, 0) => Some(Order::GoOn),
+            (EPOCH_ENDS, 0, 0, 0, _) => Some(Order::EpochEnds { after }),
+            (RUN_ENDS, 0, 0, 0, _) => Some(Order::RunEnds { after }),
+            (STOP, reason, 0, 0, 0) => Reason::from_number(reason).map(Order::Stop),
             _ => None,
         }
     }
 }
 
-/// What ranks other than the owner put in their beats: all is well.
-pub const WELL: [u8; BEAT_RECORD] = [0; BEAT_RECORD];
+impl Fault {
+    /// The record that reports this.
+    pub fn to_record(self) -> Record {
+        record([FAULT, self.reason as u8, self.phase.0], self.peer, self.slot)
+    }
+
+    /// The report of a record, `Some(None)` where all is well; `None` where no rank says that.
+    pub fn from_record(bytes: &Record) -> Option<Option<Self>> {
+        if *bytes == WELL {
+            return Some(None);
+        }
+        match fields(bytes)? {
+            ([FAULT, reason, phase], peer, slot) => {
+                let reason = Reason::from_number(reason)?;
+                Some(Some(Fault { slot, phase: Phase(phase), peer, reason }))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn record([kind, reason, phase]: [u8; 3], peer: Rank, slot: Slot) -> Record {
+    let mut record = WELL;
+    record[..3].copy_from_slice(&[kind, reason, phase]);
+    record[4..6].copy_from_slice(&peer.0.to_le_bytes());
+    record[8..].copy_from_slice(&slot.0.to_le_bytes());
+    record
+}
+
+/// `None` where a byte that is always 0 is not.
+fn fields(record: &Record) -> Option<([u8; 3], Rank, Slot)> {
+    let [kind, reason, phase, 0, low, high, 0, 0, slot @ ..] = *record else {
+        return None;
+    };
+    Some(([kind, reason, phase], Rank(u16::from_le_bytes([low, high])), Slot(u64::from_le_bytes(slot))))
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const FAULT_OF_ALL_FIELDS: Fault =
+        Fault { slot: Slot(0x0102_0304_0506_0708), phase: Phase(3), peer: Rank(0x0a0b), reason: Reason::Failure };
+
     #[test]
     fn reads_what_it_writes() {
-        let words = [Order::GoOn, Order::EpochEnds { after: Slot(7) }, Order::RunEnds { after: Slot(u64::MAX) }];
-        for word in words {
+        let after = Slot(u64::MAX);
+        for word in [Order::GoOn, Order::EpochEnds { after: Slot(7) }, Order::RunEnds { after }] {
             assert_eq!(Order::from_record(&word.to_record()), Some(word));
         }
-        assert!(
-            Order::EpochEnds { after: Slot(7) }.ends(Slot(7)) && !Order::EpochEnds { after: Slot(7) }.ends(Slot(6))
-        );
+        for reason in [Reason::Authentication, Reason::Message, Reason::NotANumber, Reason::Failure] {
+            let stop = Order::Stop(reason);
+            assert_eq!(Order::from_record(&stop.to_record()), Some(stop));
+            let fault = Fault { reason, ..FAULT_OF_ALL_FIELDS };
+            assert_eq!(Fault::from_record(&fault.to_record()), Some(Some(fault)));
+        }
+        assert_eq!(Fault::from_record(&WELL), Some(None));
     }
 
     #[test]
-    fn refuses_what_no_owner_says() {
-        for (place, value) in [(0, 3), (1, 1), (7, 1), (8, 1)] {
+    fn a_record_lies_as_the_protocol_says() {
+        assert_eq!(FAULT_OF_ALL_FIELDS.to_record(), [4, 4, 3, 0, 0x0b, 0x0a, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1]);
+    }
+
+    #[test]
+    fn says_when_slots_end() {
+        let end = Order::EpochEnds { after: Slot(7) };
+        assert!(end.ends(Slot(7)) && !end.ends(Slot(6)) && !Order::GoOn.ends(Slot(6)));
+        assert!(Order::Stop(Reason::Message).ends(Slot(0)));
+    }
+
+    #[test]
+    fn refuses_what_no_one_says() {
+        for (place, value) in [(0, 5), (0, 4), (1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (7, 1), (8, 1)] {
             let mut record = Order::GoOn.to_record();
             record[place] = value;
             assert_eq!(Order::from_record(&record), None, "byte {place} = {value}");
         }
+        for (place, value) in [(0, 3), (0, 5), (1, 0), (1, 5), (3, 1), (6, 1), (7, 1)] {
+            let mut record = FAULT_OF_ALL_FIELDS.to_record();
+            record[place] = value;
+            assert_eq!(Fault::from_record(&record), None, "byte {place} = {value}");
+        }
+    }
+
+    #[test]
+    fn the_least_fault_is_the_first() {
+        let fault = |slot, phase, peer| Fault {
+            slot: Slot(slot),
+            phase: Phase(phase),
+            peer: Rank(peer),
+            ..FAULT_OF_ALL_FIELDS
+        };
+        let in_order = [fault(3, 1, 9), fault(3, 2, 1), fault(4, 0, 2), fault(4, 1, 1)];
+        assert!(in_order.is_sorted());
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::MixError;
-use super::beat::Order;
-use crate::ids::Slot;
+use super::beat::{Fault, Order};
+use crate::ids::{Rank, Slot};
 use crate::transport::Transport;
 
 /// A rank's messages of a slot, by [`FORWARD`](super::FORWARD), [`BACKWARD`](super::BACKWARD) and
@@ -47,13 +47,56 @@ pub struct Timing {
     pub sent: u64,
 }
 
+/// What a rank says in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The owner's word, and nobody else's.
+    pub order: Order,
+    /// What a rank other than the owner has noticed.
+    pub fault: Option<Fault>,
+}
+
+impl Word {
+    /// All is well; the next slot follows.
+    pub const WELL: Word = Word { order: Order::GoOn, fault: None };
+}
+
+/// What a rank hears in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The owner's word.
+    pub order: Order,
+    /// The first fault that this rank has noticed in this slot or, on the owner, was told of.
+    pub fault: Option<Noticed>,
+}
+
+/// A fault, and who has noticed it. Of several the least is the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Noticed {
+    /// What was noticed.
+    pub fault: Fault,
+    /// By whom.
+    pub by: Rank,
+}
+
+impl Noticed {
+    /// The first of two, if there are any.
+    pub fn first(a: Option<Self>, b: Option<Self>) -> Option<Self> {
+        [a, b].into_iter().flatten().min()
+    }
+}
+
 /// Carries a rank's messages, one slot at a time.
 pub trait Courier<T: Transport> {
     /// The memory of messages.
     type Bytes;
 
-    /// Runs one slot: `post.outbox` leaves, `post.inbox` is what arrived. `order` is the owner's word, and nobody
-    /// else's; what comes back is the owner's word as this rank has heard it.
+    /// Whether a fault travels to the owner in the next slot's [`Word`], unseen by others. Where it does not,
+    /// [`slot`](Courier::slot) fails with it.
+    fn reports_faults(&self) -> bool;
+
+    /// Runs one slot: `post.outbox` leaves, `post.inbox` is what arrived. Where there is a fault, and where the owner says
+    /// [`Order::Stop`], the inbox means nothing.
     ///
     /// # Errors
     /// [`MixError`]; then nothing in the inbox may be used.
@@ -61,8 +104,8 @@ pub trait Courier<T: Transport> {
         &mut self,
         transport: &mut T,
         slot: Slot,
-        order: Order,
+        word: Word,
         post: &mut Post<Self::Bytes>,
         timing: &mut Timing,
-    ) -> Result<Order, MixError>;
+    ) -> Result<Heard, MixError>;
 }

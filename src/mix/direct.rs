@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::MixError;
 use super::SPARE;
 use super::beat::Order;
-use super::courier::{Courier, Post, Timing};
+use super::courier::{Courier, Heard, Post, Timing, Word};
 use super::geometry::{BEAT, BEAT_RECORD, Geometry};
 use super::package::{DirectRoute, Link};
 use crate::crypto::Unauthentic;
@@ -111,16 +111,21 @@ where
 {
     type Bytes = S::Bytes;
 
+    /// Addresses show who succeeds whom in any case: whoever finds a fault may end the run in public.
+    fn reports_faults(&self) -> bool {
+        false
+    }
+
     fn slot(
         &mut self,
         transport: &mut T,
         slot: Slot,
-        order: Order,
+        word: Word,
         post: &mut Post<S::Bytes>,
         timing: &mut Timing,
-    ) -> Result<Order, MixError> {
+    ) -> Result<Heard, MixError> {
         if transport.rank() == Rank::OWNER {
-            self.heard = order;
+            self.heard = word.order;
         }
         let started = Instant::now();
         // A record's cell number is above all others, and numbers only grow.
@@ -178,6 +183,6 @@ where
             opened.map_err(|bad| unauthentic(self.incoming[self.open[bad.job].from.block].peer))?;
         }
         timing.open += started.elapsed();
-        Ok(self.heard)
+        Ok(Heard { order: self.heard, fault: None })
     }
 }

@@ -5,19 +5,26 @@
 //! in each phase: exchange; verify and peel all cells; each goes to the lane that its circuit says
 //! open into the inbox
 //! ```
+//!
+//! A rank that finds a bad cell or beat goes on, so that no one sees who has found it: it passes on random bytes for the
+//! rest of the slot, has nothing to show for it, and tells the owner in the next slot's beat (docs/PROTOCOL.md, "When something
+//! is bad").
 
 use std::time::Instant;
 
+use rand::rngs::{StdRng, SysRng};
+use rand::{RngExt, SeedableRng};
+
 use super::MixError;
-use super::beat::{Order, WELL};
-use super::courier::{Courier, Post, Timing};
+use super::beat::{Fault, Order, Reason, WELL};
+use super::courier::{Courier, Heard, Noticed, Post, Timing, Word};
 use super::geometry::{BEAT, BEAT_RECORD, Geometry};
 use super::onion::Onion;
 use super::package::{MixedRoute, peers};
 use crate::crypto::Unauthentic;
-use crate::crypto::sealer::{BadCell, Sealer};
+use crate::crypto::sealer::Sealer;
 use crate::ids::{Epoch, Phase, Rank, Slot};
-use crate::transport::{Lane, Transport, TransportError};
+use crate::transport::{Lane, Transport};
 
 /// The cell number of a beat: no cell has it.
 const BEAT_CELL: u32 = u32::MAX;
@@ -30,13 +37,15 @@ pub struct Mixer<S> {
     onion: Onion,
     /// Bytes of each lane's block, by phase.
     lengths: Vec<Vec<usize>>,
+    /// What is passed on in place of bad cells.
+    noise: StdRng,
 }
 
 impl<S: Sealer> Mixer<S> {
     /// Takes the keys of `route` and lays the lanes.
     ///
     /// # Errors
-    /// Those of laying.
+    /// Those of laying; [`MixError::Randomness`].
     pub fn new<T: Transport>(
         transport: &mut T,
         mut sealer: S,
@@ -44,68 +53,98 @@ impl<S: Sealer> Mixer<S> {
         route: MixedRoute,
         run: &[u8; 32],
         epoch: Epoch,
-    ) -> Result<Self, TransportError> {
+    ) -> Result<Self, MixError> {
         let rank = transport.rank();
         let lanes: Vec<Lane> =
             peers(rank, geometry.ranks).map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) }).collect();
         transport.lay(&lanes, &lanes)?;
         let onion = Onion::lay(route, &geometry, rank, run, epoch, &mut sealer);
         let lengths = Phase::all(geometry.hops).map(|phase| vec![geometry.block(phase); lanes.len()]).collect();
-        Ok(Self { geometry, rank, sealer, onion, lengths })
+        let noise = StdRng::try_from_rng(&mut SysRng)?;
+        Ok(Self { geometry, rank, sealer, onion, lengths, noise })
     }
 
-    /// Puts a beat at the head of each first-phase block: the owner's its word, any other's that all is well.
-    fn seal_beats<T: Transport>(&mut self, transport: &mut T, slot: Slot, order: Order) {
-        let record = if self.rank == Rank::OWNER { order.to_record() } else { WELL };
-        for (block, key) in transport.blocks().0.iter_mut().zip(&self.onion.beats_out) {
+    /// Puts a beat at the head of each first-phase block: the owner's word to all, another rank's to the owner.
+    fn seal_beats<T: Transport>(&mut self, transport: &mut T, slot: Slot, word: Word) {
+        let to_all = if self.rank == Rank::OWNER { word.order.to_record() } else { WELL };
+        let to_owner = word.fault.map_or(WELL, Fault::to_record);
+        let blocks = transport.blocks().0.iter_mut();
+        for ((block, key), to) in blocks.zip(&self.onion.beats_out).zip(peers(self.rank, self.geometry.ranks)) {
+            let record = if to == Rank::OWNER { to_owner } else { to_all };
             self.sealer.seal_record(*key, BEAT_CELL, slot, &record, &mut block.as_mut()[..BEAT]);
         }
     }
 
-    /// Opens the beats of all first-phase blocks: the owner's word.
-    fn open_beats<T: Transport>(&mut self, transport: &mut T, slot: Slot, own: Order) -> Result<Order, MixError> {
-        let mut heard = own;
+    /// Opens the beats of all first-phase blocks: what this rank is told, and the first that is bad or says what no one
+    /// says.
+    fn open_beats<T: Transport>(&mut self, transport: &mut T, slot: Slot, own: Order) -> (Heard, Option<Noticed>) {
+        let mut heard = Heard { order: own, fault: None };
+        let mut found = None;
         let ranks = self.geometry.ranks;
         for ((block, key), from) in transport.blocks().1.iter().zip(&self.onion.beats_in).zip(peers(self.rank, ranks))
         {
             let mut record = [0; BEAT_RECORD];
-            self.sealer
-                .open_record(*key, BEAT_CELL, slot, &block.as_ref()[..BEAT], &mut record)
-                .map_err(|Unauthentic| MixError::Unauthentic { slot, phase: Phase(1), from })?;
-            match from {
-                Rank::OWNER => heard = Order::from_record(&record).ok_or(MixError::Beat { slot, from })?,
-                _ if record == WELL => {}
-                _ => return Err(MixError::Beat { slot, from }),
+            let opened = self.sealer.open_record(*key, BEAT_CELL, slot, &block.as_ref()[..BEAT], &mut record);
+            let understood = match opened {
+                Err(Unauthentic) => None,
+                Ok(()) if from == Rank::OWNER => Order::from_record(&record).map(|order| {
+                    heard.order = order;
+                    None
+                }),
+                Ok(()) if self.rank == Rank::OWNER => {
+                    Fault::from_record(&record).map(|fault| fault.map(|fault| Noticed { fault, by: from }))
+                }
+                Ok(()) => (record == WELL).then_some(None),
+            };
+            match understood {
+                Some(told) => heard.fault = Noticed::first(heard.fault, told),
+                None => found = found.or_else(|| Some(self.noticed(slot, Phase(1), from))),
             }
         }
-        Ok(heard)
+        (heard, found)
     }
 
-    /// The rank from whose block the cell of job `bad` came.
-    fn culprit(&self, bad: BadCell, slot: Slot, phase: Phase) -> MixError {
-        let lane = bad.job / self.geometry.cells as usize;
-        let from = peers(self.rank, self.geometry.ranks).nth(lane).unwrap_or(self.rank);
-        MixError::Unauthentic { slot, phase, from }
+    /// A bad cell or beat from `peer`.
+    fn noticed(&self, slot: Slot, phase: Phase, peer: Rank) -> Noticed {
+        Noticed { fault: Fault { slot, phase, peer, reason: Reason::Authentication }, by: self.rank }
+    }
+
+    /// The rank from whose block the cell of job `job` came.
+    fn sender(&self, job: usize) -> Rank {
+        peers(self.rank, self.geometry.ranks).nth(job / self.geometry.cells as usize).unwrap_or(self.rank)
+    }
+
+    /// Puts random bytes in place of all cells that leave in `phase`.
+    fn pass_noise_on<T: Transport>(&mut self, transport: &mut T, phase: Phase) {
+        let cells = self.geometry.cells_at(phase)..self.geometry.block(phase);
+        for block in transport.blocks().0 {
+            self.noise.fill(&mut block.as_mut()[cells.clone()]);
+        }
     }
 }
 
 impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
     type Bytes = S::Bytes;
 
+    fn reports_faults(&self) -> bool {
+        true
+    }
+
     fn slot(
         &mut self,
         transport: &mut T,
         slot: Slot,
-        order: Order,
+        word: Word,
         post: &mut Post<S::Bytes>,
         timing: &mut Timing,
-    ) -> Result<Order, MixError> {
+    ) -> Result<Heard, MixError> {
         let payload = self.geometry.payload as usize;
-        let mut heard = order;
+        let mut heard = Heard { order: word.order, fault: None };
+        let mut found: Option<Noticed> = None;
 
         let started = Instant::now();
         self.sealer.seal(slot, payload, &self.onion.seal, &post.outbox, transport.blocks().0);
-        self.seal_beats(transport, slot, order);
+        self.seal_beats(transport, slot, word);
         timing.seal += started.elapsed();
 
         for phase in Phase::all(self.geometry.hops) {
@@ -117,22 +156,33 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
 
             let started = Instant::now();
             let cell = self.geometry.cell(phase);
-            if phase.0 == 1 {
-                heard = self.open_beats(transport, slot, order)?;
+            if phase == Phase(1) {
+                (heard, found) = self.open_beats(transport, slot, word.order);
+                if matches!(heard.order, Order::Stop(_)) {
+                    return Ok(heard);
+                }
             }
             if phase.0 < self.geometry.hops {
-                let (outgoing, incoming) = transport.blocks();
-                self.sealer
-                    .peel(slot, cell, &self.onion.peel[phase.index() - 1], incoming, outgoing)
-                    .map_err(|bad| self.culprit(bad, slot, phase))?;
+                if found.is_none() {
+                    let (outgoing, incoming) = transport.blocks();
+                    let peeled =
+                        self.sealer.peel(slot, cell, &self.onion.peel[phase.index() - 1], incoming, outgoing);
+                    found = peeled.err().map(|bad| self.noticed(slot, phase, self.sender(bad.job)));
+                }
+                if found.is_some() {
+                    self.pass_noise_on(transport, Phase(phase.0 + 1));
+                }
                 timing.peel += started.elapsed();
             } else {
-                self.sealer
-                    .open(slot, cell, &self.onion.open, transport.blocks().1, &mut post.inbox)
-                    .map_err(|bad| self.culprit(bad, slot, phase))?;
+                if found.is_none() {
+                    let opened =
+                        self.sealer.open(slot, cell, &self.onion.open, transport.blocks().1, &mut post.inbox);
+                    found = opened.err().map(|bad| self.noticed(slot, phase, self.sender(bad.job)));
+                }
                 timing.open += started.elapsed();
             }
         }
+        heard.fault = Noticed::first(heard.fault, found);
         Ok(heard)
     }
 }

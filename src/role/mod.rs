@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::compute::{Backend, ComputeError};
 use crate::ids::{Batch, Epoch, Slot};
-use crate::mix::beat::Order;
+use crate::mix::beat::{Order, Reason};
 use crate::mix::courier::Post;
 use crate::wire::{HEADER, Header, Kind, WireError};
 
@@ -49,6 +49,17 @@ pub enum RoleError {
     /// Arithmetic failed.
     #[error(transparent)]
     Compute(#[from] ComputeError),
+}
+
+impl RoleError {
+    /// What the owner is told of it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            RoleError::Header { .. } | RoleError::Unexpected { .. } => Reason::Message,
+            RoleError::NotANumber { .. } => Reason::NotANumber,
+            RoleError::Compute(_) => Reason::Failure,
+        }
+    }
 }
 
 /// A rank's own part in a slot.

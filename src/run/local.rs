@@ -20,9 +20,24 @@ pub fn run(
     watcher: &mut dyn Watcher,
 ) -> Result<(Outcome, Model), RunError> {
     owner::can_run(prepared, ranks)?;
-    let mut ends = local::connect(ranks).into_iter();
+    let (led, served) = over(local::connect(ranks), prepared, host, watcher);
+    match (led, served.into_iter().filter_map(Result::err).find(|error| !error.is_told_elsewhere())) {
+        (Err(error), Some(first)) if error.is_told_elsewhere() => Err(first),
+        (led, _) => led,
+    }
+}
+
+/// Runs `prepared` over `ends`, each on a thread of its own but the owner's, the first: what the owner comes to, and each of
+/// the others. The ranks must [suffice](owner::can_run).
+pub fn over<T: Transport + Send>(
+    ends: Vec<T>,
+    prepared: &Prepared,
+    host: &str,
+    watcher: &mut dyn Watcher,
+) -> (Result<(Outcome, Model), RunError>, Vec<Result<(), RunError>>) {
+    let mut ends = ends.into_iter();
     let Some(mut own) = ends.next() else {
-        return Err(RunError::Bug("no ranks".to_owned()));
+        return (Err(RunError::Bug("no ranks".to_owned())), Vec::new());
     };
     std::thread::scope(|scope| {
         let serving: Vec<_> = ends
@@ -31,29 +46,24 @@ pub fn run(
                     // A panic is shown by its hook; here it must not leave the others waiting.
                     let served = catch_unwind(AssertUnwindSafe(|| serve::run(&mut end, host)))
                         .unwrap_or_else(|_| Err(RunError::Bug("a rank's thread panicked".to_owned())));
-                    if let Err(error) = &served {
-                        end.abort(error.exit_code());
-                    }
+                    tear_out(&mut end, &served);
                     served
                 })
             })
             .collect();
         let place = Place { host, carrier: "local", strict: false };
         let led = owner::run(&mut own, prepared, &place, watcher);
-        if let Err(error) = &led {
-            own.abort(error.exit_code());
-        }
-        let mut first = None;
-        for thread in serving {
-            match thread.join() {
-                Ok(Err(error)) if !error.is_told_elsewhere() => first = first.or(Some(error)),
-                Ok(_) => {}
-                Err(_) => first = first.or(Some(RunError::Bug("a rank's thread panicked".to_owned()))),
-            }
-        }
-        match (led, first) {
-            (Err(error), Some(first)) if error.is_told_elsewhere() => Err(first),
-            (led, _) => led,
-        }
+        tear_out(&mut own, &led);
+        let joined = serving.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|_| Err(RunError::Bug("a rank's thread panicked".to_owned())))
+        });
+        (led, joined.collect())
     })
+}
+
+/// Ends the run on all ranks where one cannot go on and the others do not know.
+fn tear_out<T: Transport, R>(end: &mut T, ran: &Result<R, RunError>) {
+    if let Some(error) = ran.as_ref().err().filter(|error| !error.is_orderly()) {
+        end.abort(error.exit_code());
+    }
 }

@@ -23,6 +23,8 @@ use crate::crypto::Unauthentic;
 use crate::data::DataError;
 use crate::job::JobError;
 use crate::mix::MixError;
+use crate::mix::beat::{Fault, Reason};
+use crate::mix::courier::Noticed;
 use crate::role::RoleError;
 use crate::transport::TransportError;
 
@@ -120,6 +122,23 @@ pub enum RunError {
         /// Whose.
         from: crate::ids::Rank,
     },
+    /// The owner has stopped the run; all ranks know, and it says why.
+    #[error("the owner has stopped the run")]
+    Stopped {
+        /// The exit code that the reason has.
+        code: i32,
+    },
+    /// A fault has ended the run; all ranks know.
+    #[error("{}", describe(noticed, own.as_ref()))]
+    Fault {
+        /// The first that was noticed.
+        noticed: Noticed,
+        /// The owner's own error, if that is it.
+        own: Option<RoleError>,
+    },
+    /// A fault to which the owner did not answer, or that it could not tell all.
+    #[error("{}; not all ranks have heard of it", describe(.0, None))]
+    Unanswered(Noticed),
     /// The owner has refused the job; it says why.
     #[error("the owner has refused the job")]
     Refused {
@@ -137,11 +156,38 @@ pub enum RunError {
     Bug(String),
 }
 
+/// What has ended a run.
+fn describe(noticed: &Noticed, own: Option<&RoleError>) -> String {
+    let Noticed { fault: Fault { slot, phase, peer, reason }, by } = noticed;
+    let what = match (reason, own) {
+        (_, Some(own)) => return own.to_string(),
+        (Reason::Authentication, None) => format!(
+            "{slot}, {phase}: a block from {peer} to {by} failed authentication, which is where it was noticed and no proof of \
+             who did it"
+        ),
+        (Reason::Message, None) => format!("{slot}: {by} got a message that does not fit what went before"),
+        (Reason::NotANumber, None) => format!("{slot}: {by} came upon what is not a number"),
+        (Reason::Failure, None) => format!("{slot}: {by} could not do its work, for want of memory"),
+    };
+    format!("{what}; the run ends on all ranks and leaves no model")
+}
+
+/// The exit code of a run that ended for `reason`.
+fn code_of(reason: Reason) -> i32 {
+    match reason {
+        Reason::Authentication | Reason::Message => 4,
+        Reason::NotANumber => 1,
+        Reason::Failure => 3,
+    }
+}
+
 impl RunError {
     /// The process's exit code.
     pub fn exit_code(&self) -> i32 {
         match self {
-            RunError::Role(RoleError::NotANumber { .. }) => 1,
+            RunError::Role(error) => code_of(error.reason()),
+            RunError::Stopped { code } => *code,
+            RunError::Fault { noticed, .. } | RunError::Unanswered(noticed) => code_of(noticed.fault.reason),
             RunError::Job(JobError::Read { .. }) => 3,
             RunError::NoSamples { .. } | RunError::TooLong { .. } => 2,
             RunError::Job(_)
@@ -158,12 +204,16 @@ impl RunError {
                 TransportError::Mpi { .. } | TransportError::Window { .. } => 3,
             },
             RunError::Mix(_) | RunError::Sealed { .. } | RunError::Unreadable { .. } => 4,
-            RunError::Role(RoleError::Compute(_)) | RunError::Compute(_) | RunError::Threads(_) => 3,
-            RunError::Role(_) => 4,
+            RunError::Compute(_) | RunError::Threads(_) => 3,
             RunError::Write { .. } | RunError::TooFewRanks { .. } => 3,
             RunError::Refused { code } => *code,
             RunError::Bug(_) => 70,
         }
+    }
+
+    /// Whether all ranks know that the run has ended, so that none has to be torn out of it.
+    pub fn is_orderly(&self) -> bool {
+        matches!(self, RunError::Refused { .. } | RunError::Stopped { .. } | RunError::Fault { .. })
     }
 
     /// Whether another rank says what happened.
@@ -171,6 +221,7 @@ impl RunError {
         matches!(
             self,
             RunError::Refused { .. }
+                | RunError::Stopped { .. }
                 | RunError::Transport(TransportError::Aborted { .. })
                 | RunError::Mix(MixError::Transport(TransportError::Aborted { .. }))
         )
@@ -188,6 +239,12 @@ pub trait Watcher {
 
     /// Samples that are through a pass, and samples of it.
     fn progress(&mut self, epoch: u32, done: usize, of: usize);
+
+    /// Training has failed; `model` is what it had come to after so many good `epochs`.
+    ///
+    /// # Errors
+    /// Those of writing it down.
+    fn keep(&mut self, epochs: u32, model: &Model) -> Result<(), RunError>;
 
     /// An epoch is over.
     ///

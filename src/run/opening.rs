@@ -3,12 +3,14 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::RunError;
 use crate::crypto::hpke;
 use crate::ids::{Epoch, Rank};
 use crate::job::Profile;
+use crate::mix::beat::Fault;
 use crate::mix::geometry::{Geometry, rounded_up};
 use crate::mix::package::Package;
 use crate::transport::{Transport, TransportError};
@@ -50,6 +52,9 @@ pub(super) struct Public {
     pub(super) package: u32,
     /// Bytes of a result before it is sealed.
     pub(super) result: u64,
+    /// SHA-256 of the opening that said all this.
+    #[serde(skip)]
+    pub(super) digest: [u8; 32],
 }
 
 /// What a rank tells the owner at the start of an epoch.
@@ -65,32 +70,77 @@ pub(super) struct Announcement {
     pub(super) fingerprint: String,
 }
 
-/// What a rank returns at the end.
+/// An announcement as the owner has it.
+pub(super) struct Announced {
+    /// What it says.
+    pub(super) says: Announcement,
+    /// As it came.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What the owner seals to a rank at the start of an epoch.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Handed {
+    /// Its part in the epoch.
+    Part(Package),
+    /// The run has ended: exit with this code.
+    Stop(i32),
+}
+
+/// What a rank returns at the end of an epoch.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Returned {
     /// Nanoseconds: compute, seal, exchange, peel, open, wait; and bytes sent.
     pub(super) timing: [u64; 7],
     /// Parameters, f32; none on a relay.
     pub(super) values: Vec<f32>,
+    /// What it has noticed since its last beat, or could not tell the owner before the epoch's end.
+    pub(super) fault: Option<Fault>,
 }
 
-/// What a package is bound to.
-pub(super) fn package_info(run: &[u8; 32], epoch: Epoch, rank: Rank, ranks: u16) -> Vec<u8> {
+/// What a package is bound to: who it is for, and what owner and rank have said before, so that it opens only where each has
+/// heard the other as it spoke.
+pub(super) fn package_info(public: &Public, epoch: Epoch, rank: Rank, announcement: &[u8]) -> Vec<u8> {
     let mut info = b"mixnn/1 package".to_vec();
-    info.extend_from_slice(run);
+    info.extend_from_slice(&public.run);
     info.extend_from_slice(&epoch.0.to_le_bytes());
     info.extend_from_slice(&rank.0.to_le_bytes());
-    info.extend_from_slice(&ranks.to_le_bytes());
+    info.extend_from_slice(&public.geometry.ranks.to_le_bytes());
+    info.extend_from_slice(&public.digest);
+    info.extend_from_slice(&Sha256::digest(announcement));
     info
 }
 
 /// What a result is bound to.
-pub(super) fn result_info(run: &[u8; 32], rank: Rank, slots: u64) -> Vec<u8> {
+pub(super) fn result_info(run: &[u8; 32], epoch: Epoch, rank: Rank, slots: u64) -> Vec<u8> {
     let mut info = b"mixnn/1 result".to_vec();
     info.extend_from_slice(run);
+    info.extend_from_slice(&epoch.0.to_le_bytes());
     info.extend_from_slice(&rank.0.to_le_bytes());
     info.extend_from_slice(&slots.to_le_bytes());
     info
+}
+
+/// The opening in its [`OPENING`] bytes: SHA-256 of what follows, and that [`padded`]. Whatever alters it by chance is noticed
+/// at once; whoever does so on purpose, when the package does not open.
+///
+/// # Errors
+/// [`RunError::Bug`] where it does not fit.
+pub(super) fn opening(says: &Opening) -> Result<Vec<u8>, RunError> {
+    let body = padded(says, OPENING - 32)?;
+    Ok([Sha256::digest(body.as_slice()).as_slice(), &body].concat())
+}
+
+/// Reads what [`opening`] wrote; `None` where it is none.
+pub(super) fn opened(bytes: &[u8]) -> Option<Opening> {
+    let (digest, body) = bytes.split_at_checked(32)?;
+    match Sha256::digest(body).as_slice() == digest {
+        true => match unpadded(body)? {
+            Opening::Start(public) => Some(Opening::Start(Public { digest: Sha256::digest(bytes).into(), ..public })),
+            refused => Some(refused),
+        },
+        false => None,
+    }
 }
 
 /// `value` in `length` bytes: its own length (8 bytes), postcard's encoding, zeros.
@@ -143,15 +193,15 @@ pub(super) fn result_length(values: u64, least: u64) -> u64 {
 /// # Errors
 /// [`RunError`].
 pub(super) fn seal_package(
-    package: &Package,
+    package: &Handed,
     public: &Public,
     epoch: Epoch,
     rank: Rank,
-    announced: &Announcement,
+    announced: &Announced,
 ) -> Result<Vec<u8>, RunError> {
     let plain = padded(package, public.package as usize)?;
-    let info = package_info(&public.run, epoch, rank, public.geometry.ranks);
-    hpke::seal(&announced.key, &info, None, &plain).map_err(super::sealed("the key announcement", rank))
+    let info = package_info(public, epoch, rank, &announced.bytes);
+    hpke::seal(&announced.says.key, &info, None, &plain).map_err(super::sealed("the key announcement", rank))
 }
 
 /// Tells all ranks that there is no run, and with which code to exit. Called by the owner instead of a run.
@@ -159,8 +209,8 @@ pub(super) fn seal_package(
 /// # Errors
 /// [`TransportError`].
 pub fn refuse<T: Transport>(transport: &mut T, code: i32) -> Result<(), TransportError> {
-    if let Ok(message) = padded(&Opening::Refused(code), OPENING) {
-        let messages = vec![message.to_vec(); usize::from(transport.ranks())];
+    if let Ok(message) = opening(&Opening::Refused(code)) {
+        let messages = vec![message; usize::from(transport.ranks())];
         transport.scatter(&messages, OPENING)?;
     }
     Ok(())

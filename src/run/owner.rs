@@ -6,24 +6,26 @@ use rand::RngExt;
 use rand::rngs::SysRng;
 use rand::{SeedableRng, rngs::StdRng};
 
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::model::Model;
 use super::opening::{
-    ANNOUNCEMENT, Announcement, OPENING, Opening, Public, Returned, package_length, padded, result_info,
-    result_length, seal_package, shortened, unpadded,
+    ANNOUNCEMENT, Announced, Announcement, Handed, OPENING, Opening, Public, Returned, opening, package_length,
+    padded, result_info, result_length, seal_package, shortened, unpadded,
 };
 use super::prepare::{LONGEST, Prepared};
 use super::results::{EpochReport, Outcome, RankTiming, VERSION};
 use super::seat::{self, share_of_cores};
-use super::{RunError, Watcher, sealed};
+use super::{RunError, Watcher, code_of, sealed};
 use crate::compute::Backend;
 use crate::compute::cpu::Cpu;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
 use crate::ids::{Epoch, Rank};
 use crate::job::{MOST_RANKS, Profile};
-use crate::mix::courier::{Post, Timing};
+use crate::mix::beat::Order;
+use crate::mix::courier::{Noticed, Post, Timing};
 use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
 use crate::mix::plan::{Plan, Roles};
 use crate::nn::StageSpec;
@@ -83,23 +85,35 @@ pub fn run<T: Transport>(
     let mut lead = Lead::open(transport, prepared, place)?;
     let mut epochs = Vec::new();
     let mut test = Score::default();
-    let mut slots = 0;
+    let mut kept = None;
     for epoch in 0..job.train.epochs {
         let began = Instant::now();
         let last = epoch + 1 == job.train.epochs;
-        let (scores, run_slots) = lead.epoch(transport, Epoch(epoch), last, watcher)?;
-        slots = run_slots;
+        let Ran { scores, slots, returns } = match lead.epoch(transport, Epoch(epoch), last, watcher) {
+            Ok(ran) => ran,
+            // Training has failed, but what it had come to before is sound.
+            Err(error) if error.exit_code() == 1 => {
+                if let Some(Returns { model, .. }) = kept {
+                    watcher.keep(epoch, &model)?;
+                }
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         let validated = prepared.validation.samples() > 0;
         if last {
             test = scores[scores.len() - 1];
         }
         let seconds = began.elapsed().as_secs_f64();
         let validation = validated.then(|| scores[1]);
-        let report = EpochReport::new(epoch, scores[0], validation, prepared.train.samples(), seconds, run_slots);
+        let report = EpochReport::new(epoch, scores[0], validation, prepared.train.samples(), seconds, slots);
         watcher.epoch(&report)?;
         epochs.push(report);
+        kept = Some(returns);
     }
-    let (model, timing, sent) = lead.collect(transport, slots)?;
+    let Some(Returns { model, timing, sent }) = kept else {
+        return Err(RunError::Bug("a run without epochs".to_owned()));
+    };
     let outcome = Outcome {
         profile: job.mix.profile.name().to_owned(),
         ranks: transport.ranks(),
@@ -135,6 +149,23 @@ struct Lead<'a> {
     drawn: Option<Drawn>,
 }
 
+/// An epoch that has run.
+struct Ran {
+    /// What each pass came to.
+    scores: Vec<Score>,
+    slots: u64,
+    returns: Returns,
+}
+
+/// What all ranks have returned at the end of an epoch.
+struct Returns {
+    model: Model,
+    /// Where each rank's time went so far.
+    timing: Vec<RankTiming>,
+    /// Bytes that all ranks have sent in slots so far.
+    sent: u64,
+}
+
 /// Drawn once a job.
 enum Drawn {
     Mixed(Plan),
@@ -159,7 +190,7 @@ impl<'a> Lead<'a> {
         let roles =
             specs.iter().map(|spec| postcard::to_allocvec(spec).map_or(0, |role| Zeroizing::new(role).len())).max();
         let values = specs.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
-        let public = Public {
+        let mut public = Public {
             version: VERSION.to_owned(),
             run: *Key::random()?.bytes(),
             profile: job.mix.profile,
@@ -169,9 +200,11 @@ impl<'a> Lead<'a> {
             threads: job.compute.threads,
             package: package_length(ranks, job.mix.hops, roles.unwrap_or(0), job.mix.package),
             result: result_length(values, job.mix.result),
+            digest: [0; 32],
         };
-        let opening = padded(&Opening::Start(public.clone()), OPENING)?;
-        transport.scatter(&vec![opening.to_vec(); usize::from(ranks)], OPENING)?;
+        let opening = opening(&Opening::Start(public.clone()))?;
+        public.digest = Sha256::digest(&opening).into();
+        transport.scatter(&vec![opening; usize::from(ranks)], OPENING)?;
         transport.set_timeout(job.transport.timeout);
         transport.share_memory(public.windows);
         let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host()))?;
@@ -189,14 +222,14 @@ impl<'a> Lead<'a> {
         })
     }
 
-    /// Runs an epoch: the passes' scores, and its slots.
+    /// Runs an epoch.
     fn epoch<T: Transport>(
         &mut self,
         transport: &mut T,
         epoch: Epoch,
         last: bool,
         watcher: &mut dyn Watcher,
-    ) -> Result<(Vec<Score>, u64), RunError> {
+    ) -> Result<Ran, RunError> {
         let prepared = self.prepared;
         let route = self.hand_out(transport, epoch, watcher)?;
         let mut courier = seat::courier(transport, &self.public, route, epoch)?;
@@ -224,7 +257,7 @@ impl<'a> Lead<'a> {
                 watcher.progress(epoch.0, done, of);
             }
         };
-        let (_, slots) = seat::slots(
+        let ended = seat::slots(
             transport,
             courier.as_mut(),
             &self.backend,
@@ -233,7 +266,30 @@ impl<'a> Lead<'a> {
             &mut self.timing,
             &mut progress,
         )?;
-        Ok((owner.scores(), slots))
+        let (fault, own) = (ended.fault, ended.own);
+        if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
+            return Err(RunError::Fault { noticed, own });
+        }
+        let (returns, told) = self.collect(transport, epoch, ended.slots)?;
+        if let Some(noticed) = Noticed::first(fault, told) {
+            if !last {
+                self.dismiss(transport, Epoch(epoch.0 + 1), code_of(noticed.fault.reason))?;
+            }
+            return Err(RunError::Fault { noticed, own });
+        }
+        Ok(Ran { scores: owner.scores(), slots: ended.slots, returns })
+    }
+
+    /// Tells the ranks, where they wait for the next epoch's packages, that there is none.
+    fn dismiss<T: Transport>(&self, transport: &mut T, epoch: Epoch, code: i32) -> Result<(), RunError> {
+        let announced = self.hear(transport, epoch)?;
+        let packages = Rank::all(transport.ranks()).zip(&announced).map(|(rank, announced)| match rank {
+            Rank::OWNER => Ok(Vec::new()),
+            _ => seal_package(&Handed::Stop(code), &self.public, epoch, rank, announced),
+        });
+        let packages = packages.collect::<Result<Vec<_>, _>>()?;
+        transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD)?;
+        Ok(())
     }
 
     /// Takes the ranks' keys, draws the epoch's, and gives each rank its package. Returns the owner's own route.
@@ -276,6 +332,7 @@ impl<'a> Lead<'a> {
                 result: Key::from_bytes(*self.results[rank.index()].bytes()),
                 owner: self.pair.public().to_vec(),
             };
+            let package = Handed::Part(package);
             packages.push(seal_package(&package, &self.public, epoch, rank, &announced[rank.index()])?);
         }
         transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD)?;
@@ -283,7 +340,7 @@ impl<'a> Lead<'a> {
     }
 
     /// The announcements of all ranks; its own, without a key, at place 0.
-    fn hear<T: Transport>(&self, transport: &mut T, epoch: Epoch) -> Result<Vec<Announcement>, RunError> {
+    fn hear<T: Transport>(&self, transport: &mut T, epoch: Epoch) -> Result<Vec<Announced>, RunError> {
         let own = Announcement {
             epoch,
             key: Vec::new(),
@@ -292,12 +349,12 @@ impl<'a> Lead<'a> {
         };
         let messages = transport.gather(&padded(&own, ANNOUNCEMENT)?)?;
         Rank::all(transport.ranks())
-            .zip(&messages)
-            .map(|(from, message)| {
+            .zip(messages)
+            .map(|(from, bytes)| {
                 let unreadable = RunError::Unreadable { what: "the key announcement", from };
-                let announced: Announcement = unpadded(message).ok_or(unreadable)?;
-                match announced.epoch == epoch {
-                    true => Ok(announced),
+                let says: Announcement = unpadded(&bytes).ok_or(unreadable)?;
+                match says.epoch == epoch {
+                    true => Ok(Announced { says, bytes }),
                     false => Err(RunError::Sealed { what: "the key announcement", from }),
                 }
             })
@@ -305,8 +362,8 @@ impl<'a> Lead<'a> {
     }
 
     /// Whether all ranks' results depend on the same things.
-    fn compare(&self, announced: &[Announcement], watcher: &mut dyn Watcher) -> Result<(), RunError> {
-        let mut kinds: Vec<&str> = announced.iter().map(|announced| announced.fingerprint.as_str()).collect();
+    fn compare(&self, announced: &[Announced], watcher: &mut dyn Watcher) -> Result<(), RunError> {
+        let mut kinds: Vec<&str> = announced.iter().map(|announced| announced.says.fingerprint.as_str()).collect();
         kinds.sort_unstable();
         kinds.dedup();
         match kinds.len() {
@@ -323,14 +380,14 @@ impl<'a> Lead<'a> {
     }
 
     /// Draws who is what.
-    fn draw(&self, announced: &[Announcement]) -> Result<Drawn, RunError> {
+    fn draw(&self, announced: &[Announced]) -> Result<Drawn, RunError> {
         let mut names: Vec<&str> = Vec::new();
         let mut hosts = Vec::new();
         for announced in announced {
-            let known = names.iter().position(|name| *name == announced.host);
+            let known = names.iter().position(|name| *name == announced.says.host);
             hosts.push(known.unwrap_or(names.len()) as u32);
             if known.is_none() {
-                names.push(&announced.host);
+                names.push(&announced.says.host);
             }
         }
         let stages = self.specs.len() as u16;
@@ -341,23 +398,26 @@ impl<'a> Lead<'a> {
         })
     }
 
-    /// Takes the ranks' results: the model, where each rank's time went, and the bytes that all have sent.
+    /// Takes the ranks' results, and the first fault that one of them tells.
     fn collect<T: Transport>(
         &self,
         transport: &mut T,
+        epoch: Epoch,
         slots: u64,
-    ) -> Result<(Model, Vec<RankTiming>, u64), RunError> {
+    ) -> Result<(Returns, Option<Noticed>), RunError> {
         let length = self.public.result as usize + hpke::OVERHEAD;
         let blobs = transport.gather(&vec![0; length])?;
         let mut timing = vec![RankTiming::new(0, &self.timing)];
         let mut sent = self.timing.sent;
+        let mut told = None;
         let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
         for (rank, blob) in Rank::all(transport.ranks()).zip(&blobs).skip(1) {
-            let info = result_info(&self.public.run, rank, slots);
+            let info = result_info(&self.public.run, epoch, rank, slots);
             let plain =
                 self.pair.open(&info, Some(&self.results[rank.index()]), blob).map_err(sealed("the result", rank))?;
             let returned: Returned =
                 unpadded(&plain).ok_or(RunError::Unreadable { what: "the result", from: rank })?;
+            told = Noticed::first(told, returned.fault.map(|fault| Noticed { fault, by: rank }));
             let rank_timing = seat::from_numbers(returned.timing);
             sent += rank_timing.sent;
             timing.push(RankTiming::new(rank.0, &rank_timing));
@@ -365,6 +425,6 @@ impl<'a> Lead<'a> {
                 values[stage.index()] = returned.values;
             }
         }
-        Ok((Model::new(&self.specs, &values)?, timing, sent))
+        Ok((Returns { model: Model::new(&self.specs, &values)?, timing, sent }, told))
     }
 }

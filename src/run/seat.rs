@@ -8,14 +8,14 @@ use crate::compute::Backend;
 use crate::compute::cpu::Cpu;
 use crate::crypto::aead;
 use crate::crypto::sealer::CpuSealer;
-use crate::ids::{Epoch, Slot};
+use crate::ids::{Epoch, Phase, Rank, Slot};
 use crate::job::Profile;
-use crate::mix::beat::Order;
-use crate::mix::courier::{Courier, Post, Timing};
+use crate::mix::beat::{Fault, Order};
+use crate::mix::courier::{Courier, Noticed, Post, Timing, Word};
 use crate::mix::direct::Direct;
 use crate::mix::package::Route;
 use crate::mix::slot::Mixer;
-use crate::role::Role;
+use crate::role::{Role, RoleError};
 use crate::transport::Transport;
 use crate::wire::HEADER;
 
@@ -56,7 +56,22 @@ pub(super) fn courier<T: Transport>(
     })
 }
 
-/// Runs the slots of an epoch. `after` is called behind every slot. Returns the word that ended it, and its slots.
+/// How the slots of an epoch ended.
+pub(super) struct Ended {
+    /// The owner's word.
+    pub(super) order: Order,
+    /// How many there were.
+    pub(super) slots: u64,
+    /// The first fault that this rank has noticed or, on the owner, was told of.
+    pub(super) fault: Option<Noticed>,
+    /// What went wrong in this rank's own work.
+    pub(super) own: Option<RoleError>,
+}
+
+/// Runs the slots of an epoch. `after` is called behind every slot.
+///
+/// From the slot on in which there is a fault, this rank works no more: its messages are empty, it relays, and tells the
+/// owner; the owner tells all to stop, two slots after the fault, when every rank has had a beat to report an earlier one.
 ///
 /// # Errors
 /// [`RunError`].
@@ -68,22 +83,55 @@ pub(super) fn slots<T: Transport, R: Role<Cpu>>(
     post: &mut Post<Bytes>,
     timing: &mut Timing,
     after: &mut dyn FnMut(&R),
-) -> Result<(Order, u64), RunError> {
+) -> Result<Ended, RunError> {
     // Nothing is on its way when an epoch begins.
     for message in &mut post.inbox {
         backend.clear(message, 0, HEADER);
     }
-    let mut slot = Slot(0);
+    let rank = transport.rank();
+    let mut ended = Ended { order: Order::GoOn, slots: 0, fault: None, own: None };
+    let mut waiting_since = None;
     loop {
+        let slot = Slot(ended.slots);
         let started = Instant::now();
-        let order = role.step(backend, slot, post)?;
-        timing.compute += started.elapsed();
-        let heard = courier.slot(transport, slot, order, post, timing)?;
-        after(role);
-        if heard.ends(slot) {
-            return Ok((heard, slot.0 + 1));
+        if ended.fault.is_none() {
+            match role.step(backend, slot, post) {
+                Ok(order) => ended.order = order,
+                Err(error) if courier.reports_faults() => {
+                    let fault = Fault { slot, phase: Phase(0), peer: rank, reason: error.reason() };
+                    ended.fault = Some(Noticed { fault, by: rank });
+                    ended.own = Some(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        slot.0 += 1;
+        let mut word = Word { order: ended.order, fault: None };
+        if let Some(noticed) = ended.fault {
+            for message in &mut post.outbox {
+                message.fill(0);
+            }
+            post.used = [0; 3];
+            word.fault = Some(noticed.fault).filter(|_| rank != Rank::OWNER);
+            if rank == Rank::OWNER && slot.0 >= noticed.fault.slot.0 + 2 {
+                word.order = Order::Stop(noticed.fault.reason);
+            }
+            if waiting_since.get_or_insert(started).elapsed() > transport.timeout() {
+                return Err(RunError::Unanswered(noticed));
+            }
+        }
+        timing.compute += started.elapsed();
+        let heard = courier.slot(transport, slot, word, post, timing).map_err(|error| match ended.fault {
+            // Others may have heard the owner say stop where this rank could not.
+            Some(noticed) => RunError::Unanswered(noticed),
+            None => error.into(),
+        })?;
+        after(role);
+        ended.fault = Noticed::first(ended.fault, heard.fault);
+        ended.slots += 1;
+        if heard.order.ends(slot) {
+            ended.order = heard.order;
+            return Ok(ended);
+        }
     }
 }
 

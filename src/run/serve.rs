@@ -5,12 +5,12 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::opening::{
-    ANNOUNCEMENT, Announcement, OPENING, Opening, Public, Returned, package_info, padded, result_info, shortened,
-    unpadded,
+    ANNOUNCEMENT, Announcement, Handed, OPENING, Opening, Public, Returned, opened, package_info, padded,
+    result_info, shortened, unpadded,
 };
 use super::results::VERSION;
 use super::seat::{self, share_of_cores};
-use super::{RunError, sealed};
+use super::{RunError, code_of, sealed};
 use crate::compute::Backend;
 use crate::compute::cpu::Cpu;
 use crate::crypto::hpke::{self, KeyPair};
@@ -31,13 +31,19 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
     let public = hear(transport)?;
     transport.set_timeout(Duration::from_millis(public.timeout));
     transport.share_memory(public.windows);
+    let fingerprint = Cpu::new(1)?.fingerprint();
+    let mut first = Some(announce(transport, &public, Epoch(0), host, &fingerprint)?);
+    // Nothing is allocated by the public numbers before a package has opened, which shows that they are the owner's.
     let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host()))?;
     let mut post = Post::new(|| backend.bytes(public.geometry.message()))?;
     let mut stage: Option<StageRole<Cpu>> = None;
     let mut timing = Timing::default();
     let mut epoch = Epoch(0);
     loop {
-        let package = announce(transport, &public, epoch, host, &backend.fingerprint())?;
+        let package = match first.take() {
+            Some(package) => package,
+            None => announce(transport, &public, epoch, host, &fingerprint)?,
+        };
         if !package.role.is_empty() {
             let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(&package.role)
                 .map_err(|_| RunError::Unreadable { what: "the package", from: Rank::OWNER })?;
@@ -48,7 +54,7 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
         }
         let (result, owner) = (package.result, package.owner);
         let mut courier = seat::courier(transport, &public, package.route, epoch)?;
-        let (order, slots) = match &mut stage {
+        let ended = match &mut stage {
             Some(stage) => {
                 stage.begin(epoch);
                 seat::slots(transport, courier.as_mut(), &backend, stage, &mut post, &mut timing, &mut |_| {})?
@@ -57,24 +63,27 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
                 seat::slots(transport, courier.as_mut(), &backend, &mut Relay, &mut post, &mut timing, &mut |_| {})?
             }
         };
-        if let Order::RunEnds { .. } = order {
-            let values = stage.as_ref().map_or(Ok(Vec::new()), |stage| stage.values(&backend))?;
-            let returned = Returned { timing: seat::numbers(&timing), values };
-            let plain = padded(&returned, public.result as usize)?;
-            let info = result_info(&public.run, transport.rank(), slots);
-            let blob =
-                hpke::seal(&owner, &info, Some(&result), &plain).map_err(sealed("the package", Rank::OWNER))?;
-            transport.gather(&blob)?;
-            return Ok(());
+        if let Order::Stop(reason) = ended.order {
+            return Err(RunError::Stopped { code: code_of(reason) });
         }
-        epoch.0 += 1;
+        let values = stage.as_ref().map_or(Ok(Vec::new()), |stage| stage.values(&backend))?;
+        let fault = ended.fault.map(|noticed| noticed.fault);
+        let returned = Returned { timing: seat::numbers(&timing), values, fault };
+        let plain = padded(&returned, public.result as usize)?;
+        let info = result_info(&public.run, epoch, transport.rank(), ended.slots);
+        let blob = hpke::seal(&owner, &info, Some(&result), &plain).map_err(sealed("the package", Rank::OWNER))?;
+        transport.gather(&blob)?;
+        match (ended.order, fault) {
+            (Order::RunEnds { .. }, None) => return Ok(()),
+            (Order::RunEnds { .. }, Some(fault)) => return Err(RunError::Stopped { code: code_of(fault.reason) }),
+            _ => epoch.0 += 1,
+        }
     }
 }
 
 /// The public numbers of the run.
 fn hear<T: Transport>(transport: &mut T) -> Result<Public, RunError> {
-    let opening = transport.scatter(&[], OPENING)?;
-    match unpadded(&opening) {
+    match opened(&transport.scatter(&[], OPENING)?) {
         Some(Opening::Start(public)) if public.version == VERSION => Ok(public),
         Some(Opening::Refused(code)) => Err(RunError::Refused { code }),
         _ => Err(RunError::Unreadable { what: "the opening", from: Rank::OWNER }),
@@ -96,9 +105,14 @@ fn announce<T: Transport>(
         host: shortened(host),
         fingerprint: shortened(fingerprint),
     };
-    transport.gather(&padded(&announcement, ANNOUNCEMENT)?)?;
+    let announcement = padded(&announcement, ANNOUNCEMENT)?;
+    transport.gather(&announcement)?;
     let package = transport.scatter(&[], public.package as usize + hpke::OVERHEAD)?;
-    let info = package_info(&public.run, epoch, transport.rank(), public.geometry.ranks);
+    let info = package_info(public, epoch, transport.rank(), &announcement);
     let plain = Zeroizing::new(pair.open(&info, None, &package).map_err(sealed("the package", Rank::OWNER))?);
-    unpadded(&plain).ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })
+    match unpadded(&plain) {
+        Some(Handed::Part(package)) => Ok(package),
+        Some(Handed::Stop(code)) => Err(RunError::Stopped { code }),
+        None => Err(RunError::Unreadable { what: "the package", from: Rank::OWNER }),
+    }
 }

@@ -37,13 +37,22 @@ fn train(
     let specs = prepared.specs();
     let mut network = Network::new(backend, &specs)?;
     let mut epochs = Vec::new();
+    let mut kept = None;
     for epoch in 0..job.train.epochs {
         let began = Instant::now();
         let batches = prepared.batches(epoch);
         let rate = job.train.optimizer.learning_rate();
-        let trained = network.pass(backend, &prepared.train, &batches, Some((Epoch(epoch), rate)), &mut |done| {
+        let passed = network.pass(backend, &prepared.train, &batches, Some((Epoch(epoch), rate)), &mut |done| {
             watcher.progress(epoch, done, batches.samples());
-        })?;
+        });
+        let trained = match (passed, &kept) {
+            (Ok(score), _) => score,
+            (Err(error @ RunError::Role(RoleError::NotANumber { .. })), Some(model)) => {
+                watcher.keep(epoch, model)?;
+                return Err(error);
+            }
+            (Err(error), _) => return Err(error),
+        };
         let validation = match prepared.validation.samples() {
             0 => None,
             _ => Some(network.evaluate(backend, &prepared.validation, job.train.micro_batch)?),
@@ -52,10 +61,10 @@ fn train(
         let report = EpochReport::new(epoch, trained, validation, batches.samples(), seconds, 0);
         watcher.epoch(&report)?;
         epochs.push(report);
+        kept = Some(network.model(backend, &specs)?);
     }
     let test = network.evaluate(backend, &prepared.test, job.train.micro_batch)?;
-    let values: Vec<Vec<f32>> = network.stages.iter().map(|stage| stage.values(backend)).collect::<Result<_, _>>()?;
-    let model = Model::new(&specs, &values)?;
+    let model = network.model(backend, &specs)?;
     let outcome = Outcome {
         profile: "single".to_owned(),
         ranks: 1,
@@ -90,6 +99,11 @@ struct Network<B: Backend> {
 }
 
 impl<B: Backend + 'static> Network<B> {
+    fn model(&self, backend: &B, specs: &[StageSpec]) -> Result<Model, RunError> {
+        let values = self.stages.iter().map(|stage| stage.values(backend)).collect::<Result<Vec<_>, _>>()?;
+        Model::new(specs, &values)
+    }
+
     fn new(backend: &B, specs: &[StageSpec]) -> Result<Self, ComputeError> {
         let stages = specs.iter().map(|spec| Stage::new(backend, spec)).collect::<Result<Vec<_>, _>>()?;
         let mut features: Vec<usize> = specs.iter().map(|spec| spec.input_features as usize).collect();

@@ -4,7 +4,7 @@
 // Each test's binary uses a part of it.
 #![allow(dead_code)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -60,4 +60,15 @@ pub(crate) fn command(folder: &Path, args: &[&str]) -> Command {
 pub(crate) fn launch(folder: &Path, args: &[&str]) -> Ran {
     let _turn = turn();
     Ran::of(&command(folder, args).output().unwrap())
+}
+
+/// Compiles tests/trace/NAME.c into `folder`: a library to stand between the program and MPI.
+pub(crate) fn preloadable(name: &str, folder: &Path) -> PathBuf {
+    let library = folder.join(format!("{name}.so"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/trace/{name}.c"));
+    let mpicc = std::env::var("MPICC").unwrap_or_else(|_| "mpicc".to_owned());
+    let output = Command::new(&mpicc).args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
+    let output = output.expect("mpicc, or what MPICC names, is installed");
+    assert!(output.status.success(), "{mpicc}: {}", String::from_utf8_lossy(&output.stderr));
+    library
 }

@@ -1,0 +1,268 @@
+//! A short job on six ranks, all threads of this process, over a transport that lets a test alter what it carries.
+#![allow(dead_code)]
+
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use mixnn::check::Checked;
+use mixnn::ids::{Phase, Rank};
+use mixnn::run::prepare::Prepared;
+use mixnn::run::results::{EpochReport, Outcome};
+use mixnn::run::{Model, RunError, Watcher, local};
+use mixnn::transport::local::{Local, connect};
+use mixnn::transport::{Lane, Transport, TransportError};
+
+pub(crate) const RANKS: u16 = 6;
+pub(crate) const HOPS: u8 = 3;
+pub(crate) const EPOCHS: u32 = 2;
+
+/// Two stages, few samples to train on, and more than one cell a lane.
+const JOB: &str = r#"
+name = "short"
+seed = "a seed that is long enough"
+[data]
+source = "digits"
+validation = 0.95
+[train]
+epochs = 2
+batch = 32
+micro_batch = 16
+optimizer = { kind = "sgd", lr = 0.1 }
+[[stage]]
+ops = [{ op = "linear", out = 12 }, { op = "relu" }]
+[[stage]]
+ops = [{ op = "linear", out = 10 }]
+[mix]
+relays = 3
+cell = 320
+[transport]
+timeout = "20s"
+[compute]
+threads = 1
+"#;
+
+/// The job, made ready once.
+pub(crate) static PREPARED: LazyLock<Prepared> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    fs::write(&path, JOB).unwrap();
+    Prepared::load(&path, &[]).unwrap()
+});
+
+/// Slots of each epoch, without the empty ones that it begins with.
+pub(crate) fn slots(epoch: u32) -> u64 {
+    let checked = Checked::of(&PREPARED, Some(RANKS)).unwrap().json();
+    let number = |key: &str| checked[key].as_u64().unwrap();
+    number("slots_per_epoch") + if epoch + 1 == EPOCHS { number("slots_for_testing") } else { 0 }
+}
+
+/// What travels, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// A block in a slot.
+    Block { epoch: u32, slot: u64, phase: u8, from: u16, to: u16 },
+    /// What goes between the owner and `rank` outside slots.
+    Letter { kind: Letter, epoch: u32, rank: u16 },
+}
+
+/// What goes outside slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Letter {
+    Opening,
+    Announcement,
+    Package,
+    Result,
+}
+
+/// May alter what travels; tells whether it has.
+pub(crate) type Alter = dyn Fn(&Place, &mut [u8]) -> bool + Send + Sync;
+
+/// One rank's end.
+pub(crate) struct Wire {
+    inner: Local,
+    alter: Arc<Alter>,
+    altered: Arc<AtomicUsize>,
+    /// By epoch, slots that this rank has begun.
+    slots: Arc<Mutex<Vec<u64>>>,
+    outgoing: Vec<Lane>,
+    /// How often lanes were laid, and phases begun since.
+    laid: u32,
+    begun: u64,
+    /// Letters scattered and gathered so far.
+    letters: [u32; 2],
+}
+
+impl Wire {
+    fn touch(&self, place: Place, bytes: &mut [u8]) {
+        if (self.alter)(&place, bytes) {
+            self.altered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Transport for Wire {
+    type Block = Vec<u8>;
+
+    fn rank(&self) -> Rank {
+        self.inner.rank()
+    }
+
+    fn ranks(&self) -> u16 {
+        self.inner.ranks()
+    }
+
+    fn ranks_on_host(&self) -> u16 {
+        self.inner.ranks_on_host()
+    }
+
+    fn timeout(&self) -> Duration {
+        self.inner.timeout()
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.inner.set_timeout(timeout);
+    }
+
+    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError> {
+        self.outgoing = outgoing.to_vec();
+        (self.laid, self.begun) = (self.laid + 1, 0);
+        self.inner.lay(outgoing, incoming)
+    }
+
+    fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {
+        self.inner.blocks()
+    }
+
+    fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError> {
+        let (epoch, slot) = (self.laid - 1, self.begun / u64::from(HOPS));
+        self.begun += 1;
+        if self.rank() == Rank::OWNER {
+            let mut slots = self.slots.lock().unwrap();
+            slots.resize(self.laid as usize, 0);
+            slots[epoch as usize] = slot + 1;
+        }
+        for lane in 0..self.outgoing.len() {
+            let (from, to) = (self.rank().0, self.outgoing[lane].peer.0);
+            let place = Place::Block { epoch, slot, phase: phase.0, from, to };
+            let mut block = std::mem::take(&mut self.inner.blocks().0[lane]);
+            self.touch(place, &mut block[..outgoing[lane]]);
+            self.inner.blocks().0[lane] = block;
+        }
+        self.inner.begin(phase, outgoing, incoming)
+    }
+
+    fn poll(&mut self) -> Result<bool, TransportError> {
+        self.inner.poll()
+    }
+
+    fn missing(&mut self) -> Vec<Rank> {
+        self.inner.missing()
+    }
+
+    /// The opening first, then each epoch's packages.
+    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
+        let number = self.letters[0];
+        self.letters[0] += 1;
+        let (kind, epoch) = if number == 0 { (Letter::Opening, 0) } else { (Letter::Package, number - 1) };
+        let mut messages = messages.to_vec();
+        for (rank, message) in messages.iter_mut().enumerate().skip(1) {
+            self.touch(Place::Letter { kind, epoch, rank: rank as u16 }, message);
+        }
+        self.inner.scatter(&messages, length)
+    }
+
+    /// Announcements and results, turn about.
+    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
+        let number = self.letters[1];
+        self.letters[1] += 1;
+        let kind = if number.is_multiple_of(2) { Letter::Announcement } else { Letter::Result };
+        let mut message = message.to_vec();
+        if self.rank() != Rank::OWNER {
+            self.touch(Place::Letter { kind, epoch: number / 2, rank: self.rank().0 }, &mut message);
+        }
+        self.inner.gather(&message)
+    }
+
+    fn abort(&mut self, code: i32) {
+        self.inner.abort(code);
+    }
+
+    fn spins(&self) -> bool {
+        self.inner.spins()
+    }
+}
+
+/// What a run came to.
+pub(crate) struct Ran {
+    pub led: Result<(Outcome, Model), RunError>,
+    /// By rank, from 1.
+    pub served: Vec<Result<(), RunError>>,
+    /// How often something was altered.
+    pub altered: usize,
+    /// By epoch.
+    pub slots: Vec<u64>,
+    /// Epochs that the owner took for good.
+    pub epochs: usize,
+    /// Whether a model was kept of a run that failed.
+    pub kept: bool,
+}
+
+/// Follows a run.
+#[derive(Default)]
+struct Follower {
+    epochs: usize,
+    kept: bool,
+}
+
+impl Watcher for Follower {
+    fn note(&mut self, _: &str) {}
+
+    fn progress(&mut self, _: u32, _: usize, _: usize) {}
+
+    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
+        self.kept = true;
+        Ok(())
+    }
+
+    fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+        self.epochs += 1;
+        Ok(())
+    }
+}
+
+/// Runs the job with what `alter` does on the way.
+pub(crate) fn run(alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'static) -> Ran {
+    let alter: Arc<Alter> = Arc::new(alter);
+    let (altered, slots) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let ends = connect(RANKS).into_iter().map(|inner| Wire {
+        inner,
+        alter: Arc::clone(&alter),
+        altered: Arc::clone(&altered),
+        slots: Arc::clone(&slots),
+        outgoing: Vec::new(),
+        laid: 0,
+        begun: 0,
+        letters: [0; 2],
+    });
+    let mut follower = Follower::default();
+    let (led, served) = local::over(ends.collect(), &PREPARED, "host", &mut follower);
+    let slots = slots.lock().unwrap().clone();
+    let Follower { epochs, kept } = follower;
+    Ran { led, served, altered: altered.load(Ordering::Relaxed), slots, epochs, kept }
+}
+
+/// Alters one place with `change`.
+pub(crate) fn at(
+    place: Place,
+    change: impl Fn(&mut [u8]) + Send + Sync + 'static,
+) -> impl Fn(&Place, &mut [u8]) -> bool {
+    move |found, bytes| {
+        let here = *found == place;
+        if here {
+            change(bytes);
+        }
+        here
+    }
+}
