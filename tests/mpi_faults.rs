@@ -57,7 +57,7 @@ fn a_flipped_bit_ends_the_run_and_is_told() {
 
 #[test]
 fn a_flipped_bit_in_sealed_ends_the_run() {
-    let (ran, model) = flipped(&Flip { rank: 0, phase: 1, block: 30, byte: 50 }, &["mix.profile=sealed"]);
+    let (ran, model) = flipped(&Flip { rank: 0, phase: 1, block: 30, byte: 5 }, &["mix.profile=sealed"]);
     assert!(ran.stderr.contains("flipped:") && ran.stderr.contains("failed authentication"), "{}", ran.stderr);
     assert!(ran.code == 4 && !model, "{}", ran.stderr);
 }

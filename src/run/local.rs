@@ -13,12 +13,7 @@ use crate::transport::{Transport, local};
 ///
 /// # Errors
 /// [`RunError`]: that of the rank that ended the run.
-pub fn run(
-    prepared: &Prepared,
-    ranks: u16,
-    host: &str,
-    watcher: &mut dyn Watcher,
-) -> Result<(Outcome, Model), RunError> {
+pub fn run(prepared: &Prepared, ranks: u16, host: &str, watcher: &mut dyn Watcher) -> Led {
     owner::can_run(prepared, ranks)?;
     let (led, served) = over(local::connect(ranks), prepared, host, watcher);
     match (led, served.into_iter().filter_map(Result::err).find(|error| !error.is_told_elsewhere())) {
@@ -27,6 +22,9 @@ pub fn run(
     }
 }
 
+/// What a run comes to on the owner.
+pub type Led = Result<(Outcome, Model), RunError>;
+
 /// Runs `prepared` over `ends`, each on a thread of its own but the owner's, the first: what the owner comes to, and each of
 /// the others. The ranks must [suffice](owner::can_run).
 pub fn over<T: Transport + Send>(
@@ -34,7 +32,7 @@ pub fn over<T: Transport + Send>(
     prepared: &Prepared,
     host: &str,
     watcher: &mut dyn Watcher,
-) -> (Result<(Outcome, Model), RunError>, Vec<Result<(), RunError>>) {
+) -> (Led, Vec<Result<(), RunError>>) {
     let mut ends = ends.into_iter();
     let Some(mut own) = ends.next() else {
         return (Err(RunError::Bug("no ranks".to_owned())), Vec::new());

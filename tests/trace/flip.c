@@ -2,7 +2,7 @@
  *
  * Preloaded (LD_PRELOAD), it stands before MPI_Isend (MPI 4.1, chapter 15: the profiling interface). The block number
  * FLIP_BLOCK, counted from 0, that rank FLIP_RANK sends in a slot's phase FLIP_PHASE gets bit 0 of its byte FLIP_BYTE flipped
- * (counted from the end where it is negative), and a line on stderr says to whom it went. */
+ * (of its last where it has fewer, or that is negative), and a line on stderr says to whom it went. */
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ int MPI_Isend(const void *buf, int count, MPI_Datatype type, int to, int tag, MP
     PMPI_Comm_rank(MPI_COMM_WORLD, &rank);
     if (rank == number("FLIP_RANK") && tag / 4 == number("FLIP_PHASE") && blocks++ == number("FLIP_BLOCK")) {
         long at = number("FLIP_BYTE");
-        ((unsigned char *)buf)[at < 0 ? count + at : at] ^= 1;
+        ((unsigned char *)buf)[at < 0 || at >= count ? count - 1 : at] ^= 1;
         fprintf(stderr, "flipped: to rank %d\n", to);
     }
     return PMPI_Isend(buf, count, type, to, tag, comm, request);
