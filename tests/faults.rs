@@ -52,8 +52,10 @@ fn is_told(ran: &Ran, place: Place) {
     assert!(!ran.kept, "{place:?}: a model was kept");
 }
 
-/// All others hear the owner's word, and none of them ends the run itself.
+/// All others hear the owner's word, and none of them ends the run itself: to whoever looks on, all have ended alike.
 fn all_stop_alike(ran: &Ran, place: Place) {
+    let phases: BTreeSet<u64> = ran.phases.iter().copied().collect();
+    assert_eq!(phases.len(), 1, "{place:?}: ranks have begun {:?} phases", ran.phases);
     for (served, rank) in ran.served.iter().zip(1..) {
         let quiet = matches!(served, Err(RunError::Stopped { code: 4 }));
         assert!(quiet, "{place:?}: rank {rank} has {}", shown(served));

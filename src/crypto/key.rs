@@ -1,36 +1,66 @@
 //! Keys and where they come from (docs/PROTOCOL.md, "Keys").
 
+use std::fmt;
+
 use hkdf::Hkdf;
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::ser::SerializeTuple;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, Zeroizing, zeroize_stack};
 
 /// 256 secret bits: an AES key, or what keys are derived from.
-#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-pub struct Key([u8; 32]);
+///
+/// They stand in one place of the heap from the first bit on, and are wiped there: a key that moves leaves nothing behind.
+pub struct Key(Box<Zeroizing<[u8; 32]>>);
 
 impl Key {
+    /// Zeros, to be filled.
+    fn empty() -> Self {
+        Self(Box::new(Zeroizing::new([0; 32])))
+    }
+
     /// A key drawn from the operating system.
     ///
     /// # Errors
     /// Where the operating system has no randomness to give.
     pub fn random() -> Result<Self, rand::rngs::SysError> {
-        let mut key = Self([0; 32]);
-        rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut key.0)?;
+        let mut key = Self::empty();
+        rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut key.0[..])?;
         Ok(key)
     }
 
     /// A given key.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
+        let key = Self::of(&bytes);
+        bytes.zeroize();
+        key
+    }
+
+    /// The same key once more, for another holder.
+    pub fn twin(&self) -> Self {
+        Self::of(self.bytes())
+    }
+
+    fn of(bytes: &[u8; 32]) -> Self {
+        let mut key = Self::empty();
+        key.0.copy_from_slice(bytes);
+        key
     }
 
     /// The key that `context` names, by HKDF-SHA-256 (RFC 5869) with this one as its input keying material.
     pub fn derive(&self, context: &[u8]) -> Key {
-        let mut key = Key([0; 32]);
-        // HKDF fails only beyond 255 * 32 bytes.
-        let _ = Hkdf::<Sha256>::new(Some(b"mixnn/1"), &self.0).expand(context, &mut key.0);
+        let mut key = Self::empty();
+        self.expand(context, &mut key);
+        // HKDF's last block, which stands on the stack, is the key that it has made.
+        zeroize_stack::<4096>();
         key
+    }
+
+    #[inline(never)]
+    fn expand(&self, context: &[u8], key: &mut Key) {
+        // HKDF fails only beyond 255 * 32 bytes.
+        let _ = Hkdf::<Sha256>::new(Some(b"mixnn/1"), &self.0[..]).expand(context, &mut key.0[..]);
     }
 
     /// The bytes, for those who compute with them.
@@ -39,9 +69,60 @@ impl Key {
     }
 }
 
+/// As 32 bytes, without a length.
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = serializer.serialize_tuple(32)?;
+        self.0.iter().try_for_each(|byte| bytes.serialize_element(byte))?;
+        bytes.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Writes byte after byte to where the key will stand.
+        struct InPlace;
+
+        impl<'de> Visitor<'de> for InPlace {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the 32 bytes of a key")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut bytes: A) -> Result<Key, A::Error> {
+                let mut key = Key::empty();
+                for (place, byte) in key.0.iter_mut().enumerate() {
+                    *byte =
+                        bytes.next_element()?.ok_or_else(|| serde::de::Error::invalid_length(place, &"32 bytes"))?;
+                }
+                Ok(key)
+            }
+        }
+
+        deserializer.deserialize_tuple(32, InPlace)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn is_written_as_its_bytes_and_read_again() {
+        let key = Key::random().unwrap();
+        let bytes = postcard::to_allocvec(&key).unwrap();
+        assert_eq!(bytes, key.bytes());
+        assert_eq!(postcard::from_bytes::<Key>(&bytes).unwrap().bytes(), key.bytes());
+        assert!(postcard::from_bytes::<Key>(&bytes[..31]).is_err());
+        assert_eq!(key.twin().bytes(), key.bytes());
+    }
+
+    #[test]
+    fn four_thousand_draws_differ() {
+        let drawn: std::collections::HashSet<[u8; 32]> = (0..4096).map(|_| *Key::random().unwrap().bytes()).collect();
+        assert_eq!(drawn.len(), 4096);
+    }
 
     #[test]
     fn derived_keys_differ_by_context_and_source() {
@@ -62,10 +143,5 @@ mod tests {
         let extracted = sign(b"mixnn/1", &[5; 32]);
         let expanded = sign(&extracted, b"context\x01");
         assert_eq!(Key::from_bytes([5; 32]).derive(b"context").0.to_vec(), expanded);
-    }
-
-    #[test]
-    fn random_keys_differ() {
-        assert_ne!(Key::random().unwrap().0, Key::random().unwrap().0);
     }
 }

@@ -158,7 +158,7 @@ pub fn direct_routes(hosts: &[Rank], ranks: u16) -> Result<Vec<Route>, rand::rng
         (0..ranks).map(|_| DirectRoute { outgoing: Vec::new(), incoming: Vec::new() }).collect();
     let mut link = |from: Rank, to: Rank, message: usize| {
         let key = Key::random()?;
-        let copy = Key::from_bytes(*key.bytes());
+        let copy = key.twin();
         routes[from.index()].outgoing.push(Link { peer: to, message: message as u8, key });
         routes[to.index()].incoming.push(Link { peer: from, message: message as u8, key: copy });
         Ok(())

@@ -33,16 +33,28 @@ pub fn over<T: Transport + Send>(
     host: &str,
     watcher: &mut dyn Watcher,
 ) -> (Led, Vec<Result<(), RunError>>) {
+    served_by(ends, prepared, host, watcher, serve::run)
+}
+
+/// As [`over`], where `serve` is what each rank but the owner's does.
+pub fn served_by<T: Transport + Send>(
+    ends: Vec<T>,
+    prepared: &Prepared,
+    host: &str,
+    watcher: &mut dyn Watcher,
+    serve: impl Fn(&mut T, &str) -> Result<(), RunError> + Sync,
+) -> (Led, Vec<Result<(), RunError>>) {
     let mut ends = ends.into_iter();
     let Some(mut own) = ends.next() else {
         return (Err(RunError::Bug("no ranks".to_owned())), Vec::new());
     };
+    let serve = &serve;
     std::thread::scope(|scope| {
         let serving: Vec<_> = ends
             .map(|mut end| {
                 scope.spawn(move || {
                     // A panic is shown by its hook; here it must not leave the others waiting.
-                    let served = catch_unwind(AssertUnwindSafe(|| serve::run(&mut end, host)))
+                    let served = catch_unwind(AssertUnwindSafe(|| serve(&mut end, host)))
                         .unwrap_or_else(|_| Err(RunError::Bug("a rank's thread panicked".to_owned())));
                     tear_out(&mut end, &served);
                     served

@@ -1,6 +1,7 @@
 //! What owner and ranks say to each other outside slots, each kind of message of one length
 //! (docs/PROTOCOL.md, "Initialization").
 
+use postcard::ser_flavors::Size;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -148,7 +149,7 @@ pub(super) fn opened(bytes: &[u8]) -> Option<Opening> {
 /// # Errors
 /// [`RunError::Bug`] where it does not fit.
 pub(super) fn padded<V: Serialize>(value: &V, length: usize) -> Result<Zeroizing<Vec<u8>>, RunError> {
-    let encoded = Zeroizing::new(postcard::to_allocvec(value).map_err(|error| RunError::Bug(error.to_string()))?);
+    let encoded = encoded(value)?;
     if encoded.len() + 8 > length {
         return Err(RunError::Bug(format!("{} bytes do not fit a message of {length}", encoded.len() + 8)));
     }
@@ -156,6 +157,18 @@ pub(super) fn padded<V: Serialize>(value: &V, length: usize) -> Result<Zeroizing
     bytes.extend_from_slice(&(encoded.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&encoded);
     bytes.resize(length, 0);
+    Ok(bytes)
+}
+
+/// postcard's encoding of `value`, in memory that does not grow: what it grew out of would not be wiped.
+///
+/// # Errors
+/// [`RunError::Bug`].
+pub(super) fn encoded<V: Serialize + ?Sized>(value: &V) -> Result<Zeroizing<Vec<u8>>, RunError> {
+    let bug = |error: postcard::Error| RunError::Bug(error.to_string());
+    let size = postcard::serialize_with_flavor(value, Size::default()).map_err(bug)?;
+    let mut bytes = Zeroizing::new(vec![0; size]);
+    postcard::to_slice(value, &mut bytes).map_err(bug)?;
     Ok(bytes)
 }
 

@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::model::Model;
 use super::opening::{
-    ANNOUNCEMENT, Announced, Announcement, Handed, OPENING, Opening, Public, Returned, opening, package_length,
-    padded, result_info, result_length, seal_package, shortened, unpadded,
+    ANNOUNCEMENT, Announced, Announcement, Handed, OPENING, Opening, Public, Returned, encoded, opening,
+    package_length, padded, result_info, result_length, seal_package, shortened, unpadded,
 };
 use super::prepare::{LONGEST, Prepared};
 use super::results::{EpochReport, Outcome, RankTiming, VERSION};
@@ -187,8 +187,10 @@ impl<'a> Lead<'a> {
         let job = &prepared.job;
         let ranks = transport.ranks();
         let specs = prepared.specs();
-        let roles =
-            specs.iter().map(|spec| postcard::to_allocvec(spec).map_or(0, |role| Zeroizing::new(role).len())).max();
+        let mut role = 0;
+        for spec in &specs {
+            role = role.max(encoded(spec)?.len());
+        }
         let values = specs.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
         let mut public = Public {
             version: VERSION.to_owned(),
@@ -198,7 +200,7 @@ impl<'a> Lead<'a> {
             timeout: u64::try_from(job.transport.timeout.as_millis()).unwrap_or(u64::MAX),
             windows: job.transport.windows,
             threads: job.compute.threads,
-            package: package_length(ranks, job.mix.hops, roles.unwrap_or(0), job.mix.package),
+            package: package_length(ranks, job.mix.hops, role, job.mix.package),
             result: result_length(values, job.mix.result),
             digest: [0; 32],
         };
@@ -321,15 +323,13 @@ impl<'a> Lead<'a> {
                 continue;
             }
             let role = match drawn.roles().stage(rank) {
-                Some(stage) if epoch == Epoch(0) => postcard::to_allocvec(&self.specs[stage.index()])
-                    .map_err(|error| RunError::Bug(error.to_string()))?
-                    .into(),
+                Some(stage) if epoch == Epoch(0) => encoded(&self.specs[stage.index()])?,
                 _ => Zeroizing::new(Vec::new()),
             };
             let package = Package {
                 route,
                 role,
-                result: Key::from_bytes(*self.results[rank.index()].bytes()),
+                result: self.results[rank.index()].twin(),
                 owner: self.pair.public().to_vec(),
             };
             let package = Handed::Part(package);

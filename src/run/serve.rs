@@ -28,6 +28,27 @@ use crate::transport::Transport;
 /// # Errors
 /// [`RunError`]. The caller ends the run on all ranks, but for [`RunError::Refused`], which all ranks have heard.
 pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> {
+    run_with(transport, host, &mut |_, _| {})
+}
+
+/// As [`run`], on a rank that does with its packages what `altered` does: for tests of what a hostile rank can do.
+///
+/// # Errors
+/// As [`run`].
+#[cfg(feature = "hostile")]
+pub fn run_altered<T: Transport>(
+    transport: &mut T,
+    host: &str,
+    altered: &mut dyn FnMut(Epoch, &mut Package),
+) -> Result<(), RunError> {
+    run_with(transport, host, altered)
+}
+
+fn run_with<T: Transport>(
+    transport: &mut T,
+    host: &str,
+    altered: &mut dyn FnMut(Epoch, &mut Package),
+) -> Result<(), RunError> {
     let public = hear(transport)?;
     transport.set_timeout(Duration::from_millis(public.timeout));
     transport.share_memory(public.windows);
@@ -40,10 +61,11 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
     let mut timing = Timing::default();
     let mut epoch = Epoch(0);
     loop {
-        let package = match first.take() {
+        let mut package = match first.take() {
             Some(package) => package,
             None => announce(transport, &public, epoch, host, &fingerprint)?,
         };
+        altered(epoch, &mut package);
         if !package.role.is_empty() {
             let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(&package.role)
                 .map_err(|_| RunError::Unreadable { what: "the package", from: Rank::OWNER })?;

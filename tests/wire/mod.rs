@@ -10,7 +10,7 @@ use mixnn::check::Checked;
 use mixnn::ids::{Phase, Rank};
 use mixnn::run::prepare::Prepared;
 use mixnn::run::results::{EpochReport, Outcome};
-use mixnn::run::{Model, RunError, Watcher, local};
+use mixnn::run::{Model, RunError, Watcher, local, serve};
 use mixnn::transport::local::{Local, connect};
 use mixnn::transport::{Lane, Transport, TransportError};
 
@@ -84,8 +84,10 @@ pub(crate) struct Wire {
     inner: Local,
     alter: Arc<Alter>,
     altered: Arc<AtomicUsize>,
-    /// By epoch, slots that this rank has begun.
+    /// By epoch, slots that the owner has begun.
     slots: Arc<Mutex<Vec<u64>>>,
+    /// By rank, phases that it has begun in the whole run.
+    phases: Arc<Mutex<Vec<u64>>>,
     outgoing: Vec<Lane>,
     /// How often lanes were laid, and phases begun since.
     laid: u32,
@@ -138,6 +140,7 @@ impl Transport for Wire {
     fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError> {
         let (epoch, slot) = (self.laid - 1, self.begun / u64::from(HOPS));
         self.begun += 1;
+        self.phases.lock().unwrap()[self.rank().index()] += 1;
         if self.rank() == Rank::OWNER {
             let mut slots = self.slots.lock().unwrap();
             slots.resize(self.laid as usize, 0);
@@ -203,6 +206,8 @@ pub(crate) struct Ran {
     pub altered: usize,
     /// By epoch.
     pub slots: Vec<u64>,
+    /// By rank, phases that it has begun: all that anyone sees of how it ended.
+    pub phases: Vec<u64>,
     /// Epochs that the owner took for good.
     pub epochs: usize,
     /// Whether a model was kept of a run that failed.
@@ -234,23 +239,33 @@ impl Watcher for Follower {
 
 /// Runs the job with what `alter` does on the way.
 pub(crate) fn run(alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'static) -> Ran {
+    run_with(alter, serve::run)
+}
+
+/// Runs the job with what `alter` does on the way, where all ranks but the owner do `serve`.
+pub(crate) fn run_with(
+    alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'static,
+    serve: impl Fn(&mut Wire, &str) -> Result<(), RunError> + Sync,
+) -> Ran {
     let alter: Arc<Alter> = Arc::new(alter);
     let (altered, slots) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let phases: Arc<Mutex<Vec<u64>>> = Arc::new(Mutex::new(vec![0; RANKS.into()]));
     let ends = connect(RANKS).into_iter().map(|inner| Wire {
         inner,
         alter: Arc::clone(&alter),
         altered: Arc::clone(&altered),
         slots: Arc::clone(&slots),
+        phases: Arc::clone(&phases),
         outgoing: Vec::new(),
         laid: 0,
         begun: 0,
         letters: [0; 2],
     });
     let mut follower = Follower::default();
-    let (led, served) = local::over(ends.collect(), &PREPARED, "host", &mut follower);
-    let slots = slots.lock().unwrap().clone();
+    let (led, served) = local::served_by(ends.collect(), &PREPARED, "host", &mut follower, serve);
+    let (slots, phases) = (slots.lock().unwrap().clone(), phases.lock().unwrap().clone());
     let Follower { epochs, kept } = follower;
-    Ran { led, served, altered: altered.load(Ordering::Relaxed), slots, epochs, kept }
+    Ran { led, served, altered: altered.load(Ordering::Relaxed), slots, phases, epochs, kept }
 }
 
 /// Alters one place with `change`.
