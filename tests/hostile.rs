@@ -172,7 +172,9 @@ fn in_memory(secrets: &[Masked]) -> Vec<bool> {
 #[test]
 fn secrets_are_gone_with_their_epoch() {
     static EARLIER: Mutex<Vec<Masked>> = Mutex::new(Vec::new());
-    static SEEN: Mutex<Vec<(Epoch, Vec<bool>, Vec<bool>)>> = Mutex::new(Vec::new());
+    /// An epoch, which of the keys of the one before it are in memory, and which of its own.
+    type Seen = (Epoch, Vec<bool>, Vec<bool>);
+    static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
     let ran = with(3, |epoch, package| {
         let route = mixed(package);
         let layers = route.circuits.iter().flat_map(|circuit| &circuit.layers);

@@ -200,7 +200,7 @@ impl RunError {
             RunError::Mix(MixError::Transport(error)) | RunError::Transport(error) => match error {
                 TransportError::Timeout { .. } => 5,
                 TransportError::Aborted { code } => *code,
-                TransportError::Length { .. } => 4,
+                TransportError::Length { .. } | TransportError::TooLong => 4,
                 TransportError::Mpi { .. } | TransportError::Window { .. } => 3,
             },
             RunError::Mix(_) | RunError::Sealed { .. } | RunError::Unreadable { .. } => 4,

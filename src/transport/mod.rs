@@ -57,6 +57,9 @@ pub enum TransportError {
         /// Bytes that were due.
         expected: usize,
     },
+    /// A message longer than was agreed.
+    #[error("a peer sent a message longer than was agreed")]
+    TooLong,
     /// No memory to share.
     #[error(
         "the ranks of this host cannot share memory for their lanes ({bytes} bytes of this rank's, MPI error {code}): is \
