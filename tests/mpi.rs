@@ -1,4 +1,4 @@
-//! Real ranks: the same bits as in one process, refusals that all ranks hear, what ranks open, and ranks that die.
+//! Real ranks: the same bits as in one process, refusals that all ranks hear, what ranks open.
 #![cfg(feature = "mpi")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,7 +8,7 @@ mod small_mnist;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use binary::{DIGITS, MIXNN, Ran, Run, mixnn};
@@ -163,131 +163,4 @@ fn only_rank_0_opens_the_job_the_data_and_the_output() {
         }
         assert_eq!(rank == 0, trace.contains("job.toml\", O_RDONLY"), "rank {rank}");
     }
-}
-
-/// A run that goes on until it is ended; the process numbers of its ranks.
-struct Endless {
-    launcher: Child,
-    ranks: Vec<u32>,
-    folder: tempfile::TempDir,
-}
-
-impl Endless {
-    /// Starts it and waits until it is in the midst of its slots.
-    fn start(windows: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let job = format!(
-            "run '{DIGITS}' --out out --set train.epochs=1000000 --set transport.timeout=3s --set transport.windows={windows}"
-        );
-        let script = format!("echo $$ > pid.{RANK}; exec '{MIXNN}' {job}");
-        let log = fs::File::create(folder.path().join("log")).unwrap();
-        let launcher = launcher::command(folder.path(), &["-n", "7", "sh", "-c", &script])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut run = Self { launcher, ranks: Vec::new(), folder };
-        let epochs = run.folder.path().join("out/metrics.jsonl");
-        let two = || fs::read_to_string(&epochs).is_ok_and(|lines| lines.lines().count() >= 2);
-        assert!(within(Duration::from_secs(30), two), "the run does not get going: {}", run.log());
-        let pid =
-            |rank| fs::read_to_string(run.folder.path().join(format!("pid.{rank}"))).unwrap().trim().parse().unwrap();
-        run.ranks = (0..7).map(pid).collect();
-        assert!(run.ranks.iter().all(|rank| lives(*rank)), "{}", run.log());
-        run
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-
-    /// Waits for the end of everything: the launcher's exit code.
-    fn ends_within(&mut self, time: Duration) -> i32 {
-        let started = Instant::now();
-        let mut code = None;
-        within(time, || {
-            code = self.launcher.try_wait().unwrap();
-            code.is_some()
-        });
-        let left: Vec<u32> = self.ranks.iter().copied().filter(|rank| lives(*rank)).collect();
-        let code = code.unwrap_or_else(|| panic!("{left:?} live after {:?}: {}", started.elapsed(), self.log()));
-        let gone = || self.ranks.iter().all(|rank| !lives(*rank));
-        assert!(
-            within(time.saturating_sub(started.elapsed()), gone),
-            "{left:?} outlive their launcher: {}",
-            self.log()
-        );
-        code.code().unwrap_or(-1)
-    }
-}
-
-/// Leaves nothing behind, whatever a test has found.
-impl Drop for Endless {
-    fn drop(&mut self) {
-        for rank in self.ranks.iter().filter(|rank| lives(**rank)) {
-            signal("KILL", *rank);
-        }
-        let _ = self.launcher.kill();
-        let _ = self.launcher.wait();
-    }
-}
-
-/// Whether `pid` is a process of ours that has not ended.
-fn lives(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.contains("(mixnn)") && !stat.contains(") Z")
-}
-
-fn signal(name: &str, pid: u32) {
-    let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap();
-    assert!(sent.success(), "kill -{name} {pid}");
-}
-
-fn within(time: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let started = Instant::now();
-    loop {
-        if done() {
-            return true;
-        }
-        if started.elapsed() >= time {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The time-out and ten seconds.
-const END: Duration = Duration::from_secs(13);
-
-#[test]
-fn a_killed_rank_ends_the_run() {
-    let _turn = launcher::turn();
-    let mut run = Endless::start(true);
-    signal("KILL", run.ranks[3]);
-    assert_ne!(run.ends_within(END), 0);
-}
-
-/// A rank that hangs: the launcher sees nothing wrong, the others' time-out does.
-#[test]
-fn a_silent_rank_ends_the_run_and_is_named() {
-    let _turn = launcher::turn();
-    for windows in [true, false] {
-        let mut run = Endless::start(windows);
-        signal("STOP", run.ranks[3]);
-        let code = run.ends_within(END);
-        let log = run.log();
-        // Ranks that notice at once may talk into each other's lines.
-        let told = log.split("no answer within 3 s from").skip(1).any(|names| names.contains("rank 3"));
-        assert!(told, "windows {windows}: {log}");
-        assert_eq!(code, 5, "windows {windows}: {log}");
-    }
-}
-
-/// The control for the two above: a run that nobody disturbs goes on.
-#[test]
-fn an_endless_run_goes_on() {
-    let _turn = launcher::turn();
-    let mut run = Endless::start(true);
-    std::thread::sleep(Duration::from_secs(4));
-    assert!(run.launcher.try_wait().unwrap().is_none() && run.ranks.iter().all(|rank| lives(*rank)), "{}", run.log());
 }

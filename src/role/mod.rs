@@ -37,7 +37,7 @@ pub enum RoleError {
         expected: String,
     },
     /// Training has failed.
-    #[error("the loss is {loss} in {epoch}, {batch}: training has diverged; lower train.optimizer.lr")]
+    #[error("the loss is {loss} in epoch {}, batch {}: training has diverged; lower train.optimizer.lr", epoch.0 + 1, batch.0 + 1)]
     NotANumber {
         /// The loss.
         loss: f64,

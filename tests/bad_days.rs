@@ -1,0 +1,248 @@
+//! Ranks that die, hang or are told to stop, a disk that is full, a loss that is not a number: all processes are gone soon, the
+//! exit code says why, and nothing is left half written.
+#![cfg(feature = "mpi")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod binary;
+mod launcher;
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use binary::{DIGITS, MIXNN, mixnn};
+use launcher::RANK;
+use serde_json::Value;
+
+/// A run that goes on until it is ended; the process numbers of its ranks.
+struct Endless {
+    launcher: Child,
+    ranks: Vec<u32>,
+    folder: tempfile::TempDir,
+}
+
+impl Endless {
+    /// Starts it and waits until it is in the midst of its slots.
+    fn start(windows: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let job = format!(
+            "run '{DIGITS}' --out out --set train.epochs=1000000 --set transport.timeout=3s --set transport.windows={windows}"
+        );
+        let script = format!("echo $$ > pid.{RANK}; exec '{MIXNN}' {job}");
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let launcher = launcher::command(folder.path(), &["-n", "7", "sh", "-c", &script])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut run = Self { launcher, ranks: Vec::new(), folder };
+        let epochs = run.folder.path().join("out/metrics.jsonl");
+        let two = || fs::read_to_string(&epochs).is_ok_and(|lines| lines.lines().count() >= 2);
+        assert!(within(Duration::from_secs(30), two), "the run does not get going: {}", run.log());
+        let pid =
+            |rank| fs::read_to_string(run.folder.path().join(format!("pid.{rank}"))).unwrap().trim().parse().unwrap();
+        run.ranks = (0..7).map(pid).collect();
+        assert!(run.ranks.iter().all(|rank| lives(*rank)), "{}", run.log());
+        run
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits for the end of everything: the launcher's exit code.
+    fn ends_within(&mut self, time: Duration) -> i32 {
+        let started = Instant::now();
+        let mut code = None;
+        within(time, || {
+            code = self.launcher.try_wait().unwrap();
+            code.is_some()
+        });
+        let left: Vec<u32> = self.ranks.iter().copied().filter(|rank| lives(*rank)).collect();
+        let code = code.unwrap_or_else(|| panic!("{left:?} live after {:?}: {}", started.elapsed(), self.log()));
+        let gone = || self.ranks.iter().all(|rank| !lives(*rank));
+        assert!(
+            within(time.saturating_sub(started.elapsed()), gone),
+            "{left:?} outlive their launcher: {}",
+            self.log()
+        );
+        code.code().unwrap_or(-1)
+    }
+}
+
+impl Endless {
+    /// What is written is whole: lines of JSON, and nothing that belongs to a finished run.
+    fn leaves_no_result(&self) {
+        let out = self.folder.path().join("out");
+        let mut names: Vec<String> =
+            fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["job.toml", "metrics.jsonl"]);
+        let metrics = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        assert!(metrics.ends_with('\n'));
+        metrics.lines().for_each(|line| assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}"));
+    }
+}
+
+/// Leaves nothing behind, whatever a test has found.
+impl Drop for Endless {
+    fn drop(&mut self) {
+        for rank in self.ranks.iter().filter(|rank| lives(**rank)) {
+            signal("KILL", *rank);
+        }
+        let _ = self.launcher.kill();
+        let _ = self.launcher.wait();
+    }
+}
+
+/// Whether `pid` is a process of ours that has not ended.
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.contains("(mixnn)") && !stat.contains(") Z")
+}
+
+fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "kill -{name} {pid}");
+}
+
+fn within(time: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let started = Instant::now();
+    loop {
+        if done() {
+            return true;
+        }
+        if started.elapsed() >= time {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The time-out and ten seconds.
+const END: Duration = Duration::from_secs(13);
+
+#[test]
+fn a_killed_rank_ends_the_run() {
+    let _turn = launcher::turn();
+    for (name, rank) in [("KILL", 3), ("KILL", 0), ("TERM", 2), ("ABRT", 5)] {
+        let mut run = Endless::start(true);
+        signal(name, run.ranks[rank]);
+        assert_ne!(run.ends_within(END), 0, "{name} to rank {rank}");
+        run.leaves_no_result();
+    }
+}
+
+/// A rank that hangs: the launcher sees nothing wrong, the others' time-out does.
+#[test]
+fn a_silent_rank_ends_the_run_and_is_named() {
+    let _turn = launcher::turn();
+    for windows in [true, false] {
+        let mut run = Endless::start(windows);
+        signal("STOP", run.ranks[3]);
+        let code = run.ends_within(END);
+        let log = run.log();
+        // Ranks that notice at once may talk into each other's lines.
+        let told = log.split("no answer within 3 s from").skip(1).any(|names| names.contains("rank 3"));
+        assert!(told, "windows {windows}: {log}");
+        assert_eq!(code, 5, "windows {windows}: {log}");
+        run.leaves_no_result();
+    }
+}
+
+/// What a user does with Ctrl-C, and a batch system at the end of the time: the launcher is told, and tells the ranks.
+#[test]
+fn a_launcher_that_is_told_to_stop_takes_all_ranks_with_it() {
+    let _turn = launcher::turn();
+    for name in ["INT", "TERM"] {
+        let mut run = Endless::start(true);
+        signal(name, run.launcher.id());
+        assert_ne!(run.ends_within(END), 0, "{name}");
+        run.leaves_no_result();
+    }
+}
+
+/// The control for those above: a run that nobody disturbs goes on.
+#[test]
+fn an_endless_run_goes_on() {
+    let _turn = launcher::turn();
+    let mut run = Endless::start(true);
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(run.launcher.try_wait().unwrap().is_none() && run.ranks.iter().all(|rank| lives(*rank)), "{}", run.log());
+}
+
+/// Without relu the loss grows without bound, after two good epochs at this rate.
+const DIVERGING: [&str; 6] = [
+    "--set",
+    "train.lr=1",
+    "--set",
+    "train.momentum=0",
+    "--set",
+    "stage=[{ops=[{op=\"linear\",out=64}]},{ops=[{op=\"linear\",out=10}]}]",
+];
+
+#[test]
+fn a_loss_that_is_not_a_number_leaves_the_model_of_the_last_good_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = |name: &str| fs::read(folder.path().join(name).join("model.safetensors")).unwrap();
+    let good = ["run", DIGITS, "--single", "--out", "good", "--set", "train.epochs=2"];
+    mixnn(folder.path(), &[&good, DIVERGING.as_slice()].concat()).well();
+    let words = ["the loss is inf in epoch 3, batch 3", "as it was after epoch 2 is kept"];
+    let single = ["run", DIGITS, "--single", "--out", "single"];
+    mixnn(folder.path(), &[&single, DIVERGING.as_slice()].concat()).refused(1, &words);
+    let seven = ["-n", "7", MIXNN, "run", DIGITS, "--out", "seven"];
+    let ran = launcher::launch(folder.path(), &[&seven, DIVERGING.as_slice()].concat());
+    ran.refused(1, &words);
+    assert_eq!(ran.stderr.matches("error:").count(), 1, "{}", ran.stderr);
+    for name in ["single", "seven"] {
+        assert!(model(name) == model("good"), "{name}");
+        assert!(!folder.path().join(name).join("result.json").exists());
+    }
+}
+
+/// A file system of a few kilobytes, gone with the test; none where this user may not mount one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let size = format!("size={size}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+#[test]
+fn a_full_disk_ends_the_run_and_leaves_nothing_half_written() {
+    // Room for job.toml and metrics.jsonl, not for the model.
+    let Some(disk) = SmallDisk::mount("16k") else {
+        eprintln!("no right to mount a file system: a full disk is not tried");
+        return;
+    };
+    let out = disk.0.path().join("out");
+    let args = ["-n", "7", MIXNN, "run", DIGITS, "--set", "train.epochs=2", "--out", out.to_str().unwrap()];
+    let ran = launcher::launch(disk.0.path(), &args);
+    ran.refused(3, &["cannot write", "model.safetensors"]);
+    assert_eq!(ran.stderr.matches("error:").count(), 1, "{}", ran.stderr);
+    let left: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("model")), "{left:?}");
+    assert!(!out.join("result.json").exists());
+}
+
+/// A rank without memory for its buffers: it cannot begin, and no one waits for it.
+#[test]
+fn a_rank_without_memory_ends_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    // As much as this process may map: too little for messages of 4 GB.
+    let limited = format!("ulimit -v 4000000; exec '{MIXNN}' run '{DIGITS}' --out out --set mix.message=1073741824");
+    let started = Instant::now();
+    let ran = launcher::launch(folder.path(), &["-n", "7", "sh", "-c", &limited]);
+    assert!(ran.code != 0 && started.elapsed() < END, "{}: {}", ran.code, ran.stderr);
+    assert!(ran.stderr.contains("memory") && !folder.path().join("out/model.safetensors").exists(), "{}", ran.stderr);
+}
