@@ -24,13 +24,19 @@ pub(super) struct Leak {
     pub(super) open: bool,
     /// Who reads what.
     pub(super) what: String,
-    /// What closes it, or has closed it.
-    pub(super) closed_by: String,
+    /// The setting that closes it, or has closed it; `None` where there is none.
+    pub(super) closed_by: Option<String>,
 }
 
 impl Leak {
-    fn new(name: &'static str, open: bool, what: impl Into<String>, closed_by: impl Into<String>) -> Self {
-        Self { name, open, what: what.into(), closed_by: closed_by.into() }
+    /// One that no setting closes.
+    fn always(name: &'static str, what: impl Into<String>) -> Self {
+        Self { name, open: true, what: what.into(), closed_by: None }
+    }
+
+    /// One that is `open` until `setting` closes it.
+    fn unless(name: &'static str, open: bool, what: &str, setting: impl Into<String>) -> Self {
+        Self { name, open, what: what.to_owned(), closed_by: Some(setting.into()) }
     }
 
     /// As JSON.
@@ -41,69 +47,65 @@ impl Leak {
 
 impl fmt::Display for Leak {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (state, closes) = if self.open { ("open", "closes it") } else { ("closed", "has closed it") };
-        write!(f, "{state:<7} {}; {closes}: {}", self.what, self.closed_by)
+        let Self { name, what, .. } = self;
+        let name = format!("  {name}");
+        match (self.open, &self.closed_by) {
+            (false, setting) => writeln!(f, "{name:<22} closed  {}", setting.as_deref().unwrap_or_default()),
+            (true, None) => writeln!(f, "{name:<22} open    {what}"),
+            (true, Some(setting)) => writeln!(f, "{name:<22} open    {what}\n{:<30} closed by {setting}", ""),
+        }
     }
 }
-
-/// No setting closes it.
-const NOTHING: &str = "nothing";
 
 /// The leaks of `prepared` among `ranks` ranks on `hosts` hosts.
 pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
     let job = &prepared.job;
-    let mut leaks = Vec::new();
-    match job.mix.profile {
-        Profile::Bare => leaks.push(Leak::new(
+    let (profile, hops) = (job.mix.profile, job.mix.hops);
+    let mut leaks = vec![
+        Leak::unless(
             "contents",
-            true,
-            "whoever sees the messages reads activations, gradients and the rate",
+            profile == Profile::Bare,
+            "whoever sees messages reads activations and gradients",
             "mix.profile = \"sealed\" or \"mixed\"",
-        )),
-        Profile::Sealed | Profile::Mixed => leaks.push(Leak::new(
-            "contents",
-            false,
-            "no one but the receiver reads a message",
-            format!("mix.profile = \"{}\"", job.mix.profile.name()),
-        )),
+        ),
+        Leak::unless(
+            "addresses",
+            profile != Profile::Mixed,
+            "messages go straight to the neighbours: who hosts which stage is seen",
+            "mix.profile = \"mixed\"",
+        ),
+    ];
+    if profile == Profile::Mixed {
+        let what = "the one relay of a circuit sees both its ends";
+        leaks.push(Leak::unless("one relay", hops < 3, what, format!("mix.hops = {hops}")));
     }
-    if job.mix.profile == Profile::Mixed {
-        let hops = job.mix.hops;
-        let what = "no single relay sees both ends of a circuit";
-        leaks.push(Leak::new("one relay", hops < 3, what, format!("mix.hops = {hops}")));
-    } else {
-        let what = "messages go straight to the neighbours: every flow is linked, who hosts which stage is seen";
-        leaks.push(Leak::new("addresses", true, what, "mix.profile = \"mixed\""));
-    }
-    leaks.push(Leak::new(
+    leaks.push(Leak::always(
         "times",
-        true,
-        "a slot starts when its ranks are ready (lockstep): arrival times show which ranks compute, and in which order",
-        NOTHING,
+        "a slot starts when its ranks are ready: arrival times show which ranks compute, in which order",
     ));
-    leaks.push(Leak::new(
+    leaks.push(Leak::always(
         "position",
-        true,
         "a stage can tell its place and the number of stages from the slots between its messages",
-        NOTHING,
     ));
     leaks.push(slots(prepared, ranks));
     leaks.extend(lengths(prepared, ranks));
-    leaks.push(Leak::new("shapes", true, "a stage knows the shapes at its own boundaries", NOTHING));
-    leaks.push(Leak::new("inputs", true, "the first stage sees its inputs", NOTHING));
-    leaks.push(Leak::new(
-        "labels",
-        true,
-        "the last stage sees the loss's gradient, which gives labels away",
-        NOTHING,
+    leaks.push(Leak::always("shapes", "a stage knows the shapes at its own boundaries"));
+    leaks.push(Leak::always("inputs", "the first stage sees its inputs"));
+    leaks.push(Leak::always("labels", "the last stage sees gradients of the loss, which give labels away"));
+    leaks.push(Leak::unless(
+        "seed",
+        seed_is_short(job),
+        "a stage could find the job's seed by trying, and with it the others' initial values",
+        "a seed of 16 characters or more; without one 256 bits are drawn",
     ));
-    let what = "from its own seed a stage could find a short seed of the job, and the others' initial values";
-    leaks.push(Leak::new("seed", seed_is_short(job), what, "no `seed` in the job, or one of 16 characters or more"));
-    let what = "the ranks of one host share what they know";
-    leaks.push(Leak::new("hosts", hosts < ranks, what, "one rank a host, by the launcher"));
-    let what =
-        "ranks are not authenticated: whoever can put messages into MPI can take a rank's place, the owner's too";
-    leaks.push(Leak::new("identity", true, what, NOTHING));
+    leaks.push(Leak::unless(
+        "hosts",
+        hosts < ranks,
+        "the ranks of one host share what they know",
+        "one rank a host (a matter of the launcher)",
+    ));
+    let what = "ranks are not authenticated: who can put messages into MPI can take a rank's place, or the owner's";
+    leaks.push(Leak::always("identity", what));
     leaks
 }
 
@@ -112,11 +114,9 @@ fn slots(prepared: &Prepared, ranks: u16) -> Leak {
     let (batches, stages) = (prepared.batches(0), prepared.job.stages.len() as u16);
     let slots = |stages| Pass::training(stages, 1, batches.full(), batches.micro_batches()).slots();
     let more = slots(stages + 1) - slots(stages);
-    let what = format!(
-        "each stage makes an epoch {more} slots longer, the 0 to {ranks} empty slots at its start hide that in part: \
-         whoever can guess the number of samples can guess the number of stages"
-    );
-    Leak::new("slots", true, what, NOTHING)
+    let what =
+        format!("a stage more makes an epoch {more} slots longer; 0 to {ranks} empty slots at its start blur that");
+    Leak::always("slots", what)
 }
 
 /// What the lengths of messages, packages and results say of the model.
@@ -125,8 +125,12 @@ fn lengths(prepared: &Prepared, ranks: u16) -> Vec<Leak> {
     let [message, package, result] = prepared.needed_lengths(ranks);
     let length = |name, set: u64, needed: u64, what: &str, key: &str| {
         // A length above the need is the job's choice, and says nothing of the model.
-        let closed_by = format!("{key}, above {needed}; equal ones make two models look alike");
-        Leak::new(name, set <= needed, what, closed_by)
+        Leak::unless(
+            name,
+            set <= needed,
+            what,
+            format!("{key} above {needed}: equal ones make two models look alike"),
+        )
     };
     let mut leaks = Vec::new();
     if prepared.job.mix.profile != Profile::Bare {

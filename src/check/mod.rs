@@ -166,9 +166,9 @@ impl fmt::Display for Checked {
             Some(protection) => write!(f, "{protection}")?,
             None => row(f, "protection", NO_MIX.to_owned())?,
         }
-        writeln!(f, "\nwhat may be read all the same")?;
+        writeln!(f, "what else may be read")?;
         for leak in &self.leaks {
-            row(f, &format!("  {}", leak.name), leak.to_string())?;
+            write!(f, "{leak}")?;
         }
         writeln!(f)?;
         for warning in &self.warnings {

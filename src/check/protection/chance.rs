@@ -19,18 +19,21 @@ pub(super) struct Chance {
 const Z: f64 = 1.96;
 
 impl Chance {
-    /// The mean of `samples`, each 0..=1 and drawn on its own; `None` where there are none.
+    /// The mean of samples of 0..=1 that were drawn in groups; `None` where there are none.
     ///
     /// The interval is Wilson's, for as many yes-or-no trials as scatter like these samples. Unlike the standard error
-    /// it says something where all samples are 0 or all are 1.
-    pub(super) fn of(samples: &[f64]) -> Option<Self> {
-        if samples.is_empty() {
+    /// it says something where all samples are 0 or all are 1. Where the groups scatter more than their samples do, the
+    /// groups count.
+    pub(super) fn of(groups: &[Vec<f64>]) -> Option<Self> {
+        let n = groups.iter().map(Vec::len).sum::<usize>() as f64;
+        if n == 0.0 {
             return None;
         }
-        let n = samples.len() as f64;
-        let mean = samples.iter().sum::<f64>() / n;
-        let scatter = samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / n;
-        let trials = if scatter > 0.0 { n * (mean * (1.0 - mean) / scatter).max(1.0) } else { n };
+        let mean = groups.iter().flatten().sum::<f64>() / n;
+        let samples = groups.iter().flatten().map(|sample| (sample - mean).powi(2)).sum::<f64>();
+        let sums = groups.iter().map(|group| group.iter().map(|sample| sample - mean).sum::<f64>().powi(2));
+        let scatter = samples.max(sums.sum()) / (n * n);
+        let trials = if scatter > 0.0 { (mean * (1.0 - mean) / scatter).max(1.0) } else { n };
         let spread = 1.0 + Z * Z / trials;
         let centre = (mean + Z * Z / (2.0 * trials)) / spread;
         let half = Z / spread * (mean * (1.0 - mean) / trials + Z * Z / (4.0 * trials * trials)).sqrt();
@@ -53,30 +56,41 @@ impl fmt::Display for Chance {
 mod tests {
     use super::*;
 
+    fn of(samples: impl Iterator<Item = f64>) -> Chance {
+        Chance::of(&samples.map(|sample| vec![sample]).collect::<Vec<Vec<f64>>>()).unwrap()
+    }
+
+    fn yes(yes: bool) -> f64 {
+        f64::from(u8::from(yes))
+    }
+
     /// Of trials that are yes or no it is Wilson's interval as published: 20 of 100 give 0.133 to 0.289.
     #[test]
     fn the_interval_is_wilsons() {
-        let samples: Vec<f64> = (0..100).map(|i| f64::from(u8::from(i < 20))).collect();
-        let chance = Chance::of(&samples).unwrap();
+        let chance = of((0..100).map(|i| yes(i < 20)));
         assert!((chance.mean - 0.2).abs() < 1e-12);
         assert!((chance.low - 0.1334).abs() < 1e-4 && (chance.high - 0.2888).abs() < 1e-4, "{chance:?}");
     }
 
     #[test]
     fn certainty_has_an_error_too() {
-        let never = Chance::of(&[0.0; 50]).unwrap();
+        let never = of([0.0; 50].into_iter());
         assert!(never.mean == 0.0 && never.low == 0.0 && (0.06..0.08).contains(&never.high), "{never:?}");
-        let always = Chance::of(&[1.0; 50]).unwrap();
+        let always = of([1.0; 50].into_iter());
         assert!(always.high == 1.0 && (0.92..0.94).contains(&always.low), "{always:?}");
-        assert!(Chance::of(&[]).is_none());
+        assert!(Chance::of(&[Vec::new()]).is_none());
     }
 
-    /// What scatters less than yes and no is known better.
+    /// What scatters less than yes and no is known better; what scatters by groups is not known better for their size.
     #[test]
-    fn less_scatter_is_less_error() {
-        let coins: Vec<f64> = (0..100).map(|i| f64::from(i % 2)).collect();
-        let near: Vec<f64> = (0..100).map(|i| 0.45 + 0.1 * f64::from(i % 2)).collect();
-        let width = |samples: &[f64]| Chance::of(samples).map(|chance| chance.high - chance.low).unwrap();
-        assert!(width(&near) < 0.2 * width(&coins));
+    fn the_interval_follows_the_scatter() {
+        let width = |chance: Chance| chance.high - chance.low;
+        let coins = width(of((0..100).map(|i| yes(i % 2 == 0))));
+        let near = of((0..100).map(|i| 0.45 + 0.1 * yes(i % 2 == 0)));
+        assert!(width(near) < 0.2 * coins);
+        let groups: Vec<Vec<f64>> = (0..100).map(|i| vec![yes(i % 2 == 0); 10]).collect();
+        assert!((width(Chance::of(&groups).unwrap()) - coins).abs() < 0.01);
+        let mixed: Vec<Vec<f64>> = (0..100).map(|_| (0..10).map(|i| yes(i % 2 == 0)).collect()).collect();
+        assert!(width(Chance::of(&mixed).unwrap()) < 0.4 * coins);
     }
 }

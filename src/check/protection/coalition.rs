@@ -66,7 +66,7 @@ impl Seen<'_> {
     }
 
     /// What is known of a circuit that begins at a colluder or passes one first; `None` where neither.
-    fn from_source(&self) -> Option<Sight> {
+    fn onwards(&self) -> Option<Sight> {
         let end = self.end();
         if !self.inside(0) && !self.inside(1) {
             return None;
@@ -84,7 +84,7 @@ impl Seen<'_> {
     }
 
     /// What is known of a circuit that ends at a colluder or passes one last; `None` where neither.
-    fn from_destination(&self) -> Option<Sight> {
+    fn backwards(&self) -> Option<Sight> {
         let end = self.end();
         if !self.inside(end) && !self.inside(end - 1) {
             return None;
@@ -149,13 +149,13 @@ impl Knowledge {
             let path: Vec<Rank> = circuit.path().collect();
             let seen = Seen { path: &path, direction: circuit.direction, colluders, everyone };
             let (first, last) = (path[1], path[seen.end() - 1]);
-            if let Some(sight) = seen.from_source() {
+            if let Some(sight) = seen.onwards() {
                 match seen.inside(0) {
                     true => narrow_own(&mut own[circuit.source.index()], circuit, 0, sight.other, first),
                     false => through[circuit.source.index()][first.index()].narrow(&sight, false),
                 }
             }
-            if let Some(sight) = seen.from_destination() {
+            if let Some(sight) = seen.backwards() {
                 match seen.inside(seen.end()) {
                     true => narrow_own(&mut own[circuit.destination.index()], circuit, 1, sight.other, last),
                     false => through[circuit.destination.index()][last.index()].narrow(&sight, true),

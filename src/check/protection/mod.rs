@@ -10,6 +10,7 @@ mod coalition;
 mod orders;
 mod print;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -27,9 +28,9 @@ use crate::mix::plan::Plan;
 /// Plans drawn at most.
 pub(super) const PLANS: u32 = 1000;
 /// No plan is begun later than this.
-pub(super) const TIME: Duration = Duration::from_millis(1200);
-/// Coalitions of each kind that are drawn on a plan.
-const COALITIONS: usize = 4;
+pub(super) const TIME: Duration = Duration::from_millis(1500);
+/// Coalitions of each kind that are drawn on a plan; some may be the same.
+const COALITIONS: usize = 16;
 
 /// What a plan is drawn for.
 #[derive(Clone, Copy)]
@@ -71,7 +72,7 @@ const KINDS: [Kind; 6] = [
     Kind { hosts: 3, stage: true },
 ];
 
-/// What a coalition found out on one plan; or, of several, the mean.
+/// What a coalition found out on one plan.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     /// The part of the real messages, both ways, of which it sees a circuit whole.
@@ -155,7 +156,8 @@ pub(super) struct Protection {
 struct Studied {
     stages: Vec<f64>,
     together: bool,
-    found: Vec<Option<Found>>,
+    /// By kind, what its coalitions find out.
+    found: Vec<Vec<Found>>,
 }
 
 impl Protection {
@@ -197,19 +199,10 @@ impl Studied {
     }
 }
 
-/// The mean of what a few coalitions of a kind find out on `plan`; `None` where it has none.
-fn study(plan: &Plan, domains: &[u32], kind: Kind, rng: &mut impl Rng) -> Option<Found> {
-    let found: Vec<Found> = (0..COALITIONS)
-        .filter_map(|_| coalition(plan, domains, kind, rng).map(|colluders| Found::on(plan, colluders, rng)))
-        .collect();
-    let average = |of: &dyn Fn(&Found) -> f64| mean(&found.iter().map(of).collect::<Vec<f64>>());
-    Some(Found {
-        flows: average(&|found| found.flows)?,
-        guessed: average(&|found| found.guessed)?,
-        located: average(&|found| found.located)?,
-        order: average(&|found| found.order)?,
-        candidates: mean(&found.iter().filter_map(|found| found.candidates).collect::<Vec<f64>>()),
-    })
+/// What coalitions of a kind, no two the same, find out on `plan`.
+fn study(plan: &Plan, domains: &[u32], kind: Kind, rng: &mut impl Rng) -> Vec<Found> {
+    let drawn: HashSet<RankSet> = (0..COALITIONS).filter_map(|_| coalition(plan, domains, kind, rng)).collect();
+    drawn.into_iter().map(|colluders| Found::on(plan, colluders, rng)).collect()
 }
 
 /// The ranks of hosts of a kind, drawn at random; never the owner's host. `None` where there are none.
@@ -234,14 +227,17 @@ fn coalition(plan: &Plan, domains: &[u32], kind: Kind, rng: &mut impl Rng) -> Op
 
 impl Row {
     fn of(kind: usize, studied: &[Studied]) -> Self {
-        let found: Vec<Found> = studied.iter().filter_map(|plan| plan.found[kind]).collect();
-        let chance = |of: fn(&Found) -> f64| Chance::of(&found.iter().map(of).collect::<Vec<f64>>());
-        let chances = [chance(|f| f.flows), chance(|f| f.guessed), chance(|f| f.located), chance(|f| f.order)];
-        let [Some(flows), Some(guessed), Some(located), Some(order)] = chances else {
-            return Self { kind: KINDS[kind], chances: None, candidates: None };
+        let chance = |of: fn(&Found) -> f64| {
+            let groups = studied.iter().map(|plan| plan.found[kind].iter().map(of).collect());
+            Chance::of(&groups.collect::<Vec<Vec<f64>>>())
         };
-        let candidates = mean(&found.iter().filter_map(|found| found.candidates).collect::<Vec<f64>>());
-        Self { kind: KINDS[kind], chances: Some([flows, guessed, located, order]), candidates }
+        let chances = [chance(|f| f.flows), chance(|f| f.guessed), chance(|f| f.located), chance(|f| f.order)];
+        let chances = match chances {
+            [Some(flows), Some(guessed), Some(located), Some(order)] => Some([flows, guessed, located, order]),
+            _ => None,
+        };
+        let candidates = studied.iter().flat_map(|plan| &plan.found[kind]).filter_map(|found| found.candidates);
+        Self { kind: KINDS[kind], chances, candidates: mean(&candidates.collect::<Vec<f64>>()) }
     }
 }
 

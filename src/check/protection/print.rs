@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::chance::Chance;
-use super::{Kind, Protection, Row};
+use super::{Domain, Kind, Protection, Row};
 
 /// The columns, and their names in JSON.
 const COLUMNS: [(&str, &str); 4] = [
@@ -18,13 +17,15 @@ const COLUMNS: [(&str, &str); 4] = [
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.hosts, self.stage) {
-            (1, false) => write!(f, "1 relay"),
-            (hosts, false) => write!(f, "{hosts} relays"),
-            (1, true) => write!(f, "1 stage"),
-            (2, true) => write!(f, "1 stage, 1 relay"),
-            (hosts, true) => write!(f, "1 stage, {} relays", hosts - 1),
+            (1, true) => write!(f, "1, with a stage"),
+            (hosts, true) => write!(f, "{hosts}, one with a stage"),
+            (hosts, false) => write!(f, "{hosts}, relays alone"),
         }
     }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result {
+    writeln!(f, "{name:<22} {text}")
 }
 
 impl Protection {
@@ -41,75 +42,62 @@ impl Protection {
             }
             value
         };
-        let domains = self.domains.iter().enumerate();
-        let domain = |(index, domain): (usize, &super::Domain)| json!({ "ranks": domain.ranks, "owner": index == 0, "stages": domain.stages });
+        let domain = |(index, domain): (usize, &Domain)| json!({ "ranks": domain.ranks, "owner": index == 0, "stages": domain.stages });
         json!({
             "plans": self.plans,
-            "hosts": domains.map(domain).collect::<Vec<Value>>(),
+            "hosts": self.domains.iter().enumerate().map(domain).collect::<Vec<Value>>(),
             "neighbours_on_one_host": self.neighbours_together,
             "blind_guess": self.blind,
             "colluding": self.rows.iter().map(row).collect::<Vec<Value>>(),
         })
     }
 
-    /// Which ranks a host holds, the owner's first: one line where each holds one.
-    fn hosts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What each host holds: in two lines where each holds one rank.
+    fn domains(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [owner, others @ ..] = self.domains.as_slice() else {
             return Ok(());
         };
-        let name = "trust domains";
-        match others.iter().all(|domain| domain.ranks == 1) && owner.ranks == 1 {
-            true => {
-                let stages = others.iter().map(|domain| domain.stages).sum::<f64>() / others.len().max(1) as f64;
-                let hosts = self.domains.len();
-                writeln!(
-                    f,
-                    "{name:<22} {hosts} hosts, a rank each (--hosts names fewer): the owner's, which is trusted;"
-                )?;
-                writeln!(f, "{:<22} each of the others holds a stage with chance {stages:.2}", "")
-            }
-            false => {
-                writeln!(f, "{name:<22} {} hosts; the owner's is trusted; stages on average", self.domains.len())?;
-                let mut from = 0;
-                for domain in &self.domains {
-                    let (last, stages) = (from + domain.ranks - 1, domain.stages);
-                    let holds = if from == 0 {
-                        format!("the owner and {stages:.2} stages")
-                    } else {
-                        format!("{stages:.2} stages")
-                    };
-                    writeln!(f, "{:<22} {holds}", format!("  ranks {from} to {last}"))?;
-                    from = last + 1;
-                }
-                let together = self.neighbours_together;
-                writeln!(f, "{:<22} neighbouring stages share a host with chance {together:.2}", "")
-            }
+        let all = self.domains.len();
+        if self.domains.iter().all(|domain| domain.ranks == 1) {
+            let stages = others.iter().map(|domain| domain.stages).sum::<f64>() / others.len() as f64;
+            line(
+                f,
+                "trust domains",
+                &format!("{all} hosts, a rank each (--hosts names fewer): the owner's, which is trusted;"),
+            )?;
+            return line(f, "", &format!("each of the others holds a stage with chance {stages:.2}, else a relay"));
         }
+        line(f, "trust domains", &format!("{all} hosts; the owner's is trusted"))?;
+        let last = owner.ranks - 1;
+        line(f, &format!("  ranks 0 to {last}"), &format!("the owner, and {:.2} stages on average", owner.stages))?;
+        let mut from = owner.ranks;
+        for domain in others {
+            let name = format!("  ranks {from} to {}", from + domain.ranks - 1);
+            line(f, &name, &format!("{:.2} stages on average, else relays", domain.stages))?;
+            from += domain.ranks;
+        }
+        let together = self.neighbours_together;
+        line(f, "", &format!("in {together:.2} of the plans stages that follow each other share a host"))
     }
 }
 
 impl fmt::Display for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.hosts(f)?;
+        self.domains(f)?;
         let named = COLUMNS.map(|(name, _)| format!("{name:<21}")).concat();
-        writeln!(f, "{:<22} {named}candidates", "colluding hosts")?;
+        line(f, "colluding hosts", &format!("{named}candidates"))?;
         for row in &self.rows {
-            let cell = |chance: Chance| format!("{:<21}", chance.to_string());
-            let chances =
-                row.chances.map_or_else(|| format!("{:<84}", "no such hosts"), |all| all.map(cell).concat());
+            let name = format!("  {}", row.kind);
+            let Some(chances) = row.chances else {
+                line(f, &name, "there are no such hosts")?;
+                continue;
+            };
+            let chances = chances.map(|chance| format!("{:<21}", chance.to_string())).concat();
             let candidates = row.candidates.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"));
-            writeln!(f, "{:<22} {chances}{candidates}", format!("  {}", row.kind))?;
+            line(f, &name, &format!("{chances}{candidates}"))?;
         }
-        let (plans, blind) = (self.plans, self.blind);
-        writeln!(
-            f,
-            "{:<22} {plans} plans drawn; in brackets 95 % of the error; a blind guess finds a stage with {blind:.2};",
-            ""
-        )?;
-        writeln!(
-            f,
-            "{:<22} candidates: ranks that may be the neighbour of a colluding stage (docs/PROTECTION.md)",
-            ""
-        )
+        let plans = format!("{} plans drawn; in brackets 95 % of the error;", self.plans);
+        line(f, "", &format!("{plans} a blind guess finds a stage with {:.2};", self.blind))?;
+        line(f, "", "candidates: ranks that may stand next to a colluding stage (docs/PROTECTION.md)")
     }
 }
