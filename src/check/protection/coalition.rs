@@ -59,10 +59,9 @@ impl Seen<'_> {
         }
     }
 
+    /// Which message a circuit with a known end carries: its ends are told, no one else.
     fn told(&self) -> Option<Direction> {
-        let ends = [0, self.end()];
-        let ends = if self.is_linked() { &ends[..] } else { &[] };
-        ends.iter().any(|at| self.inside(*at)).then_some(self.direction)
+        (self.inside(0) || self.inside(self.end())).then_some(self.direction)
     }
 
     /// What is known of a circuit that begins at a colluder or passes one first; `None` where neither.

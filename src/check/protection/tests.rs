@@ -1,5 +1,7 @@
 //! The attack, against plans whose answers are known.
 
+mod everything;
+
 use super::*;
 use crate::mix::plan::Direction;
 
