@@ -1,9 +1,9 @@
 //! What hosts that collude find out over a whole job, by simulation (docs/PROTECTION.md says how it is played).
 //!
 //! Plans are drawn as the owner draws them. On each, hosts of a [`Kind`] are drawn, their packages read together
-//! ([`coalition`]), the orders that they cannot exclude counted ([`orders`]), and what they make of it compared with the
-//! plan. Circuits stay for the whole job, so one look is all that there is to see of
-//! them. Hosts count, not ranks: the ranks of a host share what they know. The owner's host is trusted.
+//! ([`mod@coalition`]), the orders that they cannot exclude counted ([`orders`]), and what they make of it compared with
+//! the plan. Circuits stay for the whole job, so one look is all that there is to see of them. Hosts count, not ranks:
+//! the ranks of a host share what they know. The owner's host is trusted.
 
 mod chance;
 mod coalition;
