@@ -1,8 +1,15 @@
-//! What `mixnn check` prints: the resolved job, the ranks it needs and what they do, lengths, bytes, memory.
+//! What `mixnn check` prints: the resolved job, the ranks it needs and what they do, lengths, bytes, memory; and the
+//! protection: what hosts that collude find out ([`protection`]), and what else may be read ([`leaks`]).
+
+mod leaks;
+mod protection;
 
 use std::fmt;
 
 use serde_json::{Value, json};
+
+use leaks::Leak;
+use protection::{PLANS, Protection, Setup, TIME};
 
 use crate::ids::Phase;
 use crate::job::{Job, Profile};
@@ -23,21 +30,25 @@ pub struct Checked {
     samples: [usize; 3],
     slots: [u64; 2],
     memory: u64,
+    /// What colluding hosts find out; where there is no mix, there is nothing to find out.
+    protection: Option<Protection>,
+    leaks: Vec<Leak>,
     warnings: Vec<String>,
 }
 
-/// Seeds of fewer characters are warned of: from its own seed a stage could find the job's by trying.
-const SHORT_SEED: usize = 16;
+/// What is said instead of figures where there is no mix.
+const NO_MIX: &str = "none: messages go straight to the neighbours, every flow is linked and the order is seen";
 
 impl Checked {
-    /// Reckons with `ranks` ranks, or the fewest.
+    /// Reckons with `ranks` ranks, or the fewest, on `hosts` hosts, or as many.
     ///
     /// # Errors
     /// [`RunError`] where these ranks cannot run the job, or no circuits are found among them.
-    pub fn of(prepared: &Prepared, ranks: Option<u16>) -> Result<Self, RunError> {
+    pub fn of(prepared: &Prepared, ranks: Option<u16>, hosts: Option<u16>) -> Result<Self, RunError> {
         let job = prepared.job.clone();
         let ranks = ranks.unwrap_or_else(|| job.ranks());
         can_run(prepared, ranks)?;
+        let hosts = hosts.map_or(ranks, |hosts| hosts.clamp(1, ranks));
         let geometry = prepared.geometry(ranks)?;
         let specs = prepared.specs();
         let stages = specs.len() as u16;
@@ -50,7 +61,7 @@ impl Checked {
             samples => looks(samples),
         };
         let mut warnings = Vec::new();
-        if !job.seed_drawn && job.seed.len() < SHORT_SEED {
+        if leaks::seed_is_short(&job) {
             warnings.push(format!(
                 "the seed \"{}\" is short: a stage could find it by trying, and with it the others' initial values; leave \
                  `seed` out to have 256 bits drawn",
@@ -60,6 +71,9 @@ impl Checked {
         if job.mix.profile != Profile::Bare {
             warnings.push("ranks not authenticated: the MPI layer is trusted".to_owned());
         }
+        let setup = Setup { stages, hops: job.mix.hops, ranks, hosts };
+        let mixed = job.mix.profile == Profile::Mixed;
+        let protection = mixed.then(|| Protection::simulate(setup, PLANS, TIME, rand::random()));
         let in_flight = training.in_flight();
         let memory = specs.iter().map(|spec| stage_memory(spec, in_flight)).max().unwrap_or(0)
             + 6 * geometry.message() as u64
@@ -71,6 +85,8 @@ impl Checked {
             samples: [prepared.train.samples(), prepared.validation.samples(), prepared.test.samples()],
             slots: [training.slots() + validation, looks(prepared.test.samples())],
             memory,
+            protection,
+            leaks: leaks::of(prepared, ranks, hosts),
             warnings,
             job,
         })
@@ -101,6 +117,8 @@ impl Checked {
             "bytes_per_rank_and_slot": self.slot_bytes(),
             "bytes_per_rank_and_epoch": self.slot_bytes().map(|bytes| bytes * self.slots[0]),
             "memory_of_largest_rank_bytes": self.memory,
+            "protection": self.protection.as_ref().map(Protection::json),
+            "leaks": self.leaks.iter().map(Leak::json).collect::<Vec<Value>>(),
             "warnings": self.warnings,
         })
     }
@@ -143,6 +161,16 @@ impl fmt::Display for Checked {
             "memory",
             format!("{:.1} MiB on the largest rank, beside program and MPI", self.memory as f64 / f64::from(1 << 20)),
         )?;
+        writeln!(f)?;
+        match &self.protection {
+            Some(protection) => write!(f, "{protection}")?,
+            None => row(f, "protection", NO_MIX.to_owned())?,
+        }
+        writeln!(f, "what else may be read")?;
+        for leak in &self.leaks {
+            write!(f, "{leak}")?;
+        }
+        writeln!(f)?;
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
         }

@@ -51,6 +51,9 @@ struct CheckArgs {
     /// Ranks to reckon with; by default the fewest that the job needs
     #[arg(long)]
     ranks: Option<u16>,
+    /// Hosts over which the ranks are dealt in blocks, the owner's first; by default a rank each
+    #[arg(long)]
+    hosts: Option<u16>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -121,7 +124,7 @@ pub fn main() -> i32 {
 
 fn check(args: &CheckArgs) -> Result<(), RunError> {
     let prepared = crate::run::prepare::Prepared::load(&args.job, &args.sets)?;
-    let checked = crate::check::Checked::of(&prepared, args.ranks)?;
+    let checked = crate::check::Checked::of(&prepared, args.ranks, args.hosts)?;
     match args.json {
         true => println!("{:#}", checked.json()),
         false => print!("{checked}"),

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::RunError;
+use super::opening::{package_length, result_length};
 use crate::data::{self, Batches, Dataset};
 use crate::job::{self, Boundary, Job, Source};
 use crate::mix::geometry::Geometry;
@@ -81,12 +84,27 @@ impl Prepared {
     }
 
     /// Bytes of the longest message that any boundary needs.
+    fn longest_message(&self) -> u64 {
+        let longest = self.boundaries.iter().map(|boundary| boundary.bytes(self.job.train.micro_batch)).max();
+        HEADER as u64 + longest.unwrap_or(0)
+    }
+
+    /// What the job needs among `ranks` ranks, whatever lengths it names: bytes of a message, a package, a result.
+    pub fn needed_lengths(&self, ranks: u16) -> [u64; 3] {
+        let specs = self.specs();
+        let role = |spec: &StageSpec| postcard::to_allocvec(spec).map_or(0, |role| Zeroizing::new(role).len());
+        let role = specs.iter().map(role).max().unwrap_or(0);
+        let values = specs.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
+        let package = package_length(ranks, self.job.mix.hops, role, 0);
+        [self.longest_message(), package.into(), result_length(values, 0)]
+    }
+
+    /// Bytes of a message.
     ///
     /// # Errors
     /// [`RunError::TooLong`].
     fn message(&self) -> Result<u32, RunError> {
-        let longest = self.boundaries.iter().map(|boundary| boundary.bytes(self.job.train.micro_batch)).max();
-        let bytes = HEADER as u64 + longest.unwrap_or(0);
+        let bytes = self.longest_message();
         match u32::try_from(bytes) {
             Ok(message) if bytes <= LONGEST => Ok(message.max(self.job.mix.message)),
             _ => {

@@ -1,0 +1,145 @@
+//! What an observer or a rank might read all the same, and which setting of the job closes it.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::job::{Job, Profile};
+use crate::pipeline::Pass;
+use crate::run::prepare::Prepared;
+
+/// Seeds of fewer characters are warned of: from its own seed a stage could find the job's by trying.
+const SHORT_SEED: usize = 16;
+
+/// Whether the job names a seed that can be found by trying.
+pub(super) fn seed_is_short(job: &Job) -> bool {
+    !job.seed_drawn && job.seed.len() < SHORT_SEED
+}
+
+/// Something that may be read.
+pub(super) struct Leak {
+    /// A word for it.
+    pub(super) name: &'static str,
+    /// Whether it can be read under the job's settings.
+    pub(super) open: bool,
+    /// Who reads what.
+    pub(super) what: String,
+    /// The setting that closes it, or has closed it; `None` where there is none.
+    pub(super) closed_by: Option<String>,
+}
+
+impl Leak {
+    /// One that no setting closes.
+    fn always(name: &'static str, what: impl Into<String>) -> Self {
+        Self { name, open: true, what: what.into(), closed_by: None }
+    }
+
+    /// One that is `open` until `setting` closes it.
+    fn unless(name: &'static str, open: bool, what: &str, setting: impl Into<String>) -> Self {
+        Self { name, open, what: what.to_owned(), closed_by: Some(setting.into()) }
+    }
+
+    /// As JSON.
+    pub(super) fn json(&self) -> Value {
+        json!({ "leak": self.name, "open": self.open, "what": self.what, "closed_by": self.closed_by })
+    }
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, what, .. } = self;
+        let name = format!("  {name}");
+        match (self.open, &self.closed_by) {
+            (false, setting) => writeln!(f, "{name:<22} closed  {}", setting.as_deref().unwrap_or_default()),
+            (true, None) => writeln!(f, "{name:<22} open    {what}"),
+            (true, Some(setting)) => writeln!(f, "{name:<22} open    {what}\n{:<30} closed by {setting}", ""),
+        }
+    }
+}
+
+/// The leaks of `prepared` among `ranks` ranks on `hosts` hosts.
+pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
+    let job = &prepared.job;
+    let (profile, hops) = (job.mix.profile, job.mix.hops);
+    let mut leaks = vec![
+        Leak::unless(
+            "contents",
+            profile == Profile::Bare,
+            "whoever sees messages reads activations and gradients",
+            "mix.profile = \"sealed\" or \"mixed\"",
+        ),
+        Leak::unless(
+            "addresses",
+            profile != Profile::Mixed,
+            "messages go straight to the neighbours: who hosts which stage is seen",
+            "mix.profile = \"mixed\"",
+        ),
+    ];
+    if profile == Profile::Mixed {
+        let what = "the one relay of a circuit sees both its ends";
+        leaks.push(Leak::unless("one relay", hops < 3, what, format!("mix.hops = {hops}")));
+    }
+    leaks.push(Leak::always(
+        "times",
+        "a slot starts when its ranks are ready: arrival times show which ranks compute, in which order",
+    ));
+    leaks.push(Leak::always(
+        "position",
+        "a stage can tell its place and the number of stages from the slots between its messages",
+    ));
+    leaks.push(slots(prepared, ranks));
+    leaks.extend(lengths(prepared, ranks));
+    leaks.push(Leak::always("shapes", "a stage knows the shapes at its own boundaries"));
+    leaks.push(Leak::always("inputs", "the first stage sees its inputs"));
+    leaks.push(Leak::always("labels", "the last stage sees gradients of the loss, which give labels away"));
+    leaks.push(Leak::unless(
+        "seed",
+        seed_is_short(job),
+        "a stage could find the job's seed by trying, and with it the others' initial values",
+        "a seed of 16 characters or more; without one 256 bits are drawn",
+    ));
+    leaks.push(Leak::unless(
+        "hosts",
+        hosts < ranks,
+        "the ranks of one host share what they know",
+        "one rank a host (a matter of the launcher)",
+    ));
+    let what = "ranks are not authenticated: who can put messages into MPI can take a rank's place, or the owner's";
+    leaks.push(Leak::always("identity", what));
+    leaks
+}
+
+/// What the number of slots says of S.
+fn slots(prepared: &Prepared, ranks: u16) -> Leak {
+    let (batches, stages) = (prepared.batches(0), prepared.job.stages.len() as u16);
+    let slots = |stages| Pass::training(stages, 1, batches.full(), batches.micro_batches()).slots();
+    let more = slots(stages + 1) - slots(stages);
+    let what =
+        format!("a stage more makes an epoch {more} slots longer; 0 to {ranks} empty slots at its start blur that");
+    Leak::always("slots", what)
+}
+
+/// What the lengths of messages, packages and results say of the model.
+fn lengths(prepared: &Prepared, ranks: u16) -> Vec<Leak> {
+    let mix = &prepared.job.mix;
+    let [message, package, result] = prepared.needed_lengths(ranks);
+    let length = |name, set: u64, needed: u64, what: &str, key: &str| {
+        // A length above the need is the job's choice, and says nothing of the model.
+        Leak::unless(
+            name,
+            set <= needed,
+            what,
+            format!("{key} above {needed}: equal ones make two models look alike"),
+        )
+    };
+    let mut leaks = Vec::new();
+    if prepared.job.mix.profile != Profile::Bare {
+        let what = "the length of messages shows the widest boundary";
+        leaks.push(length("messages", mix.message.into(), message, what, "mix.message"));
+    }
+    let what = "the length of packages shows the longest list of operations";
+    leaks.push(length("packages", mix.package.into(), package, what, "mix.package"));
+    let what = "the length of results shows the stage with the most parameters";
+    leaks.push(length("results", mix.result, result, what, "mix.result"));
+    leaks
+}

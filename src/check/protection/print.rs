@@ -1,0 +1,103 @@
+//! The simulation's figures as a table and as JSON.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::{Domain, Kind, Protection, Row};
+
+/// The columns, and their names in JSON.
+const COLUMNS: [(&str, &str); 4] = [
+    ("see a flow whole", "links_a_flow"),
+    ("guess a stage", "guesses_a_stage"),
+    ("locate a stage", "locates_a_stage"),
+    ("know the order", "knows_the_order"),
+];
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.hosts, self.stage) {
+            (1, true) => write!(f, "1, with a stage"),
+            (hosts, true) => write!(f, "{hosts}, one with a stage"),
+            (hosts, false) => write!(f, "{hosts}, relays alone"),
+        }
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result {
+    writeln!(f, "{name:<22} {text}")
+}
+
+impl Protection {
+    /// As JSON.
+    pub(in crate::check) fn json(&self) -> Value {
+        let row = |row: &Row| {
+            let mut value = json!({
+                "hosts": row.kind.hosts,
+                "with_a_stage": row.kind.stage,
+                "candidates_for_a_neighbour": row.candidates,
+            });
+            for (index, (_, name)) in COLUMNS.iter().enumerate() {
+                value[name] = row.chances.map_or(Value::Null, |chances| chances[index].json());
+            }
+            value
+        };
+        let domain = |(index, domain): (usize, &Domain)| json!({ "ranks": domain.ranks, "owner": index == 0, "stages": domain.stages });
+        json!({
+            "plans": self.plans,
+            "hosts": self.domains.iter().enumerate().map(domain).collect::<Vec<Value>>(),
+            "neighbours_on_one_host": self.neighbours_together,
+            "blind_guess": self.blind,
+            "colluding": self.rows.iter().map(row).collect::<Vec<Value>>(),
+        })
+    }
+
+    /// What each host holds: in two lines where each holds one rank.
+    fn domains(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [owner, others @ ..] = self.domains.as_slice() else {
+            return Ok(());
+        };
+        let all = self.domains.len();
+        if self.domains.iter().all(|domain| domain.ranks == 1) {
+            let stages = others.iter().map(|domain| domain.stages).sum::<f64>() / others.len() as f64;
+            line(
+                f,
+                "trust domains",
+                &format!("{all} hosts, a rank each (--hosts names fewer): the owner's, which is trusted;"),
+            )?;
+            return line(f, "", &format!("each of the others holds a stage with chance {stages:.2}, else a relay"));
+        }
+        line(f, "trust domains", &format!("{all} hosts; the owner's is trusted"))?;
+        let last = owner.ranks - 1;
+        line(f, &format!("  ranks 0 to {last}"), &format!("the owner, and {:.2} stages on average", owner.stages))?;
+        let mut from = owner.ranks;
+        for domain in others {
+            let name = format!("  ranks {from} to {}", from + domain.ranks - 1);
+            line(f, &name, &format!("{:.2} stages on average, else relays", domain.stages))?;
+            from += domain.ranks;
+        }
+        let together = self.neighbours_together;
+        line(f, "", &format!("in {together:.2} of the plans stages that follow each other share a host"))
+    }
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.domains(f)?;
+        let named = COLUMNS.map(|(name, _)| format!("{name:<21}")).concat();
+        line(f, "colluding hosts", &format!("{named}candidates"))?;
+        for row in &self.rows {
+            let name = format!("  {}", row.kind);
+            let Some(chances) = row.chances else {
+                line(f, &name, "there are no such hosts")?;
+                continue;
+            };
+            let chances = chances.map(|chance| format!("{:<21}", chance.to_string())).concat();
+            let candidates = row.candidates.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"));
+            line(f, &name, &format!("{chances}{candidates}"))?;
+        }
+        let plans = format!("{} plans drawn; in brackets 95 % of the error;", self.plans);
+        line(f, "", &format!("{plans} a blind guess finds a stage with {:.2};", self.blind))?;
+        line(f, "", "candidates: ranks that may stand next to a colluding stage (docs/PROTECTION.md)")
+    }
+}

@@ -1,0 +1,219 @@
+//! The attack, against plans whose answers are known.
+
+mod everything;
+
+use super::*;
+use crate::mix::plan::Direction;
+
+/// One host a rank.
+fn domains(ranks: u16) -> Vec<u32> {
+    (0..u32::from(ranks)).collect()
+}
+
+fn plan(stages: u16, hops: u8, ranks: u16, rng: &mut StdRng) -> Plan {
+    Plan::draw(stages, hops, &domains(ranks), rng).unwrap()
+}
+
+fn simulated(stages: u16, hops: u8, ranks: u16, hosts: u16, plans: u32) -> Protection {
+    Protection::simulate(Setup { stages, hops, ranks, hosts }, plans, Duration::from_secs(60), 1)
+}
+
+fn chances(protection: &Protection, hosts: usize, stage: bool) -> [Chance; 4] {
+    let kind = Kind { hosts, stage };
+    protection.rows.iter().find(|row| row.kind == kind).unwrap().chances.unwrap()
+}
+
+fn set(ranks: &[Rank]) -> RankSet {
+    ranks.iter().fold(0, |set, rank| set | alone(*rank))
+}
+
+/// All ranks but the owner, shuffled.
+fn others(plan: &Plan, rng: &mut StdRng) -> Vec<Rank> {
+    let mut others: Vec<Rank> = Rank::all(plan.ranks).skip(1).collect();
+    others.shuffle(rng);
+    others
+}
+
+/// The order as it is.
+fn truth(plan: &Plan) -> Vec<Rank> {
+    [&[Rank::OWNER], plan.roles.hosts.as_slice(), &[Rank::OWNER]].concat()
+}
+
+/// Odd and even N, one to nine relays, three and four hops, any coalition: what is never excluded is how it is. A rule of
+/// the attack that were not sound would sooner or later exclude it.
+#[test]
+fn the_truth_is_never_excluded() {
+    let mut rng = StdRng::seed_from_u64(1);
+    for (stages, hops, ranks) in [(3, 3, 7), (5, 3, 7), (5, 3, 8), (4, 3, 9), (3, 4, 9), (3, 3, 12), (6, 4, 11)] {
+        for _ in 0..6 {
+            let plan = plan(stages, hops, ranks, &mut rng);
+            for size in 0..usize::from(ranks) {
+                let colluders = set(&others(&plan, &mut rng)[..size]);
+                let knowledge = Knowledge::of(&plan, colluders);
+                let order = truth(&plan);
+                for three in order.windows(3) {
+                    assert!(knowledge.ways(three[1], three[0], three[2]) > 0.0, "{plan:?} {colluders:b}");
+                }
+                let last = order[usize::from(stages)];
+                assert!(knowledge.ways(Rank::OWNER, last, order[1]) > 0.0, "{plan:?} {colluders:b}");
+                let relays = Rank::all(ranks).filter(|rank| !order.contains(rank)).collect::<Vec<Rank>>();
+                for relay in &relays {
+                    assert!(knowledge.ways_as_relay(*relay, set(&relays)) > 0.0, "{plan:?} {colluders:b}");
+                }
+            }
+        }
+    }
+}
+
+/// Two colluding ranks, neither of which is an end: k of the (N - 2) (N - 3) ordered pairs are on the message's circuits.
+#[test]
+fn two_ranks_link_as_many_flows_as_the_design_says() {
+    let mut rng = StdRng::seed_from_u64(2);
+    for (stages, ranks, design) in [(3, 6, 0.3), (3, 8, 0.2), (4, 16, 0.09)] {
+        let mut tried = Vec::new();
+        for _ in 0..4 {
+            let plan = plan(stages, 3, ranks, &mut rng);
+            for pair in (1..ranks).flat_map(|v| (1..v).map(move |w| [Rank(v), Rank(w)])) {
+                let linked = linked(&plan, set(&pair));
+                let order = truth(&plan);
+                let ways = order
+                    .windows(2)
+                    .flat_map(|two| [(two[0], two[1], Direction::Forward), (two[1], two[0], Direction::Backward)]);
+                let between_others = ways.filter(|(from, to, _)| !pair.contains(from) && !pair.contains(to));
+                tried.extend(between_others.map(|(from, _, way)| f64::from(u8::from(linked.contains(&(from, way))))));
+            }
+        }
+        let found = mean(&tried).unwrap();
+        let (n, k) = (f64::from(ranks), f64::from((ranks - 1) / 2));
+        assert!((found - 2.0 * k / ((n - 2.0) * (n - 3.0))).abs() < 0.02, "N = {ranks}: {found}");
+        assert!((found - design).abs() < 0.04, "N = {ranks}: {found}, the design says {design}");
+    }
+}
+
+#[test]
+fn fewer_relays_than_a_circuit_has_link_nothing() {
+    let mut rng = StdRng::seed_from_u64(3);
+    for (hops, ranks) in [(3, 7), (3, 8), (4, 9)] {
+        let plan = plan(3, hops, ranks, &mut rng);
+        for fewer in 1..usize::from(hops) - 1 {
+            for _ in 0..20 {
+                let some = &others(&plan, &mut rng)[..fewer];
+                let own = |rank: &Rank| some.contains(rank);
+                // Of other ranks' messages; what begins or ends at one of them is its own.
+                let linked = linked(&plan, set(some)).into_iter().filter(|(source, direction)| {
+                    !own(source) && !plan.demand.destination(*source, *direction).is_some_and(|to| own(&to))
+                });
+                assert_eq!(linked.count(), 0);
+            }
+        }
+    }
+    let [flows, _, located, order] = chances(&simulated(3, 3, 7, 7, 20), 1, false);
+    assert_eq!((flows.mean, located.mean, order.mean), (0.0, 0.0, 0.0));
+}
+
+/// The control: where all circuits run over the same two relays, these see every flow whole.
+#[test]
+fn two_relays_of_all_circuits_link_all_flows() {
+    let mut rng = StdRng::seed_from_u64(4);
+    let mut plan = plan(4, 3, 9, &mut rng);
+    let relays: Vec<Rank> = others(&plan, &mut rng).into_iter().filter(|r| plan.roles.stage(*r).is_none()).collect();
+    let colluders = set(&relays[..2]);
+    let honest = Found::on(&plan, colluders, &mut rng);
+    assert!(honest.flows < 0.6, "{honest:?}");
+    for circuit in &mut plan.circuits {
+        circuit.relays = relays[..2].to_vec();
+    }
+    assert_eq!(Found::on(&plan, colluders, &mut rng).flows, 1.0);
+    // Hops that one host holds are one relay to it: two of three hosts beside the owner's see more than one of them.
+    let few = simulated(3, 3, 9, 4, 20);
+    assert!(few.domains.iter().map(|domain| domain.ranks).eq([3, 2, 2, 2]));
+    let [one, two] = [1, 2].map(|hosts| chances(&few, hosts, true)[0].mean);
+    assert!(one > 0.0 && two > one, "{one} {two}");
+}
+
+#[test]
+fn all_colluding_know_everything() {
+    let mut rng = StdRng::seed_from_u64(5);
+    for (stages, hops, ranks) in [(3, 3, 7), (3, 3, 8), (4, 4, 10), (8, 3, 16)] {
+        let plan = plan(stages, hops, ranks, &mut rng);
+        let all = others(&plan, &mut rng);
+        let found = Found::on(&plan, set(&all), &mut rng);
+        assert_eq!((found.flows, found.guessed, found.located, found.order), (1.0, 1.0, 1.0, 1.0), "{found:?}");
+        // And where one stage keeps its package to itself.
+        let but_one: Vec<Rank> = all.into_iter().filter(|rank| *rank != plan.roles.hosts[1]).collect();
+        let found = Found::on(&plan, set(&but_one), &mut rng);
+        assert_eq!((found.guessed, found.located, found.order), (1.0, 1.0, 1.0), "{found:?}");
+    }
+}
+
+#[test]
+fn more_colluders_never_know_less() {
+    let mut rng = StdRng::seed_from_u64(6);
+    for (stages, hops, ranks) in [(3, 3, 7), (3, 3, 8), (3, 4, 9), (3, 3, 12)] {
+        for _ in 0..4 {
+            let plan = plan(stages, hops, ranks, &mut rng);
+            let others = others(&plan, &mut rng);
+            let known = |size: usize, rng: &mut StdRng| {
+                let colluders = set(&others[..size]);
+                let orders = Orders::fitting(&Knowledge::of(&plan, colluders), rng);
+                let candidates: Vec<RankSet> = (0..usize::from(stages)).map(|s| orders.candidates(s)).collect();
+                (linked(&plan, colluders), candidates, orders.is(&plan.roles.hosts))
+            };
+            for size in 0..others.len() {
+                let (fewer, more) = (known(size, &mut rng), known(size + 1, &mut rng));
+                assert!(fewer.0.is_subset(&more.0));
+                assert!(fewer.1.iter().zip(&more.1).all(|(fewer, more)| more & !fewer == 0));
+                assert!(!fewer.2 || more.2);
+            }
+        }
+    }
+}
+
+/// By what relays alone see, an order and its reverse look alike; only the middle of three stages has one place in both.
+#[test]
+fn relays_alone_cannot_tell_the_direction() {
+    let mut rng = StdRng::seed_from_u64(7);
+    let mut known = 0;
+    for _ in 0..20 {
+        let plan = plan(3, 3, 7, &mut rng);
+        let relays: Vec<Rank> =
+            others(&plan, &mut rng).into_iter().filter(|r| plan.roles.stage(*r).is_none()).collect();
+        let orders = Orders::fitting(&Knowledge::of(&plan, set(&relays)), &mut rng);
+        assert_eq!(orders.candidates(0), orders.candidates(2));
+        assert!(holds(orders.candidates(0), plan.roles.hosts[2]));
+        if orders.is(&plan.roles.hosts) {
+            known += 1;
+            assert_eq!(orders.candidates(1), alone(plan.roles.hosts[1]));
+            assert_eq!(orders.guess(0, plan.roles.hosts[0]), 0.5);
+        }
+    }
+    assert!(known > 5, "three relays of seven ranks know the order of {known} plans of 20");
+}
+
+/// Many orders are not counted but sampled; where few are, both ways agree.
+#[test]
+fn many_orders_are_sampled() {
+    let found = simulated(8, 3, 16, 16, 4);
+    let [_, guessed, located, _] = chances(&found, 1, false);
+    assert!(guessed.mean > 0.0 && guessed.mean < 0.5 && located.mean == 0.0, "{guessed:?} {located:?}");
+}
+
+/// Hosts that are not there are not made up.
+#[test]
+fn a_coalition_is_of_the_kind_that_it_is_named_after() {
+    let mut rng = StdRng::seed_from_u64(8);
+    let plan = plan(4, 3, 7, &mut rng);
+    let domains = domains(7);
+    for kind in KINDS {
+        for _ in 0..20 {
+            let Some(colluders) = coalition(&plan, &domains, kind, &mut rng) else {
+                // Two relays there are, no three.
+                assert_eq!(kind, Kind { hosts: 3, stage: false });
+                continue;
+            };
+            assert!(colluders.count_ones() as usize == kind.hosts && !holds(colluders, Rank::OWNER));
+            let stages = plan.roles.hosts.iter().filter(|host| holds(colluders, **host)).count();
+            assert_eq!(stages, usize::from(kind.stage));
+        }
+    }
+}

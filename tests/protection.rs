@@ -1,0 +1,104 @@
+//! What `mixnn check` says of the protection, as a user and a script read it.
+#![allow(clippy::unwrap_used)]
+
+mod binary;
+
+use binary::{DIGITS, mixnn};
+use serde_json::Value;
+
+fn check(args: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = mixnn(folder.path(), &[&["check", DIGITS, "--json"], args].concat()).well();
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+/// The chance of `what` where `hosts` hosts collude.
+#[track_caller]
+fn chance(json: &Value, hosts: u64, with_a_stage: bool, what: &str) -> f64 {
+    let rows = json["protection"]["colluding"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["hosts"] == hosts && row["with_a_stage"] == with_a_stage).unwrap();
+    let [low, chance, high] = ["low", "chance", "high"].map(|key| row[what][key].as_f64().unwrap());
+    assert!(0.0 <= low && low <= chance && chance <= high && high <= 1.0 && low < high, "{row}");
+    chance
+}
+
+/// Whether the leak `name` is open, and what closes it.
+#[track_caller]
+fn leak<'a>(json: &'a Value, name: &str) -> (bool, &'a Value) {
+    let leak = json["leaks"].as_array().unwrap().iter().find(|leak| leak["leak"] == name);
+    let leak = leak.unwrap_or_else(|| panic!("no {name} in {}", json["leaks"]));
+    (leak["open"].as_bool().unwrap(), &leak["closed_by"])
+}
+
+#[test]
+fn the_more_hosts_collude_the_more_they_find_out() {
+    let json = check(&[]);
+    assert!(json["protection"]["plans"].as_u64().unwrap() >= 1);
+    assert_eq!(json["protection"]["hosts"].as_array().unwrap().len(), 7);
+    assert_eq!(json["protection"]["hosts"][0]["owner"], true);
+    for stage in [false, true] {
+        assert_eq!(chance(&json, 1, stage, "links_a_flow"), 0.0, "no rank alone links others' flows");
+        assert!(chance(&json, 3, stage, "links_a_flow") > chance(&json, 1, stage, "links_a_flow"));
+        let [one, three] = [1, 3].map(|hosts| chance(&json, hosts, stage, "guesses_a_stage"));
+        assert!(three > one, "{one} {three}");
+        assert!(chance(&json, 1, stage, "knows_the_order") < 0.1);
+    }
+    let text = mixnn(tempfile::tempdir().unwrap().path(), &["check", DIGITS]).well().stdout;
+    for words in ["colluding hosts", "2, relays alone", "2, one with a stage", "plans drawn", "what else may be read"]
+    {
+        assert!(text.contains(words), "no {words:?} in {text}");
+    }
+}
+
+/// Hosts count, not ranks: the fewer hosts, the more each of them sees.
+#[test]
+fn ranks_of_one_host_collude() {
+    let json = check(&["--ranks", "9", "--hosts", "3"]);
+    let ranks: Vec<u64> =
+        json["protection"]["hosts"].as_array().unwrap().iter().map(|host| host["ranks"].as_u64().unwrap()).collect();
+    assert_eq!(ranks, [3, 3, 3]);
+    assert!(chance(&json, 1, true, "links_a_flow") > 0.0);
+    let rows = json["protection"]["colluding"].as_array().unwrap();
+    assert!(
+        rows.iter().filter(|row| row["hosts"] == 3).all(|row| row["links_a_flow"].is_null()),
+        "the owner's is no"
+    );
+    assert!(leak(&json, "hosts").0 && !leak(&check(&["--ranks", "9"]), "hosts").0);
+}
+
+#[test]
+fn without_a_mix_everything_is_linked() {
+    for (profile, contents) in [("bare", true), ("sealed", false)] {
+        let set = format!("mix.profile={profile}");
+        let json = check(&["--set", &set]);
+        assert!(json["protection"].is_null());
+        assert_eq!(leak(&json, "contents").0, contents);
+        let (addresses, closed_by) = leak(&json, "addresses");
+        assert!(addresses && closed_by == "mix.profile = \"mixed\"");
+        let text = mixnn(tempfile::tempdir().unwrap().path(), &["check", DIGITS, "--set", &set]).well().stdout;
+        assert!(text.contains("none: messages go straight to the neighbours"), "{text}");
+    }
+}
+
+/// A setting that `check` names does close the leak that it names it for.
+#[test]
+fn what_is_said_to_close_a_leak_closes_it() {
+    let open = check(&[]);
+    for name in ["messages", "packages", "results"] {
+        let (is_open, setting) = leak(&open, name);
+        let setting = setting.as_str().unwrap();
+        let (key, rest) = setting.split_once(" above ").unwrap();
+        let needed: u64 = rest.split_once(':').unwrap().0.parse().unwrap();
+        assert!(is_open);
+        let with = |bytes: u64| leak(&check(&["--set", &format!("{key}={bytes}")]), name).0;
+        assert!(with(needed), "{key} = {needed} changes nothing");
+        assert!(!with(needed + 1));
+    }
+    assert!(leak(&open, "seed").0);
+    assert!(!leak(&check(&["--set", "seed=\"seventeen letters\""]), "seed").0);
+    for name in ["times", "position", "slots", "shapes", "inputs", "labels", "identity"] {
+        let (is_open, setting) = leak(&open, name);
+        assert!(is_open && setting.is_null(), "{name}");
+    }
+    assert!(!leak(&open, "addresses").0 && !leak(&open, "one relay").0);
+}
