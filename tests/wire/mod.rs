@@ -51,11 +51,15 @@ pub(crate) static PREPARED: LazyLock<Prepared> = LazyLock::new(|| {
     Prepared::load(&path, &[]).unwrap()
 });
 
-/// Slots of each epoch, without the empty ones that it begins with.
+/// Slots of an epoch, and those for testing.
+static SLOTS: LazyLock<[u64; 2]> = LazyLock::new(|| {
+    let checked = Checked::of(&PREPARED, Some(RANKS), None).unwrap().json();
+    ["slots_per_epoch", "slots_for_testing"].map(|key| checked[key].as_u64().unwrap())
+});
+
+/// Slots of `epoch`, without the empty ones that it begins with.
 pub(crate) fn slots(epoch: u32) -> u64 {
-    let checked = Checked::of(&PREPARED, Some(RANKS)).unwrap().json();
-    let number = |key: &str| checked[key].as_u64().unwrap();
-    number("slots_per_epoch") + if epoch + 1 == EPOCHS { number("slots_for_testing") } else { 0 }
+    if epoch + 1 == EPOCHS { SLOTS[0] + SLOTS[1] } else { SLOTS[0] }
 }
 
 /// What travels, and where.
