@@ -5,8 +5,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::opening::{
-    ANNOUNCEMENT, Announcement, OPENING, Opening, Public, Returned, package_info, padded, result_info, shortened,
-    unpadded,
+    self, ANNOUNCEMENT, Announcement, OPENING, Opening, Public, Returned, package_info, padded, result_info,
+    shortened, unpadded,
 };
 use super::results::VERSION;
 use super::seat::{self, share_of_cores};
@@ -18,7 +18,6 @@ use crate::ids::{Epoch, Rank};
 use crate::mix::beat::Order;
 use crate::mix::courier::{Post, Timing};
 use crate::mix::package::Package;
-use crate::nn::StageSpec;
 use crate::role::relay::Relay;
 use crate::role::stage::StageRole;
 use crate::transport::Transport;
@@ -39,11 +38,8 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
     loop {
         let package = announce(transport, &public, epoch, host, &backend.fingerprint())?;
         if !package.role.is_empty() {
-            let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(&package.role)
-                .map_err(|_| RunError::Unreadable { what: "the package", from: Rank::OWNER })?;
-            if !rest.is_empty() {
-                return Err(RunError::Unreadable { what: "the package", from: Rank::OWNER });
-            }
+            let spec = opening::stage(&package.role, &public)
+                .ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })?;
             stage = Some(StageRole::new(&backend, &spec, public.geometry.message())?);
         }
         let (result, owner) = (package.result, package.owner);
@@ -75,7 +71,7 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
 fn hear<T: Transport>(transport: &mut T) -> Result<Public, RunError> {
     let opening = transport.scatter(&[], OPENING)?;
     match unpadded(&opening) {
-        Some(Opening::Start(public)) if public.version == VERSION => Ok(public),
+        Some(Opening::Start(public)) if public.version == VERSION && public.fits(transport.ranks()) => Ok(public),
         Some(Opening::Refused(code)) => Err(RunError::Refused { code }),
         _ => Err(RunError::Unreadable { what: "the opening", from: Rank::OWNER }),
     }
@@ -100,5 +96,6 @@ fn announce<T: Transport>(
     let package = transport.scatter(&[], public.package as usize + hpke::OVERHEAD)?;
     let info = package_info(&public.run, epoch, transport.rank(), public.geometry.ranks);
     let plain = Zeroizing::new(pair.open(&info, None, &package).map_err(sealed("the package", Rank::OWNER))?);
-    unpadded(&plain).ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })
+    opening::package(&plain, public, transport.rank(), transport.ranks())
+        .ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })
 }
