@@ -33,3 +33,13 @@ pub mod mnist;
 pub use batches::Batches;
 pub use dataset::{Dataset, Loaded};
 pub use error::DataError;
+
+/// What the bytes of a file unpack to, as [`idx::read`] sees them: for the fuzz targets.
+///
+/// # Errors
+/// [`DataError::TooLarge`], [`DataError::CorruptGzip`].
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn unpacked(bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>, DataError> {
+    gzip::unpack(std::path::Path::new("fuzzed"), bytes, limit)
+}

@@ -31,6 +31,13 @@ pub const FEWEST_MIXED_RANKS: u16 = 6;
 /// The most ranks of a job.
 pub const MOST_RANKS: u16 = 64;
 
+/// The most features of a sample that go out of an operation.
+pub const MOST_FEATURES: u32 = 1_000_000;
+/// The most threads of a rank.
+pub const MOST_THREADS: u16 = 1024;
+/// The longest that a silent peer is waited for: a year.
+pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(366 * 86_400);
+
 /// Everything that a run does, resolved: no key is absent any more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {

@@ -170,7 +170,7 @@ fn op(node: &Node) -> Result<Op, JobError> {
     let kind = section.choice("op", &[("linear", Kind::Linear), ("relu", Kind::Relu)])?;
     let op = match section.required("op", kind, "the operation's name")? {
         Kind::Linear => {
-            let out = section.integer("out", 1..=1_000_000)?;
+            let out = section.integer("out", 1..=MOST_FEATURES.into())?;
             Op::Linear {
                 input: section.integer("in", 1..=1_000_000_000)?,
                 out: section.required("out", out, "features of a sample that go out")?,
@@ -219,24 +219,27 @@ fn transport(section: Section<'_>) -> Result<Transport, JobError> {
     Ok(Transport { timeout, windows })
 }
 
-/// "120s", "500ms", "2m", "1h"; more than nothing and at most a year.
+/// "120s", "500ms", "2m", "1h", to the millisecond; more than nothing and at most a year.
 fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
     let (number, unit) = text.split_at(digits);
     let unit = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
+        "ms" => 1.0,
+        "s" => 1e3,
+        "m" => 60e3,
+        "h" => 3600e3,
         _ => return None,
     };
-    let seconds = number.parse::<f64>().ok()? * unit;
-    (0.001..=366.0 * 86400.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+    // Whole milliseconds, since that is what is printed and what ranks are told.
+    let milliseconds = (number.parse::<f64>().ok()? * unit).round();
+    (1.0..=LONGEST_TIMEOUT.as_millis() as f64)
+        .contains(&milliseconds)
+        .then(|| Duration::from_millis(milliseconds as u64))
 }
 
 fn compute(section: Section<'_>) -> Result<Compute, JobError> {
     let backend = section.choice("backend", &[("auto", Backend::Auto), ("cpu", Backend::Cpu)])?;
-    let threads = section.integer("threads", 0..=1024)?;
+    let threads = section.integer("threads", 0..=MOST_THREADS.into())?;
     section.finish()?;
     Ok(Compute { backend: backend.unwrap_or(Backend::Auto), threads: threads.unwrap_or(0) })
 }

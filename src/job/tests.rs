@@ -44,6 +44,19 @@ fn the_resolved_job_is_read_back_the_same() {
     assert_eq!(parse(JOB, &["mix.profile=bare"]).unwrap().ranks(), 3);
 }
 
+/// What is printed has whole milliseconds; so has what is read, or the printed job would be another.
+#[test]
+fn timeouts_are_whole_milliseconds() {
+    for (written, read) in [("1.0005s", 1001), ("0.0001h", 360), ("1.4ms", 1), ("8784h", 31_622_400_000)] {
+        let job = parse(JOB, &[&format!("transport.timeout=\"{written}\"")]).unwrap();
+        assert_eq!(job.transport.timeout, Duration::from_millis(read), "{written}");
+        assert_eq!(parse(&job.to_toml(), &[]).unwrap(), job, "{written}");
+    }
+    for written in ["0.4ms", "8785h", "1e3s", "1.2.3s", "s"] {
+        assert!(refused(JOB, &[&format!("transport.timeout=\"{written}\"")]).contains("transport.timeout"));
+    }
+}
+
 #[test]
 fn sets_go_on_top() {
     let job = parse(JOB, &["train.epochs=9", "train.lr=0.05", "mix.relays=5", "name=other", "data.validation=0.25"])

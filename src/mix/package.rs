@@ -1,8 +1,11 @@
 //! One rank's part of the plan: its own role and nothing else (docs/PROTOCOL.md, "Package").
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::geometry::Geometry;
 use super::plan::{Direction, Plan};
 use super::{BACKWARD, FORWARD, SPARE};
 use crate::crypto::key::Key;
@@ -72,6 +75,48 @@ pub struct Link {
     pub message: u8,
     /// Seals it, in the profile `sealed`.
     pub key: Key,
+}
+
+impl Route {
+    /// Whether `rank` of `ranks` can take this route: its lists are as long as the geometry has them, and what they name is
+    /// there, once (docs/PROTOCOL.md, 5.4). What follows indexes with them.
+    pub fn fits(&self, geometry: &Geometry, rank: Rank, ranks: u16) -> bool {
+        match self {
+            Route::Mixed(route) => route.fits(geometry, rank),
+            Route::Direct(DirectRoute { outgoing, incoming }) => [outgoing, incoming].into_iter().all(|links| {
+                let lanes: BTreeSet<(Rank, u8)> = links.iter().map(|link| (link.peer, link.message)).collect();
+                let there =
+                    |&(peer, message): &(Rank, u8)| peer.0 < ranks && peer != rank && usize::from(message) <= SPARE;
+                lanes.len() == links.len() && lanes.iter().all(there)
+            }),
+        }
+    }
+}
+
+impl MixedRoute {
+    fn fits(&self, geometry: &Geometry, rank: Rank) -> bool {
+        let hops = usize::from(geometry.hops);
+        let once = |parts: Vec<(u8, u16)>| sorted(parts) == parts_of_a_rank(geometry);
+        let passed_on = |next: &Vec<Rank>| sorted(next.clone()).into_iter().eq(peers(rank, geometry.ranks));
+        once(self.circuits.iter().map(|own| (own.message, own.part)).collect())
+            && self.circuits.iter().all(|own| own.layers.len() == hops)
+            && self.next.len() + 1 == hops
+            && self.next.iter().all(passed_on)
+            && once(self.arrivals.clone())
+    }
+}
+
+/// The parts of both messages, and with even N the spare: what a rank sends in a slot, and what it receives.
+fn parts_of_a_rank(geometry: &Geometry) -> Vec<(u8, u16)> {
+    let circuits = geometry.circuits() as u16;
+    let parts =
+        [FORWARD, BACKWARD].into_iter().flat_map(|message| (0..circuits).map(move |part| (message as u8, part)));
+    parts.chain([(SPARE as u8, 0)]).take(geometry.lanes()).collect()
+}
+
+fn sorted<V: Ord>(mut values: Vec<V>) -> Vec<V> {
+    values.sort_unstable();
+    values
 }
 
 /// The secrets of an epoch, on the owner: one a rank.
@@ -203,6 +248,40 @@ mod tests {
                 assert!(a.layers.iter().zip(&b.layers).all(|(a, b)| a.bytes() != b.bytes()));
             }
         }
+    }
+
+    /// What is drawn fits its own rank and no other; what lacks or doubles something fits nobody.
+    #[test]
+    fn routes_that_name_what_is_not_there_do_not_fit() {
+        for n in [7, 8] {
+            let hosts: Vec<u32> = (0..n).collect();
+            let plan = Plan::draw(3, 3, &hosts, &mut StdRng::seed_from_u64(3)).unwrap();
+            let geometry = Geometry::new(n as u16, 3, 1000, 1 << 16).unwrap();
+            let breaks: [fn(&mut MixedRoute); 9] = [
+                |route| route.circuits.truncate(1),
+                |route| route.circuits[0].layers.clear(),
+                |route| route.circuits[0].message = 3,
+                |route| route.circuits[0].part = 100,
+                |route| route.next.truncate(1),
+                |route| route.next[0].truncate(1),
+                |route| route.next[1][0] = Rank(8),
+                |route| route.arrivals[0] = route.arrivals[1],
+                |route| route.arrivals.truncate(0),
+            ];
+            for (i, route) in routes(&plan, 0).into_iter().enumerate() {
+                let rank = Rank(i as u16);
+                assert!(route.fits(&geometry, rank) && !route.fits(&geometry, Rank((i as u16 + 1) % n as u16)));
+            }
+            for broken in breaks {
+                let mut route = routes(&plan, 0).remove(2);
+                broken(&mut route);
+                assert!(!route.fits(&geometry, Rank(2)));
+            }
+        }
+        let geometry = Geometry::new(3, 3, 1000, 1 << 16).unwrap();
+        let direct = |rank: usize| direct_routes(&[Rank(1)], 2).unwrap().remove(rank);
+        assert!((0..2).all(|rank| direct(rank).fits(&geometry, Rank(rank as u16), 2)));
+        assert!(!direct(0).fits(&geometry, Rank(1), 2) && !direct(0).fits(&geometry, Rank(0), 1));
     }
 
     /// What the source puts on is what each hop takes off, and no two lanes share a key.

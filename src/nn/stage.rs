@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Operation, build};
 use crate::compute::{Backend, ComputeError};
-use crate::job::{Op, Optimizer};
+use crate::job::{MOST_FEATURES, Op, Optimizer};
 use crate::random::Seed;
 
 /// All that a rank must be told to host a stage; says nothing of any other stage.
@@ -40,9 +40,21 @@ impl StageSpec {
         found
     }
 
+    /// Whether the operations lead from what goes in to what goes out, each as large as a job may ask for.
+    pub fn chains(&self) -> bool {
+        let may = |op: &Op| match *op {
+            Op::Linear { out, .. } => (1..=MOST_FEATURES).contains(&out),
+            Op::Relu => true,
+        };
+        let out =
+            self.ops.iter().fold(self.input_features as usize, |features, op| super::output_features(op, features));
+        !self.ops.is_empty() && self.ops.iter().all(may) && out == self.output_features as usize
+    }
+
     /// Values of all parameters.
     pub fn parameter_count(&self) -> u64 {
-        self.parameters().iter().map(|(_, _, shape)| shape.iter().product::<usize>() as u64).sum()
+        let values = self.parameters().into_iter().map(|(_, _, shape)| shape.into_iter().product::<usize>() as u64);
+        values.fold(0, u64::saturating_add)
     }
 
     /// Values of one micro-batch's activations: what goes into each operation and what comes out of the last.

@@ -6,6 +6,9 @@
 //! [`folder`] are what remains.
 
 pub mod folder;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod local;
 mod model;
 mod opening;

@@ -1,6 +1,8 @@
 //! What owner and ranks say to each other outside slots, each kind of message of one length
 //! (docs/PROTOCOL.md, "Initialization").
 
+use std::time::Duration;
+
 use postcard::ser_flavors::Size;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -8,13 +10,16 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::RunError;
+use super::prepare::LONGEST;
 use crate::crypto::hpke;
 use crate::ids::{Epoch, Rank};
-use crate::job::Profile;
+use crate::job::{FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
 use crate::mix::beat::Fault;
 use crate::mix::geometry::{Geometry, rounded_up};
-use crate::mix::package::Package;
+use crate::mix::package::{Package, Route};
+use crate::nn::StageSpec;
 use crate::transport::{Transport, TransportError};
+use crate::wire::HEADER;
 
 /// Bytes of the owner's first message.
 pub(super) const OPENING: usize = 256;
@@ -56,6 +61,26 @@ pub(super) struct Public {
     /// SHA-256 of the opening that said all this.
     #[serde(skip)]
     pub(super) digest: [u8; 32],
+}
+
+impl Public {
+    /// Whether a rank among `ranks` can work from these numbers. What it then takes memory for, counts to and waits for is
+    /// bounded by what a job may ask for.
+    pub(super) fn fits(&self, ranks: u16) -> bool {
+        let Geometry { ranks: n, hops, cells, payload } = self.geometry;
+        let fewest = if self.profile == Profile::Mixed { FEWEST_MIXED_RANKS } else { 2 };
+        let message = u64::from((n.max(3) - 1) / 2).checked_mul(u64::from(cells) * u64::from(payload));
+        (fewest..=MOST_RANKS).contains(&ranks)
+            && n == ranks.max(3)
+            && (3..=4).contains(&hops)
+            && payload.is_multiple_of(16)
+            // Payloads are rounded up, by less than a half even of the shortest.
+            && message.is_some_and(|message| (HEADER as u64..=LONGEST * 3 / 2).contains(&message))
+            && u64::from(self.package) <= LONGEST
+            && self.result <= LONGEST
+            && Duration::from_millis(self.timeout) <= LONGEST_TIMEOUT
+            && self.threads <= MOST_THREADS
+    }
 }
 
 /// What a rank tells the owner at the start of an epoch.
@@ -180,6 +205,31 @@ pub(super) fn unpadded<V: DeserializeOwned>(bytes: &[u8]) -> Option<V> {
     left.is_empty().then_some(value)
 }
 
+/// The package in `plain`, where `rank` of `ranks` can work from it in a run of these public numbers.
+pub(super) fn handed(plain: &[u8], public: &Public, rank: Rank, ranks: u16) -> Option<Handed> {
+    let handed = unpadded(plain)?;
+    let Handed::Part(package) = &handed else { return Some(handed) };
+    let mixed = matches!(package.route, Route::Mixed(_));
+    let fits = mixed == (public.profile == Profile::Mixed) && package.route.fits(&public.geometry, rank, ranks);
+    fits.then_some(handed)
+}
+
+/// The stage that a package's `role` tells of, where a rank can host it in a run of these public numbers.
+pub(super) fn stage(role: &[u8], public: &Public) -> Option<StageSpec> {
+    let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(role).ok()?;
+    let width = if spec.input_scale.is_some() { 1 } else { 4 };
+    let tensor = |features: u32, width: u64| (u64::from(features) * u64::from(spec.micro_batch)).checked_mul(width);
+    let travels = |bytes: Option<u64>| {
+        bytes.is_some_and(|bytes| (1..=(public.geometry.message() - HEADER) as u64).contains(&bytes))
+    };
+    let fits = rest.is_empty()
+        && spec.chains()
+        && travels(tensor(spec.input_features, width))
+        && travels(tensor(spec.output_features, 4))
+        && spec.parameter_count() <= public.result / 4;
+    fits.then_some(spec)
+}
+
 /// A name of at most [`NAME`] bytes.
 pub(super) fn shortened(name: &str) -> String {
     name.char_indices().take_while(|(at, c)| at + c.len_utf8() <= NAME).map(|(_, c)| c).collect()
@@ -232,6 +282,8 @@ pub fn refuse<T: Transport>(transport: &mut T, code: i32) -> Result<(), Transpor
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::{Op, Optimizer};
+    use crate::random::Seed;
 
     #[test]
     fn padding_hides_the_length_and_comes_off() {
@@ -241,6 +293,81 @@ mod tests {
         assert!(padded(&vec![0_u8; 60], 64).is_err());
         assert_eq!(unpadded::<Vec<u8>>(&[0xff; 64]), None);
         assert_eq!(unpadded::<Vec<u8>>(&[1, 2, 3]), None);
+    }
+
+    fn public() -> Public {
+        Public {
+            version: String::new(),
+            run: [0; 32],
+            profile: Profile::Mixed,
+            geometry: Geometry::new(7, 3, 1000, 1 << 16).unwrap(),
+            timeout: 1000,
+            windows: false,
+            threads: 0,
+            package: 4096,
+            result: 4096,
+            digest: [0; 32],
+        }
+    }
+
+    #[test]
+    fn public_numbers_that_no_job_asks_for_are_refused() {
+        assert!(public().fits(7) && !public().fits(6) && !public().fits(0));
+        let breaks: [fn(&mut Public); 10] = [
+            |public| public.geometry.ranks = 0,
+            |public| public.geometry.hops = 0,
+            |public| public.geometry.hops = 255,
+            |public| public.geometry.cells = 0,
+            |public| public.geometry.payload += 1,
+            |public| (public.geometry.cells, public.geometry.payload) = (u32::MAX, u32::MAX - 15),
+            |public| public.timeout = u64::MAX,
+            |public| public.threads = u16::MAX,
+            |public| public.package = u32::MAX,
+            |public| public.result = u64::MAX,
+        ];
+        for (i, change) in breaks.into_iter().enumerate() {
+            let mut public = public();
+            change(&mut public);
+            assert!(!public.fits(7), "change {i}");
+        }
+        // Two ranks have the lengths of three; they do not mix.
+        let pair = |profile| Public { profile, geometry: Geometry::new(3, 3, 64, 1 << 24).unwrap(), ..public() };
+        assert!(pair(Profile::Sealed).fits(2) && !pair(Profile::Mixed).fits(3));
+        // The longest message in the smallest cells is what a job may ask for.
+        let long = Geometry::new(64, 4, 1 << 30, 128).unwrap();
+        assert!(Public { geometry: long, ..public() }.fits(64));
+    }
+
+    #[test]
+    fn a_stage_that_does_not_fit_its_messages_is_refused() {
+        let spec = || StageSpec {
+            ops: vec![Op::Linear { input: None, out: 10, bias: true }, Op::Relu],
+            input_features: 16,
+            output_features: 10,
+            input_scale: None,
+            micro_batch: 4,
+            optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9 },
+            seed: Seed::from_text("s"),
+        };
+        let read = |spec: &StageSpec| stage(&postcard::to_allocvec(spec).unwrap(), &public());
+        assert!(read(&spec()).is_some());
+        let breaks: [fn(&mut StageSpec); 8] = [
+            |spec| spec.ops.clear(),
+            |spec| spec.output_features = 11,
+            |spec| spec.micro_batch = 0,
+            |spec| spec.micro_batch = 16,
+            |spec| spec.input_features = 0,
+            |spec| spec.input_features = u32::MAX,
+            |spec| spec.ops.insert(0, Op::Linear { input: None, out: u32::MAX, bias: false }),
+            |spec| spec.ops.insert(0, Op::Linear { input: None, out: 100, bias: false }),
+        ];
+        for (i, change) in breaks.into_iter().enumerate() {
+            let mut spec = spec();
+            change(&mut spec);
+            assert!(read(&spec).is_none(), "change {i}");
+        }
+        let trailing = [postcard::to_allocvec(&spec()).unwrap(), vec![0]].concat();
+        assert!(stage(&trailing, &public()).is_none());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::opening::{
-    ANNOUNCEMENT, Announcement, Handed, OPENING, Opening, Public, Returned, opened, package_info, padded,
-    result_info, shortened, unpadded,
+    self, ANNOUNCEMENT, Announcement, Handed, OPENING, Opening, Public, Returned, opened, package_info, padded,
+    result_info, shortened,
 };
 use super::results::VERSION;
 use super::seat::{self, share_of_cores};
@@ -18,7 +18,6 @@ use crate::ids::{Epoch, Rank};
 use crate::mix::beat::Order;
 use crate::mix::courier::{Post, Timing};
 use crate::mix::package::Package;
-use crate::nn::StageSpec;
 use crate::role::relay::Relay;
 use crate::role::stage::StageRole;
 use crate::transport::Transport;
@@ -67,11 +66,8 @@ fn run_with<T: Transport>(
         };
         altered(epoch, &mut package);
         if !package.role.is_empty() {
-            let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(&package.role)
-                .map_err(|_| RunError::Unreadable { what: "the package", from: Rank::OWNER })?;
-            if !rest.is_empty() {
-                return Err(RunError::Unreadable { what: "the package", from: Rank::OWNER });
-            }
+            let spec = opening::stage(&package.role, &public)
+                .ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })?;
             stage = Some(StageRole::new(&backend, &spec, public.geometry.message())?);
         }
         let (result, owner) = (package.result, package.owner);
@@ -106,7 +102,7 @@ fn run_with<T: Transport>(
 /// The public numbers of the run.
 fn hear<T: Transport>(transport: &mut T) -> Result<Public, RunError> {
     match opened(&transport.scatter(&[], OPENING)?) {
-        Some(Opening::Start(public)) if public.version == VERSION => Ok(public),
+        Some(Opening::Start(public)) if public.version == VERSION && public.fits(transport.ranks()) => Ok(public),
         Some(Opening::Refused(code)) => Err(RunError::Refused { code }),
         _ => Err(RunError::Unreadable { what: "the opening", from: Rank::OWNER }),
     }
@@ -132,7 +128,7 @@ fn announce<T: Transport>(
     let package = transport.scatter(&[], public.package as usize + hpke::OVERHEAD)?;
     let info = package_info(public, epoch, transport.rank(), &announcement);
     let plain = Zeroizing::new(pair.open(&info, None, &package).map_err(sealed("the package", Rank::OWNER))?);
-    match unpadded(&plain) {
+    match opening::handed(&plain, public, transport.rank(), transport.ranks()) {
         Some(Handed::Part(package)) => Ok(package),
         Some(Handed::Stop(code)) => Err(RunError::Stopped { code }),
         None => Err(RunError::Unreadable { what: "the package", from: Rank::OWNER }),

@@ -1,0 +1,147 @@
+//! What ranks read of each other outside slots, opened for the fuzz targets (tests/fuzz).
+//!
+//! Each function reads bytes as a run does, takes what it accepts as far into use as a rank would, and writes it again.
+
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use zeroize::Zeroizing;
+
+use super::opening::{
+    Announcement, Handed, OPENING, Opening, Public, Returned, handed as read, padded, stage, unpadded,
+};
+use super::results::VERSION;
+use super::seat::courier;
+use crate::compute::Backend;
+use crate::compute::cpu::Cpu;
+use crate::crypto::key::Key;
+use crate::ids::{Epoch, Rank, Slot};
+use crate::job::{Op, Optimizer, Profile};
+use crate::mix::courier::{Post, Timing, Word};
+use crate::mix::geometry::Geometry;
+use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
+use crate::mix::plan::Plan;
+use crate::nn::StageSpec;
+use crate::random::Seed;
+use crate::role::stage::StageRole;
+use crate::transport::Transport;
+use crate::transport::local::connect;
+
+/// The public numbers of a small run of `ranks` ranks.
+fn public(profile: Profile, ranks: u16) -> Option<Public> {
+    let geometry = Geometry::new(ranks.max(3), 3, 1000, 1 << 16).ok()?;
+    Some(Public {
+        version: VERSION.to_owned(),
+        run: [1; 32],
+        profile,
+        geometry,
+        timeout: 1000,
+        windows: true,
+        threads: 1,
+        package: 4096,
+        result: 1 << 16,
+        digest: [0; 32],
+    })
+}
+
+/// An opening behind its digest, as one of `ranks` ranks reads it.
+pub fn opening(bytes: &[u8], ranks: u16) -> Option<Vec<u8>> {
+    let opening: Opening = unpadded(bytes)?;
+    if let Opening::Start(public) = &opening
+        && public.fits(ranks)
+    {
+        // What a rank does first with them: lengths, of which none may overflow.
+        let bytes = public.geometry.slot_bytes() + public.geometry.message() as u64;
+        assert!(bytes <= u64::from(ranks) << 32, "{:?} takes {bytes} bytes", public.geometry);
+    }
+    padded(&opening, bytes.len()).ok().map(|bytes| bytes.to_vec())
+}
+
+/// A rank's announcement, as the owner reads it.
+pub fn announcement(bytes: &[u8]) -> Option<Vec<u8>> {
+    padded(&unpadded::<Announcement>(bytes)?, bytes.len()).ok().map(|bytes| bytes.to_vec())
+}
+
+/// A rank's result, as the owner reads it.
+pub fn returned(bytes: &[u8]) -> Option<Vec<u8>> {
+    padded(&unpadded::<Returned>(bytes)?, bytes.len()).ok().map(|bytes| bytes.to_vec())
+}
+
+/// A package, as `rank` of `ranks` ranks reads it: what it accepts it can lay its lanes by, seal a slot with, and build
+/// its stage from.
+pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<Vec<u8>> {
+    let public = public(profile, ranks)?;
+    let handed = read(bytes, &public, Rank(rank), ranks)?;
+    let written = padded(&handed, bytes.len()).ok().map(|bytes| bytes.to_vec());
+    let Handed::Part(package) = handed else { return written };
+    let message = public.geometry.message();
+    let backend = Cpu::new(1).ok()?;
+    if let Some(spec) = stage(&package.role, &public) {
+        assert!(StageRole::new(&backend, &spec, message).is_ok(), "a stage is not built");
+    }
+    let mut end = connect(ranks).swap_remove(usize::from(rank));
+    end.set_timeout(Duration::ZERO);
+    let mut post = Post::new(|| backend.bytes(message)).ok()?;
+    let laid = courier(&mut end, &public, package.route, Epoch(0));
+    let mut courier = laid.unwrap_or_else(|error| panic!("lanes are not laid: {error}"));
+    // No other rank is there: the slot ends with what it would wait for.
+    let _ = courier.slot(&mut end, Slot(0), Word::WELL, &mut post, &mut Timing::default());
+    written
+}
+
+/// What honest ranks say, by the target that reads it: where the fuzzer starts from.
+pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
+    let mut samples = Vec::new();
+    let mut add = |target, bytes: Result<_, _>| {
+        samples.extend(bytes.ok().map(|bytes: Zeroizing<Vec<u8>>| (target, bytes.to_vec())))
+    };
+    add("opening", padded(&Opening::Refused(3), OPENING - 32));
+    for (profile, ranks) in [(Profile::Mixed, 7), (Profile::Sealed, 2)] {
+        if let Some(public) = public(profile, ranks) {
+            add("opening", padded(&Opening::Start(public), OPENING - 32));
+        }
+    }
+    let name = || "node-1".to_owned();
+    add(
+        "announcement",
+        padded(&Announcement { epoch: Epoch(2), key: vec![7; 64], host: name(), fingerprint: name() }, 160),
+    );
+    add("returned", padded(&Returned { timing: [9; 7], values: vec![0.5; 8], fault: None }, 128));
+    for (profile, rank, ranks) in [(Profile::Mixed, 3, 7), (Profile::Mixed, 3, 8), (Profile::Sealed, 1, 2)] {
+        for role in [Vec::new(), role()] {
+            if let Some(route) = routes(profile, ranks).and_then(|mut routes| routes.drain(rank..).next()) {
+                let package = Package {
+                    route,
+                    role: Zeroizing::new(role),
+                    result: Key::from_bytes([3; 32]),
+                    owner: vec![8; 32],
+                };
+                add("package", padded(&Handed::Part(package), 2048));
+            }
+        }
+    }
+    samples
+}
+
+fn role() -> Vec<u8> {
+    let spec = StageSpec {
+        ops: vec![Op::Linear { input: None, out: 10, bias: true }, Op::Relu],
+        input_features: 16,
+        output_features: 10,
+        input_scale: None,
+        micro_batch: 4,
+        optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9 },
+        seed: Seed::from_text("fuzzed"),
+    };
+    postcard::to_allocvec(&spec).unwrap_or_default()
+}
+
+fn routes(profile: Profile, ranks: u16) -> Option<Vec<Route>> {
+    if profile != Profile::Mixed {
+        return direct_routes(&[Rank(1)], ranks).ok();
+    }
+    let hosts: Vec<u32> = (0..u32::from(ranks)).collect();
+    let plan = Plan::draw(2, 3, &hosts, &mut StdRng::seed_from_u64(1)).ok()?;
+    Some(mixed_routes(&plan, EpochSecrets::draw(ranks).ok()?, &[1; 32], Epoch(0)))
+}
