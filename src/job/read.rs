@@ -33,6 +33,7 @@ pub(super) fn job(tree: &Node) -> Result<Job, JobError> {
         stages: stages(&root)?,
         mix: mix(root.section("mix")?)?,
         transport: transport(root.section("transport")?)?,
+        trust: trust(root.section("trust")?)?,
         compute: compute(root.section("compute")?)?,
         output: output(root.section("output")?)?,
     };
@@ -232,6 +233,21 @@ fn duration(text: &str) -> Option<Duration> {
     };
     let seconds = number.parse::<f64>().ok()? * unit;
     (0.001..=366.0 * 86400.0).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+fn trust(section: Section<'_>) -> Result<Trust, JobError> {
+    const RANKS: &str = "the file that lists the identities of the ranks, a line each, as mixnn keygen prints them";
+    let ranks = section.text("ranks", RANKS)?;
+    if ranks == Some("") {
+        return Err(JobError::Value {
+            at: section.at("ranks"),
+            key: "trust.ranks".to_owned(),
+            found: "an empty string".to_owned(),
+            expected: RANKS.to_owned(),
+        });
+    }
+    section.finish()?;
+    Ok(Trust { ranks: ranks.map(PathBuf::from) })
 }
 
 fn compute(section: Section<'_>) -> Result<Compute, JobError> {

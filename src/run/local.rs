@@ -1,4 +1,4 @@
-//! `--local N`: every rank a thread of this process.
+//! `--local N`: every rank a thread of this process. They do not show each other who they are: they share its memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,6 +6,7 @@ use super::model::Model;
 use super::owner::{self, Place};
 use super::prepare::Prepared;
 use super::results::Outcome;
+use super::trust::Credentials;
 use super::{RunError, Watcher, serve};
 use crate::transport::{Transport, local};
 
@@ -29,8 +30,9 @@ pub fn run(
             .map(|mut end| {
                 scope.spawn(move || {
                     // A panic is shown by its hook; here it must not leave the others waiting.
-                    let served = catch_unwind(AssertUnwindSafe(|| serve::run(&mut end, host)))
-                        .unwrap_or_else(|_| Err(RunError::Bug("a rank's thread panicked".to_owned())));
+                    let served =
+                        catch_unwind(AssertUnwindSafe(|| serve::run(&mut end, host, &Credentials::default())))
+                            .unwrap_or_else(|_| Err(RunError::Bug("a rank's thread panicked".to_owned())));
                     if let Err(error) = &served {
                         end.abort(error.exit_code());
                     }
@@ -38,7 +40,8 @@ pub fn run(
                 })
             })
             .collect();
-        let place = Place { host, carrier: "local", strict: false };
+        let credentials = Credentials::default();
+        let place = Place { host, carrier: "local", strict: false, credentials: &credentials };
         let led = owner::run(&mut own, prepared, &place, watcher);
         if let Err(error) = &led {
             own.abort(error.exit_code());

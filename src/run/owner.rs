@@ -10,12 +10,14 @@ use zeroize::Zeroizing;
 
 use super::model::Model;
 use super::opening::{
-    ANNOUNCEMENT, Announcement, OPENING, Opening, Public, Returned, package_length, padded, result_info,
-    result_length, seal_package, shortened, unpadded,
+    ANNOUNCEMENT, Announcement, OPENING, Public, Returned, package_length, result_info, result_length, seal_package,
+    unpadded,
 };
+use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::prepare::{LONGEST, Prepared};
 use super::results::{EpochReport, Outcome, RankTiming, VERSION};
 use super::seat::{self, share_of_cores};
+use super::trust::Credentials;
 use super::{RunError, Watcher, sealed};
 use crate::compute::Backend;
 use crate::compute::cpu::Cpu;
@@ -38,6 +40,8 @@ pub struct Place<'a> {
     pub carrier: &'a str,
     /// Whether ranks that compute differently are an error.
     pub strict: bool,
+    /// What it shows of itself, and the ranks that it accepts.
+    pub credentials: &'a Credentials,
 }
 
 /// Whether `ranks` ranks can run the job: enough of them, not too many, with lengths that travel and circuits to be found.
@@ -126,6 +130,7 @@ struct Lead<'a> {
     public: Public,
     backend: Cpu,
     specs: Vec<StageSpec>,
+    peers: Peers<'a>,
     post: Post<seat::Bytes>,
     timing: Timing,
     /// What results are sealed to.
@@ -170,7 +175,7 @@ impl<'a> Lead<'a> {
             package: package_length(ranks, job.mix.hops, roles.unwrap_or(0), job.mix.package),
             result: result_length(values, job.mix.result),
         };
-        let opening = padded(&Opening::Start(public.clone()), OPENING)?;
+        let opening = public.opening()?;
         transport.scatter(&vec![opening.to_vec(); usize::from(ranks)], OPENING)?;
         transport.set_timeout(job.transport.timeout);
         transport.share_memory(public.windows);
@@ -181,6 +186,7 @@ impl<'a> Lead<'a> {
             place,
             backend,
             specs,
+            peers: Peers::new(place.credentials),
             timing: Timing::default(),
             pair: KeyPair::generate(),
             results: (0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?,
@@ -256,6 +262,7 @@ impl<'a> Lead<'a> {
             Drawn::Mixed(plan) => mixed_routes(plan, EpochSecrets::draw(ranks)?, &self.public.run, epoch),
             Drawn::Direct(roles) => direct_routes(&roles.hosts, ranks)?,
         };
+        let opening = self.public.opening()?;
         let mut own = None;
         let mut packages = Vec::new();
         for (rank, route) in Rank::all(ranks).zip(routes) {
@@ -276,32 +283,31 @@ impl<'a> Lead<'a> {
                 result: Key::from_bytes(*self.results[rank.index()].bytes()),
                 owner: self.pair.public().to_vec(),
             };
-            packages.push(seal_package(&package, &self.public, epoch, rank, &announced[rank.index()])?);
+            let announced = &announced[rank.index()];
+            let sealed = seal_package(&package, &self.public, epoch, rank, announced)?;
+            let context = package_context(&opening, epoch, rank, ranks, &announced.key);
+            packages.push(self.peers.sign(&context, sealed));
         }
-        transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD)?;
+        transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD + SIGNED)?;
         own.ok_or_else(|| RunError::Bug("the owner has no route".to_owned()))
     }
 
     /// The announcements of all ranks; its own, without a key, at place 0.
-    fn hear<T: Transport>(&self, transport: &mut T, epoch: Epoch) -> Result<Vec<Announcement>, RunError> {
-        let own = Announcement {
-            epoch,
-            key: Vec::new(),
-            host: shortened(self.place.host),
-            fingerprint: shortened(&self.backend.fingerprint()),
-        };
-        let messages = transport.gather(&padded(&own, ANNOUNCEMENT)?)?;
-        Rank::all(transport.ranks())
-            .zip(&messages)
-            .map(|(from, message)| {
-                let unreadable = RunError::Unreadable { what: "the key announcement", from };
-                let announced: Announcement = unpadded(message).ok_or(unreadable)?;
-                match announced.epoch == epoch {
-                    true => Ok(announced),
-                    false => Err(RunError::Sealed { what: "the key announcement", from }),
-                }
-            })
-            .collect()
+    fn hear<T: Transport>(&mut self, transport: &mut T, epoch: Epoch) -> Result<Vec<Announcement>, RunError> {
+        const WHAT: &str = "the key announcement";
+        let ranks = transport.ranks();
+        let opening = self.public.opening()?;
+        let messages = transport.gather(&[0; ANNOUNCEMENT + SIGNED])?;
+        let mut heard = vec![Announcement::new(epoch, &[], self.place.host, &self.backend.fingerprint())];
+        for (from, signed) in Rank::all(ranks).zip(&messages).skip(1) {
+            let context = announcement_context(&opening, epoch, from, ranks);
+            let message = self.peers.recognise(WHAT, from, &context, signed)?;
+            let announced: Announcement = unpadded(message).ok_or(RunError::Unreadable { what: WHAT, from })?;
+            announced.check(from, epoch)?;
+            self.peers.belongs(from, &announced.host)?;
+            heard.push(announced);
+        }
+        Ok(heard)
     }
 
     /// Whether all ranks' results depend on the same things.
@@ -324,15 +330,7 @@ impl<'a> Lead<'a> {
 
     /// Draws who is what.
     fn draw(&self, announced: &[Announcement]) -> Result<Drawn, RunError> {
-        let mut names: Vec<&str> = Vec::new();
-        let mut hosts = Vec::new();
-        for announced in announced {
-            let known = names.iter().position(|name| *name == announced.host);
-            hosts.push(known.unwrap_or(names.len()) as u32);
-            if known.is_none() {
-                names.push(&announced.host);
-            }
-        }
+        let hosts = self.peers.domains(announced.iter().map(|announced| announced.host.as_str()));
         let stages = self.specs.len() as u16;
         let mut rng = StdRng::try_from_rng(&mut SysRng)?;
         Ok(match self.public.profile {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::opening::{
-    ANNOUNCEMENT, Announcement, OPENING, Opening, Public, Returned, package_info, padded, result_info, shortened,
-    unpadded,
+    ANNOUNCEMENT, Announcement, OPENING, Opening, Public, Returned, package_info, padded, result_info, unpadded,
 };
+use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::results::VERSION;
 use super::seat::{self, share_of_cores};
+use super::trust::Credentials;
 use super::{RunError, sealed};
 use crate::compute::Backend;
 use crate::compute::cpu::Cpu;
@@ -23,21 +24,23 @@ use crate::role::relay::Relay;
 use crate::role::stage::StageRole;
 use crate::transport::Transport;
 
-/// Serves one run on a rank other than 0; `host` is this machine's name.
+/// Serves one run on a rank other than 0; `host` is this machine's name, `credentials` what it shows of itself and the owners
+/// that it serves.
 ///
 /// # Errors
 /// [`RunError`]. The caller ends the run on all ranks, but for [`RunError::Refused`], which all ranks have heard.
-pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> {
+pub fn run<T: Transport>(transport: &mut T, host: &str, credentials: &Credentials) -> Result<(), RunError> {
     let public = hear(transport)?;
     transport.set_timeout(Duration::from_millis(public.timeout));
     transport.share_memory(public.windows);
     let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host()))?;
     let mut post = Post::new(|| backend.bytes(public.geometry.message()))?;
+    let mut peers = Peers::new(credentials);
     let mut stage: Option<StageRole<Cpu>> = None;
     let mut timing = Timing::default();
     let mut epoch = Epoch(0);
     loop {
-        let package = announce(transport, &public, epoch, host, &backend.fingerprint())?;
+        let package = announce(transport, &public, &mut peers, epoch, host, &backend.fingerprint())?;
         if !package.role.is_empty() {
             let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(&package.role)
                 .map_err(|_| RunError::Unreadable { what: "the package", from: Rank::OWNER })?;
@@ -85,20 +88,19 @@ fn hear<T: Transport>(transport: &mut T) -> Result<Public, RunError> {
 fn announce<T: Transport>(
     transport: &mut T,
     public: &Public,
+    peers: &mut Peers<'_>,
     epoch: Epoch,
     host: &str,
     fingerprint: &str,
 ) -> Result<Package, RunError> {
+    let (rank, ranks, opening) = (transport.rank(), transport.ranks(), public.opening()?);
     let pair = KeyPair::generate();
-    let announcement = Announcement {
-        epoch,
-        key: pair.public().to_vec(),
-        host: shortened(host),
-        fingerprint: shortened(fingerprint),
-    };
-    transport.gather(&padded(&announcement, ANNOUNCEMENT)?)?;
-    let package = transport.scatter(&[], public.package as usize + hpke::OVERHEAD)?;
-    let info = package_info(&public.run, epoch, transport.rank(), public.geometry.ranks);
-    let plain = Zeroizing::new(pair.open(&info, None, &package).map_err(sealed("the package", Rank::OWNER))?);
+    let announcement = padded(&Announcement::new(epoch, pair.public(), host, fingerprint), ANNOUNCEMENT)?.to_vec();
+    transport.gather(&peers.sign(&announcement_context(&opening, epoch, rank, ranks), announcement))?;
+    let signed = transport.scatter(&[], public.package as usize + hpke::OVERHEAD + SIGNED)?;
+    let context = package_context(&opening, epoch, rank, ranks, pair.public());
+    let package = peers.recognise("the package", Rank::OWNER, &context, &signed)?;
+    let info = package_info(&public.run, epoch, rank, public.geometry.ranks);
+    let plain = Zeroizing::new(pair.open(&info, None, package).map_err(sealed("the package", Rank::OWNER))?);
     unpadded(&plain).ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })
 }
