@@ -22,16 +22,16 @@ pub const SIGNATURE: usize = 64;
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum NoIdentity {
     /// Not so many digits.
-    #[error("{found:?}, {} characters", found.chars().count())]
+    #[error("the key {found:?}, {} characters", found.chars().count())]
     Text {
         /// What stands there.
         found: String,
     },
     /// No point of the curve.
-    #[error("no point of the curve Ed25519")]
+    #[error("a key that is no point of the curve Ed25519")]
     NoPoint,
     /// A point under which anyone can sign.
-    #[error("a point of low order, under which anyone can sign")]
+    #[error("a key that is a point of low order, under which anyone can sign")]
     LowOrder,
 }
 
