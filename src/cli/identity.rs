@@ -1,10 +1,14 @@
 //! `mixnn keygen`, and where a process's identity and trust file are.
+// Only processes that MPI brings together have anyone to show an identity to.
+#![cfg_attr(not(feature = "mpi"), allow(dead_code))]
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::{complain, fail, hostname};
+use crate::crypto::identity::Identity;
 use crate::job::Job;
 use crate::run::RunError;
 use crate::run::trust::{Credentials, Trust, load_identity, make_identity};
@@ -17,7 +21,7 @@ pub(super) struct IdentityArgs {
     #[arg(long, value_name = "FILE", env = "MIXNN_IDENTITY", hide_env_values = true)]
     identity: Option<PathBuf>,
     /// The owners that this rank serves, a line each; by default mixnn/trust in the configuration folder, if it is there. On
-    /// rank 0 the job says which ranks are accepted: [trust] ranks
+    /// rank 0 the job says which ranks are accepted (trust.ranks)
     #[arg(long, value_name = "FILE", env = "MIXNN_TRUST", hide_env_values = true)]
     trust: Option<PathBuf>,
 }
@@ -35,17 +39,18 @@ impl IdentityArgs {
         Ok(Credentials { identity: self.identity()?, trust })
     }
 
-    fn identity(&self) -> Result<Option<crate::crypto::identity::Identity>, RunError> {
+    fn identity(&self) -> Result<Option<Identity>, RunError> {
         Ok(existing(self.identity.as_deref(), "identity").as_deref().map(load_identity).transpose()?)
     }
 }
 
-/// The file that was named, whether it exists or not, or else the one in the default place, if it exists. An empty name is
-/// none, as of a variable that was set to nothing.
+/// The file that was named, whether it exists or not, or else the one in the default place, but where there is certainly none:
+/// one that cannot be looked at must not pass for no file. An empty name is none, as of a variable that was set to nothing.
 fn existing(named: Option<&Path>, name: &str) -> Option<PathBuf> {
     match named {
         Some(path) if !path.as_os_str().is_empty() => Some(path.to_owned()),
-        _ => default_place(name).filter(|path| path.exists()),
+        _ => default_place(name)
+            .filter(|path| path.symlink_metadata().map_err(|error| error.kind()).err() != Some(ErrorKind::NotFound)),
     }
 }
 

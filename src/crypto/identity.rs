@@ -59,7 +59,7 @@ impl Identity {
 
     /// The public half.
     pub fn public(&self) -> PublicIdentity {
-        PublicIdentity(self.0.verifying_key())
+        PublicIdentity(self.0.verifying_key().to_bytes())
     }
 
     /// Signs `text`.
@@ -70,7 +70,7 @@ impl Identity {
 
 /// The public half of an identity, shown in 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PublicIdentity(VerifyingKey);
+pub struct PublicIdentity([u8; IDENTITY]);
 
 impl PublicIdentity {
     /// The identity in `bytes`.
@@ -82,12 +82,12 @@ impl PublicIdentity {
         if key.is_weak() {
             return Err(NoIdentity::LowOrder);
         }
-        Ok(Self(key))
+        Ok(Self(key.to_bytes()))
     }
 
     /// The bytes of it.
     pub fn bytes(&self) -> &[u8; IDENTITY] {
-        self.0.as_bytes()
+        &self.0
     }
 
     /// Whether this identity signed `text`.
@@ -95,7 +95,8 @@ impl PublicIdentity {
     /// # Errors
     /// [`Unauthentic`] where it did not.
     pub fn verify(&self, text: &[u8], signature: &[u8; SIGNATURE]) -> Result<(), Unauthentic> {
-        self.0.verify_strict(text, &Signature::from_bytes(signature)).map_err(|_| Unauthentic)
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| Unauthentic)?;
+        key.verify_strict(text, &Signature::from_bytes(signature)).map_err(|_| Unauthentic)
     }
 }
 

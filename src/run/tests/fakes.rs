@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_package_without_the_owners_signature_is_refused() {
     let altered = |change: fn(&mut [u8])| {
-        Cast::new().from_owner(move |number, mut message| {
+        Cast::new().hearing(move |number, mut message| {
             if number == 1 {
                 let behind = message.len() - SIGNED;
                 change(&mut message[behind..]);
@@ -25,7 +25,7 @@ fn a_package_without_the_owners_signature_is_refused() {
     }
     runs(altered(|signature| signature.fill(0)).unguarded());
     // A package that is not what was signed.
-    let spliced = Cast::new().from_owner(|number, mut message| {
+    let spliced = Cast::new().hearing(|number, mut message| {
         if number == 1 {
             message[2000] ^= 1;
         }
@@ -42,7 +42,7 @@ fn an_announcement_that_was_signed_for_something_else_is_refused() {
         let cast = Cast::new();
         let credentials = showing(twin(&cast.identities[VICTIM]));
         let (cast, opening) = cast.heard();
-        cast.to_owner(move |number, message| {
+        cast.telling(move |number, message| {
             if number > 0 {
                 return message;
             }
@@ -73,7 +73,7 @@ fn an_announcement_that_was_signed_for_something_else_is_refused() {
 fn an_announcement_that_was_recorded_is_refused() {
     let mut first = Vec::new();
     owner_refuses(
-        Cast::new().to_owner(move |number, message| match number {
+        Cast::new().telling(move |number, message| match number {
             0 => {
                 first.clone_from(&message);
                 message
@@ -87,14 +87,14 @@ fn an_announcement_that_was_recorded_is_refused() {
     let (tape, identities) = (Arc::clone(&recorded), Cast::new());
     let again: Vec<Identity> = identities.identities.iter().map(twin).collect();
     let lines = identities.lines.clone();
-    runs(identities.to_owner(move |number, message| {
+    runs(identities.telling(move |number, message| {
         if number == 0 {
             *tape.lock().unwrap() = message.clone();
         }
         message
     }));
     let replayed = Cast { identities: again, lines, ..Cast::new() };
-    let replayed = replayed.to_owner(move |_, _| recorded.lock().unwrap().clone());
+    let replayed = replayed.telling(move |_, _| recorded.lock().unwrap().clone());
     owner_refuses(replayed, &["the key announcement from rank 2 is not what"]);
 }
 
@@ -107,13 +107,13 @@ fn in_the_middle() -> (Cast, Arc<Mutex<Option<Package>>>) {
     let (key, shown, opened) = (Arc::clone(&theirs), own.public().to_vec(), Arc::clone(&read));
     let mut opening = None;
     let cast = Cast::new()
-        .to_owner(move |number, message| match number {
+        .telling(move |number, message| match number {
             0 => announced(&message, |announcement| {
                 *key.lock().unwrap() = std::mem::replace(&mut announcement.key, shown.clone());
             }),
             _ => message,
         })
-        .from_owner(move |number, message| {
+        .hearing(move |number, message| {
             if number == 0 {
                 opening = Some(public(&message));
             }
@@ -149,7 +149,7 @@ fn nobody_gets_between_owner_and_rank() {
 #[test]
 fn an_altered_opening_is_refused() {
     let lowered = || {
-        Cast::new().from_owner(|number, message| {
+        Cast::new().hearing(|number, message| {
             if number > 0 {
                 return message;
             }
@@ -167,7 +167,7 @@ fn an_altered_opening_is_refused() {
 #[test]
 fn a_downgraded_suite_or_version_is_refused() {
     type Lower = fn(&mut Announcement);
-    let lowered = |lower: Lower| Cast::new().unguarded().to_owner(move |_, message| announced(&message, lower));
+    let lowered = |lower: Lower| Cast::new().unguarded().telling(move |_, message| announced(&message, lower));
     let suites: [Lower; 3] = [
         |announcement| announcement.suite[0] = 0x0020,
         |announcement| announcement.suite[1] = 0x0002,
@@ -182,7 +182,7 @@ fn a_downgraded_suite_or_version_is_refused() {
     // Signed, too, by a rank that the owner accepts.
     let mut cast = Cast::new();
     cast.guarded = [true, false];
-    let lowered = cast.to_owner(|_, message| announced(&message, |announcement| announcement.suite[0] = 0x0020));
+    let lowered = cast.telling(|_, message| announced(&message, |announcement| announcement.suite[0] = 0x0020));
     owner_refuses(lowered, &["the key announcement from rank 2 is not what"]);
 }
 
@@ -190,7 +190,7 @@ fn a_downgraded_suite_or_version_is_refused() {
 #[test]
 fn a_weak_key_is_refused() {
     let weakened = |weaken: fn(&mut Vec<u8>)| {
-        Cast::new().unguarded().to_owner(move |number, message| match number {
+        Cast::new().unguarded().telling(move |number, message| match number {
             0 => announced(&message, |announcement| weaken(&mut announcement.key)),
             _ => message,
         })

@@ -27,7 +27,7 @@ fn a_rank_that_no_line_names_is_refused() {
 #[test]
 fn a_rank_that_shows_no_identity_is_refused() {
     let silent = || {
-        Cast::new().to_owner(|_, mut message| {
+        Cast::new().telling(|_, mut message| {
             let signed = message.len() - SIGNED;
             if message.len() == ANNOUNCEMENT + SIGNED {
                 message[signed..].fill(0);
@@ -70,7 +70,7 @@ fn a_rank_stays_who_it_is() {
         cast.lines[3] = cast.lines[3].replace("host-3", "host-2");
         cast.hosts[3] = "host-2".to_owned();
         let (cast, opening) = cast.heard();
-        cast.to_owner(move |number, message| {
+        cast.telling(move |number, message| {
             if number != 1 {
                 return message;
             }

@@ -151,12 +151,12 @@ impl Cast {
         self
     }
 
-    fn to_owner(mut self, change: impl FnMut(usize, Vec<u8>) -> Vec<u8> + Send + 'static) -> Self {
+    fn telling(mut self, change: impl FnMut(usize, Vec<u8>) -> Vec<u8> + Send + 'static) -> Self {
         self.to_owner = Box::new(change);
         self
     }
 
-    fn from_owner(mut self, change: impl FnMut(usize, Vec<u8>) -> Vec<u8> + Send + 'static) -> Self {
+    fn hearing(mut self, change: impl FnMut(usize, Vec<u8>) -> Vec<u8> + Send + 'static) -> Self {
         self.from_owner = Box::new(change);
         self
     }
@@ -165,7 +165,7 @@ impl Cast {
     fn heard(self) -> (Self, Arc<Mutex<Vec<u8>>>) {
         let opening = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&opening);
-        let cast = self.from_owner(move |number, message| {
+        let cast = self.hearing(move |number, message| {
             if number == 0 {
                 heard.lock().unwrap().clone_from(&message);
             }
