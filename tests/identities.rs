@@ -151,6 +151,12 @@ mod ranks {
         hosts.write("ranks", &hosts.lines[0]);
         hosts.run("NONE=1", &format!("{TRUST} --identity id.0 --trust owners")).well();
         assert_eq!(hosts.bits(), reference);
+        let owner =
+            ["-n", "1", MIXNN, "run", DIGITS, "--out", "out", "--set", "train.epochs=2", "--identity", "id.0"];
+        let others =
+            ["--set", "trust.ranks=ranks", ":", "-n", "6", MIXNN, "join", "--identity", "id.0", "--trust", "owners"];
+        launch(hosts.folder.path(), &[owner.as_slice(), &others].concat()).well();
+        assert_eq!(hosts.bits(), reference);
         fs::create_dir_all(hosts.path("config/mixnn")).unwrap();
         fs::rename(hosts.path("id.0"), hosts.path("config/mixnn/identity")).unwrap();
         fs::rename(hosts.path("owners"), hosts.path("config/mixnn/trust")).unwrap();

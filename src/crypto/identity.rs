@@ -209,6 +209,23 @@ mod tests {
         assert_eq!(identity.public().verify(b"text", &signature), Err(Unauthentic));
     }
 
+    /// Whoever has an identity could make signatures with R = 0, which only some verifiers take.
+    #[test]
+    fn a_signature_whose_r_is_of_low_order_is_refused() {
+        use curve25519_dalek::Scalar;
+        use ed25519_dalek::Verifier;
+        use sha2::{Digest, Sha512};
+        let identity = Identity::generate().unwrap();
+        let mut signature = [0; SIGNATURE];
+        signature[0] = 1;
+        let hash = Sha512::digest([&signature[..32], identity.public().bytes(), b"text"].concat());
+        let s = Scalar::from_bytes_mod_order_wide(&hash.into()) * identity.0.to_scalar();
+        signature[32..].copy_from_slice(s.as_bytes());
+        // The control: it satisfies the equation.
+        assert!(identity.0.verifying_key().verify(b"text", &Signature::from_bytes(&signature)).is_ok());
+        assert_eq!(identity.public().verify(b"text", &signature), Err(Unauthentic));
+    }
+
     /// The eight points whose order divides the cofactor, and the ways to write them that are not canonical.
     #[test]
     fn points_of_low_order_are_no_identities() {

@@ -178,7 +178,10 @@ fn a_downgraded_suite_or_version_is_refused() {
     {
         owner_refuses(lowered(lower), &["rank 2 announces the suite", found, "expected 0x647a, 0x0001, 0x0002"]);
     }
-    owner_refuses(lowered(|announcement| announcement.version = "0.0.1".to_owned()), &["rank 2 runs mixnn 0.0.1"]);
+    owner_refuses(
+        lowered(|announcement| announcement.version = "0.0.1".to_owned()),
+        &["rank 2 runs mixnn \"0.0.1\""],
+    );
     // Signed, too, by a rank that the owner accepts.
     let mut cast = Cast::new();
     cast.guarded = [true, false];

@@ -46,7 +46,7 @@ fn a_rank_on_a_host_that_is_not_its_own_is_refused() {
         cast.hosts[VICTIM] = "elsewhere".to_owned();
         cast
     };
-    owner_refuses(moved(), &["rank 2 runs on host elsewhere with the identity of host host-2"]);
+    owner_refuses(moved(), &["rank 2 runs on host \"elsewhere\" with the identity of host host-2"]);
     runs(moved().unguarded());
 }
 
