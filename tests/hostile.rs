@@ -14,6 +14,7 @@ use mixnn::ids::{Epoch, Phase, Rank};
 use mixnn::mix::beat::Reason;
 use mixnn::mix::package::{MixedRoute, Package, Route};
 use mixnn::mix::{BACKWARD, FORWARD};
+use mixnn::run::trust::Credentials;
 use mixnn::run::{RunError, serve};
 use mixnn::transport::Transport;
 
@@ -33,8 +34,10 @@ fn with(hostile: u16, alter: impl Fn(Epoch, &mut Package) + Sync) -> Ran {
     run_with(
         |_, _| false,
         |end: &mut Wire, host| match end.rank() == Rank(hostile) {
-            true => serve::run_altered(end, host, &mut |epoch, package| alter(epoch, package)),
-            false => serve::run(end, host),
+            true => {
+                serve::run_altered(end, host, &Credentials::default(), &mut |epoch, package| alter(epoch, package))
+            }
+            false => serve::run(end, host, &Credentials::default()),
         },
     )
 }

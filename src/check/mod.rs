@@ -68,7 +68,7 @@ impl Checked {
                 job.seed
             ));
         }
-        if job.mix.profile != Profile::Bare {
+        if job.mix.profile != Profile::Bare && job.trust.ranks.is_none() {
             warnings.push("ranks not authenticated: the MPI layer is trusted".to_owned());
         }
         let setup = Setup { stages, hops: job.mix.hops, ranks, hosts };

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod data;
+mod identity;
 mod progress;
 mod run;
 
@@ -10,7 +11,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use identity::IdentityArgs;
+
 use crate::run::RunError;
+use crate::run::trust::Trust;
 
 /// Trains neural networks on MPI ranks that do not trust each other: every stage of layers on a rank of its own,
 /// activations and gradients as onion-encrypted cells of one length through a mix of all ranks.
@@ -23,8 +27,8 @@ pub struct Cli {
 
 const EXIT_CODES: &str =
     "Exit codes: 0 done; 1 training failed (the loss is not a number); 2 the job or the call is \
-wrong; 3 the surroundings are (too few ranks, no such file); 4 a message failed authentication; 5 a peer did not \
-answer in time; 70 a bug.
+wrong; 3 the surroundings are (too few ranks, no such file); 4 a message failed authentication, or a rank is not \
+accepted; 5 a peer did not answer in time; 70 a bug.
 
 Start with: mixnn run jobs/digits.toml --local 7";
 
@@ -35,7 +39,13 @@ enum Command {
     /// Train and test. Under mpirun or srun one process a rank; alone all ranks as threads (--local)
     Run(RunArgs),
     /// Serve on a rank other than 0 without a job: mpirun -n 1 mixnn run JOB : -n 6 mixnn join
-    Join,
+    Join(IdentityArgs),
+    /// Make this host's identity, with which it signs; print its line for the trust files of others
+    Keygen {
+        /// The file to write, which must not exist; by default mixnn/identity in $XDG_CONFIG_HOME or ~/.config
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Bring data sets
     #[command(subcommand)]
     Data(DataCommand),
@@ -78,6 +88,8 @@ struct RunArgs {
     /// The folder to write, which must not exist; by default runs/NAME
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    identity: IdentityArgs,
     /// End with an error where ranks compute differently, so that bits would depend on who hosts what
     #[arg(long)]
     strict: bool,
@@ -117,13 +129,15 @@ pub fn main() -> i32 {
     match cli.command {
         Command::Check(args) => check(&args).map_or_else(|error| fail(&error), |()| 0),
         Command::Run(args) => run::run(&args),
-        Command::Join => run::join(),
+        Command::Join(args) => run::join(&args),
+        Command::Keygen { out } => identity::keygen(out),
         Command::Data(DataCommand::Fetch { name, to, from }) => data::fetch(&name, to, from),
     }
 }
 
 fn check(args: &CheckArgs) -> Result<(), RunError> {
     let prepared = crate::run::prepare::Prepared::load(&args.job, &args.sets)?;
+    prepared.job.trust.ranks.as_deref().map(Trust::load).transpose()?;
     let checked = crate::check::Checked::of(&prepared, args.ranks, args.hosts)?;
     match args.json {
         true => println!("{:#}", checked.json()),
@@ -142,6 +156,11 @@ fn fail(error: &RunError) -> i32 {
 fn complain(text: &str) {
     // Where there is no one to read it, there is no one to tell.
     let _ = std::io::stderr().write_all(format!("mixnn: {text}\n").as_bytes());
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned())
 }
 
 /// Switches core dumps off: they would hold keys and parameters.

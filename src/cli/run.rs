@@ -1,12 +1,14 @@
 //! `mixnn run` and `mixnn join`: finds out which rank of what this process is, and plays it.
 
+use super::identity::IdentityArgs;
 use super::progress::Progress;
-use super::{RunArgs, complain, fail};
+use super::{RunArgs, complain, fail, hostname};
 use crate::job::Profile;
 use crate::report;
 use crate::run::folder::Folder;
 use crate::run::prepare::Prepared;
 use crate::run::results::Outcome;
+use crate::run::trust::Credentials;
 use crate::run::{Model, RunError, local, owner, single};
 
 /// Where launchers of MPI processes say how many there are.
@@ -25,17 +27,19 @@ pub(super) fn run(args: &RunArgs) -> i32 {
     }
     #[cfg(feature = "mpi")]
     if !one_process && launched() {
-        return under_mpi(Some(args));
+        return under_mpi(Some(args), &args.identity);
     }
     alone(args).unwrap_or_else(|error| fail(&error))
 }
 
 /// `mixnn join`; the exit code.
-pub(super) fn join() -> i32 {
+pub(super) fn join(identity: &IdentityArgs) -> i32 {
     #[cfg(feature = "mpi")]
     if launched() {
-        return under_mpi(None);
+        return under_mpi(None, identity);
     }
+    #[cfg(not(feature = "mpi"))]
+    let _ = identity;
     complain(&format!(
         "error: `join` serves on ranks other than 0 of an MPI job, but this process was started alone{}; start it \
          with mpirun -n 1 mixnn run JOB : -n 6 mixnn join",
@@ -100,7 +104,7 @@ fn alone(args: &RunArgs) -> Result<i32, RunError> {
     let done = match args.single {
         true => single::run(&prepared, &mut progress),
         false => {
-            progress_note(&prepared);
+            progress_note(&prepared, &Credentials::default());
             local::run(&prepared, ranks, &host, &mut progress)
         }
     };
@@ -111,15 +115,17 @@ fn alone(args: &RunArgs) -> Result<i32, RunError> {
 }
 
 /// What does not hold, said before the run.
-fn progress_note(prepared: &Prepared) {
-    if prepared.job.mix.profile != Profile::Bare {
-        eprintln!("ranks not authenticated: the MPI layer is trusted");
+fn progress_note(prepared: &Prepared, credentials: &Credentials) {
+    if prepared.job.mix.profile == Profile::Bare {
+        return;
     }
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned())
+    match (&credentials.trust, &credentials.identity) {
+        (None, _) => eprintln!("ranks not authenticated: the MPI layer is trusted"),
+        (Some(_), None) => eprintln!(
+            "the owner has no identity: ranks cannot know it, and those with a trust file refuse it; mixnn keygen makes one"
+        ),
+        (Some(_), Some(_)) => {}
+    }
 }
 
 #[cfg(feature = "mpi")]
@@ -129,7 +135,7 @@ fn launched() -> bool {
 
 /// One process a rank. Only rank 0 has use for `args`; `join` has none.
 #[cfg(feature = "mpi")]
-fn under_mpi(args: Option<&RunArgs>) -> i32 {
+fn under_mpi(args: Option<&RunArgs>, identity: &IdentityArgs) -> i32 {
     use crate::ids::Rank;
     use crate::run::serve;
     use crate::transport::Transport;
@@ -150,7 +156,8 @@ fn under_mpi(args: Option<&RunArgs>) -> i32 {
     }));
     if rank != Rank::OWNER {
         let host = transport.host();
-        return match serve::run(&mut transport, &host) {
+        let served = identity.of_rank().and_then(|credentials| serve::run(&mut transport, &host, &credentials));
+        return match served {
             Ok(()) => 0,
             Err(error) => {
                 if !error.is_told_elsewhere() {
@@ -182,21 +189,22 @@ fn under_mpi(args: Option<&RunArgs>) -> i32 {
     }
     let ready = prepare(args).and_then(|prepared| {
         owner::can_run(&prepared, transport.ranks())?;
+        let credentials = identity.of_owner(&prepared.job)?;
         let folder = folder(args, &prepared)?;
-        Ok((prepared, folder))
+        Ok((prepared, credentials, folder))
     });
-    let (prepared, folder) = match ready {
+    let (prepared, credentials, folder) = match ready {
         Ok(ready) => ready,
         Err(error) => {
             let code = fail(&error);
             return refuse(&mut transport, code);
         }
     };
-    progress_note(&prepared);
+    progress_note(&prepared, &credentials);
     let mut progress = Progress::new(&folder, prepared.job.train.epochs, args.json);
     let host = transport.host();
     let library = crate::transport::mpi::library();
-    let place = owner::Place { host: &host, carrier: &library, strict: args.strict };
+    let place = owner::Place { host: &host, carrier: &library, strict: args.strict, credentials: &credentials };
     let led = owner::run(&mut transport, &prepared, &place, &mut progress);
     progress.finish();
     match led.and_then(|(outcome, model)| finish(args, &prepared, &folder, &outcome, &model)) {

@@ -4,18 +4,63 @@
 //! Packages are sealed in mode Base; results in mode PSK, under a key from the sender's package, so that nobody else
 //! can have sent them.
 
-use hpke::aead::AesGcm256;
-use hpke::kdf::HkdfSha256;
+use hpke::aead::{Aead, AesGcm256};
+use hpke::kdf::{HkdfSha256, Kdf};
 use hpke::kem::XWing;
 use hpke::{Deserializable, Kem, OpModeR, OpModeS, PskBundle, Serializable};
+
+use thiserror::Error;
 
 use super::Unauthentic;
 use super::key::Key;
 
-/// Bytes of a public key.
+/// HPKE's identifiers of the KEM, the KDF and the AEAD.
+pub const SUITE: [u16; 3] = [<XWing as Kem>::KEM_ID, HkdfSha256::KDF_ID, AesGcm256::AEAD_ID];
+/// Bytes of a public key: 1184 of ML-KEM-768, then 32 of X25519.
 pub const PUBLIC_KEY: usize = 1216;
 /// Bytes that sealing adds: the encapsulated key and the tag.
 pub const OVERHEAD: usize = 1120 + 16;
+
+/// The X25519 points of low order (RFC 7748, section 7), the top bit left out: a secret shared with one of them is zero
+/// whatever the other key is. 0, 1, the two of order 8, p - 1, and 0 and 1 again as p and p + 1.
+const LOW_ORDER: [[u8; 32]; 7] = [
+    [0; 32],
+    ends(1, 0, 0),
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
+        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
+        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+    ],
+    ends(0xec, 0xff, 0x7f),
+    ends(0xed, 0xff, 0x7f),
+    ends(0xee, 0xff, 0x7f),
+];
+
+const fn ends(first: u8, middle: u8, last: u8) -> [u8; 32] {
+    let mut point = [middle; 32];
+    (point[0], point[31]) = (first, last);
+    point
+}
+
+/// Why nothing is sealed to a public key.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub enum WeakKey {
+    /// Not so long.
+    #[error("it has {0} bytes, {PUBLIC_KEY} were due")]
+    Length(usize),
+    /// A number beyond the modulus, or no number at all.
+    #[error("its ML-KEM half does not pass the check of FIPS 203, 7.2")]
+    Modulus,
+    /// What is sealed to it, anyone could open.
+    #[error("its ML-KEM half is zero")]
+    Zero,
+    /// The secret shared with it is zero.
+    #[error("its X25519 half is a point of low order")]
+    LowOrder,
+}
 
 /// A key pair, for one use; dropping it wipes the private half.
 pub struct KeyPair {
@@ -41,6 +86,9 @@ impl KeyPair {
     /// [`Unauthentic`].
     pub fn open(&self, info: &[u8], psk: Option<&Key>, sealed: &[u8]) -> Result<Vec<u8>, Unauthentic> {
         let (encapsulated, text) = sealed.split_at_checked(OVERHEAD - 16).ok_or(Unauthentic)?;
+        if is_of_low_order(encapsulated) {
+            return Err(Unauthentic);
+        }
         let encapsulated = <XWing as Kem>::EncappedKey::from_bytes(encapsulated).map_err(|_| Unauthentic)?;
         let mode = match psk {
             None => OpModeR::Base,
@@ -53,12 +101,45 @@ impl KeyPair {
 
 const PSK_ID: &[u8] = b"mixnn/1 package";
 
+/// Whether something may be sealed to `public`.
+///
+/// # Errors
+/// [`WeakKey`]: why not.
+pub fn check(public: &[u8]) -> Result<(), WeakKey> {
+    parse(public).map(|_| ())
+}
+
+fn parse(public: &[u8]) -> Result<<XWing as Kem>::PublicKey, WeakKey> {
+    if public.len() != PUBLIC_KEY {
+        return Err(WeakKey::Length(public.len()));
+    }
+    // Behind the polynomials of ML-KEM stands the seed of its matrix, which may be anything.
+    if public[..1152].iter().all(|byte| *byte == 0) {
+        return Err(WeakKey::Zero);
+    }
+    if is_of_low_order(public) {
+        return Err(WeakKey::LowOrder);
+    }
+    <XWing as Kem>::PublicKey::from_bytes(public).map_err(|_| WeakKey::Modulus)
+}
+
+/// Whether `key`, a public or an encapsulated one, ends with an X25519 point of low order.
+fn is_of_low_order(key: &[u8]) -> bool {
+    let Some((_, point)) = key.split_last_chunk::<32>() else {
+        return true;
+    };
+    let mut point = *point;
+    // X25519 does not look at the top bit.
+    point[31] &= 0x7f;
+    LOW_ORDER.contains(&point)
+}
+
 /// Seals `plain` to `public` for `info`, and under `psk` if there is one: [`OVERHEAD`] bytes more.
 ///
 /// # Errors
-/// [`Unauthentic`] where `public` is no public key.
+/// [`Unauthentic`] where `public` does not pass [`check`].
 pub fn seal(public: &[u8], info: &[u8], psk: Option<&Key>, plain: &[u8]) -> Result<Vec<u8>, Unauthentic> {
-    let public = <XWing as Kem>::PublicKey::from_bytes(public).map_err(|_| Unauthentic)?;
+    let public = parse(public).map_err(|_| Unauthentic)?;
     let mode = match psk {
         None => OpModeS::Base,
         Some(key) => OpModeS::Psk(PskBundle::new(key.bytes(), PSK_ID).map_err(|_| Unauthentic)?),
@@ -110,5 +191,67 @@ mod tests {
             assert_eq!(pair.open(b"info", None, &sealed[..length]), Err(Unauthentic), "{length} bytes");
         }
         assert_eq!(seal(&[0; 5], b"info", None, b"package"), Err(Unauthentic));
+    }
+
+    /// Every point of low order, with the top bit and without: none is sealed to, and none is opened.
+    #[test]
+    fn points_of_low_order_are_refused() {
+        let pair = KeyPair::generate();
+        assert_eq!(check(pair.public()), Ok(()));
+        let sealed = seal(pair.public(), b"info", None, b"package").unwrap();
+        for point in LOW_ORDER {
+            for top in [0, 0x80] {
+                let mut point = point;
+                point[31] |= top;
+                let mut public = pair.public().to_vec();
+                public[1184..].copy_from_slice(&point);
+                assert_eq!(check(&public), Err(WeakKey::LowOrder), "{point:02x?}");
+                assert_eq!(seal(&public, b"info", None, b"package"), Err(Unauthentic), "{point:02x?}");
+                let mut sealed = sealed.clone();
+                sealed[1088..1120].copy_from_slice(&point);
+                assert_eq!(pair.open(b"info", None, &sealed), Err(Unauthentic), "{point:02x?}");
+            }
+        }
+    }
+
+    /// The control for the table: AWS-LC, which refuses a shared secret of zero, refuses each of these points and takes
+    /// their neighbours.
+    #[test]
+    fn the_points_of_low_order_are_of_low_order() {
+        use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+        let private = PrivateKey::generate(&X25519).unwrap();
+        let agrees =
+            |point: &[u8; 32]| agree(&private, UnparsedPublicKey::new(&X25519, point), (), |_| Ok(())).is_ok();
+        for point in LOW_ORDER {
+            assert!(!agrees(&point), "{point:02x?}");
+            let mut next = point;
+            next[0] ^= 8;
+            assert!(agrees(&next) && !is_of_low_order(&next), "{next:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_mlkem_is_checked() {
+        let pair = KeyPair::generate();
+        let with = |place: std::ops::Range<usize>, value: u8| {
+            let mut public = pair.public().to_vec();
+            public[place].fill(value);
+            check(&public)
+        };
+        assert_eq!(with(0..1152, 0), Err(WeakKey::Zero));
+        // Twelve bits of ones are 4095; the modulus is 3329.
+        assert_eq!(with(0..3, 0xff), Err(WeakKey::Modulus));
+        assert_eq!(with(1149..1152, 0xff), Err(WeakKey::Modulus));
+        assert_eq!(with(1152..1184, 0), Ok(()));
+        assert_eq!(check(&pair.public()[1..]), Err(WeakKey::Length(1215)));
+        assert_eq!(check(&[]), Err(WeakKey::Length(0)));
+    }
+
+    #[test]
+    fn no_key_is_drawn_twice() {
+        let mut drawn: Vec<Vec<u8>> = (0..4096).map(|_| KeyPair::generate().public().to_vec()).collect();
+        drawn.sort_unstable();
+        drawn.dedup();
+        assert_eq!(drawn.len(), 4096);
     }
 }

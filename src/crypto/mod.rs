@@ -1,12 +1,13 @@
-//! Sealing and opening: cells, packages, results. Knows no ranks and no network.
+//! Sealing and opening: cells, packages, results; and signing. Knows no ranks and no network.
 //!
 //! [`aead`] is AES-256-GCM, one key; [`sealer`] applies it to all cells of a slot at once; [`key`] derives hop keys;
-//! [`hpke`] seals packages to a rank and results to the owner.
+//! [`hpke`] seals packages to a rank and results to the owner; [`identity`] signs what owner and ranks announce.
 //!
 //! Secrets are wiped when they are dropped, and have neither `Debug` nor `Clone`.
 
 pub mod aead;
 pub mod hpke;
+pub mod identity;
 pub mod key;
 pub mod sealer;
 

@@ -57,6 +57,8 @@ pub struct Job {
     pub mix: Mix,
     /// How blocks of bytes travel.
     pub transport: Transport,
+    /// Who is accepted.
+    pub trust: Trust,
     /// Who computes.
     pub compute: Compute,
     /// What is printed and kept.
@@ -207,6 +209,13 @@ pub struct Transport {
     pub timeout: Duration,
     /// Ranks of one host exchange through memory that they share; else every block is a message.
     pub windows: bool,
+}
+
+/// `[trust]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// The file that lists the identities of the ranks that the owner accepts; `None`: it accepts all.
+    pub ranks: Option<PathBuf>,
 }
 
 /// `[compute]`

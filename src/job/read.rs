@@ -33,6 +33,7 @@ pub(super) fn job(tree: &Node) -> Result<Job, JobError> {
         stages: stages(&root)?,
         mix: mix(root.section("mix")?)?,
         transport: transport(root.section("transport")?)?,
+        trust: trust(root.section("trust")?)?,
         compute: compute(root.section("compute")?)?,
         output: output(root.section("output")?)?,
     };
@@ -235,6 +236,21 @@ fn duration(text: &str) -> Option<Duration> {
     (1.0..=LONGEST_TIMEOUT.as_millis() as f64)
         .contains(&milliseconds)
         .then(|| Duration::from_millis(milliseconds as u64))
+}
+
+fn trust(section: Section<'_>) -> Result<Trust, JobError> {
+    const RANKS: &str = "the file that lists the identities of the ranks, a line each, as mixnn keygen prints them";
+    let ranks = section.text("ranks", RANKS)?;
+    if ranks == Some("") {
+        return Err(JobError::Value {
+            at: section.at("ranks"),
+            key: "trust.ranks".to_owned(),
+            found: "an empty string".to_owned(),
+            expected: RANKS.to_owned(),
+        });
+    }
+    section.finish()?;
+    Ok(Trust { ranks: ranks.map(PathBuf::from) })
 }
 
 fn compute(section: Section<'_>) -> Result<Compute, JobError> {

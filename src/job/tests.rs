@@ -33,7 +33,10 @@ fn refused(text: &str, sets: &[&str]) -> String {
 
 #[test]
 fn the_resolved_job_is_read_back_the_same() {
-    for sets in [&[][..], &["mix.profile=bare", "transport.timeout=\"250ms\"", "seed=\"a longer seed\""]] {
+    for sets in [
+        &[][..],
+        &["mix.profile=bare", "transport.timeout=\"250ms\"", "seed=\"a longer seed\"", "trust.ranks=the ranks"],
+    ] {
         let job = parse(JOB, sets).unwrap();
         let again = Job::parse("resolved", &job.to_toml(), &[]).unwrap();
         assert_eq!(again, job);

@@ -40,7 +40,7 @@ pub(super) fn job(job: &Job) -> String {
         ("result", i64::try_from(job.mix.result).unwrap_or(i64::MAX).into()),
     ]);
     let timeout = format!("{}ms", job.transport.timeout.as_millis());
-    let root = table([
+    let mut root = table([
         ("name", job.name.clone().into()),
         ("seed", job.seed.clone().into()),
         ("data", data.into()),
@@ -58,6 +58,9 @@ pub(super) fn job(job: &Job) -> String {
         ),
         ("output", table([("timing", job.output.timing.into())]).into()),
     ]);
+    if let Some(ranks) = &job.trust.ranks {
+        root.insert("trust".to_owned(), table([("ranks", ranks.display().to_string().into())]).into());
+    }
     root.to_string()
 }
 

@@ -30,7 +30,7 @@ pub fn summary(outcome: &Outcome, job: &Job, folder: &Path) -> String {
     row("ranks", &format!("{} ({})", outcome.ranks, outcome.mpi));
     row("model", &format!("{}", folder.join("model.safetensors").display()));
     row("weights", &format!("sha256 {}", outcome.weights_sha256));
-    for (name, value) in protection(outcome, job.mix.profile) {
+    for (name, value) in protection(outcome, job) {
         row(name, &value);
     }
     if !outcome.timing.is_empty() {
@@ -48,24 +48,27 @@ pub fn summary(outcome: &Outcome, job: &Job, folder: &Path) -> String {
 }
 
 /// What was protected, and what was not.
-fn protection(outcome: &Outcome, profile: Profile) -> Vec<(&'static str, String)> {
+fn protection(outcome: &Outcome, job: &Job) -> Vec<(&'static str, String)> {
     let mut rows: Vec<(&'static str, String)> = Vec::new();
     if outcome.profile == "single" {
         rows.push(("protected", "nothing: one process, no messages".to_owned()));
         return rows;
     }
-    match profile {
+    // Threads of one process show each other nothing.
+    let known = job.trust.ranks.is_some() && outcome.mpi != "local";
+    let unknown = if known { "" } else { ", and ranks are not authenticated" };
+    match job.mix.profile {
         Profile::Mixed => {
             rows.push((
                 "protected",
                 "what each rank hosts, who sends to whom, every activation and gradient".to_owned(),
             ));
             rows.push(("", format!("{} hops, cover on every circuit, fresh keys every epoch", outcome.hops)));
-            rows.push(("not protected", "timing (who computes when), and ranks are not authenticated".to_owned()));
+            rows.push(("not protected", format!("timing (who computes when){unknown}")));
         }
         Profile::Sealed => {
             rows.push(("protected", "the contents of messages".to_owned()));
-            rows.push(("not protected", "who sends to whom, timing; ranks are not authenticated".to_owned()));
+            rows.push(("not protected", format!("who sends to whom, timing{unknown}")));
         }
         Profile::Bare => rows.push(("protected", "nothing: profile \"bare\"".to_owned())),
     }

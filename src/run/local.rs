@@ -1,4 +1,4 @@
-//! `--local N`: every rank a thread of this process.
+//! `--local N`: every rank a thread of this process. They do not show each other who they are: they share its memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,6 +6,7 @@ use super::model::Model;
 use super::owner::{self, Place};
 use super::prepare::Prepared;
 use super::results::Outcome;
+use super::trust::Credentials;
 use super::{RunError, Watcher, serve};
 use crate::transport::{Transport, local};
 
@@ -33,7 +34,7 @@ pub fn over<T: Transport + Send>(
     host: &str,
     watcher: &mut dyn Watcher,
 ) -> (Led, Vec<Result<(), RunError>>) {
-    served_by(ends, prepared, host, watcher, serve::run)
+    served_by(ends, prepared, host, watcher, |end, host| serve::run(end, host, &Credentials::default()))
 }
 
 /// As [`over`], where `serve` is what each rank but the owner's does.
@@ -61,7 +62,8 @@ pub fn served_by<T: Transport + Send>(
                 })
             })
             .collect();
-        let place = Place { host, carrier: "local", strict: false };
+        let credentials = Credentials::default();
+        let place = Place { host, carrier: "local", strict: false, credentials: &credentials };
         let led = owner::run(&mut own, prepared, &place, watcher);
         tear_out(&mut own, &led);
         let joined = serving.into_iter().map(|thread| {

@@ -2,6 +2,7 @@
 //!
 //! [`prepare`] opens the job and the data, on the owner alone. [`owner`] and [`serve`] run a job together, one on rank 0,
 //! the other on all others; [`opening`] is what they say to each other outside slots, [`seat`] what both do within.
+//! [`trust`] and [`peers`] are who is who.
 //! [`single`] runs the same job in one process without messages, [`local`] with one thread a rank. [`results`] and
 //! [`folder`] are what remains.
 
@@ -13,11 +14,13 @@ pub mod local;
 mod model;
 mod opening;
 pub mod owner;
+mod peers;
 pub mod prepare;
 pub mod results;
 mod seat;
 pub mod serve;
 pub mod single;
+pub mod trust;
 
 use thiserror::Error;
 
@@ -33,6 +36,7 @@ use crate::transport::TransportError;
 
 pub use model::Model;
 pub use opening::refuse;
+pub use trust::TrustError;
 
 /// Why a run ended.
 #[derive(Debug, Error)]
@@ -49,6 +53,9 @@ pub enum RunError {
     /// Messages did not travel.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// A rank is not accepted, or a file that says who is who cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// A role cannot go on.
     #[error(transparent)]
     Role(#[from] RoleError),
@@ -198,6 +205,7 @@ impl RunError {
             | RunError::Fingerprints(_)
             | RunError::TooManyRanks { .. } => 2,
             RunError::Data(error) => error.exit_code(),
+            RunError::Trust(error) => error.exit_code(),
             RunError::Mix(MixError::CellTooSmall { .. } | MixError::NoPlan { .. }) => 2,
             RunError::Mix(MixError::Randomness(_)) | RunError::Randomness(_) => 3,
             RunError::Mix(MixError::Transport(error)) | RunError::Transport(error) => match error {
@@ -255,3 +263,6 @@ pub trait Watcher {
     /// Those of writing it down.
     fn epoch(&mut self, report: &results::EpochReport) -> Result<(), RunError>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::RunError;
+use super::peers::SIGNED;
 use super::prepare::LONGEST;
+use super::results::VERSION;
+use super::trust::TrustError;
 use crate::crypto::hpke;
 use crate::ids::{Epoch, Rank};
 use crate::job::{FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
@@ -23,8 +26,8 @@ use crate::wire::HEADER;
 
 /// Bytes of the owner's first message.
 pub(super) const OPENING: usize = 256;
-/// Bytes of a rank's announcement.
-pub(super) const ANNOUNCEMENT: usize = 1536;
+/// Bytes of a rank's announcement, before it is signed.
+pub(super) const ANNOUNCEMENT: usize = 2048 - SIGNED;
 /// Characters of a host's name and of a fingerprint in an announcement.
 const NAME: usize = 128;
 
@@ -86,6 +89,10 @@ impl Public {
 /// What a rank tells the owner at the start of an epoch.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Announcement {
+    /// The version of mixnn.
+    pub(super) version: String,
+    /// The cryptography that the key is for: HPKE's identifiers of KEM, KDF and AEAD.
+    pub(super) suite: [u16; 3],
     /// The epoch.
     pub(super) epoch: Epoch,
     /// The public half of its key pair for this epoch.
@@ -94,6 +101,37 @@ pub(super) struct Announcement {
     pub(super) host: String,
     /// What the bits of its results depend on.
     pub(super) fingerprint: String,
+}
+
+impl Announcement {
+    /// What this version says.
+    pub(super) fn new(epoch: Epoch, key: &[u8], host: &str, fingerprint: &str) -> Self {
+        Self {
+            version: VERSION.to_owned(),
+            suite: hpke::SUITE,
+            epoch,
+            key: key.to_vec(),
+            host: shortened(host),
+            fingerprint: shortened(fingerprint),
+        }
+    }
+
+    /// Whether a package for `epoch` may be sealed to what `from` announces here.
+    ///
+    /// # Errors
+    /// [`TrustError::Version`], [`TrustError::Suite`], [`TrustError::Weak`]; [`RunError::Sealed`] for another epoch.
+    pub(super) fn check(&self, from: Rank, epoch: Epoch) -> Result<(), RunError> {
+        if self.version != VERSION {
+            return Err(TrustError::Version { from, found: shortened(&self.version), expected: VERSION }.into());
+        }
+        if self.suite != hpke::SUITE {
+            return Err(TrustError::Suite { from, found: self.suite }.into());
+        }
+        if self.epoch != epoch {
+            return Err(RunError::Sealed { what: "the key announcement", from });
+        }
+        hpke::check(&self.key).map_err(|why| TrustError::Weak { from, why }.into())
+    }
 }
 
 /// An announcement as the owner has it.
@@ -251,7 +289,7 @@ pub(super) fn result_length(values: u64, least: u64) -> u64 {
     rounded_up(128 + 4 * values).max(least)
 }
 
-/// Sends one package to each rank, sealed to the key that it announced.
+/// The package of `rank`, sealed to the key that it announced.
 ///
 /// # Errors
 /// [`RunError`].

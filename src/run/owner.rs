@@ -12,11 +12,13 @@ use zeroize::Zeroizing;
 use super::model::Model;
 use super::opening::{
     ANNOUNCEMENT, Announced, Announcement, Handed, OPENING, Opening, Public, Returned, encoded, opening,
-    package_length, padded, result_info, result_length, seal_package, shortened, unpadded,
+    package_length, result_info, result_length, seal_package, unpadded,
 };
+use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::prepare::{LONGEST, Prepared};
 use super::results::{EpochReport, Outcome, RankTiming, VERSION};
 use super::seat::{self, share_of_cores};
+use super::trust::Credentials;
 use super::{RunError, Watcher, code_of, sealed};
 use crate::compute::Backend;
 use crate::compute::cpu::Cpu;
@@ -40,6 +42,8 @@ pub struct Place<'a> {
     pub carrier: &'a str,
     /// Whether ranks that compute differently are an error.
     pub strict: bool,
+    /// What it shows of itself, and the ranks that it accepts.
+    pub credentials: &'a Credentials,
 }
 
 /// Whether `ranks` ranks can run the job: enough of them, not too many, with lengths that travel and circuits to be found.
@@ -140,6 +144,7 @@ struct Lead<'a> {
     public: Public,
     backend: Cpu,
     specs: Vec<StageSpec>,
+    peers: Peers<'a>,
     post: Post<seat::Bytes>,
     timing: Timing,
     /// What results are sealed to.
@@ -216,6 +221,7 @@ impl<'a> Lead<'a> {
             place,
             backend,
             specs,
+            peers: Peers::new(place.credentials),
             timing: Timing::default(),
             pair: KeyPair::generate(),
             results: (0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?,
@@ -282,15 +288,22 @@ impl<'a> Lead<'a> {
         Ok(Ran { scores: owner.scores(), slots: ended.slots, returns })
     }
 
+    /// A package that is `sealed` to `rank`, signed.
+    fn sign_package(&self, epoch: Epoch, rank: Rank, ranks: u16, announced: &Announced, sealed: Vec<u8>) -> Vec<u8> {
+        let context = package_context(&self.public.digest, epoch, rank, ranks, &announced.says.key);
+        self.peers.sign(&context, sealed)
+    }
+
     /// Tells the ranks, where they wait for the next epoch's packages, that there is none.
-    fn dismiss<T: Transport>(&self, transport: &mut T, epoch: Epoch, code: i32) -> Result<(), RunError> {
+    fn dismiss<T: Transport>(&mut self, transport: &mut T, epoch: Epoch, code: i32) -> Result<(), RunError> {
         let announced = self.hear(transport, epoch)?;
         let packages = Rank::all(transport.ranks()).zip(&announced).map(|(rank, announced)| match rank {
             Rank::OWNER => Ok(Vec::new()),
-            _ => seal_package(&Handed::Stop(code), &self.public, epoch, rank, announced),
+            _ => seal_package(&Handed::Stop(code), &self.public, epoch, rank, announced)
+                .map(|sealed| self.sign_package(epoch, rank, transport.ranks(), announced, sealed)),
         });
         let packages = packages.collect::<Result<Vec<_>, _>>()?;
-        transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD)?;
+        transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD + SIGNED)?;
         Ok(())
     }
 
@@ -332,33 +345,29 @@ impl<'a> Lead<'a> {
                 result: self.results[rank.index()].twin(),
                 owner: self.pair.public().to_vec(),
             };
-            let package = Handed::Part(package);
-            packages.push(seal_package(&package, &self.public, epoch, rank, &announced[rank.index()])?);
+            let sealed = seal_package(&Handed::Part(package), &self.public, epoch, rank, &announced[rank.index()])?;
+            packages.push(self.sign_package(epoch, rank, ranks, &announced[rank.index()], sealed));
         }
-        transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD)?;
+        transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD + SIGNED)?;
         own.ok_or_else(|| RunError::Bug("the owner has no route".to_owned()))
     }
 
     /// The announcements of all ranks; its own, without a key, at place 0.
-    fn hear<T: Transport>(&self, transport: &mut T, epoch: Epoch) -> Result<Vec<Announced>, RunError> {
-        let own = Announcement {
-            epoch,
-            key: Vec::new(),
-            host: shortened(self.place.host),
-            fingerprint: shortened(&self.backend.fingerprint()),
-        };
-        let messages = transport.gather(&padded(&own, ANNOUNCEMENT)?)?;
-        Rank::all(transport.ranks())
-            .zip(messages)
-            .map(|(from, bytes)| {
-                let unreadable = RunError::Unreadable { what: "the key announcement", from };
-                let says: Announcement = unpadded(&bytes).ok_or(unreadable)?;
-                match says.epoch == epoch {
-                    true => Ok(Announced { says, bytes }),
-                    false => Err(RunError::Sealed { what: "the key announcement", from }),
-                }
-            })
-            .collect()
+    fn hear<T: Transport>(&mut self, transport: &mut T, epoch: Epoch) -> Result<Vec<Announced>, RunError> {
+        const WHAT: &str = "the key announcement";
+        let ranks = transport.ranks();
+        let messages = transport.gather(&[0; ANNOUNCEMENT + SIGNED])?;
+        let own = Announcement::new(epoch, &[], self.place.host, &self.backend.fingerprint());
+        let mut heard = vec![Announced { says: own, bytes: Vec::new() }];
+        for (from, bytes) in Rank::all(ranks).zip(messages).skip(1) {
+            let context = announcement_context(&self.public.digest, epoch, from, ranks);
+            let message = self.peers.recognise(WHAT, from, &context, &bytes)?;
+            let says: Announcement = unpadded(message).ok_or(RunError::Unreadable { what: WHAT, from })?;
+            says.check(from, epoch)?;
+            self.peers.belongs(from, &says.host)?;
+            heard.push(Announced { says, bytes });
+        }
+        Ok(heard)
     }
 
     /// Whether all ranks' results depend on the same things.
@@ -381,15 +390,7 @@ impl<'a> Lead<'a> {
 
     /// Draws who is what.
     fn draw(&self, announced: &[Announced]) -> Result<Drawn, RunError> {
-        let mut names: Vec<&str> = Vec::new();
-        let mut hosts = Vec::new();
-        for announced in announced {
-            let known = names.iter().position(|name| *name == announced.says.host);
-            hosts.push(known.unwrap_or(names.len()) as u32);
-            if known.is_none() {
-                names.push(&announced.says.host);
-            }
-        }
+        let hosts = self.peers.domains(announced.iter().map(|announced| announced.says.host.as_str()));
         let stages = self.specs.len() as u16;
         let mut rng = StdRng::try_from_rng(&mut SysRng)?;
         Ok(match self.public.profile {

@@ -6,10 +6,12 @@ use zeroize::Zeroizing;
 
 use super::opening::{
     self, ANNOUNCEMENT, Announcement, Handed, OPENING, Opening, Public, Returned, opened, package_info, padded,
-    result_info, shortened,
+    result_info,
 };
+use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::results::VERSION;
 use super::seat::{self, share_of_cores};
+use super::trust::Credentials;
 use super::{RunError, code_of, sealed};
 use crate::compute::Backend;
 use crate::compute::cpu::Cpu;
@@ -22,12 +24,13 @@ use crate::role::relay::Relay;
 use crate::role::stage::StageRole;
 use crate::transport::Transport;
 
-/// Serves one run on a rank other than 0; `host` is this machine's name.
+/// Serves one run on a rank other than 0; `host` is this machine's name, `credentials` what it shows of itself and the owners
+/// that it serves.
 ///
 /// # Errors
 /// [`RunError`]. The caller ends the run on all ranks, but for [`RunError::Refused`], which all ranks have heard.
-pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> {
-    run_with(transport, host, &mut |_, _| {})
+pub fn run<T: Transport>(transport: &mut T, host: &str, credentials: &Credentials) -> Result<(), RunError> {
+    run_with(transport, host, credentials, &mut |_, _| {})
 }
 
 /// As [`run`], on a rank that does with its packages what `altered` does: for tests of what a hostile rank can do.
@@ -38,21 +41,24 @@ pub fn run<T: Transport>(transport: &mut T, host: &str) -> Result<(), RunError> 
 pub fn run_altered<T: Transport>(
     transport: &mut T,
     host: &str,
+    credentials: &Credentials,
     altered: &mut dyn FnMut(Epoch, &mut Package),
 ) -> Result<(), RunError> {
-    run_with(transport, host, altered)
+    run_with(transport, host, credentials, altered)
 }
 
 fn run_with<T: Transport>(
     transport: &mut T,
     host: &str,
+    credentials: &Credentials,
     altered: &mut dyn FnMut(Epoch, &mut Package),
 ) -> Result<(), RunError> {
     let public = hear(transport)?;
     transport.set_timeout(Duration::from_millis(public.timeout));
     transport.share_memory(public.windows);
     let fingerprint = Cpu::new(1)?.fingerprint();
-    let mut first = Some(announce(transport, &public, Epoch(0), host, &fingerprint)?);
+    let mut peers = Peers::new(credentials);
+    let mut first = Some(announce(transport, &public, &mut peers, Epoch(0), host, &fingerprint)?);
     // Nothing is allocated by the public numbers before a package has opened, which shows that they are the owner's.
     let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host()))?;
     let mut post = Post::new(|| backend.bytes(public.geometry.message()))?;
@@ -62,7 +68,7 @@ fn run_with<T: Transport>(
     loop {
         let mut package = match first.take() {
             Some(package) => package,
-            None => announce(transport, &public, epoch, host, &fingerprint)?,
+            None => announce(transport, &public, &mut peers, epoch, host, &fingerprint)?,
         };
         altered(epoch, &mut package);
         if !package.role.is_empty() {
@@ -112,23 +118,22 @@ fn hear<T: Transport>(transport: &mut T) -> Result<Public, RunError> {
 fn announce<T: Transport>(
     transport: &mut T,
     public: &Public,
+    peers: &mut Peers<'_>,
     epoch: Epoch,
     host: &str,
     fingerprint: &str,
 ) -> Result<Package, RunError> {
+    let (rank, ranks) = (transport.rank(), transport.ranks());
     let pair = KeyPair::generate();
-    let announcement = Announcement {
-        epoch,
-        key: pair.public().to_vec(),
-        host: shortened(host),
-        fingerprint: shortened(fingerprint),
-    };
-    let announcement = padded(&announcement, ANNOUNCEMENT)?;
+    let announcement = padded(&Announcement::new(epoch, pair.public(), host, fingerprint), ANNOUNCEMENT)?.to_vec();
+    let announcement = peers.sign(&announcement_context(&public.digest, epoch, rank, ranks), announcement);
     transport.gather(&announcement)?;
-    let package = transport.scatter(&[], public.package as usize + hpke::OVERHEAD)?;
-    let info = package_info(public, epoch, transport.rank(), &announcement);
-    let plain = Zeroizing::new(pair.open(&info, None, &package).map_err(sealed("the package", Rank::OWNER))?);
-    match opening::handed(&plain, public, transport.rank(), transport.ranks()) {
+    let signed = transport.scatter(&[], public.package as usize + hpke::OVERHEAD + SIGNED)?;
+    let context = package_context(&public.digest, epoch, rank, ranks, pair.public());
+    let package = peers.recognise("the package", Rank::OWNER, &context, &signed)?;
+    let info = package_info(public, epoch, rank, &announcement);
+    let plain = Zeroizing::new(pair.open(&info, None, package).map_err(sealed("the package", Rank::OWNER))?);
+    match opening::handed(&plain, public, rank, ranks) {
         Some(Handed::Part(package)) => Ok(package),
         Some(Handed::Stop(code)) => Err(RunError::Stopped { code }),
         None => Err(RunError::Unreadable { what: "the package", from: Rank::OWNER }),

@@ -55,11 +55,15 @@ impl Ran {
     }
 }
 
-/// `command` without what a launcher may have left in the environment.
+/// Where a user of this machine may have an identity; a test must not show it.
+const IDENTITIES: [&str; 2] = ["MIXNN_IDENTITY", "MIXNN_TRUST"];
+
+/// `command` without what a launcher or a user of mixnn may have left in the environment.
 pub(crate) fn alone(mut command: Command) -> Command {
-    LAUNCHERS.iter().for_each(|name| {
+    LAUNCHERS.iter().chain(&IDENTITIES).for_each(|name| {
         command.env_remove(name);
     });
+    command.env("XDG_CONFIG_HOME", "/no/configuration");
     command
 }
 

@@ -10,6 +10,7 @@ use mixnn::check::Checked;
 use mixnn::ids::{Phase, Rank};
 use mixnn::run::prepare::Prepared;
 use mixnn::run::results::{EpochReport, Outcome};
+use mixnn::run::trust::Credentials;
 use mixnn::run::{Model, RunError, Watcher, local, serve};
 use mixnn::transport::local::{Local, connect};
 use mixnn::transport::{Lane, Transport, TransportError};
@@ -243,7 +244,7 @@ impl Watcher for Follower {
 
 /// Runs the job with what `alter` does on the way.
 pub(crate) fn run(alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'static) -> Ran {
-    run_with(alter, serve::run)
+    run_with(alter, |end, host| serve::run(end, host, &Credentials::default()))
 }
 
 /// Runs the job with what `alter` does on the way, where all ranks but the owner do `serve`.

@@ -1,0 +1,143 @@
+//! Who stands behind the ranks of a run: what owner and ranks sign at the start of an epoch, and what they accept
+//! (docs/PROTOCOL.md, "Identities").
+//!
+//! Knows nothing of what is inside a message. Signed or not, a message has one length.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use super::trust::{Credentials, Line, TrustError};
+use crate::crypto::identity::{IDENTITY, PublicIdentity, SIGNATURE};
+use crate::ids::{Epoch, Rank};
+
+/// Bytes behind a message: the identity of its sender and its signature; zeros where it shows none.
+pub(super) const SIGNED: usize = IDENTITY + SIGNATURE;
+
+/// What the signature of an announcement is bound to, besides its bytes: `opening` is the digest of the owner's first
+/// message, which says the public numbers and the run's id.
+pub(super) fn announcement_context(opening: &[u8], epoch: Epoch, rank: Rank, ranks: u16) -> Vec<u8> {
+    context(b"mixnn/1 announcement", opening, epoch, rank, ranks)
+}
+
+/// What the signature of a package is bound to, besides its bytes: for whom it is, and the `key` that this rank announced.
+pub(super) fn package_context(opening: &[u8], epoch: Epoch, rank: Rank, ranks: u16, key: &[u8]) -> Vec<u8> {
+    let mut context = context(b"mixnn/1 package", opening, epoch, rank, ranks);
+    context.extend_from_slice(&Sha256::digest(key));
+    context
+}
+
+fn context(label: &[u8], opening: &[u8], epoch: Epoch, rank: Rank, ranks: u16) -> Vec<u8> {
+    let mut context = label.to_vec();
+    context.extend_from_slice(opening);
+    context.extend_from_slice(&epoch.0.to_le_bytes());
+    context.extend_from_slice(&rank.0.to_le_bytes());
+    context.extend_from_slice(&ranks.to_le_bytes());
+    context
+}
+
+/// The other ranks, as one of them knows them.
+pub(super) struct Peers<'a> {
+    credentials: &'a Credentials,
+    /// Whose signatures were accepted in this run: stays the same in all epochs.
+    met: BTreeMap<Rank, &'a Line>,
+}
+
+impl<'a> Peers<'a> {
+    /// Before anyone has said anything.
+    pub(super) fn new(credentials: &'a Credentials) -> Self {
+        Self { credentials, met: BTreeMap::new() }
+    }
+
+    /// `message`, signed for `context` by this rank: [`SIGNED`] bytes more.
+    pub(super) fn sign(&self, context: &[u8], mut message: Vec<u8>) -> Vec<u8> {
+        let (identity, signature) = match &self.credentials.identity {
+            Some(identity) => (*identity.public().bytes(), identity.sign(&[context, &message].concat())),
+            None => ([0; IDENTITY], [0; SIGNATURE]),
+        };
+        message.extend_from_slice(&identity);
+        message.extend_from_slice(&signature);
+        message
+    }
+
+    /// The message in `signed`, which is `what` from `from`, where that rank is accepted and signed it for `context`.
+    ///
+    /// # Errors
+    /// [`TrustError::Unsigned`], [`TrustError::Unknown`], [`TrustError::Signature`], [`TrustError::Changed`] where this rank
+    /// has a trust file; where it has none, [`TrustError::Garbled`].
+    pub(super) fn recognise<'m>(
+        &mut self,
+        what: &'static str,
+        from: Rank,
+        context: &[u8],
+        signed: &'m [u8],
+    ) -> Result<&'m [u8], TrustError> {
+        let (message, behind) = signed.split_at(signed.len().saturating_sub(SIGNED));
+        let shown = behind.split_first_chunk::<IDENTITY>();
+        let shown = shown.and_then(|(identity, signature)| Some((identity, signature.first_chunk::<SIGNATURE>()?)));
+        let Some(trust) = &self.credentials.trust else {
+            // Whoever it is: what is shown has to be right, or nothing be shown.
+            let right = shown.is_some_and(|(identity, signature)| match PublicIdentity::from_bytes(identity) {
+                _ if *identity == [0; IDENTITY] => *signature == [0; SIGNATURE],
+                Ok(shown) => shown.verify(&[context, message].concat(), signature).is_ok(),
+                Err(_) => false,
+            });
+            return if right { Ok(message) } else { Err(TrustError::Garbled { what, from }) };
+        };
+        let Some((identity, signature)) = shown.filter(|(identity, _)| **identity != [0; IDENTITY]) else {
+            return Err(TrustError::Unsigned { what, from, path: trust.path.clone() });
+        };
+        let Some(line) = trust.line(identity) else {
+            let found = identity.iter().map(|byte| format!("{byte:02x}")).collect();
+            return Err(TrustError::Unknown { from, found, path: trust.path.clone() });
+        };
+        line.identity.verify(&[context, message].concat(), signature).map_err(|_| TrustError::Signature {
+            what,
+            from,
+            identity: line.identity,
+            host: line.host.clone(),
+        })?;
+        let before = self.met.entry(from).or_insert(line).identity;
+        match before == line.identity {
+            true => Ok(message),
+            false => Err(TrustError::Changed { from, found: line.identity, before }),
+        }
+    }
+
+    /// Whether `from`, which says that it runs on `host`, belongs there.
+    ///
+    /// # Errors
+    /// [`TrustError::WrongHost`].
+    pub(super) fn belongs(&self, from: Rank, host: &str) -> Result<(), TrustError> {
+        match (self.met.get(&from), &self.credentials.trust) {
+            (Some(line), Some(trust)) if line.host != host => Err(TrustError::WrongHost {
+                from,
+                found: host.to_owned(),
+                expected: line.host.clone(),
+                path: trust.path.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A label for each rank, given its host as it says; equal ones are one trust domain. Where ranks have to show an identity,
+    /// it is the domain: a host could call itself anything.
+    pub(super) fn domains<'h>(&self, hosts: impl Iterator<Item = &'h str>) -> Vec<u32> {
+        let own = self.credentials.identity.as_ref().map(|identity| identity.public().to_string());
+        let mut known: Vec<String> = Vec::new();
+        let label = |(rank, host): (u16, &str)| {
+            let name = match (&self.credentials.trust, self.met.get(&Rank(rank))) {
+                (None, _) => host.to_owned(),
+                (Some(_), Some(line)) => line.identity.to_string(),
+                // The owner, which nobody had to accept.
+                (Some(_), None) => own.clone().unwrap_or_default(),
+            };
+            let place = known.iter().position(|known| *known == name);
+            place.unwrap_or_else(|| {
+                known.push(name);
+                known.len() - 1
+            }) as u32
+        };
+        (0..).zip(hosts).map(label).collect()
+    }
+}

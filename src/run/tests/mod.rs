@@ -1,0 +1,296 @@
+//! Who is who, over the in-memory transport: what a rank, an owner or someone between them may get wrong or fake, each with
+//! the same run that nobody interferes with, or that nobody guards.
+
+mod fakes;
+mod identities;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use sha2::{Digest, Sha256};
+
+use super::opening::{
+    ANNOUNCEMENT, Announcement, Handed, Opening, Public, opened, opening, package_info, padded, unpadded,
+};
+use super::owner::{self, Place};
+use super::peers::{Peers, SIGNED, announcement_context, package_context};
+use super::prepare::Prepared;
+use super::results::{EpochReport, Outcome};
+use super::trust::{Credentials, Trust};
+use super::{Model, RunError, TrustError, Watcher, serve};
+use crate::crypto::hpke::{self, KeyPair};
+use crate::crypto::identity::Identity;
+use crate::ids::{Epoch, Phase, Rank};
+use crate::job::Job;
+use crate::transport::local::{self, Local};
+use crate::transport::{Lane, Transport, TransportError};
+
+const OWNER: usize = 0;
+/// The rank that is wrong, or whose messages someone alters.
+const VICTIM: usize = 2;
+
+/// What becomes of a message on its way.
+type Change = Box<dyn FnMut(usize, Vec<u8>) -> Vec<u8> + Send>;
+
+/// A rank's end of the transport, with someone who alters what it tells the owner and what the owner tells it. The number is
+/// that of the message: 0 is the opening among those from the owner, and the first announcement among those to it.
+struct Between {
+    end: Local,
+    to_owner: (usize, Change),
+    from_owner: (usize, Change),
+}
+
+impl Between {
+    fn changed((number, change): &mut (usize, Change), message: Vec<u8>) -> Vec<u8> {
+        *number += 1;
+        change(*number - 1, message)
+    }
+}
+
+impl Transport for Between {
+    type Block = Vec<u8>;
+
+    fn rank(&self) -> Rank {
+        self.end.rank()
+    }
+
+    fn ranks(&self) -> u16 {
+        self.end.ranks()
+    }
+
+    fn ranks_on_host(&self) -> u16 {
+        self.end.ranks_on_host()
+    }
+
+    fn timeout(&self) -> std::time::Duration {
+        self.end.timeout()
+    }
+
+    fn set_timeout(&mut self, timeout: std::time::Duration) {
+        self.end.set_timeout(timeout);
+    }
+
+    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError> {
+        self.end.lay(outgoing, incoming)
+    }
+
+    fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {
+        self.end.blocks()
+    }
+
+    fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError> {
+        self.end.begin(phase, outgoing, incoming)
+    }
+
+    fn poll(&mut self) -> Result<bool, TransportError> {
+        self.end.poll()
+    }
+
+    fn missing(&mut self) -> Vec<Rank> {
+        self.end.missing()
+    }
+
+    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
+        let message = self.end.scatter(messages, length)?;
+        Ok(Self::changed(&mut self.from_owner, message))
+    }
+
+    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
+        let message = Self::changed(&mut self.to_owner, message.to_vec());
+        self.end.gather(&message)
+    }
+
+    fn abort(&mut self, code: i32) {
+        self.end.abort(code);
+    }
+
+    fn spins(&self) -> bool {
+        self.end.spins()
+    }
+}
+
+/// A run of four ranks.
+struct Cast {
+    identities: Vec<Identity>,
+    /// The line of each rank in the trust file of the owner; the owner's own line is in those of the ranks.
+    lines: Vec<String>,
+    /// Where the ranks run.
+    hosts: Vec<String>,
+    guarded: [bool; 2],
+    to_owner: Change,
+    from_owner: Change,
+    sets: Vec<String>,
+}
+
+struct Quiet;
+
+impl Watcher for Quiet {
+    fn note(&mut self, _: &str) {}
+    fn progress(&mut self, _: u32, _: usize, _: usize) {}
+    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
+        Ok(())
+    }
+    fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+        Ok(())
+    }
+}
+
+impl Cast {
+    /// Where everybody is who they should be, and nobody stands between.
+    fn new() -> Self {
+        let identities: Vec<Identity> = (0..4).map(|_| Identity::generate().unwrap()).collect();
+        let hosts: Vec<String> = (0..4).map(|rank| format!("host-{rank}")).collect();
+        Self {
+            lines: identities.iter().zip(&hosts).map(|(one, host)| format!("{} {host}", one.public())).collect(),
+            identities,
+            hosts,
+            guarded: [true, true],
+            to_owner: Box::new(|_, message| message),
+            from_owner: Box::new(|_, message| message),
+            sets: ["mix.profile=sealed", "train.epochs=2"].map(str::to_owned).to_vec(),
+        }
+    }
+
+    /// The same without trust files.
+    fn unguarded(mut self) -> Self {
+        self.guarded = [false, false];
+        self
+    }
+
+    fn telling(mut self, change: impl FnMut(usize, Vec<u8>) -> Vec<u8> + Send + 'static) -> Self {
+        self.to_owner = Box::new(change);
+        self
+    }
+
+    fn hearing(mut self, change: impl FnMut(usize, Vec<u8>) -> Vec<u8> + Send + 'static) -> Self {
+        self.from_owner = Box::new(change);
+        self
+    }
+
+    /// The same, and the opening that the victim hears.
+    fn heard(self) -> (Self, Arc<Mutex<Vec<u8>>>) {
+        let opening = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&opening);
+        let cast = self.hearing(move |number, message| {
+            if number == 0 {
+                heard.lock().unwrap().clone_from(&message);
+            }
+            message
+        });
+        (cast, opening)
+    }
+
+    /// The digits on four ranks: what the owner came to, and what the victim did.
+    fn run(self) -> (Result<Outcome, RunError>, Result<(), RunError>) {
+        let job = Job::parse("digits.toml", include_str!("../../../jobs/digits.toml"), &self.sets).unwrap();
+        let prepared = Prepared::of(job).unwrap();
+        let trust = |lines: &[String]| Trust::parse(Path::new("trusted"), &lines.join("\n")).unwrap();
+        let ranks = self.guarded[0].then(|| trust(&self.lines[1..]));
+        let mut credentials: Vec<Credentials> = Vec::new();
+        for (rank, identity) in self.identities.into_iter().enumerate() {
+            let owners = self.guarded[1].then(|| trust(&self.lines[..1]));
+            credentials
+                .push(Credentials { identity: Some(identity), trust: if rank == OWNER { None } else { owners } });
+        }
+        credentials[OWNER].trust = ranks;
+        play(&prepared, &self.hosts, &credentials, self.to_owner, self.from_owner)
+    }
+}
+
+/// Runs `prepared` with all ranks as threads.
+fn play(
+    prepared: &Prepared,
+    hosts: &[String],
+    credentials: &[Credentials],
+    to_owner: Change,
+    from_owner: Change,
+) -> (Result<Outcome, RunError>, Result<(), RunError>) {
+    let mut ends = local::connect(hosts.len() as u16);
+    let mut own = ends.remove(OWNER);
+    let mut between = Some((to_owner, from_owner));
+    std::thread::scope(|scope| {
+        let mut victim = None;
+        for (rank, end) in (1..).zip(ends) {
+            let honest = || -> (Change, Change) { (Box::new(|_, m| m), Box::new(|_, m| m)) };
+            let (to_owner, from_owner) = if rank == VICTIM { between.take().unwrap() } else { honest() };
+            let mut end = Between { end, to_owner: (0, to_owner), from_owner: (0, from_owner) };
+            let thread = scope.spawn(move || {
+                let served = serve::run(&mut end, &hosts[rank], &credentials[rank]);
+                if let Err(error) = &served {
+                    end.abort(error.exit_code());
+                }
+                served
+            });
+            if rank == VICTIM {
+                victim = Some(thread);
+            }
+        }
+        let place = Place { host: &hosts[OWNER], carrier: "local", strict: false, credentials: &credentials[OWNER] };
+        let led = owner::run(&mut own, prepared, &place, &mut Quiet);
+        if let Err(error) = &led {
+            own.abort(error.exit_code());
+        }
+        (led.map(|(outcome, _)| outcome), victim.unwrap().join().unwrap())
+    })
+}
+
+/// Asserts that the owner refuses, with these words and code 4.
+#[track_caller]
+fn owner_refuses(cast: Cast, words: &[&str]) {
+    refuses(cast.run().0.map(|_| ()), words);
+}
+
+/// Asserts that the victim refuses, with these words and code 4.
+#[track_caller]
+fn rank_refuses(cast: Cast, words: &[&str]) {
+    refuses(cast.run().1, words);
+}
+
+#[track_caller]
+fn refuses(outcome: Result<(), RunError>, words: &[&str]) {
+    let error = outcome.unwrap_err();
+    for word in words {
+        assert!(error.to_string().contains(word), "no {word:?} in: {error}");
+    }
+    assert_eq!(error.exit_code(), 4, "{error}");
+}
+
+#[track_caller]
+fn runs(cast: Cast) -> String {
+    let (led, served) = cast.run();
+    served.unwrap();
+    led.unwrap().weights_sha256
+}
+
+/// The same identity, for someone else who has got hold of it.
+fn twin(identity: &Identity) -> Identity {
+    Identity::from_secret(&identity.secret()).unwrap()
+}
+
+/// Who shows `identity` and accepts everybody.
+fn showing(identity: Identity) -> Credentials {
+    Credentials { identity: Some(identity), trust: None }
+}
+
+/// The public numbers in an opening.
+fn public(opening: &[u8]) -> Public {
+    match opened(opening) {
+        Some(Opening::Start(public)) => public,
+        _ => panic!("no opening"),
+    }
+}
+
+/// A message that shows no identity.
+fn unsigned(mut signed: Vec<u8>) -> Vec<u8> {
+    let behind = signed.len() - SIGNED;
+    signed[behind..].fill(0);
+    signed
+}
+
+/// An announcement, taken apart and put together again; its signature stays as it was.
+fn announced(signed: &[u8], change: impl FnOnce(&mut Announcement)) -> Vec<u8> {
+    let (message, signature) = signed.split_at(ANNOUNCEMENT);
+    let mut announcement: Announcement = unpadded(message).unwrap();
+    change(&mut announcement);
+    [&padded(&announcement, ANNOUNCEMENT).unwrap(), signature].concat()
+}
