@@ -195,11 +195,11 @@ mod ranks {
             4,
             &["rank 3: error: rank 0 shows the identity", &hosts.lines[0][..64], "which owners.3 does not list"],
         );
-        // An owner that shows nothing: it says so itself, and the ranks refuse it.
+        // An owner that shows nothing: it says so itself, and a rank that knows whom to serve refuses it.
         fs::remove_dir_all(hosts.path("out")).unwrap();
-        hosts
-            .run("MIXNN_IDENTITY=id.$R MIXNN_TRUST=owners; if [ $R = 0 ]; then unset MIXNN_IDENTITY; fi", TRUST)
-            .refused(4, &["the owner has no identity", "error: the package from rank 0 is not signed"]);
+        let silent = "MIXNN_IDENTITY=id.$R; case $R in 0) unset MIXNN_IDENTITY;; 3) export MIXNN_TRUST=owners;; esac";
+        let words = ["the owner has no identity", "rank 3: error: the package from rank 0 is not signed"];
+        hosts.run(silent, TRUST).refused(4, &words);
     }
 
     #[test]
