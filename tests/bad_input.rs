@@ -233,7 +233,7 @@ fn a_loss_that_is_no_number_ends_the_run() {
     for way in [["--single"].as_slice(), &["--local", "7"]] {
         let sets = ["--set", "train.epochs=2", "--set", "train.lr=1e30"];
         let ran = mixnn(folder.path(), &[&["run", DIGITS], way, &sets].concat());
-        one_error(ran.refused(1, &["the loss is NaN in epoch 0", "train.optimizer.lr"]));
+        one_error(ran.refused(1, &["the loss is NaN in epoch 1", "train.optimizer.lr"]));
     }
 }
 

@@ -20,11 +20,9 @@ fn solve(a: &mut [Vec<f64>], b: &mut [Vec<f64>]) {
         b.swap(column, pivot);
         for row in (0..n).filter(|row| *row != column) {
             let factor = a[row][column] / a[column][column];
-            for i in column..n {
-                a[row][i] -= factor * a[column][i];
-            }
-            for i in 0..b[row].len() {
-                b[row][i] -= factor * b[column][i];
+            for of in [&mut *a, &mut *b] {
+                let pivot = of[column].clone();
+                of[row].iter_mut().zip(pivot).for_each(|(value, pivot)| *value -= factor * pivot);
             }
         }
     }

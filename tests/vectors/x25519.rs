@@ -4,8 +4,7 @@
 //! RFC 9180 (7.1.4) has DHKEM refuse them. X-Wing does not look: draft-connolly-cfrg-xwing-kem has no such check, and
 //! the crate `hpke` takes `x-wing`'s `DecapsulationKey`, which accepts them. That is safe: the X25519 part of the
 //! ciphertext and of the public key are hashed into the shared secret, and without it ML-KEM-768 still keeps the secret.
-//! So our suite takes a key with such a half (who announces it weakens his own packages alone), and refuses a message
-//! into which such a point was put, as it refuses any altered one.
+//! Our suite looks all the same: it seals to no key with such a half, and opens no message into which such a point was put.
 
 use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha256;
@@ -66,7 +65,7 @@ fn dhkem_refuses_points_of_low_order_and_takes_all_others() {
 }
 
 #[test]
-fn our_suite_opens_nothing_whose_point_was_replaced() {
+fn our_suite_neither_opens_nor_seals_with_a_replaced_point() {
     let pair = KeyPair::generate();
     let sealed = seal(pair.public(), b"info", None, b"package").unwrap();
     let (point, key_point) = (OVERHEAD - 16 - 32, PUBLIC_KEY - 32);
@@ -79,8 +78,7 @@ fn our_suite_opens_nothing_whose_point_was_replaced() {
 
         let mut public = pair.public().to_vec();
         public[key_point..].copy_from_slice(&case.public.0);
-        let other = seal(&public, b"info", None, b"package").unwrap();
-        assert_eq!(pair.open(b"info", None, &other), Err(Unauthentic), "case {}", case.tc_id);
+        assert_eq!(seal(&public, b"info", None, b"package"), Err(Unauthentic), "case {}", case.tc_id);
     }
     assert_eq!(tried, 31);
     assert_eq!(pair.open(b"info", None, &sealed).as_deref(), Ok(b"package".as_slice()));
