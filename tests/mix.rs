@@ -271,3 +271,30 @@ fn what_is_altered_on_the_way_is_found_by_the_next_rank_and_told_the_owner() {
         }
     }
 }
+
+/// A rank that tells the owner what cannot be: that is a bad beat of its own.
+#[test]
+fn a_report_from_the_future_is_a_fault_of_who_reports_it() {
+    let plan = seats::plan(3, 6, 3);
+    let geometry = Geometry::new(6, 3, 1000, 1 << 16).unwrap();
+    let now = Fault { slot: Slot(0), phase: Phase(1), peer: Rank(5), reason: Reason::Authentication };
+    let cases = [
+        (now, Noticed { fault: now, by: ATTACKER }),
+        (Fault { slot: Slot(u64::MAX), ..now }, Noticed { fault: Fault { peer: ATTACKER, ..now }, by: Rank::OWNER }),
+        (Fault { phase: Phase(4), ..now }, Noticed { fault: Fault { peer: ATTACKER, ..now }, by: Rank::OWNER }),
+    ];
+    for (told, due) in cases {
+        let heard = seats::seated(
+            &plan,
+            geometry,
+            |end| end,
+            |seat| {
+                let seats::Seat { mut transport, mut mixer, mut post } = seat;
+                let fault = Some(told).filter(|_| transport.rank() == ATTACKER);
+                let word = Word { order: Order::GoOn, fault };
+                mixer.slot(&mut transport, Slot(0), word, &mut post, &mut Timing::default()).unwrap().fault
+            },
+        );
+        assert_eq!(heard[0], Some(due), "{told:?}");
+    }
+}

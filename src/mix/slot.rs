@@ -91,9 +91,9 @@ impl<S: Sealer> Mixer<S> {
                     heard.order = order;
                     None
                 }),
-                Ok(()) if self.rank == Rank::OWNER => {
-                    Fault::from_record(&record).map(|fault| fault.map(|fault| Noticed { fault, by: from }))
-                }
+                Ok(()) if self.rank == Rank::OWNER => Fault::from_record(&record)
+                    .filter(|told| told.is_none_or(|fault| fault.slot <= slot && fault.phase.0 <= self.geometry.hops))
+                    .map(|told| told.map(|fault| Noticed { fault, by: from })),
                 Ok(()) => (record == WELL).then_some(None),
             };
             match understood {
