@@ -18,6 +18,9 @@ pub(super) struct Chance {
 /// The 97.5 % point of the normal distribution.
 const Z: f64 = 1.96;
 
+/// Variances below this come from rounding.
+const ROUNDING: f64 = 1e-20;
+
 impl Chance {
     /// The mean of samples of 0..=1 that were drawn in groups; `None` where there are none.
     ///
@@ -33,7 +36,8 @@ impl Chance {
         let samples = groups.iter().flatten().map(|sample| (sample - mean).powi(2)).sum::<f64>();
         let sums = groups.iter().map(|group| group.iter().map(|sample| sample - mean).sum::<f64>().powi(2));
         let scatter = samples.max(sums.sum()) / (n * n);
-        let trials = if scatter > 0.0 { (mean * (1.0 - mean) / scatter).max(1.0) } else { n };
+        // Samples that are all one number scatter by rounding alone: that is no knowledge of their error.
+        let trials = if scatter > ROUNDING { (mean * (1.0 - mean) / scatter).max(1.0) } else { n };
         let spread = 1.0 + Z * Z / trials;
         let centre = (mean + Z * Z / (2.0 * trials)) / spread;
         let half = Z / spread * (mean * (1.0 - mean) / trials + Z * Z / (4.0 * trials * trials)).sqrt();
@@ -79,6 +83,10 @@ mod tests {
         let always = of([1.0; 50].into_iter());
         assert!(always.high == 1.0 && (0.92..0.94).contains(&always.low), "{always:?}");
         assert!(Chance::of(&[Vec::new()]).is_none());
+        for n in [7, 113, 1808] {
+            let constant = of(std::iter::repeat_n(2.0 / 3.0, n));
+            assert!(constant.low < constant.mean && constant.mean < constant.high, "{n} samples: {constant:?}");
+        }
     }
 
     /// What scatters less than yes and no is known better; what scatters by groups is not known better for their size.
