@@ -69,6 +69,11 @@ pub trait Role<B: Backend>: Send {
     /// # Errors
     /// [`RoleError`].
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError>;
+
+    /// Samples that are through the pass that runs, and samples of it; `None` on ranks that do not know.
+    fn progress(&self) -> Option<(usize, usize)> {
+        None
+    }
 }
 
 /// The header of the message `which` that has arrived, `None` for an empty one.

@@ -142,12 +142,6 @@ impl<'a, B: Backend> Owner<'a, B> {
         self.tallies.iter().map(Tally::score).collect()
     }
 
-    /// Samples that have come back in the pass that runs, and samples of it.
-    pub fn progress(&self) -> Option<(usize, usize)> {
-        let planned = self.passes.get(self.running)?;
-        Some((self.tallies[self.running].samples, planned.batches.samples()))
-    }
-
     /// The output of `feed` is here: its loss, and in training its gradient on the way back.
     fn take(&mut self, backend: &B, slot: Slot, feed: Feed, post: &mut Post<B::Bytes>) -> Result<(), RoleError> {
         let planned = &self.passes[self.running];
@@ -230,5 +224,10 @@ impl<B: Backend> Role<B> for Owner<'_, B> {
             None => address(backend, post, FORWARD, None),
         }
         Ok(self.order)
+    }
+
+    fn progress(&self) -> Option<(usize, usize)> {
+        let planned = self.passes.get(self.running)?;
+        Some((self.tallies[self.running].samples, planned.batches.samples()))
     }
 }

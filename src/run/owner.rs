@@ -257,8 +257,8 @@ impl<'a> Lead<'a> {
         let course = Course { epoch, last, passes, lead, rate, micro_batch };
         let mut owner = Owner::new(&self.backend, course, capacity)?;
         let mut shown = 0;
-        let mut progress = |owner: &Owner<'_, Cpu>| {
-            if let Some((done, of)) = owner.progress()
+        let mut progress = |over: seat::Over| {
+            if let Some((done, of)) = over.progress
                 && done != shown
             {
                 shown = done;

@@ -15,6 +15,7 @@ use crate::mix::courier::{Courier, Noticed, Post, Timing, Word};
 use crate::mix::direct::Direct;
 use crate::mix::package::Route;
 use crate::mix::slot::Mixer;
+use crate::mix::{BACKWARD, FORWARD};
 use crate::role::{Role, RoleError};
 use crate::transport::Transport;
 use crate::wire::HEADER;
@@ -68,6 +69,16 @@ pub(super) struct Ended {
     pub(super) own: Option<RoleError>,
 }
 
+/// A slot that is over, as this rank alone knows it.
+pub(super) struct Over {
+    /// Which.
+    pub(super) slot: Slot,
+    /// Whether this rank's forward and backward message were more than cover.
+    pub(super) real: [bool; 2],
+    /// What its role says of [its progress](Role::progress).
+    pub(super) progress: Option<(usize, usize)>,
+}
+
 /// Runs the slots of an epoch. `after` is called behind every slot.
 ///
 /// From the slot on in which there is a fault, this rank works no more: its messages are empty, it relays, and tells the
@@ -82,7 +93,7 @@ pub(super) fn slots<T: Transport, R: Role<Cpu>>(
     role: &mut R,
     post: &mut Post<Bytes>,
     timing: &mut Timing,
-    after: &mut dyn FnMut(&R),
+    after: &mut dyn FnMut(Over),
 ) -> Result<Ended, RunError> {
     // Nothing is on its way when an epoch begins.
     for message in &mut post.inbox {
@@ -125,7 +136,8 @@ pub(super) fn slots<T: Transport, R: Role<Cpu>>(
             Some(noticed) => RunError::Unanswered(noticed),
             None => error.into(),
         })?;
-        after(role);
+        let real = [FORWARD, BACKWARD].map(|which| post.used[which] > 0);
+        after(Over { slot, real, progress: role.progress() });
         ended.fault = Noticed::first(ended.fault, heard.fault);
         ended.slots += 1;
         if heard.order.ends(slot) {

@@ -16,7 +16,7 @@ use super::{RunError, code_of, sealed};
 use crate::compute::Backend;
 use crate::compute::cpu::Cpu;
 use crate::crypto::hpke::{self, KeyPair};
-use crate::ids::{Epoch, Rank};
+use crate::ids::{Epoch, Rank, Slot};
 use crate::mix::beat::Order;
 use crate::mix::courier::{Post, Timing};
 use crate::mix::package::Package;
@@ -30,8 +30,19 @@ use crate::transport::Transport;
 /// # Errors
 /// [`RunError`]. The caller ends the run on all ranks, but for [`RunError::Refused`], which all ranks have heard.
 pub fn run<T: Transport>(transport: &mut T, host: &str, credentials: &Credentials) -> Result<(), RunError> {
-    run_with(transport, host, credentials, &mut |_, _| {})
+    run_watched(transport, host, credentials, &mut ())
 }
+
+/// Who looks over the shoulder of a rank that serves: an audit, which must know what it tries to tell, or a test.
+pub trait Insight {
+    /// The rank has opened its package.
+    fn package(&mut self, _epoch: Epoch, _package: &mut Package) {}
+
+    /// A slot is over. `real`: whether the rank's forward and backward messages were more than cover.
+    fn slot(&mut self, _epoch: Epoch, _slot: Slot, _real: [bool; 2]) {}
+}
+
+impl Insight for () {}
 
 /// As [`run`], on a rank that does with its packages what `altered` does: for tests of what a hostile rank can do.
 ///
@@ -44,14 +55,24 @@ pub fn run_altered<T: Transport>(
     credentials: &Credentials,
     altered: &mut dyn FnMut(Epoch, &mut Package),
 ) -> Result<(), RunError> {
-    run_with(transport, host, credentials, altered)
+    struct Altered<'a>(&'a mut dyn FnMut(Epoch, &mut Package));
+    impl Insight for Altered<'_> {
+        fn package(&mut self, epoch: Epoch, package: &mut Package) {
+            (self.0)(epoch, package);
+        }
+    }
+    run_watched(transport, host, credentials, &mut Altered(altered))
 }
 
-fn run_with<T: Transport>(
+/// As [`run`], with `insight` over its shoulder.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_watched<T: Transport>(
     transport: &mut T,
     host: &str,
     credentials: &Credentials,
-    altered: &mut dyn FnMut(Epoch, &mut Package),
+    insight: &mut dyn Insight,
 ) -> Result<(), RunError> {
     let public = hear(transport)?;
     transport.set_timeout(Duration::from_millis(public.timeout));
@@ -70,7 +91,7 @@ fn run_with<T: Transport>(
             Some(package) => package,
             None => announce(transport, &public, &mut peers, epoch, host, &fingerprint)?,
         };
-        altered(epoch, &mut package);
+        insight.package(epoch, &mut package);
         if !package.role.is_empty() {
             let spec = opening::stage(&package.role, &public)
                 .ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })?;
@@ -78,13 +99,14 @@ fn run_with<T: Transport>(
         }
         let (result, owner) = (package.result, package.owner);
         let mut courier = seat::courier(transport, &public, package.route, epoch)?;
+        let mut after = |over: seat::Over| insight.slot(epoch, over.slot, over.real);
         let ended = match &mut stage {
             Some(stage) => {
                 stage.begin(epoch);
-                seat::slots(transport, courier.as_mut(), &backend, stage, &mut post, &mut timing, &mut |_| {})?
+                seat::slots(transport, courier.as_mut(), &backend, stage, &mut post, &mut timing, &mut after)?
             }
             None => {
-                seat::slots(transport, courier.as_mut(), &backend, &mut Relay, &mut post, &mut timing, &mut |_| {})?
+                seat::slots(transport, courier.as_mut(), &backend, &mut Relay, &mut post, &mut timing, &mut after)?
             }
         };
         if let Order::Stop(reason) = ended.order {
