@@ -11,6 +11,7 @@ use mixnn::crypto::aead::{self, Aead, TAG};
 use mixnn::crypto::key::Key;
 use mixnn::crypto::sealer::CpuSealer;
 use mixnn::ids::{Epoch, Phase, Rank, Slot};
+use mixnn::mix::clock::Clock;
 use mixnn::mix::courier::{Courier, Post, Timing, Word};
 use mixnn::mix::geometry::Geometry;
 use mixnn::mix::package::{EpochSecrets, Route, mixed_routes};
@@ -83,7 +84,8 @@ fn mix(transport: &mut Mpi, geometry: Geometry, slots: u64, round: u32) -> f64 {
     let (route, _): (Route, _) = postcard::take_from_bytes(&bytes).unwrap();
     let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };
     let sealer = CpuSealer::<aead::Default, Vec<u8>>::new(b"bench".to_vec());
-    let mut mixer = Mixer::new(transport, sealer, geometry, route, &RUN, Epoch(round)).unwrap();
+    let mut mixer =
+        Mixer::new(transport, sealer, geometry, route, &RUN, Epoch(round), Clock::new(None, false)).unwrap();
     let mut post = Post::new(|| Ok::<_, std::convert::Infallible>(vec![0; geometry.message()])).unwrap();
     let mut timing = Timing::default();
     transport.gather(&[0]).unwrap();

@@ -183,6 +183,22 @@ impl Profile {
     }
 }
 
+/// The shortest slot of a job, 20 microseconds.
+pub const SHORTEST_SLOT: Duration = Duration::from_micros(20);
+/// The longest slot of a job.
+pub const LONGEST_SLOT: Duration = Duration::from_secs(3600);
+
+/// When slots begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// When their ranks are ready, so that times show who computes.
+    Lockstep,
+    /// At fixed times, so far apart as slots turn out to need at the start.
+    Auto,
+    /// At fixed times, so far apart.
+    Slots(Duration),
+}
+
 /// `[mix]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mix {
@@ -194,6 +210,8 @@ pub struct Mix {
     pub hops: u8,
     /// Bytes that a cell may have at most.
     pub cell: u32,
+    /// When slots begin. `bare` and `sealed` know no pace.
+    pub pace: Pace,
     /// Bytes of a message at least, 0: what the job needs. Equal lengths make two models look alike.
     pub message: u32,
     /// Bytes of a package at least, 0: what the job needs.

@@ -196,6 +196,7 @@ fn mix(section: Section<'_>) -> Result<Mix, JobError> {
         relays,
         hops,
         cell,
+        pace: pace(&section)?,
         message: section.integer("message", 0..=1 << 30)?.unwrap_or(0),
         package: section.integer("package", 0..=1 << 30)?.unwrap_or(0),
         result: section.integer("result", 0..=1 << 40)?.unwrap_or(0),
@@ -204,11 +205,28 @@ fn mix(section: Section<'_>) -> Result<Mix, JobError> {
     Ok(mix)
 }
 
+fn pace(section: &Section<'_>) -> Result<Pace, JobError> {
+    const PACE: &str = "\"lockstep\", \"auto\", or the time of a slot such as \"2ms\" or \"500us\", at most \"1h\"";
+    match section.text("pace", PACE)? {
+        None | Some("lockstep") => Ok(Pace::Lockstep),
+        Some("auto") => Ok(Pace::Auto),
+        Some(text) => match duration(text, Duration::from_micros(1)) {
+            Some(slot) if (SHORTEST_SLOT..=LONGEST_SLOT).contains(&slot) => Ok(Pace::Slots(slot)),
+            _ => Err(JobError::Value {
+                at: section.at("pace"),
+                key: "mix.pace".to_owned(),
+                found: format!("{text:?}"),
+                expected: PACE.to_owned(),
+            }),
+        },
+    }
+}
+
 fn transport(section: Section<'_>) -> Result<Transport, JobError> {
     const TIMEOUT: &str = "a time such as \"120s\", \"500ms\" or \"2m\"";
     let timeout = match section.text("timeout", TIMEOUT)? {
         None => Duration::from_secs(120),
-        Some(text) => duration(text).ok_or_else(|| JobError::Value {
+        Some(text) => duration(text, Duration::from_millis(1)).ok_or_else(|| JobError::Value {
             at: section.at("timeout"),
             key: "transport.timeout".to_owned(),
             found: format!("{text:?}"),
@@ -220,22 +238,22 @@ fn transport(section: Section<'_>) -> Result<Transport, JobError> {
     Ok(Transport { timeout, windows })
 }
 
-/// "120s", "500ms", "2m", "1h", to the millisecond; more than nothing and at most a year.
-fn duration(text: &str) -> Option<Duration> {
+/// "120s", "500ms", "2m", "1h", in whole `grains`, since that is what is printed and what ranks are told; at least one and at
+/// most a year.
+fn duration(text: &str, grain: Duration) -> Option<Duration> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
     let (number, unit) = text.split_at(digits);
     let unit = match unit {
-        "ms" => 1.0,
-        "s" => 1e3,
-        "m" => 60e3,
-        "h" => 3600e3,
+        "us" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        "m" => 60e6,
+        "h" => 3600e6,
         _ => return None,
     };
-    // Whole milliseconds, since that is what is printed and what ranks are told.
-    let milliseconds = (number.parse::<f64>().ok()? * unit).round();
-    (1.0..=LONGEST_TIMEOUT.as_millis() as f64)
-        .contains(&milliseconds)
-        .then(|| Duration::from_millis(milliseconds as u64))
+    let grains = (number.parse::<f64>().ok()? * unit / grain.as_micros() as f64).round();
+    let most = LONGEST_TIMEOUT.as_micros() / grain.as_micros();
+    (1.0..=most as f64).contains(&grains).then(|| Duration::from_nanos(grain.as_nanos() as u64 * grains as u64))
 }
 
 fn trust(section: Section<'_>) -> Result<Trust, JobError> {

@@ -61,6 +61,21 @@ fn timeouts_are_whole_milliseconds() {
 }
 
 #[test]
+fn a_pace_is_a_word_or_the_time_of_a_slot() {
+    let us = |us| Pace::Slots(Duration::from_micros(us));
+    let read = [("lockstep", Pace::Lockstep), ("auto", Pace::Auto), ("2ms", us(2000)), ("0.05ms", us(50))];
+    for (written, pace) in read.into_iter().chain([("1h", us(3_600_000_000)), ("20us", us(20))]) {
+        let job = parse(JOB, &[&format!("mix.pace=\"{written}\"")]).unwrap();
+        assert_eq!(job.mix.pace, pace, "{written}");
+        assert_eq!(parse(&job.to_toml(), &[]).unwrap(), job, "{written}");
+    }
+    assert_eq!(parse(JOB, &[]).unwrap().mix.pace, Pace::Lockstep);
+    for written in ["fast", "", "19us", "2h", "-1ms", "2"] {
+        assert!(refused(JOB, &[&format!("mix.pace=\"{written}\"")]).contains("mix.pace"), "{written}");
+    }
+}
+
+#[test]
 fn sets_go_on_top() {
     let job = parse(JOB, &["train.epochs=9", "train.lr=0.05", "mix.relays=5", "name=other", "data.validation=0.25"])
         .unwrap();

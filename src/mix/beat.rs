@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::clock::Pace;
 use super::geometry::BEAT_RECORD;
 use crate::ids::{Phase, Rank, Slot};
 
@@ -28,6 +29,8 @@ pub enum Order {
     },
     /// The run has failed, and ends with this phase.
     Stop(Reason),
+    /// From the next slot on, slots keep this pace.
+    Keep(Pace),
 }
 
 /// What went wrong.
@@ -70,6 +73,7 @@ const EPOCH_ENDS: u8 = 1;
 const RUN_ENDS: u8 = 2;
 const STOP: u8 = 3;
 const FAULT: u8 = 4;
+const KEEP: u8 = 5;
 
 /// What ranks other than the owner say to each other, and to the owner while all is well.
 pub const WELL: Record = [0; BEAT_RECORD];
@@ -78,7 +82,7 @@ impl Order {
     /// Whether `slot` is the last under these keys.
     pub fn ends(self, slot: Slot) -> bool {
         match self {
-            Order::GoOn => false,
+            Order::GoOn | Order::Keep(_) => false,
             Order::EpochEnds { after } | Order::RunEnds { after } => slot >= after,
             Order::Stop(_) => true,
         }
@@ -91,6 +95,7 @@ impl Order {
             Order::EpochEnds { after } => record([EPOCH_ENDS, 0, 0], Rank(0), after),
             Order::RunEnds { after } => record([RUN_ENDS, 0, 0], Rank(0), after),
             Order::Stop(reason) => record([STOP, reason as u8, 0], Rank(0), Slot(0)),
+            Order::Keep(Pace { slot, share }) => record([KEEP, 0, 0], Rank(share), Slot(slot)),
         }
     }
 
@@ -102,6 +107,7 @@ impl Order {
             (EPOCH_ENDS, 0, 0, 0, _) => Some(Order::EpochEnds { after }),
             (RUN_ENDS, 0, 0, 0, _) => Some(Order::RunEnds { after }),
             (STOP, reason, 0, 0, 0) => Reason::from_number(reason).map(Order::Stop),
+            (KEEP, 0, 0, share, slot) => Some(Pace { slot, share }).filter(Pace::fits).map(Order::Keep),
             _ => None,
         }
     }
@@ -154,7 +160,8 @@ mod tests {
     #[test]
     fn reads_what_it_writes() {
         let after = Slot(u64::MAX);
-        for word in [Order::GoOn, Order::EpochEnds { after: Slot(7) }, Order::RunEnds { after }] {
+        let pace = Order::Keep(Pace { slot: 2_000_000, share: 13_107 });
+        for word in [Order::GoOn, Order::EpochEnds { after: Slot(7) }, Order::RunEnds { after }, pace] {
             assert_eq!(Order::from_record(&word.to_record()), Some(word));
         }
         for reason in [Reason::Authentication, Reason::Message, Reason::NotANumber, Reason::Failure] {
@@ -180,7 +187,7 @@ mod tests {
 
     #[test]
     fn refuses_what_no_one_says() {
-        for (place, value) in [(0, 5), (0, 4), (1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (7, 1), (8, 1)] {
+        for (place, value) in [(0, 6), (0, 5), (0, 4), (1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (7, 1), (8, 1)] {
             let mut record = Order::GoOn.to_record();
             record[place] = value;
             assert_eq!(Order::from_record(&record), None, "byte {place} = {value}");

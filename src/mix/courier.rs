@@ -45,6 +45,8 @@ pub struct Timing {
     pub wait: Duration,
     /// Bytes sent.
     pub sent: u64,
+    /// Slots in which a phase began later than the pace says.
+    pub overran: u64,
 }
 
 /// What a rank says in a slot.
@@ -94,6 +96,14 @@ pub trait Courier<T: Transport> {
     /// Whether a fault travels to the owner in the next slot's [`Word`], unseen by others. Where it does not,
     /// [`slot`](Courier::slot) fails with it.
     fn reports_faults(&self) -> bool;
+
+    /// Waits until the messages of the next slot are to be sealed, where its time is fixed.
+    fn wait_to_seal(&mut self, _timing: &mut Timing) {}
+
+    /// The longest that a phase, or the sealing, has taken this rank since this was last asked: what a pace must leave each.
+    fn take_longest(&mut self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Runs one slot: `post.outbox` leaves, `post.inbox` is what arrived. Where there is a fault, and where the owner says
     /// [`Order::Stop`], the inbox means nothing.

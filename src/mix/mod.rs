@@ -3,11 +3,12 @@
 //! [`geometry`] says how long everything is; [`plan`] draws who is what and over which relays each circuit runs;
 //! [`package`] is one rank's part of the plan; [`onion`] turns it into the jobs of a slot; [`slot`] runs them:
 //! seal, exchange, peel, exchange, peel, exchange, open. [`direct`] is what the profiles `bare` and `sealed` do instead.
-//! [`courier`] is what all three look like from outside.
+//! [`courier`] is what all three look like from outside. [`clock`] says when phases begin.
 //!
 //! Architecture invariant: moves messages of one length, and knows nothing of what they mean.
 
 pub mod beat;
+pub mod clock;
 pub mod courier;
 pub mod direct;
 pub mod geometry;

@@ -10,13 +10,14 @@
 //! rest of the slot, has nothing to show for it, and tells the owner in the next slot's beat (docs/PROTOCOL.md, "When something
 //! is bad").
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 
 use super::MixError;
 use super::beat::{Fault, Order, Reason, WELL};
+use super::clock::Clock;
 use super::courier::{Courier, Heard, Noticed, Post, Timing, Word};
 use super::geometry::{BEAT, BEAT_RECORD, Geometry};
 use super::onion::Onion;
@@ -39,6 +40,7 @@ pub struct Mixer<S> {
     lengths: Vec<Vec<usize>>,
     /// What is passed on in place of bad cells.
     noise: StdRng,
+    clock: Clock,
 }
 
 impl<S: Sealer> Mixer<S> {
@@ -53,6 +55,7 @@ impl<S: Sealer> Mixer<S> {
         route: MixedRoute,
         run: &[u8; 32],
         epoch: Epoch,
+        clock: Clock,
     ) -> Result<Self, MixError> {
         let rank = transport.rank();
         let lanes: Vec<Lane> =
@@ -61,7 +64,7 @@ impl<S: Sealer> Mixer<S> {
         let onion = Onion::lay(route, &geometry, rank, run, epoch, &mut sealer);
         let lengths = Phase::all(geometry.hops).map(|phase| vec![geometry.block(phase); lanes.len()]).collect();
         let noise = StdRng::try_from_rng(&mut SysRng)?;
-        Ok(Self { geometry, rank, sealer, onion, lengths, noise })
+        Ok(Self { geometry, rank, sealer, onion, lengths, noise, clock })
     }
 
     /// Puts a beat at the head of each first-phase block: the owner's word to all, another rank's to the owner.
@@ -130,6 +133,14 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
         true
     }
 
+    fn wait_to_seal(&mut self, timing: &mut Timing) {
+        timing.wait += self.clock.wait_to_seal();
+    }
+
+    fn take_longest(&mut self) -> Duration {
+        self.clock.take_longest()
+    }
+
     fn slot(
         &mut self,
         transport: &mut T,
@@ -149,6 +160,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
 
         for phase in Phase::all(self.geometry.hops) {
             let lengths = &self.lengths[phase.index() - 1];
+            timing.wait += self.clock.wait_for(phase);
             let exchanged = transport.exchange(phase, lengths, lengths)?;
             timing.exchange += exchanged.busy;
             timing.wait += exchanged.waiting;
@@ -182,6 +194,10 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
                 timing.open += started.elapsed();
             }
         }
+        if let Order::Keep(pace) = heard.order {
+            self.clock.set(pace);
+        }
+        timing.overran += self.clock.take_overran();
         heard.fault = Noticed::first(heard.fault, found);
         Ok(heard)
     }

@@ -10,8 +10,15 @@
 //!   batch takes M + 2 l S + 1 slots;
 //! - stage 1 must have stepped before it sends the next batch's first micro-batch, so that one leaves the owner
 //!   M + 2 l S - l slots after this one's first: the period.
+//!
+//! That is so where a slot waits for its ranks. Under a fixed pace it does not, and the owner goes by what has come back:
+//! [`Answered`].
+
+mod answered;
 
 use crate::ids::{Batch, MicroBatch};
+
+pub use answered::Answered;
 
 /// A pass over the data: training, with backward messages, or evaluation, without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

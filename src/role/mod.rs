@@ -1,11 +1,12 @@
 //! What a rank does with its messages: the only place where layers and the mix meet.
 //!
 //! In each slot a role reads its inbox, computes, and fills its outbox. [`owner`] feeds the pipeline and computes the
-//! loss, [`stage`] runs its layers forward and backward, [`relay`] has nothing to say.
+//! loss, [`stage`] runs its layers forward and backward, [`relay`] has nothing to say. [`work`] says when they do so.
 
 pub mod owner;
 pub mod relay;
 pub mod stage;
+pub mod work;
 
 use thiserror::Error;
 
@@ -46,6 +47,9 @@ pub enum RoleError {
         /// In which batch.
         batch: Batch,
     },
+    /// The role's thread has ended.
+    #[error("a bug: the thread on which this rank computes has ended")]
+    Gone,
     /// Arithmetic failed.
     #[error(transparent)]
     Compute(#[from] ComputeError),
@@ -57,7 +61,7 @@ impl RoleError {
         match self {
             RoleError::Header { .. } | RoleError::Unexpected { .. } => Reason::Message,
             RoleError::NotANumber { .. } => Reason::NotANumber,
-            RoleError::Compute(_) => Reason::Failure,
+            RoleError::Compute(_) | RoleError::Gone => Reason::Failure,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::ids::{Epoch, Slot};
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
-use crate::pipeline::{Feed, Pass};
+use crate::pipeline::{Answered, Feed, Pass};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 
 /// A pass over samples that the owner is to run.
@@ -62,6 +62,8 @@ pub struct Course<'a> {
     pub passes: Vec<Planned<'a>>,
     /// Empty slots before the first.
     pub lead: u64,
+    /// Whether slots wait for no one, so that the owner goes by what comes back instead of by their numbers.
+    pub paced: bool,
     /// The learning rate.
     pub rate: f32,
     /// Samples of a micro-batch, at most.
@@ -95,9 +97,10 @@ pub struct Owner<'a, B: Backend> {
     epoch: Epoch,
     passes: Vec<Planned<'a>>,
     tallies: Vec<Tally>,
-    /// The pass that runs, and the slot in which it began.
+    /// The pass that runs.
     running: usize,
-    began: u64,
+    schedule: Schedule,
+    /// How the epoch ends.
     order: Order,
     rate: f32,
     classes: usize,
@@ -108,24 +111,48 @@ pub struct Owner<'a, B: Backend> {
     labels: Vec<u32>,
 }
 
+/// What tells the owner whose turn it is.
+enum Schedule {
+    /// The number of the slot; the running pass began in this one.
+    Slots { began: u64 },
+    /// What has come back, after so many more empty slots.
+    Answers { lead: u64, answered: Option<Answered> },
+}
+
+/// Whose turn it is in a slot.
+#[derive(Default)]
+struct Turns {
+    /// The micro-batch whose output has come.
+    returned: Option<Feed>,
+    /// The micro-batch that leaves.
+    fed: Option<Feed>,
+}
+
 impl<'a, B: Backend> Owner<'a, B> {
     /// The owner of `course`. Messages have `capacity` bytes.
     ///
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
     pub fn new(backend: &B, course: Course<'a>, capacity: usize) -> Result<Self, ComputeError> {
-        let Course { epoch, last, passes, lead, rate, micro_batch } = course;
+        let Course { epoch, last, passes, lead, paced, rate, micro_batch } = course;
         let classes = passes.first().map_or(1, |pass| pass.data.classes);
         let features = passes.first().map_or(1, |pass| pass.data.features());
         let rows = micro_batch as usize;
-        let slots = lead + passes.iter().map(|planned| planned.pass.slots()).sum::<u64>();
-        let after = Slot(slots.saturating_sub(1));
+        // In slots that wait for no one, the end is where nothing is under way any more.
+        let after = match paced {
+            true => Slot(0),
+            false => Slot((lead + passes.iter().map(|planned| planned.pass.slots()).sum::<u64>()).saturating_sub(1)),
+        };
+        let answered = passes.first().map(|planned| Answered::new(&planned.pass));
         Ok(Self {
             epoch,
             tallies: vec![Tally::default(); passes.len()],
             passes,
             running: 0,
-            began: lead,
+            schedule: match paced {
+                true => Schedule::Answers { lead, answered },
+                false => Schedule::Slots { began: lead },
+            },
             order: if last { Order::RunEnds { after } } else { Order::EpochEnds { after } },
             rate,
             classes,
@@ -140,6 +167,67 @@ impl<'a, B: Backend> Owner<'a, B> {
     /// What each pass came to.
     pub fn scores(&self) -> Vec<Score> {
         self.tallies.iter().map(Tally::score).collect()
+    }
+
+    /// Whose turn it is in `slot`, by its number.
+    fn by_slot(&mut self, slot: Slot) -> Turns {
+        let Schedule::Slots { began } = &mut self.schedule else { return Turns::default() };
+        while self.passes.get(self.running).is_some_and(|planned| slot.0 >= *began + planned.pass.slots()) {
+            *began += self.passes[self.running].pass.slots();
+            self.running += 1;
+        }
+        match (slot.0.checked_sub(*began), self.passes.get(self.running)) {
+            (Some(within), Some(planned)) => {
+                Turns { returned: planned.pass.returned(within), fed: planned.pass.feed(within) }
+            }
+            _ => Turns::default(),
+        }
+    }
+
+    /// Whose turn it is by what has come back.
+    fn by_answers(&mut self, backend: &B, slot: Slot, post: &Post<B::Bytes>) -> Result<Turns, RoleError> {
+        let Schedule::Answers { lead, answered } = &mut self.schedule else { return Ok(Turns::default()) };
+        let none_due = |found: Header| {
+            let expected = "none of it, with nothing under way".to_owned();
+            RoleError::Unexpected { slot, found: format!("{found:?}"), expected }
+        };
+        if let Some(found) = received(backend, slot, post, BACKWARD, self.capacity)? {
+            let feed = answered.as_mut().and_then(Answered::done).ok_or_else(|| none_due(found))?;
+            let due = Header {
+                kind: Kind::Done,
+                last: feed.last,
+                dtype: Dtype::F32,
+                epoch: self.epoch,
+                batch: feed.batch,
+                micro_batch: feed.micro_batch,
+                rows: 0,
+                features: 0,
+                rate: self.rate,
+            };
+            if found != due {
+                let (found, expected) = (format!("{found:?}"), format!("{due:?}"));
+                return Err(RoleError::Unexpected { slot, found, expected });
+            }
+        }
+        let returned = match received(backend, slot, post, FORWARD, self.capacity)? {
+            Some(found) => Some(answered.as_mut().and_then(Answered::returned).ok_or_else(|| none_due(found))?),
+            None => None,
+        };
+        // What has come back belongs to the running pass, and so does what leaves in the same slot.
+        if returned.is_none() {
+            while answered.as_ref().is_some_and(Answered::is_over) {
+                self.running += 1;
+                *answered = self.passes.get(self.running).map(|planned| Answered::new(&planned.pass));
+            }
+        }
+        let fed = match lead.checked_sub(1) {
+            Some(left) => {
+                *lead = left;
+                None
+            }
+            None => answered.as_mut().and_then(Answered::feed),
+        };
+        Ok(Turns { returned, fed })
     }
 
     /// The output of `feed` is here: its loss, and in training its gradient on the way back.
@@ -205,15 +293,9 @@ impl<'a, B: Backend> Owner<'a, B> {
 
 impl<B: Backend> Role<B> for Owner<'_, B> {
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
-        while self.passes.get(self.running).is_some_and(|p| slot.0 >= self.began + p.pass.slots()) {
-            self.began += self.passes[self.running].pass.slots();
-            self.running += 1;
-        }
-        let within = slot.0.checked_sub(self.began);
-        let pass = self.passes.get(self.running).map(|planned| planned.pass);
-        let (returned, fed) = match (within, pass) {
-            (Some(within), Some(pass)) => (pass.returned(within), pass.feed(within)),
-            _ => (None, None),
+        let Turns { returned, fed } = match self.schedule {
+            Schedule::Slots { .. } => self.by_slot(slot),
+            Schedule::Answers { .. } => self.by_answers(backend, slot, post)?,
         };
         address(backend, post, BACKWARD, None);
         if let Some(feed) = returned {
@@ -223,7 +305,11 @@ impl<B: Backend> Role<B> for Owner<'_, B> {
             Some(feed) => self.feed(backend, feed, post),
             None => address(backend, post, FORWARD, None),
         }
-        Ok(self.order)
+        Ok(match self.schedule {
+            // Under way, the end is not known.
+            Schedule::Answers { .. } if self.running < self.passes.len() => Order::GoOn,
+            _ => self.order,
+        })
     }
 
     fn progress(&self) -> Option<(usize, usize)> {

@@ -14,11 +14,9 @@ use crate::wire::{Dtype, HEADER, Header, Kind};
 
 /// The host of one stage.
 pub struct StageRole<B: Backend> {
-    stage: Stage<B>,
-    input_features: u32,
-    output_features: u32,
-    input_scale: Option<f32>,
-    micro_batch: u32,
+    spec: StageSpec,
+    /// Built in the first slot: who hosts a stage takes no longer to be ready for it than who does not.
+    stage: Option<Stage<B>>,
     /// Bytes of a message.
     capacity: usize,
     epoch: Epoch,
@@ -29,22 +27,9 @@ pub struct StageRole<B: Backend> {
 }
 
 impl<B: Backend + 'static> StageRole<B> {
-    /// Builds the stage; messages have `capacity` bytes.
-    ///
-    /// # Errors
-    /// [`ComputeError::OutOfMemory`].
-    pub fn new(backend: &B, spec: &StageSpec, capacity: usize) -> Result<Self, ComputeError> {
-        Ok(Self {
-            stage: Stage::new(backend, spec)?,
-            input_features: spec.input_features,
-            output_features: spec.output_features,
-            input_scale: spec.input_scale,
-            micro_batch: spec.micro_batch,
-            capacity,
-            epoch: Epoch(0),
-            steps: 0,
-            passed: [0; 2],
-        })
+    /// Hosts the stage of `spec`; messages have `capacity` bytes.
+    pub fn new(spec: StageSpec, capacity: usize) -> Self {
+        Self { spec, stage: None, capacity, epoch: Epoch(0), steps: 0, passed: [0; 2] }
     }
 
     /// Begins an epoch of training.
@@ -59,17 +44,21 @@ impl<B: Backend + 'static> StageRole<B> {
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
     pub fn values(&self, backend: &B) -> Result<Vec<f32>, ComputeError> {
-        self.stage.values(backend)
+        match &self.stage {
+            Some(stage) => stage.values(backend),
+            None => Stage::new(backend, &self.spec)?.values(backend),
+        }
     }
 
     fn backward(
         &mut self,
         backend: &B,
+        stage: &mut Stage<B>,
         slot: Slot,
         header: Header,
         post: &mut Post<B::Bytes>,
     ) -> Result<(), RoleError> {
-        let Some(rows) = self.stage.expects() else {
+        let Some(rows) = stage.expects() else {
             let expected = "no gradient, with nothing in flight".to_owned();
             return Err(RoleError::Unexpected { slot, found: format!("{header:?}"), expected });
         };
@@ -81,26 +70,26 @@ impl<B: Backend + 'static> StageRole<B> {
             batch: Batch(self.steps),
             micro_batch: MicroBatch(self.passed[1]),
             rows,
-            features: self.output_features,
+            features: self.spec.output_features,
             ..header
         };
         self.check(slot, header, due)?;
-        let values = rows as usize * self.output_features as usize;
-        backend.decode_f32(&post.inbox[BACKWARD], HEADER, values, self.stage.output_gradient());
-        let answer = match self.stage.backward_input(backend) {
+        let values = rows as usize * self.spec.output_features as usize;
+        backend.decode_f32(&post.inbox[BACKWARD], HEADER, values, stage.output_gradient());
+        let answer = match stage.backward_input(backend) {
             Some(gradient) => {
-                let answer = Header { features: self.input_features, ..header };
-                let values = rows as usize * self.input_features as usize;
+                let answer = Header { features: self.spec.input_features, ..header };
+                let values = rows as usize * self.spec.input_features as usize;
                 backend.encode_f32(gradient, values, &mut post.outbox[BACKWARD], HEADER);
                 answer
             }
             None => Header { kind: Kind::Done, rows: 0, features: 0, ..header },
         };
         address(backend, post, BACKWARD, Some(answer));
-        self.stage.backward_params(backend);
+        stage.backward_params(backend);
         self.passed[1] += 1;
         if header.last {
-            self.stage.step(backend, header.rate);
+            stage.step(backend, header.rate);
             self.steps += 1;
             self.passed = [0; 2];
         }
@@ -110,6 +99,7 @@ impl<B: Backend + 'static> StageRole<B> {
     fn forward(
         &mut self,
         backend: &B,
+        stage: &mut Stage<B>,
         slot: Slot,
         header: Header,
         post: &mut Post<B::Bytes>,
@@ -117,31 +107,49 @@ impl<B: Backend + 'static> StageRole<B> {
         let training = header.kind == Kind::Train;
         let due = Header {
             kind: if training { Kind::Train } else { Kind::Evaluate },
-            dtype: if self.input_scale.is_some() { Dtype::U8 } else { Dtype::F32 },
+            dtype: if self.spec.input_scale.is_some() { Dtype::U8 } else { Dtype::F32 },
             epoch: self.epoch,
             batch: if training { Batch(self.steps) } else { header.batch },
             micro_batch: if training { MicroBatch(self.passed[0]) } else { header.micro_batch },
-            rows: header.rows.clamp(1, self.micro_batch),
-            features: self.input_features,
+            rows: header.rows.clamp(1, self.spec.micro_batch),
+            features: self.spec.input_features,
             ..header
         };
         self.check(slot, header, due)?;
         let rows = header.rows as usize;
-        let values = rows * self.input_features as usize;
-        let input = self.stage.input(backend, rows)?;
-        match self.input_scale {
+        let values = rows * self.spec.input_features as usize;
+        let input = stage.input(backend, rows)?;
+        match self.spec.input_scale {
             Some(scale) => backend.decode_u8(&post.inbox[FORWARD], HEADER, values, scale, input),
             None => backend.decode_f32(&post.inbox[FORWARD], HEADER, values, input),
         };
-        let output = self.stage.forward(backend);
-        let values = rows * self.output_features as usize;
+        let output = stage.forward(backend);
+        let values = rows * self.spec.output_features as usize;
         backend.encode_f32(output, values, &mut post.outbox[FORWARD], HEADER);
         match training {
             true => self.passed[0] += 1,
-            false => self.stage.forget(),
+            false => stage.forget(),
         }
-        let answer = Header { dtype: Dtype::F32, features: self.output_features, ..header };
+        let answer = Header { dtype: Dtype::F32, features: self.spec.output_features, ..header };
         address(backend, post, FORWARD, Some(answer));
+        Ok(())
+    }
+
+    fn react(
+        &mut self,
+        backend: &B,
+        stage: &mut Stage<B>,
+        slot: Slot,
+        post: &mut Post<B::Bytes>,
+    ) -> Result<(), RoleError> {
+        match received(backend, slot, post, BACKWARD, self.capacity)? {
+            Some(header) => self.backward(backend, stage, slot, header, post)?,
+            None => address(backend, post, BACKWARD, None),
+        }
+        match received(backend, slot, post, FORWARD, self.capacity)? {
+            Some(header) => self.forward(backend, stage, slot, header, post)?,
+            None => address(backend, post, FORWARD, None),
+        }
         Ok(())
     }
 
@@ -158,14 +166,12 @@ where
     Stage<B>: Send,
 {
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
-        match received(backend, slot, post, BACKWARD, self.capacity)? {
-            Some(header) => self.backward(backend, slot, header, post)?,
-            None => address(backend, post, BACKWARD, None),
-        }
-        match received(backend, slot, post, FORWARD, self.capacity)? {
-            Some(header) => self.forward(backend, slot, header, post)?,
-            None => address(backend, post, FORWARD, None),
-        }
-        Ok(Order::GoOn)
+        let mut stage = match self.stage.take() {
+            Some(stage) => stage,
+            None => Stage::new(backend, &self.spec)?,
+        };
+        let reacted = self.react(backend, &mut stage, slot, post);
+        self.stage = Some(stage);
+        reacted.map(|()| Order::GoOn)
     }
 }

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use zeroize::Zeroizing;
 
 use super::opening::{
-    Announcement, Handed, OPENING, Opening, Public, Returned, handed as read, padded, stage, unpadded,
+    Announcement, Handed, OPENING, Opening, Pacing, Public, Returned, handed as read, padded, stage, unpadded,
 };
 use super::results::VERSION;
 use super::seat::courier;
@@ -39,6 +39,7 @@ fn public(profile: Profile, ranks: u16) -> Option<Public> {
         timeout: 1000,
         windows: true,
         threads: 1,
+        pacing: Pacing::Lockstep,
         package: 4096,
         result: 1 << 16,
         digest: [0; 32],
@@ -78,12 +79,12 @@ pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<
     let message = public.geometry.message();
     let backend = Cpu::new(1).ok()?;
     if let Some(spec) = stage(&package.role, &public) {
-        assert!(StageRole::new(&backend, &spec, message).is_ok(), "a stage is not built");
+        assert!(StageRole::new(spec, message).values(&backend).is_ok(), "a stage is not built");
     }
     let mut end = connect(ranks).swap_remove(usize::from(rank));
     end.set_timeout(Duration::ZERO);
     let mut post = Post::new(|| backend.bytes(message)).ok()?;
-    let laid = courier(&mut end, &public, package.route, Epoch(0));
+    let laid = courier(&mut end, &public, None, package.route, Epoch(0));
     let mut courier = laid.unwrap_or_else(|error| panic!("lanes are not laid: {error}"));
     // No other rank is there: the slot ends with what it would wait for.
     let _ = courier.slot(&mut end, Slot(0), Word::WELL, &mut post, &mut Timing::default());
@@ -104,7 +105,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     }
     let name = || "node-1".to_owned();
     add("announcement", padded(&Announcement::new(Epoch(2), &[7; 64], &name(), &name()), 192));
-    add("returned", padded(&Returned { timing: [9; 7], values: vec![0.5; 8], fault: None }, 128));
+    add("returned", padded(&Returned { timing: [9; 8], values: vec![0.5; 8], fault: None }, 128));
     for (profile, rank, ranks) in [(Profile::Mixed, 3, 7), (Profile::Mixed, 3, 8), (Profile::Sealed, 1, 2)] {
         for role in [Vec::new(), role()] {
             if let Some(route) = routes(profile, ranks).and_then(|mut routes| routes.drain(rank..).next()) {

@@ -1,7 +1,8 @@
 //! The four phases of a run: initialization, forward and backward propagation in slots, testing.
 //!
 //! [`prepare`] opens the job and the data, on the owner alone. [`owner`] and [`serve`] run a job together, one on rank 0,
-//! the other on all others; [`opening`] is what they say to each other outside slots, [`seat`] what both do within.
+//! the other on all others; [`opening`] is what they say to each other outside slots, [`seat`] what both do within, [`pace`] what is measured
+//! where slots begin at fixed times.
 //! [`trust`] and [`peers`] are who is who.
 //! [`single`] runs the same job in one process without messages, [`local`] with one thread a rank. [`results`] and
 //! [`folder`] are what remains.
@@ -14,6 +15,7 @@ pub mod local;
 mod model;
 mod opening;
 pub mod owner;
+mod pace;
 mod peers;
 pub mod prepare;
 pub mod results;

@@ -18,6 +18,7 @@ use crate::crypto::hpke;
 use crate::ids::{Epoch, Rank};
 use crate::job::{FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
 use crate::mix::beat::Fault;
+use crate::mix::clock::{LONGEST_SLOT, Pace};
 use crate::mix::geometry::{Geometry, rounded_up};
 use crate::mix::package::{Package, Route};
 use crate::nn::StageSpec;
@@ -57,6 +58,8 @@ pub(super) struct Public {
     pub(super) windows: bool,
     /// Threads a rank, 0: its share of its host's cores.
     pub(super) threads: u16,
+    /// When slots begin.
+    pub(super) pacing: Pacing,
     /// Bytes of a package before it is sealed.
     pub(super) package: u32,
     /// Bytes of a result before it is sealed.
@@ -64,6 +67,29 @@ pub(super) struct Public {
     /// SHA-256 of the opening that said all this.
     #[serde(skip)]
     pub(super) digest: [u8; 32],
+}
+
+/// When slots begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Pacing {
+    /// When their ranks are ready.
+    Lockstep,
+    /// At fixed times.
+    Fixed {
+        /// How far apart; the owner says it by beat where this does not.
+        pace: Option<Pace>,
+        /// Nanoseconds from the end of an epoch's slots to its results.
+        rest: u64,
+    },
+}
+
+impl Pacing {
+    fn fits(&self) -> bool {
+        match self {
+            Self::Lockstep => true,
+            Self::Fixed { pace, rest } => pace.is_none_or(|pace| pace.fits()) && *rest <= LONGEST_SLOT,
+        }
+    }
 }
 
 impl Public {
@@ -83,6 +109,7 @@ impl Public {
             && self.result <= LONGEST
             && Duration::from_millis(self.timeout) <= LONGEST_TIMEOUT
             && self.threads <= MOST_THREADS
+            && self.pacing.fits()
     }
 }
 
@@ -154,8 +181,8 @@ pub(super) enum Handed {
 /// What a rank returns at the end of an epoch.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Returned {
-    /// Nanoseconds: compute, seal, exchange, peel, open, wait; and bytes sent.
-    pub(super) timing: [u64; 7],
+    /// Nanoseconds: compute, seal, exchange, peel, open, wait; bytes sent, and slots that overran.
+    pub(super) timing: [u64; 8],
     /// Parameters, f32; none on a relay.
     pub(super) values: Vec<f32>,
     /// What it has noticed since its last beat, or could not tell the owner before the epoch's end.
@@ -342,6 +369,7 @@ mod tests {
             timeout: 1000,
             windows: false,
             threads: 0,
+            pacing: Pacing::Lockstep,
             package: 4096,
             result: 4096,
             digest: [0; 32],
@@ -351,7 +379,7 @@ mod tests {
     #[test]
     fn public_numbers_that_no_job_asks_for_are_refused() {
         assert!(public().fits(7) && !public().fits(6) && !public().fits(0));
-        let breaks: [fn(&mut Public); 10] = [
+        let breaks: [fn(&mut Public); 12] = [
             |public| public.geometry.ranks = 0,
             |public| public.geometry.hops = 0,
             |public| public.geometry.hops = 255,
@@ -362,6 +390,8 @@ mod tests {
             |public| public.threads = u16::MAX,
             |public| public.package = u32::MAX,
             |public| public.result = u64::MAX,
+            |public| public.pacing = Pacing::Fixed { pace: None, rest: u64::MAX },
+            |public| public.pacing = Pacing::Fixed { pace: Some(Pace { slot: 0, share: 1 }), rest: 0 },
         ];
         for (i, change) in breaks.into_iter().enumerate() {
             let mut public = public();

@@ -1,5 +1,6 @@
 //! A run as the owner leads it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rand::RngExt;
@@ -11,13 +12,14 @@ use zeroize::Zeroizing;
 
 use super::model::Model;
 use super::opening::{
-    ANNOUNCEMENT, Announced, Announcement, Handed, OPENING, Opening, Public, Returned, encoded, opening,
+    ANNOUNCEMENT, Announced, Announcement, Handed, OPENING, Opening, Pacing, Public, Returned, encoded, opening,
     package_length, result_info, result_length, seal_package, unpadded,
 };
+use super::pace::{self, Calibration};
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::prepare::{LONGEST, Prepared};
 use super::results::{EpochReport, Outcome, RankTiming, VERSION};
-use super::seat::{self, share_of_cores};
+use super::seat::{self, Seat, cores, share_of_cores};
 use super::trust::Credentials;
 use super::{RunError, Watcher, code_of, sealed};
 use crate::compute::Backend;
@@ -27,7 +29,7 @@ use crate::crypto::key::Key;
 use crate::ids::{Epoch, Rank};
 use crate::job::{MOST_RANKS, Profile};
 use crate::mix::beat::Order;
-use crate::mix::courier::{Noticed, Post, Timing};
+use crate::mix::courier::Noticed;
 use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
 use crate::mix::plan::{Plan, Roles};
 use crate::nn::StageSpec;
@@ -115,7 +117,7 @@ pub fn run<T: Transport>(
         epochs.push(report);
         kept = Some(returns);
     }
-    let Some(Returns { model, timing, sent }) = kept else {
+    let Some(Returns { model, timing, sent, overran }) = kept else {
         return Err(RunError::Bug("a run without epochs".to_owned()));
     };
     let outcome = Outcome {
@@ -125,13 +127,15 @@ pub fn run<T: Transport>(
         backend: "cpu".to_owned(),
         mpi: place.carrier.to_owned(),
         version: VERSION.to_owned(),
-        fingerprint: lead.backend.fingerprint(),
+        fingerprint: lead.seat.backend.fingerprint(),
         test_accuracy: test.accuracy,
         test_loss: test.loss,
         weights_sha256: model.sha256(),
         seconds: started.elapsed().as_secs_f64(),
         epochs,
         wire_bytes_per_rank: sent / u64::from(transport.ranks()),
+        slot_seconds: lead.seat.pace().map(|pace| pace.slot().as_secs_f64()),
+        overran,
         timing: if job.output.timing { timing } else { Vec::new() },
     };
     Ok((outcome, model))
@@ -142,11 +146,9 @@ struct Lead<'a> {
     prepared: &'a Prepared,
     place: &'a Place<'a>,
     public: Public,
-    backend: Cpu,
     specs: Vec<StageSpec>,
     peers: Peers<'a>,
-    post: Post<seat::Bytes>,
-    timing: Timing,
+    seat: Seat,
     /// What results are sealed to.
     pair: KeyPair,
     /// What proves that a result is of its rank.
@@ -169,6 +171,13 @@ struct Returns {
     timing: Vec<RankTiming>,
     /// Bytes that all ranks have sent in slots so far.
     sent: u64,
+    /// Slots so far that overran, on the rank that had most of them.
+    overran: u64,
+}
+
+/// How many ranks of the owner's host share a core.
+fn crowd<T: Transport>(transport: &T) -> u32 {
+    u32::from(transport.ranks_on_host()).div_ceil(cores() as u32)
 }
 
 /// Drawn once a job.
@@ -197,6 +206,11 @@ impl<'a> Lead<'a> {
             role = role.max(encoded(spec)?.len());
         }
         let values = specs.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
+        let result = result_length(values, job.mix.result);
+        let pacing = match job.mix.profile {
+            Profile::Mixed => pace::pacing(job.mix.pace, job.mix.hops, result as usize, crowd(transport))?,
+            Profile::Bare | Profile::Sealed => Pacing::Lockstep,
+        };
         let mut public = Public {
             version: VERSION.to_owned(),
             run: *Key::random()?.bytes(),
@@ -206,7 +220,8 @@ impl<'a> Lead<'a> {
             windows: job.transport.windows,
             threads: job.compute.threads,
             package: package_length(ranks, job.mix.hops, role, job.mix.package),
-            result: result_length(values, job.mix.result),
+            pacing,
+            result,
             digest: [0; 32],
         };
         let opening = opening(&Opening::Start(public.clone()))?;
@@ -214,15 +229,13 @@ impl<'a> Lead<'a> {
         transport.scatter(&vec![opening; usize::from(ranks)], OPENING)?;
         transport.set_timeout(job.transport.timeout);
         transport.share_memory(public.windows);
-        let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host()))?;
+        let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host(), pacing))?;
         Ok(Self {
-            post: Post::new(|| backend.bytes(public.geometry.message()))?,
+            seat: Seat::new(Arc::new(backend), &public)?,
             prepared,
             place,
-            backend,
             specs,
             peers: Peers::new(place.credentials),
-            timing: Timing::default(),
             pair: KeyPair::generate(),
             results: (0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?,
             drawn: None,
@@ -240,7 +253,7 @@ impl<'a> Lead<'a> {
     ) -> Result<Ran, RunError> {
         let prepared = self.prepared;
         let route = self.hand_out(transport, epoch, watcher)?;
-        let mut courier = seat::courier(transport, &self.public, route, epoch)?;
+        let mut courier = seat::courier(transport, &self.public, self.seat.pace(), route, epoch)?;
         let stages = self.specs.len() as u16;
         let micro_batch = prepared.job.train.micro_batch;
         let mut passes = vec![Planned::training(&prepared.train, prepared.batches(epoch.0), stages)];
@@ -254,8 +267,17 @@ impl<'a> Lead<'a> {
         let capacity = self.public.geometry.message();
         // A random number of empty slots hides how many the passes take.
         let lead = rand::rng().random_range(0..=u64::from(transport.ranks()));
-        let course = Course { epoch, last, passes, lead, rate, micro_batch };
-        let mut owner = Owner::new(&self.backend, course, capacity)?;
+        let paced = self.public.pacing != Pacing::Lockstep;
+        let course = Course { epoch, last, passes, lead, paced, rate, micro_batch };
+        let backend = Arc::clone(&self.seat.backend);
+        let mut owner = Owner::new(&*backend, course, capacity)?;
+        let calibration = match self.public.pacing {
+            Pacing::Fixed { .. } if self.seat.pace().is_none() => {
+                let work = pace::work(&backend, capacity, micro_batch)? * crowd(transport);
+                Some(Calibration::new(self.public.geometry.hops, work))
+            }
+            _ => None,
+        };
         let mut shown = 0;
         let mut progress = |over: seat::Over| {
             if let Some((done, of)) = over.progress
@@ -265,15 +287,7 @@ impl<'a> Lead<'a> {
                 watcher.progress(epoch.0, done, of);
             }
         };
-        let ended = seat::slots(
-            transport,
-            courier.as_mut(),
-            &self.backend,
-            &mut owner,
-            &mut self.post,
-            &mut self.timing,
-            &mut progress,
-        )?;
+        let ended = self.seat.slots(transport, courier.as_mut(), &mut owner, calibration, &mut progress)?;
         let (fault, own) = (ended.fault, ended.own);
         if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
             return Err(RunError::Fault { noticed, own });
@@ -357,7 +371,7 @@ impl<'a> Lead<'a> {
         const WHAT: &str = "the key announcement";
         let ranks = transport.ranks();
         let messages = transport.gather(&[0; ANNOUNCEMENT + SIGNED])?;
-        let own = Announcement::new(epoch, &[], self.place.host, &self.backend.fingerprint());
+        let own = Announcement::new(epoch, &[], self.place.host, &self.seat.backend.fingerprint());
         let mut heard = vec![Announced { says: own, bytes: Vec::new() }];
         for (from, bytes) in Rank::all(ranks).zip(messages).skip(1) {
             let context = announcement_context(&self.public.digest, epoch, from, ranks);
@@ -408,8 +422,9 @@ impl<'a> Lead<'a> {
     ) -> Result<(Returns, Option<Noticed>), RunError> {
         let length = self.public.result as usize + hpke::OVERHEAD;
         let blobs = transport.gather(&vec![0; length])?;
-        let mut timing = vec![RankTiming::new(0, &self.timing)];
-        let mut sent = self.timing.sent;
+        let mut timing = vec![RankTiming::new(0, &self.seat.timing)];
+        let mut sent = self.seat.timing.sent;
+        let mut overran = self.seat.timing.overran;
         let mut told = None;
         let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
         for (rank, blob) in Rank::all(transport.ranks()).zip(&blobs).skip(1) {
@@ -421,11 +436,12 @@ impl<'a> Lead<'a> {
             told = Noticed::first(told, returned.fault.map(|fault| Noticed { fault, by: rank }));
             let rank_timing = seat::from_numbers(returned.timing);
             sent += rank_timing.sent;
+            overran = overran.max(rank_timing.overran);
             timing.push(RankTiming::new(rank.0, &rank_timing));
             if let Some(stage) = self.drawn.as_ref().and_then(|drawn| drawn.roles().stage(rank)) {
                 values[stage.index()] = returned.values;
             }
         }
-        Ok((Returns { model: Model::new(&self.specs, &values)?, timing, sent }, told))
+        Ok((Returns { model: Model::new(&self.specs, &values)?, timing, sent, overran }, told))
     }
 }

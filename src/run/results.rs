@@ -53,6 +53,10 @@ pub struct Outcome {
     pub epochs: Vec<EpochReport>,
     /// Bytes that a rank sent in slots, on average.
     pub wire_bytes_per_rank: u64,
+    /// From slot to slot, where they keep a fixed pace.
+    pub slot_seconds: Option<f64>,
+    /// Slots in which a phase began later than the pace says, on the rank that had most of them.
+    pub overran: u64,
     /// By rank, where the time of its slots went; in milliseconds.
     pub timing: Vec<RankTiming>,
 }

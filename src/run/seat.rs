@@ -1,9 +1,11 @@
 //! What the owner and every other rank do alike within an epoch: slot after slot.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::RunError;
-use super::opening::Public;
+use super::opening::{Pacing, Public};
+use super::pace::Calibration;
 use crate::compute::Backend;
 use crate::compute::cpu::Cpu;
 use crate::crypto::aead;
@@ -11,11 +13,13 @@ use crate::crypto::sealer::CpuSealer;
 use crate::ids::{Epoch, Phase, Rank, Slot};
 use crate::job::Profile;
 use crate::mix::beat::{Fault, Order};
+use crate::mix::clock::{Clock, Pace};
 use crate::mix::courier::{Courier, Noticed, Post, Timing, Word};
 use crate::mix::direct::Direct;
 use crate::mix::package::Route;
 use crate::mix::slot::Mixer;
 use crate::mix::{BACKWARD, FORWARD};
+use crate::role::work::{Prompt, Work, Worker};
 use crate::role::{Role, RoleError};
 use crate::transport::Transport;
 use crate::wire::HEADER;
@@ -23,10 +27,17 @@ use crate::wire::HEADER;
 pub(super) type Bytes = <Cpu as Backend>::Bytes;
 type CellSealer = CpuSealer<aead::Default, Bytes>;
 
-/// Threads of a rank: as many as asked for, or its share of its host's cores.
-pub(super) fn share_of_cores(asked: u16, ranks_on_host: u16) -> usize {
+/// Cores of this host; 1 where it does not tell.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Threads with which a rank computes: as many as asked for, or its share of its host's cores. Under a fixed pace the thread
+/// that mixes has a core of its own.
+pub(super) fn share_of_cores(asked: u16, ranks_on_host: u16, pacing: Pacing) -> usize {
+    let mixing = usize::from(pacing != Pacing::Lockstep);
     match asked {
-        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() / usize::from(ranks_on_host.max(1))),
+        0 => (cores() / usize::from(ranks_on_host.max(1))).saturating_sub(mixing),
         asked => asked.into(),
     }
     .max(1)
@@ -37,24 +48,174 @@ fn associated_data(run: &[u8; 32]) -> Vec<u8> {
     [b"mixnn/1 A".as_slice(), run].concat()
 }
 
-/// Takes the keys of an epoch and lays its lanes.
+/// Takes the keys of an epoch and lays its lanes. Slots keep `pace`.
 ///
 /// # Errors
 /// [`RunError::Transport`].
 pub(super) fn courier<T: Transport>(
     transport: &mut T,
     public: &Public,
+    pace: Option<Pace>,
     route: Route,
     epoch: Epoch,
 ) -> Result<Box<dyn Courier<T, Bytes = Bytes>>, RunError> {
     let sealer = CellSealer::new(associated_data(&public.run));
+    // A thread that mixes and one that computes.
+    let clock = Clock::new(pace, cores() >= 2 * usize::from(transport.ranks_on_host()));
     Ok(match route {
-        Route::Mixed(route) => Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch)?),
+        Route::Mixed(route) => {
+            Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch, clock)?)
+        }
         Route::Direct(route) => {
             let sealer = (public.profile == Profile::Sealed).then_some(sealer);
             Box::new(Direct::new(transport, sealer, public.geometry, &route)?)
         }
     })
+}
+
+/// What a rank keeps through the slots of a run.
+pub(super) struct Seat {
+    /// Who computes.
+    pub(super) backend: Arc<Cpu>,
+    /// Its messages.
+    pub(super) post: Post<Bytes>,
+    /// Where its time goes.
+    pub(super) timing: Timing,
+    /// When slots begin.
+    pacing: Pacing,
+    /// Bytes of a message.
+    message: usize,
+}
+
+impl Seat {
+    /// A seat in a run of these public numbers.
+    ///
+    /// # Errors
+    /// [`RunError::Compute`]: no memory.
+    pub(super) fn new(backend: Arc<Cpu>, public: &Public) -> Result<Self, RunError> {
+        let message = public.geometry.message();
+        let post = Post::new(|| backend.bytes(message))?;
+        Ok(Self { post, timing: Timing::default(), pacing: public.pacing, message, backend })
+    }
+
+    /// The pace that slots are to keep, where it is known.
+    pub(super) fn pace(&self) -> Option<Pace> {
+        match self.pacing {
+            Pacing::Fixed { pace, .. } => pace,
+            Pacing::Lockstep => None,
+        }
+    }
+
+    /// Waits, under a fixed pace, until the results of slots that ended at `ended` are due.
+    pub(super) fn rest(&self, ended: Instant) {
+        if let Pacing::Fixed { rest, .. } = self.pacing {
+            std::thread::sleep(Duration::from_nanos(rest).saturating_sub(ended.elapsed()));
+        }
+    }
+
+    /// Runs the slots of an epoch. `after` is called behind every slot.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub(super) fn slots<T: Transport, R: Role<Cpu>>(
+        &mut self,
+        transport: &mut T,
+        courier: &mut dyn Courier<T, Bytes = Bytes>,
+        role: &mut R,
+        calibration: Option<Calibration>,
+        after: &mut dyn FnMut(Over),
+    ) -> Result<Ended, RunError> {
+        if self.pacing == Pacing::Lockstep {
+            return self.slots_of(transport, courier, &mut Prompt(role), None, after);
+        }
+        // The worker works beside the slots, with the same backend.
+        let backend = Arc::clone(&self.backend);
+        let (mut worker, workshop) = Worker::new(&*backend, self.message)?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| workshop.run(&*backend, role));
+            let ended = self.slots_of(transport, courier, &mut worker, calibration, after);
+            drop(worker);
+            match thread.join() {
+                Ok(()) => ended,
+                Err(_) => Err(RunError::Bug("the thread on which this rank computes has panicked".to_owned())),
+            }
+        })
+    }
+
+    /// As [`slots`](Seat::slots), where `work` says what is sent.
+    ///
+    /// From the slot on in which there is a fault, this rank works no more: its messages are empty, it relays, and tells the
+    /// owner; the owner tells all to stop, two slots after the fault, when every rank has had a beat to report an earlier one.
+    fn slots_of<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        courier: &mut dyn Courier<T, Bytes = Bytes>,
+        work: &mut dyn Work<Cpu>,
+        mut calibration: Option<Calibration>,
+        after: &mut dyn FnMut(Over),
+    ) -> Result<Ended, RunError> {
+        let Self { backend, post, timing, pacing, .. } = self;
+        // Nothing is on its way when an epoch begins.
+        for message in &mut post.inbox {
+            backend.clear(message, 0, HEADER);
+        }
+        let rank = transport.rank();
+        let mut ended = Ended { order: Order::GoOn, slots: 0, fault: None, own: None };
+        let mut waiting_since = None;
+        loop {
+            let slot = Slot(ended.slots);
+            courier.wait_to_seal(timing);
+            let started = Instant::now();
+            let calibrating = calibration.as_mut().and_then(|calibration| calibration.next(courier.take_longest()));
+            let works = ended.fault.is_none() && calibrating.is_none();
+            if let Some(order) = calibrating {
+                ended.order = order;
+            } else if works {
+                match work.take(&**backend, slot, post, &mut timing.compute) {
+                    Ok(order) => ended.order = order,
+                    Err(error) if courier.reports_faults() => {
+                        let fault = Fault { slot, phase: Phase(0), peer: rank, reason: error.reason() };
+                        ended.fault = Some(Noticed { fault, by: rank });
+                        ended.own = Some(error);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let mut word = Word { order: ended.order, fault: None };
+            if let Some(noticed) = ended.fault {
+                for message in &mut post.outbox {
+                    message.fill(0);
+                }
+                post.used = [0; 3];
+                word.fault = Some(noticed.fault).filter(|_| rank != Rank::OWNER);
+                if rank == Rank::OWNER && slot.0 >= noticed.fault.slot.0 + 2 {
+                    word.order = Order::Stop(noticed.fault.reason);
+                }
+                if waiting_since.get_or_insert(started).elapsed() > transport.timeout() {
+                    return Err(RunError::Unanswered(noticed));
+                }
+            }
+            let heard = courier.slot(transport, slot, word, post, timing).map_err(|error| match ended.fault {
+                // Others may have heard the owner say stop where this rank could not.
+                Some(noticed) => RunError::Unanswered(noticed),
+                None => error.into(),
+            })?;
+            if let (Order::Keep(pace), Pacing::Fixed { pace: known, .. }) = (heard.order, &mut *pacing) {
+                *known = Some(pace);
+            }
+            ended.fault = Noticed::first(ended.fault, heard.fault);
+            if works && ended.fault.is_none() {
+                work.give(&**backend, slot, post);
+            }
+            let real = [FORWARD, BACKWARD].map(|which| post.used[which] > 0);
+            after(Over { slot, real, progress: work.progress() });
+            ended.slots += 1;
+            if heard.order.ends(slot) {
+                ended.order = heard.order;
+                return Ok(ended);
+            }
+        }
+    }
 }
 
 /// How the slots of an epoch ended.
@@ -79,85 +240,17 @@ pub(super) struct Over {
     pub(super) progress: Option<(usize, usize)>,
 }
 
-/// Runs the slots of an epoch. `after` is called behind every slot.
-///
-/// From the slot on in which there is a fault, this rank works no more: its messages are empty, it relays, and tells the
-/// owner; the owner tells all to stop, two slots after the fault, when every rank has had a beat to report an earlier one.
-///
-/// # Errors
-/// [`RunError`].
-pub(super) fn slots<T: Transport, R: Role<Cpu>>(
-    transport: &mut T,
-    courier: &mut dyn Courier<T, Bytes = Bytes>,
-    backend: &Cpu,
-    role: &mut R,
-    post: &mut Post<Bytes>,
-    timing: &mut Timing,
-    after: &mut dyn FnMut(Over),
-) -> Result<Ended, RunError> {
-    // Nothing is on its way when an epoch begins.
-    for message in &mut post.inbox {
-        backend.clear(message, 0, HEADER);
-    }
-    let rank = transport.rank();
-    let mut ended = Ended { order: Order::GoOn, slots: 0, fault: None, own: None };
-    let mut waiting_since = None;
-    loop {
-        let slot = Slot(ended.slots);
-        let started = Instant::now();
-        if ended.fault.is_none() {
-            match role.step(backend, slot, post) {
-                Ok(order) => ended.order = order,
-                Err(error) if courier.reports_faults() => {
-                    let fault = Fault { slot, phase: Phase(0), peer: rank, reason: error.reason() };
-                    ended.fault = Some(Noticed { fault, by: rank });
-                    ended.own = Some(error);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let mut word = Word { order: ended.order, fault: None };
-        if let Some(noticed) = ended.fault {
-            for message in &mut post.outbox {
-                message.fill(0);
-            }
-            post.used = [0; 3];
-            word.fault = Some(noticed.fault).filter(|_| rank != Rank::OWNER);
-            if rank == Rank::OWNER && slot.0 >= noticed.fault.slot.0 + 2 {
-                word.order = Order::Stop(noticed.fault.reason);
-            }
-            if waiting_since.get_or_insert(started).elapsed() > transport.timeout() {
-                return Err(RunError::Unanswered(noticed));
-            }
-        }
-        timing.compute += started.elapsed();
-        let heard = courier.slot(transport, slot, word, post, timing).map_err(|error| match ended.fault {
-            // Others may have heard the owner say stop where this rank could not.
-            Some(noticed) => RunError::Unanswered(noticed),
-            None => error.into(),
-        })?;
-        let real = [FORWARD, BACKWARD].map(|which| post.used[which] > 0);
-        after(Over { slot, real, progress: role.progress() });
-        ended.fault = Noticed::first(ended.fault, heard.fault);
-        ended.slots += 1;
-        if heard.order.ends(slot) {
-            ended.order = heard.order;
-            return Ok(ended);
-        }
-    }
-}
-
-/// Nanoseconds: compute, seal, exchange, peel, open, wait; and bytes sent.
-pub(super) fn numbers(timing: &Timing) -> [u64; 7] {
-    let Timing { compute, seal, exchange, peel, open, wait, sent } = *timing;
+/// Nanoseconds: compute, seal, exchange, peel, open, wait; bytes sent, and slots that overran.
+pub(super) fn numbers(timing: &Timing) -> [u64; 8] {
+    let Timing { compute, seal, exchange, peel, open, wait, sent, overran } = *timing;
     let [compute, seal, exchange, peel, open, wait] =
         [compute, seal, exchange, peel, open, wait].map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-    [compute, seal, exchange, peel, open, wait, sent]
+    [compute, seal, exchange, peel, open, wait, sent, overran]
 }
 
 /// What [`numbers`] gave.
-pub(super) fn from_numbers(numbers: [u64; 7]) -> Timing {
-    let [times @ .., sent] = numbers;
+pub(super) fn from_numbers(numbers: [u64; 8]) -> Timing {
+    let [times @ .., sent, overran] = numbers;
     let [compute, seal, exchange, peel, open, wait] = times.map(Duration::from_nanos);
-    Timing { compute, seal, exchange, peel, open, wait, sent }
+    Timing { compute, seal, exchange, peel, open, wait, sent, overran }
 }

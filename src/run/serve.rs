@@ -1,6 +1,7 @@
 //! A run as every rank but the owner sees it: from the public numbers and its package alone.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -10,7 +11,7 @@ use super::opening::{
 };
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::results::VERSION;
-use super::seat::{self, share_of_cores};
+use super::seat::{self, Seat, share_of_cores};
 use super::trust::Credentials;
 use super::{RunError, code_of, sealed};
 use crate::compute::Backend;
@@ -18,7 +19,6 @@ use crate::compute::cpu::Cpu;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::ids::{Epoch, Rank, Slot};
 use crate::mix::beat::Order;
-use crate::mix::courier::{Post, Timing};
 use crate::mix::package::Package;
 use crate::role::relay::Relay;
 use crate::role::stage::StageRole;
@@ -81,10 +81,9 @@ pub fn run_watched<T: Transport>(
     let mut peers = Peers::new(credentials);
     let mut first = Some(announce(transport, &public, &mut peers, Epoch(0), host, &fingerprint)?);
     // Nothing is allocated by the public numbers before a package has opened, which shows that they are the owner's.
-    let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host()))?;
-    let mut post = Post::new(|| backend.bytes(public.geometry.message()))?;
+    let backend = Arc::new(Cpu::new(share_of_cores(public.threads, transport.ranks_on_host(), public.pacing))?);
+    let mut seat = Seat::new(Arc::clone(&backend), &public)?;
     let mut stage: Option<StageRole<Cpu>> = None;
-    let mut timing = Timing::default();
     let mut epoch = Epoch(0);
     loop {
         let mut package = match first.take() {
@@ -95,29 +94,29 @@ pub fn run_watched<T: Transport>(
         if !package.role.is_empty() {
             let spec = opening::stage(&package.role, &public)
                 .ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })?;
-            stage = Some(StageRole::new(&backend, &spec, public.geometry.message())?);
+            stage = Some(StageRole::new(spec, public.geometry.message()));
         }
         let (result, owner) = (package.result, package.owner);
-        let mut courier = seat::courier(transport, &public, package.route, epoch)?;
+        let mut courier = seat::courier(transport, &public, seat.pace(), package.route, epoch)?;
         let mut after = |over: seat::Over| insight.slot(epoch, over.slot, over.real);
         let ended = match &mut stage {
             Some(stage) => {
                 stage.begin(epoch);
-                seat::slots(transport, courier.as_mut(), &backend, stage, &mut post, &mut timing, &mut after)?
+                seat.slots(transport, courier.as_mut(), stage, None, &mut after)?
             }
-            None => {
-                seat::slots(transport, courier.as_mut(), &backend, &mut Relay, &mut post, &mut timing, &mut after)?
-            }
+            None => seat.slots(transport, courier.as_mut(), &mut Relay, None, &mut after)?,
         };
+        let over = Instant::now();
         if let Order::Stop(reason) = ended.order {
             return Err(RunError::Stopped { code: code_of(reason) });
         }
-        let values = stage.as_ref().map_or(Ok(Vec::new()), |stage| stage.values(&backend))?;
+        let values = stage.as_ref().map_or(Ok(Vec::new()), |stage| stage.values(&*backend))?;
         let fault = ended.fault.map(|noticed| noticed.fault);
-        let returned = Returned { timing: seat::numbers(&timing), values, fault };
+        let returned = Returned { timing: seat::numbers(&seat.timing), values, fault };
         let plain = padded(&returned, public.result as usize)?;
         let info = result_info(&public.run, epoch, transport.rank(), ended.slots);
         let blob = hpke::seal(&owner, &info, Some(&result), &plain).map_err(sealed("the package", Rank::OWNER))?;
+        seat.rest(over);
         transport.gather(&blob)?;
         match (ended.order, fault) {
             (Order::RunEnds { .. }, None) => return Ok(()),

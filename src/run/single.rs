@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use super::model::Model;
+use super::opening::Pacing;
 use super::prepare::Prepared;
 use super::results::{EpochReport, Outcome, VERSION};
 use super::seat::share_of_cores;
@@ -22,7 +23,7 @@ use crate::role::owner::{Score, Tally};
 /// # Errors
 /// [`RunError`].
 pub fn run(prepared: &Prepared, watcher: &mut (dyn Watcher + Send)) -> Result<(Outcome, Model), RunError> {
-    let threads = share_of_cores(prepared.job.compute.threads, 1);
+    let threads = share_of_cores(prepared.job.compute.threads, 1, Pacing::Lockstep);
     let backend = Cpu::new(threads)?;
     backend.enter(|| train(&backend, prepared, watcher))
 }
@@ -79,6 +80,8 @@ fn train(
         seconds: started.elapsed().as_secs_f64(),
         epochs,
         wire_bytes_per_rank: 0,
+        slot_seconds: None,
+        overran: 0,
         timing: Vec::new(),
     };
     Ok((outcome, model))

@@ -8,6 +8,7 @@ use mixnn::compute::cpu::Cpu;
 use mixnn::crypto::aead;
 use mixnn::crypto::sealer::CpuSealer;
 use mixnn::ids::Epoch;
+use mixnn::mix::clock::Clock;
 use mixnn::mix::courier::Post;
 use mixnn::mix::geometry::Geometry;
 use mixnn::mix::package::{EpochSecrets, Route, mixed_routes};
@@ -63,7 +64,9 @@ pub(crate) fn seated<T: Transport + Send, R: Send>(
                 scope.spawn(move || {
                     let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };
                     let sealer = CellSealer::new(b"test".to_vec());
-                    let mixer = Mixer::new(&mut transport, sealer, geometry, route, &RUN, EPOCH).unwrap();
+                    let mixer =
+                        Mixer::new(&mut transport, sealer, geometry, route, &RUN, EPOCH, Clock::new(None, false))
+                            .unwrap();
                     let message = || Ok::<_, Infallible>(backend().bytes(geometry.message()).unwrap());
                     let post = Post::new(message).unwrap();
                     rank(Seat { transport, mixer, post })

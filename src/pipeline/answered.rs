@@ -1,0 +1,125 @@
+//! The schedule under a fixed pace, where a stage takes as many slots as it needs: the owner sends what the answers so far
+//! allow (docs/PROTOCOL.md, "Schedule").
+
+use super::{Feed, Pass};
+use crate::ids::{Batch, MicroBatch};
+
+/// How far a pass has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    training: bool,
+    full: u64,
+    total: u64,
+    /// Micro-batches that may be under way.
+    most: u64,
+    fed: u64,
+    returned: u64,
+    done: u64,
+}
+
+impl Answered {
+    /// Nothing of `pass` has left. Of its micro-batches twice as many may be under way as in lockstep: a stage that
+    /// takes two slots still has one to work on in each.
+    pub fn new(pass: &Pass) -> Self {
+        let Pass { training, full, total, .. } = *pass;
+        Self { training, full, total, most: 2 * pass.in_flight(), fed: 0, returned: 0, done: 0 }
+    }
+
+    /// The micro-batch that leaves now, if one may: in training the first of a batch once all before it are done.
+    pub fn feed(&mut self) -> Option<Feed> {
+        let settled = if self.training { self.done } else { self.returned };
+        let may = self.fed < self.total
+            && self.fed - settled < self.most
+            && (!self.training || !self.fed.is_multiple_of(self.full) || self.done == self.fed);
+        may.then(|| {
+            self.fed += 1;
+            self.nth(self.fed - 1)
+        })
+    }
+
+    /// The micro-batch whose output has come back; `None` where none is due.
+    pub fn returned(&mut self) -> Option<Feed> {
+        (self.returned < self.fed).then(|| {
+            self.returned += 1;
+            self.nth(self.returned - 1)
+        })
+    }
+
+    /// The micro-batch that stage 1 says is done; `None` where none is due.
+    pub fn done(&mut self) -> Option<Feed> {
+        (self.training && self.done < self.returned).then(|| {
+            self.done += 1;
+            self.nth(self.done - 1)
+        })
+    }
+
+    /// Whether nothing is left to send, and nothing under way.
+    pub fn is_over(&self) -> bool {
+        self.returned == self.total && (!self.training || self.done == self.total)
+    }
+
+    fn nth(&self, index: u64) -> Feed {
+        let (batch, place) = (index / self.full, index % self.full);
+        Feed {
+            batch: Batch(batch as u32),
+            micro_batch: MicroBatch(place as u32),
+            last: place + 1 == self.full || index + 1 == self.total,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stages that take any number of slots: everything passes once, in order, and no batch begins before the last is done.
+    #[test]
+    fn every_micro_batch_passes_however_slow_the_stages_are() {
+        for (full, total) in [(1, 1), (4, 4), (4, 11), (3, 30)] {
+            for delays in [[1, 1], [2, 2], [1, 7], [5, 3]] {
+                let pass = Pass::training(3, 1, full, total);
+                let mut answered = Answered::new(&pass);
+                let (mut ahead, mut back) = (Vec::new(), Vec::new());
+                let (mut fed, mut finished) = (0, 0);
+                for slot in 0.. {
+                    if answered.is_over() {
+                        break;
+                    }
+                    assert!(slot < 10_000, "stuck: {answered:?}");
+                    if back.first() == Some(&slot) {
+                        back.remove(0);
+                        let done = answered.done().unwrap();
+                        assert_eq!(done.batch.0 * full + done.micro_batch.0, finished);
+                        finished += 1;
+                    }
+                    if ahead.first() == Some(&slot) {
+                        ahead.remove(0);
+                        answered.returned().unwrap();
+                        back.push((slot + delays[1]).max(back.last().copied().unwrap_or(0) + 1));
+                    }
+                    if let Some(feed) = answered.feed() {
+                        assert_eq!(feed.batch.0 * full + feed.micro_batch.0, fed);
+                        assert!(finished >= feed.batch.0 * full, "a batch before the last one is done");
+                        assert!(u64::from(fed - finished) < 2 * pass.in_flight());
+                        assert_eq!(feed.last, (fed + 1).is_multiple_of(full) || fed + 1 == total);
+                        fed += 1;
+                        ahead.push((slot + delays[0]).max(ahead.last().copied().unwrap_or(0) + 1));
+                    }
+                }
+                assert_eq!((fed, finished), (total, total));
+            }
+        }
+    }
+
+    #[test]
+    fn answers_that_are_not_due_are_told() {
+        let mut training = Answered::new(&Pass::training(2, 1, 2, 2));
+        assert!(training.returned().is_none() && training.done().is_none() && !training.is_over());
+        training.feed();
+        assert!(training.done().is_none() && training.returned().is_some() && training.returned().is_none());
+        assert!(training.done().is_some() && training.done().is_none());
+        let mut looking = Answered::new(&Pass::evaluation(2, 1, 1));
+        assert!(looking.feed().is_some() && looking.returned().is_some() && looking.done().is_none());
+        assert!(looking.is_over() && Answered::new(&Pass::training(2, 1, 2, 0)).is_over());
+    }
+}

@@ -1,0 +1,230 @@
+//! When a role works: at the head of each slot, which waits for it; or on a thread of its own, so that slots go on whatever it
+//! has to do. Under a fixed pace a rank that is not ready sends empty messages, and what reaches it meanwhile waits.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::{Role, RoleError};
+use crate::compute::{Backend, ComputeError};
+use crate::ids::Slot;
+use crate::mix::beat::Order;
+use crate::mix::courier::Post;
+use crate::mix::{BACKWARD, FORWARD};
+use crate::wire::HEADER;
+
+/// Messages of one direction that may wait at a rank, far more than the owner ever has under way.
+const MOST_WAITING: usize = 512;
+
+/// Where a rank's messages come from before a slot, and go to after it.
+pub trait Work<B: Backend> {
+    /// Fills the outbox of `slot` with what is ready. Returns the role's word, and adds the time of its work to `computed`.
+    ///
+    /// # Errors
+    /// [`RoleError`]; the outbox means nothing then.
+    fn take(
+        &mut self,
+        backend: &B,
+        slot: Slot,
+        post: &mut Post<B::Bytes>,
+        computed: &mut Duration,
+    ) -> Result<Order, RoleError>;
+
+    /// Takes what a slot has brought.
+    fn give(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>);
+
+    /// What the role says of [its progress](Role::progress).
+    fn progress(&self) -> Option<(usize, usize)>;
+}
+
+/// Work at the head of each slot.
+pub struct Prompt<'a, R>(pub &'a mut R);
+
+impl<B: Backend, R: Role<B>> Work<B> for Prompt<'_, R> {
+    fn take(
+        &mut self,
+        backend: &B,
+        slot: Slot,
+        post: &mut Post<B::Bytes>,
+        computed: &mut Duration,
+    ) -> Result<Order, RoleError> {
+        let started = Instant::now();
+        let order = self.0.step(backend, slot, post);
+        *computed += started.elapsed();
+        order
+    }
+
+    /// What a slot has brought is in the next one's inbox.
+    fn give(&mut self, _: &B, _: Slot, _: &mut Post<B::Bytes>) {}
+
+    fn progress(&self) -> Option<(usize, usize)> {
+        self.0.progress()
+    }
+}
+
+/// What goes to a role's thread, and comes back done.
+struct Task<Bytes> {
+    post: Post<Bytes>,
+    slot: Slot,
+    done: Result<Order, RoleError>,
+    took: Duration,
+    progress: Option<(usize, usize)>,
+}
+
+/// The far end of a [`Worker`]: what its thread does.
+pub struct Workshop<Bytes> {
+    tasks: Receiver<Box<Task<Bytes>>>,
+    done: SyncSender<Box<Task<Bytes>>>,
+}
+
+impl<Bytes> Workshop<Bytes> {
+    /// Lets `role` work until the [`Worker`] is gone.
+    pub fn run<B: Backend<Bytes = Bytes>, R: Role<B>>(self, backend: &B, role: &mut R) {
+        for mut task in self.tasks {
+            let started = Instant::now();
+            task.done = role.step(backend, task.slot, &mut task.post);
+            task.took = started.elapsed();
+            task.progress = role.progress();
+            if self.done.send(task).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Work on a thread of its own.
+pub struct Worker<Bytes> {
+    /// Bytes of a message.
+    length: usize,
+    tasks: SyncSender<Box<Task<Bytes>>>,
+    done: Receiver<Box<Task<Bytes>>>,
+    /// `None` while the role works.
+    idle: Option<Box<Task<Bytes>>>,
+    /// What has arrived and not been worked on, by direction.
+    waiting: [VecDeque<Bytes>; 2],
+    spare: Vec<Bytes>,
+    order: Order,
+    progress: Option<(usize, usize)>,
+    /// What a slot brought that it should not have.
+    refused: Option<RoleError>,
+}
+
+impl<Bytes> Worker<Bytes> {
+    /// A worker whose messages have `length` bytes, and what its thread is to run. It begins at once.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    pub fn new<B: Backend<Bytes = Bytes>>(
+        backend: &B,
+        length: usize,
+    ) -> Result<(Self, Workshop<Bytes>), ComputeError> {
+        let (tasks, to_do) = sync_channel(1);
+        let (answer, done) = sync_channel(1);
+        let post = Post::new(|| backend.bytes(length))?;
+        let task = Task { post, slot: Slot(0), done: Ok(Order::GoOn), took: Duration::ZERO, progress: None };
+        let mut worker = Self {
+            length,
+            tasks,
+            done,
+            idle: Some(Box::new(task)),
+            waiting: [VecDeque::new(), VecDeque::new()],
+            spare: Vec::new(),
+            order: Order::GoOn,
+            progress: None,
+            refused: None,
+        };
+        worker.hand_over(backend, Slot(0));
+        Ok((worker, Workshop { tasks: to_do, done: answer }))
+    }
+
+    /// Gives an idle role the oldest message of each direction.
+    fn hand_over<B: Backend<Bytes = Bytes>>(&mut self, backend: &B, slot: Slot) {
+        let Some(mut task) = self.idle.take() else { return };
+        for (which, waiting) in [FORWARD, BACKWARD].into_iter().zip(&mut self.waiting) {
+            match waiting.pop_front() {
+                Some(message) => self.spare.push(std::mem::replace(&mut task.post.inbox[which], message)),
+                None => {
+                    backend.clear(&mut task.post.inbox[which], 0, HEADER);
+                }
+            }
+        }
+        task.slot = slot;
+        // A thread that is gone is noticed where its answer is awaited.
+        let _ = self.tasks.send(task);
+    }
+
+    /// Lays what has arrived in `inbox` aside.
+    fn keep<B: Backend<Bytes = Bytes>>(
+        &mut self,
+        backend: &B,
+        which: usize,
+        inbox: &mut Bytes,
+        slot: Slot,
+    ) -> Result<(), RoleError> {
+        let mut header = [0; HEADER];
+        backend.get(inbox, 0, &mut header);
+        if header == [0; HEADER] {
+            return Ok(());
+        }
+        if self.waiting[which].len() >= MOST_WAITING {
+            let found = "another, while no answer was due".to_owned();
+            return Err(RoleError::Unexpected { slot, found, expected: format!("at most {MOST_WAITING} at once") });
+        }
+        let free = match self.spare.pop() {
+            Some(free) => free,
+            None => backend.bytes(self.length)?,
+        };
+        self.waiting[which].push_back(std::mem::replace(inbox, free));
+        Ok(())
+    }
+}
+
+impl<B: Backend> Work<B> for Worker<B::Bytes> {
+    fn take(
+        &mut self,
+        backend: &B,
+        slot: Slot,
+        post: &mut Post<B::Bytes>,
+        computed: &mut Duration,
+    ) -> Result<Order, RoleError> {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
+        match self.done.try_recv() {
+            Ok(mut task) => {
+                *computed += task.took;
+                self.progress = task.progress;
+                self.order = std::mem::replace(&mut task.done, Ok(Order::GoOn))?;
+                for which in [FORWARD, BACKWARD] {
+                    std::mem::swap(&mut post.outbox[which], &mut task.post.outbox[which]);
+                    std::mem::swap(&mut post.used[which], &mut task.post.used[which]);
+                }
+                self.idle = Some(task);
+                if self.waiting.iter().any(|waiting| !waiting.is_empty()) {
+                    self.hand_over(backend, slot);
+                }
+            }
+            Err(TryRecvError::Empty) => {
+                for which in [FORWARD, BACKWARD] {
+                    backend.clear(&mut post.outbox[which], 0, post.used[which]);
+                    post.used[which] = 0;
+                }
+            }
+            Err(TryRecvError::Disconnected) => return Err(RoleError::Gone),
+        }
+        Ok(self.order)
+    }
+
+    fn give(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) {
+        for which in [FORWARD, BACKWARD] {
+            if let Err(error) = self.keep(backend, which, &mut post.inbox[which], slot) {
+                self.refused = Some(error);
+            }
+        }
+        self.hand_over(backend, slot);
+    }
+
+    fn progress(&self) -> Option<(usize, usize)> {
+        self.progress
+    }
+}

@@ -1,0 +1,161 @@
+//! What the owner measures before it fixes the pace (docs/PROTOCOL.md, "Pace").
+//!
+//! All of it is dummy work, of a size that follows from public numbers: what the model's own stages take does not show in the
+//! pace.
+
+use std::time::{Duration, Instant};
+
+use super::opening::{Pacing, Returned, padded};
+use super::{RunError, sealed};
+use crate::compute::cpu::Cpu;
+use crate::crypto::hpke::{self, KeyPair};
+use crate::crypto::key::Key;
+use crate::ids::Rank;
+use crate::job::{self, Op, Optimizer};
+use crate::mix::beat::Order;
+use crate::mix::clock::{LONGEST_SLOT, Pace};
+use crate::nn::{Stage, StageSpec};
+use crate::random::Seed;
+use crate::wire::HEADER;
+
+/// The widest stage that is tried out: above, its weights would take more memory than many a model.
+const WIDEST: u32 = 2048;
+/// Of several tries the median counts.
+const TRIES: usize = 5;
+/// A result may take so many times as long as it took here.
+const SLACK: u32 = 4;
+/// And so much longer.
+const REST: Duration = Duration::from_millis(2);
+/// Slots of a round of calibration: the first without a pace, the second at a first guess of it.
+const ROUNDS: [usize; 2] = [32, 96];
+/// No round lasts longer, once it has a few slots.
+const ROUND: Duration = Duration::from_secs(2);
+/// The few.
+const FEW: usize = 8;
+/// Of so many parts of the slots, the slowest does not count.
+const RARE: usize = 20;
+/// The guess is so many times what was seen, and the pace so many halves of it.
+const GUESS: u32 = 2;
+const MARGIN: u32 = 3;
+
+/// When slots begin, as `asked`, with circuits of `hops` hops and results of `result` bytes. `crowd` ranks share a core.
+///
+/// # Errors
+/// [`RunError`]: no randomness, no memory.
+pub(super) fn pacing(asked: job::Pace, hops: u8, result: usize, crowd: u32) -> Result<Pacing, RunError> {
+    let pace = match asked {
+        job::Pace::Lockstep => return Ok(Pacing::Lockstep),
+        job::Pace::Auto => None,
+        job::Pace::Slots(slot) => Some(Pace::even(slot, hops)),
+    };
+    let rest = crowd * (SLACK * returning(result)? + REST);
+    Ok(Pacing::Fixed { pace, rest: u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX).min(LONGEST_SLOT) })
+}
+
+/// How long a result takes to be encoded and sealed.
+fn returning(result: usize) -> Result<Duration, RunError> {
+    let (pair, key) = (KeyPair::generate(), Key::random()?);
+    let started = Instant::now();
+    let returned = Returned { timing: [0; 8], values: vec![0.0; result / 4 - 32], fault: None };
+    let plain = padded(&returned, result)?;
+    hpke::seal(pair.public(), b"dummy", Some(&key), &plain).map_err(sealed("a result", Rank::OWNER))?;
+    Ok(started.elapsed())
+}
+
+/// How long a micro-batch takes both ways through a dummy stage: a linear one between two of the widest boundaries that
+/// messages of `message` bytes may carry.
+///
+/// # Errors
+/// [`RunError::Compute`]: no memory.
+pub(super) fn work(backend: &Cpu, message: usize, micro_batch: u32) -> Result<Duration, RunError> {
+    let width = ((message - HEADER) / 4 / micro_batch as usize).clamp(1, WIDEST as usize) as u32;
+    let spec = StageSpec {
+        ops: vec![Op::Linear { input: None, out: width, bias: true }, Op::Relu],
+        input_features: width,
+        output_features: width,
+        input_scale: None,
+        micro_batch,
+        optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9 },
+        seed: Seed::from_text("dummy"),
+    };
+    let mut stage = Stage::new(backend, &spec)?;
+    let mut took = Vec::new();
+    for _ in 0..TRIES {
+        let started = Instant::now();
+        stage.input(backend, micro_batch as usize)?;
+        stage.forward(backend);
+        stage.backward_input(backend);
+        stage.backward_params(backend);
+        stage.step(backend, 0.0);
+        took.push(started.elapsed());
+    }
+    took.sort_unstable();
+    Ok(took[TRIES / 2])
+}
+
+/// The owner's look at slots of cover, before the first that carries anything.
+pub(super) struct Calibration {
+    hops: u8,
+    work: Duration,
+    round: usize,
+    began: Instant,
+    seen: Vec<Duration>,
+}
+
+impl Calibration {
+    /// For circuits of `hops` hops and work that takes a rank so long.
+    pub(super) fn new(hops: u8, work: Duration) -> Self {
+        Self { hops, work, round: 0, began: Instant::now(), seen: Vec::new() }
+    }
+
+    /// The owner's word in the next slot; `None` where the pace is said. `longest`: what a phase has taken in the last slot, at
+    /// most.
+    pub(super) fn next(&mut self, longest: Duration) -> Option<Order> {
+        let slots = *ROUNDS.get(self.round)?;
+        self.seen.push(longest);
+        if self.seen.len() < FEW || (self.seen.len() < slots && self.began.elapsed() < ROUND) {
+            return Some(Order::GoOn);
+        }
+        // The first of a round has waited for those that were not ready to begin.
+        self.seen.drain(..2);
+        self.seen.sort_unstable();
+        let usual = self.seen[self.seen.len() - 1 - self.seen.len() / RARE];
+        let phase = if self.round == 0 { usual * GUESS } else { usual * MARGIN / 2 };
+        (self.round, self.began) = (self.round + 1, Instant::now());
+        self.seen.clear();
+        let slot = phase * u32::from(self.hops + 1) + phase.max(self.work);
+        Some(Order::Keep(Pace::new(slot, phase, self.hops)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_leaves_room_for_what_was_seen_but_for_the_rarest() {
+        let mut calibration = Calibration::new(3, Duration::from_millis(7));
+        let mut said = Vec::new();
+        for slot in 0.. {
+            let longest = if slot % 60 == 30 { 500 } else { 2 };
+            match calibration.next(Duration::from_millis(longest)) {
+                Some(Order::Keep(pace)) => said.push(pace),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let [guess, pace] = said[..] else { panic!("{said:?}") };
+        let near = |found: Duration, due: u64| found.abs_diff(Duration::from_millis(due)) < Duration::from_micros(50);
+        assert!(near(guess.phase(), 4) && near(guess.slot(), 4 * 4 + 7), "{guess:?}");
+        assert!(near(pace.phase(), 3) && near(pace.slot(), 4 * 3 + 7), "{pace:?}");
+    }
+
+    #[test]
+    fn dummy_work_takes_its_time() {
+        let backend = Cpu::new(1).unwrap();
+        let [small, large] = [1 << 10, 1 << 16].map(|message| work(&backend, message, 16).unwrap());
+        assert!(large > small && small > Duration::ZERO, "{small:?} {large:?}");
+        let pacing = pacing(job::Pace::Auto, 3, 4096, 2).unwrap();
+        assert!(matches!(pacing, Pacing::Fixed { pace: None, rest } if rest > 4_000_000), "{pacing:?}");
+    }
+}
