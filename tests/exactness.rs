@@ -47,6 +47,11 @@ fn the_same_bits_whatever_carries_the_messages() {
         ("--local 4 --profile sealed", vec!["mix.cell=256"]),
         ("--local 7 --profile bare", vec![]),
         ("--local 4 --profile bare", vec![]),
+        ("--local 7", vec!["mix.pace=auto"]),
+        ("--local 9", vec!["mix.pace=1ms", "compute.threads=2"]),
+        // No slot is done in this time.
+        ("--local 7", vec!["mix.pace=20us"]),
+        ("--local 7 --profile sealed", vec!["mix.pace=auto"]),
     ];
     for (args, sets) in ways {
         assert_eq!(bits(args, &[&[SHORT], sets.as_slice()].concat()), reference, "{args} {sets:?}");
@@ -174,6 +179,31 @@ fn a_run_takes_the_slots_and_bytes_that_check_names() {
         total += slots;
     }
     assert_eq!(run.result["wire_bytes_per_rank"].as_u64().unwrap(), total * due("bytes_per_rank_and_slot"));
+}
+
+/// Slots go on while a stage works: they take the time that the job says, and carry cover until it is ready.
+#[test]
+fn under_a_fixed_pace_slots_wait_for_no_one() {
+    const SLOT: f64 = 0.001;
+    let wide = "stage=[{ ops = [{ op = \"linear\", out = 2000 }, { op = \"relu\" }] }, { ops = [{ op = \"linear\", out = 10 }] }]";
+    let sets = ["train.epochs=1", "data.validation=0.8", "mix.relays=3", wide, "output.timing=true"];
+    let ran = |pace: &str| {
+        let pace = format!("mix.pace={pace}");
+        let args: Vec<&str> = sets.iter().chain([&pace.as_str()]).flat_map(|set| ["--set", set]).collect();
+        run(&[&["--local", "6"], args.as_slice()].concat()).1
+    };
+    let (lockstep, paced) = (ran("lockstep"), ran("1ms"));
+    assert_eq!(lockstep.bits(), paced.bits());
+    assert!(lockstep.result["slot_seconds"].is_null() && lockstep.result["overran"] == 0);
+    assert_eq!(paced.result["slot_seconds"].as_f64(), Some(SLOT));
+    let number = |value: &Value| value.as_f64().unwrap();
+    let slots = |run: &Run| number(&run.result["epochs"][0]["slots"]);
+    // The wide stage takes longer than a slot: in lockstep slots wait for it, here more of them go by.
+    assert!(slots(&paced) > slots(&lockstep) + 6.0, "{} and {} slots", slots(&paced), slots(&lockstep));
+    let overran = number(&paced.result["overran"]);
+    let seconds = number(&paced.result["epochs"][0]["seconds"]);
+    assert!(seconds > SLOT * slots(&paced), "{seconds} s for {} slots", slots(&paced));
+    assert!(overran < slots(&paced), "{overran} of {} slots overran", slots(&paced));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use mixnn::random::Seed;
 use mixnn::run::RunError;
 use mixnn::transport::TransportError;
 
-use wire::{EPOCHS, HOPS, Letter, Place, RANKS, Ran, at, run};
+use wire::{EPOCHS, HOPS, Letter, Place, RANKS, Ran, at, run, run_paced};
 
 /// Random faults to try, each in a run of its own.
 fn tries() -> u64 {
@@ -258,6 +258,25 @@ fn authentic_letters_from_elsewhere_are_refused() {
             }
             let code = ran.led.as_ref().err().map(RunError::exit_code);
             assert_eq!(code, Some(4), "{other:?} for {place:?}: {}", shown(&ran.led));
+        }
+    }
+}
+
+/// Where roles work beside the slots, a fault is found and told alike.
+#[test]
+fn a_fixed_pace_changes_nothing_about_faults() {
+    let (reference, _) = run(|_, _| false).led.unwrap();
+    let (outcome, _) = run_paced(|_, _| false).led.unwrap();
+    assert_eq!(outcome.weights_sha256, reference.weights_sha256);
+    assert!(outcome.slot_seconds.is_some() && reference.slot_seconds.is_none());
+    for (epoch, slot) in [(0, 0), (0, 9), (1, 30)] {
+        for phase in 1..=HOPS {
+            for (from, to) in [(3, 5), (0, 2), (2, 0)] {
+                let place = Place::Block { epoch, slot, phase, from, to };
+                let ran = run_paced(at(place, flip(40)));
+                is_told(&ran, place);
+                all_stop_alike(&ran, place);
+            }
         }
     }
 }

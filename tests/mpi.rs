@@ -45,6 +45,8 @@ fn ranks_give_the_bits_of_one_process() {
     for (ranks, args) in [
         ("9", [].as_slice()),
         ("7", &["--set", "transport.windows=false"]),
+        ("7", &["--set", "mix.pace=2ms"]),
+        ("7", &["--set", "mix.pace=auto", "--set", "transport.windows=false"]),
         ("6", &["--set", "mix.relays=2", "--set", "mix.cell=256"]),
         ("8", &["--set", "mix.hops=4", "--set", "compute.threads=2"]),
     ] {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::job::{Job, Profile};
+use crate::job::{Job, Pace, Profile};
 use crate::pipeline::Pass;
 use crate::run::prepare::Prepared;
 
@@ -79,9 +79,16 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
         let what = "the one relay of a circuit sees both its ends";
         leaks.push(Leak::unless("one relay", hops < 3, what, format!("mix.hops = {hops}")));
     }
-    leaks.push(Leak::always(
+    leaks.push(Leak::unless(
         "times",
+        profile != Profile::Mixed || job.mix.pace == Pace::Lockstep,
         "a slot starts when its ranks are ready: arrival times show which ranks compute, in which order",
+        match profile {
+            Profile::Mixed => {
+                "mix.pace = \"auto\", or the time of a slot; with a core for every thread, while no slot overruns"
+            }
+            _ => "mix.profile = \"mixed\" with a mix.pace",
+        },
     ));
     leaks.push(Leak::always(
         "position",
@@ -116,6 +123,10 @@ fn slots(prepared: &Prepared, ranks: u16) -> Leak {
     let more = slots(stages + 1) - slots(stages);
     let what =
         format!("a stage more makes an epoch {more} slots longer; 0 to {ranks} empty slots at its start blur that");
+    let what = match prepared.job.mix.pace {
+        Pace::Lockstep => what,
+        _ => format!("{what}; so does a stage that takes longer than a slot"),
+    };
     Leak::always("slots", what)
 }
 

@@ -12,7 +12,7 @@ use leaks::Leak;
 use protection::{PLANS, Protection, Setup, TIME};
 
 use crate::ids::Phase;
-use crate::job::{Job, Profile};
+use crate::job::{Job, Pace, Profile};
 use crate::mix::geometry::Geometry;
 use crate::nn::StageSpec;
 use crate::pipeline::Pass;
@@ -74,9 +74,12 @@ impl Checked {
         let setup = Setup { stages, hops: job.mix.hops, ranks, hosts };
         let mixed = job.mix.profile == Profile::Mixed;
         let protection = mixed.then(|| Protection::simulate(setup, PLANS, TIME, rand::random()));
-        let in_flight = training.in_flight();
+        let paced = mixed && job.mix.pace != Pace::Lockstep;
+        // Under a fixed pace more is under way, and the ranks' work has messages of its own.
+        let in_flight = training.in_flight() * if paced { 2 } else { 1 };
+        let messages = if paced { 12 } else { 6 };
         let memory = specs.iter().map(|spec| stage_memory(spec, in_flight)).max().unwrap_or(0)
-            + 6 * geometry.message() as u64
+            + messages * geometry.message() as u64
             + 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
         Ok(Self {
             ranks,
@@ -94,6 +97,21 @@ impl Checked {
 
     fn slot_bytes(&self) -> Option<u64> {
         (self.job.mix.profile == Profile::Mixed).then(|| self.geometry.slot_bytes())
+    }
+
+    /// When slots begin.
+    fn pace(&self) -> String {
+        match self.job.mix.pace {
+            Pace::Slots(slot) if self.job.mix.profile == Profile::Mixed => format!("every {slot:?}"),
+            Pace::Auto if self.job.mix.profile == Profile::Mixed => {
+                "at fixed times, measured at the start".to_owned()
+            }
+            _ => "when their ranks are ready".to_owned(),
+        }
+    }
+
+    fn is_paced(&self) -> bool {
+        self.job.mix.profile == Profile::Mixed && self.job.mix.pace != Pace::Lockstep
     }
 
     /// The same as JSON.
@@ -114,6 +132,7 @@ impl Checked {
             "block_bytes": blocks,
             "slots_per_epoch": self.slots[0],
             "slots_for_testing": self.slots[1],
+            "pace": self.pace(),
             "bytes_per_rank_and_slot": self.slot_bytes(),
             "bytes_per_rank_and_epoch": self.slot_bytes().map(|bytes| bytes * self.slots[0]),
             "memory_of_largest_rank_bytes": self.memory,
@@ -154,8 +173,15 @@ impl fmt::Display for Checked {
         row(
             f,
             "slots",
-            format!("{} an epoch, {} to test; 0 to {} empty ones before", self.slots[0], self.slots[1], self.ranks),
+            format!(
+                "{}{} an epoch, {} to test; 0 to {} empty ones before",
+                if self.is_paced() { "at least " } else { "" },
+                self.slots[0],
+                self.slots[1],
+                self.ranks
+            ),
         )?;
+        row(f, "slots begin", self.pace())?;
         row(
             f,
             "memory",

@@ -6,8 +6,8 @@
 //! 1         2         3         the inbox is here      seal      1 of the next slot
 //! ```
 //!
-//! Every rank goes by its own clock from its own first phase on. Phases keep the clocks together: none is complete before all
-//! ranks have begun it.
+//! Every rank goes by its own clock from its own first phase on. The first phase of each slot keeps the clocks together: it is
+//! complete at the same moment on all ranks, when the last of them has begun it.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use crate::ids::Phase;
 pub const LONGEST_SLOT: u64 = 3_600_000_000_000;
 /// The largest share: phases and sealing, at most five times a share, fill the slot.
 const LARGEST_SHARE: u16 = u16::MAX / 5;
+/// The first phase is complete after so much of its time, and leaves the rest for what is to be done then: `2 / 3`.
+const COMPLETE: (u32, u32) = (2, 3);
 /// A slot that begins late by less than this part of its length is no one's fault: clocks differ by that much.
 const DRIFT: u32 = 1000;
 /// How long before its time a wait that yields leaves off sleeping: the kernel's timers are not finer.
@@ -127,6 +129,15 @@ impl Clock {
         self.wait(due)
     }
 
+    /// The first phase's blocks are here. All ranks had begun it a moment ago, so that whose clock is ahead of another's, or of
+    /// one that was late, sees it now.
+    pub fn first_is_here(&mut self) {
+        if let Some((began, pace)) = self.began.as_mut().zip(self.pace) {
+            let latest = *began + pace.phase() * COMPLETE.0 / COMPLETE.1;
+            *began += Instant::now().saturating_duration_since(latest);
+        }
+    }
+
     fn next_slot(&self) -> Option<Instant> {
         self.began.zip(self.pace).map(|(began, pace)| began + pace.slot())
     }
@@ -189,6 +200,31 @@ mod tests {
         assert_eq!(clock.take_overran(), 1);
         let next = slot(&mut clock, Duration::ZERO)[0];
         assert!(next - late > SLOT / 2, "the time that was lost is not made up for");
+    }
+
+    /// A clock that is ahead of another's falls back to it.
+    #[test]
+    fn clocks_keep_together() {
+        let pace = Pace::even(SLOT, 3);
+        let ahead = Duration::from_millis(30);
+        let mut clock = Clock::new(Some(pace), false);
+        clock.wait_for(Phase(1));
+        let first = Instant::now();
+        std::thread::sleep(ahead);
+        clock.first_is_here();
+        let back = ahead - pace.phase() * 2 / 3;
+        for phase in [2, 3] {
+            clock.wait_for(Phase(phase));
+            let due = pace.phase() * u32::from(phase - 1) + back;
+            assert!(first.elapsed() >= due && (first.elapsed() < due + SLOT / 8 || clock.take_overran() > 0));
+        }
+        clock.wait_to_seal();
+        clock.wait_for(Phase(1));
+        assert!(first.elapsed() >= SLOT + back);
+        // In time, nothing moves.
+        let (begun, now) = (clock.began, Instant::now());
+        clock.first_is_here();
+        assert!(clock.began == begun || begun.is_some_and(|begun| now.elapsed() + (now - begun) > pace.phase() / 2));
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
             let started = Instant::now();
             let cell = self.geometry.cell(phase);
             if phase == Phase(1) {
+                self.clock.first_is_here();
                 (heard, found) = self.open_beats(transport, slot, word.order);
                 if matches!(heard.order, Order::Stop(_)) {
                     return Ok(heard);

@@ -64,7 +64,24 @@ fn protection(outcome: &Outcome, job: &Job) -> Vec<(&'static str, String)> {
                 "what each rank hosts, who sends to whom, every activation and gradient".to_owned(),
             ));
             rows.push(("", format!("{} hops, cover on every circuit, fresh keys every epoch", outcome.hops)));
-            rows.push(("not protected", format!("timing (who computes when){unknown}")));
+            match outcome.slot_seconds {
+                Some(slot) => {
+                    let slots: u64 = outcome.epochs.iter().map(|epoch| epoch.slots).sum();
+                    let (us, overran) = (slot * 1e6, outcome.overran);
+                    let pace =
+                        format!("who computes when: a slot every {us:.0} us; {overran} of {slots} slots overran");
+                    rows.push(("", pace));
+                    if !outcome.cores_suffice {
+                        rows.push(("", "(as far as ranks that share cores do not delay each other)".to_owned()));
+                    }
+                    if known {
+                        rows.push(("not protected", "what `mixnn check` lists".to_owned()));
+                    } else {
+                        rows.push(("not protected", "ranks are not authenticated".to_owned()));
+                    }
+                }
+                None => rows.push(("not protected", format!("timing (who computes when){unknown}"))),
+            }
         }
         Profile::Sealed => {
             rows.push(("protected", "the contents of messages".to_owned()));

@@ -228,3 +228,136 @@ impl<B: Backend> Work<B> for Worker<B::Bytes> {
         self.progress
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+    use crate::compute::cpu::Cpu;
+
+    const LENGTH: usize = 128;
+
+    type Messages = Post<<Cpu as Backend>::Bytes>;
+
+    /// Says in its forward message what it got in both, once it is let.
+    struct Slow {
+        let_go: Mutex<Receiver<()>>,
+    }
+
+    impl Role<Cpu> for Slow {
+        fn step(&mut self, backend: &Cpu, slot: Slot, post: &mut Messages) -> Result<Order, RoleError> {
+            self.let_go.lock().unwrap().recv().unwrap();
+            let got = [post.inbox[FORWARD][0], post.inbox[BACKWARD][0]];
+            assert_ne!(got[0], 99, "a panic, on purpose");
+            if got[0] == 98 {
+                return Err(RoleError::Unexpected { slot, found: "98".into(), expected: "less".into() });
+            }
+            backend.put(&got, &mut post.outbox[FORWARD], 0);
+            post.used[FORWARD] = if got == [0, 0] { 0 } else { 2 };
+            Ok(Order::EpochEnds { after: Slot(u64::from(got[0])) })
+        }
+    }
+
+    struct Bench {
+        backend: Cpu,
+        post: Messages,
+        computed: Duration,
+    }
+
+    impl Bench {
+        /// One slot that brings `brought` (0: an empty message), and what left in it before.
+        fn slot(
+            &mut self,
+            worker: &mut Worker<<Cpu as Backend>::Bytes>,
+            brought: [u8; 2],
+        ) -> Result<[u8; 2], RoleError> {
+            let Self { backend, post, computed } = self;
+            let order = worker.take(backend, Slot(0), post, computed)?;
+            let left = [post.outbox[FORWARD][0], post.outbox[FORWARD][1]];
+            assert_eq!(post.used[FORWARD] > 0, left != [0, 0]);
+            assert!(left == [0, 0] || order == Order::EpochEnds { after: Slot(u64::from(left[0])) });
+            for which in [FORWARD, BACKWARD] {
+                post.inbox[which][0] = brought[which];
+            }
+            worker.give(backend, Slot(0), post);
+            Ok(left)
+        }
+
+        /// Slots that bring nothing, until the role is done with what it has.
+        fn until_something_leaves(
+            &mut self,
+            worker: &mut Worker<<Cpu as Backend>::Bytes>,
+        ) -> Result<[u8; 2], RoleError> {
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_secs(20) {
+                match self.slot(worker, [0, 0])? {
+                    [0, 0] => std::thread::sleep(Duration::from_millis(1)),
+                    left => return Ok(left),
+                }
+            }
+            panic!("nothing leaves");
+        }
+    }
+
+    /// `play` has the worker, lets the role go, and plays slots.
+    fn with(play: impl FnOnce(&mut Worker<<Cpu as Backend>::Bytes>, &Sender<()>, &mut Bench)) {
+        let backend = Cpu::new(1).unwrap();
+        let post = Post::new(|| backend.bytes(LENGTH)).unwrap();
+        let (go, let_go) = channel();
+        let (mut worker, workshop) = Worker::new(&backend, LENGTH).unwrap();
+        let mut bench = Bench { backend: Cpu::new(1).unwrap(), post, computed: Duration::ZERO };
+        std::thread::scope(|scope| {
+            let mut role = Slow { let_go: Mutex::new(let_go) };
+            let backend = &backend;
+            let thread = scope.spawn(move || workshop.run(backend, &mut role));
+            play(&mut worker, &go, &mut bench);
+            drop(worker);
+            go.send(()).ok();
+            let _ = thread.join();
+        });
+    }
+
+    /// While the role works slots send empty messages; what arrives is worked on later, each direction in its order, none lost.
+    #[test]
+    fn slots_wait_for_no_one_and_lose_nothing() {
+        with(|worker, go, bench| {
+            for brought in [[1, 0], [2, 7], [0, 0], [3, 8]] {
+                assert_eq!(bench.slot(worker, brought).unwrap(), [0, 0]);
+            }
+            // The first step had nothing to work on; the second takes the oldest of each.
+            go.send(()).unwrap();
+            for due in [[1, 7], [2, 8], [3, 0]] {
+                go.send(()).unwrap();
+                assert_eq!(bench.until_something_leaves(worker).unwrap(), due);
+                assert_eq!(bench.slot(worker, [0, 0]).unwrap(), [0, 0], "sent twice");
+            }
+            assert!(bench.computed > Duration::ZERO);
+        });
+    }
+
+    #[test]
+    fn an_error_and_a_panic_are_told() {
+        for (brought, panics) in [(98, false), (99, true)] {
+            with(|worker, go, bench| {
+                bench.slot(worker, [brought, 0]).unwrap();
+                go.send(()).unwrap();
+                go.send(()).unwrap();
+                let told = bench.until_something_leaves(worker).unwrap_err();
+                assert_eq!(matches!(told, RoleError::Gone), panics, "{told}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_flood_is_refused() {
+        with(|worker, _, bench| {
+            for _ in 0..MOST_WAITING {
+                bench.slot(worker, [1, 0]).unwrap();
+            }
+            bench.slot(worker, [1, 0]).unwrap();
+            assert!(matches!(bench.slot(worker, [0, 0]), Err(RoleError::Unexpected { .. })));
+        });
+    }
+}

@@ -136,6 +136,7 @@ pub fn run<T: Transport>(
         wire_bytes_per_rank: sent / u64::from(transport.ranks()),
         slot_seconds: lead.seat.pace().map(|pace| pace.slot().as_secs_f64()),
         overran,
+        cores_suffice: seat::cores_suffice(transport.ranks_on_host()),
         timing: if job.output.timing { timing } else { Vec::new() },
     };
     Ok((outcome, model))

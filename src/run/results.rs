@@ -57,6 +57,8 @@ pub struct Outcome {
     pub slot_seconds: Option<f64>,
     /// Slots in which a phase began later than the pace says, on the rank that had most of them.
     pub overran: u64,
+    /// Whether each rank of the owner's host had a core to mix on and another to compute on.
+    pub cores_suffice: bool,
     /// By rank, where the time of its slots went; in milliseconds.
     pub timing: Vec<RankTiming>,
 }

@@ -32,6 +32,11 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Whether each of a host's ranks has a core to mix on and another to compute on.
+pub(super) fn cores_suffice(ranks_on_host: u16) -> bool {
+    cores() >= 2 * usize::from(ranks_on_host)
+}
+
 /// Threads with which a rank computes: as many as asked for, or its share of its host's cores. Under a fixed pace the thread
 /// that mixes has a core of its own.
 pub(super) fn share_of_cores(asked: u16, ranks_on_host: u16, pacing: Pacing) -> usize {
@@ -60,8 +65,7 @@ pub(super) fn courier<T: Transport>(
     epoch: Epoch,
 ) -> Result<Box<dyn Courier<T, Bytes = Bytes>>, RunError> {
     let sealer = CellSealer::new(associated_data(&public.run));
-    // A thread that mixes and one that computes.
-    let clock = Clock::new(pace, cores() >= 2 * usize::from(transport.ranks_on_host()));
+    let clock = Clock::new(pace, cores_suffice(transport.ranks_on_host()));
     Ok(match route {
         Route::Mixed(route) => {
             Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch, clock)?)

@@ -82,6 +82,7 @@ fn train(
         wire_bytes_per_rank: 0,
         slot_seconds: None,
         overran: 0,
+        cores_suffice: true,
         timing: Vec::new(),
     };
     Ok((outcome, model))

@@ -45,12 +45,18 @@ threads = 1
 "#;
 
 /// The job, made ready once.
-pub(crate) static PREPARED: LazyLock<Prepared> = LazyLock::new(|| {
+pub(crate) static PREPARED: LazyLock<Prepared> = LazyLock::new(|| prepared(&[]));
+
+/// The same at a fixed pace.
+pub(crate) static PACED: LazyLock<Prepared> = LazyLock::new(|| prepared(&["mix.pace=1ms"]));
+
+fn prepared(sets: &[&str]) -> Prepared {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("job.toml");
     fs::write(&path, JOB).unwrap();
-    Prepared::load(&path, &[]).unwrap()
-});
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    Prepared::load(&path, &sets).unwrap()
+}
 
 /// Slots of an epoch, and those for testing.
 static SLOTS: LazyLock<[u64; 2]> = LazyLock::new(|| {
@@ -247,8 +253,21 @@ pub(crate) fn run(alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'sta
     run_with(alter, |end, host| serve::run(end, host, &Credentials::default()))
 }
 
+/// As [`run`], at a fixed pace.
+pub(crate) fn run_paced(alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'static) -> Ran {
+    run_job(&PACED, alter, |end, host| serve::run(end, host, &Credentials::default()))
+}
+
 /// Runs the job with what `alter` does on the way, where all ranks but the owner do `serve`.
 pub(crate) fn run_with(
+    alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'static,
+    serve: impl Fn(&mut Wire, &str) -> Result<(), RunError> + Sync,
+) -> Ran {
+    run_job(&PREPARED, alter, serve)
+}
+
+fn run_job(
+    job: &Prepared,
     alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'static,
     serve: impl Fn(&mut Wire, &str) -> Result<(), RunError> + Sync,
 ) -> Ran {
@@ -267,7 +286,7 @@ pub(crate) fn run_with(
         letters: [0; 2],
     });
     let mut follower = Follower::default();
-    let (led, served) = local::served_by(ends.collect(), &PREPARED, "host", &mut follower, serve);
+    let (led, served) = local::served_by(ends.collect(), job, "host", &mut follower, serve);
     let (slots, phases) = (slots.lock().unwrap().clone(), phases.lock().unwrap().clone());
     let Follower { epochs, kept } = follower;
     Ran { led, served, altered: altered.load(Ordering::Relaxed), slots, phases, epochs, kept }
