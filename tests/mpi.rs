@@ -128,13 +128,11 @@ fn mentions<'a>(trace: &'a str, path: &str) -> Vec<&'a str> {
     trace.lines().filter(|line| line.contains(path) && !line.contains("execve(")).collect()
 }
 
-#[test]
-fn only_rank_0_opens_the_job_the_data_and_the_output() {
-    let usable = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
-    if !usable.is_ok_and(|output| output.status.success()) {
-        eprintln!("no strace, or no right to use it: who opens which file is not looked at");
-        return;
-    }
+/// What `timeout` makes of a launcher that it has to end.
+const TIMED_OUT: i32 = 124;
+
+/// Seven ranks under strace, each with a trace of its own, in a folder where everything has a name of its own.
+fn traced_run() -> (tempfile::TempDir, Ran) {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     for name in ["the-job", "the-data", "elsewhere"] {
@@ -148,7 +146,27 @@ fn only_rank_0_opens_the_job_the_data_and_the_output() {
         place("the-job/job.toml"),
         place("the-out")
     );
-    launch(Path::new(&place("elsewhere")), &["-n", "7", "sh", "-c", &script]).well();
+    let ran = launch(Path::new(&place("elsewhere")), &["-n", "7", "sh", "-c", &script]);
+    (folder, ran)
+}
+
+#[test]
+fn only_rank_0_opens_the_job_the_data_and_the_output() {
+    let usable = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
+    if !usable.is_ok_and(|output| output.status.success()) {
+        eprintln!("no strace, or no right to use it: who opens which file is not looked at");
+        return;
+    }
+    let mut traced = traced_run();
+    // With each of its calls traced, one run in twenty or so is done and does not come out of MPI's end.
+    for _ in 0..2 {
+        if traced.1.code == TIMED_OUT {
+            traced = traced_run();
+        }
+    }
+    let (folder, ran) = traced;
+    ran.well();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let secret = [place("the-job"), place("the-data"), place("the-out")];
     for rank in 0..7 {
         let trace = fs::read_to_string(place(&format!("trace.{rank}"))).unwrap();
