@@ -18,6 +18,7 @@ use crate::compute::cpu::Cpu;
 use crate::crypto::key::Key;
 use crate::ids::{Epoch, Rank, Slot};
 use crate::job::{Op, Optimizer, Profile};
+use crate::mix::clock::Pace;
 use crate::mix::courier::{Post, Timing, Word};
 use crate::mix::geometry::Geometry;
 use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
@@ -101,6 +102,12 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     for (profile, ranks) in [(Profile::Mixed, 7), (Profile::Sealed, 2)] {
         if let Some(public) = public(profile, ranks) {
             add("opening", padded(&Opening::Start(public), OPENING - 32));
+        }
+    }
+    for pace in [None, Some(Pace { slot: 2_000_000, share: 13_107 })] {
+        if let Some(public) = public(Profile::Mixed, 7) {
+            let pacing = Pacing::Fixed { pace, rest: 5_000_000 };
+            add("opening", padded(&Opening::Start(Public { pacing, ..public }), OPENING - 32));
         }
     }
     let name = || "node-1".to_owned();

@@ -1,5 +1,5 @@
-//! The record of a beat, from the owner and to it: every accepted one is written the same way, and ends the epoch where it
-//! says.
+//! The record of a beat, from the owner and to it: every accepted one is written the same way, ends the epoch where it says,
+//! or has room for its phases.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -18,6 +18,7 @@ fuzz_target!(|record: [u8; 16]| {
     assert_eq!(order.to_record(), record);
     match order {
         Order::GoOn => assert!(!order.ends(Slot(u64::MAX))),
+        Order::Keep(pace) => assert!(!order.ends(Slot(u64::MAX)) && pace.phase() * 5 <= pace.slot()),
         Order::Stop(_) => assert!(order.ends(Slot(0))),
         Order::EpochEnds { after } | Order::RunEnds { after } => {
             assert!(order.ends(after) && (after.0 == 0 || !order.ends(Slot(after.0 - 1))));
