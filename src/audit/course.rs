@@ -6,16 +6,17 @@
 use std::path::Path;
 
 use super::question::{Channel, Question};
+use super::{FEWEST_RUNS, Options};
 use crate::job::{Job, Mix, Op, Profile};
 use crate::pipeline::Pass;
 use crate::run::RunError;
 use crate::run::owner::can_run;
 use crate::run::prepare::Prepared;
 
-/// Slots of training, at most, unless a single batch takes more.
-const SLOTS: u64 = 48;
 /// Hidden widths from which on the other model has half of them.
 const WIDE: u32 = 16;
+/// Runs of a control in which neighbours are seen by few colluders, at least: they take little time.
+const LEAST: usize = 160;
 /// The pace under which slots start as soon as their ranks are ready.
 pub(super) const LOCKSTEP: &str = "lockstep";
 
@@ -49,11 +50,12 @@ pub(super) struct Courses {
 }
 
 impl Courses {
-    /// Reads the job at `path` with `sets` on top and makes it and its controls ready for `runs` runs of it.
+    /// Reads the job at `path` with `sets` on top and makes it and its controls ready, as `options` say.
     ///
     /// # Errors
     /// [`RunError`].
-    pub(super) fn of(path: &Path, sets: &[String], ranks: Option<u16>, runs: usize) -> Result<Self, RunError> {
+    pub(super) fn of(path: &Path, sets: &[String], options: &Options) -> Result<Self, RunError> {
+        let runs = options.runs as usize;
         let load = |more: &[&str]| {
             let more = more.iter().chain(&SHORT).map(|set| (*set).to_owned());
             Job::load(path, &sets.iter().cloned().chain(more).collect::<Vec<String>>())
@@ -62,10 +64,10 @@ impl Courses {
         let (profile, pace) = (job.mix.profile, pace(&job));
         // Without relays there would be nothing to tell stages from.
         let as_mixed = Job { mix: Mix { profile: Profile::Mixed, ..job.mix.clone() }, ..job.clone() };
-        let ranks = ranks.unwrap_or_else(|| as_mixed.ranks());
+        let ranks = options.ranks.unwrap_or_else(|| as_mixed.ranks());
         let whole = Prepared::of(job.clone())?;
         can_run(&whole, ranks)?;
-        let data = short(whole);
+        let data = short(whole, options.slots.into());
         let ready = |job: &Job| data.with(job.clone());
         let other = |job: &Job| other_widths(job).map(|job| ready(&job)).transpose();
 
@@ -85,18 +87,29 @@ impl Courses {
         let asks =
             [Role, Order, Cover, Model].into_iter().flat_map(|question| [(question, Volume), (question, Time)]);
         all.push(Course { without: None, a, b, runs, asks: asks.collect() });
-        let fewer = (runs / 2).max(20);
         if profile == Profile::Mixed {
             let free = Mix { message: 0, package: 0, result: 0, ..job.mix.clone() };
             let (a, b) = paired(&Job { mix: free, ..job.clone() })?;
             let (sealed, bare) = (with(Profile::Sealed, &pinned), with(Profile::Bare, &pinned));
             let direct = |without, job: &Job, asks| {
-                Ok::<_, RunError>(Course { without: Some(without), a: ready(job)?, b: None, runs: fewer, asks })
+                Ok::<_, RunError>(Course {
+                    without: Some(without),
+                    a: ready(job)?,
+                    b: None,
+                    runs: (runs / 2).max(LEAST),
+                    asks,
+                })
             };
             all.push(direct("profile sealed", &sealed, vec![(Role, Volume), (Order, Volume)])?);
             all.push(direct("profile bare", &bare, vec![(Cover, Volume)])?);
             let asks = vec![(Model, Volume)];
-            all.push(Course { without: Some("lengths not fixed"), a, b, runs: (runs / 8).max(20), asks });
+            all.push(Course {
+                without: Some("lengths not fixed"),
+                a,
+                b,
+                runs: (runs / 8).max(FEWEST_RUNS as usize),
+                asks,
+            });
         }
         if pace != LOCKSTEP {
             // The only place that knows how a job is run without a fixed pace.
@@ -121,12 +134,12 @@ fn pace(job: &Job) -> String {
     pace.unwrap_or_else(|| LOCKSTEP.to_owned())
 }
 
-/// As many samples as fill the slots of a short run, and one micro-batch to test.
-fn short(whole: Prepared) -> Prepared {
+/// As many samples as fill `slots` slots with training, one micro-batch at least, and one micro-batch to test.
+fn short(whole: Prepared, slots: u64) -> Prepared {
     let Prepared { job, .. } = &whole;
     let (stages, micro) = (job.stages.len() as u16, job.train.micro_batch);
     let full = job.train.batch.div_ceil(micro);
-    let fits = |total: &u32| Pass::training(stages, 1, full, *total).slots() <= SLOTS;
+    let fits = |total: &u32| Pass::training(stages, 1, full, *total).slots() <= slots;
     let total = (1..).take_while(fits).last().unwrap_or(1);
     whole.short(total as usize * micro as usize, micro as usize)
 }
@@ -182,6 +195,8 @@ mod tests {
 
     const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs/digits.toml");
 
+    const OPTIONS: Options = Options { ranks: None, runs: 100, slots: 48, colluders: 1 };
+
     fn widths(job: &Job) -> Vec<u32> {
         let ops = job.stages.iter().flat_map(|stage| &stage.ops);
         ops.filter_map(|op| if let Op::Linear { out, .. } = op { Some(*out) } else { None }).collect()
@@ -189,7 +204,7 @@ mod tests {
 
     #[test]
     fn two_models_have_one_geometry_and_as_many_slots() {
-        let courses = Courses::of(Path::new(DIGITS), &[], None, 100).unwrap();
+        let courses = Courses::of(Path::new(DIGITS), &[], &OPTIONS).unwrap();
         let own = &courses.all[0];
         let (a, b) = (&own.a, own.b.as_ref().unwrap());
         assert_eq!((widths(&a.job), widths(&b.job)), (vec![64, 32, 10], vec![32, 16, 10]));
@@ -205,7 +220,7 @@ mod tests {
             let batches = prepared.batches(0);
             Pass::training(3, 1, batches.full(), batches.micro_batches()).slots()
         };
-        assert!(slots(a) == slots(b) && (SLOTS - 8..=SLOTS).contains(&slots(a)));
+        assert!(slots(a) == slots(b) && (40..=48).contains(&slots(a)));
         assert_eq!((a.validation.samples(), a.test.samples()), (0, 16));
         // The controls: addresses show, lengths show, lengths differ.
         let controls: Vec<_> = courses.all[1..].iter().map(|course| course.without.unwrap()).collect();

@@ -38,7 +38,9 @@ use crate::job::Profile;
 use crate::run::RunError;
 
 /// Runs of the job, unless someone asks for another number.
-pub const RUNS: u32 = 600;
+pub const RUNS: u32 = 1000;
+/// Slots of training in a run, at most, unless someone asks for another number.
+pub const SLOTS: u32 = 48;
 /// The fewest runs from which anything can be learned.
 pub const FEWEST_RUNS: u32 = 20;
 
@@ -94,6 +96,8 @@ pub struct Options {
     pub ranks: Option<u16>,
     /// Runs of the job. Its controls take more.
     pub runs: u32,
+    /// Slots of training in a run, at most, unless a single micro-batch takes more.
+    pub slots: u32,
     /// Ranks that collude, drawn anew in each run.
     pub colluders: u16,
 }
@@ -136,7 +140,7 @@ pub fn audit(
     if options.runs < FEWEST_RUNS {
         return Err(AuditError::TooFewRuns { found: options.runs });
     }
-    let courses = Courses::of(path, sets, options.ranks, options.runs as usize)?;
+    let courses = Courses::of(path, sets, options)?;
     let (ranks, colluders) = (courses.ranks, options.colluders);
     if colluders == 0 || colluders + 3 > ranks {
         return Err(AuditError::Colluders { found: colluders, ranks });

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::Audit;
 use super::attack::{Advantage, Found};
 use super::verdict::Row;
-use crate::job::Profile;
 
 impl fmt::Display for Advantage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -92,9 +91,8 @@ impl Audit {
             None => "not known".to_owned(),
             Some(slots) => format!("{slots} slots"),
         };
-        let coalitions = if self.profile == Profile::Mixed { "" } else { "; `check` says what the profile hides" };
         vec![
-            ("job", format!("{}, profile {}, pace {}{coalitions}", self.job, self.profile.name(), self.pace)),
+            ("job", format!("{}, profile {}, pace {}", self.job, self.profile.name(), self.pace)),
             ("ranks", format!("{}, of which {} collude where the table says colluders", self.ranks, self.colluders)),
             (
                 "runs",

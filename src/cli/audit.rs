@@ -1,12 +1,14 @@
 //! `mixnn audit`: plays the adversary against a job, and prints what it finds.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{complain, progress};
-use crate::audit::{AuditError, Options, RUNS, audit};
+use crate::audit::{AuditError, Options, RUNS, SLOTS, audit};
 
 #[derive(Debug, Args)]
 pub(super) struct AuditArgs {
@@ -18,9 +20,12 @@ pub(super) struct AuditArgs {
     /// Ranks that play; by default the fewest that the job needs
     #[arg(long)]
     ranks: Option<u16>,
-    /// Runs of the job, each a few dozen slots; more narrow the errors down
+    /// Runs of the job, each with a plan and keys of its own; more narrow the errors down
     #[arg(long, default_value_t = RUNS)]
     runs: u32,
+    /// Slots of training in a run, at most; more show more of the same ranks
+    #[arg(long, default_value_t = SLOTS)]
+    slots: u32,
     /// Ranks that collude, drawn anew in each run
     #[arg(long, value_name = "K", default_value_t = 1)]
     colluders: u16,
@@ -48,7 +53,9 @@ fn played(args: &AuditArgs) -> Result<(), AuditError> {
     if let Ok(style) = ProgressStyle::with_template("audit {bar:32} {pos}/{len} runs, {eta} left") {
         bar.set_style(style);
     }
-    let options = Options { ranks: args.ranks, runs: args.runs, colluders: args.colluders };
+    // A page that cannot be written is better known before the runs than after.
+    let page = args.html.as_deref().map(Page::create).transpose()?;
+    let options = Options { ranks: args.ranks, runs: args.runs, slots: args.slots, colluders: args.colluders };
     let audited = audit(&args.job, &args.sets, &options, &mut |done, of| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
@@ -66,4 +73,34 @@ fn played(args: &AuditArgs) -> Result<(), AuditError> {
         false => print!("{audited}"),
     }
     Ok(())
+}
+
+/// The page's file. Taken away again where there is nothing to write.
+struct Page<'a> {
+    path: &'a Path,
+    file: File,
+    written: bool,
+}
+
+impl<'a> Page<'a> {
+    fn create(path: &'a Path) -> Result<Self, AuditError> {
+        let error = |source| AuditError::Write { path: path.to_owned(), source };
+        Ok(Self { path, file: File::create(path).map_err(error)?, written: false })
+    }
+
+    fn write(mut self, page: &str) -> Result<(), AuditError> {
+        let error = |source| AuditError::Write { path: self.path.to_owned(), source };
+        self.file.write_all(page.as_bytes()).map_err(error)?;
+        self.written = true;
+        Ok(())
+    }
+}
+
+impl Drop for Page<'_> {
+    fn drop(&mut self) {
+        if !self.written {
+            // Where this fails an empty file stays.
+            let _ = std::fs::remove_file(self.path);
+        }
+    }
 }
