@@ -121,6 +121,7 @@ fn what_cannot_be_played_is_said() {
     refused(&["--ranks", "5"], 3, &["needs 6 ranks", "there are 5"]);
     refused(&["--set", "mix.rellays=4"], 2, &["unknown key `rellays`"]);
     refused(&["--runs", "20", "--html", "no/such/folder/page.html"], 3, &["no/such/folder/page.html", "--html"]);
+    refused(&["--runs", "20", "--html", "."], 3, &["directory", "--html"]);
     mixnn(folder.path(), &["audit", "nowhere.toml"]).refused(3, &["nowhere.toml"]);
     // The job's file is left alone, and so is the working folder.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

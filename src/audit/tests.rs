@@ -154,15 +154,11 @@ fn without_a_leak_the_interval_holds_zero_in_19_of_20() {
 #[test]
 fn what_is_tried_was_not_learned_from() {
     let rng = &mut StdRng::seed_from_u64(3);
-    // Every run has a mark of its own, and cases that the mark and a second number answer for certain.
+    // Every run has cases of its own, which come up twenty times.
     let marked = |runs: usize, rng: &mut StdRng| -> Vec<Pair> {
-        (0..runs)
-            .flat_map(|run| {
-                let turned = rng.random_range(0..2_u32);
-                let case = move |yes: u32| vec![run as f64, f64::from(yes ^ turned)];
-                (0..20).map(move |_| Pair { run, yes: case(1), no: case(0) })
-            })
-            .collect()
+        let mut case = || (0..5).map(|_| rng.random::<f64>()).collect::<Vec<f64>>();
+        let pairs = (0..runs).map(|run| Pair { run, yes: case(), no: case() });
+        pairs.flat_map(|pair| vec![pair; 20]).collect()
     };
     let found = Found::of(&marked(80, rng)).unwrap();
     assert!(found.statistics.surely < 0.0 && found.classifier.surely < 0.0, "{found:?}");

@@ -25,13 +25,14 @@ fn traffic(view: &View<'_>, phase: usize, rank: Rank) -> [f64; 8] {
 
 /// The mean of `of` over all slots.
 fn over_slots<const K: usize>(view: &View<'_>, of: impl Fn(usize) -> [f64; K]) -> [f64; K] {
-    let mut mean = [0.0; K];
+    let mut sums = [0.0; K];
     for slot in 0..view.slots {
-        for (sum, value) in mean.iter_mut().zip(of(slot)) {
-            *sum += value / view.slots as f64;
+        for (sum, value) in sums.iter_mut().zip(of(slot)) {
+            *sum += value;
         }
     }
-    mean
+    // Divided at the end: the mean of one number is that number, for any number of slots.
+    sums.map(|sum| sum / view.slots.max(1) as f64)
 }
 
 /// Bytes of the messages outside slots of `rank`, in order, if they are seen.

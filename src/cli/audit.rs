@@ -1,7 +1,6 @@
 //! `mixnn audit`: plays the adversary against a job, and prints what it finds.
 
-use std::fs::File;
-use std::io::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -54,7 +53,7 @@ fn played(args: &AuditArgs) -> Result<(), AuditError> {
         bar.set_style(style);
     }
     // A page that cannot be written is better known before the runs than after.
-    let page = args.html.as_deref().map(Page::create).transpose()?;
+    let page = args.html.as_deref().map(place).transpose()?;
     let options = Options { ranks: args.ranks, runs: args.runs, slots: args.slots, colluders: args.colluders };
     let audited = audit(&args.job, &args.sets, &options, &mut |done, of| {
         bar.set_length(of as u64);
@@ -62,8 +61,8 @@ fn played(args: &AuditArgs) -> Result<(), AuditError> {
     });
     bar.finish_and_clear();
     let audited = audited?;
-    if let Some(path) = &args.html {
-        std::fs::write(path, audited.html()).map_err(|source| AuditError::Write { path: path.clone(), source })?;
+    if let Some(path) = page {
+        std::fs::write(path, audited.html()).map_err(|source| AuditError::Write { path: path.to_owned(), source })?;
         if !args.json {
             eprintln!("the page is in {}", path.display());
         }
@@ -75,32 +74,15 @@ fn played(args: &AuditArgs) -> Result<(), AuditError> {
     Ok(())
 }
 
-/// The page's file. Taken away again where there is nothing to write.
-struct Page<'a> {
-    path: &'a Path,
-    file: File,
-    written: bool,
-}
-
-impl<'a> Page<'a> {
-    fn create(path: &'a Path) -> Result<Self, AuditError> {
-        let error = |source| AuditError::Write { path: path.to_owned(), source };
-        Ok(Self { path, file: File::create(path).map_err(error)?, written: false })
+/// Whether a file can be at `path`, as far as can be told without touching it.
+fn place(path: &Path) -> Result<&Path, AuditError> {
+    let error = |source| AuditError::Write { path: path.to_owned(), source };
+    if path.is_dir() {
+        return Err(error(ErrorKind::IsADirectory.into()));
     }
-
-    fn write(mut self, page: &str) -> Result<(), AuditError> {
-        let error = |source| AuditError::Write { path: self.path.to_owned(), source };
-        self.file.write_all(page.as_bytes()).map_err(error)?;
-        self.written = true;
-        Ok(())
-    }
-}
-
-impl Drop for Page<'_> {
-    fn drop(&mut self) {
-        if !self.written {
-            // Where this fails an empty file stays.
-            let _ = std::fs::remove_file(self.path);
-        }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match std::fs::metadata(folder).map_err(error)?.is_dir() {
+        true => Ok(path),
+        false => Err(error(ErrorKind::NotADirectory.into())),
     }
 }
