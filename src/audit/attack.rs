@@ -83,6 +83,11 @@ impl Found {
         if self.classifier.low > self.statistics.low { self.classifier } else { self.statistics }
     }
 
+    /// Whether one of the attacks does better than guessing, for all but certain.
+    pub(super) fn surely(&self) -> bool {
+        self.statistics.surely.max(self.classifier.surely) > 0.0
+    }
+
     /// What neither attack exceeds, with 95 %.
     pub(super) fn below(&self) -> f64 {
         self.statistics.high.max(self.classifier.high)

@@ -15,8 +15,11 @@ use crate::run::prepare::Prepared;
 
 /// Hidden widths from which on the other model has half of them.
 const WIDE: u32 = 16;
-/// Runs of a control in which neighbours are seen by few colluders, at least: they take little time.
-const LEAST: usize = 160;
+/// Runs of the control in profile `sealed`, at least, where one colluder seldom sees two stages' neighbours. They take little
+/// time.
+const SEALED: usize = 160;
+/// Runs of the control in profile `bare`, at least.
+const BARE: usize = 80;
 /// The pace under which slots start as soon as their ranks are ready.
 pub(super) const LOCKSTEP: &str = "lockstep";
 
@@ -91,17 +94,17 @@ impl Courses {
             let free = Mix { message: 0, package: 0, result: 0, ..job.mix.clone() };
             let (a, b) = paired(&Job { mix: free, ..job.clone() })?;
             let (sealed, bare) = (with(Profile::Sealed, &pinned), with(Profile::Bare, &pinned));
-            let direct = |without, job: &Job, asks| {
+            let direct = |without, job: &Job, least, asks| {
                 Ok::<_, RunError>(Course {
                     without: Some(without),
                     a: ready(job)?,
                     b: None,
-                    runs: (runs / 2).max(LEAST),
+                    runs: (runs / 2).max(least),
                     asks,
                 })
             };
-            all.push(direct("profile sealed", &sealed, vec![(Role, Volume), (Order, Volume)])?);
-            all.push(direct("profile bare", &bare, vec![(Cover, Volume)])?);
+            all.push(direct("profile sealed", &sealed, SEALED, vec![(Role, Volume), (Order, Volume)])?);
+            all.push(direct("profile bare", &bare, BARE, vec![(Cover, Volume)])?);
             let asks = vec![(Model, Volume)];
             all.push(Course {
                 without: Some("lengths not fixed"),

@@ -11,6 +11,7 @@ use crate::run::prepare::Prepared;
 use crate::run::results::EpochReport;
 use crate::run::trust::Credentials;
 use crate::run::{Model, RunError, Watcher, local, serve};
+use crate::transport::Transport;
 use crate::transport::local::connect;
 
 /// Slots of a run for which there is room.
@@ -34,9 +35,10 @@ impl Played {
         let shelf: Shelf = Arc::new(Mutex::new(vec![Recording::default(); ranks.into()]));
         let origin = Instant::now();
         let ends = connect(ranks).into_iter().map(|end| Recorder::new(end, origin, &shelf)).collect();
+        // As on hosts of their own: ranks of one host would share what they know.
         let serve = |end: &mut Recorder<_>, host: &str| {
-            let mut listener = Listener::new(&roles, ROOM);
-            let served = serve::run_watched(end, host, &Credentials::default(), &mut listener);
+            let (host, mut listener) = (format!("{host}-{}", end.rank().0), Listener::new(&roles, ROOM));
+            let served = serve::run_watched(end, &host, &Credentials::default(), &mut listener);
             end.keep(listener.truth);
             served
         };

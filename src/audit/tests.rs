@@ -276,7 +276,7 @@ fn verdicts_say_what_was_expected_and_what_was_not() {
     }
     let slight = (0..50).find_map(|_| {
         let found = Found::of(&planted(0.62, rng))?;
-        (found.better().low > 0.0 && found.statistics.surely.max(found.classifier.surely) < 0.0).then_some(found)
+        (found.better().low > 0.0 && !found.surely()).then_some(found)
     });
     assert_eq!(row(slight, all, None).verdict(), Verdict::Unclear);
 }

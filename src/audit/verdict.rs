@@ -56,20 +56,19 @@ impl Row {
             return Verdict::Nothing;
         };
         let better = found.better();
-        let surely = found.statistics.surely.max(found.classifier.surely) > 0.0;
         match (self.expected, better.low > 0.0) {
             (Some(_), true) => Verdict::Expected,
             (Some(_), false) => Verdict::Harmless,
-            (None, _) if surely => Verdict::Wins,
+            (None, _) if found.surely() => Verdict::Wins,
             (None, _) if !self.control_wins() => Verdict::Failed,
             (None, true) => Verdict::Unclear,
             (None, false) => Verdict::None,
         }
     }
 
-    /// Whether the attack wins with the defence off.
+    /// Whether the attack wins with the defence off, all but certainly: one that wins by chance would vouch for nothing.
     pub(super) fn control_wins(&self) -> bool {
-        self.control.and_then(|(_, found)| found).is_some_and(|found| found.better().low > 0.0)
+        self.control.and_then(|(_, found)| found).is_some_and(|found| found.surely())
     }
 
     /// The verdict, for a reader.
