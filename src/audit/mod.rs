@@ -145,7 +145,7 @@ pub fn audit(
     if colluders == 0 || colluders + 3 > ranks {
         return Err(AuditError::Colluders { found: colluders, ranks });
     }
-    let (cases, slots) = play(&courses, colluders, progress)?;
+    let Record { cases, slots, overran } = play(&courses, colluders, progress)?;
     let rows = rows(&courses, &cases);
     let own = &courses.all[0];
     let count = |course: &Course| course.runs * (1 + usize::from(course.b.is_some()));
@@ -160,19 +160,24 @@ pub fn audit(
         slots,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         threads: per_rank * usize::from(ranks),
-        overran: None,
+        overran,
         rows,
         took: began.elapsed(),
     })
 }
 
-/// Plays all runs of all courses, turn about, so that a machine that changes its speed does so in all of them: the cases of each
-/// course, and the slots of a run of the first.
-fn play(
-    courses: &Courses,
-    colluders: u16,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<(Vec<Cases>, f64), RunError> {
+/// What all runs leave.
+struct Record {
+    /// By course.
+    cases: Vec<Cases>,
+    /// Slots of a run of the job, on average.
+    slots: f64,
+    /// See [`Audit::overran`].
+    overran: Option<u64>,
+}
+
+/// Plays all runs of all courses, turn about, so that a machine that changes its speed does so in all of them.
+fn play(courses: &Courses, colluders: u16, progress: &mut dyn FnMut(usize, usize)) -> Result<Record, RunError> {
     let ranks = courses.ranks;
     // The first run warms up: memory, threads, the processor's clock.
     Played::run(&courses.all[0].a, ranks)?;
@@ -182,7 +187,7 @@ fn play(
     }
     turns.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut cases: Vec<Cases> = courses.all.iter().map(|_| Cases::default()).collect();
-    let mut slots = 0;
+    let (mut slots, mut overran) = (0, Some(0));
     let mut rng = rand::rng();
     let of = turns.len();
     for (turn, (_, number, run)) in turns.into_iter().enumerate() {
@@ -195,6 +200,7 @@ fn play(
         let late = other(!b_first)?;
         if number == 0 {
             slots += played.slots();
+            overran = overran.zip(played.overran).map(|(sum, slots)| sum + slots);
         }
         cases[number].add(asks, run, &played, colluders, &mut rng);
         if let Some(second) = early.or(late) {
@@ -202,7 +208,7 @@ fn play(
         }
         progress(turn + 1, of);
     }
-    Ok((cases, slots as f64 / courses.all[0].runs as f64))
+    Ok(Record { cases, slots: slots as f64 / courses.all[0].runs as f64, overran })
 }
 
 /// The table: what each attack finds in the job's runs, and in the control's.

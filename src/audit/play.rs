@@ -23,6 +23,8 @@ pub(super) struct Played {
     pub(super) phases: usize,
     /// What each rank sent and received, and what it was.
     pub(super) ranks: Vec<Recording>,
+    /// Slots that took longer than their pace allows, where a run tells.
+    pub(super) overran: Option<u64>,
 }
 
 impl Played {
@@ -51,7 +53,8 @@ impl Played {
         let mixed = prepared.job.mix.profile == Profile::Mixed;
         let phases = if mixed { prepared.job.mix.hops.into() } else { 1 };
         let recordings = std::mem::take(&mut *shelf.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(Self { phases, ranks: recordings })
+        // In lockstep there is no pace to overrun.
+        Ok(Self { phases, ranks: recordings, overran: None })
     }
 
     /// Slots that all ranks have gone through.

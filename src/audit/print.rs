@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Audit;
 use super::attack::{Advantage, Found};
+use super::course::LOCKSTEP;
 use super::verdict::Row;
 
 impl fmt::Display for Advantage {
@@ -88,6 +89,7 @@ impl Audit {
         let cores =
             if self.a_core_each() { "a core each" } else { "not a core each: times are those of the scheduler, too" };
         let overran = match self.overran {
+            None if self.pace == LOCKSTEP => "nothing: lockstep has no pace".to_owned(),
             None => "not known".to_owned(),
             Some(slots) => format!("{slots} slots"),
         };

@@ -67,7 +67,7 @@ fn made_up(leak: Leak, rng: &mut impl Rng) -> Played {
         }
         recording
     });
-    Played { phases: PHASES, ranks: ranks.collect() }
+    Played { phases: PHASES, ranks: ranks.collect(), overran: None }
 }
 
 const ASKS: [(Question, Channel); 8] = [
