@@ -4,7 +4,7 @@
 //! [`course`] says which runs are played: the job's own and, as controls, some with a defence off. [`play`] plays one, with a
 //! [`record`]er at every rank and an ear for the [`truth`]. [`view`] is what someone sees of it; [`volume`] and [`time`] make
 //! features of that, [`question`] cases, and [`attack`] learns from half of the runs to answer those of the other half.
-//! [`verdict`] says what that comes to, [`print`] and [`html`] show it.
+//! [`verdict`] says what that comes to, [`mod@print`] and [`html`] show it.
 //!
 //! Two channels are told apart. *Volume and order*: lengths, ends, tags and numbers of messages, the number of slots, and
 //! what a rank's number says. *Time*: when anything leaves or arrives, and so also who comes before whom.
