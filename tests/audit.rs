@@ -91,11 +91,11 @@ fn messages_tell_nothing_and_times_tell_stages_under_lockstep() {
 #[test]
 fn the_table_says_what_was_played() {
     let folder = tempfile::tempdir().unwrap();
-    let ran = audit(folder.path(), &["--runs", "20", "--ranks", "8", "--colluders", "2"]).well();
+    let ran = audit(folder.path(), &["--runs", "40", "--ranks", "8", "--colluders", "2"]).well();
     for words in [
         "wide, profile mixed, pace lockstep",
         "8, of which 2 collude",
-        "40 of about",
+        "80 of about",
         "cores",
         "overran",
         "volume, order",
@@ -126,13 +126,13 @@ fn what_cannot_be_played_is_said() {
         ran.refused(code, words);
         assert_eq!((ran.stdout.as_str(), ran.stderr.matches("error:").count()), ("", 1), "{}", ran.stderr);
     };
-    refused(&["--runs", "19"], 2, &["19 runs", "at least 20"]);
+    refused(&["--runs", "39"], 2, &["39 runs", "at least 40"]);
     refused(&["--colluders", "0"], 2, &["0 of 7", "1 to 4"]);
     refused(&["--colluders", "5"], 2, &["5 of 7", "--ranks"]);
     refused(&["--ranks", "6"], 3, &["needs 7 ranks", "there are 6"]);
     refused(&["--set", "mix.rellays=4"], 2, &["unknown key `rellays`"]);
-    refused(&["--runs", "20", "--html", "no/such/folder/page.html"], 3, &["no/such/folder/page.html", "--html"]);
-    refused(&["--runs", "20", "--html", "."], 3, &["directory", "--html"]);
+    refused(&["--runs", "40", "--html", "no/such/folder/page.html"], 3, &["no/such/folder/page.html", "--html"]);
+    refused(&["--runs", "40", "--html", "."], 3, &["directory", "--html"]);
     mixnn(folder.path(), &["audit", "nowhere.toml"]).refused(3, &["nowhere.toml"]);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "what is refused leaves nothing");
 }

@@ -1,7 +1,7 @@
 //! What `mixnn audit` does: it plays the adversary (docs/AUDIT.md). Many short runs of a job, each with a plan and keys of its
 //! own, are recorded at the transport, and what was recorded is asked who is who.
 //!
-//! [`course`] says which runs are played: the job's own and, as controls, some with a defence off. [`play`] plays one, with a
+//! [`course`] says which runs are played: the job's own and, as controls, some with a defence off. [`mod@play`] plays one, with a
 //! [`record`]er at every rank and an ear for the [`truth`]. [`view`] is what someone sees of it; [`volume`] and [`time`] make
 //! features of that, [`question`] cases, and [`attack`] learns from half of the runs to answer those of the other half.
 //! [`verdict`] says what that comes to, [`mod@print`] and [`html`] show it.
@@ -42,7 +42,7 @@ pub const RUNS: u32 = 1000;
 /// Slots of training in a run, at most, unless someone asks for another number.
 pub const SLOTS: u32 = 48;
 /// The fewest runs from which anything can be learned.
-pub const FEWEST_RUNS: u32 = 20;
+pub const FEWEST_RUNS: u32 = 40;
 
 /// Why there is no audit.
 #[derive(Debug, Error)]
