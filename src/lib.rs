@@ -12,10 +12,11 @@
 //! 5. What comes out of the last stage returns to the owner, which computes the loss and sends its gradient back through
 //!    the stages.
 //! 6. [`run`] puts these together to a whole run, from the first key to the finished model; [`check`], [`report`] and
-//!    [`cli`] are what a user sees of it.
+//!    [`cli`] are what a user sees of it, [`audit`] what others may see of it.
 //!
 //! [`ids`] and [`random`] are leaves that all others may use.
 
+pub mod audit;
 pub mod check;
 pub mod cli;
 pub mod compute;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// What any module may import.
 const LEAVES: [&str; 2] = ["ids", "random"];
 /// What a module may import besides the leaves. `None`: all others.
-const RULES: [(&str, Option<&[&str]>); 16] = [
+const RULES: [(&str, Option<&[&str]>); 17] = [
     ("ids", Some(&[])),
     ("random", Some(&[])),
     ("job", Some(&[])),
@@ -23,6 +23,7 @@ const RULES: [(&str, Option<&[&str]>); 16] = [
     ("role", Some(&["nn", "pipeline", "wire", "mix", "data", "compute"])),
     ("run", Some(&["job", "wire", "pipeline", "crypto", "transport", "data", "compute", "nn", "mix", "role"])),
     ("check", None),
+    ("audit", None),
     ("report", None),
     ("cli", None),
 ];

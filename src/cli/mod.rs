@@ -1,6 +1,8 @@
-//! The command line. What it prints of a job is in [`check`](crate::check) and [`report`](crate::report).
+//! The command line. What it prints of a job is in [`check`](crate::check), [`audit`](crate::audit) and
+//! [`report`](crate::report).
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod audit;
 mod data;
 mod identity;
 mod progress;
@@ -46,6 +48,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Play the adversary: run a job many times, shortened, record its messages, and try to tell stages from relays, their
+    /// order, real messages from cover, and one model from another; each beside a control with the defence off
+    Audit(audit::AuditArgs),
     /// Bring data sets
     #[command(subcommand)]
     Data(DataCommand),
@@ -131,6 +136,7 @@ pub fn main() -> i32 {
         Command::Run(args) => run::run(&args),
         Command::Join(args) => run::join(&args),
         Command::Keygen { out } => identity::keygen(out),
+        Command::Audit(args) => audit::run(&args),
         Command::Data(DataCommand::Fetch { name, to, from }) => data::fetch(&name, to, from),
     }
 }

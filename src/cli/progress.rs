@@ -20,16 +20,20 @@ pub(super) struct Progress<'a> {
     epochs: u32,
 }
 
+/// Where a bar is drawn, if it is at all.
+pub(super) fn target(hidden: bool) -> ProgressDrawTarget {
+    let forced = std::env::var_os(FORCE).is_some_and(|value| value == "1");
+    match (hidden, forced) {
+        (true, _) => ProgressDrawTarget::hidden(),
+        (false, true) => ProgressDrawTarget::term_like_with_hz(Box::new(Pipe(Mutex::new(std::io::stderr()))), 10),
+        (false, false) if std::io::stderr().is_terminal() => ProgressDrawTarget::stderr(),
+        (false, false) => ProgressDrawTarget::hidden(),
+    }
+}
+
 impl<'a> Progress<'a> {
     pub(super) fn new(folder: &'a Folder, epochs: u32, hidden: bool) -> Self {
-        let forced = std::env::var_os(FORCE).is_some_and(|value| value == "1");
-        let target = match (hidden, forced) {
-            (true, _) => ProgressDrawTarget::hidden(),
-            (false, true) => ProgressDrawTarget::term_like_with_hz(Box::new(Pipe(Mutex::new(std::io::stderr()))), 10),
-            (false, false) if std::io::stderr().is_terminal() => ProgressDrawTarget::stderr(),
-            (false, false) => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
+        let bar = ProgressBar::with_draw_target(None, target(hidden));
         if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:32} {pos}/{len} samples") {
             bar.set_style(style);
         }

@@ -80,6 +80,12 @@ impl Dataset {
         }
     }
 
+    /// The first `count` samples, or all where there are fewer.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Dataset {
+        self.select(&(0..self.samples().min(count) as u32).collect::<Vec<u32>>())
+    }
+
     /// The samples `indices` as a data set of their own. `indices` are below `samples`.
     fn select(&self, indices: &[u32]) -> Dataset {
         let mut inputs = Array2::zeros((indices.len(), self.features()));

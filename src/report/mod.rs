@@ -1,4 +1,7 @@
-//! What a run prints: a line an epoch, a short table at the end.
+//! What a run prints: a line an epoch, a short table at the end. [`chance`] is how the other commands write a figure with
+//! its error.
+
+pub mod chance;
 
 use std::fmt::Write;
 use std::path::Path;

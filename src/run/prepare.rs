@@ -62,6 +62,28 @@ impl Prepared {
         Ok(Self { job, train, validation, test, boundaries })
     }
 
+    /// Keeps the first `train` and `test` samples, where there are as many, and none to validate: for runs that are looked
+    /// at rather than learned from.
+    #[must_use]
+    pub fn short(self, train: usize, test: usize) -> Self {
+        Self {
+            train: self.train.first(train),
+            validation: self.validation.first(0),
+            test: self.test.first(test),
+            ..self
+        }
+    }
+
+    /// The same data for another job, which must name the same source.
+    ///
+    /// # Errors
+    /// [`RunError::Job`] where its stages do not fit the data.
+    pub fn with(&self, job: Job) -> Result<Self, RunError> {
+        let boundaries = job::chain(&job, self.train.features() as u32, self.train.classes as u32)?;
+        let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
+        Ok(Self { job, train, validation, test, boundaries })
+    }
+
     /// What each stage's rank must be told.
     pub fn specs(&self) -> Vec<StageSpec> {
         let seed = self.job.seed();

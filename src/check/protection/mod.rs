@@ -5,7 +5,6 @@
 //! the plan. Circuits stay for the whole job, so one look is all that there is to see of them. Hosts count, not ranks:
 //! the ranks of a host share what they know. The owner's host is trusted.
 
-mod chance;
 mod coalition;
 mod orders;
 mod print;
@@ -18,12 +17,12 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
 
-use chance::Chance;
 use coalition::{Knowledge, RankSet, alone, holds, linked};
 use orders::Orders;
 
 use crate::ids::Rank;
 use crate::mix::plan::Plan;
+use crate::report::chance::Chance;
 
 /// Plans drawn at most.
 pub(super) const PLANS: u32 = 1000;

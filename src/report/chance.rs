@@ -1,4 +1,4 @@
-//! A chance that a simulation estimates, with its error.
+//! A chance that a simulation or a count of trials estimates, with its error.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 
 /// An estimate with its 95 % interval.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Chance {
+pub struct Chance {
     /// The mean.
-    pub(super) mean: f64,
+    pub mean: f64,
     /// Where the interval begins.
-    pub(super) low: f64,
+    pub low: f64,
     /// Where it ends.
-    pub(super) high: f64,
+    pub high: f64,
 }
 
-/// The 97.5 % point of the normal distribution.
+/// The 97.5 % point of the normal distribution: both ends together leave out 5 %.
 const Z: f64 = 1.96;
 
 /// Variances below this come from rounding.
@@ -27,7 +27,12 @@ impl Chance {
     /// The interval is Wilson's, for as many yes-or-no trials as scatter like these samples. Unlike the standard error
     /// it says something where all samples are 0 or all are 1. Where the groups scatter more than their samples do, the
     /// groups count.
-    pub(super) fn of(groups: &[Vec<f64>]) -> Option<Self> {
+    pub fn of(groups: &[Vec<f64>]) -> Option<Self> {
+        Self::within(Z, groups)
+    }
+
+    /// As [`Chance::of`], with an interval of `z` standard errors to each side instead of 95 %.
+    pub fn within(z: f64, groups: &[Vec<f64>]) -> Option<Self> {
         let n = groups.iter().map(Vec::len).sum::<usize>() as f64;
         if n == 0.0 {
             return None;
@@ -38,14 +43,14 @@ impl Chance {
         let scatter = samples.max(sums.sum()) / (n * n);
         // Samples that are all one number scatter by rounding alone: that is no knowledge of their error.
         let trials = if scatter > ROUNDING { (mean * (1.0 - mean) / scatter).max(1.0) } else { n };
-        let spread = 1.0 + Z * Z / trials;
-        let centre = (mean + Z * Z / (2.0 * trials)) / spread;
-        let half = Z / spread * (mean * (1.0 - mean) / trials + Z * Z / (4.0 * trials * trials)).sqrt();
+        let spread = 1.0 + z * z / trials;
+        let centre = (mean + z * z / (2.0 * trials)) / spread;
+        let half = z / spread * (mean * (1.0 - mean) / trials + z * z / (4.0 * trials * trials)).sqrt();
         Some(Self { mean, low: (centre - half).clamp(0.0, mean), high: (centre + half).clamp(mean, 1.0) })
     }
 
     /// As JSON.
-    pub(super) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         json!({ "chance": self.mean, "low": self.low, "high": self.high })
     }
 }
@@ -100,5 +105,7 @@ mod tests {
         assert!((width(Chance::of(&groups).unwrap()) - coins).abs() < 0.01);
         let mixed: Vec<Vec<f64>> = (0..100).map(|_| (0..10).map(|i| yes(i % 2 == 0)).collect()).collect();
         assert!(width(Chance::of(&mixed).unwrap()) < 0.4 * coins);
+        let wider = Chance::within(4.0, &mixed).unwrap();
+        assert!(wider.low < Chance::of(&mixed).unwrap().low && wider.mean == 0.5);
     }
 }

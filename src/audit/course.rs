@@ -1,0 +1,247 @@
+//! Which runs are played: the job's own, shortened, and those with a defence off, as controls.
+//!
+//! Every course plays the job itself (A) and, where the network can be told from another at all, a second model (B) of other
+//! widths. All that changes a job stands here.
+
+use std::path::Path;
+
+use super::question::{Channel, Question};
+use super::{FEWEST_RUNS, Options};
+use crate::job::{Job, Mix, Op, Profile};
+use crate::pipeline::Pass;
+use crate::run::RunError;
+use crate::run::owner::can_run;
+use crate::run::prepare::Prepared;
+
+/// Hidden widths from which on the other model has half of them.
+const WIDE: u32 = 16;
+/// Runs of the control in profile `sealed`, at least, where one colluder seldom sees two stages' neighbours. They take little
+/// time.
+const SEALED: usize = 160;
+/// Runs of the control in profile `bare`, at least.
+const BARE: usize = 80;
+/// The pace under which slots start as soon as their ranks are ready.
+pub(super) const LOCKSTEP: &str = "lockstep";
+
+/// What is laid on top of any job: short, alone, one thread for arithmetic.
+const SHORT: [&str; 3] = ["train.epochs=1", "data.validation=0", "compute.threads=1"];
+
+/// Runs of one kind.
+pub(super) struct Course {
+    /// The defence that is off; `None` for the job's own runs.
+    pub(super) without: Option<&'static str>,
+    /// The job.
+    pub(super) a: Prepared,
+    /// The same with another model, where this course is asked for models.
+    pub(super) b: Option<Prepared>,
+    /// How often each of them runs.
+    pub(super) runs: usize,
+    /// What it is asked.
+    pub(super) asks: Vec<(Question, Channel)>,
+}
+
+/// The courses of an audit. The first is the job itself.
+pub(super) struct Courses {
+    /// The courses.
+    pub(super) all: Vec<Course>,
+    /// The job's pace.
+    pub(super) pace: String,
+    /// The job's profile.
+    pub(super) profile: Profile,
+    /// The ranks that play.
+    pub(super) ranks: u16,
+}
+
+impl Courses {
+    /// Reads the job at `path` with `sets` on top and makes it and its controls ready, as `options` say.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub(super) fn of(path: &Path, sets: &[String], options: &Options) -> Result<Self, RunError> {
+        let runs = options.runs as usize;
+        let load = |more: &[&str]| {
+            let more = more.iter().chain(&SHORT).map(|set| (*set).to_owned());
+            Job::load(path, &sets.iter().cloned().chain(more).collect::<Vec<String>>())
+        };
+        let job = load(&[])?;
+        let (profile, pace) = (job.mix.profile, pace(&job));
+        // Without relays there would be nothing to tell stages from.
+        let as_mixed = Job { mix: Mix { profile: Profile::Mixed, ..job.mix.clone() }, ..job.clone() };
+        let ranks = options.ranks.unwrap_or_else(|| as_mixed.ranks());
+        let whole = Prepared::of(job.clone())?;
+        can_run(&whole, ranks)?;
+        let data = short(whole, options.slots.into());
+        let ready = |job: &Job| data.with(job.clone());
+        let other = |job: &Job| other_widths(job).map(|job| ready(&job)).transpose();
+
+        let pinned = match other(&job)? {
+            Some(other) => pinned(&job, &[ready(&job)?, other], ranks),
+            None => job.clone(),
+        };
+        let paired = |job: &Job| Ok::<_, RunError>((ready(job)?, other(job)?));
+        let with = |profile: Profile, job: &Job| {
+            let mix = Mix { profile, ..job.mix.clone() };
+            Job { mix, ..job.clone() }
+        };
+        use Channel::{Time, Volume};
+        use Question::{Cover, Model, Order, Role};
+        let mut all = Vec::new();
+        let (a, b) = paired(&pinned)?;
+        let asks =
+            [Role, Order, Cover, Model].into_iter().flat_map(|question| [(question, Volume), (question, Time)]);
+        all.push(Course { without: None, a, b, runs, asks: asks.collect() });
+        if profile == Profile::Mixed {
+            let free = Mix { message: 0, package: 0, result: 0, ..job.mix.clone() };
+            let (a, b) = paired(&Job { mix: free, ..job.clone() })?;
+            let (sealed, bare) = (with(Profile::Sealed, &pinned), with(Profile::Bare, &pinned));
+            let direct = |without, job: &Job, least, asks| {
+                Ok::<_, RunError>(Course {
+                    without: Some(without),
+                    a: ready(job)?,
+                    b: None,
+                    runs: (runs / 2).max(least),
+                    asks,
+                })
+            };
+            all.push(direct("profile sealed", &sealed, SEALED, vec![(Role, Volume), (Order, Volume)])?);
+            all.push(direct("profile bare", &bare, BARE, vec![(Cover, Volume)])?);
+            let asks = vec![(Model, Volume)];
+            all.push(Course {
+                without: Some("lengths not fixed"),
+                a,
+                b,
+                runs: (runs / 8).max(FEWEST_RUNS as usize),
+                asks,
+            });
+        }
+        if pace != LOCKSTEP {
+            // The only place that knows how a job is run without a fixed pace.
+            let at_once = load(&["mix.pace=\"lockstep\""])?;
+            let (a, b) = paired(&pinned_as(&at_once, &pinned))?;
+            let asks = [Role, Order, Cover, Model].map(|question| (question, Time)).to_vec();
+            all.push(Course { without: Some("lockstep"), a, b, runs, asks });
+        }
+        for course in &all {
+            for prepared in std::iter::once(&course.a).chain(&course.b) {
+                can_run(prepared, ranks)?;
+            }
+        }
+        Ok(Self { all, pace, profile, ranks })
+    }
+}
+
+/// The job's pace, as the resolved job has it.
+fn pace(job: &Job) -> String {
+    let resolved: Option<toml::Table> = job.to_toml().parse().ok();
+    let pace = resolved.as_ref().and_then(|job| job.get("mix")?.get("pace")?.as_str().map(str::to_owned));
+    pace.unwrap_or_else(|| LOCKSTEP.to_owned())
+}
+
+/// As many samples as fill `slots` slots with training, one micro-batch at least, and one micro-batch to test.
+fn short(whole: Prepared, slots: u64) -> Prepared {
+    let Prepared { job, .. } = &whole;
+    let (stages, micro) = (job.stages.len() as u16, job.train.micro_batch);
+    let full = job.train.batch.div_ceil(micro);
+    let fits = |total: &u32| Pass::training(stages, 1, full, *total).slots() <= slots;
+    let total = (1..).take_while(fits).last().unwrap_or(1);
+    whole.short(total as usize * micro as usize, micro as usize)
+}
+
+/// `job` with half of each hidden width, or twice where that would leave few; `None` where it has none.
+fn other_widths(job: &Job) -> Option<Job> {
+    let mut other = job.clone();
+    let mut widths: Vec<(&mut Option<u32>, &mut u32)> = Vec::new();
+    for op in other.stages.iter_mut().flat_map(|stage| &mut stage.ops) {
+        if let Op::Linear { input, out, .. } = op {
+            widths.push((input, out));
+        }
+    }
+    // What the last linear operation gives is for the classes.
+    let hidden = widths.len().checked_sub(1).filter(|hidden| *hidden > 0)?;
+    let halve = widths[..hidden].iter().all(|(_, out)| **out >= WIDE);
+    let mut before = None;
+    for (index, (input, out)) in widths.into_iter().enumerate() {
+        if let (Some(input), Some(before)) = (input, before) {
+            *input = before;
+        }
+        if index < hidden {
+            *out = if halve { *out / 2 } else { *out * 2 };
+        }
+        before = Some(*out);
+    }
+    Some(other)
+}
+
+/// `job` with lengths that hold each of `models`.
+fn pinned(job: &Job, models: &[Prepared], ranks: u16) -> Job {
+    let needed = models.iter().map(|model| model.needed_lengths(ranks));
+    let [message, package, result] =
+        needed.fold([0; 3], |most: [u64; 3], needed| std::array::from_fn(|i| most[i].max(needed[i])));
+    let mut job = job.clone();
+    // Lengths beyond these types do not travel either: `can_run` says so.
+    job.mix.message = job.mix.message.max(u32::try_from(message).unwrap_or(u32::MAX));
+    job.mix.package = job.mix.package.max(u32::try_from(package).unwrap_or(u32::MAX));
+    job.mix.result = job.mix.result.max(result);
+    job
+}
+
+/// `job` with the lengths of `like`.
+fn pinned_as(job: &Job, like: &Job) -> Job {
+    let mut job = job.clone();
+    (job.mix.message, job.mix.package, job.mix.result) = (like.mix.message, like.mix.package, like.mix.result);
+    job
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs/digits.toml");
+
+    const OPTIONS: Options = Options { ranks: None, runs: 100, slots: 48, colluders: 1 };
+
+    fn widths(job: &Job) -> Vec<u32> {
+        let ops = job.stages.iter().flat_map(|stage| &stage.ops);
+        ops.filter_map(|op| if let Op::Linear { out, .. } = op { Some(*out) } else { None }).collect()
+    }
+
+    #[test]
+    fn two_models_have_one_geometry_and_as_many_slots() {
+        let courses = Courses::of(Path::new(DIGITS), &[], &OPTIONS).unwrap();
+        let own = &courses.all[0];
+        let (a, b) = (&own.a, own.b.as_ref().unwrap());
+        assert_eq!((widths(&a.job), widths(&b.job)), (vec![64, 32, 10], vec![32, 16, 10]));
+        assert_eq!((courses.ranks, courses.pace.as_str()), (7, LOCKSTEP));
+        assert_eq!(a.geometry(7).unwrap(), b.geometry(7).unwrap());
+        assert_eq!((a.job.mix.package, a.job.mix.result), (b.job.mix.package, b.job.mix.result));
+        let [needed_a, needed_b] = [a, b].map(|model| model.needed_lengths(7));
+        assert!((0..3).all(|i| {
+            let pinned = [u64::from(a.job.mix.message), a.job.mix.package.into(), a.job.mix.result][i];
+            pinned >= needed_a[i].max(needed_b[i])
+        }));
+        let slots = |prepared: &Prepared| {
+            let batches = prepared.batches(0);
+            Pass::training(3, 1, batches.full(), batches.micro_batches()).slots()
+        };
+        assert!(slots(a) == slots(b) && (40..=48).contains(&slots(a)));
+        assert_eq!((a.validation.samples(), a.test.samples()), (0, 16));
+        // The controls: addresses show, lengths show, lengths differ.
+        let controls: Vec<_> = courses.all[1..].iter().map(|course| course.without.unwrap()).collect();
+        assert_eq!(controls, ["profile sealed", "profile bare", "lengths not fixed"]);
+        let free = &courses.all[3];
+        assert_ne!(free.a.geometry(7).unwrap(), free.b.as_ref().unwrap().geometry(7).unwrap());
+    }
+
+    #[test]
+    fn narrow_models_grow_and_inputs_follow() {
+        let text = std::fs::read_to_string(DIGITS).unwrap();
+        let text = text.replace("out = 64", "out = 8").replace("out = 32", "in = 8, out = 40");
+        let job = Job::parse("job.toml", &text, &[]).unwrap();
+        let other = other_widths(&job).unwrap();
+        assert_eq!(widths(&other), [16, 80, 10]);
+        assert!(matches!(other.stages[1].ops[0], Op::Linear { input: Some(16), .. }));
+        let text =
+            text.replace("{ op = \"linear\", out = 8 }, ", "").replace("{ op = \"linear\", in = 8, out = 40 }, ", "");
+        assert!(other_widths(&Job::parse("job.toml", &text, &[]).unwrap()).is_none());
+    }
+}

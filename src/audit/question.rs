@@ -1,0 +1,218 @@
+//! What the adversary is asked, and the cases put to it.
+//!
+//! Cases come in pairs out of the same run and the same view, one for each answer: so guessing, or knowing how many stages
+//! there are, whether one colludes, or when in an epoch messages are real, is worth nothing, and what is left is what was
+//! seen. Of two models the pair is two runs, one after the other.
+
+use rand::Rng;
+use rand::seq::{IndexedRandom, SliceRandom};
+
+use super::play::Played;
+use super::view::View;
+use super::{time, volume};
+use crate::ids::Rank;
+
+/// Coalitions of a run that are asked, at most; no two the same.
+const COALITIONS: usize = 6;
+/// Slots of a run that the observer is asked about, and a coalition.
+const ASKED: [usize; 2] = [8, 2];
+/// Ends the draw of coalitions where there are fewer.
+const DRAWS: usize = 40;
+
+/// What there is to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Question {
+    /// Whether a rank hosts a stage.
+    Role,
+    /// Whether one of two stages follows the other.
+    Order,
+    /// Whether what a rank sends in a slot is real.
+    Cover,
+    /// Which of two models is trained.
+    Model,
+}
+
+/// Who looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Who {
+    /// An observer of all messages.
+    Observer,
+    /// Ranks that collude.
+    Colluders,
+}
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Channel {
+    /// Lengths, ends and numbers of messages.
+    Volume,
+    /// When they leave.
+    Time,
+}
+
+/// A row of the table.
+pub(super) type Ask = (Question, Who, Channel);
+
+/// Two cases out of run `run`, one for each answer.
+#[derive(Clone, Debug)]
+pub(super) struct Pair {
+    /// Which run. What is learned is tried on other runs.
+    pub(super) run: usize,
+    /// Features of a case in which the answer is yes.
+    pub(super) yes: Vec<f64>,
+    /// ... and of one in which it is no.
+    pub(super) no: Vec<f64>,
+}
+
+/// The pairs of a course, by question, who and channel.
+#[derive(Default)]
+pub(super) struct Cases {
+    pairs: std::collections::BTreeMap<Ask, Vec<Pair>>,
+}
+
+impl Cases {
+    /// The pairs for `ask`.
+    pub(super) fn of(&self, ask: Ask) -> &[Pair] {
+        self.pairs.get(&ask).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds the cases of a run, number `run`, for those of `asks` that are about one run; `colluders` collude.
+    pub(super) fn add(
+        &mut self,
+        asks: &[(Question, Channel)],
+        run: usize,
+        played: &Played,
+        colluders: u16,
+        rng: &mut impl Rng,
+    ) {
+        if asks.iter().all(|(question, _)| *question == Question::Model) {
+            return;
+        }
+        self.add_view(asks, run, &View::of(played, &[]), Who::Observer, rng);
+        for coalition in coalitions(played.others().collect(), colluders, rng) {
+            self.add_view(asks, run, &View::of(played, &coalition), Who::Colluders, rng);
+        }
+    }
+
+    fn add_view(&mut self, asks: &[(Question, Channel)], run: usize, view: &View<'_>, who: Who, rng: &mut impl Rng) {
+        for question in [Question::Role, Question::Order, Question::Cover] {
+            let channels: Vec<Channel> = asks.iter().filter(|ask| ask.0 == question).map(|ask| ask.1).collect();
+            if channels.is_empty() {
+                continue;
+            }
+            for (yes, no) in draw(question, view, who, rng) {
+                for channel in &channels {
+                    let [yes, no] = [yes, no].map(|case| case.features(view, *channel));
+                    self.push((question, who, *channel), Pair { run, yes, no });
+                }
+            }
+        }
+    }
+
+    /// Adds the cases of two runs, one of each model.
+    pub(super) fn add_models(
+        &mut self,
+        asks: &[(Question, Channel)],
+        run: usize,
+        played: [&Played; 2],
+        colluders: u16,
+        rng: &mut impl Rng,
+    ) {
+        let channels = asks.iter().filter(|ask| ask.0 == Question::Model).map(|ask| ask.1);
+        // A stage knows its own widths: what relays see is what others show.
+        let relays = played.map(|played| {
+            let relays = played.others().filter(|rank| played.of(*rank).truth.stage.is_none()).collect();
+            coalitions(relays, colluders, rng)
+        });
+        let [a, b] = &relays;
+        let coalitions: Vec<_> = a.iter().zip(b).map(|(a, b)| (Who::Colluders, [a.as_slice(), b])).collect();
+        for channel in channels {
+            for (who, [a, b]) in [(Who::Observer, [[].as_slice(), &[]])].iter().chain(&coalitions) {
+                let [yes, no] = [View::of(played[0], a), View::of(played[1], b)].map(|view| match channel {
+                    Channel::Volume => volume::of_run(&view),
+                    Channel::Time => time::of_run(&view),
+                });
+                self.push((Question::Model, *who, channel), Pair { run, yes, no });
+            }
+        }
+    }
+
+    fn push(&mut self, ask: Ask, pair: Pair) {
+        self.pairs.entry(ask).or_default().push(pair);
+    }
+}
+
+/// Sets of `size` of `ranks`, no two the same.
+fn coalitions(ranks: Vec<Rank>, size: u16, rng: &mut impl Rng) -> Vec<Vec<Rank>> {
+    let mut drawn: Vec<Vec<Rank>> = Vec::new();
+    for _ in 0..DRAWS {
+        let mut coalition: Vec<Rank> = ranks.sample(rng, size.into()).copied().collect();
+        coalition.sort_unstable();
+        if coalition.len() == usize::from(size) && !drawn.contains(&coalition) && drawn.len() < COALITIONS {
+            drawn.push(coalition);
+        }
+    }
+    drawn
+}
+
+/// What a question is asked of.
+#[derive(Clone, Copy)]
+enum Case {
+    Rank(Rank),
+    Pair(Rank, Rank),
+    Slot(Rank, usize),
+}
+
+impl Case {
+    fn features(self, view: &View<'_>, channel: Channel) -> Vec<f64> {
+        match (self, channel) {
+            (Case::Rank(rank), Channel::Volume) => volume::of_rank(view, rank),
+            (Case::Rank(rank), Channel::Time) => time::of_rank(view, rank),
+            (Case::Pair(a, b), Channel::Volume) => volume::of_pair(view, a, b),
+            (Case::Pair(a, b), Channel::Time) => time::of_pair(view, a, b),
+            (Case::Slot(rank, slot), Channel::Volume) => volume::of_slot(view, rank, slot),
+            (Case::Slot(rank, slot), Channel::Time) => time::of_slot(view, rank, slot),
+        }
+    }
+}
+
+/// Pairs of cases, yes and no.
+fn draw(question: Question, view: &View<'_>, who: Who, rng: &mut impl Rng) -> Vec<(Case, Case)> {
+    let (played, suspects) = (view.played, view.suspects());
+    match question {
+        Question::Role => {
+            let (mut stages, mut relays): (Vec<Rank>, Vec<Rank>) =
+                suspects.into_iter().partition(|rank| played.of(*rank).truth.stage.is_some());
+            stages.shuffle(rng);
+            relays.shuffle(rng);
+            stages.into_iter().zip(relays).map(|(yes, no)| (Case::Rank(yes), Case::Rank(no))).collect()
+        }
+        Question::Order => {
+            let hosts = played.hosts();
+            let free: Vec<Rank> = hosts.iter().copied().filter(|rank| suspects.contains(rank)).collect();
+            let follows = |a: Rank, b: Rank| hosts.windows(2).any(|two| two == [a, b]);
+            let pairs = free.iter().flat_map(|a| free.iter().map(|b| (*a, *b))).filter(|(a, b)| a != b);
+            let (yes, no): (Vec<_>, Vec<_>) = pairs.partition(|(a, b)| follows(*a, *b));
+            let case = |(a, b): (Rank, Rank)| Case::Pair(a, b);
+            let chosen = no.sample(rng, yes.len());
+            yes.into_iter().zip(chosen).map(|(yes, no)| (case(yes), case(*no))).collect()
+        }
+        Question::Cover => {
+            let mut slots: Vec<usize> = (0..view.slots).collect();
+            slots.shuffle(rng);
+            let mut cases = Vec::new();
+            for slot in slots {
+                let (real, cover): (Vec<Rank>, Vec<Rank>) =
+                    suspects.iter().partition(|rank| played.real(**rank, slot));
+                if let (Some(yes), Some(no)) = (real.choose(rng), cover.choose(rng)) {
+                    cases.push((Case::Slot(*yes, slot), Case::Slot(*no, slot)));
+                }
+                if cases.len() == ASKED[who as usize] {
+                    break;
+                }
+            }
+            cases
+        }
+        Question::Model => Vec::new(),
+    }
+}

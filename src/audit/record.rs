@@ -1,0 +1,212 @@
+//! A transport that writes down what it carries: when, how long, to whom. Contents it does not look at.
+//!
+//! Every rank writes into memory of its own, so that recording holds up all ranks alike. What was written is put on the
+//! shelf when the end is dropped.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::truth::Truth;
+use crate::ids::{Phase, Rank};
+use crate::transport::{Backoff, Lane, Transport, TransportError};
+
+/// Phases for which there is room before a recording must grow: growing would take time of one rank.
+const ROOM: usize = 1024;
+
+/// Nanoseconds since the run began.
+pub(super) type Time = u64;
+
+/// A phase, as one rank goes through it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    /// When its blocks left.
+    pub(super) at: Time,
+    /// When the last of the blocks that it receives was there; 0 where it never was.
+    pub(super) done: Time,
+}
+
+/// A message outside slots.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Letter {
+    /// When it left (from another rank to the owner), or had arrived.
+    pub(super) at: Time,
+    /// Its bytes.
+    pub(super) bytes: usize,
+}
+
+/// What one rank sent and received in a run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recording {
+    /// Its outgoing lanes.
+    pub(super) lanes: Vec<Lane>,
+    /// Its phases, in order.
+    pub(super) begun: Vec<Begun>,
+    /// Bytes sent: by phase, by outgoing lane.
+    pub(super) sent: Vec<u32>,
+    /// When the blocks of each rank were there: by phase, by rank; 0 where none came.
+    pub(super) arrived: Vec<Time>,
+    /// What went outside slots, in order.
+    pub(super) letters: Vec<Letter>,
+    /// What it was and did.
+    pub(super) truth: Truth,
+}
+
+/// Where the recordings of a run end up, by rank.
+pub(super) type Shelf = Arc<Mutex<Vec<Recording>>>;
+
+/// One rank's end, and what it has written down so far.
+pub(super) struct Recorder<T: Transport> {
+    inner: T,
+    origin: Instant,
+    /// Bit r: rank r sends over a lane to this one.
+    senders: u64,
+    /// Bit r: not all blocks of rank r are there yet.
+    missing: u64,
+    recording: Recording,
+    shelf: Shelf,
+}
+
+impl<T: Transport> Recorder<T> {
+    /// Records what goes over `inner`, in time since `origin`.
+    pub(super) fn new(inner: T, origin: Instant, shelf: &Shelf) -> Self {
+        let ranks = usize::from(inner.ranks());
+        let mut recording = Recording::default();
+        recording.begun.reserve(ROOM);
+        recording.sent.reserve(ROOM * 2 * ranks);
+        recording.arrived.reserve(ROOM * ranks);
+        recording.letters.reserve(8);
+        Self { inner, origin, senders: 0, missing: 0, recording, shelf: Arc::clone(shelf) }
+    }
+
+    /// Keeps what the rank knows of itself beside what was recorded of it.
+    pub(super) fn keep(&mut self, truth: Truth) {
+        self.recording.truth = truth;
+    }
+
+    fn now(&self) -> Time {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Notes that the blocks of all `still` but these have arrived.
+    fn arrivals(&mut self, still: u64) {
+        let come = self.missing & !still;
+        if come == 0 {
+            return;
+        }
+        let (now, ranks) = (self.now(), usize::from(self.inner.ranks()));
+        let from = self.recording.arrived.len() - ranks;
+        for (rank, at) in self.recording.arrived[from..].iter_mut().enumerate() {
+            if come >> rank & 1 == 1 {
+                *at = now;
+            }
+        }
+        self.missing = still;
+    }
+
+    fn letter(&mut self, at: Time, bytes: usize) {
+        self.recording.letters.push(Letter { at, bytes });
+    }
+}
+
+fn bits(ranks: impl Iterator<Item = Rank>) -> u64 {
+    // A job has at most 64 ranks.
+    ranks.fold(0, |set, rank| set | 1 << rank.index())
+}
+
+impl<T: Transport> Transport for Recorder<T> {
+    type Block = T::Block;
+
+    fn rank(&self) -> Rank {
+        self.inner.rank()
+    }
+
+    fn ranks(&self) -> u16 {
+        self.inner.ranks()
+    }
+
+    fn ranks_on_host(&self) -> u16 {
+        self.inner.ranks_on_host()
+    }
+
+    fn timeout(&self) -> Duration {
+        self.inner.timeout()
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.inner.set_timeout(timeout);
+    }
+
+    fn share_memory(&mut self, windows: bool) {
+        self.inner.share_memory(windows);
+    }
+
+    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError> {
+        self.senders = bits(incoming.iter().map(|lane| lane.peer));
+        self.recording.lanes = outgoing.to_vec();
+        self.inner.lay(outgoing, incoming)
+    }
+
+    fn blocks(&mut self) -> (&mut [T::Block], &[T::Block]) {
+        self.inner.blocks()
+    }
+
+    fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError> {
+        let (at, ranks) = (self.now(), usize::from(self.inner.ranks()));
+        let recording = &mut self.recording;
+        recording.begun.push(Begun { at, done: 0 });
+        recording.sent.extend(outgoing.iter().map(|bytes| *bytes as u32));
+        recording.arrived.resize(recording.arrived.len() + ranks, 0);
+        self.missing = self.senders;
+        self.inner.begin(phase, outgoing, incoming)
+    }
+
+    fn poll(&mut self) -> Result<bool, TransportError> {
+        let done = self.inner.poll()?;
+        let still = if done { 0 } else { bits(self.inner.missing().into_iter()) };
+        self.arrivals(still);
+        if done {
+            let now = self.now();
+            if let Some(begun) = self.recording.begun.last_mut().filter(|begun| begun.done == 0) {
+                begun.done = now;
+            }
+        }
+        Ok(done)
+    }
+
+    fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration> {
+        self.inner.wait(backoff)
+    }
+
+    fn missing(&mut self) -> Vec<Rank> {
+        self.inner.missing()
+    }
+
+    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
+        let message = self.inner.scatter(messages, length)?;
+        self.letter(self.now(), length);
+        Ok(message)
+    }
+
+    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
+        self.letter(self.now(), message.len());
+        self.inner.gather(message)
+    }
+
+    fn abort(&mut self, code: i32) {
+        self.inner.abort(code);
+    }
+
+    fn spins(&self) -> bool {
+        self.inner.spins()
+    }
+}
+
+impl<T: Transport> Drop for Recorder<T> {
+    fn drop(&mut self) {
+        let rank = self.inner.rank().index();
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = shelf.get_mut(rank) {
+            *place = std::mem::take(&mut self.recording);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What a rank is and does, from its own mouth: what the attacks must find out. Nothing here is derived from a schedule.
+
+use crate::ids::{Epoch, Slot, StageId};
+use crate::mix::package::Package;
+use crate::nn::StageSpec;
+use crate::run::RunError;
+use crate::run::serve::Insight;
+
+/// What a rank was in a run, and which of its messages were real.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Truth {
+    /// The stage that it hosts; `None` on a relay.
+    pub(super) stage: Option<StageId>,
+    /// By slot: whether its forward and its backward message were more than cover.
+    pub(super) real: Vec<[bool; 2]>,
+}
+
+/// What stands in the packages of a job's stages, by stage.
+///
+/// # Errors
+/// [`RunError::Bug`].
+pub(super) fn roles(specs: &[StageSpec]) -> Result<Vec<Vec<u8>>, RunError> {
+    let role = |spec| postcard::to_allocvec(spec).map_err(|error| RunError::Bug(error.to_string()));
+    specs.iter().map(role).collect()
+}
+
+/// Listens to a rank that serves.
+pub(super) struct Listener<'a> {
+    roles: &'a [Vec<u8>],
+    /// What it has heard.
+    pub(super) truth: Truth,
+}
+
+impl<'a> Listener<'a> {
+    /// Knows stages by their `roles`, and expects about `slots` slots.
+    pub(super) fn new(roles: &'a [Vec<u8>], slots: usize) -> Self {
+        Self { roles, truth: Truth { stage: None, real: Vec::with_capacity(slots) } }
+    }
+}
+
+impl Insight for Listener<'_> {
+    fn package(&mut self, _: Epoch, package: &mut Package) {
+        let stage = self.roles.iter().position(|role| *role == *package.role);
+        self.truth.stage = stage.map(|stage| StageId(stage as u16)).or(self.truth.stage);
+    }
+
+    fn slot(&mut self, _: Epoch, _: Slot, real: [bool; 2]) {
+        self.truth.real.push(real);
+    }
+}

@@ -1,0 +1,137 @@
+//! What a row of the table comes to, in words.
+
+use super::attack::Found;
+use super::question::{Ask, Channel, Question, Who};
+
+/// A question, who looks and at what, and what came of it.
+pub(super) struct Row {
+    /// Which.
+    pub(super) ask: Ask,
+    /// The attack on the job itself; `None` where it has no cases.
+    pub(super) found: Option<Found>,
+    /// The same with a defence off, and which.
+    pub(super) control: Option<(&'static str, Option<Found>)>,
+    /// Why the attack may win, where it may.
+    pub(super) expected: Option<&'static str>,
+}
+
+/// What a row comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// There is nothing to tell apart.
+    Nothing,
+    /// The attack does no better than guessing, and would if the defence were off.
+    None,
+    /// The attack wins, and was not promised to fail.
+    Expected,
+    /// The attack does no better than guessing where nothing keeps it from it.
+    Harmless,
+    /// The attack does better than guessing, but that may be chance.
+    Unclear,
+    /// The attack wins against a promise.
+    Wins,
+    /// The attack does no better than guessing, nor does it where it should.
+    Failed,
+}
+
+impl Verdict {
+    /// Its word in JSON.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Verdict::Nothing => "nothing to tell",
+            Verdict::None => "none",
+            Verdict::Expected => "expected",
+            Verdict::Harmless => "none, without a defence",
+            Verdict::Unclear => "unclear",
+            Verdict::Wins => "wins",
+            Verdict::Failed => "control failed",
+        }
+    }
+}
+
+impl Row {
+    /// What it comes to.
+    pub(super) fn verdict(&self) -> Verdict {
+        let Some(found) = &self.found else {
+            return Verdict::Nothing;
+        };
+        let better = found.better();
+        match (self.expected, better.low > 0.0) {
+            (Some(_), true) => Verdict::Expected,
+            (Some(_), false) => Verdict::Harmless,
+            (None, _) if found.surely() => Verdict::Wins,
+            (None, _) if !self.control_wins() => Verdict::Failed,
+            (None, true) => Verdict::Unclear,
+            (None, false) => Verdict::None,
+        }
+    }
+
+    /// Whether the attack wins with the defence off, all but certainly: one that wins by chance would vouch for nothing.
+    pub(super) fn control_wins(&self) -> bool {
+        self.control.and_then(|(_, found)| found).is_some_and(|found| found.surely())
+    }
+
+    /// The verdict, for a reader.
+    pub(super) fn words(&self) -> String {
+        let below = self.found.map_or(0.0, |found| found.below());
+        let better = self.found.map_or(0.0, |found| found.better().mean);
+        match self.verdict() {
+            Verdict::Nothing => format!("nothing to tell: {}", self.absent()),
+            Verdict::None => format!("no advantage found (below {below:.2})"),
+            Verdict::Expected => format!("wins, as expected: {}", self.expected.unwrap_or_default()),
+            Verdict::Harmless => {
+                format!("no advantage found (below {below:.2}), though {}", self.expected.unwrap_or_default())
+            }
+            Verdict::Unclear => format!("unclear: {better:.2}, which may be chance; repeat with more --runs"),
+            Verdict::Wins => format!("WINS: tells with an advantage of {better:.2}"),
+            Verdict::Failed => {
+                "control failed: the attack sees nothing even with the defence off; do not rely on this row"
+                    .to_owned()
+            }
+        }
+    }
+
+    fn absent(&self) -> &'static str {
+        match self.ask {
+            (Question::Role, ..) => "no stage, or no relay, is left beside who looks",
+            (Question::Order, ..) => "fewer than two stages that follow each other are left beside who looks",
+            (Question::Cover, ..) => "no slot has both",
+            (Question::Model, Who::Observer, _) => "the network has no hidden width to change",
+            (Question::Model, Who::Colluders, _) => {
+                "no hidden width to change, or fewer relays than colluders (a stage knows its own widths)"
+            }
+        }
+    }
+}
+
+impl Question {
+    /// What is told from what.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Question::Role => "stage or relay",
+            Question::Order => "order of stages",
+            Question::Cover => "real or cover",
+            Question::Model => "model A or B",
+        }
+    }
+}
+
+impl Who {
+    /// Its word.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Who::Observer => "observer",
+            Who::Colluders => "colluders",
+        }
+    }
+}
+
+impl Channel {
+    /// Its word.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Channel::Volume => "volume, order",
+            Channel::Time => "time",
+        }
+    }
+}
