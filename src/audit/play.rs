@@ -23,7 +23,7 @@ pub(super) struct Played {
     pub(super) phases: usize,
     /// What each rank sent and received, and what it was.
     pub(super) ranks: Vec<Recording>,
-    /// Slots that took longer than their pace allows, where a run tells.
+    /// Slots that took longer than their pace allows, where there is one.
     pub(super) overran: Option<u64>,
 }
 
@@ -45,16 +45,16 @@ impl Played {
             served
         };
         let (led, served) = local::served_by(ends, prepared, "audit", &mut Silent, serve);
-        match (led, served.into_iter().filter_map(Result::err).find(|error| !error.is_told_elsewhere())) {
+        let overran = match (led, served.into_iter().filter_map(Result::err).find(|error| !error.is_told_elsewhere()))
+        {
             (Err(error), Some(first)) if error.is_told_elsewhere() => return Err(first),
             (Err(error), _) => return Err(error),
-            (Ok(_), _) => {}
-        }
+            (Ok((outcome, _)), _) => outcome.slot_seconds.map(|_| outcome.overran),
+        };
         let mixed = prepared.job.mix.profile == Profile::Mixed;
         let phases = if mixed { prepared.job.mix.hops.into() } else { 1 };
         let recordings = std::mem::take(&mut *shelf.lock().unwrap_or_else(PoisonError::into_inner));
-        // In lockstep there is no pace to overrun.
-        Ok(Self { phases, ranks: recordings, overran: None })
+        Ok(Self { phases, ranks: recordings, overran })
     }
 
     /// Slots that all ranks have gone through.
