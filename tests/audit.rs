@@ -88,6 +88,28 @@ fn messages_tell_nothing_and_times_tell_stages_under_lockstep() {
     assert!(!folder.path().join("runs").exists(), "an audit leaves no run");
 }
 
+/// At fixed times an observer is left with far less than in lockstep, though here ranks share cores and so delay each other.
+#[test]
+fn a_fixed_pace_hides_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = audit(folder.path(), &["--set", "mix.pace=2ms", "--runs", "60", "--json"]).well();
+    let table: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(table["pace"], "2000us");
+    assert!(table["overran"].is_u64(), "{}", table["overran"]);
+    for question in ["stage or relay", "order of stages", "real or cover"] {
+        let row = row(&table, "time", question, "observer");
+        assert!(row["expected"].is_null() && row["control"]["without"] == "lockstep", "{row}");
+        let in_lockstep = ["statistics", "classifier"]
+            .map(|attack| row["control"]["found"][attack]["advantage"].as_f64().unwrap())
+            .into_iter()
+            .fold(0.0, f64::max);
+        assert!(in_lockstep > 0.5, "the control sees nothing: {row}");
+        for left in figures(row, "advantage") {
+            assert!(left < 0.6 * in_lockstep, "{row}");
+        }
+    }
+}
+
 #[test]
 fn the_table_says_what_was_played() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::question::{Channel, Question};
 use super::{FEWEST_RUNS, Options};
-use crate::job::{Job, Mix, Op, Profile};
+use crate::job::{Job, Mix, Op, Pace, Profile};
 use crate::pipeline::Pass;
 use crate::run::RunError;
 use crate::run::owner::can_run;
@@ -59,12 +59,9 @@ impl Courses {
     /// [`RunError`].
     pub(super) fn of(path: &Path, sets: &[String], options: &Options) -> Result<Self, RunError> {
         let runs = options.runs as usize;
-        let load = |more: &[&str]| {
-            let more = more.iter().chain(&SHORT).map(|set| (*set).to_owned());
-            Job::load(path, &sets.iter().cloned().chain(more).collect::<Vec<String>>())
-        };
-        let job = load(&[])?;
-        let (profile, pace) = (job.mix.profile, pace(&job));
+        let short_sets = SHORT.iter().map(|set| (*set).to_owned());
+        let job = Job::load(path, &sets.iter().cloned().chain(short_sets).collect::<Vec<String>>())?;
+        let (profile, pace) = (job.mix.profile, job.mix.pace.to_string());
         // Without relays there would be nothing to tell stages from.
         let as_mixed = Job { mix: Mix { profile: Profile::Mixed, ..job.mix.clone() }, ..job.clone() };
         let ranks = options.ranks.unwrap_or_else(|| as_mixed.ranks());
@@ -115,9 +112,8 @@ impl Courses {
             });
         }
         if pace != LOCKSTEP {
-            // The only place that knows how a job is run without a fixed pace.
-            let at_once = load(&["mix.pace=\"lockstep\""])?;
-            let (a, b) = paired(&pinned_as(&at_once, &pinned))?;
+            let at_once = Mix { pace: Pace::Lockstep, ..pinned.mix.clone() };
+            let (a, b) = paired(&Job { mix: at_once, ..pinned.clone() })?;
             let asks = [Role, Order, Cover, Model].map(|question| (question, Time)).to_vec();
             all.push(Course { without: Some("lockstep"), a, b, runs, asks });
         }
@@ -128,13 +124,6 @@ impl Courses {
         }
         Ok(Self { all, pace, profile, ranks })
     }
-}
-
-/// The job's pace, as the resolved job has it.
-fn pace(job: &Job) -> String {
-    let resolved: Option<toml::Table> = job.to_toml().parse().ok();
-    let pace = resolved.as_ref().and_then(|job| job.get("mix")?.get("pace")?.as_str().map(str::to_owned));
-    pace.unwrap_or_else(|| LOCKSTEP.to_owned())
 }
 
 /// As many samples as fill `slots` slots with training, one micro-batch at least, and one micro-batch to test.
@@ -182,13 +171,6 @@ fn pinned(job: &Job, models: &[Prepared], ranks: u16) -> Job {
     job.mix.message = job.mix.message.max(u32::try_from(message).unwrap_or(u32::MAX));
     job.mix.package = job.mix.package.max(u32::try_from(package).unwrap_or(u32::MAX));
     job.mix.result = job.mix.result.max(result);
-    job
-}
-
-/// `job` with the lengths of `like`.
-fn pinned_as(job: &Job, like: &Job) -> Job {
-    let mut job = job.clone();
-    (job.mix.message, job.mix.package, job.mix.result) = (like.mix.message, like.mix.package, like.mix.result);
     job
 }
 

@@ -199,6 +199,17 @@ pub enum Pace {
     Slots(Duration),
 }
 
+impl std::fmt::Display for Pace {
+    /// As a job has it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Pace::Lockstep => f.write_str("lockstep"),
+            Pace::Auto => f.write_str("auto"),
+            Pace::Slots(slot) => write!(f, "{}us", slot.as_micros()),
+        }
+    }
+}
+
 /// `[mix]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mix {

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Job, Loss, Op, Optimizer, Pace, Source};
+use super::{Job, Loss, Op, Optimizer, Source};
 
 /// Prints `job`; [`Job::parse`] reads the same job back.
 pub(super) fn job(job: &Job) -> String {
@@ -30,17 +30,12 @@ pub(super) fn job(job: &Job) -> String {
         .iter()
         .map(|stage| table([("ops", stage.ops.iter().map(op).collect::<Vec<Value>>().into())]).into())
         .collect();
-    let pace = match job.mix.pace {
-        Pace::Lockstep => "lockstep".to_owned(),
-        Pace::Auto => "auto".to_owned(),
-        Pace::Slots(slot) => format!("{}us", slot.as_micros()),
-    };
     let mix = table([
         ("profile", job.mix.profile.name().into()),
         ("relays", i64::from(job.mix.relays).into()),
         ("hops", i64::from(job.mix.hops).into()),
         ("cell", i64::from(job.mix.cell).into()),
-        ("pace", pace.into()),
+        ("pace", job.mix.pace.to_string().into()),
         ("message", i64::from(job.mix.message).into()),
         ("package", i64::from(job.mix.package).into()),
         ("result", i64::try_from(job.mix.result).unwrap_or(i64::MAX).into()),
