@@ -47,6 +47,9 @@ fn the_same_bits_whatever_carries_the_messages() {
         ("--local 4 --profile sealed", vec!["mix.cell=256"]),
         ("--local 7 --profile bare", vec![]),
         ("--local 4 --profile bare", vec![]),
+        ("--local 7", vec!["mix.depth=5"]),
+        ("--local 7", vec!["mix.depth=6", "mix.pace=1ms"]),
+        ("--local 4 --profile bare", vec!["mix.depth=4"]),
         ("--local 7", vec!["mix.pace=auto"]),
         ("--local 9", vec!["mix.pace=1ms", "compute.threads=2"]),
         // No slot is done in this time.
@@ -168,8 +171,13 @@ fn the_digest_is_that_of_the_model_file() {
 /// What `check` reckons beforehand is what a run does: slots, but for the empty ones at an epoch's start, and bytes.
 #[test]
 fn a_run_takes_the_slots_and_bytes_that_check_names() {
-    let due = checked(&["--ranks", "9", "--set", "mix.cell=256"]);
-    let (_folder, run) = run(&["--local", "9", "--set", "mix.cell=256", "--set", SHORT]);
+    takes_what_check_names(&["--set", "mix.cell=256"]);
+    takes_what_check_names(&["--set", "mix.depth=5"]);
+}
+
+fn takes_what_check_names(sets: &[&str]) {
+    let due = checked(&[&["--ranks", "9"], sets].concat());
+    let (_folder, run) = run(&[&["--local", "9", "--set", SHORT], sets].concat());
     let due = |key: &str| due[key].as_u64().unwrap();
     let mut total = 0;
     for (epoch, testing) in [(0, 0), (1, due("slots_for_testing"))] {

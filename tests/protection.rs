@@ -96,7 +96,15 @@ fn what_is_said_to_close_a_leak_closes_it() {
     }
     assert!(leak(&open, "seed").0);
     assert!(!leak(&check(&["--set", "seed=\"seventeen letters\""]), "seed").0);
-    for name in ["times", "position", "slots", "shapes", "inputs", "labels", "identity"] {
+    for (name, key, closes) in
+        [("times", "mix.pace", "auto"), ("times", "mix.pace", "2ms"), ("slots", "mix.depth", "4")]
+    {
+        let (is_open, setting) = leak(&open, name);
+        assert!(is_open && setting.as_str().unwrap().starts_with(key), "{name}");
+        assert!(!leak(&check(&["--set", &format!("{key}={closes}")]), name).0, "{name}");
+    }
+    assert!(leak(&check(&["--set", "mix.pace=auto", "--set", "mix.profile=sealed"]), "times").0);
+    for name in ["position", "shapes", "inputs", "labels", "identity"] {
         let (is_open, setting) = leak(&open, name);
         assert!(is_open && setting.is_null(), "{name}");
     }

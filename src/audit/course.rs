@@ -129,9 +129,9 @@ impl Courses {
 /// As many samples as fill `slots` slots with training, one micro-batch at least, and one micro-batch to test.
 fn short(whole: Prepared, slots: u64) -> Prepared {
     let Prepared { job, .. } = &whole;
-    let (stages, micro) = (job.stages.len() as u16, job.train.micro_batch);
+    let (depth, micro) = (whole.depth(), job.train.micro_batch);
     let full = job.train.batch.div_ceil(micro);
-    let fits = |total: &u32| Pass::training(stages, 1, full, *total).slots() <= slots;
+    let fits = |total: &u32| Pass::training(depth, 1, full, *total).slots() <= slots;
     let total = (1..).take_while(fits).last().unwrap_or(1);
     whole.short(total as usize * micro as usize, micro as usize)
 }
@@ -203,7 +203,7 @@ mod tests {
         }));
         let slots = |prepared: &Prepared| {
             let batches = prepared.batches(0);
-            Pass::training(3, 1, batches.full(), batches.micro_batches()).slots()
+            Pass::training(prepared.depth(), 1, batches.full(), batches.micro_batches()).slots()
         };
         assert!(slots(a) == slots(b) && (40..=48).contains(&slots(a)));
         assert_eq!((a.validation.samples(), a.test.samples()), (0, 16));

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::job::{Job, Pace, Profile};
-use crate::pipeline::Pass;
+use crate::pipeline::{Depth, Pass};
 use crate::run::prepare::Prepared;
 
 /// Seeds of fewer characters are warned of: from its own seed a stage could find the job's by trying.
@@ -90,10 +90,7 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
             _ => "mix.profile = \"mixed\" with a mix.pace",
         },
     ));
-    leaks.push(Leak::always(
-        "position",
-        "a stage can tell its place and the number of stages from the slots between its messages",
-    ));
+    leaks.push(Leak::always("position", "a stage can tell its place from the slots between its messages"));
     leaks.push(slots(prepared, ranks));
     leaks.extend(lengths(prepared, ranks));
     leaks.push(Leak::always("shapes", "a stage knows the shapes at its own boundaries"));
@@ -118,16 +115,17 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
 
 /// What the number of slots says of S.
 fn slots(prepared: &Prepared, ranks: u16) -> Leak {
-    let (batches, stages) = (prepared.batches(0), prepared.job.stages.len() as u16);
-    let slots = |stages| Pass::training(stages, 1, batches.full(), batches.micro_batches()).slots();
+    let (batches, mix) = (prepared.batches(0), &prepared.job.mix);
+    let stages = prepared.job.stages.len() as u16;
+    let slots = |stages| Pass::training(Depth::of(stages), 1, batches.full(), batches.micro_batches()).slots();
     let more = slots(stages + 1) - slots(stages);
-    let what =
-        format!("a stage more makes an epoch {more} slots longer; 0 to {ranks} empty slots at its start blur that");
-    let what = match prepared.job.mix.pace {
-        Pace::Lockstep => what,
-        _ => format!("{what}; so does a stage that takes longer than a slot"),
-    };
-    Leak::always("slots", what)
+    let what = format!(
+        "to stages, and by their number to observers, slots tell how many stages there are: one more makes an epoch {more} \
+         slots longer; 0 to {ranks} empty ones at its start blur that"
+    );
+    let setting = format!("mix.depth above {stages}: so many stages are what slots tell of");
+    let closed = mix.depth > stages;
+    Leak::unless("slots", !closed, &what, setting)
 }
 
 /// What the lengths of messages, packages and results say of the model.

@@ -52,10 +52,10 @@ impl Checked {
         let geometry = prepared.geometry(ranks)?;
         let specs = prepared.specs();
         let stages = specs.len() as u16;
-        let batches = prepared.batches(0);
-        let training = Pass::training(stages, 1, batches.full(), batches.micro_batches());
+        let (batches, depth) = (prepared.batches(0), prepared.depth());
+        let training = Pass::training(depth, 1, batches.full(), batches.micro_batches());
         let micro = job.train.micro_batch as usize;
-        let looks = |samples: usize| Pass::evaluation(stages, 1, samples.div_ceil(micro) as u32).slots();
+        let looks = |samples: usize| Pass::evaluation(depth, 1, samples.div_ceil(micro) as u32).slots();
         let validation = match prepared.validation.samples() {
             0 => 0,
             samples => looks(samples),

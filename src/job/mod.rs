@@ -221,6 +221,8 @@ pub struct Mix {
     pub hops: u8,
     /// Bytes that a cell may have at most.
     pub cell: u32,
+    /// For how many stages the job's stages pass, as far as slots tell; 0: for as many as there are.
+    pub depth: u16,
     /// When slots begin. `bare` and `sealed` know no pace.
     pub pace: Pace,
     /// Bytes of a message at least, 0: what the job needs. Equal lengths make two models look alike.

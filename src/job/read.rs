@@ -196,6 +196,7 @@ fn mix(section: Section<'_>) -> Result<Mix, JobError> {
         relays,
         hops,
         cell,
+        depth: section.integer("depth", 0..=i64::from(MOST_RANKS) - 1)?.unwrap_or(0),
         pace: pace(&section)?,
         message: section.integer("message", 0..=1 << 30)?.unwrap_or(0),
         package: section.integer("package", 0..=1 << 30)?.unwrap_or(0),
@@ -286,11 +287,17 @@ fn output(section: Section<'_>) -> Result<Output, JobError> {
 
 /// What single keys cannot tell: whether they go together.
 fn together(job: &Job, mix_at: At) -> Result<(), JobError> {
+    let conflict =
+        |problem: String, fix: &str| JobError::Conflict { at: mix_at.clone(), problem, fix: fix.to_owned() };
+    if (1..job.stages.len()).contains(&job.mix.depth.into()) {
+        return Err(conflict(
+            format!("{} stages cannot pass for {} (mix.depth)", job.stages.len(), job.mix.depth),
+            "take a mix.depth above the number of stages, or leave it out",
+        ));
+    }
     if job.mix.profile != Profile::Mixed {
         return Ok(());
     }
-    let conflict =
-        |problem: String, fix: &str| JobError::Conflict { at: mix_at.clone(), problem, fix: fix.to_owned() };
     if job.stages.len() < 2 {
         return Err(conflict(
             "profile \"mixed\" needs at least 2 stages, the job has 1".to_owned(),

@@ -35,6 +35,7 @@ pub(super) fn job(job: &Job) -> String {
         ("relays", i64::from(job.mix.relays).into()),
         ("hops", i64::from(job.mix.hops).into()),
         ("cell", i64::from(job.mix.cell).into()),
+        ("depth", i64::from(job.mix.depth).into()),
         ("pace", job.mix.pace.to_string().into()),
         ("message", i64::from(job.mix.message).into()),
         ("package", i64::from(job.mix.package).into()),

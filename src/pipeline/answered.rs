@@ -15,18 +15,24 @@ pub struct Answered {
     fed: u64,
     returned: u64,
     done: u64,
+    /// Slots that an evaluation goes on when all is back, as long as it takes more stages.
+    linger: u64,
 }
 
 impl Answered {
     /// Nothing of `pass` has left. Of its micro-batches twice as many may be under way as in lockstep: a stage that
     /// takes two slots still has one to work on in each.
     pub fn new(pass: &Pass) -> Self {
-        let Pass { training, full, total, .. } = *pass;
-        Self { training, full, total, most: 2 * pass.in_flight(), fed: 0, returned: 0, done: 0 }
+        let Pass { depth, latency, training, full, total } = *pass;
+        let linger = if training { 0 } else { latency * (depth.shown - depth.stages) };
+        Self { training, full, total, most: 2 * pass.in_flight(), fed: 0, returned: 0, done: 0, linger }
     }
 
-    /// The micro-batch that leaves now, if one may: in training the first of a batch once all before it are done.
+    /// The micro-batch that leaves in this slot, if one may: in training the first of a batch once all before it are done.
     pub fn feed(&mut self) -> Option<Feed> {
+        if self.returned == self.total {
+            self.linger = self.linger.saturating_sub(1);
+        }
         let settled = if self.training { self.done } else { self.returned };
         let may = self.fed < self.total
             && self.fed - settled < self.most
@@ -55,7 +61,7 @@ impl Answered {
 
     /// Whether nothing is left to send, and nothing under way.
     pub fn is_over(&self) -> bool {
-        self.returned == self.total && (!self.training || self.done == self.total)
+        self.returned == self.total && self.linger == 0 && (!self.training || self.done == self.total)
     }
 
     fn nth(&self, index: u64) -> Feed {
@@ -70,6 +76,7 @@ impl Answered {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Depth;
     use super::*;
 
     /// Stages that take any number of slots: everything passes once, in order, and no batch begins before the last is done.
@@ -77,7 +84,7 @@ mod tests {
     fn every_micro_batch_passes_however_slow_the_stages_are() {
         for (full, total) in [(1, 1), (4, 4), (4, 11), (3, 30)] {
             for delays in [[1, 1], [2, 2], [1, 7], [5, 3]] {
-                let pass = Pass::training(3, 1, full, total);
+                let pass = Pass::training(Depth::of(3), 1, full, total);
                 let mut answered = Answered::new(&pass);
                 let (mut ahead, mut back) = (Vec::new(), Vec::new());
                 let (mut fed, mut finished) = (0, 0);
@@ -113,13 +120,19 @@ mod tests {
 
     #[test]
     fn answers_that_are_not_due_are_told() {
-        let mut training = Answered::new(&Pass::training(2, 1, 2, 2));
+        let mut training = Answered::new(&Pass::training(Depth::of(2), 1, 2, 2));
         assert!(training.returned().is_none() && training.done().is_none() && !training.is_over());
         training.feed();
         assert!(training.done().is_none() && training.returned().is_some() && training.returned().is_none());
         assert!(training.done().is_some() && training.done().is_none());
-        let mut looking = Answered::new(&Pass::evaluation(2, 1, 1));
+        let mut looking = Answered::new(&Pass::evaluation(Depth::of(2), 1, 1));
         assert!(looking.feed().is_some() && looking.returned().is_some() && looking.done().is_none());
-        assert!(looking.is_over() && Answered::new(&Pass::training(2, 1, 2, 0)).is_over());
+        assert!(looking.is_over());
+        // An evaluation through two stages that pass for four.
+        let mut looking = Answered::new(&Pass::evaluation(Depth::new(2, 4), 1, 1));
+        assert!(looking.feed().is_some() && looking.returned().is_some());
+        assert!(!looking.is_over() && looking.feed().is_none() && !looking.is_over());
+        assert!(looking.feed().is_none() && looking.is_over());
+        assert!(Answered::new(&Pass::training(Depth::of(2), 1, 2, 0)).is_over());
     }
 }

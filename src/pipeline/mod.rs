@@ -11,6 +11,9 @@
 //! - stage 1 must have stepped before it sends the next batch's first micro-batch, so that one leaves the owner
 //!   M + 2 l S - l slots after this one's first: the period.
 //!
+//! A job may have its S stages pass for K, so that slots do not tell how many there are: the owner then holds each gradient
+//! for 2 l (K - S) slots, stage i sends it on as the i-th of K would, and all of the above but the first line goes with K for S.
+//!
 //! That is so where a slot waits for its ranks. Under a fixed pace it does not, and the owner goes by what has come back:
 //! [`Answered`].
 
@@ -20,10 +23,29 @@ use crate::ids::{Batch, MicroBatch};
 
 pub use answered::Answered;
 
+/// How many stages there are, and for how many they pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    stages: u64,
+    shown: u64,
+}
+
+impl Depth {
+    /// `stages` stages that pass for `shown`, or for themselves where that is less.
+    pub fn new(stages: u16, shown: u16) -> Self {
+        Self { stages: stages.into(), shown: shown.max(stages).into() }
+    }
+
+    /// `stages` stages.
+    pub fn of(stages: u16) -> Self {
+        Self::new(stages, stages)
+    }
+}
+
 /// A pass over the data: training, with backward messages, or evaluation, without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
-    stages: u64,
+    depth: Depth,
     latency: u64,
     training: bool,
     /// Micro-batches of a full batch.
@@ -45,9 +67,9 @@ pub struct Feed {
 
 impl Pass {
     /// A pass that trains on `micro_batches` micro-batches, `full` of them a batch (the last batch may have fewer).
-    pub fn training(stages: u16, latency: u8, full: u32, micro_batches: u32) -> Self {
+    pub fn training(depth: Depth, latency: u8, full: u32, micro_batches: u32) -> Self {
         Self {
-            stages: stages.into(),
+            depth,
             latency: latency.into(),
             training: true,
             full: u64::from(full.max(1)),
@@ -56,9 +78,9 @@ impl Pass {
     }
 
     /// A pass that evaluates `micro_batches` micro-batches: one a slot, all in one batch.
-    pub fn evaluation(stages: u16, latency: u8, micro_batches: u32) -> Self {
+    pub fn evaluation(depth: Depth, latency: u8, micro_batches: u32) -> Self {
         Self {
-            stages: stages.into(),
+            depth,
             latency: latency.into(),
             training: false,
             full: u64::from(micro_batches.max(1)),
@@ -68,12 +90,17 @@ impl Pass {
 
     /// Slots from one batch's first micro-batch to the next one's.
     fn period(&self) -> u64 {
-        self.full + if self.training { 2 * self.latency * self.stages - self.latency } else { 0 }
+        self.full + if self.training { 2 * self.latency * self.depth.shown - self.latency } else { 0 }
     }
 
     /// Slots from a micro-batch's leaving the owner to the slot at whose start its output is back.
     fn round_trip(&self) -> u64 {
-        self.latency * self.stages + 1
+        self.latency * self.depth.stages + 1
+    }
+
+    /// Slots for which the owner holds a gradient.
+    pub fn hold(&self) -> u64 {
+        2 * self.latency * (self.depth.shown - self.depth.stages)
     }
 
     /// Slots of the whole pass, until the pipeline is empty. A pass of no micro-batches takes none.
@@ -82,7 +109,7 @@ impl Pass {
             return 0;
         };
         let left = last / self.full * self.period() + last % self.full;
-        let behind = if self.training { 2 * self.latency * self.stages + 1 } else { self.round_trip() };
+        let behind = self.latency * self.depth.shown * if self.training { 2 } else { 1 } + 1;
         left + behind + 1
     }
 
@@ -97,14 +124,15 @@ impl Pass {
         })
     }
 
-    /// Whose output is at the owner at the start of `slot`; in training it sends its gradient in this slot.
+    /// Whose output is at the owner at the start of `slot`; in training it sends its gradient in this slot, or when it has
+    /// [held](Pass::hold) it.
     pub fn returned(&self, slot: u64) -> Option<Feed> {
         self.feed(slot.checked_sub(self.round_trip())?)
     }
 
     /// Micro-batches that a stage may have in flight, at most.
     pub fn in_flight(&self) -> u64 {
-        2 * self.latency * self.stages
+        2 * self.latency * self.depth.shown
     }
 }
 
@@ -116,8 +144,9 @@ mod tests {
 
     /// Stages that react to messages, as the real ones do, driven by the schedule alone: every micro-batch must pass
     /// every stage once each way, steps must fall between batches, and nothing may be left at the end.
-    fn simulate(stages: usize, latency: u64, full: u32, total: u32) {
-        let pass = Pass::training(stages as u16, latency as u8, full, total);
+    fn simulate(stages: usize, shown: usize, latency: u64, full: u32, total: u32) {
+        let depth = Depth::new(stages as u16, shown as u16);
+        let pass = Pass::training(depth, latency as u8, full, total);
         // For each stage, and the owner behind the last: what it sends on, by slot.
         let mut forward = vec![HashMap::<u64, Feed>::new(); stages + 1];
         let mut backward = vec![HashMap::<u64, Feed>::new(); stages];
@@ -145,13 +174,13 @@ mod tests {
             }
             assert_eq!(forward[stages].remove(&slot), pass.returned(slot), "slot {slot}");
             if let Some(feed) = pass.returned(slot) {
-                assert!(backward[stages - 1].insert(slot + latency, feed).is_none());
+                assert!(backward[stages - 1].insert(slot + pass.hold() + latency, feed).is_none());
             }
             if let Some(feed) = pass.feed(slot) {
                 assert!(forward[0].insert(slot + latency, feed).is_none());
             }
         }
-        assert_eq!(done, total, "S={stages} l={latency} M={full}");
+        assert_eq!(done, total, "S={stages} K={shown} l={latency} M={full}");
         assert!(forward.iter().chain(&backward).all(HashMap::is_empty));
     }
 
@@ -160,8 +189,10 @@ mod tests {
         for stages in 1..6 {
             for full in 1..5 {
                 for total in [1, 2, 5, 8, 11] {
-                    simulate(stages, 1, full, total);
-                    simulate(stages, 2, full, total);
+                    for shown in [0, stages, stages + 1, stages + 3] {
+                        simulate(stages, shown, 1, full, total);
+                        simulate(stages, shown, 2, full, total);
+                    }
                 }
             }
         }
@@ -169,18 +200,39 @@ mod tests {
 
     #[test]
     fn the_figures_of_the_design() {
-        let one = Pass::training(3, 1, 4, 4);
+        let one = Pass::training(Depth::of(3), 1, 4, 4);
         assert_eq!((one.slots(), one.period()), (11, 9));
-        assert_eq!(Pass::training(3, 1, 4, 8).slots(), 20);
-        assert_eq!(Pass::evaluation(3, 1, 10).slots(), 10 + 3 + 1);
-        assert_eq!(Pass::training(3, 1, 4, 0).slots(), 0);
-        assert_eq!(Pass::training(3, 2, 4, 4).slots(), 4 + 12 + 1);
-        assert_eq!(Pass::training(3, 2, 4, 4).period(), 4 + 12 - 2);
+        assert_eq!(Pass::training(Depth::of(3), 1, 4, 8).slots(), 20);
+        assert_eq!(Pass::evaluation(Depth::of(3), 1, 10).slots(), 10 + 3 + 1);
+        assert_eq!(Pass::training(Depth::of(3), 1, 4, 0).slots(), 0);
+        assert_eq!(Pass::training(Depth::of(3), 2, 4, 4).slots(), 4 + 12 + 1);
+        assert_eq!(Pass::training(Depth::of(3), 2, 4, 4).period(), 4 + 12 - 2);
+    }
+
+    /// Neither the number of slots, nor the slots between a stage's messages, tell three stages that pass for five from five.
+    #[test]
+    fn stages_pass_for_more() {
+        let (few, many) = (Depth::new(3, 5), Depth::of(5));
+        for latency in [1, 2] {
+            let passes = [few, many].map(|depth| Pass::training(depth, latency, 4, 10));
+            assert_eq!(passes[0].slots(), passes[1].slots());
+            let looks = [few, many].map(|depth| Pass::evaluation(depth, latency, 10));
+            assert_eq!(looks[0].slots(), looks[1].slots());
+            // When the gradient of what left in slot 0 comes by stage i.
+            let due = |pass: &Pass, stages: u64, i: u64| {
+                let back = (0..).find(|slot| pass.returned(*slot).is_some()).unwrap_or(0);
+                back + pass.hold() + u64::from(latency) * (stages - i + 1)
+            };
+            for i in 1..=3 {
+                assert_eq!(due(&passes[0], 3, i), due(&passes[1], 5, i), "stage {i}");
+            }
+        }
+        assert_eq!(Depth::new(3, 0), Depth::of(3));
     }
 
     #[test]
     fn evaluation_feeds_and_returns_every_slot() {
-        let pass = Pass::evaluation(2, 1, 3);
+        let pass = Pass::evaluation(Depth::of(2), 1, 3);
         let fed: Vec<_> = (0..pass.slots()).map(|s| pass.feed(s).map(|f| f.micro_batch.0)).collect();
         let back: Vec<_> = (0..pass.slots()).map(|s| pass.returned(s).map(|f| f.micro_batch.0)).collect();
         assert_eq!(fed, [Some(0), Some(1), Some(2), None, None, None]);

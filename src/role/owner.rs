@@ -1,6 +1,8 @@
 //! The owner: feeds micro-batches into the pipeline, takes the last stage's output, computes the loss, sends its gradient
 //! back. It alone knows the schedule, the labels and the loss.
 
+use std::collections::VecDeque;
+
 use super::{Role, RoleError, address, received};
 use crate::compute::{Backend, ComputeError, LossSum};
 use crate::data::{Batches, Dataset};
@@ -8,7 +10,7 @@ use crate::ids::{Epoch, Slot};
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
-use crate::pipeline::{Answered, Feed, Pass};
+use crate::pipeline::{Answered, Depth, Feed, Pass};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 
 /// A pass over samples that the owner is to run.
@@ -24,18 +26,18 @@ pub struct Planned<'a> {
 }
 
 impl<'a> Planned<'a> {
-    /// A training pass through `stages` stages.
-    pub fn training(data: &'a Dataset, batches: Batches, stages: u16) -> Self {
-        let pass = Pass::training(stages, LATENCY, batches.full(), batches.micro_batches());
+    /// A training pass through `depth` stages.
+    pub fn training(data: &'a Dataset, batches: Batches, depth: Depth) -> Self {
+        let pass = Pass::training(depth, LATENCY, batches.full(), batches.micro_batches());
         Self { training: true, data, batches, pass }
     }
 
     /// A pass that only looks, in the order of the samples, `micro_batch` at a time.
-    pub fn evaluation(data: &'a Dataset, micro_batch: u32, stages: u16) -> Self {
+    pub fn evaluation(data: &'a Dataset, micro_batch: u32, depth: Depth) -> Self {
         let samples = data.samples() as u32;
         // One batch of all samples, so that the loss is the mean over them.
         let batches = Batches::new((0..samples).collect(), samples, micro_batch);
-        let pass = Pass::evaluation(stages, LATENCY, batches.micro_batches());
+        let pass = Pass::evaluation(depth, LATENCY, batches.micro_batches());
         Self { training: false, data, batches, pass }
     }
 }
@@ -106,9 +108,22 @@ pub struct Owner<'a, B: Backend> {
     classes: usize,
     capacity: usize,
     logits: B::Buf,
-    gradient: B::Buf,
+    /// Steps so far.
+    steps: u64,
+    /// Gradients that have not left yet, the oldest first; and memory for more.
+    held: VecDeque<Held<B>>,
+    spare: Vec<B::Buf>,
     inputs: Vec<u8>,
     labels: Vec<u32>,
+}
+
+/// A gradient on its way back.
+struct Held<B: Backend> {
+    /// The step in which it leaves.
+    due: u64,
+    header: Header,
+    /// (rows, classes)
+    gradient: B::Buf,
 }
 
 /// What tells the owner whose turn it is.
@@ -138,6 +153,7 @@ impl<'a, B: Backend> Owner<'a, B> {
         let classes = passes.first().map_or(1, |pass| pass.data.classes);
         let features = passes.first().map_or(1, |pass| pass.data.features());
         let rows = micro_batch as usize;
+        let hold = passes.iter().map(|planned| planned.pass.hold()).max().unwrap_or(0) as usize;
         // In slots that wait for no one, the end is where nothing is under way any more.
         let after = match paced {
             true => Slot(0),
@@ -158,7 +174,9 @@ impl<'a, B: Backend> Owner<'a, B> {
             classes,
             capacity,
             logits: backend.zeros(rows * classes)?,
-            gradient: backend.zeros(rows * classes)?,
+            steps: 0,
+            held: VecDeque::with_capacity(hold + 1),
+            spare: (0..=hold).map(|_| backend.zeros(rows * classes)).collect::<Result<_, _>>()?,
             inputs: vec![0; rows * features],
             labels: vec![0; rows],
         })
@@ -230,8 +248,8 @@ impl<'a, B: Backend> Owner<'a, B> {
         Ok(Turns { returned, fed })
     }
 
-    /// The output of `feed` is here: its loss, and in training its gradient on the way back.
-    fn take(&mut self, backend: &B, slot: Slot, feed: Feed, post: &mut Post<B::Bytes>) -> Result<(), RoleError> {
+    /// The output of `feed` is here: its loss, and in training its gradient.
+    fn take(&mut self, backend: &B, slot: Slot, feed: Feed, post: &Post<B::Bytes>) -> Result<(), RoleError> {
         let planned = &self.passes[self.running];
         let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
         let due = Header {
@@ -255,17 +273,33 @@ impl<'a, B: Backend> Owner<'a, B> {
         }
         let weight = 1.0 / planned.batches.batch(feed.batch.0).len() as f32;
         let labels = &self.labels[..rows.len()];
-        let sum = backend.cross_entropy(self.classes, &self.logits, labels, weight, &mut self.gradient);
+        let Some(mut gradient) = self.spare.pop() else {
+            unreachable!("one comes in a slot, and leaves after its time")
+        };
+        let sum = backend.cross_entropy(self.classes, &self.logits, labels, weight, &mut gradient);
         if planned.training && !sum.loss.is_finite() {
             return Err(RoleError::NotANumber { loss: sum.loss, epoch: self.epoch, batch: feed.batch });
         }
         self.tallies[self.running].add(sum, rows.len());
-        if planned.training {
-            backend.encode_f32(&self.gradient, rows.len() * self.classes, &mut post.outbox[BACKWARD], HEADER);
-            let answer = Header { kind: Kind::Gradient, last: feed.last, rate: self.rate, ..due };
-            address(backend, post, BACKWARD, Some(answer));
+        match planned.training {
+            true => {
+                let header = Header { kind: Kind::Gradient, last: feed.last, rate: self.rate, ..due };
+                self.held.push_back(Held { due: self.steps + planned.pass.hold(), header, gradient });
+            }
+            false => self.spare.push(gradient),
         }
         Ok(())
+    }
+
+    /// Sends the gradient whose time has come.
+    fn answer(&mut self, backend: &B, post: &mut Post<B::Bytes>) {
+        if self.held.front().is_some_and(|held| held.due <= self.steps)
+            && let Some(Held { header, gradient, .. }) = self.held.pop_front()
+        {
+            backend.encode_f32(&gradient, header.rows as usize * self.classes, &mut post.outbox[BACKWARD], HEADER);
+            address(backend, post, BACKWARD, Some(header));
+            self.spare.push(gradient);
+        }
     }
 
     /// Sends the samples of `feed` to the first stage.
@@ -301,6 +335,8 @@ impl<B: Backend> Role<B> for Owner<'_, B> {
         if let Some(feed) = returned {
             self.take(backend, slot, feed, post)?;
         }
+        self.answer(backend, post);
+        self.steps += 1;
         match fed {
             Some(feed) => self.feed(backend, feed, post),
             None => address(backend, post, FORWARD, None),

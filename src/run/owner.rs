@@ -255,14 +255,14 @@ impl<'a> Lead<'a> {
         let prepared = self.prepared;
         let route = self.hand_out(transport, epoch, watcher)?;
         let mut courier = seat::courier(transport, &self.public, self.seat.pace(), route, epoch)?;
-        let stages = self.specs.len() as u16;
+        let depth = prepared.depth();
         let micro_batch = prepared.job.train.micro_batch;
-        let mut passes = vec![Planned::training(&prepared.train, prepared.batches(epoch.0), stages)];
+        let mut passes = vec![Planned::training(&prepared.train, prepared.batches(epoch.0), depth)];
         if prepared.validation.samples() > 0 {
-            passes.push(Planned::evaluation(&prepared.validation, micro_batch, stages));
+            passes.push(Planned::evaluation(&prepared.validation, micro_batch, depth));
         }
         if last {
-            passes.push(Planned::evaluation(&prepared.test, micro_batch, stages));
+            passes.push(Planned::evaluation(&prepared.test, micro_batch, depth));
         }
         let rate = prepared.job.train.optimizer.learning_rate();
         let capacity = self.public.geometry.message();

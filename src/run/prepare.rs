@@ -10,6 +10,7 @@ use crate::data::{self, Batches, Dataset};
 use crate::job::{self, Boundary, Job, Source};
 use crate::mix::geometry::Geometry;
 use crate::nn::StageSpec;
+use crate::pipeline::Depth;
 use crate::wire::HEADER;
 
 /// A job with its data, ready to run.
@@ -82,6 +83,11 @@ impl Prepared {
         let boundaries = job::chain(&job, self.train.features() as u32, self.train.classes as u32)?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
         Ok(Self { job, train, validation, test, boundaries })
+    }
+
+    /// How many stages there are, and for how many they pass.
+    pub fn depth(&self) -> Depth {
+        Depth::new(self.job.stages.len() as u16, self.job.mix.depth)
     }
 
     /// What each stage's rank must be told.
