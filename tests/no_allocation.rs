@@ -1,5 +1,5 @@
 //! A slot of the mix takes no memory from Rust's allocator once its lanes are warm: neither the mix, nor the in-memory
-//! transport, nor a relay's step. (What AWS-LC's C code would take is not seen here.)
+//! transport, nor a relay's step, nor the thread on which it may be done. (What AWS-LC's C code would take is not seen here.)
 #![allow(clippy::unwrap_used)]
 
 mod seats;
@@ -7,13 +7,16 @@ mod seats;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::time::Duration;
 
+use mixnn::compute::Backend;
 use mixnn::compute::cpu::Cpu;
 use mixnn::ids::Slot;
 use mixnn::mix::beat::Order;
 use mixnn::mix::courier::{Courier, Post, Timing, Word};
 use mixnn::mix::geometry::Geometry;
 use mixnn::role::relay::Relay;
+use mixnn::role::work::{Work, Worker};
 use mixnn::role::{Role, RoleError};
 
 /// Counts what each thread asks for.
@@ -91,6 +94,36 @@ fn allocations<R: Role<Cpu>>(role: impl Fn() -> R + Sync) -> Vec<u64> {
 #[test]
 fn a_warm_slot_allocates_nothing_on_any_rank() {
     assert_eq!(allocations(|| Relay), [0; RANKS as usize]);
+}
+
+/// Nor does one whose role works beside it.
+#[test]
+fn a_warm_slot_with_a_worker_allocates_nothing() {
+    let backend = seats::backend();
+    let (mut worker, workshop) = Worker::new(&backend, 1000).unwrap();
+    let mut post = Post::new(|| backend.bytes(1000)).unwrap();
+    let mut computed = Duration::ZERO;
+    std::thread::scope(|scope| {
+        let backend = &backend;
+        scope.spawn(move || workshop.run(backend, &mut Relay));
+        let mut before = 0;
+        for slot in 0..2 * (WARM_UP + MEASURED) {
+            if slot == WARM_UP + MEASURED {
+                before = ALLOCATIONS.get();
+            }
+            for message in &mut post.inbox {
+                message[0] = 1;
+            }
+            worker.give(backend, Slot(slot), &mut post);
+            // At first messages pile up, as they would where a role is slow.
+            if slot >= WARM_UP {
+                std::thread::sleep(Duration::from_millis(1));
+                worker.take(backend, Slot(slot), &mut post, &mut computed).unwrap();
+            }
+        }
+        assert_eq!(ALLOCATIONS.get() - before, 0);
+        drop(worker);
+    });
 }
 
 /// Allocates once a step.
