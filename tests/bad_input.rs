@@ -163,6 +163,11 @@ fn hops_are_three_or_four() {
 fn too_few_ranks_for_four_hops_are_told_which_would_do() {
     let words = ["no circuits of 4 hops among 6 ranks with 3 stages", "these rank counts work: 7, 8, 9,"];
     set_refused(&["mix.relays=2", "mix.hops=4"], 2, &words);
+    set_refused(
+        &["mix.pace=3s", "transport.timeout=10s"],
+        2,
+        &["4 slots of 3s", "mix.pace", "transport.timeout, 10s"],
+    );
     set_refused(&["mix.depth=2"], 2, &["3 stages cannot pass for 2", "mix.depth"]);
     let folder = tempfile::tempdir().unwrap();
     mixnn(folder.path(), &["check", DIGITS, "--set", "mix.hops=4", "--ranks", "8"]).well();

@@ -188,6 +188,9 @@ pub const SHORTEST_SLOT: Duration = Duration::from_micros(20);
 /// The longest slot of a job.
 pub const LONGEST_SLOT: Duration = Duration::from_secs(3600);
 
+/// Slots of a fixed pace that must pass within the time for which a silent peer is waited for.
+pub const SLOTS_OF_TIMEOUT: u32 = 4;
+
 /// When slots begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {

@@ -295,6 +295,15 @@ fn together(job: &Job, mix_at: At) -> Result<(), JobError> {
             "take a mix.depth above the number of stages, or leave it out",
         ));
     }
+    if let Pace::Slots(slot) = job.mix.pace
+        && slot * SLOTS_OF_TIMEOUT > job.transport.timeout
+    {
+        let (slot, timeout) = (slot, job.transport.timeout);
+        return Err(conflict(
+            format!("{SLOTS_OF_TIMEOUT} slots of {slot:?} (mix.pace) are longer than transport.timeout, {timeout:?}"),
+            "take shorter slots or a longer time-out: who waits for a slot hears of nothing",
+        ));
+    }
     if job.mix.profile != Profile::Mixed {
         return Ok(());
     }

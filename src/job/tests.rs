@@ -65,7 +65,7 @@ fn a_pace_is_a_word_or_the_time_of_a_slot() {
     let us = |us| Pace::Slots(Duration::from_micros(us));
     let read = [("lockstep", Pace::Lockstep), ("auto", Pace::Auto), ("2ms", us(2000)), ("0.05ms", us(50))];
     for (written, pace) in read.into_iter().chain([("1h", us(3_600_000_000)), ("20us", us(20))]) {
-        let job = parse(JOB, &[&format!("mix.pace=\"{written}\"")]).unwrap();
+        let job = parse(JOB, &["transport.timeout=9h", &format!("mix.pace=\"{written}\"")]).unwrap();
         assert_eq!(job.mix.pace, pace, "{written}");
         assert_eq!(parse(&job.to_toml(), &[]).unwrap(), job, "{written}");
     }

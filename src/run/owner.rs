@@ -209,7 +209,9 @@ impl<'a> Lead<'a> {
         let values = specs.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
         let result = result_length(values, job.mix.result);
         let pacing = match job.mix.profile {
-            Profile::Mixed => pace::pacing(job.mix.pace, job.mix.hops, result as usize, crowd(transport))?,
+            Profile::Mixed => {
+                pace::pacing(job.mix.pace, job.mix.hops, result as usize, crowd(transport), job.transport.timeout)?
+            }
             Profile::Bare | Profile::Sealed => Pacing::Lockstep,
         };
         let mut public = Public {
@@ -275,7 +277,7 @@ impl<'a> Lead<'a> {
         let calibration = match self.public.pacing {
             Pacing::Fixed { .. } if self.seat.pace().is_none() => {
                 let work = pace::work(&backend, capacity, micro_batch)? * crowd(transport);
-                Some(Calibration::new(self.public.geometry.hops, work))
+                Some(Calibration::new(self.public.geometry.hops, work, transport.timeout()))
             }
             _ => None,
         };

@@ -13,7 +13,7 @@ use crate::crypto::key::Key;
 use crate::ids::Rank;
 use crate::job::{self, Op, Optimizer};
 use crate::mix::beat::Order;
-use crate::mix::clock::{LONGEST_SLOT, Pace};
+use crate::mix::clock::Pace;
 use crate::nn::{Stage, StageSpec};
 use crate::random::Seed;
 use crate::wire::HEADER;
@@ -38,18 +38,25 @@ const RARE: usize = 20;
 const GUESS: u32 = 2;
 const MARGIN: u32 = 3;
 
-/// When slots begin, as `asked`, with circuits of `hops` hops and results of `result` bytes. `crowd` ranks share a core.
+/// When slots begin, as `asked`, with circuits of `hops` hops and results of `result` bytes. `crowd` ranks share a core. No one
+/// rests for as long as a silent peer is waited for, `timeout`.
 ///
 /// # Errors
 /// [`RunError`]: no randomness, no memory.
-pub(super) fn pacing(asked: job::Pace, hops: u8, result: usize, crowd: u32) -> Result<Pacing, RunError> {
+pub(super) fn pacing(
+    asked: job::Pace,
+    hops: u8,
+    result: usize,
+    crowd: u32,
+    timeout: Duration,
+) -> Result<Pacing, RunError> {
     let pace = match asked {
         job::Pace::Lockstep => return Ok(Pacing::Lockstep),
         job::Pace::Auto => None,
         job::Pace::Slots(slot) => Some(Pace::even(slot, hops)),
     };
-    let rest = crowd * (SLACK * returning(result)? + REST);
-    Ok(Pacing::Fixed { pace, rest: u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX).min(LONGEST_SLOT) })
+    let rest = (crowd * (SLACK * returning(result)? + REST)).min(timeout / 2).min(job::LONGEST_SLOT);
+    Ok(Pacing::Fixed { pace, rest: rest.as_nanos() as u64 })
 }
 
 /// How long a result takes to be encoded and sealed.
@@ -97,15 +104,18 @@ pub(super) fn work(backend: &Cpu, message: usize, micro_batch: u32) -> Result<Du
 pub(super) struct Calibration {
     hops: u8,
     work: Duration,
+    /// The longest slot that it may come to.
+    most: Duration,
     round: usize,
     began: Instant,
     seen: Vec<Duration>,
 }
 
 impl Calibration {
-    /// For circuits of `hops` hops and work that takes a rank so long.
-    pub(super) fn new(hops: u8, work: Duration) -> Self {
-        Self { hops, work, round: 0, began: Instant::now(), seen: Vec::new() }
+    /// For circuits of `hops` hops and work that takes a rank so long, where a silent peer is waited for for `timeout`.
+    pub(super) fn new(hops: u8, work: Duration, timeout: Duration) -> Self {
+        let most = (timeout / job::SLOTS_OF_TIMEOUT).min(job::LONGEST_SLOT);
+        Self { hops, work, most, round: 0, began: Instant::now(), seen: Vec::new() }
     }
 
     /// The owner's word in the next slot; `None` where the pace is said. `longest`: what a phase has taken in the last slot, at
@@ -124,7 +134,7 @@ impl Calibration {
         (self.round, self.began) = (self.round + 1, Instant::now());
         self.seen.clear();
         let slot = phase * u32::from(self.hops + 1) + phase.max(self.work);
-        Some(Order::Keep(Pace::new(slot, phase, self.hops)))
+        Some(Order::Keep(Pace::new(slot.min(self.most), phase, self.hops)))
     }
 }
 
@@ -134,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_pace_leaves_room_for_what_was_seen_but_for_the_rarest() {
-        let mut calibration = Calibration::new(3, Duration::from_millis(7));
+        let mut calibration = Calibration::new(3, Duration::from_millis(7), Duration::from_secs(9));
         let mut said = Vec::new();
         for slot in 0.. {
             let longest = if slot % 60 == 30 { 500 } else { 2 };
@@ -151,11 +161,24 @@ mod tests {
     }
 
     #[test]
+    fn no_pace_outlasts_what_a_peer_is_waited_for() {
+        let mut calibration = Calibration::new(3, Duration::from_secs(7), Duration::from_secs(9));
+        let said = std::iter::from_fn(|| calibration.next(Duration::from_secs(1)));
+        let longest = said.filter_map(|order| match order {
+            Order::Keep(pace) => Some(pace.slot()),
+            _ => None,
+        });
+        assert_eq!(longest.max(), Some(Duration::from_secs(9) / 4));
+        let pacing = pacing(job::Pace::Auto, 3, 1 << 20, 1 << 20, Duration::from_secs(9)).unwrap();
+        assert!(matches!(pacing, Pacing::Fixed { rest: 4_500_000_000, .. }), "{pacing:?}");
+    }
+
+    #[test]
     fn dummy_work_takes_its_time() {
         let backend = Cpu::new(1).unwrap();
         let [small, large] = [1 << 10, 1 << 16].map(|message| work(&backend, message, 16).unwrap());
         assert!(large > small && small > Duration::ZERO, "{small:?} {large:?}");
-        let pacing = pacing(job::Pace::Auto, 3, 4096, 2).unwrap();
+        let pacing = pacing(job::Pace::Auto, 3, 4096, 2, Duration::from_secs(9)).unwrap();
         assert!(matches!(pacing, Pacing::Fixed { pace: None, rest } if rest > 4_000_000), "{pacing:?}");
     }
 }
