@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::shared::{Block, Segment, Shared};
-use super::watch::{self, Watch};
+use super::watch::{self, Running, Watch};
 use super::window::{self, Window};
 use super::{Backoff, Lane, Transport, TransportError};
 use crate::ids::{Phase, Rank};
@@ -47,6 +47,7 @@ pub struct Mpi {
     window: Option<Shared<Window>>,
     host: SimpleCommunicator,
     world: SimpleCommunicator,
+    _running: Running,
     _universe: Universe,
     rank: Rank,
     ranks: u16,
@@ -141,6 +142,7 @@ impl Mpi {
             watch: Watch::start(Rank(world.rank() as u16), abort_everywhere, leave),
             host,
             world,
+            _running: Running,
             _universe: universe,
         })
     }
@@ -502,7 +504,7 @@ pub fn abort_everywhere(code: i32) {
         ffi::MPI_Finalized(&mut finalized);
         if initialized != 0 && finalized == 0 {
             watch::ending(code);
-            std::thread::sleep(watch::LAST_WORDS);
+            watch::last_words();
             ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, code);
             leave(code);
         }
