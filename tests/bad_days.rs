@@ -24,26 +24,35 @@ struct Endless {
 impl Endless {
     /// Starts it and waits until it is in the midst of its slots.
     fn start(windows: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let job = format!(
-            "run '{DIGITS}' --out out --set train.epochs=1000000 --set transport.timeout=3s --set transport.windows={windows}"
-        );
-        let script = format!("echo $$ > pid.{RANK}; exec '{MIXNN}' {job}");
+        let sets = format!("--set train.epochs=1000000 --set transport.windows={windows}");
+        let mut run = Self::launch(tempfile::tempdir().unwrap(), "", &sets);
+        let epochs = run.folder.path().join("out/metrics.jsonl");
+        let two = || fs::read_to_string(&epochs).is_ok_and(|lines| lines.lines().count() >= 2);
+        assert!(within(Duration::from_secs(30), two), "the run does not get going: {}", run.log());
+        run.find_ranks();
+        assert!(run.ranks.iter().all(|rank| lives(*rank)), "{}", run.log());
+        run
+    }
+
+    /// Starts a run in `folder`, its ranks with `variables` in their environment.
+    fn launch(folder: tempfile::TempDir, variables: &str, sets: &str) -> Self {
+        let job = format!("run '{DIGITS}' --out out --set transport.timeout=3s {sets}");
+        let script = format!("echo $$ > pid.{RANK}; exec env {variables} '{MIXNN}' {job}");
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let launcher = launcher::command(folder.path(), &["-n", "7", "sh", "-c", &script])
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut run = Self { launcher, ranks: Vec::new(), folder };
-        let epochs = run.folder.path().join("out/metrics.jsonl");
-        let two = || fs::read_to_string(&epochs).is_ok_and(|lines| lines.lines().count() >= 2);
-        assert!(within(Duration::from_secs(30), two), "the run does not get going: {}", run.log());
-        let pid =
-            |rank| fs::read_to_string(run.folder.path().join(format!("pid.{rank}"))).unwrap().trim().parse().unwrap();
-        run.ranks = (0..7).map(pid).collect();
-        assert!(run.ranks.iter().all(|rank| lives(*rank)), "{}", run.log());
-        run
+        Self { launcher, ranks: Vec::new(), folder }
+    }
+
+    /// Reads the process numbers of all ranks, which have to have started.
+    fn find_ranks(&mut self) {
+        let pid = |rank| {
+            fs::read_to_string(self.folder.path().join(format!("pid.{rank}"))).unwrap().trim().parse().unwrap()
+        };
+        self.ranks = (0..7).map(pid).collect();
     }
 
     fn log(&self) -> String {
@@ -88,7 +97,8 @@ impl Endless {
 impl Drop for Endless {
     fn drop(&mut self) {
         for rank in self.ranks.iter().filter(|rank| lives(**rank)) {
-            signal("KILL", *rank);
+            // The launcher may end it first, when another is gone.
+            let _ = Command::new("kill").args(["-KILL", &rank.to_string()]).stderr(Stdio::null()).status();
         }
         let _ = self.launcher.kill();
         let _ = self.launcher.wait();
@@ -119,6 +129,12 @@ fn within(time: Duration, mut done: impl FnMut() -> bool) -> bool {
     }
 }
 
+/// Open MPI's launcher sometimes crashes after it has ended all ranks (Open MPI 4.1, a null pointer in PMIx), where several have
+/// called for it at once: it says so, and its exit code is then of the signal.
+fn launcher_crashed(log: &str) -> bool {
+    launcher::kind() == launcher::Kind::OpenMpi && log.contains("PMIx_server_finalize")
+}
+
 /// The time-out and ten seconds.
 const END: Duration = Duration::from_secs(13);
 
@@ -145,8 +161,35 @@ fn a_silent_rank_ends_the_run_and_is_named() {
         // Ranks that notice at once may talk into each other's lines.
         let told = log.split("no answer within 3 s from").skip(1).any(|names| names.contains("rank 3"));
         assert!(told, "windows {windows}: {log}");
-        assert_eq!(code, 5, "windows {windows}: {log}");
+        assert!(code == 5 || launcher_crashed(&log), "windows {windows}: {code}: {log}");
         run.leaves_no_result();
+    }
+}
+
+/// A rank that hangs where the others' next step is a call of MPI that waits for it without a deadline, or is in such a call
+/// itself (tests/trace/stop.c): between the meetings of an epoch, where lanes are laid; in the allocation of the shared
+/// memory, which all ranks of a host begin together; at the end, where all free it, and where all leave MPI.
+#[test]
+fn a_rank_that_is_silent_where_mpi_waits_for_it_ends_the_run() {
+    let _turn = launcher::turn();
+    for (place, epochs) in
+        [("MPI_Isend", 3), ("MPI_Win_allocate_shared", 3), ("MPI_Win_free", 1), ("MPI_Finalize", 1)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let library = launcher::preloadable("stop", folder.path());
+        let variables =
+            format!("LD_PRELOAD='{}' STOP_RANK=3 STOP_IN={place} STOP_TAG=1 STOP_CALL=15", library.display());
+        let sets = format!("--set train.epochs={epochs} --set transport.windows=true");
+        let mut run = Endless::launch(folder, &variables, &sets);
+        let stopped = within(Duration::from_secs(30), || run.log().contains("stopped in"));
+        assert!(stopped, "{place}: {}", run.log());
+        run.find_ranks();
+        let code = run.ends_within(END);
+        let log = run.log();
+        // While MPI ends, a rank can no more name a code to the launcher, which then gives that of any rank, or of a signal.
+        let fits = if place == "MPI_Finalize" { code != 0 } else { code == 5 };
+        assert!(fits || launcher_crashed(&log), "{place}: {code}: {log}");
+        assert!(log.contains("transport.timeout"), "{place}: {log}");
     }
 }
 

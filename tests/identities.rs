@@ -200,6 +200,10 @@ mod ranks {
         let silent = "MIXNN_IDENTITY=id.$R; case $R in 0) unset MIXNN_IDENTITY;; 3) export MIXNN_TRUST=owners;; esac";
         let words = ["the owner has no identity", "rank 3: error: the package from rank 0 is not signed"];
         hosts.run(silent, TRUST).refused(4, &words);
+        // All ranks refuse it at once: the first to end the run must not cut off what it has said itself.
+        fs::remove_dir_all(hosts.path("out")).unwrap();
+        let all = "MIXNN_IDENTITY=id.$R; case $R in 0) unset MIXNN_IDENTITY;; *) export MIXNN_TRUST=owners;; esac";
+        hosts.run(all, TRUST).refused(4, &[words[0], "error: the package from rank 0 is not signed"]);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::RunError;
 use super::opening::{Pacing, Public};
 use super::pace::Calibration;
-use crate::compute::Backend;
 use crate::compute::cpu::Cpu;
+use crate::compute::{Backend, ComputeError};
 use crate::crypto::aead;
 use crate::crypto::sealer::CpuSealer;
 use crate::ids::{Epoch, Phase, Rank, Slot};
@@ -98,6 +98,9 @@ impl Seat {
     /// [`RunError::Compute`]: no memory.
     pub(super) fn new(backend: Arc<Cpu>, public: &Public) -> Result<Self, RunError> {
         let message = public.geometry.message();
+        // To fill the first of them takes seconds where they are long: where there is no room for all, this says so at once.
+        let bytes = message.saturating_mul(6);
+        Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| ComputeError::OutOfMemory { bytes })?;
         let post = Post::new(|| backend.bytes(message))?;
         Ok(Self { post, timing: Timing::default(), pacing: public.pacing, message, backend })
     }

@@ -16,6 +16,8 @@ pub mod mpi;
 #[cfg(feature = "mpi")]
 mod shared;
 #[cfg(feature = "mpi")]
+mod watch;
+#[cfg(feature = "mpi")]
 mod window;
 
 use std::time::{Duration, Instant};

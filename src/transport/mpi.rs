@@ -4,6 +4,8 @@
 //! for. The blocks are the transport's own and stay where they are, so that MPI may read and write them until a phase is
 //! complete. Ranks of one host exchange theirs through shared memory ([`shared`](super::shared)), unless they are told not
 //! to.
+//!
+//! Where a call of MPI does not return, which waits for a peer without a deadline, [`watch`](super::watch) ends the process.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -17,6 +19,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::shared::{Block, Segment, Shared};
+use super::watch::{self, Running, Watch};
 use super::window::{self, Window};
 use super::{Backoff, Lane, Transport, TransportError};
 use crate::ids::{Phase, Rank};
@@ -44,6 +47,7 @@ pub struct Mpi {
     window: Option<Shared<Window>>,
     host: SimpleCommunicator,
     world: SimpleCommunicator,
+    _running: Running,
     _universe: Universe,
     rank: Rank,
     ranks: u16,
@@ -61,8 +65,19 @@ pub struct Mpi {
     shuffler: StdRng,
     /// Those of `receives`, then of `sends`.
     requests: Vec<ffi::MPI_Request>,
+    /// Of `requests`.
+    statuses: Vec<ffi::MPI_Status>,
     /// Whether a phase is going on.
     begun: bool,
+    /// Stands last: MPI's end is watched too.
+    watch: Watch,
+}
+
+impl Drop for Mpi {
+    fn drop(&mut self) {
+        // All that follows is MPI's end, where it waits for all ranks.
+        std::mem::forget(self.watch.call());
+    }
 }
 
 /// Why this process has no place in an MPI job.
@@ -122,9 +137,12 @@ impl Mpi {
             receives: Vec::new(),
             shuffler: rand::make_rng(),
             requests: Vec::new(),
+            statuses: Vec::new(),
             begun: false,
+            watch: Watch::start(Rank(world.rank() as u16), abort_everywhere, leave),
             host,
             world,
+            _running: Running,
             _universe: universe,
         })
     }
@@ -147,6 +165,7 @@ impl Mpi {
     ) -> Result<ffi::MPI_Request, TransportError> {
         // SAFETY: an MPI constant, initialized before main.
         let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
+        let _call = self.watch.call();
         // SAFETY: MPI is initialized while `world` lives; the buffer is valid as the caller promises; MPI 4.1, 3.7.2.
         let code = unsafe {
             let byte = ffi::RSMPI_UINT8_T;
@@ -168,6 +187,7 @@ impl Mpi {
     ) -> Result<ffi::MPI_Request, TransportError> {
         // SAFETY: an MPI constant, initialized before main.
         let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
+        let _call = self.watch.call();
         // SAFETY: as in `isend`.
         let code = unsafe {
             let byte = ffi::RSMPI_UINT8_T;
@@ -179,8 +199,13 @@ impl Mpi {
     /// Waits for `requests`, which belong to `peers`.
     fn complete(&self, requests: &mut [ffi::MPI_Request], peers: &[Rank]) -> Result<(), TransportError> {
         let mut backoff = Backoff::new(self.spins(), self.timeout);
-        while !test_all(requests)? {
-            if backoff.pause().is_none() && !test_all(requests)? {
+        let mut statuses = Vec::new();
+        let mut test_all = || {
+            let _call = self.watch.call();
+            test_all(requests, &mut statuses)
+        };
+        while !test_all()? {
+            if backoff.pause().is_none() && !test_all()? {
                 return Err(TransportError::Timeout { waited: self.timeout, missing: open(requests, peers) });
             }
         }
@@ -212,17 +237,19 @@ impl Mpi {
         let lanes = self.outgoing.iter().filter_map(|lane| Some((self.neighbour(lane.peer)?, lane.tag, lane.length)));
         let outgoing: Vec<(usize, u8, usize)> = lanes.collect();
         let others: Vec<Rank> = self.neighbours.iter().copied().filter(|rank| *rank != self.rank).collect();
-        let mut window = match self.window.take() {
-            Some(window) => window,
-            None => {
-                // What follows is collective, and waits without end: first all have to be there.
-                self.meet(&others)?;
-                let bytes = Segment::bytes(self.neighbours.len(), outgoing.iter().map(|(_, _, length)| *length));
-                window::allocate(&self.host, bytes)?
-            }
-        };
-        let places = window.lay(&outgoing)?;
+        if self.window.is_none() {
+            // What follows is collective, and waits without end: first all have to be there.
+            self.meet(&others)?;
+            let bytes = Segment::bytes(self.neighbours.len(), outgoing.iter().map(|(_, _, length)| *length));
+            let _call = self.watch.call();
+            self.window = Some(window::allocate(&self.host, bytes)?);
+        }
+        // The window stays where it is whatever happens: it is freed by all ranks at once, which an error may not wait for.
+        let places = self.window.as_mut().map_or(Ok(Vec::new()), |window| window.lay(&outgoing))?;
         self.meet(&others)?;
+        let Some(window) = &self.window else {
+            return Ok(());
+        };
         let shared = |rank: Rank| self.neighbours.contains(&rank);
         let ours = self.outgoing.iter().zip(&mut self.outgoing_blocks).filter(|(lane, _)| shared(lane.peer));
         for ((_, block), places) in ours.zip(places) {
@@ -234,7 +261,6 @@ impl Mpi {
                 *block = Block::shared(window.incoming(from, lane.tag, lane.length)?);
             }
         }
-        self.window = Some(window);
         Ok(())
     }
 
@@ -278,17 +304,28 @@ fn class(code: c_int) -> u32 {
     class as u32
 }
 
-fn test_all(requests: &mut [ffi::MPI_Request]) -> Result<bool, TransportError> {
+/// Whether all `requests` are complete. `statuses` is memory for as many.
+fn test_all(requests: &mut [ffi::MPI_Request], statuses: &mut Vec<ffi::MPI_Status>) -> Result<bool, TransportError> {
+    // SAFETY: a struct of integers.
+    statuses.resize(requests.len(), unsafe { std::mem::zeroed() });
     let mut flag = 0;
-    // SAFETY: `requests` are requests of this process, complete ones among them null; MPI 4.1, 3.7.5.
-    let code = unsafe {
-        let ignore = ffi::RSMPI_STATUSES_IGNORE;
-        ffi::MPI_Testall(count(requests.len()), requests.as_mut_ptr(), &mut flag, ignore)
+    // SAFETY: `requests` are requests of this process, complete ones among them null; there are as many statuses; MPI 4.1,
+    // 3.7.5.
+    let code =
+        unsafe { ffi::MPI_Testall(count(requests.len()), requests.as_mut_ptr(), &mut flag, statuses.as_mut_ptr()) };
+    let failed = match class(code) {
+        0 => return Ok(flag != 0),
+        // Then each has its own, those that are not complete one that says so.
+        ffi::MPI_ERR_IN_STATUS => statuses.iter().map(|status| status.MPI_ERROR).collect(),
+        _ => vec![code],
     };
-    match class(code) {
-        0 => Ok(flag != 0),
-        ffi::MPI_ERR_TRUNCATE | ffi::MPI_ERR_IN_STATUS => Err(TransportError::TooLong),
-        _ => Err(TransportError::Mpi { call: "MPI_Testall", code }),
+    let of = |wanted: &dyn Fn(u32) -> bool| failed.iter().copied().find(|code| wanted(class(*code)));
+    match of(&|class| class == ffi::MPI_ERR_TRUNCATE) {
+        Some(_) => Err(TransportError::TooLong),
+        None => {
+            let code = of(&|class| class != 0 && class != ffi::MPI_ERR_PENDING).unwrap_or(code);
+            Err(TransportError::Mpi { call: "MPI_Testall", code })
+        }
     }
 }
 
@@ -327,6 +364,7 @@ impl Transport for Mpi {
 
     fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
+        self.watch.set_timeout(timeout);
     }
 
     fn spins(&self) -> bool {
@@ -391,7 +429,10 @@ impl Transport for Mpi {
         if !self.begun {
             return Ok(true);
         }
-        let messages = self.requests.is_empty() || test_all(&mut self.requests)?;
+        let messages = self.requests.is_empty() || {
+            let _call = self.watch.call();
+            test_all(&mut self.requests, &mut self.statuses)?
+        };
         if !messages || self.window.as_ref().is_some_and(|window| !window.is_complete()) {
             return Ok(false);
         }
@@ -415,6 +456,7 @@ impl Transport for Mpi {
         let received = self.receives.iter().map(|i| self.incoming[*i].peer);
         let sent = self.sends.iter().map(|i| self.outgoing[*i].peer);
         let peers: Vec<Rank> = received.chain(sent).collect();
+        let _call = self.watch.call();
         let mut missing = open(&mut self.requests, &peers);
         if let Some(window) = &self.window {
             missing.extend(window.missing().map(|peer| self.neighbours[peer]));
@@ -447,11 +489,13 @@ impl Transport for Mpi {
     }
 
     fn abort(&mut self, code: i32) {
-        self.world.abort(code);
+        abort_everywhere(code);
+        leave(code);
     }
 }
 
-/// Ends the whole MPI job from wherever it is called, such as a panic hook.
+/// Ends the whole MPI job from wherever it is called, such as a panic hook; what this rank has said before is passed on
+/// first. Returns only where MPI is not running.
 pub fn abort_everywhere(code: i32) {
     // SAFETY: MPI_Abort may be called whenever MPI is initialized (checked) and not finalized.
     unsafe {
@@ -459,7 +503,16 @@ pub fn abort_everywhere(code: i32) {
         ffi::MPI_Initialized(&mut initialized);
         ffi::MPI_Finalized(&mut finalized);
         if initialized != 0 && finalized == 0 {
+            watch::ending(code);
+            watch::last_words();
             ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, code);
+            leave(code);
         }
     }
+}
+
+/// Ends this process at once, as it is. A launcher ends the others of a process that has not finalized MPI.
+fn leave(code: i32) -> ! {
+    // SAFETY: runs nothing of this process any more (POSIX, _exit).
+    unsafe { nix::libc::_exit(code) }
 }

@@ -34,18 +34,18 @@ pub(super) fn allocate(host: &SimpleCommunicator, bytes: usize) -> Result<Shared
         done(ffi::MPI_Win_allocate_shared(size, 1, info, host.as_raw(), (&raw mut base).cast(), &mut window))?;
         done(ffi::MPI_Win_lock_all(ffi::MPI_MODE_NOCHECK as c_int, window))?;
     }
-    let memory = Window(window);
     let mut segments = Vec::new();
     for rank in 0..host.size() {
         let (mut size, mut unit, mut base) = (0, 0, ptr::null_mut::<u8>());
         // SAFETY: as above; MPI 4.1, 12.2.3.
         done(unsafe { ffi::MPI_Win_shared_query(window, rank, &mut size, &mut unit, (&raw mut base).cast()) })?;
         let size = usize::try_from(size).unwrap_or(0);
-        // SAFETY: `memory` keeps what MPI has mapped, and stays with the segments.
+        // SAFETY: the window keeps what MPI has mapped, and stays with the segments.
         let segment = unsafe { Segment::new(base, size, host.size() as usize) };
         segments.push(segment.ok_or(TransportError::Window { bytes: size, code: 0 })?);
     }
-    Ok(Shared::new(memory, segments, host.rank() as usize))
+    // Freed by all ranks at once, so not here where this one has met an error.
+    Ok(Shared::new(Window(window), segments, host.rank() as usize))
 }
 
 impl Drop for Window {

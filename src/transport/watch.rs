@@ -1,0 +1,140 @@
+//! Ends this process where MPI does not give it back: some of MPI's calls wait for peers without a deadline, and a peer that
+//! was stopped there, or a launcher that does not answer, would keep this rank for ever.
+//!
+//! What stands here belongs to the process, as MPI does.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::ids::Rank;
+
+/// How much longer than the time-out a call may take.
+const SPARE: Duration = Duration::from_secs(5);
+/// How long MPI may take to end the run.
+const ENDING: Duration = Duration::from_secs(3);
+/// How long a rank waits between its last words and the end: launchers drop what they have not yet passed on then.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+/// How much longer the next rank waits. Ranks that notice the same at once are not to end the run at once: Open MPI's launcher
+/// may crash then, and lose the exit code.
+const TURN: Duration = Duration::from_millis(100);
+/// After so many ranks it is the first one's turn again.
+const TURNS: u16 = 8;
+/// How often the watch looks. It counts these, so that time for which the process itself was stopped is none.
+const TICK: Duration = Duration::from_millis(250);
+/// The exit code of a time-out.
+const TIMED_OUT: i32 = 5;
+/// No exit code.
+const NONE: i32 = -1;
+
+/// Calls entered and left: odd within one. Only the thread that calls MPI counts.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+/// Milliseconds that a call may take.
+static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+/// With which exit code this rank is ending the run.
+static CODE: AtomicI32 = AtomicI32::new(NONE);
+/// This rank.
+static RANK: AtomicU16 = AtomicU16::new(0);
+/// Whether MPI is being finalized: it knows no communicator any more whose ranks it could end.
+static FINALIZING: AtomicBool = AtomicBool::new(false);
+/// Whether the watch is over.
+static OVER: AtomicBool = AtomicBool::new(false);
+
+/// The watch over this process's calls of MPI; over when it is dropped.
+pub(super) struct Watch(());
+
+/// A call of MPI goes on.
+pub(super) struct Call(());
+
+impl Watch {
+    /// Begins to watch. `abort` ends the run, `leave` this process at once.
+    pub(super) fn start(rank: Rank, abort: fn(i32), leave: fn(i32) -> !) -> Self {
+        RANK.store(rank.0, Ordering::Relaxed);
+        // Where there is no thread to be had, nobody watches: the run is as good as before.
+        let watch = move || watch(rank, abort, leave);
+        let _ = thread::Builder::new().name("watch".to_owned()).stack_size(1 << 17).spawn(watch);
+        Self(())
+    }
+
+    /// Calls may take this time-out, and a little more.
+    pub(super) fn set_timeout(&self, timeout: Duration) {
+        let limit = timeout.saturating_add(SPARE).as_millis();
+        LIMIT.store(u64::try_from(limit).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Until what it returns is dropped, a call goes on.
+    pub(super) fn call(&self) -> Call {
+        step();
+        Call(())
+    }
+}
+
+/// Dropped when MPI's end begins.
+pub(super) struct Running;
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        FINALIZING.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        OVER.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        step();
+    }
+}
+
+fn step() {
+    CALLS.store(CALLS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
+/// From now on MPI ends the run with the exit code `code`, or the watch does.
+pub(super) fn ending(code: i32) {
+    CODE.store(code, Ordering::Relaxed);
+}
+
+/// Waits until what this rank has said is passed on, and for its turn to end the run.
+pub(super) fn last_words() {
+    thread::sleep(LAST_WORDS + TURN * u32::from(RANK.load(Ordering::Relaxed) % TURNS));
+}
+
+fn watch(rank: Rank, abort: fn(i32), leave: fn(i32) -> !) {
+    let mut before = (0, NONE);
+    let mut unchanged = Duration::ZERO;
+    while !OVER.load(Ordering::Relaxed) {
+        thread::sleep(TICK);
+        let now = (CALLS.load(Ordering::Relaxed), CODE.load(Ordering::Relaxed));
+        let (calls, code) = now;
+        let waits = if code == NONE { now == before && calls % 2 == 1 } else { code == before.1 };
+        unchanged = if waits { unchanged + TICK } else { Duration::ZERO };
+        before = now;
+        if code != NONE && unchanged >= ENDING {
+            leave(code);
+        }
+        let limit = Duration::from_millis(LIMIT.load(Ordering::Relaxed));
+        if code == NONE && unchanged >= limit {
+            let words = format!(
+                "mixnn: {rank}: error: MPI has kept this rank waiting for {} s: another rank hangs; the run ends \
+                 (transport.timeout)\n",
+                limit.as_secs_f64()
+            );
+            let _ = std::io::stderr().write_all(words.as_bytes());
+            if FINALIZING.load(Ordering::Relaxed) {
+                last_words();
+                leave(TIMED_OUT);
+            }
+            // MPI is to end the run from another thread than the one that it keeps. Where it does not, the watch does.
+            ending(TIMED_OUT);
+            if thread::Builder::new().spawn(move || abort(TIMED_OUT)).is_err() {
+                leave(TIMED_OUT);
+            }
+        }
+    }
+}
