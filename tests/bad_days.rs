@@ -28,7 +28,7 @@ impl Endless {
         let mut run = Self::launch(tempfile::tempdir().unwrap(), "", &sets);
         let epochs = run.folder.path().join("out/metrics.jsonl");
         let two = || fs::read_to_string(&epochs).is_ok_and(|lines| lines.lines().count() >= 2);
-        assert!(within(Duration::from_secs(30), two), "the run does not get going: {}", run.log());
+        assert!(within(START, two), "the run does not get going: {}", run.log());
         run.find_ranks();
         assert!(run.ranks.iter().all(|rank| lives(*rank)), "{}", run.log());
         run
@@ -75,7 +75,7 @@ impl Endless {
             "{left:?} outlive their launcher: {}",
             self.log()
         );
-        code.code().unwrap_or(-1)
+        code.code().unwrap_or(BY_SIGNAL)
     }
 }
 
@@ -130,10 +130,16 @@ fn within(time: Duration, mut done: impl FnMut() -> bool) -> bool {
 }
 
 /// Open MPI's launcher sometimes crashes after it has ended all ranks (Open MPI 4.1, a null pointer in PMIx), where several have
-/// called for it at once: it says so, and its exit code is then of the signal.
-fn launcher_crashed(log: &str) -> bool {
-    launcher::kind() == launcher::Kind::OpenMpi && log.contains("PMIx_server_finalize")
+/// called for it at once: it says so, if it still can, and its exit code is then of the signal.
+fn launcher_crashed(code: i32, log: &str) -> bool {
+    launcher::kind() == launcher::Kind::OpenMpi && (code == BY_SIGNAL || log.contains("PMIx_server_finalize"))
 }
+
+/// Not an exit code: the launcher was ended by a signal.
+const BY_SIGNAL: i32 = -1;
+
+/// How long a run may take to get going: where others want the cores, an epoch takes seconds.
+const START: Duration = Duration::from_secs(45);
 
 /// The time-out and ten seconds.
 const END: Duration = Duration::from_secs(13);
@@ -161,7 +167,7 @@ fn a_silent_rank_ends_the_run_and_is_named() {
         // Ranks that notice at once may talk into each other's lines.
         let told = log.split("no answer within 3 s from").skip(1).any(|names| names.contains("rank 3"));
         assert!(told, "windows {windows}: {log}");
-        assert!(code == 5 || launcher_crashed(&log), "windows {windows}: {code}: {log}");
+        assert!(code == 5 || launcher_crashed(code, &log), "windows {windows}: {code}: {log}");
         run.leaves_no_result();
     }
 }
@@ -181,14 +187,14 @@ fn a_rank_that_is_silent_where_mpi_waits_for_it_ends_the_run() {
             format!("LD_PRELOAD='{}' STOP_RANK=3 STOP_IN={place} STOP_TAG=1 STOP_CALL=15", library.display());
         let sets = format!("--set train.epochs={epochs} --set transport.windows=true");
         let mut run = Endless::launch(folder, &variables, &sets);
-        let stopped = within(Duration::from_secs(30), || run.log().contains("stopped in"));
+        let stopped = within(START, || run.log().contains("stopped in"));
         assert!(stopped, "{place}: {}", run.log());
         run.find_ranks();
         let code = run.ends_within(END);
         let log = run.log();
         // While MPI ends, a rank can no more name a code to the launcher, which then gives that of any rank, or of a signal.
         let fits = if place == "MPI_Finalize" { code != 0 } else { code == 5 };
-        assert!(fits || launcher_crashed(&log), "{place}: {code}: {log}");
+        assert!(fits || launcher_crashed(code, &log), "{place}: {code}: {log}");
         assert!(log.contains("transport.timeout"), "{place}: {log}");
     }
 }
@@ -284,8 +290,8 @@ fn a_rank_without_memory_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
     // As much as this process may map: too little for messages of 4 GB.
     let limited = format!("ulimit -v 4000000; exec '{MIXNN}' run '{DIGITS}' --out out --set mix.message=1073741824");
-    let started = Instant::now();
     let ran = launcher::launch(folder.path(), &["-n", "7", "sh", "-c", &limited]);
-    assert!(ran.code != 0 && started.elapsed() < END, "{}: {}", ran.code, ran.stderr);
+    // Ended by itself, and not by `timeout`. Mostly that takes a second; now and then Open MPI's launcher takes its time.
+    assert!(ran.code != 0 && ran.code != 124, "{}: {}", ran.code, ran.stderr);
     assert!(ran.stderr.contains("memory") && !folder.path().join("out/model.safetensors").exists(), "{}", ran.stderr);
 }

@@ -5,7 +5,7 @@
 //! complete. Ranks of one host exchange theirs through shared memory ([`shared`](super::shared)), unless they are told not
 //! to.
 //!
-//! Where a call of MPI does not return, which waits for a peer without a deadline, [`watch`](super::watch) ends the process.
+//! Where a call of MPI does not return, which waits for a peer without a deadline, [`watch`] ends the process.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::ids::Rank;
 
 /// How much longer than the time-out a call may take.
-const SPARE: Duration = Duration::from_secs(5);
+const SPARE: Duration = Duration::from_secs(2);
 /// How long MPI may take to end the run.
 const ENDING: Duration = Duration::from_secs(3);
 /// How long a rank waits between its last words and the end: launchers drop what they have not yet passed on then.
