@@ -174,71 +174,80 @@ mod tests {
         })
     }
 
+    /// Tries until nothing else on this machine holds the thread up: a defect fails all of the tries.
+    fn undisturbed(holds: impl Fn() -> bool) {
+        assert!((0..20).any(|_| holds()));
+    }
+
     /// However long a rank works, as long as it ends in time.
     #[test]
     fn phases_begin_at_their_times() {
         for spins in [false, true] {
-            let pace = Pace::even(SLOT, 3);
-            let mut clock = Clock::new(Some(pace), spins);
-            let first = slot(&mut clock, Duration::ZERO)[0];
-            for (number, work) in [0, 9, 3].into_iter().enumerate() {
-                let begun = slot(&mut clock, Duration::from_millis(work));
-                for (phase, begun) in begun.into_iter().enumerate() {
-                    let due = first + SLOT * (number as u32 + 1) + pace.phase() * phase as u32;
-                    let off = begun.max(due) - begun.min(due);
-                    assert!(off < Duration::from_millis(3) || clock.take_overran() > 0, "slot {number}: {off:?} off");
-                }
-            }
+            undisturbed(|| {
+                let pace = Pace::even(SLOT, 3);
+                let mut clock = Clock::new(Some(pace), spins);
+                let first = slot(&mut clock, Duration::ZERO)[0];
+                [0, 9, 3].into_iter().zip(1..).all(|(work, number)| {
+                    let begun = slot(&mut clock, Duration::from_millis(work));
+                    begun.into_iter().zip(0..).all(|(begun, phase)| {
+                        let due = first + SLOT * number + pace.phase() * phase;
+                        begun.max(due) - begun.min(due) < Duration::from_millis(3)
+                    })
+                }) && clock.take_overran() == 0
+            });
         }
     }
 
     #[test]
     fn a_slot_that_is_late_is_counted_once_and_moves_what_follows() {
-        let mut clock = Clock::new(Some(Pace::even(SLOT, 3)), false);
-        slot(&mut clock, Duration::ZERO);
-        let late = slot(&mut clock, SLOT * 2)[0];
-        assert_eq!(clock.take_overran(), 1);
-        let next = slot(&mut clock, Duration::ZERO)[0];
-        assert!(next - late > SLOT / 2, "the time that was lost is not made up for");
+        undisturbed(|| {
+            let mut clock = Clock::new(Some(Pace::even(SLOT, 3)), false);
+            slot(&mut clock, Duration::ZERO);
+            let late = slot(&mut clock, SLOT * 2)[0];
+            let overran = clock.take_overran();
+            // The time that was lost is not made up for.
+            let next = slot(&mut clock, Duration::ZERO)[0] - late;
+            overran == 1 && next > SLOT - Duration::from_millis(3) && next < SLOT + Duration::from_millis(3)
+        });
     }
 
-    /// A clock that is ahead of another's falls back to it.
+    /// A clock that is ahead of another's falls back to it, and one that is not stays.
     #[test]
     fn clocks_keep_together() {
         let pace = Pace::even(SLOT, 3);
-        let ahead = Duration::from_millis(30);
-        let mut clock = Clock::new(Some(pace), false);
-        clock.wait_for(Phase(1));
-        let first = Instant::now();
-        std::thread::sleep(ahead);
-        clock.first_is_here();
-        let back = ahead - pace.phase() * 2 / 3;
-        for phase in [2, 3] {
-            clock.wait_for(Phase(phase));
-            let due = pace.phase() * u32::from(phase - 1) + back;
-            assert!(first.elapsed() >= due && (first.elapsed() < due + SLOT / 8 || clock.take_overran() > 0));
+        for (ahead, back) in [(30, Duration::from_millis(30) - pace.phase() * 2 / 3), (1, Duration::ZERO)] {
+            undisturbed(|| {
+                let mut clock = Clock::new(Some(pace), false);
+                clock.wait_for(Phase(1));
+                let first = Instant::now();
+                std::thread::sleep(Duration::from_millis(ahead));
+                clock.first_is_here();
+                let near = |due: Duration| first.elapsed().abs_diff(due) < Duration::from_millis(3);
+                let in_time = [2, 3].into_iter().all(|phase| {
+                    clock.wait_for(Phase(phase));
+                    near(pace.phase() * u32::from(phase - 1) + back)
+                });
+                clock.wait_to_seal();
+                clock.wait_for(Phase(1));
+                in_time && near(SLOT + back) && clock.take_overran() == 0
+            });
         }
-        clock.wait_to_seal();
-        clock.wait_for(Phase(1));
-        assert!(first.elapsed() >= SLOT + back);
-        // In time, nothing moves.
-        let (begun, now) = (clock.began, Instant::now());
-        clock.first_is_here();
-        assert!(clock.began == begun || begun.is_some_and(|begun| now.elapsed() + (now - begun) > pace.phase() / 2));
     }
 
     #[test]
     fn without_a_pace_nothing_waits() {
-        let mut clock = Clock::new(None, false);
-        let began = Instant::now();
-        for _ in 0..100 {
+        undisturbed(|| {
+            let mut clock = Clock::new(None, false);
+            let began = Instant::now();
+            for _ in 0..100 {
+                slot(&mut clock, Duration::ZERO);
+            }
+            let at_once = began.elapsed() < SLOT && clock.take_overran() == 0;
+            clock.set(Pace::even(SLOT, 3));
             slot(&mut clock, Duration::ZERO);
-        }
-        assert!(began.elapsed() < SLOT && clock.take_overran() == 0);
-        clock.set(Pace::even(SLOT, 3));
-        slot(&mut clock, Duration::ZERO);
-        slot(&mut clock, Duration::ZERO);
-        assert!(began.elapsed() > SLOT);
+            slot(&mut clock, Duration::ZERO);
+            at_once && began.elapsed() > SLOT
+        });
     }
 
     #[test]
