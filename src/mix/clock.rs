@@ -104,14 +104,39 @@ impl Clock {
 
     /// The last phase's work is done: waits until the next slot's messages are to be sealed. Returns how long.
     pub fn wait_to_seal(&mut self) -> Duration {
-        let due = self.next_slot().zip(self.pace).map(|(next, pace)| next - pace.phase());
-        // What has not come to an end by now may still be made up for, in the time that sealing does not take.
-        self.wait(due)
+        self.wait(self.seal_due())
     }
 
     /// Waits until `phase` is to begin. Returns how long.
     pub fn wait_for(&mut self, phase: Phase) -> Duration {
-        let now = Instant::now();
+        let due = self.due(phase, Instant::now());
+        self.wait(due)
+    }
+
+    /// The first phase's blocks are here. All ranks had begun it a moment ago, so that whose clock is ahead of another's, or of
+    /// one that was late, sees it now.
+    pub fn first_is_here(&mut self) {
+        self.first_came(Instant::now());
+    }
+
+    fn first_came(&mut self, now: Instant) {
+        if let Some((began, pace)) = self.began.as_mut().zip(self.pace) {
+            let latest = *began + pace.phase() * COMPLETE.0 / COMPLETE.1;
+            *began += now.saturating_duration_since(latest);
+        }
+    }
+
+    fn next_slot(&self) -> Option<Instant> {
+        self.began.zip(self.pace).map(|(began, pace)| began + pace.slot())
+    }
+
+    /// When the next slot's messages are to be sealed.
+    fn seal_due(&self) -> Option<Instant> {
+        self.next_slot().zip(self.pace).map(|(next, pace)| next - pace.phase())
+    }
+
+    /// When `phase` is to begin, for a rank that is ready for it `now`. A late one is counted.
+    fn due(&mut self, phase: Phase, now: Instant) -> Option<Instant> {
         let mut due = self.began.zip(self.pace).map(|(began, pace)| began + pace.phase() * u32::from(phase.0 - 1));
         if phase == Phase(1) {
             self.late = false;
@@ -126,20 +151,7 @@ impl Clock {
             self.late = true;
             self.overran += 1;
         }
-        self.wait(due)
-    }
-
-    /// The first phase's blocks are here. All ranks had begun it a moment ago, so that whose clock is ahead of another's, or of
-    /// one that was late, sees it now.
-    pub fn first_is_here(&mut self) {
-        if let Some((began, pace)) = self.began.as_mut().zip(self.pace) {
-            let latest = *began + pace.phase() * COMPLETE.0 / COMPLETE.1;
-            *began += Instant::now().saturating_duration_since(latest);
-        }
-    }
-
-    fn next_slot(&self) -> Option<Instant> {
-        self.began.zip(self.pace).map(|(began, pace)| began + pace.slot())
+        due
     }
 
     fn wait(&mut self, due: Option<Instant>) -> Duration {
@@ -164,90 +176,102 @@ mod tests {
     use super::*;
 
     const SLOT: Duration = Duration::from_millis(40);
+    const PACE: Pace = Pace { slot: 40_000_000, share: u16::MAX / 5 };
 
-    fn slot(clock: &mut Clock, work: Duration) -> [Instant; 3] {
-        std::thread::sleep(work);
-        clock.wait_to_seal();
-        [1, 2, 3].map(|phase| {
-            clock.wait_for(Phase(phase));
-            Instant::now()
-        })
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
     }
 
-    /// Tries until nothing else on this machine holds the thread up: a defect fails all of the tries.
-    fn undisturbed(holds: impl Fn() -> bool) {
-        assert!((0..20).any(|_| holds()));
+    /// A clock that has begun its first slot, and when.
+    fn begun() -> (Clock, Instant) {
+        let (mut clock, start) = (Clock::new(Some(PACE), false), Instant::now());
+        assert_eq!(clock.due(Phase(1), start), None);
+        (clock, start)
     }
 
     /// However long a rank works, as long as it ends in time.
     #[test]
-    fn phases_begin_at_their_times() {
-        for spins in [false, true] {
-            undisturbed(|| {
-                let pace = Pace::even(SLOT, 3);
-                let mut clock = Clock::new(Some(pace), spins);
-                let first = slot(&mut clock, Duration::ZERO)[0];
-                [0, 9, 3].into_iter().zip(1..).all(|(work, number)| {
-                    let begun = slot(&mut clock, Duration::from_millis(work));
-                    begun.into_iter().zip(0..).all(|(begun, phase)| {
-                        let due = first + SLOT * number + pace.phase() * phase;
-                        begun.max(due) - begun.min(due) < Duration::from_millis(3)
-                    })
-                }) && clock.take_overran() == 0
-            });
+    fn phases_are_due_at_their_times() {
+        let (mut clock, start) = begun();
+        for (slot, work) in [0, 7, 1, 39, 5].into_iter().enumerate().skip(1) {
+            let began = start + SLOT * (slot as u32 - 1);
+            for phase in [2, 3] {
+                let due = began + PACE.phase() * u32::from(phase - 1);
+                assert_eq!(clock.due(Phase(phase), due - ms(1)), Some(due));
+            }
+            let next = began + SLOT;
+            assert_eq!(clock.seal_due(), Some(next - PACE.phase()));
+            assert_eq!(clock.due(Phase(1), began + ms(work)), Some(next));
         }
+        assert_eq!(clock.take_overran(), 0);
     }
 
     #[test]
     fn a_slot_that_is_late_is_counted_once_and_moves_what_follows() {
-        undisturbed(|| {
-            let mut clock = Clock::new(Some(Pace::even(SLOT, 3)), false);
-            slot(&mut clock, Duration::ZERO);
-            let late = slot(&mut clock, SLOT * 2)[0];
-            let overran = clock.take_overran();
-            // The time that was lost is not made up for.
-            let next = slot(&mut clock, Duration::ZERO)[0] - late;
-            overran == 1 && next > SLOT - Duration::from_millis(3) && next < SLOT + Duration::from_millis(3)
-        });
+        let (mut clock, start) = begun();
+        let late = start + SLOT * 2;
+        assert_eq!(clock.due(Phase(1), late), Some(start + SLOT));
+        // Late again in the same slot.
+        clock.due(Phase(2), late + SLOT / 2);
+        assert_eq!((clock.take_overran(), clock.take_overran()), (1, 0));
+        // The time that was lost is not made up for.
+        assert_eq!(clock.due(Phase(1), late + ms(1)), Some(late + SLOT));
+        // As late as clocks may differ.
+        clock.due(Phase(1), late + SLOT * 2 + Duration::from_micros(30));
+        assert_eq!(clock.take_overran(), 0);
     }
 
     /// A clock that is ahead of another's falls back to it, and one that is not stays.
     #[test]
     fn clocks_keep_together() {
-        let pace = Pace::even(SLOT, 3);
-        for (ahead, back) in [(30, Duration::from_millis(30) - pace.phase() * 2 / 3), (1, Duration::ZERO)] {
-            undisturbed(|| {
-                let mut clock = Clock::new(Some(pace), false);
-                clock.wait_for(Phase(1));
-                let first = Instant::now();
-                std::thread::sleep(Duration::from_millis(ahead));
-                clock.first_is_here();
-                let near = |due: Duration| first.elapsed().abs_diff(due) < Duration::from_millis(3);
-                let in_time = [2, 3].into_iter().all(|phase| {
-                    clock.wait_for(Phase(phase));
-                    near(pace.phase() * u32::from(phase - 1) + back)
-                });
-                clock.wait_to_seal();
-                clock.wait_for(Phase(1));
-                in_time && near(SLOT + back) && clock.take_overran() == 0
-            });
+        let usual = PACE.phase() * COMPLETE.0 / COMPLETE.1;
+        for (here, back) in [(usual - ms(1), ms(0)), (usual, ms(0)), (usual + ms(20), ms(20))] {
+            let (mut clock, start) = begun();
+            clock.first_came(start + here);
+            assert_eq!(clock.due(Phase(2), start), Some(start + PACE.phase() + back));
+            assert_eq!(clock.due(Phase(1), start), Some(start + SLOT + back));
+        }
+    }
+
+    /// What is due is waited for, whether the rank has a core to wait on or not.
+    #[test]
+    fn nothing_begins_before_its_time() {
+        for spins in [false, true] {
+            let mut clock = Clock::new(Some(PACE), spins);
+            clock.wait_for(Phase(1));
+            let began = clock.began.unwrap();
+            for phase in [2, 3] {
+                clock.wait_for(Phase(phase));
+                assert!(Instant::now() >= began + PACE.phase() * u32::from(phase - 1));
+            }
+            clock.wait_to_seal();
+            assert!(Instant::now() >= began + SLOT - PACE.phase());
+            clock.wait_for(Phase(1));
+            assert!(Instant::now() >= began + SLOT);
         }
     }
 
     #[test]
-    fn without_a_pace_nothing_waits() {
-        undisturbed(|| {
-            let mut clock = Clock::new(None, false);
-            let began = Instant::now();
-            for _ in 0..100 {
-                slot(&mut clock, Duration::ZERO);
-            }
-            let at_once = began.elapsed() < SLOT && clock.take_overran() == 0;
-            clock.set(Pace::even(SLOT, 3));
-            slot(&mut clock, Duration::ZERO);
-            slot(&mut clock, Duration::ZERO);
-            at_once && began.elapsed() > SLOT
-        });
+    fn without_a_pace_nothing_is_due() {
+        let (mut clock, start) = (Clock::new(None, false), Instant::now());
+        for phase in [1, 2, 3, 1, 2, 3] {
+            assert_eq!(clock.due(Phase(phase), start), None);
+        }
+        assert_eq!(clock.seal_due(), None);
+        clock.set(PACE);
+        assert_eq!(clock.due(Phase(1), start), None);
+        assert_eq!(clock.due(Phase(2), start), Some(start + PACE.phase()));
+    }
+
+    /// What a phase has taken is told, for the one who sets the pace.
+    #[test]
+    fn the_longest_phase_is_told() {
+        let mut clock = Clock::new(None, false);
+        clock.wait_for(Phase(1));
+        std::thread::sleep(ms(5));
+        clock.wait_for(Phase(2));
+        assert!(clock.take_longest() >= ms(5));
+        assert_eq!(clock.take_longest(), Duration::ZERO);
     }
 
     #[test]
