@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::question::{Channel, Question};
 use super::{FEWEST_RUNS, Options};
+use crate::job::op::Linear;
 use crate::job::{Job, Mix, Op, Profile};
 use crate::pipeline::Pass;
 use crate::run::RunError;
@@ -152,7 +153,7 @@ fn other_widths(job: &Job) -> Option<Job> {
     let mut other = job.clone();
     let mut widths: Vec<(&mut Option<u32>, &mut u32)> = Vec::new();
     for op in other.stages.iter_mut().flat_map(|stage| &mut stage.ops) {
-        if let Op::Linear { input, out, .. } = op {
+        if let Op::Linear(Linear { input, out, .. }) = op {
             widths.push((input, out));
         }
     }
@@ -202,7 +203,7 @@ mod tests {
 
     fn widths(job: &Job) -> Vec<u32> {
         let ops = job.stages.iter().flat_map(|stage| &stage.ops);
-        ops.filter_map(|op| if let Op::Linear { out, .. } = op { Some(*out) } else { None }).collect()
+        ops.filter_map(|op| if let Op::Linear(linear) = op { Some(linear.out) } else { None }).collect()
     }
 
     #[test]
@@ -239,7 +240,7 @@ mod tests {
         let job = Job::parse("job.toml", &text, &[]).unwrap();
         let other = other_widths(&job).unwrap();
         assert_eq!(widths(&other), [16, 80, 10]);
-        assert!(matches!(other.stages[1].ops[0], Op::Linear { input: Some(16), .. }));
+        assert!(matches!(other.stages[1].ops[0], Op::Linear(Linear { input: Some(16), .. })));
         let text =
             text.replace("{ op = \"linear\", out = 8 }, ", "").replace("{ op = \"linear\", in = 8, out = 40 }, ", "");
         assert!(other_widths(&Job::parse("job.toml", &text, &[]).unwrap()).is_none());

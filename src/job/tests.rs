@@ -133,11 +133,11 @@ fn values_must_go_together() {
 #[test]
 fn shapes_chain_from_the_data_to_the_classes() {
     let job = parse(JOB, &[]).unwrap();
-    let boundaries = chain(&job, 64, 10).unwrap();
-    let found: Vec<(u32, u32)> = boundaries.iter().map(|boundary| (boundary.features, boundary.width)).collect();
+    let boundaries = chain(&job, &Shape::new([1, 8, 8]), 10).unwrap();
+    let found: Vec<(u32, u32)> = boundaries.iter().map(|boundary| (boundary.features(), boundary.width)).collect();
     assert_eq!(found, [(64, 1), (16, 4), (10, 4)]);
-    let error = chain(&job, 63, 10).unwrap_err().to_string();
+    let error = chain(&job, &Shape::new([7, 3, 3]), 10).unwrap_err().to_string();
     assert!(error.contains("stage 1: `linear` takes 64 values a sample, but gets 63"), "{error}");
-    let error = chain(&job, 64, 12).unwrap_err().to_string();
+    let error = chain(&job, &Shape::new([64]), 12).unwrap_err().to_string();
     assert!(error.contains("gives 10 values a sample, the data has 12 classes"), "{error}");
 }

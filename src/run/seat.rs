@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::RunError;
 use super::opening::{Pacing, Public};
 use super::pace::Calibration;
-use crate::compute::Backend;
+use crate::compute::Memory;
 use crate::compute::cpu::Cpu;
 use crate::crypto::aead;
 use crate::crypto::sealer::CpuSealer;
@@ -24,7 +24,7 @@ use crate::role::{Role, RoleError};
 use crate::transport::Transport;
 use crate::wire::HEADER;
 
-pub(super) type Bytes = <Cpu as Backend>::Bytes;
+pub(super) type Bytes = <Cpu as Memory>::Bytes;
 type CellSealer = CpuSealer<aead::Default, Bytes>;
 
 /// Cores of this host; 1 where it does not tell.

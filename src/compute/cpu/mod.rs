@@ -3,15 +3,22 @@
 //! A result has the same bits for any number of threads: element-wise loops have no order, sums are folded in a fixed
 //! one, and `gemm` splits no sum between threads.
 
+mod conv;
 mod elementwise;
 mod exact;
 mod fingerprint;
-mod loss;
+mod functions;
+mod norm;
+mod pool;
+mod softmax;
 
 use aligned_vec::{AVec, ConstAlign};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{Backend, ComputeError, Gemm, LossSum};
+use super::{
+    Backend, ComputeError, Conv, Elementwise, Function, Gemm, Grid, Images, LossSum, Matrix, Memory, Norm, Place,
+    Pool, Softmax, Window,
+};
 
 /// Memory on a cache line's boundary.
 pub type Aligned<T> = AVec<T, ConstAlign<64>>;
@@ -40,6 +47,14 @@ impl Cpu {
         Ok(Self { simd: pulp::Arch::new(), pool, threads: threads.max(1) })
     }
 
+    /// Runs `f` where the threads are, and tells whether to use them for so many multiplications.
+    fn in_parts(&self, work: usize, f: impl FnOnce(bool) + Send) {
+        match self.threads > 1 && work >= PARALLEL_WORK {
+            true => self.enter(|| f(true)),
+            false => f(false),
+        }
+    }
+
     fn parallelism(&self, work: usize) -> gemm::Parallelism {
         if self.threads > 1 && work >= PARALLEL_WORK {
             gemm::Parallelism::Rayon(self.threads)
@@ -47,6 +62,11 @@ impl Cpu {
             gemm::Parallelism::None
         }
     }
+}
+
+/// Values of the images that go in and come out.
+fn conv_sizes(shape: Conv, rows: usize) -> [usize; 2] {
+    [rows * shape.channels * shape.window.pixels(), rows * shape.out * shape.window.outputs()]
 }
 
 fn zeroed<T: Copy>(len: usize, zero: T) -> Result<Aligned<T>, ComputeError> {
@@ -57,7 +77,7 @@ fn zeroed<T: Copy>(len: usize, zero: T) -> Result<Aligned<T>, ComputeError> {
     Ok(buf)
 }
 
-impl Backend for Cpu {
+impl Memory for Cpu {
     type Buf = Aligned<f32>;
     type Bytes = Aligned<u8>;
     type Event = ();
@@ -112,6 +132,12 @@ impl Backend for Cpu {
         to[..len].copy_from_slice(&from[..len]);
     }
 
+    fn wait(&self, (): ()) -> Result<(), ComputeError> {
+        Ok(())
+    }
+}
+
+impl Matrix for Cpu {
     fn transpose(&self, rows: usize, columns: usize, from: &Self::Buf, to: &mut Self::Buf) {
         let len = rows * columns;
         transpose::transpose(&from[..len], &mut to[..len], columns, rows);
@@ -133,13 +159,35 @@ impl Backend for Cpu {
     fn sum_rows(&self, rows: usize, n: usize, x: &Self::Buf, accumulate: bool, sum: &mut Self::Buf) {
         elementwise::sum_rows(self.simd, &x[..rows * n], accumulate, &mut sum[..n]);
     }
+}
 
-    fn relu(&self, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
-        elementwise::relu(self.simd, &x[..len], &mut y[..len]);
+impl Elementwise for Cpu {
+    fn map(&self, f: Function, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        elementwise::map(self.simd, f, &x[..len], &mut y[..len]);
     }
 
-    fn relu_backward(&self, len: usize, y: &Self::Buf, dy: &Self::Buf, dx: &mut Self::Buf) {
-        elementwise::relu_backward(self.simd, &y[..len], &dy[..len], &mut dx[..len]);
+    fn map_backward(
+        &self,
+        f: Function,
+        len: usize,
+        x: &Self::Buf,
+        y: &Self::Buf,
+        dy: &Self::Buf,
+        dx: &mut Self::Buf,
+    ) {
+        elementwise::map_backward(self.simd, f, &x[..len], &y[..len], &dy[..len], &mut dx[..len]);
+    }
+
+    fn add(&self, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        elementwise::add(self.simd, &x[..len], &mut y[..len]);
+    }
+
+    fn blend(&self, len: usize, part: f32, factor: f32, from: &Self::Buf, to: &mut Self::Buf) {
+        elementwise::blend(self.simd, part, factor, &from[..len], &mut to[..len]);
+    }
+
+    fn drop_out(&self, place: Place, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        elementwise::drop_out(self.simd, place, p, &x[..len], &mut y[..len]);
     }
 
     fn sgd(&self, len: usize, rate: f32, g: &Self::Buf, w: &mut Self::Buf) {
@@ -157,6 +205,17 @@ impl Backend for Cpu {
     ) {
         elementwise::sgd_momentum(self.simd, rate, momentum, &g[..len], &mut v[..len], &mut w[..len]);
     }
+}
+
+impl Softmax for Cpu {
+    fn softmax(&self, rows: usize, n: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        softmax::softmax(self.simd, n, &x[..rows * n], &mut y[..rows * n]);
+    }
+
+    fn softmax_backward(&self, rows: usize, n: usize, y: &Self::Buf, dy: &Self::Buf, dx: &mut Self::Buf) {
+        let len = rows * n;
+        softmax::softmax_backward(self.simd, n, &y[..len], &dy[..len], &mut dx[..len]);
+    }
 
     fn cross_entropy(
         &self,
@@ -167,13 +226,129 @@ impl Backend for Cpu {
         dx: &mut Self::Buf,
     ) -> LossSum {
         let len = labels.len() * classes;
-        loss::cross_entropy(self.simd, classes, &x[..len], labels, weight, &mut dx[..len])
+        softmax::cross_entropy(self.simd, classes, &x[..len], labels, weight, &mut dx[..len])
+    }
+}
+
+impl Images for Cpu {
+    fn conv_scratch(&self, shape: Conv) -> usize {
+        conv::scratch(shape)
     }
 
-    fn wait(&self, (): ()) -> Result<(), ComputeError> {
-        Ok(())
+    fn conv(
+        &self,
+        shape: Conv,
+        rows: usize,
+        x: &Self::Buf,
+        weight: &Self::Buf,
+        bias: Option<&Self::Buf>,
+        scratch: &mut Self::Buf,
+        y: &mut Self::Buf,
+    ) {
+        let [from, to] = conv_sizes(shape, rows);
+        let (x, y, bias) = (&x[..from], &mut y[..to], bias.map(|bias| &bias[..shape.out]));
+        self.in_parts(to * shape.under(), |parallel| {
+            conv::forward(self.simd, parallel, shape, x, weight, bias, scratch, y);
+        });
     }
 
+    fn conv_backward_input(
+        &self,
+        shape: Conv,
+        rows: usize,
+        dy: &Self::Buf,
+        weight: &Self::Buf,
+        scratch: &mut Self::Buf,
+        dx: &mut Self::Buf,
+    ) {
+        let [from, to] = conv_sizes(shape, rows);
+        let (dx, dy) = (&mut dx[..from], &dy[..to]);
+        self.in_parts(to * shape.under(), |parallel| {
+            conv::backward_input(self.simd, parallel, shape, dy, weight, scratch, dx);
+        });
+    }
+
+    fn conv_backward_weight(
+        &self,
+        shape: Conv,
+        rows: usize,
+        x: &Self::Buf,
+        dy: &Self::Buf,
+        accumulate: bool,
+        scratch: &mut Self::Buf,
+        dw: &mut Self::Buf,
+    ) {
+        let [from, to] = conv_sizes(shape, rows);
+        let (x, dy, dw) = (&x[..from], &dy[..to], &mut dw[..shape.out * shape.under()]);
+        self.in_parts(to * shape.under(), |parallel| {
+            conv::backward_weight(self.simd, parallel, shape, x, dy, accumulate, scratch, dw);
+        });
+    }
+
+    fn pool(&self, pool: Pool, window: Window, planes: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        let (from, to) = (planes * window.pixels(), planes * window.outputs());
+        pool::forward(self.simd, pool, window, &x[..from], &mut y[..to]);
+    }
+
+    fn pool_backward(
+        &self,
+        pool: Pool,
+        window: Window,
+        planes: usize,
+        x: &Self::Buf,
+        dy: &Self::Buf,
+        dx: &mut Self::Buf,
+    ) {
+        let (from, to) = (planes * window.pixels(), planes * window.outputs());
+        pool::backward(self.simd, pool, window, &x[..from], &dy[..to], &mut dx[..from]);
+    }
+}
+
+impl Norm for Cpu {
+    fn moments(&self, grid: Grid, centred: bool, x: &Self::Buf, mean: &mut Self::Buf, variance: &mut Self::Buf) {
+        let (mean, variance) = (&mut mean[..grid.sets], &mut variance[..grid.sets]);
+        norm::moments(self.simd, grid, centred, &x[..grid.len()], mean, variance);
+    }
+
+    fn normalize(
+        &self,
+        grid: Grid,
+        eps: f32,
+        x: &Self::Buf,
+        mean: &Self::Buf,
+        variance: &Self::Buf,
+        y: &mut Self::Buf,
+    ) {
+        let len = grid.len();
+        norm::normalize(self.simd, grid, eps, &x[..len], &mean[..grid.sets], &variance[..grid.sets], &mut y[..len]);
+    }
+
+    fn normalize_backward(
+        &self,
+        grid: Grid,
+        centred: bool,
+        eps: f32,
+        n: &Self::Buf,
+        variance: &Self::Buf,
+        dn: &Self::Buf,
+        dx: &mut Self::Buf,
+    ) {
+        let (len, variance) = (grid.len(), &variance[..grid.sets]);
+        norm::normalize_backward(self.simd, grid, centred, eps, &n[..len], variance, &dn[..len], &mut dx[..len]);
+    }
+
+    fn scale(&self, grid: Grid, x: &Self::Buf, weight: &Self::Buf, bias: Option<&Self::Buf>, y: &mut Self::Buf) {
+        let (len, bias) = (grid.len(), bias.map(|bias| &bias[..grid.sets]));
+        norm::scale(self.simd, grid, &x[..len], &weight[..grid.sets], bias, &mut y[..len]);
+    }
+
+    fn set_sums(&self, grid: Grid, x: &Self::Buf, y: Option<&Self::Buf>, accumulate: bool, sums: &mut Self::Buf) {
+        let (len, sets) = (grid.len(), grid.sets);
+        norm::set_sums(self.simd, grid, &x[..len], y.map(|y| &y[..len]), accumulate, &mut sums[..sets]);
+    }
+}
+
+impl Backend for Cpu {
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.pool {
             Some(pool) => pool.install(work),

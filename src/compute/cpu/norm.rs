@@ -1,0 +1,170 @@
+//! Means, variances and scales of sets of values, each sum in the order that [`Norm`](crate::compute::Norm) says.
+
+use pulp::Arch;
+
+use crate::compute::Grid;
+
+/// Partial sums of a set.
+const LANES: usize = 16;
+
+/// Sum of `f(i)` over the `len` values of a run, added to `lanes`.
+#[inline(always)]
+fn add_run(lanes: &mut [f32; LANES], x: &[f32], f: impl Fn(usize, f32) -> f32) {
+    let whole = x.len() - x.len() % LANES;
+    for start in (0..whole).step_by(LANES) {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += f(start + lane, x[start + lane]);
+        }
+    }
+    for i in whole..x.len() {
+        lanes[i - whole] += f(i, x[i]);
+    }
+}
+
+/// Sum over the set `set` of `f(place, x)`.
+#[inline(always)]
+fn sum(grid: Grid, set: usize, x: &[f32], f: impl Fn(usize, f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    for outer in 0..grid.outer {
+        let at = (outer * grid.sets + set) * grid.inner;
+        add_run(
+            &mut lanes,
+            &x[at..at + grid.inner],
+            #[inline(always)]
+            |i, x| f(at + i, x),
+        );
+    }
+    lanes.iter().fold(0.0, |sum, lane| sum + lane)
+}
+
+/// Calls `f` with the set and the place of each run of values, in order.
+#[inline(always)]
+fn runs(grid: Grid, mut f: impl FnMut(usize, std::ops::Range<usize>)) {
+    for run in 0..grid.outer * grid.sets {
+        f(run % grid.sets, run * grid.inner..(run + 1) * grid.inner);
+    }
+}
+
+/// See [`Norm::moments`](crate::compute::Norm::moments).
+pub(super) fn moments(simd: Arch, grid: Grid, centred: bool, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
+    let members = grid.members() as f32;
+    simd.dispatch(
+        #[inline(always)]
+        || {
+            for (set, (mean, variance)) in mean.iter_mut().zip(variance).enumerate() {
+                *mean = if centred { sum(grid, set, x, |_, x| x) / members } else { 0.0 };
+                let centre = *mean;
+                *variance = sum(grid, set, x, |_, x| (x - centre) * (x - centre)) / members;
+            }
+        },
+    );
+}
+
+/// See [`Norm::normalize`](crate::compute::Norm::normalize).
+pub(super) fn normalize(simd: Arch, grid: Grid, eps: f32, x: &[f32], mean: &[f32], variance: &[f32], y: &mut [f32]) {
+    simd.dispatch(
+        #[inline(always)]
+        || {
+            runs(grid, |set, run| {
+                let (mean, scale) = (mean[set], 1.0 / (variance[set] + eps).sqrt());
+                for (y, x) in y[run.clone()].iter_mut().zip(&x[run]) {
+                    *y = (x - mean) * scale;
+                }
+            });
+        },
+    );
+}
+
+/// See [`Norm::normalize_backward`](crate::compute::Norm::normalize_backward).
+#[allow(clippy::too_many_arguments)]
+pub(super) fn normalize_backward(
+    simd: Arch,
+    grid: Grid,
+    centred: bool,
+    eps: f32,
+    n: &[f32],
+    variance: &[f32],
+    dn: &[f32],
+    dx: &mut [f32],
+) {
+    let members = grid.members() as f32;
+    simd.dispatch(
+        #[inline(always)]
+        || {
+            for (set, variance) in variance.iter().enumerate() {
+                let scale = 1.0 / (variance + eps).sqrt();
+                let mean = if centred { sum(grid, set, dn, |_, dn| dn) / members } else { 0.0 };
+                let slope = sum(grid, set, dn, |i, dn| dn * n[i]) / members;
+                for outer in 0..grid.outer {
+                    let at = (outer * grid.sets + set) * grid.inner;
+                    let run = at..at + grid.inner;
+                    for ((dx, dn), n) in dx[run.clone()].iter_mut().zip(&dn[run.clone()]).zip(&n[run]) {
+                        *dx = (-n).mul_add(slope, dn - mean) * scale;
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// See [`Norm::scale`](crate::compute::Norm::scale).
+pub(super) fn scale(simd: Arch, grid: Grid, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    simd.dispatch(
+        #[inline(always)]
+        || {
+            if grid.inner == 1 {
+                for (y, x) in y.chunks_exact_mut(grid.sets).zip(x.chunks_exact(grid.sets)) {
+                    match bias {
+                        Some(bias) => y
+                            .iter_mut()
+                            .zip(x)
+                            .zip(weight.iter().zip(bias))
+                            .for_each(|((y, x), (w, b))| *y = w.mul_add(*x, *b)),
+                        None => y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = w * x),
+                    }
+                }
+                return;
+            }
+            runs(grid, |set, run| {
+                let values = y[run.clone()].iter_mut().zip(&x[run]);
+                match bias {
+                    Some(bias) => values.for_each(|(y, x)| *y = weight[set].mul_add(*x, bias[set])),
+                    None => values.for_each(|(y, x)| *y = weight[set] * x),
+                }
+            });
+        },
+    );
+}
+
+/// See [`Norm::set_sums`](crate::compute::Norm::set_sums).
+pub(super) fn set_sums(simd: Arch, grid: Grid, x: &[f32], y: Option<&[f32]>, accumulate: bool, sums: &mut [f32]) {
+    simd.dispatch(
+        #[inline(always)]
+        || {
+            if !accumulate {
+                sums.fill(0.0);
+            }
+            // With one value a run, the runs' first partial sums are all there is: rows go side by side.
+            if grid.inner == 1 {
+                for row in 0..grid.outer {
+                    let at = row * grid.sets..(row + 1) * grid.sets;
+                    match y {
+                        Some(y) => sums
+                            .iter_mut()
+                            .zip(&x[at.clone()])
+                            .zip(&y[at])
+                            .for_each(|((sum, x), y)| *sum = x.mul_add(*y, *sum)),
+                        None => sums.iter_mut().zip(&x[at]).for_each(|(sum, x)| *sum += x),
+                    }
+                }
+                return;
+            }
+            for (set, total) in sums.iter_mut().enumerate() {
+                *total += match y {
+                    Some(y) => sum(grid, set, x, |i, x| x * y[i]),
+                    None => sum(grid, set, x, |_, x| x),
+                };
+            }
+        },
+    );
+}
