@@ -148,8 +148,13 @@ fn short(whole: Prepared, slots: u64) -> Prepared {
     whole.short(total as usize * micro as usize, micro as usize)
 }
 
-/// `job` with half of each hidden width, or twice where that would leave few; `None` where it has none.
+/// `job` with half of each hidden width, or twice where that would leave few; `None` where it has none, or where other
+/// operations count on the widths.
 fn other_widths(job: &Job) -> Option<Job> {
+    let bound = |op: &Op| matches!(op, Op::Residual(_) | Op::Reshape(_) | Op::GroupNorm(_));
+    if job.stages.iter().flat_map(|stage| &stage.ops).any(bound) {
+        return None;
+    }
     let mut other = job.clone();
     let mut widths: Vec<(&mut Option<u32>, &mut u32)> = Vec::new();
     for op in other.stages.iter_mut().flat_map(|stage| &mut stage.ops) {

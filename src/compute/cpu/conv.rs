@@ -5,6 +5,8 @@
 
 use gemm::Parallelism;
 use pulp::Arch;
+
+use super::vector::vectorised;
 use rayon::prelude::*;
 
 use super::exact;
@@ -199,42 +201,69 @@ fn columns<'a>(simd: Arch, window: Window, image: &'a [f32], scratch: &'a mut [f
     }
     let len = image.len() / window.pixels() * window.kernel[0] * window.kernel[1] * window.outputs();
     let columns = &mut scratch[..len];
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
-            lines(window, image.len() / window.pixels(), |line| {
-                let columns = &mut columns[line.at..][..line.places];
-                let Some(from) = line.image else { return columns.fill(0.0) };
-                let image = &image[from..from + line.width];
-                columns[..line.from].fill(0.0);
-                columns[line.to..].fill(0.0);
-                let columns = &mut columns[line.from..line.to];
-                match window.stride[1] {
-                    1 => columns.copy_from_slice(&image[..columns.len()]),
-                    step => columns.iter_mut().zip(image.iter().step_by(step)).for_each(|(column, x)| *column = *x),
-                }
-            });
+            lines(
+                window,
+                image.len() / window.pixels(),
+                #[inline(always)]
+                |line| {
+                    let Some(from) = line.image else { return columns[line.at..][..line.places].fill(0.0) };
+                    let (image, begin, end) = (&image[from..], line.at + line.from, line.at + line.to);
+                    match window.stride[1] {
+                        1 => copy(image, &mut columns[begin..], end - begin),
+                        step => {
+                            let line = columns[begin..end].iter_mut().zip(image.iter().step_by(step));
+                            line.for_each(|(column, x)| *column = *x);
+                        }
+                    }
+                    columns[line.at..begin].fill(0.0);
+                    columns[end..line.at + line.places].fill(0.0);
+                },
+            );
         },
     );
     columns
+}
+
+/// Copies `len` values, in whole vectors where there is room: what lies behind them in `to` is written later.
+#[inline(always)]
+fn copy(from: &[f32], to: &mut [f32], len: usize) {
+    const VECTOR: usize = 16;
+    let whole = len.next_multiple_of(VECTOR);
+    match (from.get(..whole), to.get_mut(..whole)) {
+        (Some(from), Some(to)) => {
+            let vectors = to.as_chunks_mut::<VECTOR>().0.iter_mut().zip(from.as_chunks::<VECTOR>().0);
+            vectors.for_each(|(to, from)| *to = *from);
+        }
+        _ => to[..len].copy_from_slice(&from[..len]),
+    }
 }
 
 /// Adds the `columns` up to the `image` that they are of.
 fn fold(simd: Arch, window: Window, columns: &[f32], image: &mut [f32]) {
     image.fill(0.0);
     let planes = image.len() / window.pixels();
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
-            lines(window, planes, |line| {
-                let Some(from) = line.image else { return };
-                let image = &mut image[from..from + line.width];
-                let columns = &columns[line.at..][line.from..line.to];
-                match window.stride[1] {
-                    1 => image.iter_mut().zip(columns).for_each(|(x, column)| *x += column),
-                    step => image.iter_mut().step_by(step).zip(columns).for_each(|(x, column)| *x += column),
-                }
-            });
+            lines(
+                window,
+                planes,
+                #[inline(always)]
+                |line| {
+                    let Some(from) = line.image else { return };
+                    let image = &mut image[from..from + line.width];
+                    let columns = &columns[line.at..][line.from..line.to];
+                    match window.stride[1] {
+                        1 => image.iter_mut().zip(columns).for_each(|(x, column)| *x += column),
+                        step => image.iter_mut().step_by(step).zip(columns).for_each(|(x, column)| *x += column),
+                    }
+                },
+            );
         },
     );
 }

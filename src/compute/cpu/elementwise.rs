@@ -6,13 +6,16 @@ use std::f32::consts::FRAC_1_SQRT_2;
 
 use pulp::Arch;
 
+use super::vector::vectorised;
+
 use super::functions::{erf, exp, sigmoid, tanh};
 use crate::compute::{Function, Place};
 use crate::random::{philox4x32_10, unit};
 
 /// `y = scale * x`
 pub(super) fn scale_bytes(simd: Arch, x: &[u8], scale: f32, y: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for (y, x) in y.iter_mut().zip(x) {
@@ -24,7 +27,8 @@ pub(super) fn scale_bytes(simd: Arch, x: &[u8], scale: f32, y: &mut [f32]) {
 
 /// `sum` = the rows of `x`, each as long as `sum`, added first to last.
 pub(super) fn sum_rows(simd: Arch, x: &[f32], accumulate: bool, sum: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             if !accumulate {
@@ -42,7 +46,8 @@ pub(super) fn sum_rows(simd: Arch, x: &[f32], accumulate: bool, sum: &mut [f32])
 /// `y = f(x)`
 #[inline(always)]
 fn each(simd: Arch, x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for (y, x) in y.iter_mut().zip(x) {
@@ -55,7 +60,8 @@ fn each(simd: Arch, x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
 /// `dx = f(of) dy`
 #[inline(always)]
 fn each_backward(simd: Arch, of: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(f32) -> f32) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for ((dx, dy), of) in dx.iter_mut().zip(dy).zip(of) {
@@ -126,7 +132,8 @@ const DENSITY: f32 = 0.398_942_3;
 pub(super) fn map_backward(simd: Arch, function: Function, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
     match function {
         Function::Relu => {
-            simd.dispatch(
+            vectorised(
+                simd,
                 #[inline(always)]
                 || {
                     for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
@@ -187,7 +194,8 @@ fn silu_slope(x: f32) -> f32 {
 
 /// `y += x`
 pub(super) fn add(simd: Arch, x: &[f32], y: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for (y, x) in y.iter_mut().zip(x) {
@@ -199,7 +207,8 @@ pub(super) fn add(simd: Arch, x: &[f32], y: &mut [f32]) {
 
 /// `to = (1 - part) to + part factor from`
 pub(super) fn blend(simd: Arch, part: f32, factor: f32, from: &[f32], to: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for (to, from) in to.iter_mut().zip(from) {
@@ -213,7 +222,8 @@ pub(super) fn blend(simd: Arch, part: f32, factor: f32, from: &[f32], to: &mut [
 pub(super) fn drop_out(simd: Arch, place: Place, p: f32, x: &[f32], y: &mut [f32]) {
     let scale = 1.0 / (1.0 - p);
     let [a, b, c] = place.counter;
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for (block, (x, y)) in x.chunks(4).zip(y.chunks_mut(4)).enumerate() {
@@ -228,7 +238,8 @@ pub(super) fn drop_out(simd: Arch, place: Place, p: f32, x: &[f32], y: &mut [f32
 
 /// `w -= rate * g`
 pub(super) fn sgd(simd: Arch, rate: f32, g: &[f32], w: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for (w, g) in w.iter_mut().zip(g) {
@@ -240,7 +251,8 @@ pub(super) fn sgd(simd: Arch, rate: f32, g: &[f32], w: &mut [f32]) {
 
 /// `v = momentum * v + g; w -= rate * v`
 pub(super) fn sgd_momentum(simd: Arch, rate: f32, momentum: f32, g: &[f32], v: &mut [f32], w: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for ((w, v), g) in w.iter_mut().zip(v.iter_mut()).zip(g) {

@@ -11,6 +11,7 @@ mod functions;
 mod norm;
 mod pool;
 mod softmax;
+mod vector;
 
 use aligned_vec::{AVec, ConstAlign};
 use rayon::{ThreadPool, ThreadPoolBuilder};

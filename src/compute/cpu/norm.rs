@@ -2,6 +2,8 @@
 
 use pulp::Arch;
 
+use super::vector::vectorised;
+
 use crate::compute::Grid;
 
 /// Partial sums of a set.
@@ -48,10 +50,11 @@ fn runs(grid: Grid, mut f: impl FnMut(usize, std::ops::Range<usize>)) {
 /// See [`Norm::moments`](crate::compute::Norm::moments).
 pub(super) fn moments(simd: Arch, grid: Grid, centred: bool, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
     let members = grid.members() as f32;
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
-            for (set, (mean, variance)) in mean.iter_mut().zip(variance).enumerate() {
+            for (set, (mean, variance)) in mean.iter_mut().zip(variance.iter_mut()).enumerate() {
                 *mean = if centred { sum(grid, set, x, |_, x| x) / members } else { 0.0 };
                 let centre = *mean;
                 *variance = sum(grid, set, x, |_, x| (x - centre) * (x - centre)) / members;
@@ -62,7 +65,8 @@ pub(super) fn moments(simd: Arch, grid: Grid, centred: bool, x: &[f32], mean: &m
 
 /// See [`Norm::normalize`](crate::compute::Norm::normalize).
 pub(super) fn normalize(simd: Arch, grid: Grid, eps: f32, x: &[f32], mean: &[f32], variance: &[f32], y: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             runs(grid, |set, run| {
@@ -88,7 +92,8 @@ pub(super) fn normalize_backward(
     dx: &mut [f32],
 ) {
     let members = grid.members() as f32;
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for (set, variance) in variance.iter().enumerate() {
@@ -109,7 +114,8 @@ pub(super) fn normalize_backward(
 
 /// See [`Norm::scale`](crate::compute::Norm::scale).
 pub(super) fn scale(simd: Arch, grid: Grid, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             if grid.inner == 1 {
@@ -138,7 +144,8 @@ pub(super) fn scale(simd: Arch, grid: Grid, x: &[f32], weight: &[f32], bias: Opt
 
 /// See [`Norm::set_sums`](crate::compute::Norm::set_sums).
 pub(super) fn set_sums(simd: Arch, grid: Grid, x: &[f32], y: Option<&[f32]>, accumulate: bool, sums: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             if !accumulate {

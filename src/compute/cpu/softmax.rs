@@ -2,6 +2,8 @@
 
 use pulp::Arch;
 
+use super::vector::vectorised;
+
 use super::functions::{exp, ln};
 use crate::compute::LossSum;
 
@@ -25,7 +27,8 @@ pub(super) fn cross_entropy(
             }
         }
         let largest = x[best];
-        simd.dispatch(
+        vectorised(
+            simd,
             #[inline(always)]
             || {
                 for (dx, x) in dx.iter_mut().zip(x) {
@@ -48,7 +51,8 @@ pub(super) fn cross_entropy(
 
 /// `y` = the softmax of each row of `x`, `n` values.
 pub(super) fn softmax(simd: Arch, n: usize, x: &[f32], y: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
@@ -67,7 +71,8 @@ pub(super) fn softmax(simd: Arch, n: usize, x: &[f32], y: &mut [f32]) {
 
 /// `dx = y (dy - the row's sum of y dy)`
 pub(super) fn softmax_backward(simd: Arch, n: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for ((y, dy), dx) in y.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
