@@ -8,8 +8,9 @@ use pulp::Arch;
 
 use super::vector::vectorised;
 
+use super::Cpu;
 use super::functions::{erf, exp, sigmoid, tanh};
-use crate::compute::{Function, Place};
+use crate::compute::{Elementwise, Function, Place};
 use crate::random::{philox4x32_10, unit};
 
 /// `y = scale * x`
@@ -72,7 +73,7 @@ fn each_backward(simd: Arch, of: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(
 }
 
 /// `y = function(x)`
-pub(super) fn map(simd: Arch, function: Function, x: &[f32], y: &mut [f32]) {
+fn map(simd: Arch, function: Function, x: &[f32], y: &mut [f32]) {
     match function {
         Function::Relu => {
             each(
@@ -129,7 +130,7 @@ const CUBE: f32 = 0.044_715;
 const DENSITY: f32 = 0.398_942_3;
 
 /// `dx = function'(x) dy`
-pub(super) fn map_backward(simd: Arch, function: Function, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
+fn map_backward(simd: Arch, function: Function, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
     match function {
         Function::Relu => {
             vectorised(
@@ -206,7 +207,7 @@ pub(super) fn add(simd: Arch, x: &[f32], y: &mut [f32]) {
 }
 
 /// `to = (1 - part) to + part factor from`
-pub(super) fn blend(simd: Arch, part: f32, factor: f32, from: &[f32], to: &mut [f32]) {
+fn blend(simd: Arch, part: f32, factor: f32, from: &[f32], to: &mut [f32]) {
     vectorised(
         simd,
         #[inline(always)]
@@ -219,7 +220,7 @@ pub(super) fn blend(simd: Arch, part: f32, factor: f32, from: &[f32], to: &mut [
 }
 
 /// `y = x / (1 - p)`, or 0 where the value's number is below `p`.
-pub(super) fn drop_out(simd: Arch, place: Place, p: f32, x: &[f32], y: &mut [f32]) {
+fn drop_out(simd: Arch, place: Place, p: f32, x: &[f32], y: &mut [f32]) {
     let scale = 1.0 / (1.0 - p);
     let [a, b, c] = place.counter;
     vectorised(
@@ -237,7 +238,7 @@ pub(super) fn drop_out(simd: Arch, place: Place, p: f32, x: &[f32], y: &mut [f32
 }
 
 /// `w -= rate * g`
-pub(super) fn sgd(simd: Arch, rate: f32, g: &[f32], w: &mut [f32]) {
+fn sgd(simd: Arch, rate: f32, g: &[f32], w: &mut [f32]) {
     vectorised(
         simd,
         #[inline(always)]
@@ -250,7 +251,7 @@ pub(super) fn sgd(simd: Arch, rate: f32, g: &[f32], w: &mut [f32]) {
 }
 
 /// `v = momentum * v + g; w -= rate * v`
-pub(super) fn sgd_momentum(simd: Arch, rate: f32, momentum: f32, g: &[f32], v: &mut [f32], w: &mut [f32]) {
+fn sgd_momentum(simd: Arch, rate: f32, momentum: f32, g: &[f32], v: &mut [f32], w: &mut [f32]) {
     vectorised(
         simd,
         #[inline(always)]
@@ -261,6 +262,52 @@ pub(super) fn sgd_momentum(simd: Arch, rate: f32, momentum: f32, g: &[f32], v: &
             }
         },
     );
+}
+
+impl Elementwise for Cpu {
+    fn map(&self, f: Function, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        map(self.simd, f, &x[..len], &mut y[..len]);
+    }
+
+    fn map_backward(
+        &self,
+        f: Function,
+        len: usize,
+        x: &Self::Buf,
+        y: &Self::Buf,
+        dy: &Self::Buf,
+        dx: &mut Self::Buf,
+    ) {
+        map_backward(self.simd, f, &x[..len], &y[..len], &dy[..len], &mut dx[..len]);
+    }
+
+    fn add(&self, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        add(self.simd, &x[..len], &mut y[..len]);
+    }
+
+    fn blend(&self, len: usize, part: f32, factor: f32, from: &Self::Buf, to: &mut Self::Buf) {
+        blend(self.simd, part, factor, &from[..len], &mut to[..len]);
+    }
+
+    fn drop_out(&self, place: Place, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        drop_out(self.simd, place, p, &x[..len], &mut y[..len]);
+    }
+
+    fn sgd(&self, len: usize, rate: f32, g: &Self::Buf, w: &mut Self::Buf) {
+        sgd(self.simd, rate, &g[..len], &mut w[..len]);
+    }
+
+    fn sgd_momentum(
+        &self,
+        len: usize,
+        rate: f32,
+        momentum: f32,
+        g: &Self::Buf,
+        v: &mut Self::Buf,
+        w: &mut Self::Buf,
+    ) {
+        sgd_momentum(self.simd, rate, momentum, &g[..len], &mut v[..len], &mut w[..len]);
+    }
 }
 
 #[cfg(test)]

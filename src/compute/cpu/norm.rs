@@ -4,7 +4,8 @@ use pulp::Arch;
 
 use super::vector::vectorised;
 
-use crate::compute::Grid;
+use super::Cpu;
+use crate::compute::{Grid, Norm};
 
 /// Partial sums of a set.
 const LANES: usize = 16;
@@ -48,7 +49,7 @@ fn runs(grid: Grid, mut f: impl FnMut(usize, std::ops::Range<usize>)) {
 }
 
 /// See [`Norm::moments`](crate::compute::Norm::moments).
-pub(super) fn moments(simd: Arch, grid: Grid, centred: bool, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
+fn moments(simd: Arch, grid: Grid, centred: bool, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
     let members = grid.members() as f32;
     vectorised(
         simd,
@@ -64,7 +65,7 @@ pub(super) fn moments(simd: Arch, grid: Grid, centred: bool, x: &[f32], mean: &m
 }
 
 /// See [`Norm::normalize`](crate::compute::Norm::normalize).
-pub(super) fn normalize(simd: Arch, grid: Grid, eps: f32, x: &[f32], mean: &[f32], variance: &[f32], y: &mut [f32]) {
+fn normalize(simd: Arch, grid: Grid, eps: f32, x: &[f32], mean: &[f32], variance: &[f32], y: &mut [f32]) {
     vectorised(
         simd,
         #[inline(always)]
@@ -81,7 +82,7 @@ pub(super) fn normalize(simd: Arch, grid: Grid, eps: f32, x: &[f32], mean: &[f32
 
 /// See [`Norm::normalize_backward`](crate::compute::Norm::normalize_backward).
 #[allow(clippy::too_many_arguments)]
-pub(super) fn normalize_backward(
+fn normalize_backward(
     simd: Arch,
     grid: Grid,
     centred: bool,
@@ -113,7 +114,7 @@ pub(super) fn normalize_backward(
 }
 
 /// See [`Norm::scale`](crate::compute::Norm::scale).
-pub(super) fn scale(simd: Arch, grid: Grid, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+fn scale(simd: Arch, grid: Grid, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     vectorised(
         simd,
         #[inline(always)]
@@ -143,7 +144,7 @@ pub(super) fn scale(simd: Arch, grid: Grid, x: &[f32], weight: &[f32], bias: Opt
 }
 
 /// See [`Norm::set_sums`](crate::compute::Norm::set_sums).
-pub(super) fn set_sums(simd: Arch, grid: Grid, x: &[f32], y: Option<&[f32]>, accumulate: bool, sums: &mut [f32]) {
+fn set_sums(simd: Arch, grid: Grid, x: &[f32], y: Option<&[f32]>, accumulate: bool, sums: &mut [f32]) {
     vectorised(
         simd,
         #[inline(always)]
@@ -174,4 +175,48 @@ pub(super) fn set_sums(simd: Arch, grid: Grid, x: &[f32], y: Option<&[f32]>, acc
             }
         },
     );
+}
+
+impl Norm for Cpu {
+    fn moments(&self, grid: Grid, centred: bool, x: &Self::Buf, mean: &mut Self::Buf, variance: &mut Self::Buf) {
+        let (mean, variance) = (&mut mean[..grid.sets], &mut variance[..grid.sets]);
+        moments(self.simd, grid, centred, &x[..grid.len()], mean, variance);
+    }
+
+    fn normalize(
+        &self,
+        grid: Grid,
+        eps: f32,
+        x: &Self::Buf,
+        mean: &Self::Buf,
+        variance: &Self::Buf,
+        y: &mut Self::Buf,
+    ) {
+        let len = grid.len();
+        normalize(self.simd, grid, eps, &x[..len], &mean[..grid.sets], &variance[..grid.sets], &mut y[..len]);
+    }
+
+    fn normalize_backward(
+        &self,
+        grid: Grid,
+        centred: bool,
+        eps: f32,
+        n: &Self::Buf,
+        variance: &Self::Buf,
+        dn: &Self::Buf,
+        dx: &mut Self::Buf,
+    ) {
+        let (len, variance) = (grid.len(), &variance[..grid.sets]);
+        normalize_backward(self.simd, grid, centred, eps, &n[..len], variance, &dn[..len], &mut dx[..len]);
+    }
+
+    fn scale(&self, grid: Grid, x: &Self::Buf, weight: &Self::Buf, bias: Option<&Self::Buf>, y: &mut Self::Buf) {
+        let (len, bias) = (grid.len(), bias.map(|bias| &bias[..grid.sets]));
+        scale(self.simd, grid, &x[..len], &weight[..grid.sets], bias, &mut y[..len]);
+    }
+
+    fn set_sums(&self, grid: Grid, x: &Self::Buf, y: Option<&Self::Buf>, accumulate: bool, sums: &mut Self::Buf) {
+        let (len, sets) = (grid.len(), grid.sets);
+        set_sums(self.simd, grid, &x[..len], y.map(|y| &y[..len]), accumulate, &mut sums[..sets]);
+    }
 }

@@ -4,19 +4,13 @@ use pulp::Arch;
 
 use super::vector::vectorised;
 
+use super::Cpu;
 use super::functions::{exp, ln};
-use crate::compute::LossSum;
+use crate::compute::{LossSum, Softmax};
 
 /// Loss and gradient of `x` (labels.len(), classes): `dx = weight * (softmax(x) - onehot(label))`. Samples fold into
 /// the sum in order.
-pub(super) fn cross_entropy(
-    simd: Arch,
-    classes: usize,
-    x: &[f32],
-    labels: &[u32],
-    weight: f32,
-    dx: &mut [f32],
-) -> LossSum {
+fn cross_entropy(simd: Arch, classes: usize, x: &[f32], labels: &[u32], weight: f32, dx: &mut [f32]) -> LossSum {
     let mut total = LossSum::default();
     for ((x, dx), &label) in x.chunks_exact(classes).zip(dx.chunks_exact_mut(classes)).zip(labels) {
         let label = label as usize;
@@ -50,7 +44,7 @@ pub(super) fn cross_entropy(
 }
 
 /// `y` = the softmax of each row of `x`, `n` values.
-pub(super) fn softmax(simd: Arch, n: usize, x: &[f32], y: &mut [f32]) {
+fn softmax(simd: Arch, n: usize, x: &[f32], y: &mut [f32]) {
     vectorised(
         simd,
         #[inline(always)]
@@ -70,7 +64,7 @@ pub(super) fn softmax(simd: Arch, n: usize, x: &[f32], y: &mut [f32]) {
 }
 
 /// `dx = y (dy - the row's sum of y dy)`
-pub(super) fn softmax_backward(simd: Arch, n: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
+fn softmax_backward(simd: Arch, n: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
     vectorised(
         simd,
         #[inline(always)]
@@ -83,6 +77,29 @@ pub(super) fn softmax_backward(simd: Arch, n: usize, y: &[f32], dy: &[f32], dx: 
             }
         },
     );
+}
+
+impl Softmax for Cpu {
+    fn softmax(&self, rows: usize, n: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        softmax(self.simd, n, &x[..rows * n], &mut y[..rows * n]);
+    }
+
+    fn softmax_backward(&self, rows: usize, n: usize, y: &Self::Buf, dy: &Self::Buf, dx: &mut Self::Buf) {
+        let len = rows * n;
+        softmax_backward(self.simd, n, &y[..len], &dy[..len], &mut dx[..len]);
+    }
+
+    fn cross_entropy(
+        &self,
+        classes: usize,
+        x: &Self::Buf,
+        labels: &[u32],
+        weight: f32,
+        dx: &mut Self::Buf,
+    ) -> LossSum {
+        let len = labels.len() * classes;
+        cross_entropy(self.simd, classes, &x[..len], labels, weight, &mut dx[..len])
+    }
 }
 
 #[cfg(test)]
