@@ -36,6 +36,11 @@ impl Seed {
         Philox::new([word(0), word(4)], [0, 0, word(8), word(12)])
     }
 
+    /// The key of its numbers, for those who count on their own ([`philox4x32_10`]).
+    pub fn key(&self) -> [u32; 2] {
+        self.stream().key
+    }
+
     fn expand(hkdf: Hkdf<Sha256>, info: &[u8]) -> Self {
         let mut seed = [0; 32];
         // HKDF fails only beyond 255 * 32 bytes.
@@ -73,7 +78,7 @@ impl Philox {
 
     /// Uniform in [0, 1), a multiple of 2^-24: exact in f32.
     pub fn unit_f32(&mut self) -> f32 {
-        (self.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
+        unit(self.next_u32())
     }
 
     /// Uniform in 0..bound without bias (Lemire, "Fast random integer generation in an interval", 2019).
@@ -101,7 +106,15 @@ impl Philox {
     }
 }
 
-fn philox4x32_10(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {
+/// The upper 24 bits as a part of 1: a multiple of 2^-24, exact in f32.
+#[inline(always)]
+pub fn unit(number: u32) -> f32 {
+    (number >> 8) as f32 * (1.0 / (1 << 24) as f32)
+}
+
+/// One block: four numbers for the counter `c` under the key `k`.
+#[inline(always)]
+pub fn philox4x32_10(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
         let p0 = u64::from(c[0]) * 0xD251_1F53;
         let p1 = u64::from(c[2]) * 0xCD9E_8D57;

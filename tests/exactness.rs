@@ -84,6 +84,25 @@ fn the_same_bits_for_any_number_of_threads() {
     assert_eq!(bits("--local 6", &with("compute.threads=2")), reference);
 }
 
+/// Convolutions, whose images are shared out among threads, batch norm, whose running values follow the micro-batches, and
+/// dropout, which draws by their numbers.
+#[test]
+fn a_convolutional_network_has_the_same_bits_too() {
+    let stages = "stage=[{ ops = [{ op = \"conv2d\", out = 24, kernel = 3, padding = 1 }, { op = \"batch_norm\" }, { op = \
+                  \"relu\" }, { op = \"max_pool\", kernel = 2 }] }, { ops = [{ op = \"residual\", ops = [{ op = \"conv2d\", \
+                  out = 24, kernel = 3, padding = 1 }, { op = \"group_norm\", groups = 4 }, { op = \"gelu\" }] }, { op = \
+                  \"global_avg_pool\" }, { op = \"flatten\" }] }, { ops = [{ op = \"dropout\", p = 0.2 }, { op = \
+                  \"layer_norm\" }, { op = \"linear\", out = 10 }] }]";
+    let sets = ["train.epochs=2", "train.micro_batch=16", stages];
+    let with = |threads: &'static str| [sets.as_slice(), &[threads]].concat();
+    let reference = bits("--single", &with("compute.threads=1"));
+    assert_eq!(bits("--single", &with("compute.threads=5")), reference);
+    for args in ["--local 7", "--local 7 --profile bare", "--local 4 --profile sealed"] {
+        assert_eq!(bits(args, &with("compute.threads=2")), reference, "{args}");
+    }
+    assert_ne!(bits("--single", &[&sets[..], &["train.micro_batch=8"]].concat()), reference);
+}
+
 /// The last batch of an epoch is short, and its last micro-batch too; tests end on a short one.
 #[test]
 fn short_batches_give_the_same_bits() {

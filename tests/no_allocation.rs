@@ -1,5 +1,6 @@
 //! A slot of the mix takes no memory from Rust's allocator once its lanes are warm: neither the mix, nor the in-memory
-//! transport, nor a relay's step, nor the thread on which it may be done. (What AWS-LC's C code would take is not seen here.)
+//! transport, nor a relay's step, nor the thread on which it may be done. Nor do a stage's operations, but for matrix products.
+//! (What AWS-LC's C code would take is not seen here.)
 #![allow(clippy::unwrap_used)]
 
 mod seats;
@@ -9,12 +10,15 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::time::Duration;
 
-use mixnn::compute::Backend;
+use mixnn::compute::Memory;
 use mixnn::compute::cpu::Cpu;
-use mixnn::ids::Slot;
+use mixnn::ids::{Batch, Epoch, MicroBatch, Slot};
+use mixnn::job::{Job, Optimizer, Shape};
 use mixnn::mix::beat::Order;
 use mixnn::mix::courier::{Courier, Post, Timing, Word};
 use mixnn::mix::geometry::Geometry;
+use mixnn::nn::{Pass, Stage, StageSpec};
+use mixnn::random::Seed;
 use mixnn::role::relay::Relay;
 use mixnn::role::work::{Work, Worker};
 use mixnn::role::{Role, RoleError};
@@ -145,4 +149,44 @@ fn an_allocation_is_counted() {
     let mut growing = black_box(Vec::<u8>::with_capacity(1));
     growing.reserve(1000);
     assert_eq!(ALLOCATIONS.get() - before, 3);
+}
+
+/// What operations keep for backward was taken when the micro-batch first passed. (Matrix products are left out: the crate
+/// `gemm` takes its scratch memory anew in every call.)
+#[test]
+fn a_warm_stage_allocates_nothing() {
+    let ops = "{ op = \"max_pool\", kernel = 2 }, { op = \"batch_norm\" }, { op = \"gelu\" }, { op = \"dropout\" }, { op = \
+               \"residual\", ops = [{ op = \"group_norm\", groups = 2 }, { op = \"tanh\" }] }, { op = \"avg_pool\", kernel = 2 \
+               }, { op = \"flatten\" }, { op = \"layer_norm\" }, { op = \"rms_norm\" }, { op = \"softmax\" }";
+    let job = format!(
+        "name = \"x\"\n[data]\nsource = \"digits\"\n[train]\nepochs = 1\n[mix]\nprofile = \"bare\"\n[[stage]]\nops = [{ops}]"
+    );
+    let spec = StageSpec {
+        ops: Job::parse("job.toml", &job, &[]).unwrap().stages[0].ops.clone(),
+        input: Shape::new([4, 8, 8]),
+        output: Shape::new([16]),
+        input_scale: None,
+        micro_batch: 5,
+        optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9 },
+        seed: Seed::from_text("warm"),
+    };
+    assert!(spec.chains());
+    let backend = seats::backend();
+    let mut stage = Stage::new(&backend, &spec).unwrap();
+    let mut before = 0;
+    for round in 0..4 {
+        if round == 2 {
+            before = ALLOCATIONS.get();
+        }
+        for micro_batch in 0..3 {
+            let pass = Pass::training(5, Epoch(0), Batch(round), MicroBatch(micro_batch));
+            stage.input(&backend, pass).unwrap();
+            stage.forward(&backend);
+        }
+        for _ in 0..3 {
+            stage.backward_input(&backend);
+            stage.backward_params(&backend);
+        }
+    }
+    assert_eq!(ALLOCATIONS.get(), before);
 }

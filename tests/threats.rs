@@ -1,10 +1,11 @@
 //! What is not promised (docs/THREATS.md), as figures: what ranks can do with what they are given in any case.
 #![allow(clippy::unwrap_used)]
 
-use mixnn::compute::Backend;
 use mixnn::compute::cpu::Cpu;
-use mixnn::job::{Op, Optimizer};
-use mixnn::nn::{Stage, StageSpec};
+use mixnn::compute::{Memory, Softmax};
+use mixnn::job::op::Linear;
+use mixnn::job::{Op, Optimizer, Shape};
+use mixnn::nn::{Pass, Stage, StageSpec};
 use mixnn::random::Seed;
 
 const IN: usize = 64;
@@ -36,9 +37,9 @@ fn solve(a: &mut [Vec<f64>], b: &mut [Vec<f64>]) {
 fn two_neighbours_solve_for_a_linear_stage() {
     let backend = Cpu::new(1).unwrap();
     let spec = StageSpec {
-        ops: vec![Op::Linear { input: None, out: OUT as u32, bias: true }],
-        input_features: IN as u32,
-        output_features: OUT as u32,
+        ops: vec![Op::Linear(Linear { input: None, out: OUT as u32, bias: true })],
+        input: Shape::new([IN as u32]),
+        output: Shape::new([OUT as u32]),
         input_scale: None,
         micro_batch: SAMPLES as u32,
         optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.0 },
@@ -47,7 +48,7 @@ fn two_neighbours_solve_for_a_linear_stage() {
     let mut stage = Stage::new(&backend, &spec).unwrap();
     let mut stream = Seed::from_text("what goes in").stream();
     let inputs: Vec<f32> = (0..SAMPLES * IN).map(|_| stream.unit_f32()).collect();
-    backend.upload(&inputs, stage.input(&backend, SAMPLES).unwrap());
+    backend.upload(&inputs, stage.input(&backend, Pass::evaluation(SAMPLES)).unwrap());
     let mut outputs = vec![0.0; SAMPLES * OUT];
     backend.download(stage.forward(&backend), &mut outputs);
 

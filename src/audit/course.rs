@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::question::{Channel, Question};
 use super::{FEWEST_RUNS, Options};
+use crate::job::op::Linear;
 use crate::job::{Job, Mix, Op, Pace, Profile};
 use crate::pipeline::Pass;
 use crate::run::RunError;
@@ -136,12 +137,17 @@ fn short(whole: Prepared, slots: u64) -> Prepared {
     whole.short(total as usize * micro as usize, micro as usize)
 }
 
-/// `job` with half of each hidden width, or twice where that would leave few; `None` where it has none.
+/// `job` with half of each hidden width, or twice where that would leave few; `None` where it has none, or where other
+/// operations count on the widths.
 fn other_widths(job: &Job) -> Option<Job> {
+    let bound = |op: &Op| matches!(op, Op::Residual(_) | Op::Reshape(_) | Op::GroupNorm(_));
+    if job.stages.iter().flat_map(|stage| &stage.ops).any(bound) {
+        return None;
+    }
     let mut other = job.clone();
     let mut widths: Vec<(&mut Option<u32>, &mut u32)> = Vec::new();
     for op in other.stages.iter_mut().flat_map(|stage| &mut stage.ops) {
-        if let Op::Linear { input, out, .. } = op {
+        if let Op::Linear(Linear { input, out, .. }) = op {
             widths.push((input, out));
         }
     }
@@ -184,7 +190,7 @@ mod tests {
 
     fn widths(job: &Job) -> Vec<u32> {
         let ops = job.stages.iter().flat_map(|stage| &stage.ops);
-        ops.filter_map(|op| if let Op::Linear { out, .. } = op { Some(*out) } else { None }).collect()
+        ops.filter_map(|op| if let Op::Linear(linear) = op { Some(linear.out) } else { None }).collect()
     }
 
     #[test]
@@ -221,7 +227,7 @@ mod tests {
         let job = Job::parse("job.toml", &text, &[]).unwrap();
         let other = other_widths(&job).unwrap();
         assert_eq!(widths(&other), [16, 80, 10]);
-        assert!(matches!(other.stages[1].ops[0], Op::Linear { input: Some(16), .. }));
+        assert!(matches!(other.stages[1].ops[0], Op::Linear(Linear { input: Some(16), .. })));
         let text =
             text.replace("{ op = \"linear\", out = 8 }, ", "").replace("{ op = \"linear\", in = 8, out = 40 }, ", "");
         assert!(other_widths(&Job::parse("job.toml", &text, &[]).unwrap()).is_none());

@@ -1,12 +1,13 @@
 //! Turns `jobs/*.toml` into a validated [`Job`]: plain numbers and operation specs.
 //!
 //! The journey of a job: [`tree`] parses TOML and remembers where every value stands, [`overrides`] lays `--set`
-//! on top, [`read`] takes each key out once and names what it does not know, [`shape`] chains the stages to the data,
-//! [`mod@write`] prints the resolved job again.
+//! on top, [`read`] takes each key out once and names what it does not know, [`op`] does so for operations, [`shape`] chains
+//! the stages to the data, [`mod@write`] prints the resolved job again.
 //!
 //! Architecture invariant: this is the only place that knows defaults, and it knows nothing of ranks' roles, messages
 //! or arithmetic. It imports no other module of the crate but the leaves.
 
+pub mod op;
 mod overrides;
 mod read;
 mod section;
@@ -20,7 +21,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use shape::{Boundary, chain};
+pub use op::Op;
+pub use shape::{Boundary, MOST_ACTIVATIONS, MOST_OPS, Shape, chain};
 pub use tree::At;
 use tree::Table;
 
@@ -133,32 +135,6 @@ pub struct Stage {
     pub ops: Vec<Op>,
     /// Where the stage stands in the file, for errors.
     pub at: At,
-}
-
-/// An operation's spec.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Op {
-    /// `y = x Wᵀ + b`, W of shape (out, in).
-    Linear {
-        /// Features of a sample that come in; `None` takes what the operation before gives.
-        input: Option<u32>,
-        /// Features of a sample that go out.
-        out: u32,
-        /// Whether b is added.
-        bias: bool,
-    },
-    /// `y = max(x, 0)`.
-    Relu,
-}
-
-impl Op {
-    /// The word for it in a job.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Op::Linear { .. } => "linear",
-            Op::Relu => "relu",
-        }
-    }
 }
 
 /// How much of a message's journey is protected.

@@ -148,40 +148,18 @@ fn stage(index: usize, node: &Node) -> Result<Stage, JobError> {
     let section = Section::new(&format!("[[stage]] {}", index + 1), node)?;
     let found = section.list("ops", OPS)?;
     let found = section.required("ops", found, OPS)?;
-    if found.is_empty() {
+    if found.is_empty() || found.len() > MOST_OPS {
+        let many = format!("a list of {}", found.len());
         return Err(JobError::Value {
             at: section.at("ops"),
             key: format!("[[stage]] {}.ops", index + 1),
-            found: "an empty list".to_owned(),
-            expected: OPS.to_owned(),
+            found: if found.is_empty() { "an empty list".to_owned() } else { many },
+            expected: if found.is_empty() { OPS.to_owned() } else { format!("at most {MOST_OPS} operations") },
         });
     }
-    let ops = found.iter().map(op).collect::<Result<_, _>>()?;
+    let ops = found.iter().map(op::read).collect::<Result<_, _>>()?;
     section.finish()?;
     Ok(Stage { ops, at: node.at.clone() })
-}
-
-fn op(node: &Node) -> Result<Op, JobError> {
-    #[derive(Clone, Copy)]
-    enum Kind {
-        Linear,
-        Relu,
-    }
-    let section = Section::new("the operation", node)?;
-    let kind = section.choice("op", &[("linear", Kind::Linear), ("relu", Kind::Relu)])?;
-    let op = match section.required("op", kind, "the operation's name")? {
-        Kind::Linear => {
-            let out = section.integer("out", 1..=MOST_FEATURES.into())?;
-            Op::Linear {
-                input: section.integer("in", 1..=1_000_000_000)?,
-                out: section.required("out", out, "features of a sample that go out")?,
-                bias: section.boolean("bias")?.unwrap_or(true),
-            }
-        }
-        Kind::Relu => Op::Relu,
-    };
-    section.finish()?;
-    Ok(op)
 }
 
 fn mix(section: Section<'_>) -> Result<Mix, JobError> {

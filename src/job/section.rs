@@ -92,6 +92,28 @@ impl<'a> Section<'a> {
         number.map(Some).ok_or_else(|| self.wrong(key, node, &expected()))
     }
 
+    /// As many whole numbers as `count` says, each in `range`; one alone stands for the fewest.
+    pub(super) fn integers(
+        &self,
+        key: &'static str,
+        count: RangeInclusive<usize>,
+        range: RangeInclusive<i64>,
+        expected: &str,
+    ) -> Result<Option<Vec<u32>>, JobError> {
+        let Some(node) = self.get(key) else {
+            return Ok(None);
+        };
+        let number = |node: &Node| match node.value {
+            Value::Integer(number) if range.contains(&number) => u32::try_from(number).ok(),
+            _ => None,
+        };
+        let numbers = match &node.value {
+            Value::Array(items) if count.contains(&items.len()) => items.iter().map(number).collect(),
+            _ => number(node).map(|number| vec![number; *count.start()]),
+        };
+        numbers.map(Some).ok_or_else(|| self.wrong(key, node, expected))
+    }
+
     /// A number for which `fits` holds.
     pub(super) fn number(
         &self,

@@ -133,11 +133,112 @@ fn values_must_go_together() {
 #[test]
 fn shapes_chain_from_the_data_to_the_classes() {
     let job = parse(JOB, &[]).unwrap();
-    let boundaries = chain(&job, 64, 10).unwrap();
-    let found: Vec<(u32, u32)> = boundaries.iter().map(|boundary| (boundary.features, boundary.width)).collect();
+    let boundaries = chain(&job, &Shape::new([1, 8, 8]), 10).unwrap();
+    let found: Vec<(u32, u32)> = boundaries.iter().map(|boundary| (boundary.features(), boundary.width)).collect();
     assert_eq!(found, [(64, 1), (16, 4), (10, 4)]);
-    let error = chain(&job, 63, 10).unwrap_err().to_string();
+    let error = chain(&job, &Shape::new([7, 3, 3]), 10).unwrap_err().to_string();
     assert!(error.contains("stage 1: `linear` takes 64 values a sample, but gets 63"), "{error}");
-    let error = chain(&job, 64, 12).unwrap_err().to_string();
+    let error = chain(&job, &Shape::new([64]), 12).unwrap_err().to_string();
     assert!(error.contains("gives 10 values a sample, the data has 12 classes"), "{error}");
+}
+
+/// A job whose first stage has these operations and a linear one.
+fn with_ops(ops: &str) -> Job {
+    let first = "{ op = \"linear\", in = 64, out = 16 }, { op = \"relu\" }";
+    parse(&JOB.replace(first, ops), &[]).unwrap()
+}
+
+#[test]
+fn operations_say_what_they_take_and_what_they_get() {
+    let image = Shape::new([1, 8, 8]);
+    let shapes = |ops: &str, classes| chain(&with_ops(ops), &image, classes).unwrap()[1].shape.to_string();
+    let shape = |ops: &str| shapes(ops, 10);
+    assert_eq!(shape("{ op = \"conv2d\", out = 4, kernel = [3, 2], stride = [2, 1], padding = 1 }"), "(4, 4, 9)");
+    assert_eq!(shape("{ op = \"max_pool\", kernel = 3 }"), "(1, 2, 2)");
+    assert_eq!(shapes("{ op = \"reshape\", shape = [16, 4] }, { op = \"linear\", out = 5 }", 160), "(16, 5)");
+    assert_eq!(shape("{ op = \"reshape\", shape = 64 }"), "(64)");
+    for (ops, words) in [
+        (
+            "{ op = \"flatten\" }, { op = \"conv2d\", out = 4, kernel = 3 }",
+            "`conv2d` takes an image (channels, height, width), but gets (64); put a `reshape` before it",
+        ),
+        (
+            "{ op = \"conv2d\", out = 4, kernel = 9 }",
+            "images of at least 9x9 with their padding, but gets (1, 8, 8); take a smaller `kernel`",
+        ),
+        (
+            "{ op = \"conv2d\", out = 4, kernel = 3, groups = 2 }",
+            "channels in 2 equal groups, but gets (1, 8, 8); let `groups` divide 1",
+        ),
+        ("{ op = \"max_pool\", kernel = 3, padding = 2 }", "a padding of at most half its kernel"),
+        ("{ op = \"flatten\" }, { op = \"avg_pool\", kernel = 2 }", "`avg_pool` takes an image"),
+        ("{ op = \"flatten\" }, { op = \"global_avg_pool\" }", "`global_avg_pool` takes an image"),
+        (
+            "{ op = \"reshape\", shape = [3, 20] }",
+            "60 values a sample to make (3, 20) of them, but gets (1, 8, 8); name a shape of 64 values",
+        ),
+        (
+            "{ op = \"reshape\", shape = [8, 8] }, { op = \"batch_norm\" }",
+            "`batch_norm` takes images or vectors, but gets (8, 8)",
+        ),
+        (
+            "{ op = \"reshape\", shape = [8, 8] }, { op = \"group_norm\", groups = 2 }",
+            "`group_norm` takes images or vectors",
+        ),
+        ("{ op = \"group_norm\", groups = 3 }", "channels in 3 equal groups"),
+        (
+            "{ op = \"residual\", ops = [{ op = \"linear\", out = 63 }] }",
+            "`residual` gets (1, 8, 8), but its operations make (63) of it; let them keep",
+        ),
+        (
+            "{ op = \"residual\", ops = [{ op = \"flatten\" }, { op = \"max_pool\", kernel = 2 }] }",
+            "in `residual`, `max_pool` takes an image",
+        ),
+        (
+            "{ op = \"linear\", out = 1000000 }, { op = \"relu\" }, { op = \"linear\", out = 900000 }, "
+                .repeat(60)
+                .trim_end_matches(", "),
+            "values a sample, in micro-batches of 8; a stage keeps at most",
+        ),
+        (
+            "{ op = \"conv2d\", out = 1000000, kernel = 1 }",
+            "`conv2d` gives 64000000 values a sample, (1000000, 8, 8); an operation gives at most 1000000",
+        ),
+    ] {
+        let error = chain(&with_ops(ops), &image, 10).unwrap_err().to_string();
+        assert!(error.starts_with("job.toml:14:1: stage 1: ") && error.contains(words), "{ops}: {error}");
+    }
+}
+
+#[test]
+fn keys_of_operations_have_ranges() {
+    let first = "{ op = \"linear\", in = 64, out = 16 }, { op = \"relu\" }";
+    for (op, words) in [
+        ("{ op = \"conv2d\", kernel = 3 }", "lacks the key `out`"),
+        ("{ op = \"conv2d\", out = 3 }", "lacks the key `kernel`"),
+        (
+            "{ op = \"conv2d\", out = 3, kernel = 3, padding = 3 }",
+            "`the operation.padding` is the integer 3; expected a whole number from 0",
+        ),
+        ("{ op = \"conv2d\", out = 3, kernel = [3, 3, 3] }", "`the operation.kernel` is a list of 3"),
+        ("{ op = \"conv2d\", out = 3, kernel = 3, stride = 0 }", "the integer 0"),
+        ("{ op = \"conv2d\", out = 3, kernel = 3, groups = 2 }", "a whole number that divides `out`"),
+        ("{ op = \"max_pool\", kernels = 2 }", "did you mean `kernel`?"),
+        ("{ op = \"dropout\", p = 1 }", "a part from 0 up to, not including, 1"),
+        ("{ op = \"batch_norm\", eps = 0 }", "a small number above 0"),
+        ("{ op = \"batch_norm\", momentum = 2 }", "a part from 0 to 1"),
+        ("{ op = \"gelu\", approximate = \"erf\" }", "\"none\" or \"tanh\""),
+        ("{ op = \"residual\", ops = [] }", "one or more operations"),
+        ("{ op = \"reshape\", shape = [1, 1, 1, 64] }", "one to three whole numbers"),
+        ("{ op = \"relu\", p = 1 }", "unknown key `p`"),
+    ] {
+        let error = refused(&JOB.replace(first, op), &[]);
+        assert!(error.starts_with("job.toml:15:") && error.contains(words), "{op}: {error}");
+    }
+    let deep = |depth: usize| {
+        let [open, close] = ["{ op = \"residual\", ops = [", "] }"].map(|part| part.repeat(depth));
+        JOB.replace(first, &format!("{open}{{ op = \"relu\" }}{close}"))
+    };
+    assert!(parse(&deep(8), &[]).is_ok());
+    assert!(refused(&deep(9), &[]).contains("9 residual operations stand within each other; 8 may"));
 }

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Job, Loss, Op, Optimizer, Source};
+use super::{Job, Loss, Optimizer, Source, op};
 
 /// Prints `job`; [`Job::parse`] reads the same job back.
 pub(super) fn job(job: &Job) -> String {
@@ -28,7 +28,7 @@ pub(super) fn job(job: &Job) -> String {
     let stages: Vec<Value> = job
         .stages
         .iter()
-        .map(|stage| table([("ops", stage.ops.iter().map(op).collect::<Vec<Value>>().into())]).into())
+        .map(|stage| table([("ops", stage.ops.iter().map(op::write).collect::<Vec<Value>>().into())]).into())
         .collect();
     let mix = table([
         ("profile", job.mix.profile.name().into()),
@@ -66,26 +66,12 @@ pub(super) fn job(job: &Job) -> String {
     root.to_string()
 }
 
-fn op(op: &Op) -> Value {
-    let mut fields = table([("op", op.name().into())]);
-    match *op {
-        Op::Linear { input, out, bias } => {
-            if let Some(input) = input {
-                fields.insert("in".to_owned(), i64::from(input).into());
-            }
-            fields.insert("out".to_owned(), i64::from(out).into());
-            fields.insert("bias".to_owned(), bias.into());
-        }
-        Op::Relu => {}
-    }
-    fields.into()
-}
-
 /// The f64 whose shortest text is that of the f32, so that 0.1 is printed as 0.1.
-fn exact(number: f32) -> Value {
+pub(super) fn exact(number: f32) -> Value {
     number.to_string().parse::<f64>().unwrap_or(f64::from(number)).into()
 }
 
-fn table<const K: usize>(entries: [(&str, Value); K]) -> Table {
+/// A table of these entries.
+pub(super) fn table<const K: usize>(entries: [(&str, Value); K]) -> Table {
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

@@ -2,9 +2,27 @@
 
 use crate::random::Seed;
 
-/// `len` values uniform in [-bound, bound) with `bound = 1 / sqrt(fan_in)`: what PyTorch's `nn.Linear` starts from
-/// (Kaiming uniform with a = sqrt(5) for the weight, the same bound for the bias).
-pub(super) fn uniform_fan_in(seed: &Seed, len: usize, fan_in: usize) -> Vec<f32> {
+/// Where a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Start {
+    /// Uniform in [-bound, bound) with `bound = 1 / sqrt(fan in)`: what PyTorch's `nn.Linear` and `nn.Conv2d` start from
+    /// (Kaiming uniform with a = sqrt(5) for the weight, the same bound for the bias).
+    FanIn(usize),
+    /// This value everywhere.
+    Is(f32),
+}
+
+impl Start {
+    /// `len` values.
+    pub(super) fn values(self, seed: &Seed, len: usize) -> Vec<f32> {
+        match self {
+            Start::FanIn(fan_in) => uniform_fan_in(seed, len, fan_in),
+            Start::Is(value) => vec![value; len],
+        }
+    }
+}
+
+fn uniform_fan_in(seed: &Seed, len: usize, fan_in: usize) -> Vec<f32> {
     let bound = 1.0 / (fan_in as f32).sqrt();
     let mut stream = seed.stream();
     (0..len).map(|_| bound * stream.unit_f32().mul_add(2.0, -1.0)).collect()

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Operation, build};
+use super::{Builder, Declared, Flow, Operation, Pass, Spec, output, values};
 use crate::compute::{Backend, ComputeError};
-use crate::job::{MOST_FEATURES, Op, Optimizer};
+use crate::job::{MOST_ACTIVATIONS, MOST_OPS, Op, Optimizer, Shape};
 use crate::random::Seed;
 
 /// All that a rank must be told to host a stage; says nothing of any other stage.
@@ -14,10 +14,10 @@ use crate::random::Seed;
 pub struct StageSpec {
     /// Operations in order.
     pub ops: Vec<Op>,
-    /// Features of a sample that go in.
-    pub input_features: u32,
-    /// Features of a sample that go out.
-    pub output_features: u32,
+    /// The shape of a sample that goes in.
+    pub input: Shape,
+    /// The shape of a sample that goes out.
+    pub output: Shape,
     /// What the bytes that go in are multiplied with; `None` where f32 values go in.
     pub input_scale: Option<f32>,
     /// Samples of a micro-batch, at most.
@@ -29,43 +29,56 @@ pub struct StageSpec {
 }
 
 impl StageSpec {
-    /// Index of the operation, name and shape of each parameter.
-    pub fn parameters(&self) -> Vec<(usize, &'static str, Vec<usize>)> {
-        let mut features = self.input_features as usize;
-        let mut found = Vec::new();
-        for (i, op) in self.ops.iter().enumerate() {
-            found.extend(super::parameters(op, features).into_iter().map(|(name, shape)| (i, name, shape)));
-            features = super::output_features(op, features);
-        }
-        found
+    /// Values of a sample that go in.
+    pub fn input_features(&self) -> u32 {
+        self.input.values()
+    }
+
+    /// Values of a sample that go out.
+    pub fn output_features(&self) -> u32 {
+        self.output.values()
+    }
+
+    /// Each operation with the shape that goes into it.
+    fn with_inputs(&self) -> impl Iterator<Item = (&Op, Shape)> {
+        let mut flowing = self.input.clone();
+        self.ops.iter().map(move |op| {
+            let output = output(op, &flowing);
+            (op, std::mem::replace(&mut flowing, output))
+        })
+    }
+
+    /// Index of the operation, and what is known of it, of each parameter.
+    pub fn parameters(&self) -> Vec<(usize, Declared)> {
+        self.with_inputs()
+            .enumerate()
+            .flat_map(|(i, (op, input))| op.parameters(&input).into_iter().map(move |declared| (i, declared)))
+            .collect()
     }
 
     /// Whether the operations lead from what goes in to what goes out, each as large as a job may ask for.
     pub fn chains(&self) -> bool {
-        let may = |op: &Op| match *op {
-            Op::Linear { out, .. } => (1..=MOST_FEATURES).contains(&out),
-            Op::Relu => true,
-        };
-        let out =
-            self.ops.iter().fold(self.input_features as usize, |features, op| super::output_features(op, features));
-        !self.ops.is_empty() && self.ops.iter().all(may) && out == self.output_features as usize
+        let step = |input: Shape, op: &Op| op.fits().then(|| op.output(&input).ok())?;
+        self.input.fits()
+            && (1..=MOST_OPS).contains(&self.ops.len())
+            && self.ops.iter().try_fold(self.input.clone(), step).is_some_and(|output| output == self.output)
+            && self.activation_count() <= MOST_ACTIVATIONS
     }
 
     /// Values of all parameters.
     pub fn parameter_count(&self) -> u64 {
-        let values = self.parameters().into_iter().map(|(_, _, shape)| shape.into_iter().product::<usize>() as u64);
-        values.fold(0, u64::saturating_add)
+        self.parameters().iter().map(|(_, declared)| declared.values()).fold(0, u64::saturating_add)
     }
 
-    /// Values of one micro-batch's activations: what goes into each operation and what comes out of the last.
+    /// Values of one micro-batch's activations: what goes into each operation and what comes out of the last, and what else
+    /// they keep.
     pub fn activation_count(&self) -> u64 {
-        let mut features = self.input_features as usize;
-        let mut sum = features;
-        for op in &self.ops {
-            features = super::output_features(op, features);
-            sum += features;
-        }
-        sum as u64 * u64::from(self.micro_batch)
+        let outputs = self.with_inputs().map(|(op, input)| {
+            let kept: u64 = op.keeps(&input, 1).into_iter().map(|values| values as u64).sum();
+            u64::from(output(op, &input).values()) + kept
+        });
+        let sample = outputs.fold(u64::from(self.input_features()), u64::saturating_add);
+        sample.saturating_mul(self.micro_batch.into())
     }
 }
 
@@ -76,10 +89,14 @@ impl StageSpec {
 /// the front, since gradients return in the order in which activations left.
 pub struct Stage<B: Backend> {
     ops: Vec<Box<dyn Operation<B>>>,
-    input_features: usize,
-    micro_batch: usize,
+    /// Values of a micro-batch that go into each operation and come out of the last.
+    sizes: Vec<usize>,
+    /// Sizes of what each operation keeps of a micro-batch.
+    kept: Vec<Vec<usize>>,
     /// Whether anyone asks for the gradient of the input.
     wants_input_gradient: bool,
+    /// The first operation whose gradient of the input is worked out.
+    first: usize,
     in_flight: VecDeque<Activations<B>>,
     spare: Vec<Activations<B>>,
     /// `gradients[i]` (rows, features): of what goes into operation i; the last: of what comes out of the stage.
@@ -88,10 +105,11 @@ pub struct Stage<B: Backend> {
     summed: u32,
 }
 
-/// `values[i]` (rows, features) goes into operation i; the last comes out of the stage.
+/// `values[i]` (rows, features) goes into operation i; the last comes out of the stage. `kept[i]` is what operation i keeps.
 struct Activations<B: Backend> {
-    rows: usize,
+    pass: Pass,
     values: Vec<B::Buf>,
+    kept: Vec<Vec<B::Buf>>,
 }
 
 impl<B: Backend + 'static> Stage<B> {
@@ -100,20 +118,29 @@ impl<B: Backend + 'static> Stage<B> {
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
     pub fn new(backend: &B, spec: &StageSpec) -> Result<Self, ComputeError> {
-        let mut features = spec.input_features as usize;
+        let rows = spec.micro_batch as usize;
         let mut ops = Vec::with_capacity(spec.ops.len());
-        for (i, op) in spec.ops.iter().enumerate() {
+        let (mut sizes, mut kept) = (Vec::new(), Vec::new());
+        let wants_input_gradient = spec.input_scale.is_none();
+        let first = match spec.ops.first() {
+            Some(op) if !wants_input_gradient && !op.chained() => 1,
+            _ => 0,
+        };
+        for (i, (op, input)) in spec.with_inputs().enumerate() {
             let seed = spec.seed.derive("op", i as u64);
-            let input_gradient = i > 0 || spec.input_scale.is_none();
-            let built = build(backend, op, features, input_gradient, &spec.optimizer, &seed)?;
-            features = built.output_features();
-            ops.push(built);
+            let (input_gradient, optimizer) = (i >= first, &spec.optimizer);
+            let builder = Builder { backend, input: &input, rows, input_gradient, optimizer, seed: &seed };
+            ops.push(op.build(builder)?);
+            sizes.push(rows * values(&input));
+            kept.push(op.keeps(&input, rows));
         }
+        sizes.push(rows * values(&spec.output));
         let mut stage = Self {
             ops,
-            input_features: spec.input_features as usize,
-            micro_batch: spec.micro_batch as usize,
-            wants_input_gradient: spec.input_scale.is_none(),
+            sizes,
+            kept,
+            wants_input_gradient,
+            first,
             in_flight: VecDeque::new(),
             spare: Vec::new(),
             gradients: Vec::new(),
@@ -125,23 +152,27 @@ impl<B: Backend + 'static> Stage<B> {
 
     /// One buffer for what goes into each operation, and one for what comes out of the last.
     fn tensors(&self, backend: &B) -> Result<Vec<B::Buf>, ComputeError> {
-        std::iter::once(self.input_features)
-            .chain(self.ops.iter().map(|op| op.output_features()))
-            .map(|features| backend.zeros(self.micro_batch * features))
-            .collect()
+        self.sizes.iter().map(|size| backend.zeros(*size)).collect()
     }
 
-    /// Takes a micro-batch of `rows` samples in: the buffer (rows, in) that its input is to be written to, before
+    /// Memory for what one micro-batch leaves behind.
+    fn activations(&self, backend: &B, pass: Pass) -> Result<Activations<B>, ComputeError> {
+        let kept = |sizes: &Vec<usize>| sizes.iter().map(|size| backend.zeros(*size)).collect();
+        let kept = self.kept.iter().map(kept).collect::<Result<_, _>>()?;
+        Ok(Activations { pass, values: self.tensors(backend)?, kept })
+    }
+
+    /// Takes a micro-batch in: the buffer (rows, in) that its input is to be written to, before
     /// [`forward`](Stage::forward).
     ///
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
-    pub fn input(&mut self, backend: &B, rows: usize) -> Result<&mut B::Buf, ComputeError> {
+    pub fn input(&mut self, backend: &B, pass: Pass) -> Result<&mut B::Buf, ComputeError> {
         let mut taken = match self.spare.pop() {
             Some(spare) => spare,
-            None => Activations { rows, values: self.tensors(backend)? },
+            None => self.activations(backend, pass)?,
         };
-        taken.rows = rows;
+        taken.pass = pass;
         self.in_flight.push_back(taken);
         let last = self.in_flight.len() - 1;
         Ok(&mut self.in_flight[last].values[0])
@@ -153,10 +184,10 @@ impl<B: Backend + 'static> Stage<B> {
     /// Where none was taken in.
     pub fn forward(&mut self, backend: &B) -> &B::Buf {
         let last = self.in_flight.len() - 1;
-        let Activations { rows, values } = &mut self.in_flight[last];
-        for (i, op) in self.ops.iter().enumerate() {
+        let Activations { pass, values, kept } = &mut self.in_flight[last];
+        for (i, (op, kept)) in self.ops.iter_mut().zip(kept).enumerate() {
             let (x, y) = values.split_at_mut(i + 1);
-            op.forward(backend, *rows, &x[i], &mut y[0]);
+            op.forward(backend, *pass, &x[i], &mut y[0], kept);
         }
         &values[self.ops.len()]
     }
@@ -168,7 +199,7 @@ impl<B: Backend + 'static> Stage<B> {
 
     /// Samples of the micro-batch whose gradient comes next, `None` where none is in flight.
     pub fn expects(&self) -> Option<usize> {
-        self.in_flight.front().map(|oldest| oldest.rows)
+        self.in_flight.front().map(|oldest| oldest.pass.rows)
     }
 
     /// The buffer (rows, out) that the gradient of the oldest micro-batch in flight is to be written to.
@@ -182,11 +213,11 @@ impl<B: Backend + 'static> Stage<B> {
     /// # Panics
     /// Where no micro-batch is in flight.
     pub fn backward_input(&mut self, backend: &B) -> Option<&B::Buf> {
-        let Activations { rows, values } = &self.in_flight[0];
-        let asked = if self.wants_input_gradient { 0 } else { 1 };
-        for i in (asked..self.ops.len()).rev() {
+        let Activations { pass, values, kept } = &self.in_flight[0];
+        for i in (self.first..self.ops.len()).rev() {
             let (dx, dy) = self.gradients.split_at_mut(i + 1);
-            self.ops[i].backward_input(backend, *rows, &values[i], &values[i + 1], &dy[0], &mut dx[i]);
+            let flow = Flow { x: &values[i], y: &values[i + 1], kept: &kept[i], dy: &dy[0] };
+            self.ops[i].backward_input(backend, *pass, flow, &mut dx[i]);
         }
         self.wants_input_gradient.then(|| &self.gradients[0])
     }
@@ -199,8 +230,10 @@ impl<B: Backend + 'static> Stage<B> {
         let Some(oldest) = self.in_flight.pop_front() else {
             unreachable!("backward_input has taken a micro-batch in flight")
         };
+        let Activations { pass, values, kept } = &oldest;
         for (i, op) in self.ops.iter_mut().enumerate() {
-            op.backward_params(backend, oldest.rows, &oldest.values[i], &self.gradients[i + 1], self.summed > 0);
+            let flow = Flow { x: &values[i], y: &values[i + 1], kept: &kept[i], dy: &self.gradients[i + 1] };
+            op.backward_params(backend, *pass, flow, self.summed > 0);
         }
         self.summed += 1;
         self.spare.push(oldest);
@@ -219,6 +252,23 @@ impl<B: Backend + 'static> Stage<B> {
     /// Values of all parameters.
     pub fn parameter_count(&self) -> usize {
         self.ops.iter().flat_map(|op| op.parameters()).map(|parameter| parameter.len()).sum()
+    }
+
+    /// Takes `values` for its parameters, as [`values`](Stage::values) gives them.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    ///
+    /// # Panics
+    /// Where there are fewer than [`parameter_count`](Stage::parameter_count).
+    pub fn set_values(&mut self, backend: &B, values: &[f32]) -> Result<(), ComputeError> {
+        let mut rest = values;
+        for parameter in self.ops.iter_mut().flat_map(|op| op.parameters_mut()) {
+            let (here, behind) = rest.split_at(parameter.len());
+            parameter.upload(backend, here)?;
+            rest = behind;
+        }
+        Ok(())
     }
 
     /// The parameters' values one after the other, in the order of [`StageSpec::parameters`].

@@ -9,7 +9,7 @@ use crate::ids::{Batch, Epoch, MicroBatch, Slot};
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
-use crate::nn::{Stage, StageSpec};
+use crate::nn::{Pass, Stage, StageSpec};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 
 /// The host of one stage.
@@ -70,16 +70,16 @@ impl<B: Backend + 'static> StageRole<B> {
             batch: Batch(self.steps),
             micro_batch: MicroBatch(self.passed[1]),
             rows,
-            features: self.spec.output_features,
+            features: self.spec.output_features(),
             ..header
         };
         self.check(slot, header, due)?;
-        let values = rows as usize * self.spec.output_features as usize;
+        let values = rows as usize * self.spec.output_features() as usize;
         backend.decode_f32(&post.inbox[BACKWARD], HEADER, values, stage.output_gradient());
         let answer = match stage.backward_input(backend) {
             Some(gradient) => {
-                let answer = Header { features: self.spec.input_features, ..header };
-                let values = rows as usize * self.spec.input_features as usize;
+                let answer = Header { features: self.spec.input_features(), ..header };
+                let values = rows as usize * self.spec.input_features() as usize;
                 backend.encode_f32(gradient, values, &mut post.outbox[BACKWARD], HEADER);
                 answer
             }
@@ -112,25 +112,29 @@ impl<B: Backend + 'static> StageRole<B> {
             batch: if training { Batch(self.steps) } else { header.batch },
             micro_batch: if training { MicroBatch(self.passed[0]) } else { header.micro_batch },
             rows: header.rows.clamp(1, self.spec.micro_batch),
-            features: self.spec.input_features,
+            features: self.spec.input_features(),
             ..header
         };
         self.check(slot, header, due)?;
         let rows = header.rows as usize;
-        let values = rows * self.spec.input_features as usize;
-        let input = stage.input(backend, rows)?;
+        let values = rows * self.spec.input_features() as usize;
+        let pass = match training {
+            true => Pass::training(rows, header.epoch, header.batch, header.micro_batch),
+            false => Pass::evaluation(rows),
+        };
+        let input = stage.input(backend, pass)?;
         match self.spec.input_scale {
             Some(scale) => backend.decode_u8(&post.inbox[FORWARD], HEADER, values, scale, input),
             None => backend.decode_f32(&post.inbox[FORWARD], HEADER, values, input),
         };
         let output = stage.forward(backend);
-        let values = rows * self.spec.output_features as usize;
+        let values = rows * self.spec.output_features() as usize;
         backend.encode_f32(output, values, &mut post.outbox[FORWARD], HEADER);
         match training {
             true => self.passed[0] += 1,
             false => stage.forget(),
         }
-        let answer = Header { dtype: Dtype::F32, features: self.spec.output_features, ..header };
+        let answer = Header { dtype: Dtype::F32, features: self.spec.output_features(), ..header };
         address(backend, post, FORWARD, Some(answer));
         Ok(())
     }

@@ -235,11 +235,12 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
+    use crate::compute::Memory;
     use crate::compute::cpu::Cpu;
 
     const LENGTH: usize = 128;
 
-    type Messages = Post<<Cpu as Backend>::Bytes>;
+    type Messages = Post<<Cpu as Memory>::Bytes>;
 
     /// Says in its forward message what it got in both, once it is let.
     struct Slow {
@@ -270,7 +271,7 @@ mod tests {
         /// One slot that brings `brought` (0: an empty message), and what left in it before.
         fn slot(
             &mut self,
-            worker: &mut Worker<<Cpu as Backend>::Bytes>,
+            worker: &mut Worker<<Cpu as Memory>::Bytes>,
             brought: [u8; 2],
         ) -> Result<[u8; 2], RoleError> {
             let Self { backend, post, computed } = self;
@@ -288,7 +289,7 @@ mod tests {
         /// Slots that bring nothing, until the role is done with what it has.
         fn until_something_leaves(
             &mut self,
-            worker: &mut Worker<<Cpu as Backend>::Bytes>,
+            worker: &mut Worker<<Cpu as Memory>::Bytes>,
         ) -> Result<[u8; 2], RoleError> {
             let started = Instant::now();
             while started.elapsed() < Duration::from_secs(20) {
@@ -302,7 +303,7 @@ mod tests {
     }
 
     /// `play` has the worker, lets the role go, and plays slots.
-    fn with(play: impl FnOnce(&mut Worker<<Cpu as Backend>::Bytes>, &Sender<()>, &mut Bench)) {
+    fn with(play: impl FnOnce(&mut Worker<<Cpu as Memory>::Bytes>, &Sender<()>, &mut Bench)) {
         let backend = Cpu::new(1).unwrap();
         let post = Post::new(|| backend.bytes(LENGTH)).unwrap();
         let (go, let_go) = channel();

@@ -13,11 +13,12 @@ use super::opening::{
 };
 use super::results::VERSION;
 use super::seat::courier;
-use crate::compute::Backend;
+use crate::compute::Memory;
 use crate::compute::cpu::Cpu;
 use crate::crypto::key::Key;
 use crate::ids::{Epoch, Rank, Slot};
-use crate::job::{Op, Optimizer, Profile};
+use crate::job::op::{Activation, BatchNorm, Conv2d, Dropout, Linear, MaxPool, Reshape, Residual, Window};
+use crate::job::{Op, Optimizer, Profile, Shape};
 use crate::mix::clock::Pace;
 use crate::mix::courier::{Post, Timing, Word};
 use crate::mix::geometry::Geometry;
@@ -130,10 +131,23 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn role() -> Vec<u8> {
+    let window = Window { kernel: [3, 3], stride: [1, 1], padding: [1, 1] };
+    let conv = Conv2d { out: 2, window, groups: 1, bias: true };
+    let norm = BatchNorm { eps: 1e-5, momentum: 0.1, affine: true };
+    let around =
+        Residual { ops: vec![Op::Conv2d(conv.clone()), Op::BatchNorm(norm), Op::Activation(Activation::Relu)] };
     let spec = StageSpec {
-        ops: vec![Op::Linear { input: None, out: 10, bias: true }, Op::Relu],
-        input_features: 16,
-        output_features: 10,
+        ops: vec![
+            Op::Reshape(Reshape { shape: Shape::new([1, 4, 4]) }),
+            Op::Conv2d(conv),
+            Op::Residual(around),
+            Op::MaxPool(MaxPool { window: Window { padding: [0, 0], ..window } }),
+            Op::Dropout(Dropout { p: 0.5 }),
+            Op::Linear(Linear { input: None, out: 10, bias: true }),
+            Op::Activation(Activation::Relu),
+        ],
+        input: Shape::new([16]),
+        output: Shape::new([10]),
         input_scale: None,
         micro_batch: 4,
         optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9 },

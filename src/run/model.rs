@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::RunError;
 use super::folder;
-use crate::nn::StageSpec;
+use crate::nn::{Declared, StageSpec};
 
 /// Named f32 tensors.
 pub struct Model {
@@ -26,7 +26,7 @@ impl Model {
         let mut first_op = 0;
         for (spec, values) in specs.iter().zip(values) {
             let mut rest = values.as_slice();
-            for (op, name, shape) in spec.parameters() {
+            for (op, Declared { name, shape, .. }) in spec.parameters() {
                 let Some((here, behind)) = rest.split_at_checked(shape.iter().product()) else {
                     return Err(RunError::Bug(format!("a stage has returned {} values, too few", values.len())));
                 };
@@ -75,14 +75,15 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Op, Optimizer};
+    use crate::job::op::{Activation, Linear};
+    use crate::job::{Op, Optimizer, Shape};
     use crate::random::Seed;
 
     fn spec(ops: Vec<Op>, input: u32, out: u32) -> StageSpec {
         StageSpec {
             ops,
-            input_features: input,
-            output_features: out,
+            input: Shape::new([input]),
+            output: Shape::new([out]),
             input_scale: None,
             micro_batch: 1,
             optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.0 },
@@ -92,8 +93,8 @@ mod tests {
 
     #[test]
     fn names_and_shapes_are_those_of_a_sequential() {
-        let linear = |out| Op::Linear { input: None, out, bias: true };
-        let specs = [spec(vec![linear(2), Op::Relu], 3, 2), spec(vec![linear(1)], 2, 1)];
+        let linear = |out| Op::Linear(Linear { input: None, out, bias: true });
+        let specs = [spec(vec![linear(2), Op::Activation(Activation::Relu)], 3, 2), spec(vec![linear(1)], 2, 1)];
         let values = [(0..8_u8).map(f32::from).collect(), vec![8.0, 9.0, 10.0]];
         let model = Model::new(&specs, &values).unwrap();
         let folder = tempfile::tempdir().unwrap();

@@ -289,8 +289,8 @@ pub(super) fn stage(role: &[u8], public: &Public) -> Option<StageSpec> {
     };
     let fits = rest.is_empty()
         && spec.chains()
-        && travels(tensor(spec.input_features, width))
-        && travels(tensor(spec.output_features, 4))
+        && travels(tensor(spec.input_features(), width))
+        && travels(tensor(spec.output_features(), 4))
         && spec.parameter_count() <= public.result / 4;
     fits.then_some(spec)
 }
@@ -347,7 +347,8 @@ pub fn refuse<T: Transport>(transport: &mut T, code: i32) -> Result<(), Transpor
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Op, Optimizer};
+    use crate::job::op::{Activation, Linear};
+    use crate::job::{Op, Optimizer, Shape};
     use crate::random::Seed;
 
     #[test]
@@ -408,10 +409,13 @@ mod tests {
 
     #[test]
     fn a_stage_that_does_not_fit_its_messages_is_refused() {
+        fn linear(out: u32, bias: bool) -> Op {
+            Op::Linear(Linear { input: None, out, bias })
+        }
         let spec = || StageSpec {
-            ops: vec![Op::Linear { input: None, out: 10, bias: true }, Op::Relu],
-            input_features: 16,
-            output_features: 10,
+            ops: vec![linear(10, true), Op::Activation(Activation::Relu)],
+            input: Shape::new([16]),
+            output: Shape::new([10]),
             input_scale: None,
             micro_batch: 4,
             optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9 },
@@ -421,13 +425,13 @@ mod tests {
         assert!(read(&spec()).is_some());
         let breaks: [fn(&mut StageSpec); 8] = [
             |spec| spec.ops.clear(),
-            |spec| spec.output_features = 11,
+            |spec| spec.output = Shape::new([11]),
             |spec| spec.micro_batch = 0,
             |spec| spec.micro_batch = 16,
-            |spec| spec.input_features = 0,
-            |spec| spec.input_features = u32::MAX,
-            |spec| spec.ops.insert(0, Op::Linear { input: None, out: u32::MAX, bias: false }),
-            |spec| spec.ops.insert(0, Op::Linear { input: None, out: 100, bias: false }),
+            |spec| spec.input = Shape::new([0]),
+            |spec| spec.input = Shape::new([u32::MAX]),
+            |spec| spec.ops.insert(0, linear(u32::MAX, false)),
+            |spec| spec.ops.insert(0, linear(100, false)),
         ];
         for (i, change) in breaks.into_iter().enumerate() {
             let mut spec = spec();

@@ -11,10 +11,11 @@ use crate::compute::cpu::Cpu;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
 use crate::ids::Rank;
-use crate::job::{self, Op, Optimizer};
+use crate::job::op::{Activation, Linear};
+use crate::job::{self, Op, Optimizer, Shape};
 use crate::mix::beat::Order;
 use crate::mix::clock::Pace;
-use crate::nn::{Stage, StageSpec};
+use crate::nn::{Pass, Stage, StageSpec};
 use crate::random::Seed;
 use crate::wire::HEADER;
 
@@ -77,9 +78,9 @@ fn returning(result: usize) -> Result<Duration, RunError> {
 pub(super) fn work(backend: &Cpu, message: usize, micro_batch: u32) -> Result<Duration, RunError> {
     let width = ((message - HEADER) / 4 / micro_batch as usize).clamp(1, WIDEST as usize) as u32;
     let spec = StageSpec {
-        ops: vec![Op::Linear { input: None, out: width, bias: true }, Op::Relu],
-        input_features: width,
-        output_features: width,
+        ops: vec![Op::Linear(Linear { input: None, out: width, bias: true }), Op::Activation(Activation::Relu)],
+        input: Shape::new([width]),
+        output: Shape::new([width]),
         input_scale: None,
         micro_batch,
         optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9 },
@@ -89,7 +90,7 @@ pub(super) fn work(backend: &Cpu, message: usize, micro_batch: u32) -> Result<Du
     let mut took = Vec::new();
     for _ in 0..TRIES {
         let started = Instant::now();
-        stage.input(backend, micro_batch as usize)?;
+        stage.input(backend, Pass::evaluation(micro_batch as usize))?;
         stage.forward(backend);
         stage.backward_input(backend);
         stage.backward_params(backend);

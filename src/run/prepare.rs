@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::RunError;
 use super::opening::{package_length, result_length};
 use crate::data::{self, Batches, Dataset};
-use crate::job::{self, Boundary, Job, Source};
+use crate::job::{self, Boundary, Job, Shape, Source};
 use crate::mix::geometry::Geometry;
 use crate::nn::StageSpec;
 use crate::pipeline::Depth;
@@ -59,7 +59,7 @@ impl Prepared {
         if train.samples() == 0 {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
-        let boundaries = job::chain(&job, train.features() as u32, train.classes as u32)?;
+        let boundaries = job::chain(&job, &shape(&train), train.classes as u32)?;
         Ok(Self { job, train, validation, test, boundaries })
     }
 
@@ -80,7 +80,7 @@ impl Prepared {
     /// # Errors
     /// [`RunError::Job`] where its stages do not fit the data.
     pub fn with(&self, job: Job) -> Result<Self, RunError> {
-        let boundaries = job::chain(&job, self.train.features() as u32, self.train.classes as u32)?;
+        let boundaries = job::chain(&job, &shape(&self.train), self.train.classes as u32)?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
         Ok(Self { job, train, validation, test, boundaries })
     }
@@ -95,8 +95,8 @@ impl Prepared {
         let seed = self.job.seed();
         let spec = |(index, stage): (usize, &job::Stage)| StageSpec {
             ops: stage.ops.clone(),
-            input_features: self.boundaries[index].features,
-            output_features: self.boundaries[index + 1].features,
+            input: self.boundaries[index].shape.clone(),
+            output: self.boundaries[index + 1].shape.clone(),
             input_scale: (index == 0).then_some(self.train.scale),
             micro_batch: self.job.train.micro_batch,
             optimizer: self.job.train.optimizer,
@@ -149,6 +149,11 @@ impl Prepared {
         // Two ranks or more exchange messages; fewer circuits than one there are not.
         Ok(Geometry::new(ranks.max(3), self.job.mix.hops, self.message()?, self.job.mix.cell)?)
     }
+}
+
+/// The shape of a sample.
+fn shape(data: &Dataset) -> Shape {
+    Shape::new(data.sample_shape.iter().map(|dim| *dim as u32).collect::<Vec<u32>>())
 }
 
 /// Draws `share` of the samples out of `data`: (rest, part).

@@ -7,7 +7,7 @@ use super::RunError;
 use super::opening::{Pacing, Public};
 use super::pace::Calibration;
 use crate::compute::cpu::Cpu;
-use crate::compute::{Backend, ComputeError};
+use crate::compute::{ComputeError, Memory};
 use crate::crypto::aead;
 use crate::crypto::sealer::CpuSealer;
 use crate::ids::{Epoch, Phase, Rank, Slot};
@@ -24,7 +24,7 @@ use crate::role::{Role, RoleError};
 use crate::transport::Transport;
 use crate::wire::HEADER;
 
-pub(super) type Bytes = <Cpu as Backend>::Bytes;
+pub(super) type Bytes = <Cpu as Memory>::Bytes;
 type CellSealer = CpuSealer<aead::Default, Bytes>;
 
 /// Cores of this host; 1 where it does not tell.

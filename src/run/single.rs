@@ -13,8 +13,8 @@ use super::{RunError, Watcher};
 use crate::compute::cpu::Cpu;
 use crate::compute::{Backend, ComputeError};
 use crate::data::{Batches, Dataset};
-use crate::ids::{Batch, Epoch};
-use crate::nn::{Stage, StageSpec};
+use crate::ids::{Batch, Epoch, MicroBatch};
+use crate::nn::{Pass, Stage, StageSpec};
 use crate::role::RoleError;
 use crate::role::owner::{Score, Tally};
 
@@ -110,8 +110,8 @@ impl<B: Backend + 'static> Network<B> {
 
     fn new(backend: &B, specs: &[StageSpec]) -> Result<Self, ComputeError> {
         let stages = specs.iter().map(|spec| Stage::new(backend, spec)).collect::<Result<Vec<_>, _>>()?;
-        let mut features: Vec<usize> = specs.iter().map(|spec| spec.input_features as usize).collect();
-        features.extend(specs.last().map(|spec| spec.output_features as usize));
+        let mut features: Vec<usize> = specs.iter().map(|spec| spec.input_features() as usize).collect();
+        features.extend(specs.last().map(|spec| spec.output_features() as usize));
         let rows = specs.first().map_or(0, |spec| spec.micro_batch as usize);
         let (first, last) = (features[0], features[features.len() - 1]);
         Ok(Self {
@@ -144,7 +144,11 @@ impl<B: Backend + 'static> Network<B> {
                 (batches.batch(batch).len() as u32).div_ceil(batches.micro_batch(batch, 0).len() as u32);
             for micro_batch in 0..micro_batches {
                 let rows = batches.micro_batch(batch, micro_batch);
-                self.forward(backend, data, rows)?;
+                let pass = match learn {
+                    Some((epoch, _)) => Pass::training(rows.len(), epoch, Batch(batch), MicroBatch(micro_batch)),
+                    None => Pass::evaluation(rows.len()),
+                };
+                self.forward(backend, data, rows, pass)?;
                 let classes = self.features[self.features.len() - 1];
                 let labels = &self.labels[..rows.len()];
                 let sum = backend.cross_entropy(classes, &self.logits, labels, weight, &mut self.gradient);
@@ -173,18 +177,18 @@ impl<B: Backend + 'static> Network<B> {
     }
 
     /// Leaves the last stage's output in `logits`.
-    fn forward(&mut self, backend: &B, data: &Dataset, rows: &[u32]) -> Result<(), ComputeError> {
+    fn forward(&mut self, backend: &B, data: &Dataset, rows: &[u32], pass: Pass) -> Result<(), ComputeError> {
         let inputs = &mut self.inputs[..rows.len() * self.features[0]];
         data.gather(rows, inputs, &mut self.labels[..rows.len()]);
         backend.put(inputs, &mut self.bytes, 0);
-        let taken = self.stages[0].input(backend, rows.len())?;
+        let taken = self.stages[0].input(backend, pass)?;
         backend.decode_u8(&self.bytes, 0, inputs.len(), self.scale, taken);
         for i in 0..self.stages.len() {
             let (here, behind) = self.stages.split_at_mut(i + 1);
             let output = here[i].forward(backend);
             let values = rows.len() * self.features[i + 1];
             match behind.first_mut() {
-                Some(next) => backend.copy(values, output, next.input(backend, rows.len())?),
+                Some(next) => backend.copy(values, output, next.input(backend, pass)?),
                 None => backend.copy(values, output, &mut self.logits),
             };
         }

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use mixnn::compute::Backend;
+use mixnn::compute::Memory;
 use mixnn::compute::cpu::Cpu;
 use mixnn::crypto::aead;
 use mixnn::crypto::sealer::CpuSealer;
@@ -17,7 +17,7 @@ use mixnn::mix::slot::Mixer;
 use mixnn::transport::{Transport, local};
 
 /// The memory of messages: the processor's.
-pub(crate) type Bytes = <Cpu as Backend>::Bytes;
+pub(crate) type Bytes = <Cpu as Memory>::Bytes;
 /// What seals cells in a run.
 pub(crate) type CellSealer = CpuSealer<aead::Default, Bytes>;
 

@@ -2,11 +2,21 @@
 //!
 //! `mul_add` is one rounding wherever it runs, so the widest vectors and the plainest loop give the same bits.
 
+use std::f32::consts::FRAC_1_SQRT_2;
+
 use pulp::Arch;
+
+use super::vector::vectorised;
+
+use super::Cpu;
+use super::functions::{erf, exp, sigmoid, tanh};
+use crate::compute::{Elementwise, Function, Place};
+use crate::random::{philox4x32_10, unit};
 
 /// `y = scale * x`
 pub(super) fn scale_bytes(simd: Arch, x: &[u8], scale: f32, y: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for (y, x) in y.iter_mut().zip(x) {
@@ -18,7 +28,8 @@ pub(super) fn scale_bytes(simd: Arch, x: &[u8], scale: f32, y: &mut [f32]) {
 
 /// `sum` = the rows of `x`, each as long as `sum`, added first to last.
 pub(super) fn sum_rows(simd: Arch, x: &[f32], accumulate: bool, sum: &mut [f32]) {
-    simd.dispatch(
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             if !accumulate {
@@ -33,33 +44,203 @@ pub(super) fn sum_rows(simd: Arch, x: &[f32], accumulate: bool, sum: &mut [f32])
     );
 }
 
-/// `y = max(x, 0)`; not a number stays so.
-pub(super) fn relu(simd: Arch, x: &[f32], y: &mut [f32]) {
-    simd.dispatch(
+/// `y = f(x)`
+#[inline(always)]
+fn each(simd: Arch, x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for (y, x) in y.iter_mut().zip(x) {
-                *y = if *x < 0.0 { 0.0 } else { *x };
+                *y = f(*x);
             }
         },
     );
 }
 
-/// `dx = dy` where `y > 0`, else 0.
-pub(super) fn relu_backward(simd: Arch, y: &[f32], dy: &[f32], dx: &mut [f32]) {
-    simd.dispatch(
+/// `dx = f(of) dy`
+#[inline(always)]
+fn each_backward(simd: Arch, of: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(f32) -> f32) {
+    vectorised(
+        simd,
         #[inline(always)]
         || {
-            for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
-                *dx = if *y > 0.0 { *dy } else { 0.0 };
+            for ((dx, dy), of) in dx.iter_mut().zip(dy).zip(of) {
+                *dx = f(*of) * *dy;
+            }
+        },
+    );
+}
+
+/// `y = function(x)`
+fn map(simd: Arch, function: Function, x: &[f32], y: &mut [f32]) {
+    match function {
+        Function::Relu => {
+            each(
+                simd,
+                x,
+                y,
+                #[inline(always)]
+                |x| if x < 0.0 { 0.0 } else { x },
+            );
+        }
+        Function::LeakyRelu(slope) => {
+            each(
+                simd,
+                x,
+                y,
+                #[inline(always)]
+                |x| if x > 0.0 { x } else { slope * x },
+            );
+        }
+        Function::Tanh => each(simd, x, y, tanh),
+        Function::Sigmoid => each(simd, x, y, sigmoid),
+        Function::Gelu => {
+            each(
+                simd,
+                x,
+                y,
+                #[inline(always)]
+                |x| 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2)),
+            );
+        }
+        Function::GeluTanh => {
+            each(
+                simd,
+                x,
+                y,
+                #[inline(always)]
+                |x| 0.5 * x * (1.0 + tanh(ROOT * (CUBE * x * x).mul_add(x, x))),
+            );
+        }
+        Function::Silu => each(
+            simd,
+            x,
+            y,
+            #[inline(always)]
+            |x| x * sigmoid(x),
+        ),
+    }
+}
+
+/// sqrt(2 / pi), and what x^3 counts in the approximate GELU.
+const ROOT: f32 = 0.797_884_6;
+const CUBE: f32 = 0.044_715;
+/// 1 / sqrt(2 pi)
+const DENSITY: f32 = 0.398_942_3;
+
+/// `dx = function'(x) dy`
+fn map_backward(simd: Arch, function: Function, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    match function {
+        Function::Relu => {
+            vectorised(
+                simd,
+                #[inline(always)]
+                || {
+                    for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
+                        *dx = if *y > 0.0 { *dy } else { 0.0 };
+                    }
+                },
+            );
+        }
+        Function::LeakyRelu(slope) => {
+            each_backward(
+                simd,
+                x,
+                dy,
+                dx,
+                #[inline(always)]
+                |x| if x > 0.0 { 1.0 } else { slope },
+            );
+        }
+        Function::Tanh => each_backward(
+            simd,
+            y,
+            dy,
+            dx,
+            #[inline(always)]
+            |y| (-y).mul_add(y, 1.0),
+        ),
+        Function::Sigmoid => each_backward(
+            simd,
+            y,
+            dy,
+            dx,
+            #[inline(always)]
+            |y| y * (1.0 - y),
+        ),
+        Function::Gelu => each_backward(simd, x, dy, dx, gelu_slope),
+        Function::GeluTanh => each_backward(simd, x, dy, dx, gelu_tanh_slope),
+        Function::Silu => each_backward(simd, x, dy, dx, silu_slope),
+    }
+}
+
+#[inline(always)]
+fn gelu_slope(x: f32) -> f32 {
+    (x * DENSITY).mul_add(exp(-0.5 * x * x), 0.5 * (1.0 + erf(x * FRAC_1_SQRT_2)))
+}
+
+#[inline(always)]
+fn gelu_tanh_slope(x: f32) -> f32 {
+    let t = tanh(ROOT * (CUBE * x * x).mul_add(x, x));
+    let inner = ROOT * (3.0 * CUBE * x).mul_add(x, 1.0);
+    (0.5 * x * (-t).mul_add(t, 1.0)).mul_add(inner, 0.5 * (1.0 + t))
+}
+
+#[inline(always)]
+fn silu_slope(x: f32) -> f32 {
+    let s = sigmoid(x);
+    s * x.mul_add(1.0 - s, 1.0)
+}
+
+/// `y += x`
+pub(super) fn add(simd: Arch, x: &[f32], y: &mut [f32]) {
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            for (y, x) in y.iter_mut().zip(x) {
+                *y += x;
+            }
+        },
+    );
+}
+
+/// `to = (1 - part) to + part factor from`
+fn blend(simd: Arch, part: f32, factor: f32, from: &[f32], to: &mut [f32]) {
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = (1.0 - part).mul_add(*to, part * (factor * from));
+            }
+        },
+    );
+}
+
+/// `y = x / (1 - p)`, or 0 where the value's number is below `p`.
+fn drop_out(simd: Arch, place: Place, p: f32, x: &[f32], y: &mut [f32]) {
+    let scale = 1.0 / (1.0 - p);
+    let [a, b, c] = place.counter;
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            for (block, (x, y)) in x.chunks(4).zip(y.chunks_mut(4)).enumerate() {
+                let numbers = philox4x32_10([block as u32, a, b, c], place.key);
+                for ((y, x), number) in y.iter_mut().zip(x).zip(numbers) {
+                    *y = if unit(number) < p { 0.0 } else { scale * x };
+                }
             }
         },
     );
 }
 
 /// `w -= rate * g`
-pub(super) fn sgd(simd: Arch, rate: f32, g: &[f32], w: &mut [f32]) {
-    simd.dispatch(
+fn sgd(simd: Arch, rate: f32, g: &[f32], w: &mut [f32]) {
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for (w, g) in w.iter_mut().zip(g) {
@@ -70,8 +251,9 @@ pub(super) fn sgd(simd: Arch, rate: f32, g: &[f32], w: &mut [f32]) {
 }
 
 /// `v = momentum * v + g; w -= rate * v`
-pub(super) fn sgd_momentum(simd: Arch, rate: f32, momentum: f32, g: &[f32], v: &mut [f32], w: &mut [f32]) {
-    simd.dispatch(
+fn sgd_momentum(simd: Arch, rate: f32, momentum: f32, g: &[f32], v: &mut [f32], w: &mut [f32]) {
+    vectorised(
+        simd,
         #[inline(always)]
         || {
             for ((w, v), g) in w.iter_mut().zip(v.iter_mut()).zip(g) {
@@ -82,6 +264,52 @@ pub(super) fn sgd_momentum(simd: Arch, rate: f32, momentum: f32, g: &[f32], v: &
     );
 }
 
+impl Elementwise for Cpu {
+    fn map(&self, f: Function, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        map(self.simd, f, &x[..len], &mut y[..len]);
+    }
+
+    fn map_backward(
+        &self,
+        f: Function,
+        len: usize,
+        x: &Self::Buf,
+        y: &Self::Buf,
+        dy: &Self::Buf,
+        dx: &mut Self::Buf,
+    ) {
+        map_backward(self.simd, f, &x[..len], &y[..len], &dy[..len], &mut dx[..len]);
+    }
+
+    fn add(&self, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        add(self.simd, &x[..len], &mut y[..len]);
+    }
+
+    fn blend(&self, len: usize, part: f32, factor: f32, from: &Self::Buf, to: &mut Self::Buf) {
+        blend(self.simd, part, factor, &from[..len], &mut to[..len]);
+    }
+
+    fn drop_out(&self, place: Place, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        drop_out(self.simd, place, p, &x[..len], &mut y[..len]);
+    }
+
+    fn sgd(&self, len: usize, rate: f32, g: &Self::Buf, w: &mut Self::Buf) {
+        sgd(self.simd, rate, &g[..len], &mut w[..len]);
+    }
+
+    fn sgd_momentum(
+        &self,
+        len: usize,
+        rate: f32,
+        momentum: f32,
+        g: &Self::Buf,
+        v: &mut Self::Buf,
+        w: &mut Self::Buf,
+    ) {
+        sgd_momentum(self.simd, rate, momentum, &g[..len], &mut v[..len], &mut w[..len]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,12 +318,12 @@ mod tests {
     fn relu_keeps_what_is_not_a_number() {
         let x = [-1.0, 0.0, 2.5, f32::NAN, f32::NEG_INFINITY];
         let mut y = [9.0; 5];
-        relu(Arch::new(), &x, &mut y);
+        map(Arch::new(), Function::Relu, &x, &mut y);
         assert_eq!(&y[..3], &[0.0, 0.0, 2.5]);
         assert!(y[3].is_nan());
         assert_eq!(y[4], 0.0);
         let mut dx = [9.0; 3];
-        relu_backward(Arch::new(), &y[..3], &[1.0, 2.0, 3.0], &mut dx);
+        map_backward(Arch::new(), Function::Relu, &x[..3], &y[..3], &[1.0, 2.0, 3.0], &mut dx);
         assert_eq!(dx, [0.0, 0.0, 3.0]);
     }
 

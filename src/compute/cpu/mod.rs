@@ -3,15 +3,21 @@
 //! A result has the same bits for any number of threads: element-wise loops have no order, sums are folded in a fixed
 //! one, and `gemm` splits no sum between threads.
 
+mod conv;
 mod elementwise;
 mod exact;
 mod fingerprint;
-mod loss;
+mod functions;
+mod images;
+mod norm;
+mod pool;
+mod softmax;
+mod vector;
 
 use aligned_vec::{AVec, ConstAlign};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{Backend, ComputeError, Gemm, LossSum};
+use super::{Backend, ComputeError, Gemm, Matrix, Memory};
 
 /// Memory on a cache line's boundary.
 pub type Aligned<T> = AVec<T, ConstAlign<64>>;
@@ -40,6 +46,14 @@ impl Cpu {
         Ok(Self { simd: pulp::Arch::new(), pool, threads: threads.max(1) })
     }
 
+    /// Runs `f` where the threads are, and tells whether to use them for so many multiplications.
+    fn in_parts(&self, work: usize, f: impl FnOnce(bool) + Send) {
+        match self.threads > 1 && work >= PARALLEL_WORK {
+            true => self.enter(|| f(true)),
+            false => f(false),
+        }
+    }
+
     fn parallelism(&self, work: usize) -> gemm::Parallelism {
         if self.threads > 1 && work >= PARALLEL_WORK {
             gemm::Parallelism::Rayon(self.threads)
@@ -57,7 +71,7 @@ fn zeroed<T: Copy>(len: usize, zero: T) -> Result<Aligned<T>, ComputeError> {
     Ok(buf)
 }
 
-impl Backend for Cpu {
+impl Memory for Cpu {
     type Buf = Aligned<f32>;
     type Bytes = Aligned<u8>;
     type Event = ();
@@ -112,6 +126,12 @@ impl Backend for Cpu {
         to[..len].copy_from_slice(&from[..len]);
     }
 
+    fn wait(&self, (): ()) -> Result<(), ComputeError> {
+        Ok(())
+    }
+}
+
+impl Matrix for Cpu {
     fn transpose(&self, rows: usize, columns: usize, from: &Self::Buf, to: &mut Self::Buf) {
         let len = rows * columns;
         transpose::transpose(&from[..len], &mut to[..len], columns, rows);
@@ -133,47 +153,9 @@ impl Backend for Cpu {
     fn sum_rows(&self, rows: usize, n: usize, x: &Self::Buf, accumulate: bool, sum: &mut Self::Buf) {
         elementwise::sum_rows(self.simd, &x[..rows * n], accumulate, &mut sum[..n]);
     }
+}
 
-    fn relu(&self, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
-        elementwise::relu(self.simd, &x[..len], &mut y[..len]);
-    }
-
-    fn relu_backward(&self, len: usize, y: &Self::Buf, dy: &Self::Buf, dx: &mut Self::Buf) {
-        elementwise::relu_backward(self.simd, &y[..len], &dy[..len], &mut dx[..len]);
-    }
-
-    fn sgd(&self, len: usize, rate: f32, g: &Self::Buf, w: &mut Self::Buf) {
-        elementwise::sgd(self.simd, rate, &g[..len], &mut w[..len]);
-    }
-
-    fn sgd_momentum(
-        &self,
-        len: usize,
-        rate: f32,
-        momentum: f32,
-        g: &Self::Buf,
-        v: &mut Self::Buf,
-        w: &mut Self::Buf,
-    ) {
-        elementwise::sgd_momentum(self.simd, rate, momentum, &g[..len], &mut v[..len], &mut w[..len]);
-    }
-
-    fn cross_entropy(
-        &self,
-        classes: usize,
-        x: &Self::Buf,
-        labels: &[u32],
-        weight: f32,
-        dx: &mut Self::Buf,
-    ) -> LossSum {
-        let len = labels.len() * classes;
-        loss::cross_entropy(self.simd, classes, &x[..len], labels, weight, &mut dx[..len])
-    }
-
-    fn wait(&self, (): ()) -> Result<(), ComputeError> {
-        Ok(())
-    }
-
+impl Backend for Cpu {
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.pool {
             Some(pool) => pool.install(work),

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
+use mixnn::job::op::Linear;
 use mixnn::job::{Job, JobError, MOST_RANKS, Op, Optimizer, Profile};
 
 fuzz_target!(|text: &str| {
@@ -40,7 +41,7 @@ fn within_ranges(job: &Job) {
     assert!(lr > 0.0 && lr.is_finite() && (0.0..1.0).contains(&momentum));
     assert!((1..MOST_RANKS.into()).contains(&job.stages.len()) && job.ranks() <= MOST_RANKS);
     for stage in &job.stages {
-        let fits = |op: &Op| !matches!(op, Op::Linear { out: 0, .. } | Op::Linear { input: Some(0), .. });
+        let fits = |op: &Op| op.fits() && !matches!(op, Op::Linear(Linear { input: Some(0), .. }));
         assert!(!stage.ops.is_empty() && stage.ops.iter().all(fits));
     }
     assert!((3..=4).contains(&job.mix.hops) && job.mix.cell >= 128);

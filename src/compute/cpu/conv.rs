@@ -1,0 +1,396 @@
+//! Convolution as matrix products: what lies under the window at each place becomes a column, image by image.
+//!
+//! The images of a micro-batch fall into at most [`PARTS`] parts of equal size, whatever the number of threads. Each part has
+//! scratch memory of its own and, for the weight's gradient, a sum of its own; these are folded in order.
+
+use gemm::Parallelism;
+use pulp::Arch;
+
+use super::vector::vectorised;
+use rayon::prelude::*;
+
+use super::exact;
+use crate::compute::{Conv, Gemm, Window};
+
+/// Parts of a micro-batch that may be computed at once.
+const PARTS: usize = 8;
+
+/// Values of scratch memory: for each part the columns of one image's group, and a gradient of the weight.
+pub(super) fn scratch(shape: Conv) -> usize {
+    PARTS * part(shape)
+}
+
+fn part(shape: Conv) -> usize {
+    shape.under() * (shape.window.outputs() + shape.out)
+}
+
+/// Sizes that all three calls need.
+struct Sizes {
+    /// Images of a part.
+    images: usize,
+    /// Values of an image that goes in, and of one that comes out.
+    input: usize,
+    output: usize,
+    /// Places, values under the window, channels of a group that go out.
+    places: usize,
+    under: usize,
+    out: usize,
+    /// Values of a group that goes in.
+    group: usize,
+}
+
+impl Sizes {
+    fn of(shape: Conv, rows: usize) -> Self {
+        let places = shape.window.outputs();
+        let input = shape.channels * shape.window.pixels();
+        Self {
+            images: rows.div_ceil(PARTS).max(1),
+            input,
+            output: shape.out * places,
+            places,
+            under: shape.under(),
+            out: shape.out / shape.groups,
+            group: input / shape.groups,
+        }
+    }
+}
+
+/// See [`Images::conv`](crate::compute::Images::conv).
+#[allow(clippy::too_many_arguments)]
+pub(super) fn forward(
+    simd: Arch,
+    parallel: bool,
+    shape: Conv,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    scratch: &mut [f32],
+    y: &mut [f32],
+) {
+    let s = Sizes::of(shape, y.len() / (shape.out * shape.window.outputs()));
+    let one = |((x, y), scratch): ((&[f32], &mut [f32]), &mut [f32])| {
+        for (x, y) in x.chunks_exact(s.input).zip(y.chunks_exact_mut(s.output)) {
+            if let Some(bias) = bias {
+                y.chunks_exact_mut(s.places).zip(bias).for_each(|(y, bias)| y.fill(*bias));
+            }
+            let groups = x.chunks_exact(s.group).zip(y.chunks_exact_mut(s.out * s.places));
+            for ((x, y), weight) in groups.zip(weight.chunks_exact(s.out * s.under)) {
+                let columns = columns(simd, shape.window, x, scratch);
+                product(s.out, s.places, s.under, [false, false], bias.is_some(), weight, columns, y);
+            }
+        }
+    };
+    let (of_x, of_y) = (s.images * s.input, s.images * s.output);
+    match parallel {
+        true => {
+            let parts = x.par_chunks(of_x).zip(y.par_chunks_mut(of_y));
+            parts.zip(scratch.par_chunks_mut(part(shape))).for_each(one);
+        }
+        false => {
+            let scratch = &mut scratch[..part(shape)];
+            x.chunks(of_x).zip(y.chunks_mut(of_y)).for_each(|part| one((part, scratch)));
+        }
+    }
+}
+
+/// See [`Images::conv_backward_input`](crate::compute::Images::conv_backward_input).
+pub(super) fn backward_input(
+    simd: Arch,
+    parallel: bool,
+    shape: Conv,
+    dy: &[f32],
+    weight: &[f32],
+    scratch: &mut [f32],
+    dx: &mut [f32],
+) {
+    let s = Sizes::of(shape, dy.len() / (shape.out * shape.window.outputs()));
+    let one = |((dx, dy), scratch): ((&mut [f32], &[f32]), &mut [f32])| {
+        for (dx, dy) in dx.chunks_exact_mut(s.input).zip(dy.chunks_exact(s.output)) {
+            let groups = dx.chunks_exact_mut(s.group).zip(dy.chunks_exact(s.out * s.places));
+            for ((dx, dy), weight) in groups.zip(weight.chunks_exact(s.out * s.under)) {
+                if is_plain(shape.window) {
+                    product(s.under, s.places, s.out, [true, false], false, weight, dy, dx);
+                } else {
+                    let columns = &mut scratch[..s.under * s.places];
+                    product(s.under, s.places, s.out, [true, false], false, weight, dy, columns);
+                    fold(simd, shape.window, columns, dx);
+                }
+            }
+        }
+    };
+    let (of_x, of_y) = (s.images * s.input, s.images * s.output);
+    match parallel {
+        true => {
+            let parts = dx.par_chunks_mut(of_x).zip(dy.par_chunks(of_y));
+            parts.zip(scratch.par_chunks_mut(part(shape))).for_each(one);
+        }
+        false => {
+            let scratch = &mut scratch[..part(shape)];
+            dx.chunks_mut(of_x).zip(dy.chunks(of_y)).for_each(|part| one((part, scratch)));
+        }
+    }
+}
+
+/// See [`Images::conv_backward_weight`](crate::compute::Images::conv_backward_weight).
+#[allow(clippy::too_many_arguments)]
+pub(super) fn backward_weight(
+    simd: Arch,
+    parallel: bool,
+    shape: Conv,
+    x: &[f32],
+    dy: &[f32],
+    accumulate: bool,
+    scratch: &mut [f32],
+    dw: &mut [f32],
+) {
+    let s = Sizes::of(shape, dy.len() / (shape.out * shape.window.outputs()));
+    let one = |((x, dy), scratch): ((&[f32], &[f32]), &mut [f32])| {
+        let (sum, scratch) = scratch.split_at_mut(dw.len());
+        for (image, (x, dy)) in x.chunks_exact(s.input).zip(dy.chunks_exact(s.output)).enumerate() {
+            let groups = x.chunks_exact(s.group).zip(dy.chunks_exact(s.out * s.places));
+            for ((x, dy), sum) in groups.zip(sum.chunks_exact_mut(s.out * s.under)) {
+                let columns = columns(simd, shape.window, x, scratch);
+                product(s.out, s.under, s.places, [false, true], image > 0, dy, columns, sum);
+            }
+        }
+    };
+    let (of_x, of_y, size) = (s.images * s.input, s.images * s.output, part(shape));
+    match parallel {
+        true => {
+            let parts = x.par_chunks(of_x).zip(dy.par_chunks(of_y));
+            parts.zip(scratch.par_chunks_mut(size)).for_each(one);
+        }
+        false => {
+            let parts = x.chunks(of_x).zip(dy.chunks(of_y));
+            parts.zip(scratch.chunks_mut(size)).for_each(one);
+        }
+    }
+    if !accumulate {
+        dw.fill(0.0);
+    }
+    for sum in scratch.chunks(size).take(x.len().div_ceil(of_x)) {
+        super::elementwise::add(simd, &sum[..dw.len()], dw);
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn product(
+    m: usize,
+    n: usize,
+    k: usize,
+    transposed: [bool; 2],
+    accumulate: bool,
+    a: &[f32],
+    b: &[f32],
+    c: &mut [f32],
+) {
+    let [a_transposed, b_transposed] = transposed;
+    exact::gemm(Gemm { m, n, k, a_transposed, b_transposed, accumulate }, Parallelism::None, a, b, c);
+}
+
+/// Whether an image is its own columns: a window of one value that stops everywhere.
+fn is_plain(window: Window) -> bool {
+    window.kernel == [1, 1] && window.stride == [1, 1] && window.padding == [0, 0]
+}
+
+/// The columns (channels, kernel height, kernel width, places) of the `image` (channels, height, width); in `scratch`, where it
+/// is not its own.
+fn columns<'a>(simd: Arch, window: Window, image: &'a [f32], scratch: &'a mut [f32]) -> &'a [f32] {
+    if is_plain(window) {
+        return image;
+    }
+    let len = image.len() / window.pixels() * window.kernel[0] * window.kernel[1] * window.outputs();
+    let columns = &mut scratch[..len];
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            lines(
+                window,
+                image.len() / window.pixels(),
+                #[inline(always)]
+                |line| {
+                    let Some(from) = line.image else { return columns[line.at..][..line.places].fill(0.0) };
+                    let (image, begin, end) = (&image[from..], line.at + line.from, line.at + line.to);
+                    match window.stride[1] {
+                        1 => copy(image, &mut columns[begin..], end - begin),
+                        step => {
+                            let line = columns[begin..end].iter_mut().zip(image.iter().step_by(step));
+                            line.for_each(|(column, x)| *column = *x);
+                        }
+                    }
+                    columns[line.at..begin].fill(0.0);
+                    columns[end..line.at + line.places].fill(0.0);
+                },
+            );
+        },
+    );
+    columns
+}
+
+/// Copies `len` values, in whole vectors where there is room: what lies behind them in `to` is written later.
+#[inline(always)]
+fn copy(from: &[f32], to: &mut [f32], len: usize) {
+    const VECTOR: usize = 16;
+    let whole = len.next_multiple_of(VECTOR);
+    match (from.get(..whole), to.get_mut(..whole)) {
+        (Some(from), Some(to)) => {
+            let vectors = to.as_chunks_mut::<VECTOR>().0.iter_mut().zip(from.as_chunks::<VECTOR>().0);
+            vectors.for_each(|(to, from)| *to = *from);
+        }
+        _ => to[..len].copy_from_slice(&from[..len]),
+    }
+}
+
+/// Adds the `columns` up to the `image` that they are of.
+fn fold(simd: Arch, window: Window, columns: &[f32], image: &mut [f32]) {
+    image.fill(0.0);
+    let planes = image.len() / window.pixels();
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            lines(
+                window,
+                planes,
+                #[inline(always)]
+                |line| {
+                    let Some(from) = line.image else { return };
+                    let image = &mut image[from..from + line.width];
+                    let columns = &columns[line.at..][line.from..line.to];
+                    match window.stride[1] {
+                        1 => image.iter_mut().zip(columns).for_each(|(x, column)| *x += column),
+                        step => image.iter_mut().step_by(step).zip(columns).for_each(|(x, column)| *x += column),
+                    }
+                },
+            );
+        },
+    );
+}
+
+/// The places of one row, for one value under the window.
+struct Line {
+    /// Where its columns begin, and how many there are.
+    at: usize,
+    places: usize,
+    /// Those of them that lie on the image.
+    from: usize,
+    to: usize,
+    /// Where on the image the first of these lies, and how far the row goes from there; `None` beside the image.
+    image: Option<usize>,
+    width: usize,
+}
+
+/// Calls `each` for all lines of an image of so many planes, in the order of the columns.
+#[inline(always)]
+fn lines(window: Window, planes: usize, mut each: impl FnMut(Line)) {
+    let Window { image: [height, width], kernel, stride, padding } = window;
+    let [rows, places] = window.places();
+    let mut at = 0;
+    for plane in 0..planes {
+        for i in 0..kernel[0] {
+            for j in 0..kernel[1] {
+                // Places p with 0 <= stride p + j - padding < width.
+                let from = padding[1].saturating_sub(j).div_ceil(stride[1]).min(places);
+                let to = (width + padding[1]).saturating_sub(j).div_ceil(stride[1]).clamp(from, places);
+                let first = (stride[1] * from + j).saturating_sub(padding[1]);
+                for row in 0..rows {
+                    let y = (stride[0] * row + i).checked_sub(padding[0]).filter(|y| *y < height && to > from);
+                    let image = y.map(|y| (plane * height + y) * width + first);
+                    each(Line { at, places, from, to, image, width: width.saturating_sub(first) });
+                    at += places;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(len: usize, seed: f32) -> Vec<f32> {
+        (0..len).map(|i| (i as f32 * 0.73 + seed).sin()).collect()
+    }
+
+    fn shape(channels: usize, out: usize, groups: usize, window: [[usize; 2]; 4]) -> Conv {
+        let [image, kernel, stride, padding] = window;
+        Conv { channels, out, groups, window: Window { image, kernel, stride, padding } }
+    }
+
+    fn shapes() -> Vec<Conv> {
+        vec![
+            shape(1, 6, 1, [[9, 8], [5, 5], [1, 1], [2, 2]]),
+            shape(4, 6, 2, [[7, 9], [3, 2], [2, 3], [1, 0]]),
+            shape(3, 3, 3, [[5, 5], [3, 3], [1, 2], [2, 1]]),
+            shape(5, 4, 1, [[6, 3], [1, 1], [1, 1], [0, 0]]),
+            shape(2, 2, 1, [[2, 1], [4, 3], [3, 1], [3, 2]]),
+        ]
+    }
+
+    /// The sum that the trait's text writes, in f64: every term (n, o, place; weight; x), with what it is multiplied of.
+    fn terms(c: Conv, rows: usize, mut each: impl FnMut(usize, usize, usize)) {
+        let w = c.window;
+        let ([high, wide], [kh, kw], [height, width]) = (w.places(), w.kernel, w.image);
+        let (per_in, per_out) = (c.channels / c.groups, c.out / c.groups);
+        for (n, o) in (0..rows).flat_map(|n| (0..c.out).map(move |o| (n, o))) {
+            for (py, px) in (0..high).flat_map(|y| (0..wide).map(move |x| (y, x))) {
+                for (i, j) in (0..kh).flat_map(|i| (0..kw).map(move |j| (i, j))) {
+                    let (y, x) = (py * w.stride[0] + i, px * w.stride[1] + j);
+                    let (Some(y), Some(x)) = (y.checked_sub(w.padding[0]), x.checked_sub(w.padding[1])) else {
+                        continue;
+                    };
+                    for channel in (0..per_in).filter(|_| y < height && x < width) {
+                        let from = o / per_out * per_in + channel;
+                        each(
+                            ((n * c.out + o) * high + py) * wide + px,
+                            ((o * per_in + channel) * kh + i) * kw + j,
+                            ((n * c.channels + from) * height + y) * width + x,
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn near(found: &[f32], due: &[f64]) {
+        for (found, due) in found.iter().zip(due) {
+            assert!((f64::from(*found) - due).abs() < 2e-5, "{found} {due}");
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_sum_that_defines_it() {
+        for c in shapes() {
+            for rows in [1, 3, 19] {
+                let (inputs, outputs) = (rows * c.channels * c.window.pixels(), rows * c.out * c.window.outputs());
+                let (x, w, dy) = (values(inputs, 1.0), values(c.out * c.under(), 2.0), values(outputs, 3.0));
+                let bias = values(c.out, 4.0);
+                let mut due = [vec![0.0; outputs], vec![0.0; inputs], vec![0.0; w.len()]];
+                for (i, y) in due[0].iter_mut().enumerate() {
+                    *y = f64::from(bias[i / c.window.outputs() % c.out]);
+                }
+                terms(c, rows, |of_y, of_w, of_x| {
+                    due[0][of_y] += f64::from(w[of_w]) * f64::from(x[of_x]);
+                    due[1][of_x] += f64::from(w[of_w]) * f64::from(dy[of_y]);
+                    due[2][of_w] += f64::from(x[of_x]) * f64::from(dy[of_y]);
+                });
+                let simd = Arch::new();
+                let run = |parallel| {
+                    let mut scratch = vec![f32::NAN; scratch(c)];
+                    let (mut y, mut dx, mut dw) = (vec![7.0; outputs], vec![7.0; inputs], vec![7.0; w.len()]);
+                    forward(simd, parallel, c, &x, &w, Some(&bias), &mut scratch, &mut y);
+                    backward_input(simd, parallel, c, &dy, &w, &mut scratch, &mut dx);
+                    backward_weight(simd, parallel, c, &x, &dy, false, &mut scratch, &mut dw);
+                    let once = dw.clone();
+                    backward_weight(simd, parallel, c, &x, &dy, true, &mut scratch, &mut dw);
+                    assert!(dw.iter().zip(&once).all(|(twice, once)| (twice - 2.0 * once).abs() < 1e-5));
+                    [y, dx, once]
+                };
+                let found = run(false);
+                found.iter().zip(&due).for_each(|(found, due)| near(found, due));
+                assert_eq!(run(true), found, "{c:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Means, variances and scales of sets of values, each sum in the order that [`Norm`] says.
+
+use pulp::Arch;
+
+use super::vector::vectorised;
+
+use super::Cpu;
+use crate::compute::{Grid, Norm};
+
+/// Partial sums of a set.
+const LANES: usize = 16;
+
+/// Sum of `f(i)` over the `len` values of a run, added to `lanes`.
+#[inline(always)]
+fn add_run(lanes: &mut [f32; LANES], x: &[f32], f: impl Fn(usize, f32) -> f32) {
+    let whole = x.len() - x.len() % LANES;
+    for start in (0..whole).step_by(LANES) {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += f(start + lane, x[start + lane]);
+        }
+    }
+    for i in whole..x.len() {
+        lanes[i - whole] += f(i, x[i]);
+    }
+}
+
+/// Sum over the set `set` of `f(place, x)`.
+#[inline(always)]
+fn sum(grid: Grid, set: usize, x: &[f32], f: impl Fn(usize, f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    for outer in 0..grid.outer {
+        let at = (outer * grid.sets + set) * grid.inner;
+        add_run(
+            &mut lanes,
+            &x[at..at + grid.inner],
+            #[inline(always)]
+            |i, x| f(at + i, x),
+        );
+    }
+    lanes.iter().fold(0.0, |sum, lane| sum + lane)
+}
+
+/// Calls `f` with the set and the place of each run of values, in order.
+#[inline(always)]
+fn runs(grid: Grid, mut f: impl FnMut(usize, std::ops::Range<usize>)) {
+    for run in 0..grid.outer * grid.sets {
+        f(run % grid.sets, run * grid.inner..(run + 1) * grid.inner);
+    }
+}
+
+/// See [`Norm::moments`].
+fn moments(simd: Arch, grid: Grid, centred: bool, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
+    let members = grid.members() as f32;
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            for (set, (mean, variance)) in mean.iter_mut().zip(variance.iter_mut()).enumerate() {
+                *mean = if centred { sum(grid, set, x, |_, x| x) / members } else { 0.0 };
+                let centre = *mean;
+                *variance = sum(grid, set, x, |_, x| (x - centre) * (x - centre)) / members;
+            }
+        },
+    );
+}
+
+/// See [`Norm::normalize`].
+fn normalize(simd: Arch, grid: Grid, eps: f32, x: &[f32], mean: &[f32], variance: &[f32], y: &mut [f32]) {
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            runs(grid, |set, run| {
+                let (mean, scale) = (mean[set], 1.0 / (variance[set] + eps).sqrt());
+                for (y, x) in y[run.clone()].iter_mut().zip(&x[run]) {
+                    *y = (x - mean) * scale;
+                }
+            });
+        },
+    );
+}
+
+/// See [`Norm::normalize_backward`].
+#[allow(clippy::too_many_arguments)]
+fn normalize_backward(
+    simd: Arch,
+    grid: Grid,
+    centred: bool,
+    eps: f32,
+    n: &[f32],
+    variance: &[f32],
+    dn: &[f32],
+    dx: &mut [f32],
+) {
+    let members = grid.members() as f32;
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            for (set, variance) in variance.iter().enumerate() {
+                let scale = 1.0 / (variance + eps).sqrt();
+                let mean = if centred { sum(grid, set, dn, |_, dn| dn) / members } else { 0.0 };
+                let slope = sum(grid, set, dn, |i, dn| dn * n[i]) / members;
+                for outer in 0..grid.outer {
+                    let at = (outer * grid.sets + set) * grid.inner;
+                    let run = at..at + grid.inner;
+                    for ((dx, dn), n) in dx[run.clone()].iter_mut().zip(&dn[run.clone()]).zip(&n[run]) {
+                        *dx = (-n).mul_add(slope, dn - mean) * scale;
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// See [`Norm::scale`].
+fn scale(simd: Arch, grid: Grid, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            if grid.inner == 1 {
+                for (y, x) in y.chunks_exact_mut(grid.sets).zip(x.chunks_exact(grid.sets)) {
+                    match bias {
+                        Some(bias) => y
+                            .iter_mut()
+                            .zip(x)
+                            .zip(weight.iter().zip(bias))
+                            .for_each(|((y, x), (w, b))| *y = w.mul_add(*x, *b)),
+                        None => y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = w * x),
+                    }
+                }
+                return;
+            }
+            runs(grid, |set, run| {
+                let values = y[run.clone()].iter_mut().zip(&x[run]);
+                match bias {
+                    Some(bias) => values.for_each(|(y, x)| *y = weight[set].mul_add(*x, bias[set])),
+                    None => values.for_each(|(y, x)| *y = weight[set] * x),
+                }
+            });
+        },
+    );
+}
+
+/// See [`Norm::set_sums`].
+fn set_sums(simd: Arch, grid: Grid, x: &[f32], y: Option<&[f32]>, accumulate: bool, sums: &mut [f32]) {
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            if !accumulate {
+                sums.fill(0.0);
+            }
+            // With one value a run, the runs' first partial sums are all there is: rows go side by side.
+            if grid.inner == 1 {
+                for row in 0..grid.outer {
+                    let at = row * grid.sets..(row + 1) * grid.sets;
+                    match y {
+                        Some(y) => sums
+                            .iter_mut()
+                            .zip(&x[at.clone()])
+                            .zip(&y[at])
+                            .for_each(|((sum, x), y)| *sum = x.mul_add(*y, *sum)),
+                        None => sums.iter_mut().zip(&x[at]).for_each(|(sum, x)| *sum += x),
+                    }
+                }
+                return;
+            }
+            for (set, total) in sums.iter_mut().enumerate() {
+                *total += match y {
+                    Some(y) => sum(grid, set, x, |i, x| x * y[i]),
+                    None => sum(grid, set, x, |_, x| x),
+                };
+            }
+        },
+    );
+}
+
+impl Norm for Cpu {
+    fn moments(&self, grid: Grid, centred: bool, x: &Self::Buf, mean: &mut Self::Buf, variance: &mut Self::Buf) {
+        let (mean, variance) = (&mut mean[..grid.sets], &mut variance[..grid.sets]);
+        moments(self.simd, grid, centred, &x[..grid.len()], mean, variance);
+    }
+
+    fn normalize(
+        &self,
+        grid: Grid,
+        eps: f32,
+        x: &Self::Buf,
+        mean: &Self::Buf,
+        variance: &Self::Buf,
+        y: &mut Self::Buf,
+    ) {
+        let len = grid.len();
+        normalize(self.simd, grid, eps, &x[..len], &mean[..grid.sets], &variance[..grid.sets], &mut y[..len]);
+    }
+
+    fn normalize_backward(
+        &self,
+        grid: Grid,
+        centred: bool,
+        eps: f32,
+        n: &Self::Buf,
+        variance: &Self::Buf,
+        dn: &Self::Buf,
+        dx: &mut Self::Buf,
+    ) {
+        let (len, variance) = (grid.len(), &variance[..grid.sets]);
+        normalize_backward(self.simd, grid, centred, eps, &n[..len], variance, &dn[..len], &mut dx[..len]);
+    }
+
+    fn scale(&self, grid: Grid, x: &Self::Buf, weight: &Self::Buf, bias: Option<&Self::Buf>, y: &mut Self::Buf) {
+        let (len, bias) = (grid.len(), bias.map(|bias| &bias[..grid.sets]));
+        scale(self.simd, grid, &x[..len], &weight[..grid.sets], bias, &mut y[..len]);
+    }
+
+    fn set_sums(&self, grid: Grid, x: &Self::Buf, y: Option<&Self::Buf>, accumulate: bool, sums: &mut Self::Buf) {
+        let (len, sets) = (grid.len(), grid.sets);
+        set_sums(self.simd, grid, &x[..len], y.map(|y| &y[..len]), accumulate, &mut sums[..sets]);
+    }
+}

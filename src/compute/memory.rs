@@ -1,0 +1,58 @@
+//! Where numbers are: tensors and messages, and what moves between them.
+
+use super::ComputeError;
+
+/// Two kinds of memory: a [`Buf`](Memory::Buf) holds a tensor's f32 values, [`Bytes`](Memory::Bytes) a message.
+pub trait Memory {
+    /// f32 values.
+    type Buf: Send;
+    /// The bytes of a message.
+    type Bytes: Send;
+    /// Tells when a call is done.
+    type Event;
+
+    /// A buffer of `len` zeros.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    fn zeros(&self, len: usize) -> Result<Self::Buf, ComputeError>;
+
+    /// Copies `values` to the start of `buf`.
+    fn upload(&self, values: &[f32], buf: &mut Self::Buf) -> Self::Event;
+
+    /// Copies the start of `buf` to `values`; done when it returns.
+    fn download(&self, buf: &Self::Buf, values: &mut [f32]);
+
+    /// A message of `len` zero bytes.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    fn bytes(&self, len: usize) -> Result<Self::Bytes, ComputeError>;
+
+    /// Copies the bytes from `at` on to `host`; done when it returns.
+    fn get(&self, bytes: &Self::Bytes, at: usize, host: &mut [u8]);
+
+    /// Copies `host` to the bytes from `at` on.
+    fn put(&self, host: &[u8], bytes: &mut Self::Bytes, at: usize) -> Self::Event;
+
+    /// Zeroes the bytes from `at` up to `end`.
+    fn clear(&self, bytes: &mut Self::Bytes, at: usize, end: usize) -> Self::Event;
+
+    /// `to[i]` = the little-endian f32 at `at + 4 i`, for `len` values.
+    fn decode_f32(&self, bytes: &Self::Bytes, at: usize, len: usize, to: &mut Self::Buf) -> Self::Event;
+
+    /// `to[i]` = `scale` times the byte at `at + i`, for `len` values.
+    fn decode_u8(&self, bytes: &Self::Bytes, at: usize, len: usize, scale: f32, to: &mut Self::Buf) -> Self::Event;
+
+    /// The bytes from `at` on = the first `len` values of `from`, little-endian f32.
+    fn encode_f32(&self, from: &Self::Buf, len: usize, bytes: &mut Self::Bytes, at: usize) -> Self::Event;
+
+    /// The first `len` values of `to` = those of `from`.
+    fn copy(&self, len: usize, from: &Self::Buf, to: &mut Self::Buf) -> Self::Event;
+
+    /// Waits until `event` is done.
+    ///
+    /// # Errors
+    /// What went wrong in an asynchronous call up to there.
+    fn wait(&self, event: Self::Event) -> Result<(), ComputeError>;
+}

@@ -1,0 +1,74 @@
+//! `{ op = "avg_pool", kernel = 2 }` and `{ op = "global_avg_pool" }`: PyTorch's `nn.AvgPool2d` and
+//! `nn.AdaptiveAvgPool2d(1)`.
+
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use super::{Misfit, Read, Spec, Window};
+use crate::job::JobError;
+use crate::job::section::Section;
+use crate::job::shape::Shape;
+
+/// The mean of each window, padding counted as zeros; the stride is the kernel where the job does not say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AvgPool {
+    /// The window.
+    pub window: Window,
+}
+
+/// The mean of each channel, as an image of one value a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlobalAvgPool;
+
+impl Read for AvgPool {
+    const WORDS: &'static [&'static str] = &["avg_pool"];
+
+    fn read(_word: &str, section: &Section<'_>) -> Result<Self, JobError> {
+        Ok(Self { window: Window::read(section, None)? })
+    }
+}
+
+impl Spec for AvgPool {
+    fn word(&self) -> &'static str {
+        Self::WORDS[0]
+    }
+
+    fn write(&self, keys: &mut Table) {
+        self.window.write(keys);
+    }
+
+    fn fits(&self) -> bool {
+        self.window.fits()
+    }
+
+    fn output(&self, input: &Shape) -> Result<Shape, Misfit> {
+        self.window.pooled(self.word(), input)
+    }
+}
+
+impl Read for GlobalAvgPool {
+    const WORDS: &'static [&'static str] = &["global_avg_pool"];
+
+    fn read(_word: &str, _section: &Section<'_>) -> Result<Self, JobError> {
+        Ok(Self)
+    }
+}
+
+impl Spec for GlobalAvgPool {
+    fn word(&self) -> &'static str {
+        Self::WORDS[0]
+    }
+
+    fn write(&self, _keys: &mut Table) {}
+
+    fn fits(&self) -> bool {
+        true
+    }
+
+    fn output(&self, input: &Shape) -> Result<Shape, Misfit> {
+        match *input.dims() {
+            [channels, _, _] => Ok(Shape::new([channels, 1, 1])),
+            _ => Err(Misfit::new(self.word(), "an image (channels, height, width)", input, "leave it out")),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `y = f(x)`, each value on its own.
+
+use super::{Builder, Flow, Operation, Pass, Spec, values};
+use crate::compute::{Backend, ComputeError, Function};
+use crate::job::op;
+
+impl Spec for op::Activation {
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        let function = match *self {
+            Self::Relu => Function::Relu,
+            Self::LeakyRelu { negative_slope } => Function::LeakyRelu(negative_slope),
+            Self::Tanh => Function::Tanh,
+            Self::Sigmoid => Function::Sigmoid,
+            Self::Gelu { tanh: false } => Function::Gelu,
+            Self::Gelu { tanh: true } => Function::GeluTanh,
+            Self::Silu => Function::Silu,
+        };
+        Ok(Box::new(Activation { function, values: values(builder.input) }))
+    }
+}
+
+/// PyTorch's `nn.ReLU` and its like.
+struct Activation {
+    function: Function,
+    /// Of a sample.
+    values: usize,
+}
+
+impl<B: Backend> Operation<B> for Activation {
+    fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, _kept: &mut [B::Buf]) {
+        backend.map(self.function, pass.rows * self.values, x, y);
+    }
+
+    fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf) {
+        backend.map_backward(self.function, pass.rows * self.values, flow.x, flow.y, flow.dy, dx);
+    }
+}

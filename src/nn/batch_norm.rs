@@ -1,0 +1,124 @@
+//! Normalisation of each channel over the micro-batch: `n = (x - mean) / sqrt(variance + eps)`, then `y = weight n + bias`.
+//!
+//! In training mean and variance are those of the micro-batch, kept for backward; each micro-batch moves the running ones, in
+//! the order in which they pass. Else the running ones count.
+
+use super::initial::Start;
+use super::norm::affine;
+use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
+use crate::compute::{Backend, ComputeError, Grid};
+use crate::job::{Shape, op};
+
+fn channels(input: &Shape) -> usize {
+    input.dims().first().map_or(1, |channels| *channels as usize)
+}
+
+impl Spec for op::BatchNorm {
+    fn parameters(&self, input: &Shape) -> Vec<Declared> {
+        let shape = [channels(input)];
+        let running = [
+            Declared::followed("running_mean", shape, Start::Is(0.0)),
+            Declared::followed("running_var", shape, Start::Is(1.0)),
+        ];
+        affine(shape.to_vec(), self.affine, self.affine).into_iter().chain(running).collect()
+    }
+
+    fn keeps(&self, input: &Shape, _rows: usize) -> Vec<usize> {
+        vec![channels(input); 2]
+    }
+
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        let scratch = || builder.backend.zeros(builder.rows * values(builder.input));
+        let channels = channels(builder.input);
+        Ok(Box::new(BatchNorm {
+            eps: self.eps,
+            momentum: self.momentum,
+            channels,
+            inner: values(builder.input) / channels,
+            affine: self.affine,
+            parameters: builder.parameters(self)?,
+            scratch: [scratch()?, scratch()?],
+        }))
+    }
+}
+
+/// PyTorch's `nn.BatchNorm1d` and `nn.BatchNorm2d`.
+struct BatchNorm<B: Backend> {
+    eps: f32,
+    momentum: f32,
+    channels: usize,
+    /// Values of a channel.
+    inner: usize,
+    /// Whether weight and bias stand before the running mean and variance.
+    affine: bool,
+    parameters: Vec<Parameter<B>>,
+    /// n (rows, in) and its gradient, of the micro-batch that goes back.
+    scratch: [B::Buf; 2],
+}
+
+impl<B: Backend> BatchNorm<B> {
+    fn grid(&self, pass: Pass) -> Grid {
+        Grid { outer: pass.rows, sets: self.channels, inner: self.inner }
+    }
+}
+
+impl<B: Backend> Operation<B> for BatchNorm<B> {
+    fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, kept: &mut [B::Buf]) {
+        let grid = self.grid(pass);
+        let [affine @ .., running_mean, running_variance] = self.parameters.as_mut_slice() else {
+            unreachable!("there are running values")
+        };
+        let [mean, variance] = kept else { unreachable!("mean and variance are kept") };
+        let (mean, variance) = if pass.training {
+            backend.moments(grid, true, x, mean, variance);
+            // The running variance is an estimate for all samples.
+            let members = grid.members() as f32;
+            let factor = members / (members - 1.0).max(1.0);
+            backend.blend(self.channels, self.momentum, 1.0, mean, &mut running_mean.value);
+            backend.blend(self.channels, self.momentum, factor, variance, &mut running_variance.value);
+            (&*mean, &*variance)
+        } else {
+            (&running_mean.value, &running_variance.value)
+        };
+        match affine {
+            [weight, bias] => {
+                let n = &mut self.scratch[0];
+                backend.normalize(grid, self.eps, x, mean, variance, n);
+                backend.scale(grid, n, &weight.value, Some(&bias.value), y);
+            }
+            _ => drop(backend.normalize(grid, self.eps, x, mean, variance, y)),
+        }
+    }
+
+    fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf) {
+        let grid = self.grid(pass);
+        let [mean, variance] = flow.kept else { unreachable!("mean and variance are kept") };
+        let [n, dn] = &mut self.scratch;
+        backend.normalize(grid, self.eps, flow.x, mean, variance, n);
+        let dn = if self.affine {
+            backend.scale(grid, flow.dy, &self.parameters[0].value, None, dn);
+            &*dn
+        } else {
+            flow.dy
+        };
+        backend.normalize_backward(grid, true, self.eps, n, variance, dn, dx);
+    }
+
+    fn backward_params(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, accumulate: bool) {
+        let grid = self.grid(pass);
+        let [mean, variance] = flow.kept else { unreachable!("mean and variance are kept") };
+        let [weight, bias, _, _] = self.parameters.as_mut_slice() else { return };
+        let n = &mut self.scratch[0];
+        backend.normalize(grid, self.eps, flow.x, mean, variance, n);
+        backend.set_sums(grid, flow.dy, Some(n), accumulate, &mut weight.gradient);
+        backend.set_sums(grid, flow.dy, None, accumulate, &mut bias.gradient);
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<B>> {
+        self.parameters.iter().collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<B>> {
+        self.parameters.iter_mut().collect()
+    }
+}

@@ -1,0 +1,70 @@
+//! Convolution of images, W of shape (out, in / groups, kernel height, kernel width), b of shape (out).
+
+use super::initial::Start;
+use super::pool::window;
+use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec};
+use crate::compute::{Backend, ComputeError, Conv, Grid};
+use crate::job::{Shape, op};
+
+/// What is convolved with what, where `input` goes in.
+fn conv(spec: &op::Conv2d, input: &Shape) -> Conv {
+    let channels = input.dims().first().map_or(0, |channels| *channels as usize);
+    Conv { channels, out: spec.out as usize, groups: spec.groups as usize, window: window(&spec.window, input) }
+}
+
+impl Spec for op::Conv2d {
+    fn parameters(&self, input: &Shape) -> Vec<Declared> {
+        let shape = conv(self, input);
+        let [height, width] = shape.window.kernel;
+        let start = Start::FanIn(shape.under());
+        let weight = Declared::new("weight", [shape.out, shape.channels / shape.groups, height, width], start);
+        let bias = self.bias.then(|| Declared::new("bias", [shape.out], start));
+        std::iter::once(weight).chain(bias).collect()
+    }
+
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        let shape = conv(self, builder.input);
+        let mut built = builder.parameters(self)?.into_iter();
+        let Some(weight) = built.next() else { unreachable!("a convolution has a weight") };
+        let scratch = builder.backend.zeros(builder.backend.conv_scratch(shape))?;
+        Ok(Box::new(Conv2d { shape, weight, bias: built.next(), scratch }))
+    }
+}
+
+/// PyTorch's `nn.Conv2d`.
+struct Conv2d<B: Backend> {
+    shape: Conv,
+    weight: Parameter<B>,
+    bias: Option<Parameter<B>>,
+    scratch: B::Buf,
+}
+
+impl<B: Backend> Operation<B> for Conv2d<B> {
+    fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, _kept: &mut [B::Buf]) {
+        let bias = self.bias.as_ref().map(|bias| &bias.value);
+        backend.conv(self.shape, pass.rows, x, &self.weight.value, bias, &mut self.scratch, y);
+    }
+
+    fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf) {
+        let weight = &self.weight.value;
+        backend.conv_backward_input(self.shape, pass.rows, flow.dy, weight, &mut self.scratch, dx);
+    }
+
+    /// `db` = the sum of dy over samples and places.
+    fn backward_params(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, accumulate: bool) {
+        let (x, dy, dw) = (flow.x, flow.dy, &mut self.weight.gradient);
+        backend.conv_backward_weight(self.shape, pass.rows, x, dy, accumulate, &mut self.scratch, dw);
+        if let Some(bias) = &mut self.bias {
+            let grid = Grid { outer: pass.rows, sets: self.shape.out, inner: self.shape.window.outputs() };
+            backend.set_sums(grid, dy, None, accumulate, &mut bias.gradient);
+        }
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<B>> {
+        std::iter::once(&self.weight).chain(&self.bias).collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<B>> {
+        std::iter::once(&mut self.weight).chain(&mut self.bias).collect()
+    }
+}

@@ -1,0 +1,42 @@
+//! Values set to 0 at random. Nothing is kept: where a value stands says whether it stays, in backward as in forward.
+
+use super::{Builder, Flow, Operation, Pass, Spec, values};
+use crate::compute::{Backend, ComputeError, Place};
+use crate::job::op;
+
+impl Spec for op::Dropout {
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        let key = builder.seed.derive("dropout", 0).key();
+        Ok(Box::new(Dropout { p: self.p, key, values: values(builder.input) }))
+    }
+}
+
+/// PyTorch's `nn.Dropout`, with numbers of its own.
+struct Dropout {
+    p: f32,
+    key: [u32; 2],
+    /// Of a sample.
+    values: usize,
+}
+
+impl Dropout {
+    /// `to` = what of `from` stays, scaled; all of it outside training.
+    fn pass<B: Backend>(&self, backend: &B, pass: Pass, from: &B::Buf, to: &mut B::Buf) {
+        let len = pass.rows * self.values;
+        let place = Place { key: self.key, counter: [pass.micro_batch.0, pass.batch.0, pass.epoch.0] };
+        match pass.training {
+            true => backend.drop_out(place, self.p, len, from, to),
+            false => backend.copy(len, from, to),
+        };
+    }
+}
+
+impl<B: Backend> Operation<B> for Dropout {
+    fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, _kept: &mut [B::Buf]) {
+        self.pass(backend, pass, x, y);
+    }
+
+    fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf) {
+        self.pass(backend, pass, flow.dy, dx);
+    }
+}

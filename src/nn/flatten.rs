@@ -1,0 +1,33 @@
+//! Flatten and reshape: the same values in the same order.
+
+use super::{Builder, Flow, Operation, Pass, Spec, values};
+use crate::compute::{Backend, ComputeError};
+use crate::job::op;
+
+impl Spec for op::Flatten {
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        Ok(Box::new(Same { values: values(builder.input) }))
+    }
+}
+
+impl Spec for op::Reshape {
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        Ok(Box::new(Same { values: values(builder.input) }))
+    }
+}
+
+/// PyTorch's `nn.Flatten` and `nn.Unflatten`.
+struct Same {
+    /// Of a sample.
+    values: usize,
+}
+
+impl<B: Backend> Operation<B> for Same {
+    fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, _kept: &mut [B::Buf]) {
+        backend.copy(pass.rows * self.values, x, y);
+    }
+
+    fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf) {
+        backend.copy(pass.rows * self.values, flow.dy, dx);
+    }
+}

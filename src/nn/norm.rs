@@ -1,0 +1,176 @@
+//! Normalisation, each sample on its own: layer norm, RMS norm, group norm. `n = (x - mean) / sqrt(variance + eps)`, then
+//! `y = weight n + bias`. Mean and variance are kept for backward.
+
+use super::initial::Start;
+use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
+use crate::compute::{Backend, ComputeError, Grid};
+use crate::job::{Shape, op};
+
+/// How a sample is looked at.
+#[derive(Clone, Copy)]
+struct Sets {
+    /// Sets of a sample that are normalised, and values of each.
+    sets: usize,
+    members: usize,
+    /// The sample as (outer, weights, inner): a weight goes with the values of its place.
+    outer: usize,
+    weights: usize,
+    inner: usize,
+}
+
+impl Sets {
+    /// A whole sample, or each token.
+    fn last(input: &Shape) -> Self {
+        let (sets, members) = match *input.dims() {
+            [tokens, width] => (tokens as usize, width as usize),
+            _ => (1, values(input)),
+        };
+        Self { sets, members, outer: sets, weights: members, inner: 1 }
+    }
+
+    /// Groups of channels.
+    fn groups(input: &Shape, groups: usize) -> Self {
+        let channels = input.dims().first().map_or(1, |channels| *channels as usize);
+        let inner = values(input) / channels;
+        Self { sets: groups, members: channels / groups * inner, outer: 1, weights: channels, inner }
+    }
+
+    fn normalised(self, rows: usize) -> Grid {
+        Grid { outer: 1, sets: rows * self.sets, inner: self.members }
+    }
+
+    fn weighted(self, rows: usize) -> Grid {
+        Grid { outer: rows * self.outer, sets: self.weights, inner: self.inner }
+    }
+}
+
+/// `weight` and `bias`, as many as `affine` says.
+pub(super) fn affine(shape: Vec<usize>, weight: bool, bias: bool) -> Vec<Declared> {
+    let weight = weight.then(|| Declared::new("weight", shape.clone(), Start::Is(1.0)));
+    let bias = bias.then(|| Declared::new("bias", shape, Start::Is(0.0)));
+    weight.into_iter().chain(bias).collect()
+}
+
+/// The shape that is normalised: a vector's, a token's, an image's.
+fn last(input: &Shape) -> Vec<usize> {
+    let dims = input.dims().iter().map(|dim| *dim as usize);
+    dims.skip(if input.dims().len() == 2 { 1 } else { 0 }).collect()
+}
+
+impl Spec for op::LayerNorm {
+    fn parameters(&self, input: &Shape) -> Vec<Declared> {
+        affine(last(input), self.affine, self.affine)
+    }
+
+    fn keeps(&self, input: &Shape, rows: usize) -> Vec<usize> {
+        vec![rows * Sets::last(input).sets; 2]
+    }
+
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        Norm::build(Sets::last(builder.input), true, self.eps, builder.parameters(self)?, builder)
+    }
+}
+
+impl Spec for op::RmsNorm {
+    fn parameters(&self, input: &Shape) -> Vec<Declared> {
+        affine(last(input), self.affine, false)
+    }
+
+    fn keeps(&self, input: &Shape, rows: usize) -> Vec<usize> {
+        vec![rows * Sets::last(input).sets; 2]
+    }
+
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        Norm::build(Sets::last(builder.input), false, self.eps, builder.parameters(self)?, builder)
+    }
+}
+
+impl Spec for op::GroupNorm {
+    fn parameters(&self, input: &Shape) -> Vec<Declared> {
+        affine(vec![input.dims().first().map_or(1, |channels| *channels as usize)], self.affine, self.affine)
+    }
+
+    fn keeps(&self, _input: &Shape, rows: usize) -> Vec<usize> {
+        vec![rows * self.groups as usize; 2]
+    }
+
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        let sets = Sets::groups(builder.input, self.groups as usize);
+        Norm::build(sets, true, self.eps, builder.parameters(self)?, builder)
+    }
+}
+
+/// PyTorch's `nn.LayerNorm`, `nn.RMSNorm`, `nn.GroupNorm`.
+struct Norm<B: Backend> {
+    sets: Sets,
+    centred: bool,
+    eps: f32,
+    /// Weight, bias; as many as there are.
+    parameters: Vec<Parameter<B>>,
+    /// n (rows, in) and its gradient, of the micro-batch that goes back.
+    scratch: [B::Buf; 2],
+}
+
+impl<B: Backend + 'static> Norm<B> {
+    fn build(
+        sets: Sets,
+        centred: bool,
+        eps: f32,
+        parameters: Vec<Parameter<B>>,
+        builder: Builder<'_, B>,
+    ) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        let scratch = || builder.backend.zeros(builder.rows * values(builder.input));
+        Ok(Box::new(Self { sets, centred, eps, parameters, scratch: [scratch()?, scratch()?] }))
+    }
+}
+
+impl<B: Backend> Operation<B> for Norm<B> {
+    fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, kept: &mut [B::Buf]) {
+        let (grid, weighted) = (self.sets.normalised(pass.rows), self.sets.weighted(pass.rows));
+        let [mean, variance] = kept else { unreachable!("mean and variance are kept") };
+        backend.moments(grid, self.centred, x, mean, variance);
+        match self.parameters.as_slice() {
+            [] => drop(backend.normalize(grid, self.eps, x, mean, variance, y)),
+            [weight, bias @ ..] => {
+                let n = &mut self.scratch[0];
+                backend.normalize(grid, self.eps, x, mean, variance, n);
+                backend.scale(weighted, n, &weight.value, bias.first().map(|bias| &bias.value), y);
+            }
+        }
+    }
+
+    fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf) {
+        let (grid, weighted) = (self.sets.normalised(pass.rows), self.sets.weighted(pass.rows));
+        let [mean, variance] = flow.kept else { unreachable!("mean and variance are kept") };
+        let [n, dn] = &mut self.scratch;
+        backend.normalize(grid, self.eps, flow.x, mean, variance, n);
+        let dn = match self.parameters.first() {
+            Some(weight) => {
+                backend.scale(weighted, flow.dy, &weight.value, None, dn);
+                &*dn
+            }
+            None => flow.dy,
+        };
+        backend.normalize_backward(grid, self.centred, self.eps, n, variance, dn, dx);
+    }
+
+    fn backward_params(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, accumulate: bool) {
+        let (grid, weighted) = (self.sets.normalised(pass.rows), self.sets.weighted(pass.rows));
+        let [mean, variance] = flow.kept else { unreachable!("mean and variance are kept") };
+        let [weight, bias @ ..] = self.parameters.as_mut_slice() else { return };
+        let n = &mut self.scratch[0];
+        backend.normalize(grid, self.eps, flow.x, mean, variance, n);
+        backend.set_sums(weighted, flow.dy, Some(n), accumulate, &mut weight.gradient);
+        if let [bias] = bias {
+            backend.set_sums(weighted, flow.dy, None, accumulate, &mut bias.gradient);
+        }
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<B>> {
+        self.parameters.iter().collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<B>> {
+        self.parameters.iter_mut().collect()
+    }
+}

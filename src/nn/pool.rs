@@ -1,0 +1,61 @@
+//! The largest value or the mean of each window of an image, or of all of it.
+
+use super::{Builder, Flow, Operation, Pass, Spec};
+use crate::compute::{Backend, ComputeError, Pool as Kind, Window};
+use crate::job::{Shape, op};
+
+/// `window` over images of the shape `input`.
+pub(super) fn window(window: &op::Window, input: &Shape) -> Window {
+    let pair = |pair: [u32; 2]| pair.map(|value| value as usize);
+    let image = match *input.dims() {
+        [_, height, width] => pair([height, width]),
+        _ => [0; 2],
+    };
+    Window { image, kernel: pair(window.kernel), stride: pair(window.stride), padding: pair(window.padding) }
+}
+
+fn build<B: Backend>(kind: Kind, window: Window, builder: Builder<'_, B>) -> Box<dyn Operation<B>> {
+    let channels = builder.input.dims().first().map_or(0, |channels| *channels as usize);
+    Box::new(Pool { kind, window, channels })
+}
+
+impl Spec for op::MaxPool {
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        Ok(build(Kind::Max, window(&self.window, builder.input), builder))
+    }
+}
+
+impl Spec for op::AvgPool {
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        Ok(build(Kind::Mean, window(&self.window, builder.input), builder))
+    }
+}
+
+impl Spec for op::GlobalAvgPool {
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        let image = match *builder.input.dims() {
+            [_, height, width] => [height as usize, width as usize],
+            _ => [0; 2],
+        };
+        let whole = Window { image, kernel: image, stride: [1; 2], padding: [0; 2] };
+        Ok(build(Kind::Mean, whole, builder))
+    }
+}
+
+/// PyTorch's `nn.MaxPool2d`, `nn.AvgPool2d` and `nn.AdaptiveAvgPool2d(1)`. Which value was the largest is looked up again in
+/// what went in, so nothing is kept.
+struct Pool {
+    kind: Kind,
+    window: Window,
+    channels: usize,
+}
+
+impl<B: Backend> Operation<B> for Pool {
+    fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, _kept: &mut [B::Buf]) {
+        backend.pool(self.kind, self.window, pass.rows * self.channels, x, y);
+    }
+
+    fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf) {
+        backend.pool_backward(self.kind, self.window, pass.rows * self.channels, flow.x, flow.dy, dx);
+    }
+}
