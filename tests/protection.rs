@@ -104,9 +104,15 @@ fn what_is_said_to_close_a_leak_closes_it() {
         assert!(!leak(&check(&["--set", &format!("{key}={closes}")]), name).0, "{name}");
     }
     assert!(leak(&check(&["--set", "mix.pace=auto", "--set", "mix.profile=sealed"]), "times").0);
-    for name in ["position", "shapes", "inputs", "labels", "identity"] {
+    for name in ["position", "shapes", "inputs", "labels"] {
         let (is_open, setting) = leak(&open, name);
         assert!(is_open && setting.is_null(), "{name}");
     }
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = mixnn(folder.path(), &["keygen", "--out", "identity"]).well().stdout;
+    let file = folder.path().join("ranks.trust");
+    std::fs::write(&file, trusted).unwrap();
+    assert!(leak(&open, "identity").0);
+    assert!(!leak(&check(&["--set", &format!("trust.ranks={}", file.display())]), "identity").0);
     assert!(!leak(&open, "addresses").0 && !leak(&open, "one relay").0);
 }

@@ -109,7 +109,8 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
         "one rank a host (a matter of the launcher)",
     ));
     let what = "ranks are not authenticated: who can put messages into MPI can take a rank's place, or the owner's";
-    leaks.push(Leak::always("identity", what));
+    let setting = "trust.ranks, and a trust file on each of the other ranks";
+    leaks.push(Leak::unless("identity", job.trust.ranks.is_none(), what, setting));
     leaks
 }
 
