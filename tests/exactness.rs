@@ -103,6 +103,25 @@ fn a_convolutional_network_has_the_same_bits_too() {
     assert_ne!(bits("--single", &[&sets[..], &["train.micro_batch=8"]].concat()), reference);
 }
 
+/// Adam counts its steps, a norm is taken over all that a stage learns, and each step has a rate of its own.
+#[test]
+fn optimizers_and_schedules_give_the_same_bits() {
+    let sets = [
+        SHORT,
+        "train.optimizer={ kind = \"adamw\", lr = 0.01 }",
+        "train.clip={ norm = 0.5 }",
+        "train.schedule={ kind = \"cosine\", warmup = 20, least = 0.001 }",
+    ];
+    let reference = bits("--single", &sets);
+    for args in ["--local 7", "--local 4 --profile bare"] {
+        assert_eq!(bits(args, &sets), reference, "{args}");
+    }
+    assert_eq!(bits("--local 7", &[&sets[..], &["mix.pace=1ms"]].concat()), reference, "at a fixed pace");
+    for set in ["train.clip.norm=0.4", "train.schedule.warmup=21", "train.schedule.least=0.002", "train.clip={}"] {
+        assert_ne!(bits("--single", &[&sets[..], &[set]].concat()), reference, "{set}");
+    }
+}
+
 /// The last batch of an epoch is short, and its last micro-batch too; tests end on a short one.
 #[test]
 fn short_batches_give_the_same_bits() {

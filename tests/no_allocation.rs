@@ -167,7 +167,7 @@ fn a_warm_stage_allocates_nothing() {
         output: Shape::new([16]),
         input_scale: None,
         micro_batch: 5,
-        optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9 },
+        optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("warm"),
     };
     assert!(spec.chains());

@@ -33,7 +33,7 @@ fn spec(ops: Vec<Op>, input: Shape, rows: usize) -> StageSpec {
         output,
         input_scale: None,
         micro_batch: rows as u32,
-        optimizer: Optimizer::Sgd { lr: 1.0, momentum: 0.0 },
+        optimizer: Optimizer::sgd(0.0),
         seed: Seed::from_text("operations"),
     };
     assert!(spec.chains());

@@ -42,7 +42,7 @@ fn two_neighbours_solve_for_a_linear_stage() {
         output: Shape::new([OUT as u32]),
         input_scale: None,
         micro_batch: SAMPLES as u32,
-        optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.0 },
+        optimizer: Optimizer::sgd(0.0),
         seed: Seed::from_text("a stage"),
     };
     let mut stage = Stage::new(&backend, &spec).unwrap();

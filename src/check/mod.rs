@@ -143,9 +143,9 @@ impl Checked {
     }
 }
 
-/// Parameters with gradient, velocity and transpose, activations of all micro-batches in flight, gradients of one.
+/// Parameters with gradient, transpose and what the optimizer keeps, activations of all micro-batches in flight, gradients of one.
 fn stage_memory(spec: &StageSpec, in_flight: u64) -> u64 {
-    4 * (4 * spec.parameter_count() + (in_flight + 1) * spec.activation_count())
+    4 * ((3 + spec.optimizer.state()) * spec.parameter_count() + (in_flight + 1) * spec.activation_count())
 }
 
 impl fmt::Display for Checked {

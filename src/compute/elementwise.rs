@@ -55,18 +55,4 @@ pub trait Elementwise: Memory {
 
     /// `y = x / (1 - p)`, or 0 where the value's number (its upper 24 bits, as a part of 1) is below `p`.
     fn drop_out(&self, place: Place, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf) -> Self::Event;
-
-    /// `w -= rate * g`
-    fn sgd(&self, len: usize, rate: f32, g: &Self::Buf, w: &mut Self::Buf) -> Self::Event;
-
-    /// `v = momentum * v + g; w -= rate * v`
-    fn sgd_momentum(
-        &self,
-        len: usize,
-        rate: f32,
-        momentum: f32,
-        g: &Self::Buf,
-        v: &mut Self::Buf,
-        w: &mut Self::Buf,
-    ) -> Self::Event;
 }

@@ -5,7 +5,7 @@
 //! message to the sealing of the next.
 //!
 //! The arithmetic stands in families, one file each here, in `cpu/`, and for other devices: [`Matrix`], [`Elementwise`],
-//! [`Softmax`], [`Images`], [`Norm`].
+//! [`Softmax`], [`Images`], [`Norm`], [`Optimize`].
 //!
 //! Calls may be asynchronous. Each runs after all earlier calls of the same backend, and hands back an event for those
 //! who must know when it is done. An error of an asynchronous call comes out of [`Memory::wait`].
@@ -19,6 +19,7 @@ mod images;
 mod matrix;
 mod memory;
 mod norm;
+mod optimize;
 mod softmax;
 
 use thiserror::Error;
@@ -28,6 +29,7 @@ pub use images::{Conv, Images, Pool, Window};
 pub use matrix::{Gemm, Matrix};
 pub use memory::Memory;
 pub use norm::{Grid, Norm};
+pub use optimize::{Adam, Optimize};
 pub use softmax::{LossSum, Softmax};
 
 /// What can go wrong with numbers.
@@ -47,7 +49,7 @@ pub enum ComputeError {
 ///
 /// # Panics
 /// Every call panics where a buffer is shorter than its sizes say.
-pub trait Backend: Memory + Matrix + Elementwise + Softmax + Images + Norm {
+pub trait Backend: Memory + Matrix + Elementwise + Softmax + Images + Norm + Optimize {
     /// Runs `work` where the backend's threads are at hand.
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
 

@@ -8,8 +8,10 @@
 //! or arithmetic. It imports no other module of the crate but the leaves.
 
 pub mod op;
+mod optimizer;
 mod overrides;
 mod read;
+mod schedule;
 mod section;
 mod shape;
 mod tree;
@@ -22,6 +24,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use op::Op;
+pub use optimizer::{Clip, Optimizer, Rule};
+pub use schedule::{Decay, LearningRate, Rates};
 pub use shape::{Boundary, MOST_ACTIVATIONS, MOST_OPS, Shape, chain};
 pub use tree::At;
 use tree::Table;
@@ -98,6 +102,8 @@ pub struct Train {
     pub loss: Loss,
     /// How parameters follow their gradients.
     pub optimizer: Optimizer,
+    /// How fast.
+    pub rate: LearningRate,
 }
 
 /// What is minimised.
@@ -105,27 +111,6 @@ pub struct Train {
 pub enum Loss {
     /// Softmax cross entropy, the mean over the batch.
     CrossEntropy,
-}
-
-/// How parameters follow their gradients.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Optimizer {
-    /// `v = momentum * v + g; w = w - lr * v`, as PyTorch has it.
-    Sgd {
-        /// Learning rate.
-        lr: f32,
-        /// 0 keeps no velocity.
-        momentum: f32,
-    },
-}
-
-impl Optimizer {
-    /// The rate that the owner sends with each step.
-    pub fn learning_rate(&self) -> f32 {
-        match self {
-            Optimizer::Sgd { lr, .. } => *lr,
-        }
-    }
 }
 
 /// `[[stage]]`: what one rank hosts.

@@ -96,7 +96,9 @@ fn train(section: Section<'_>) -> Result<Train, JobError> {
     let batch: u32 = section.integer("batch", 1..=1_000_000)?.unwrap_or(64);
     let micro_batch: u32 = section.integer("micro_batch", 1..=1_000_000)?.unwrap_or(batch);
     let loss = section.choice("loss", &[("cross_entropy", Loss::CrossEntropy)])?.unwrap_or(Loss::CrossEntropy);
-    let optimizer = optimizer(section.section("optimizer")?)?;
+    let clip = optimizer::read_clip(section.section("clip")?)?;
+    let (optimizer, peak) = optimizer::read(section.section("optimizer")?, clip)?;
+    let rate = schedule::read(section.section("schedule")?, peak)?;
     let micro_at = section.at("micro_batch");
     section.finish()?;
     if micro_batch > batch || !batch.is_multiple_of(micro_batch) {
@@ -108,7 +110,7 @@ fn train(section: Section<'_>) -> Result<Train, JobError> {
             fix: format!("take one of {}", shortened(&fits)),
         });
     }
-    Ok(Train { epochs, batch, micro_batch, loss, optimizer })
+    Ok(Train { epochs, batch, micro_batch, loss, optimizer, rate })
 }
 
 fn shortened(items: &[String]) -> String {
@@ -116,15 +118,6 @@ fn shortened(items: &[String]) -> String {
         0..=12 => items.join(", "),
         many => format!("{}, ..., {}", items[..11].join(", "), items[many - 1]),
     }
-}
-
-fn optimizer(section: Section<'_>) -> Result<Optimizer, JobError> {
-    section.choice("kind", &[("sgd", ())])?;
-    let lr = section.number("lr", "a learning rate above 0", |lr| lr as f32 > 0.0 && (lr as f32).is_finite())?;
-    let momentum =
-        section.number("momentum", "a part from 0 up to, not including, 1", |m| (0.0..1.0).contains(&(m as f32)))?;
-    section.finish()?;
-    Ok(Optimizer::Sgd { lr: lr.unwrap_or(0.1) as f32, momentum: momentum.unwrap_or(0.0) as f32 })
 }
 
 fn stages(root: &Section<'_>) -> Result<Vec<Stage>, JobError> {

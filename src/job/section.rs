@@ -114,6 +114,26 @@ impl<'a> Section<'a> {
         numbers.map(Some).ok_or_else(|| self.wrong(key, node, expected))
     }
 
+    /// A list of `count` numbers for each of which `fits` holds.
+    pub(super) fn numbers(
+        &self,
+        key: &'static str,
+        count: usize,
+        expected: &str,
+        fits: impl Fn(f64) -> bool,
+    ) -> Result<Option<Vec<f64>>, JobError> {
+        let Some(node) = self.get(key) else {
+            return Ok(None);
+        };
+        let numbers: Option<Vec<f64>> = match &node.value {
+            Value::Array(items) if items.len() == count => {
+                items.iter().map(|item| as_number(item).filter(|number| fits(*number))).collect()
+            }
+            _ => None,
+        };
+        numbers.map(Some).ok_or_else(|| self.wrong(key, node, expected))
+    }
+
     /// A number for which `fits` holds.
     pub(super) fn number(
         &self,
@@ -124,12 +144,8 @@ impl<'a> Section<'a> {
         let Some(node) = self.get(key) else {
             return Ok(None);
         };
-        let number = match node.value {
-            Value::Integer(number) => number as f64,
-            Value::Float(number) => number,
-            _ => f64::NAN,
-        };
-        if fits(number) { Ok(Some(number)) } else { Err(self.wrong(key, node, expected)) }
+        let number = as_number(node).filter(|number| fits(*number));
+        number.map(Some).ok_or_else(|| self.wrong(key, node, expected))
     }
 
     /// A string.
@@ -201,5 +217,13 @@ impl<'a> Section<'a> {
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, known)| known.to_owned());
         JobError::UnknownKey { at: at.clone(), key: key.to_owned(), section: self.name.clone(), nearest, known }
+    }
+}
+
+fn as_number(node: &Node) -> Option<f64> {
+    match node.value {
+        Value::Integer(number) => Some(number as f64),
+        Value::Float(number) => Some(number),
+        _ => None,
     }
 }

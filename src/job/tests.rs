@@ -80,7 +80,7 @@ fn sets_go_on_top() {
     let job = parse(JOB, &["train.epochs=9", "train.lr=0.05", "mix.relays=5", "name=other", "data.validation=0.25"])
         .unwrap();
     assert_eq!(job.train.epochs, 9);
-    assert_eq!(job.train.optimizer, Optimizer::Sgd { lr: 0.05, momentum: 0.9 });
+    assert_eq!((job.train.optimizer, job.train.rate.peak), (Optimizer::sgd(0.9), 0.05));
     assert_eq!((job.mix.relays, job.name.as_str(), job.data.validation), (5, "other", 0.25));
     assert!(refused(JOB, &["train.epochs"]).contains("there is no `=`"));
     assert!(refused(JOB, &["name.first=1"]).contains("`name` is no table"));
@@ -88,6 +88,35 @@ fn sets_go_on_top() {
         refused(JOB, &["train.epochs=many"])
             .contains("--set train.epochs=many: `train.epochs` is the string \"many\"")
     );
+}
+
+#[test]
+fn optimizers_say_what_they_take() {
+    let optimizer = |keys: &str| format!("train.optimizer={{ {keys} }}");
+    let adam = parse(JOB, &[&optimizer("kind = \"adam\""), "train.clip={ norm = 1 }"]).unwrap().train;
+    let rule = Rule::Adam { betas: [0.9, 0.999], eps: 1e-8, decoupled: false };
+    assert_eq!(adam.optimizer, Optimizer { rule, weight_decay: 0.0, clip: Some(Clip::Norm(1.0)) });
+    assert_eq!(adam.rate.peak, 1e-3);
+    assert_eq!(parse(JOB, &[&optimizer("kind = \"adamw\"")]).unwrap().train.optimizer.weight_decay, 0.01);
+    for (set, words) in [
+        (optimizer("kind = \"adam\", momentum = 0.9"), "unknown key `momentum`"),
+        (optimizer("kind = \"sgd\", betas = [0.9, 0.9]"), "unknown key `betas`"),
+        (optimizer("kind = \"lion\""), "\"sgd\" or \"adam\" or \"adamw\""),
+        (optimizer("kind = \"adam\", betas = [0.9, 1.0]"), "two parts from 0 up to, not including, 1"),
+        (optimizer("kind = \"adam\", betas = [0.9]"), "two parts from 0 up to, not including, 1"),
+        (optimizer("kind = \"adam\", eps = 0"), "a small number above 0"),
+        (optimizer("nesterov = true"), "nesterov = true without momentum; add momentum = 0.9"),
+        (optimizer("weight_decay = -0.1"), "a number of 0 or above"),
+        ("train.clip={ value = 1, norm = 1 }".to_owned(), "both value and norm; keep one of them"),
+        ("train.clip={ norm = 0 }".to_owned(), "a bound above 0"),
+        ("train.schedule={ kind = \"step\" }".to_owned(), "lacks the key `every`"),
+        ("train.schedule={ kind = \"step\", every = 1, factor = 2 }".to_owned(), "a factor above 0 and up to 1"),
+        ("train.schedule={ kind = \"cosine\", least = 0.2 }".to_owned(), "a rate from 0 to the learning rate, 0.1"),
+        ("train.schedule={ every = 1 }".to_owned(), "unknown key `every`"),
+    ] {
+        let found = refused(JOB, &[&set]);
+        assert!(found.contains(words), "{set}: {found}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Job, Loss, Optimizer, Source, op};
+use super::{Job, Loss, Source, op};
 
 /// Prints `job`; [`Job::parse`] reads the same job back.
 pub(super) fn job(job: &Job) -> String {
@@ -15,16 +15,18 @@ pub(super) fn job(job: &Job) -> String {
         }
     };
     data.insert("validation".to_owned(), job.data.validation.into());
-    let Optimizer::Sgd { lr, momentum } = job.train.optimizer;
     let Loss::CrossEntropy = job.train.loss;
-    let optimizer = table([("kind", "sgd".into()), ("lr", exact(lr)), ("momentum", exact(momentum))]);
-    let train = table([
+    let mut train = table([
         ("epochs", i64::from(job.train.epochs).into()),
         ("batch", i64::from(job.train.batch).into()),
         ("micro_batch", i64::from(job.train.micro_batch).into()),
         ("loss", "cross_entropy".into()),
-        ("optimizer", optimizer.into()),
+        ("optimizer", job.train.optimizer.write(job.train.rate.peak)),
+        ("schedule", job.train.rate.write()),
     ]);
+    if let Some(clip) = job.train.optimizer.clip {
+        train.insert("clip".to_owned(), clip.write().into());
+    }
     let stages: Vec<Value> = job
         .stages
         .iter()

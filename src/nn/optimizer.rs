@@ -1,8 +1,8 @@
 //! A parameter, its gradient, and the step that follows it.
 
 use super::initial::Start;
-use crate::compute::{Backend, ComputeError};
-use crate::job::Optimizer;
+use crate::compute::{Adam, Backend, ComputeError};
+use crate::job::{Clip, Optimizer, Rule};
 use crate::random::Seed;
 
 /// What is known of a parameter before it is built.
@@ -45,10 +45,23 @@ pub struct Parameter<B: Backend> {
     /// How often the values have changed.
     pub changes: u64,
     layout: Layout,
-    velocity: Option<B::Buf>,
+    state: State<B>,
     optimizer: Optimizer,
     /// Whether it follows its gradient.
     learned: bool,
+}
+
+/// What the optimizer keeps from step to step, laid out as the values.
+enum State<B: Backend> {
+    None,
+    /// Of SGD with momentum.
+    Velocity(B::Buf),
+    /// Of Adam: the means of the gradient and of its square, and beta1^t, beta2^t after t steps.
+    Moments {
+        mean: B::Buf,
+        square: B::Buf,
+        powers: [f64; 2],
+    },
 }
 
 /// How values lie in memory.
@@ -75,11 +88,17 @@ impl<B: Backend> Parameter<B> {
         let len: usize = shape.iter().product();
         let values = start.values(&seed.derive(&name, 0), len);
         let value = backend.zeros(len)?;
-        let Optimizer::Sgd { momentum, .. } = *optimizer;
-        let velocity = if momentum == 0.0 || !learned { None } else { Some(backend.zeros(len)?) };
+        let state = match optimizer.rule {
+            _ if !learned => State::None,
+            Rule::Sgd { momentum: 0.0, .. } => State::None,
+            Rule::Sgd { .. } => State::Velocity(backend.zeros(len)?),
+            Rule::Adam { .. } => {
+                State::Moments { mean: backend.zeros(len)?, square: backend.zeros(len)?, powers: [1.0; 2] }
+            }
+        };
         let gradient = backend.zeros(if learned { len } else { 0 })?;
         let mut parameter =
-            Self { shape, value, gradient, changes: 0, layout, velocity, optimizer: *optimizer, learned };
+            Self { shape, value, gradient, changes: 0, layout, state, optimizer: *optimizer, learned };
         parameter.upload(backend, &values)?;
         Ok(parameter)
     }
@@ -127,17 +146,54 @@ impl<B: Backend> Parameter<B> {
         Ok(())
     }
 
-    /// One optimizer step with the accumulated gradient, at `rate`; none where it is not learned.
+    /// Whether it follows its gradient.
+    pub(super) fn is_learned(&self) -> bool {
+        self.learned
+    }
+
+    /// Adds the squares of the accumulated gradient to `sum` (1), or starts a new sum unless `accumulate`.
+    pub(super) fn add_squares(&self, backend: &B, accumulate: bool, sum: &mut B::Buf) {
+        backend.add_squares(self.len(), &self.gradient, accumulate, sum);
+    }
+
+    /// Scales the accumulated gradient down where the root of `squares` (1) is above `most`.
+    pub(super) fn bound_norm(&mut self, backend: &B, most: f32, squares: &B::Buf) {
+        backend.bound_norm(self.len(), most, squares, &mut self.gradient);
+    }
+
+    /// One optimizer step with the accumulated gradient, at `rate`. Only of one that is learned.
     pub(super) fn step(&mut self, backend: &B, rate: f32) {
-        if !self.learned {
-            return;
-        }
         let len = self.len();
         self.changes += 1;
-        let Optimizer::Sgd { momentum, .. } = self.optimizer;
-        match &mut self.velocity {
-            None => backend.sgd(len, rate, &self.gradient, &mut self.value),
-            Some(velocity) => backend.sgd_momentum(len, rate, momentum, &self.gradient, velocity, &mut self.value),
-        };
+        let Self { value, gradient, state, optimizer, .. } = self;
+        if let Some(Clip::Value(most)) = optimizer.clip {
+            backend.clamp(len, most, gradient);
+        }
+        let decoupled = matches!(optimizer.rule, Rule::Adam { decoupled: true, .. });
+        if optimizer.weight_decay > 0.0 && !decoupled {
+            backend.decay(len, optimizer.weight_decay, value, gradient);
+        }
+        match (optimizer.rule, state) {
+            (Rule::Sgd { momentum, nesterov }, State::Velocity(velocity)) => {
+                backend.sgd_momentum(len, rate, momentum, nesterov, gradient, velocity, value);
+            }
+            (Rule::Sgd { .. }, _) => {
+                backend.sgd(len, rate, gradient, value);
+            }
+            (Rule::Adam { betas, eps, .. }, State::Moments { mean, square, powers }) => {
+                *powers = [powers[0] * betas[0], powers[1] * betas[1]];
+                let follow = |beta: f64| [beta as f32, (1.0 - beta) as f32];
+                let step = Adam {
+                    mean: follow(betas[0]),
+                    square: follow(betas[1]),
+                    rate: (f64::from(rate) / (1.0 - powers[0])) as f32,
+                    root: (1.0 / (1.0 - powers[1]).sqrt()) as f32,
+                    eps,
+                    keep: if decoupled { 1.0 - rate * optimizer.weight_decay } else { 1.0 },
+                };
+                backend.adam(len, step, gradient, mean, square, value);
+            }
+            (Rule::Adam { .. }, _) => unreachable!("built with its moments"),
+        }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Builder, Declared, Flow, Operation, Pass, Spec, output, values};
+use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, output, values};
 use crate::compute::{Backend, ComputeError};
-use crate::job::{MOST_ACTIVATIONS, MOST_OPS, Op, Optimizer, Shape};
+use crate::job::{Clip, MOST_ACTIVATIONS, MOST_OPS, Op, Optimizer, Shape};
 use crate::random::Seed;
 
 /// All that a rank must be told to host a stage; says nothing of any other stage.
@@ -103,6 +103,8 @@ pub struct Stage<B: Backend> {
     gradients: Vec<B::Buf>,
     /// Micro-batches whose gradient is in the sum.
     summed: u32,
+    /// The most that the norm of all gradients may be, and room for its square.
+    bound: Option<(f32, B::Buf)>,
 }
 
 /// `values[i]` (rows, features) goes into operation i; the last comes out of the stage. `kept[i]` is what operation i keeps.
@@ -145,6 +147,10 @@ impl<B: Backend + 'static> Stage<B> {
             spare: Vec::new(),
             gradients: Vec::new(),
             summed: 0,
+            bound: match spec.optimizer.clip {
+                Some(Clip::Norm(most)) => Some((most, backend.zeros(1)?)),
+                _ => None,
+            },
         };
         stage.gradients = stage.tensors(backend)?;
         Ok(stage)
@@ -241,10 +247,19 @@ impl<B: Backend + 'static> Stage<B> {
 
     /// One optimizer step at `rate`; the next gradient starts a new sum.
     pub fn step(&mut self, backend: &B, rate: f32) {
-        for op in &mut self.ops {
-            for parameter in op.parameters_mut() {
-                parameter.step(backend, rate);
+        fn learned<B: Backend>(op: &mut Box<dyn Operation<B>>) -> impl Iterator<Item = &mut Parameter<B>> {
+            op.parameters_mut().into_iter().filter(|parameter| parameter.is_learned())
+        }
+        if let Some((most, squares)) = &mut self.bound {
+            for (i, parameter) in self.ops.iter_mut().flat_map(learned).enumerate() {
+                parameter.add_squares(backend, i > 0, squares);
             }
+            for parameter in self.ops.iter_mut().flat_map(learned) {
+                parameter.bound_norm(backend, *most, squares);
+            }
+        }
+        for parameter in self.ops.iter_mut().flat_map(learned) {
+            parameter.step(backend, rate);
         }
         self.summed = 0;
     }

@@ -7,6 +7,7 @@ use super::{Role, RoleError, address, received};
 use crate::compute::{Backend, ComputeError, LossSum};
 use crate::data::{Batches, Dataset};
 use crate::ids::{Epoch, Slot};
+use crate::job::Rates;
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
@@ -66,8 +67,8 @@ pub struct Course<'a> {
     pub lead: u64,
     /// Whether slots wait for no one, so that the owner goes by what comes back instead of by their numbers.
     pub paced: bool,
-    /// The learning rate.
-    pub rate: f32,
+    /// The learning rate of each step.
+    pub rates: Rates,
     /// Samples of a micro-batch, at most.
     pub micro_batch: u32,
 }
@@ -104,7 +105,7 @@ pub struct Owner<'a, B: Backend> {
     schedule: Schedule,
     /// How the epoch ends.
     order: Order,
-    rate: f32,
+    rates: Rates,
     classes: usize,
     capacity: usize,
     logits: B::Buf,
@@ -149,7 +150,7 @@ impl<'a, B: Backend> Owner<'a, B> {
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
     pub fn new(backend: &B, course: Course<'a>, capacity: usize) -> Result<Self, ComputeError> {
-        let Course { epoch, last, passes, lead, paced, rate, micro_batch } = course;
+        let Course { epoch, last, passes, lead, paced, rates, micro_batch } = course;
         let classes = passes.first().map_or(1, |pass| pass.data.classes);
         let features = passes.first().map_or(1, |pass| pass.data.features());
         let rows = micro_batch as usize;
@@ -170,7 +171,7 @@ impl<'a, B: Backend> Owner<'a, B> {
                 false => Schedule::Slots { began: lead },
             },
             order: if last { Order::RunEnds { after } } else { Order::EpochEnds { after } },
-            rate,
+            rates,
             classes,
             capacity,
             logits: backend.zeros(rows * classes)?,
@@ -220,7 +221,7 @@ impl<'a, B: Backend> Owner<'a, B> {
                 micro_batch: feed.micro_batch,
                 rows: 0,
                 features: 0,
-                rate: self.rate,
+                rate: self.rates.at(self.epoch, feed.batch),
             };
             if found != due {
                 let (found, expected) = (format!("{found:?}"), format!("{due:?}"));
@@ -283,7 +284,8 @@ impl<'a, B: Backend> Owner<'a, B> {
         self.tallies[self.running].add(sum, rows.len());
         match planned.training {
             true => {
-                let header = Header { kind: Kind::Gradient, last: feed.last, rate: self.rate, ..due };
+                let rate = self.rates.at(self.epoch, feed.batch);
+                let header = Header { kind: Kind::Gradient, last: feed.last, rate, ..due };
                 self.held.push_back(Held { due: self.steps + planned.pass.hold(), header, gradient });
             }
             false => self.spare.push(gradient),

@@ -150,7 +150,7 @@ fn role() -> Vec<u8> {
         output: Shape::new([10]),
         input_scale: None,
         micro_batch: 4,
-        optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9 },
+        optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("fuzzed"),
     };
     postcard::to_allocvec(&spec).unwrap_or_default()

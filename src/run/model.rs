@@ -86,7 +86,7 @@ mod tests {
             output: Shape::new([out]),
             input_scale: None,
             micro_batch: 1,
-            optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.0 },
+            optimizer: Optimizer::sgd(0.0),
             seed: Seed::from_text("1"),
         }
     }

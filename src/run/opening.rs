@@ -289,6 +289,7 @@ pub(super) fn stage(role: &[u8], public: &Public) -> Option<StageSpec> {
     };
     let fits = rest.is_empty()
         && spec.chains()
+        && spec.optimizer.fits()
         && travels(tensor(spec.input_features(), width))
         && travels(tensor(spec.output_features(), 4))
         && spec.parameter_count() <= public.result / 4;
@@ -418,7 +419,7 @@ mod tests {
             output: Shape::new([10]),
             input_scale: None,
             micro_batch: 4,
-            optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9 },
+            optimizer: Optimizer::sgd(0.9),
             seed: Seed::from_text("s"),
         };
         let read = |spec: &StageSpec| stage(&postcard::to_allocvec(spec).unwrap(), &public());

@@ -266,12 +266,12 @@ impl<'a> Lead<'a> {
         if last {
             passes.push(Planned::evaluation(&prepared.test, micro_batch, depth));
         }
-        let rate = prepared.job.train.optimizer.learning_rate();
+        let rates = prepared.rates();
         let capacity = self.public.geometry.message();
         // A random number of empty slots hides how many the passes take.
         let lead = rand::rng().random_range(0..=u64::from(transport.ranks()));
         let paced = self.public.pacing != Pacing::Lockstep;
-        let course = Course { epoch, last, passes, lead, paced, rate, micro_batch };
+        let course = Course { epoch, last, passes, lead, paced, rates, micro_batch };
         let backend = Arc::clone(&self.seat.backend);
         let mut owner = Owner::new(&*backend, course, capacity)?;
         let calibration = match self.public.pacing {

@@ -83,7 +83,7 @@ pub(super) fn work(backend: &Cpu, message: usize, micro_batch: u32) -> Result<Du
         output: Shape::new([width]),
         input_scale: None,
         micro_batch,
-        optimizer: Optimizer::Sgd { lr: 0.1, momentum: 0.9 },
+        optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("dummy"),
     };
     let mut stage = Stage::new(backend, &spec)?;

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::RunError;
 use super::opening::{package_length, result_length};
 use crate::data::{self, Batches, Dataset};
-use crate::job::{self, Boundary, Job, Shape, Source};
+use crate::job::{self, Boundary, Job, Rates, Shape, Source};
 use crate::mix::geometry::Geometry;
 use crate::nn::StageSpec;
 use crate::pipeline::Depth;
@@ -88,6 +88,11 @@ impl Prepared {
     /// How many stages there are, and for how many they pass.
     pub fn depth(&self) -> Depth {
         Depth::new(self.job.stages.len() as u16, self.job.mix.depth)
+    }
+
+    /// The learning rate of each step of the run.
+    pub fn rates(&self) -> Rates {
+        self.job.train.rate.over(self.job.train.epochs, self.batches(0).batches())
     }
 
     /// What each stage's rank must be told.

@@ -14,6 +14,7 @@ use crate::compute::cpu::Cpu;
 use crate::compute::{Backend, ComputeError};
 use crate::data::{Batches, Dataset};
 use crate::ids::{Batch, Epoch, MicroBatch};
+use crate::job::Rates;
 use crate::nn::{Pass, Stage, StageSpec};
 use crate::role::RoleError;
 use crate::role::owner::{Score, Tally};
@@ -42,8 +43,8 @@ fn train(
     for epoch in 0..job.train.epochs {
         let began = Instant::now();
         let batches = prepared.batches(epoch);
-        let rate = job.train.optimizer.learning_rate();
-        let passed = network.pass(backend, &prepared.train, &batches, Some((Epoch(epoch), rate)), &mut |done| {
+        let learn = Some((Epoch(epoch), prepared.rates()));
+        let passed = network.pass(backend, &prepared.train, &batches, learn, &mut |done| {
             watcher.progress(epoch, done, batches.samples());
         });
         let trained = match (passed, &kept) {
@@ -126,13 +127,13 @@ impl<B: Backend + 'static> Network<B> {
         })
     }
 
-    /// One pass over `batches`; with an epoch and a rate the stages learn from it.
+    /// One pass over `batches`; with an epoch and its rates the stages learn from it.
     fn pass(
         &mut self,
         backend: &B,
         data: &Dataset,
         batches: &Batches,
-        learn: Option<(Epoch, f32)>,
+        learn: Option<(Epoch, Rates)>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Score, RunError> {
         let mut tally = Tally::default();
@@ -161,7 +162,8 @@ impl<B: Backend + 'static> Network<B> {
                     Some(_) => self.backward(backend, rows.len()),
                 }
             }
-            if let Some((_, rate)) = learn {
+            if let Some((epoch, rates)) = learn {
+                let rate = rates.at(epoch, Batch(batch));
                 self.stages.iter_mut().for_each(|stage| stage.step(backend, rate));
             }
             done += size;

@@ -237,33 +237,6 @@ fn drop_out(simd: Arch, place: Place, p: f32, x: &[f32], y: &mut [f32]) {
     );
 }
 
-/// `w -= rate * g`
-fn sgd(simd: Arch, rate: f32, g: &[f32], w: &mut [f32]) {
-    vectorised(
-        simd,
-        #[inline(always)]
-        || {
-            for (w, g) in w.iter_mut().zip(g) {
-                *w = (-rate).mul_add(*g, *w);
-            }
-        },
-    );
-}
-
-/// `v = momentum * v + g; w -= rate * v`
-fn sgd_momentum(simd: Arch, rate: f32, momentum: f32, g: &[f32], v: &mut [f32], w: &mut [f32]) {
-    vectorised(
-        simd,
-        #[inline(always)]
-        || {
-            for ((w, v), g) in w.iter_mut().zip(v.iter_mut()).zip(g) {
-                *v = momentum.mul_add(*v, *g);
-                *w = (-rate).mul_add(*v, *w);
-            }
-        },
-    );
-}
-
 impl Elementwise for Cpu {
     fn map(&self, f: Function, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
         map(self.simd, f, &x[..len], &mut y[..len]);
@@ -292,22 +265,6 @@ impl Elementwise for Cpu {
     fn drop_out(&self, place: Place, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
         drop_out(self.simd, place, p, &x[..len], &mut y[..len]);
     }
-
-    fn sgd(&self, len: usize, rate: f32, g: &Self::Buf, w: &mut Self::Buf) {
-        sgd(self.simd, rate, &g[..len], &mut w[..len]);
-    }
-
-    fn sgd_momentum(
-        &self,
-        len: usize,
-        rate: f32,
-        momentum: f32,
-        g: &Self::Buf,
-        v: &mut Self::Buf,
-        w: &mut Self::Buf,
-    ) {
-        sgd_momentum(self.simd, rate, momentum, &g[..len], &mut v[..len], &mut w[..len]);
-    }
 }
 
 #[cfg(test)]
@@ -334,18 +291,5 @@ mod tests {
         let mut sum = [0.5, 0.5];
         sum_rows(Arch::new(), &x, true, &mut sum);
         assert_eq!(sum, [((0.5_f32 + 1e8) + 1.0 + 1.0) - 1e8, 0.5 + 1.0 + 1.0 + 1.0 + 7.0]);
-    }
-
-    #[test]
-    fn vectors_and_plain_loops_give_the_same_bits() {
-        let g: Vec<f32> = (0..37).map(|i| (i as f32 * 0.37).sin()).collect();
-        let (mut v, mut w) = (vec![0.1; 37], vec![0.7; 37]);
-        let (mut plain_v, mut plain_w) = (v.clone(), w.clone());
-        sgd_momentum(Arch::new(), 0.1, 0.9, &g, &mut v, &mut w);
-        sgd_momentum(Arch::Scalar, 0.1, 0.9, &g, &mut plain_v, &mut plain_w);
-        assert_eq!((&v, &w), (&plain_v, &plain_w));
-        sgd(Arch::new(), 0.3, &g, &mut w);
-        sgd(Arch::Scalar, 0.3, &g, &mut plain_w);
-        assert_eq!(w, plain_w);
     }
 }

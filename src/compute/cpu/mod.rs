@@ -10,6 +10,7 @@ mod fingerprint;
 mod functions;
 mod images;
 mod norm;
+mod optimize;
 mod pool;
 mod softmax;
 mod vector;

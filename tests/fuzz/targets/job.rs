@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use mixnn::job::op::Linear;
-use mixnn::job::{Job, JobError, MOST_RANKS, Op, Optimizer, Profile};
+use mixnn::ids::{Batch, Epoch};
+use mixnn::job::{Job, JobError, MOST_RANKS, Op, Profile};
 
 fuzz_target!(|text: &str| {
     let mut parts = text.split('\0');
@@ -37,8 +38,12 @@ fn within_ranges(job: &Job) {
     assert!(!job.seed.is_empty() && (0.0..1.0).contains(&job.data.validation));
     let train = &job.train;
     assert!(train.epochs > 0 && train.micro_batch > 0 && train.batch.is_multiple_of(train.micro_batch));
-    let Optimizer::Sgd { lr, momentum } = train.optimizer;
-    assert!(lr > 0.0 && lr.is_finite() && (0.0..1.0).contains(&momentum));
+    assert!(train.optimizer.fits() && train.rate.peak > 0.0 && train.rate.peak.is_finite());
+    let rates = train.rate.over(train.epochs, 7);
+    for batch in 0..7 {
+        let rate = rates.at(Epoch(train.epochs - 1), Batch(batch));
+        assert!((0.0..=train.rate.peak).contains(&rate), "a rate of {rate}");
+    }
     assert!((1..MOST_RANKS.into()).contains(&job.stages.len()) && job.ranks() <= MOST_RANKS);
     for stage in &job.stages {
         let fits = |op: &Op| op.fits() && !matches!(op, Op::Linear(Linear { input: Some(0), .. }));
