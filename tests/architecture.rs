@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What any module may import.
-const LEAVES: [&str; 2] = ["ids", "random"];
+const LEAVES: [&str; 3] = ["float", "ids", "random"];
 /// What a module may import besides the leaves. `None`: all others.
-const RULES: [(&str, Option<&[&str]>); 17] = [
+const RULES: [(&str, Option<&[&str]>); 18] = [
+    ("float", Some(&[])),
     ("ids", Some(&[])),
     ("random", Some(&[])),
     ("job", Some(&[])),

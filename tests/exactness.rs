@@ -103,6 +103,21 @@ fn a_convolutional_network_has_the_same_bits_too() {
     assert_ne!(bits("--single", &[&sets[..], &["train.micro_batch=8"]].concat()), reference);
 }
 
+/// What travels is rounded in every mode alike, also where nothing travels.
+#[test]
+fn smaller_numbers_on_the_wire_give_the_same_bits() {
+    let reference = bits("--single", &[SHORT]);
+    let bytes = |wire: &str| checked(&["--set", wire])["message_bytes"].as_u64().unwrap();
+    for wire in ["mix.wire=bf16", "mix.wire=f16"] {
+        let rounded = bits("--single", &[SHORT, wire]);
+        assert_ne!(rounded, reference, "{wire}");
+        for args in ["--local 7", "--local 4 --profile sealed", "--local 4 --profile bare"] {
+            assert_eq!(bits(args, &[SHORT, wire]), rounded, "{args} {wire}");
+        }
+        assert!(bytes(wire) * 10 < bytes("mix.wire=f32") * 6, "{wire}");
+    }
+}
+
 /// Adam counts its steps, a norm is taken over all that a stage learns, and each step has a rate of its own.
 #[test]
 fn optimizers_and_schedules_give_the_same_bits() {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mixnn::compute::Memory;
 use mixnn::compute::cpu::Cpu;
+use mixnn::float::Float;
 use mixnn::ids::{Batch, Epoch, MicroBatch, Slot};
 use mixnn::job::{Job, Optimizer, Shape};
 use mixnn::mix::beat::Order;
@@ -166,6 +167,7 @@ fn a_warm_stage_allocates_nothing() {
         input: Shape::new([4, 8, 8]),
         output: Shape::new([16]),
         input_scale: None,
+        wire: Float::F32,
         micro_batch: 5,
         optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("warm"),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mixnn::compute::Memory;
 use mixnn::compute::cpu::Cpu;
+use mixnn::float::Float;
 use mixnn::ids::{Batch, Epoch, MicroBatch};
 use mixnn::job::{Job, Op, Optimizer, Shape};
 use mixnn::nn::{Pass, Stage, StageSpec};
@@ -32,6 +33,7 @@ fn spec(ops: Vec<Op>, input: Shape, rows: usize) -> StageSpec {
         input,
         output,
         input_scale: None,
+        wire: Float::F32,
         micro_batch: rows as u32,
         optimizer: Optimizer::sgd(0.0),
         seed: Seed::from_text("operations"),

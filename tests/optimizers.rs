@@ -5,6 +5,7 @@ use std::path::Path;
 
 use mixnn::compute::Memory;
 use mixnn::compute::cpu::Cpu;
+use mixnn::float::Float;
 use mixnn::ids::{Batch, Epoch, MicroBatch};
 use mixnn::job::{Job, Shape};
 use mixnn::nn::{Pass, Stage, StageSpec};
@@ -44,6 +45,7 @@ fn difference(path: &Path, train: Option<&str>) -> f32 {
         input: Shape::new([5]),
         output: Shape::new([3]),
         input_scale: None,
+        wire: Float::F32,
         micro_batch: ROWS as u32,
         optimizer: job.train.optimizer,
         seed: Seed::from_text("optimizers"),

@@ -3,6 +3,7 @@
 
 use mixnn::compute::cpu::Cpu;
 use mixnn::compute::{Memory, Softmax};
+use mixnn::float::Float;
 use mixnn::job::op::Linear;
 use mixnn::job::{Op, Optimizer, Shape};
 use mixnn::nn::{Pass, Stage, StageSpec};
@@ -41,6 +42,7 @@ fn two_neighbours_solve_for_a_linear_stage() {
         input: Shape::new([IN as u32]),
         output: Shape::new([OUT as u32]),
         input_scale: None,
+        wire: Float::F32,
         micro_batch: SAMPLES as u32,
         optimizer: Optimizer::sgd(0.0),
         seed: Seed::from_text("a stage"),

@@ -1,6 +1,7 @@
 //! Where numbers are: tensors and messages, and what moves between them.
 
 use super::ComputeError;
+use crate::float::Float;
 
 /// Two kinds of memory: a [`Buf`](Memory::Buf) holds a tensor's f32 values, [`Bytes`](Memory::Bytes) a message.
 pub trait Memory {
@@ -38,14 +39,19 @@ pub trait Memory {
     /// Zeroes the bytes from `at` up to `end`.
     fn clear(&self, bytes: &mut Self::Bytes, at: usize, end: usize) -> Self::Event;
 
-    /// `to[i]` = the little-endian f32 at `at + 4 i`, for `len` values.
-    fn decode_f32(&self, bytes: &Self::Bytes, at: usize, len: usize, to: &mut Self::Buf) -> Self::Event;
+    /// `to` = the `len` numbers of `format` from `at` on, little-endian.
+    fn decode(&self, format: Float, bytes: &Self::Bytes, at: usize, len: usize, to: &mut Self::Buf) -> Self::Event;
 
     /// `to[i]` = `scale` times the byte at `at + i`, for `len` values.
     fn decode_u8(&self, bytes: &Self::Bytes, at: usize, len: usize, scale: f32, to: &mut Self::Buf) -> Self::Event;
 
-    /// The bytes from `at` on = the first `len` values of `from`, little-endian f32.
-    fn encode_f32(&self, from: &Self::Buf, len: usize, bytes: &mut Self::Bytes, at: usize) -> Self::Event;
+    /// The bytes from `at` on = the first `len` values of `from`, rounded to the nearest of `format` (to even between two),
+    /// little-endian.
+    fn encode(&self, format: Float, from: &Self::Buf, len: usize, bytes: &mut Self::Bytes, at: usize) -> Self::Event;
+
+    /// The first `len` values of `to` = those of `from`, as [`encode`](Memory::encode) and [`decode`](Memory::decode)
+    /// would leave them.
+    fn round(&self, format: Float, len: usize, from: &Self::Buf, to: &mut Self::Buf) -> Self::Event;
 
     /// The first `len` values of `to` = those of `from`.
     fn copy(&self, len: usize, from: &Self::Buf, to: &mut Self::Buf) -> Self::Event;

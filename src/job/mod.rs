@@ -30,6 +30,7 @@ pub use shape::{Boundary, MOST_ACTIVATIONS, MOST_OPS, Shape, chain};
 pub use tree::At;
 use tree::Table;
 
+use crate::float::Float;
 use crate::random::Seed;
 
 /// The fewest ranks among which `mixed` hides anything.
@@ -189,6 +190,8 @@ pub struct Mix {
     pub depth: u16,
     /// When slots begin. `bare` and `sealed` know no pace.
     pub pace: Pace,
+    /// How activations and gradients travel.
+    pub wire: Float,
     /// Bytes of a message at least, 0: what the job needs. Equal lengths make two models look alike.
     pub message: u32,
     /// Bytes of a package at least, 0: what the job needs.

@@ -169,6 +169,7 @@ fn mix(section: Section<'_>) -> Result<Mix, JobError> {
         cell,
         depth: section.integer("depth", 0..=i64::from(MOST_RANKS) - 1)?.unwrap_or(0),
         pace: pace(&section)?,
+        wire: section.choice("wire", &Float::ALL)?.unwrap_or_default(),
         message: section.integer("message", 0..=1 << 30)?.unwrap_or(0),
         package: section.integer("package", 0..=1 << 30)?.unwrap_or(0),
         result: section.integer("result", 0..=1 << 40)?.unwrap_or(0),

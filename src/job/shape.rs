@@ -51,7 +51,7 @@ impl fmt::Display for Shape {
 pub struct Boundary {
     /// Its shape.
     pub shape: Shape,
-    /// Bytes of a value on the wire: 1 for the data's bytes, 4 for f32.
+    /// Bytes of a value on the wire: 1 for the data's bytes, else as `mix.wire` says.
     pub width: u32,
 }
 
@@ -94,7 +94,7 @@ pub fn chain(job: &Job, sample: &Shape, classes: u32) -> Result<Vec<Boundary>, J
                 fix: format!("a stage keeps at most {MOST_ACTIVATIONS}: take a smaller micro_batch, or more stages"),
             });
         }
-        boundaries.push(Boundary { shape: flowing.clone(), width: 4 });
+        boundaries.push(Boundary { shape: flowing.clone(), width: job.mix.wire.bytes() });
     }
     let values = flowing.values();
     if values != classes {

@@ -39,6 +39,7 @@ pub(super) fn job(job: &Job) -> String {
         ("cell", i64::from(job.mix.cell).into()),
         ("depth", i64::from(job.mix.depth).into()),
         ("pace", job.mix.pace.to_string().into()),
+        ("wire", job.mix.wire.name().into()),
         ("message", i64::from(job.mix.message).into()),
         ("package", i64::from(job.mix.package).into()),
         ("result", i64::try_from(job.mix.result).unwrap_or(i64::MAX).into()),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, output, values};
 use crate::compute::{Backend, ComputeError};
+use crate::float::Float;
 use crate::job::{Clip, MOST_ACTIVATIONS, MOST_OPS, Op, Optimizer, Shape};
 use crate::random::Seed;
 
@@ -18,8 +19,10 @@ pub struct StageSpec {
     pub input: Shape,
     /// The shape of a sample that goes out.
     pub output: Shape,
-    /// What the bytes that go in are multiplied with; `None` where f32 values go in.
+    /// What the bytes that go in are multiplied with; `None` where the values of another stage go in.
     pub input_scale: Option<f32>,
+    /// How other values travel.
+    pub wire: Float,
     /// Samples of a micro-batch, at most.
     pub micro_batch: u32,
     /// How its parameters follow their gradients.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use super::{Role, RoleError, address, received};
 use crate::compute::{Backend, ComputeError, LossSum};
 use crate::data::{Batches, Dataset};
+use crate::float::Float;
 use crate::ids::{Epoch, Slot};
 use crate::job::Rates;
 use crate::mix::beat::Order;
@@ -71,6 +72,8 @@ pub struct Course<'a> {
     pub rates: Rates,
     /// Samples of a micro-batch, at most.
     pub micro_batch: u32,
+    /// How numbers travel.
+    pub wire: Float,
 }
 
 /// Sums micro-batches up to a [`Score`].
@@ -106,6 +109,7 @@ pub struct Owner<'a, B: Backend> {
     /// How the epoch ends.
     order: Order,
     rates: Rates,
+    wire: Float,
     classes: usize,
     capacity: usize,
     logits: B::Buf,
@@ -150,7 +154,7 @@ impl<'a, B: Backend> Owner<'a, B> {
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
     pub fn new(backend: &B, course: Course<'a>, capacity: usize) -> Result<Self, ComputeError> {
-        let Course { epoch, last, passes, lead, paced, rates, micro_batch } = course;
+        let Course { epoch, last, passes, lead, paced, rates, micro_batch, wire } = course;
         let classes = passes.first().map_or(1, |pass| pass.data.classes);
         let features = passes.first().map_or(1, |pass| pass.data.features());
         let rows = micro_batch as usize;
@@ -172,6 +176,7 @@ impl<'a, B: Backend> Owner<'a, B> {
             },
             order: if last { Order::RunEnds { after } } else { Order::EpochEnds { after } },
             rates,
+            wire,
             classes,
             capacity,
             logits: backend.zeros(rows * classes)?,
@@ -215,7 +220,7 @@ impl<'a, B: Backend> Owner<'a, B> {
             let due = Header {
                 kind: Kind::Done,
                 last: feed.last,
-                dtype: Dtype::F32,
+                dtype: Dtype::Float(self.wire),
                 epoch: self.epoch,
                 batch: feed.batch,
                 micro_batch: feed.micro_batch,
@@ -256,7 +261,7 @@ impl<'a, B: Backend> Owner<'a, B> {
         let due = Header {
             kind: if planned.training { Kind::Train } else { Kind::Evaluate },
             last: false,
-            dtype: Dtype::F32,
+            dtype: Dtype::Float(self.wire),
             epoch: self.epoch,
             batch: feed.batch,
             micro_batch: feed.micro_batch,
@@ -268,7 +273,7 @@ impl<'a, B: Backend> Owner<'a, B> {
         if found != Some(due) {
             return Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") });
         }
-        backend.decode_f32(&post.inbox[FORWARD], HEADER, rows.len() * self.classes, &mut self.logits);
+        backend.decode(self.wire, &post.inbox[FORWARD], HEADER, rows.len() * self.classes, &mut self.logits);
         for (label, row) in self.labels.iter_mut().zip(rows) {
             *label = planned.data.labels[*row as usize];
         }
@@ -298,7 +303,13 @@ impl<'a, B: Backend> Owner<'a, B> {
         if self.held.front().is_some_and(|held| held.due <= self.steps)
             && let Some(Held { header, gradient, .. }) = self.held.pop_front()
         {
-            backend.encode_f32(&gradient, header.rows as usize * self.classes, &mut post.outbox[BACKWARD], HEADER);
+            backend.encode(
+                self.wire,
+                &gradient,
+                header.rows as usize * self.classes,
+                &mut post.outbox[BACKWARD],
+                HEADER,
+            );
             address(backend, post, BACKWARD, Some(header));
             self.spare.push(gradient);
         }

@@ -65,7 +65,7 @@ impl<B: Backend + 'static> StageRole<B> {
         let rows = rows as u32;
         let due = Header {
             kind: Kind::Gradient,
-            dtype: Dtype::F32,
+            dtype: Dtype::Float(self.spec.wire),
             epoch: self.epoch,
             batch: Batch(self.steps),
             micro_batch: MicroBatch(self.passed[1]),
@@ -75,12 +75,12 @@ impl<B: Backend + 'static> StageRole<B> {
         };
         self.check(slot, header, due)?;
         let values = rows as usize * self.spec.output_features() as usize;
-        backend.decode_f32(&post.inbox[BACKWARD], HEADER, values, stage.output_gradient());
+        backend.decode(self.spec.wire, &post.inbox[BACKWARD], HEADER, values, stage.output_gradient());
         let answer = match stage.backward_input(backend) {
             Some(gradient) => {
                 let answer = Header { features: self.spec.input_features(), ..header };
                 let values = rows as usize * self.spec.input_features() as usize;
-                backend.encode_f32(gradient, values, &mut post.outbox[BACKWARD], HEADER);
+                backend.encode(self.spec.wire, gradient, values, &mut post.outbox[BACKWARD], HEADER);
                 answer
             }
             None => Header { kind: Kind::Done, rows: 0, features: 0, ..header },
@@ -107,7 +107,7 @@ impl<B: Backend + 'static> StageRole<B> {
         let training = header.kind == Kind::Train;
         let due = Header {
             kind: if training { Kind::Train } else { Kind::Evaluate },
-            dtype: if self.spec.input_scale.is_some() { Dtype::U8 } else { Dtype::F32 },
+            dtype: if self.spec.input_scale.is_some() { Dtype::U8 } else { Dtype::Float(self.spec.wire) },
             epoch: self.epoch,
             batch: if training { Batch(self.steps) } else { header.batch },
             micro_batch: if training { MicroBatch(self.passed[0]) } else { header.micro_batch },
@@ -125,16 +125,16 @@ impl<B: Backend + 'static> StageRole<B> {
         let input = stage.input(backend, pass)?;
         match self.spec.input_scale {
             Some(scale) => backend.decode_u8(&post.inbox[FORWARD], HEADER, values, scale, input),
-            None => backend.decode_f32(&post.inbox[FORWARD], HEADER, values, input),
+            None => backend.decode(self.spec.wire, &post.inbox[FORWARD], HEADER, values, input),
         };
         let output = stage.forward(backend);
         let values = rows * self.spec.output_features() as usize;
-        backend.encode_f32(output, values, &mut post.outbox[FORWARD], HEADER);
+        backend.encode(self.spec.wire, output, values, &mut post.outbox[FORWARD], HEADER);
         match training {
             true => self.passed[0] += 1,
             false => stage.forget(),
         }
-        let answer = Header { dtype: Dtype::F32, features: self.spec.output_features(), ..header };
+        let answer = Header { dtype: Dtype::Float(self.spec.wire), features: self.spec.output_features(), ..header };
         address(backend, post, FORWARD, Some(answer));
         Ok(())
     }

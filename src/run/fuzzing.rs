@@ -16,6 +16,7 @@ use super::seat::courier;
 use crate::compute::Memory;
 use crate::compute::cpu::Cpu;
 use crate::crypto::key::Key;
+use crate::float::Float;
 use crate::ids::{Epoch, Rank, Slot};
 use crate::job::op::{Activation, BatchNorm, Conv2d, Dropout, Linear, MaxPool, Reshape, Residual, Window};
 use crate::job::{Op, Optimizer, Profile, Shape};
@@ -149,6 +150,7 @@ fn role() -> Vec<u8> {
         input: Shape::new([16]),
         output: Shape::new([10]),
         input_scale: None,
+        wire: Float::F32,
         micro_batch: 4,
         optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("fuzzed"),

@@ -75,6 +75,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::float::Float;
     use crate::job::op::{Activation, Linear};
     use crate::job::{Op, Optimizer, Shape};
     use crate::random::Seed;
@@ -85,6 +86,7 @@ mod tests {
             input: Shape::new([input]),
             output: Shape::new([out]),
             input_scale: None,
+            wire: Float::F32,
             micro_batch: 1,
             optimizer: Optimizer::sgd(0.0),
             seed: Seed::from_text("1"),

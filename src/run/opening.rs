@@ -282,7 +282,8 @@ pub(super) fn handed(plain: &[u8], public: &Public, rank: Rank, ranks: u16) -> O
 /// The stage that a package's `role` tells of, where a rank can host it in a run of these public numbers.
 pub(super) fn stage(role: &[u8], public: &Public) -> Option<StageSpec> {
     let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(role).ok()?;
-    let width = if spec.input_scale.is_some() { 1 } else { 4 };
+    let number = u64::from(spec.wire.bytes());
+    let width = if spec.input_scale.is_some() { 1 } else { number };
     let tensor = |features: u32, width: u64| (u64::from(features) * u64::from(spec.micro_batch)).checked_mul(width);
     let travels = |bytes: Option<u64>| {
         bytes.is_some_and(|bytes| (1..=(public.geometry.message() - HEADER) as u64).contains(&bytes))
@@ -291,7 +292,7 @@ pub(super) fn stage(role: &[u8], public: &Public) -> Option<StageSpec> {
         && spec.chains()
         && spec.optimizer.fits()
         && travels(tensor(spec.input_features(), width))
-        && travels(tensor(spec.output_features(), 4))
+        && travels(tensor(spec.output_features(), number))
         && spec.parameter_count() <= public.result / 4;
     fits.then_some(spec)
 }
@@ -348,6 +349,7 @@ pub fn refuse<T: Transport>(transport: &mut T, code: i32) -> Result<(), Transpor
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::float::Float;
     use crate::job::op::{Activation, Linear};
     use crate::job::{Op, Optimizer, Shape};
     use crate::random::Seed;
@@ -418,6 +420,7 @@ mod tests {
             input: Shape::new([16]),
             output: Shape::new([10]),
             input_scale: None,
+            wire: Float::F32,
             micro_batch: 4,
             optimizer: Optimizer::sgd(0.9),
             seed: Seed::from_text("s"),

@@ -271,12 +271,12 @@ impl<'a> Lead<'a> {
         // A random number of empty slots hides how many the passes take.
         let lead = rand::rng().random_range(0..=u64::from(transport.ranks()));
         let paced = self.public.pacing != Pacing::Lockstep;
-        let course = Course { epoch, last, passes, lead, paced, rates, micro_batch };
+        let course = Course { epoch, last, passes, lead, paced, rates, micro_batch, wire: prepared.job.mix.wire };
         let backend = Arc::clone(&self.seat.backend);
         let mut owner = Owner::new(&*backend, course, capacity)?;
         let calibration = match self.public.pacing {
             Pacing::Fixed { .. } if self.seat.pace().is_none() => {
-                let work = pace::work(&backend, capacity, micro_batch)? * crowd(transport);
+                let work = pace::work(&backend, capacity, micro_batch, prepared.job.mix.wire)? * crowd(transport);
                 Some(Calibration::new(self.public.geometry.hops, work, transport.timeout()))
             }
             _ => None,

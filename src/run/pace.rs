@@ -10,6 +10,7 @@ use super::{RunError, sealed};
 use crate::compute::cpu::Cpu;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
+use crate::float::Float;
 use crate::ids::Rank;
 use crate::job::op::{Activation, Linear};
 use crate::job::{self, Op, Optimizer, Shape};
@@ -71,17 +72,18 @@ fn returning(result: usize) -> Result<Duration, RunError> {
 }
 
 /// How long a micro-batch takes both ways through a dummy stage: a linear one between two of the widest boundaries that
-/// messages of `message` bytes may carry.
+/// messages of `message` bytes may carry, in numbers of `wire`.
 ///
 /// # Errors
 /// [`RunError::Compute`]: no memory.
-pub(super) fn work(backend: &Cpu, message: usize, micro_batch: u32) -> Result<Duration, RunError> {
-    let width = ((message - HEADER) / 4 / micro_batch as usize).clamp(1, WIDEST as usize) as u32;
+pub(super) fn work(backend: &Cpu, message: usize, micro_batch: u32, wire: Float) -> Result<Duration, RunError> {
+    let width = ((message - HEADER) / wire.bytes() as usize / micro_batch as usize).clamp(1, WIDEST as usize) as u32;
     let spec = StageSpec {
         ops: vec![Op::Linear(Linear { input: None, out: width, bias: true }), Op::Activation(Activation::Relu)],
         input: Shape::new([width]),
         output: Shape::new([width]),
         input_scale: None,
+        wire,
         micro_batch,
         optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("dummy"),
@@ -177,7 +179,7 @@ mod tests {
     #[test]
     fn dummy_work_takes_its_time() {
         let backend = Cpu::new(1).unwrap();
-        let [small, large] = [1 << 10, 1 << 16].map(|message| work(&backend, message, 16).unwrap());
+        let [small, large] = [1 << 10, 1 << 16].map(|message| work(&backend, message, 16, Float::F32).unwrap());
         assert!(large > small && small > Duration::ZERO, "{small:?} {large:?}");
         let pacing = pacing(job::Pace::Auto, 3, 4096, 2, Duration::from_secs(9)).unwrap();
         assert!(matches!(pacing, Pacing::Fixed { pace: None, rest } if rest > 4_000_000), "{pacing:?}");

@@ -103,6 +103,7 @@ impl Prepared {
             input: self.boundaries[index].shape.clone(),
             output: self.boundaries[index + 1].shape.clone(),
             input_scale: (index == 0).then_some(self.train.scale),
+            wire: self.job.mix.wire,
             micro_batch: self.job.train.micro_batch,
             optimizer: self.job.train.optimizer,
             seed: seed.derive("stage", index as u64),

@@ -13,6 +13,7 @@ use super::{RunError, Watcher};
 use crate::compute::cpu::Cpu;
 use crate::compute::{Backend, ComputeError};
 use crate::data::{Batches, Dataset};
+use crate::float::Float;
 use crate::ids::{Batch, Epoch, MicroBatch};
 use crate::job::Rates;
 use crate::nn::{Pass, Stage, StageSpec};
@@ -95,6 +96,8 @@ struct Network<B: Backend> {
     /// Values a sample that go into each stage, and come out of the last.
     features: Vec<usize>,
     scale: f32,
+    /// How values would travel from stage to stage.
+    wire: Float,
     logits: B::Buf,
     gradient: B::Buf,
     /// The data's bytes, before the first stage scales them.
@@ -118,6 +121,7 @@ impl<B: Backend + 'static> Network<B> {
         Ok(Self {
             stages,
             scale: specs.first().and_then(|spec| spec.input_scale).unwrap_or(1.0),
+            wire: specs.first().map_or(Float::F32, |spec| spec.wire),
             logits: backend.zeros(rows * last)?,
             gradient: backend.zeros(rows * last)?,
             inputs: vec![0; rows * first],
@@ -190,8 +194,8 @@ impl<B: Backend + 'static> Network<B> {
             let output = here[i].forward(backend);
             let values = rows.len() * self.features[i + 1];
             match behind.first_mut() {
-                Some(next) => backend.copy(values, output, next.input(backend, pass)?),
-                None => backend.copy(values, output, &mut self.logits),
+                Some(next) => backend.round(self.wire, values, output, next.input(backend, pass)?),
+                None => backend.round(self.wire, values, output, &mut self.logits),
             };
         }
         Ok(())
@@ -200,12 +204,12 @@ impl<B: Backend + 'static> Network<B> {
     /// Takes the loss's gradient back through all stages.
     fn backward(&mut self, backend: &B, rows: usize) {
         let last = self.stages.len() - 1;
-        backend.copy(rows * self.features[last + 1], &self.gradient, self.stages[last].output_gradient());
+        backend.round(self.wire, rows * self.features[last + 1], &self.gradient, self.stages[last].output_gradient());
         for i in (0..self.stages.len()).rev() {
             let (before, here) = self.stages.split_at_mut(i);
             let gradient = here[0].backward_input(backend);
             if let (Some(gradient), Some(next)) = (gradient, before.last_mut()) {
-                backend.copy(rows * self.features[i], gradient, next.output_gradient());
+                backend.round(self.wire, rows * self.features[i], gradient, next.output_gradient());
             }
             here[0].backward_params(backend);
         }

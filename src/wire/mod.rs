@@ -4,6 +4,7 @@
 
 use thiserror::Error;
 
+use crate::float::Float;
 use crate::ids::{Batch, Epoch, MicroBatch};
 
 /// Bytes of a header; the tensor follows.
@@ -28,9 +29,9 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
     /// The data's own bytes.
-    U8 = 0,
-    /// IEEE 754 single precision, little-endian.
-    F32 = 1,
+    U8,
+    /// Floating-point numbers, little-endian.
+    Float(Float),
 }
 
 /// The 64 bytes before a tensor.
@@ -87,7 +88,7 @@ impl Header {
     pub fn body(&self) -> u64 {
         let width = match self.dtype {
             Dtype::U8 => 1,
-            Dtype::F32 => 4,
+            Dtype::Float(format) => format.bytes().into(),
         };
         (u64::from(self.rows) * u64::from(self.features)).saturating_mul(width)
     }
@@ -97,7 +98,10 @@ impl Header {
         let mut bytes = [0; HEADER];
         bytes[0] = self.kind as u8;
         bytes[1] = self.last.into();
-        bytes[2] = self.dtype as u8;
+        bytes[2] = match self.dtype {
+            Dtype::U8 => 0,
+            Dtype::Float(format) => 1 + format as u8,
+        };
         let words = [self.epoch.0, self.batch.0, self.micro_batch.0, self.rows, self.features, self.rate.to_bits()];
         for (to, word) in bytes[4..28].as_chunks_mut::<4>().0.iter_mut().zip(words) {
             *to = word.to_le_bytes();
@@ -126,7 +130,9 @@ impl Header {
         };
         let dtype = match bytes[2] {
             0 => Dtype::U8,
-            1 => Dtype::F32,
+            1 => Dtype::Float(Float::F32),
+            2 => Dtype::Float(Float::Bf16),
+            3 => Dtype::Float(Float::F16),
             other => return wrong("dtype", other),
         };
         if let Some(other) = [3].into_iter().chain(28..HEADER).find(|&i| bytes[i] != 0) {
@@ -154,7 +160,7 @@ mod tests {
     const SAMPLE: Header = Header {
         kind: Kind::Gradient,
         last: true,
-        dtype: Dtype::F32,
+        dtype: Dtype::Float(Float::F32),
         epoch: Epoch(0x0102_0304),
         batch: Batch(5),
         micro_batch: MicroBatch(6),
@@ -170,12 +176,18 @@ mod tests {
         assert_eq!(bytes[..8], [3, 1, 1, 0, 4, 3, 2, 1]);
         assert_eq!(bytes[24..28], 0.1_f32.to_le_bytes());
         assert_eq!(SAMPLE.body(), 7 * 256 * 4);
+        for (number, (_, format)) in Float::ALL.into_iter().enumerate() {
+            let header = Header { dtype: Dtype::Float(format), ..SAMPLE };
+            assert_eq!(header.to_bytes()[2], 1 + number as u8);
+            assert_eq!(Header::from_bytes(&header.to_bytes()), Ok(header));
+            assert_eq!(header.body(), 7 * 256 * u64::from(format.bytes()));
+        }
         assert_eq!(Header::EMPTY.to_bytes(), [0; HEADER]);
     }
 
     #[test]
     fn refuses_what_no_header_holds() {
-        for (place, value) in [(0, 5), (1, 2), (2, 2), (3, 1), (28, 1), (47, 9), (63, 1)] {
+        for (place, value) in [(0, 5), (1, 2), (2, 4), (3, 1), (28, 1), (47, 9), (63, 1)] {
             let mut bytes = SAMPLE.to_bytes();
             bytes[place] = value;
             assert!(Header::from_bytes(&bytes).is_err(), "byte {place} = {value}");

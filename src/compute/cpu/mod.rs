@@ -14,11 +14,13 @@ mod optimize;
 mod pool;
 mod softmax;
 mod vector;
+mod wire;
 
 use aligned_vec::{AVec, ConstAlign};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{Backend, ComputeError, Gemm, Matrix, Memory};
+use crate::float::Float;
 
 /// Memory on a cache line's boundary.
 pub type Aligned<T> = AVec<T, ConstAlign<64>>;
@@ -105,22 +107,22 @@ impl Memory for Cpu {
         bytes[at..end].fill(0);
     }
 
-    fn decode_f32(&self, bytes: &Self::Bytes, at: usize, len: usize, to: &mut Self::Buf) {
-        let from = bytes[at..at + 4 * len].as_chunks::<4>().0;
-        for (to, from) in to[..len].iter_mut().zip(from) {
-            *to = f32::from_le_bytes(*from);
-        }
+    fn decode(&self, format: Float, bytes: &Self::Bytes, at: usize, len: usize, to: &mut Self::Buf) {
+        let from = &bytes[at..at + format.bytes() as usize * len];
+        wire::decode(self.simd, format, from, &mut to[..len]);
     }
 
     fn decode_u8(&self, bytes: &Self::Bytes, at: usize, len: usize, scale: f32, to: &mut Self::Buf) {
         elementwise::scale_bytes(self.simd, &bytes[at..at + len], scale, &mut to[..len]);
     }
 
-    fn encode_f32(&self, from: &Self::Buf, len: usize, bytes: &mut Self::Bytes, at: usize) {
-        let to = bytes[at..at + 4 * len].as_chunks_mut::<4>().0;
-        for (to, from) in to.iter_mut().zip(&from[..len]) {
-            *to = from.to_le_bytes();
-        }
+    fn encode(&self, format: Float, from: &Self::Buf, len: usize, bytes: &mut Self::Bytes, at: usize) {
+        let to = &mut bytes[at..at + format.bytes() as usize * len];
+        wire::encode(self.simd, format, &from[..len], to);
+    }
+
+    fn round(&self, format: Float, len: usize, from: &Self::Buf, to: &mut Self::Buf) {
+        wire::round(self.simd, format, &from[..len], &mut to[..len]);
     }
 
     fn copy(&self, len: usize, from: &Self::Buf, to: &mut Self::Buf) {

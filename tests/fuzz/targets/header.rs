@@ -11,7 +11,7 @@ fuzz_target!(|bytes: [u8; HEADER]| {
     assert_eq!(header.to_bytes(), bytes);
     let width = match header.dtype {
         Dtype::U8 => 1,
-        Dtype::F32 => 4,
+        Dtype::Float(format) => format.bytes().into(),
     };
     let body = u128::from(header.rows) * u128::from(header.features) * width;
     assert_eq!(u128::from(header.body()), body.min(u64::MAX.into()));

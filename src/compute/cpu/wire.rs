@@ -1,0 +1,103 @@
+//! Numbers to the bytes of a message and back.
+
+use half::{bf16, f16};
+use pulp::Arch;
+
+use super::vector::vectorised;
+use crate::float::Float;
+
+/// `to[i]` = the little-endian number of `from` in its place `i`.
+pub(super) fn decode(simd: Arch, format: Float, from: &[u8], to: &mut [f32]) {
+    match format {
+        Float::F32 => each(simd, from.as_chunks::<4>().0, to, |from| f32::from_le_bytes(*from)),
+        Float::Bf16 => each(simd, from.as_chunks::<2>().0, to, |from| bf16::from_le_bytes(*from).to_f32()),
+        Float::F16 => each(simd, from.as_chunks::<2>().0, to, |from| f16::from_le_bytes(*from).to_f32()),
+    }
+}
+
+/// `to` = the values of `from`, little-endian.
+pub(super) fn encode(simd: Arch, format: Float, from: &[f32], to: &mut [u8]) {
+    match format {
+        Float::F32 => each(simd, from, to.as_chunks_mut::<4>().0, |from| from.to_le_bytes()),
+        Float::Bf16 => each(simd, from, to.as_chunks_mut::<2>().0, |from| bf16::from_f32(*from).to_le_bytes()),
+        Float::F16 => each(simd, from, to.as_chunks_mut::<2>().0, |from| f16::from_f32(*from).to_le_bytes()),
+    }
+}
+
+/// `to` = what is left of `from` on the way.
+pub(super) fn round(simd: Arch, format: Float, from: &[f32], to: &mut [f32]) {
+    match format {
+        Float::F32 => to.copy_from_slice(from),
+        Float::Bf16 => each(simd, from, to, |from| bf16::from_f32(*from).to_f32()),
+        Float::F16 => each(simd, from, to, |from| f16::from_f32(*from).to_f32()),
+    }
+}
+
+#[inline(always)]
+fn each<X, Y>(simd: Arch, from: &[X], to: &mut [Y], f: impl Fn(&X) -> Y) {
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = f(from);
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bits of a single, of the nearest bf16, of the nearest f16: by hand, after IEEE 754-2019, 4.3.1.
+    const ROUNDED: [(f32, u16, u16); 9] = [
+        (0.0, 0x0000, 0x0000),
+        (-1.5, 0xbfc0, 0xbe00),
+        // Between two: to the even one, below and above.
+        (1.0 + 1.0 / 256.0, 0x3f80, 0x3c04),
+        (1.0 + 3.0 / 256.0, 0x3f82, 0x3c0c),
+        (1.0 + 1.0 / 2048.0, 0x3f80, 0x3c00),
+        (65_504.0, 0x4780, 0x7bff),
+        // Too large for f16.
+        (65_520.0, 0x4780, 0x7c00),
+        // The least number of f16, and what rounds to nothing.
+        (5.960_464_5e-8, 0x3380, 0x0001),
+        (2.980_232_2e-8, 0x3300, 0x0000),
+    ];
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest_and_read_back() {
+        for simd in [Arch::new(), Arch::Scalar] {
+            for (number, as_bf16, as_f16) in ROUNDED {
+                for (format, bits) in [(Float::Bf16, as_bf16), (Float::F16, as_f16)] {
+                    let mut bytes = [0; 2];
+                    encode(simd, format, &[number], &mut bytes);
+                    assert_eq!(u16::from_le_bytes(bytes), bits, "{number} {format:?}");
+                    let (mut decoded, mut rounded) = ([0.0], [1.0]);
+                    decode(simd, format, &bytes, &mut decoded);
+                    round(simd, format, &[number], &mut rounded);
+                    assert_eq!(decoded[0].to_bits(), rounded[0].to_bits(), "{number} {format:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_is_left_as_it_is() {
+        let numbers = [1.0e-40, -0.0, f32::INFINITY, 3.402_823_4e38, 0.1];
+        let (mut bytes, mut decoded) = ([0; 20], [0.0; 5]);
+        encode(Arch::new(), Float::F32, &numbers, &mut bytes);
+        decode(Arch::new(), Float::F32, &bytes, &mut decoded);
+        assert_eq!(decoded.map(f32::to_bits), numbers.map(f32::to_bits));
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so() {
+        for format in [Float::Bf16, Float::F16] {
+            let mut rounded = [0.0];
+            round(Arch::new(), format, &[f32::NAN], &mut rounded);
+            assert!(rounded[0].is_nan());
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The formats in which numbers travel.
+
+use serde::{Deserialize, Serialize};
+
+/// How an f32 is written into a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Float {
+    /// IEEE 754 single precision: as it is.
+    #[default]
+    F32,
+    /// The upper half of a single: its range, 8 bits of precision.
+    Bf16,
+    /// IEEE 754 half precision: up to 65,504, 11 bits of precision.
+    F16,
+}
+
+impl Float {
+    /// All formats, with the words for them in a job.
+    pub const ALL: [(&'static str, Float); 3] = [("f32", Float::F32), ("bf16", Float::Bf16), ("f16", Float::F16)];
+
+    /// The word for it in a job.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+
+    /// Bytes of a number.
+    pub fn bytes(self) -> u32 {
+        match self {
+            Float::F32 => 4,
+            Float::Bf16 | Float::F16 => 2,
+        }
+    }
+}
