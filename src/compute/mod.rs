@@ -19,6 +19,7 @@ mod images;
 mod matrix;
 mod memory;
 mod norm;
+pub(crate) mod precise;
 mod softmax;
 
 use thiserror::Error;

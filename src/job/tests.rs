@@ -185,6 +185,7 @@ fn operations_say_what_they_take_and_what_they_get() {
             "{ op = \"reshape\", shape = [8, 8] }, { op = \"group_norm\", groups = 2 }",
             "`group_norm` takes images or vectors",
         ),
+        ("{ op = \"position\" }", "`position` takes a sequence (tokens, width), but gets (1, 8, 8); put a `reshape`"),
         ("{ op = \"group_norm\", groups = 3 }", "channels in 3 equal groups"),
         (
             "{ op = \"residual\", ops = [{ op = \"linear\", out = 63 }] }",

@@ -14,6 +14,7 @@ mod linear;
 mod norm;
 mod optimizer;
 mod pool;
+mod position;
 mod residual;
 mod softmax;
 mod stage;
@@ -163,6 +164,7 @@ macro_rules! of {
             Op::BatchNorm($spec) => $called,
             Op::GroupNorm($spec) => $called,
             Op::Residual($spec) => $called,
+            Op::Position($spec) => $called,
         }
     };
 }

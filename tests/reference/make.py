@@ -21,6 +21,15 @@ class Residual(nn.Sequential):
         return x + super().forward(x)
 
 
+class Position(nn.Module):
+    def __init__(self, *shape):
+        super().__init__()
+        self.weight = nn.Parameter(0.02 * torch.randn(shape))
+
+    def forward(self, x):
+        return x + self.weight
+
+
 def block(channels):
     return Residual(
         nn.Conv2d(channels, channels, 3, padding=1, bias=False),
@@ -80,6 +89,7 @@ CASES = [
     ("residual-within", '{ op = "residual", ops = [{ op = "layer_norm" }, { op = "residual", ops = [{ op = "linear", '
      'out = 6 }, { op = "gelu" }] }, { op = "linear", out = 6 }] }', (3, 6),
      [Residual(nn.LayerNorm(6), Residual(nn.Linear(6, 6), nn.GELU()), nn.Linear(6, 6))]),
+    ("position", '{ op = "position" }', (3, 4), [Position(3, 4)]),
     ("network", '{ op = "conv2d", out = 4, kernel = 3, padding = 1 }, { op = "tanh" }, { op = "max_pool", kernel = 2 }, '
      + BLOCK + ', { op = "silu" }, { op = "global_avg_pool" }, { op = "flatten" }, { op = "linear", out = 3 }',
      (1, 8, 8), [nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.MaxPool2d(2), block(4), nn.SiLU(),

@@ -14,6 +14,7 @@ mod group_norm;
 mod layer_norm;
 mod linear;
 mod max_pool;
+mod position;
 mod reshape;
 mod residual;
 mod rms_norm;
@@ -33,6 +34,7 @@ pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use max_pool::MaxPool;
+pub use position::Position;
 pub use reshape::Reshape;
 pub use residual::Residual;
 pub use rms_norm::RmsNorm;
@@ -147,6 +149,8 @@ operations! {
     GroupNorm,
     /// `y = x + f(x)`.
     Residual,
+    /// A learned value for each place of a sequence.
+    Position,
 }
 
 impl Op {
