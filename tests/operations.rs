@@ -183,7 +183,7 @@ fn forward_and_backward_are_those_of_pytorch() {
             assert!(error < 1e-5, "{path:?} {name}: {error:.1e}");
         }
     }
-    let due = "avg_pool batch_norm conv2d flatten gelu global_avg_pool group_norm layer_norm leaky_relu linear max_pool position relu \
+    let due = "attention avg_pool batch_norm conv2d flatten gelu global_avg_pool group_norm layer_norm leaky_relu linear max_pool position relu \
                reshape residual rms_norm sigmoid silu softmax tanh";
     assert_eq!(words.into_iter().collect::<Vec<_>>(), due.split_whitespace().collect::<Vec<_>>());
 }

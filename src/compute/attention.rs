@@ -30,8 +30,14 @@ pub trait Attention: Memory {
 
     /// `y[t] = the sum over s of p[t, s] v[s]` for each head, `p[t]` the softmax over s of `q[t] k[s] / sqrt(width)`; if causal,
     /// over s up to t.
-    fn attention(&self, shape: Heads, rows: usize, x: &Self::Buf, scratch: &mut Self::Buf, y: &mut Self::Buf)
-    -> Self::Event;
+    fn attention(
+        &self,
+        shape: Heads,
+        rows: usize,
+        x: &Self::Buf,
+        scratch: &mut Self::Buf,
+        y: &mut Self::Buf,
+    ) -> Self::Event;
 
     /// The gradient `dx` of what went in. Works p out again.
     fn attention_backward(

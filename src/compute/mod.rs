@@ -5,7 +5,7 @@
 //! message to the sealing of the next.
 //!
 //! The arithmetic stands in families, one file each here, in `cpu/`, and for other devices: [`Matrix`], [`Elementwise`],
-//! [`Softmax`], [`Images`], [`Norm`].
+//! [`Softmax`], [`Images`], [`Norm`], [`Attention`].
 //!
 //! Calls may be asynchronous. Each runs after all earlier calls of the same backend, and hands back an event for those
 //! who must know when it is done. An error of an asynchronous call comes out of [`Memory::wait`].
@@ -13,6 +13,7 @@
 //! Architecture invariant: knows numbers, not layers, messages or ranks. Every result is the same bits from run to run
 //! and for any number of threads.
 
+mod attention;
 pub mod cpu;
 mod elementwise;
 mod images;
@@ -24,6 +25,7 @@ mod softmax;
 
 use thiserror::Error;
 
+pub use attention::{Attention, Heads};
 pub use elementwise::{Elementwise, Function, Place};
 pub use images::{Conv, Images, Pool, Window};
 pub use matrix::{Gemm, Matrix};
@@ -48,7 +50,7 @@ pub enum ComputeError {
 ///
 /// # Panics
 /// Every call panics where a buffer is shorter than its sizes say.
-pub trait Backend: Memory + Matrix + Elementwise + Softmax + Images + Norm {
+pub trait Backend: Memory + Matrix + Elementwise + Softmax + Images + Norm + Attention {
     /// Runs `work` where the backend's threads are at hand.
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
 

@@ -186,6 +186,18 @@ fn operations_say_what_they_take_and_what_they_get() {
             "`group_norm` takes images or vectors",
         ),
         ("{ op = \"position\" }", "`position` takes a sequence (tokens, width), but gets (1, 8, 8); put a `reshape`"),
+        (
+            "{ op = \"attention\", heads = 2 }",
+            "`attention` takes a sequence (tokens, width), but gets (1, 8, 8); put a",
+        ),
+        (
+            "{ op = \"reshape\", shape = [8, 8] }, { op = \"attention\", heads = 3 }",
+            "`attention` takes tokens of 3 equal heads, but gets (8, 8); let `heads` divide 8",
+        ),
+        (
+            "{ op = \"reshape\", shape = [8, 8] }, { op = \"attention\", heads = 8, rotary = true }",
+            "heads of an even width where `rotary` is true, but gets (8, 8); take other `heads`: 8 of them have 1",
+        ),
         ("{ op = \"group_norm\", groups = 3 }", "channels in 3 equal groups"),
         (
             "{ op = \"residual\", ops = [{ op = \"linear\", out = 63 }] }",
@@ -225,6 +237,12 @@ fn keys_of_operations_have_ranges() {
         ("{ op = \"conv2d\", out = 3, kernel = 3, stride = 0 }", "the integer 0"),
         ("{ op = \"conv2d\", out = 3, kernel = 3, groups = 2 }", "a whole number that divides `out`"),
         ("{ op = \"max_pool\", kernels = 2 }", "did you mean `kernel`?"),
+        ("{ op = \"attention\" }", "lacks the key `heads`"),
+        (
+            "{ op = \"attention\", heads = 0 }",
+            "`the operation.heads` is the integer 0; expected a whole number from 1",
+        ),
+        ("{ op = \"attention\", heads = 1, causal = 1 }", "true or false"),
         ("{ op = \"dropout\", p = 1 }", "a part from 0 up to, not including, 1"),
         ("{ op = \"batch_norm\", eps = 0 }", "a small number above 0"),
         ("{ op = \"batch_norm\", momentum = 2 }", "a part from 0 to 1"),

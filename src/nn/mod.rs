@@ -5,6 +5,8 @@
 //! and a line in `of!`.
 
 mod activation;
+mod affine;
+mod attention;
 mod batch_norm;
 mod conv2d;
 mod dropout;
@@ -165,6 +167,7 @@ macro_rules! of {
             Op::GroupNorm($spec) => $called,
             Op::Residual($spec) => $called,
             Op::Position($spec) => $called,
+            Op::Attention($spec) => $called,
         }
     };
 }

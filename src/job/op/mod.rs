@@ -5,6 +5,7 @@
 //! here, `mod` and a line in `operations!`.
 
 mod activation;
+mod attention;
 mod avg_pool;
 mod batch_norm;
 mod conv2d;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 pub use activation::Activation;
+pub use attention::Attention;
 pub use avg_pool::{AvgPool, GlobalAvgPool};
 pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
@@ -151,6 +153,8 @@ operations! {
     Residual,
     /// A learned value for each place of a sequence.
     Position,
+    /// Each token gathers values of the others.
+    Attention,
 }
 
 impl Op {
