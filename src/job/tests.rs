@@ -157,6 +157,7 @@ fn operations_say_what_they_take_and_what_they_get() {
     assert_eq!(shape("{ op = \"max_pool\", kernel = 3 }"), "(1, 2, 2)");
     assert_eq!(shapes("{ op = \"reshape\", shape = [16, 4] }, { op = \"linear\", out = 5 }", 160), "(16, 5)");
     assert_eq!(shape("{ op = \"reshape\", shape = 64 }"), "(64)");
+    assert_eq!(shapes("{ op = \"flatten\" }, { op = \"embedding\", vocabulary = 17, width = 4 }", 640), "(64, 4)");
     for (ops, words) in [
         (
             "{ op = \"flatten\" }, { op = \"conv2d\", out = 4, kernel = 3 }",
@@ -197,6 +198,10 @@ fn operations_say_what_they_take_and_what_they_get() {
         (
             "{ op = \"reshape\", shape = [8, 8] }, { op = \"attention\", heads = 8, rotary = true }",
             "heads of an even width where `rotary` is true, but gets (8, 8); take other `heads`: 8 of them have 1",
+        ),
+        (
+            "{ op = \"embedding\", vocabulary = 17, width = 4 }",
+            "`embedding` takes a vector of tokens, but gets (1, 8, 8); put a `flatten` before it",
         ),
         ("{ op = \"group_norm\", groups = 3 }", "channels in 3 equal groups"),
         (
@@ -243,6 +248,8 @@ fn keys_of_operations_have_ranges() {
             "`the operation.heads` is the integer 0; expected a whole number from 1",
         ),
         ("{ op = \"attention\", heads = 1, causal = 1 }", "true or false"),
+        ("{ op = \"embedding\", width = 4 }", "lacks the key `vocabulary`"),
+        ("{ op = \"embedding\", vocabulary = 4, width = 1000001 }", "a whole number from 1 to 1000000"),
         ("{ op = \"dropout\", p = 1 }", "a part from 0 up to, not including, 1"),
         ("{ op = \"batch_norm\", eps = 0 }", "a small number above 0"),
         ("{ op = \"batch_norm\", momentum = 2 }", "a part from 0 to 1"),

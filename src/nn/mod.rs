@@ -10,6 +10,7 @@ mod attention;
 mod batch_norm;
 mod conv2d;
 mod dropout;
+mod embedding;
 mod flatten;
 mod initial;
 mod linear;
@@ -168,6 +169,7 @@ macro_rules! of {
             Op::Residual($spec) => $called,
             Op::Position($spec) => $called,
             Op::Attention($spec) => $called,
+            Op::Embedding($spec) => $called,
         }
     };
 }

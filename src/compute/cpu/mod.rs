@@ -10,6 +10,7 @@ mod exact;
 mod fingerprint;
 mod functions;
 mod images;
+mod lookup;
 mod norm;
 mod pool;
 mod softmax;

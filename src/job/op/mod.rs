@@ -10,6 +10,7 @@ mod avg_pool;
 mod batch_norm;
 mod conv2d;
 mod dropout;
+mod embedding;
 mod flatten;
 mod group_norm;
 mod layer_norm;
@@ -31,6 +32,7 @@ pub use avg_pool::{AvgPool, GlobalAvgPool};
 pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use flatten::Flatten;
 pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
@@ -155,6 +157,8 @@ operations! {
     Position,
     /// Each token gathers values of the others.
     Attention,
+    /// A row of the weight for each token.
+    Embedding,
 }
 
 impl Op {
