@@ -25,6 +25,9 @@ fn part(shape: Heads) -> usize {
     2 * BLOCK.min(shape.tokens) * shape.tokens
 }
 
+/// x and dy, and dx, of a part.
+type Flow<'a> = ((&'a [f32], &'a [f32]), &'a mut [f32]);
+
 /// One head of a sample.
 #[derive(Clone, Copy)]
 struct Head {
@@ -241,7 +244,7 @@ impl Attention for Cpu {
         let of_y = shape.tokens * shape.values();
         let (x, dy, dx) = (&x[..rows * 3 * of_y], &dy[..rows * of_y], &mut dx[..rows * 3 * of_y]);
         let (samples, simd) = (rows.div_ceil(PARTS).max(1), self.simd);
-        let one = |(((x, dy), dx), scratch): (((&[f32], &[f32]), &mut [f32]), &mut [f32])| {
+        let one = |(((x, dy), dx), scratch): (Flow<'_>, &mut [f32])| {
             let flows = x.chunks_exact(3 * of_y).zip(dy.chunks_exact(of_y)).zip(dx.chunks_exact_mut(3 * of_y));
             for ((x, dy), dx) in flows {
                 Head::all(shape).for_each(|head| head.backward(simd, x, dy, scratch, dx));
