@@ -137,6 +137,24 @@ fn optimizers_and_schedules_give_the_same_bits() {
     }
 }
 
+/// Attention, whose samples are shared out among threads, over the rows of an image as tokens.
+#[test]
+fn a_transformer_has_the_same_bits_too() {
+    let stages = "stage=[{ ops = [{ op = \"reshape\", shape = [8, 8] }, { op = \"linear\", out = 64 }, { op = \"position\" }] }, { \
+                  ops = [{ op = \"residual\", ops = [{ op = \"layer_norm\" }, { op = \"attention\", heads = 4, causal = true, \
+                  rotary = true }] }, { op = \"residual\", ops = [{ op = \"layer_norm\" }, { op = \"linear\", out = 128 }, { op = \
+                  \"gelu\" }, { op = \"linear\", out = 64 }] }] }, { ops = [{ op = \"attention\", heads = 2 }, { op = \"flatten\" \
+                  }, { op = \"linear\", out = 10 }] }]";
+    let sets = ["train.epochs=1", "train.micro_batch=32", "train.lr=0.01", stages];
+    let with = |threads: &'static str| [sets.as_slice(), &[threads]].concat();
+    let reference = bits("--single", &with("compute.threads=1"));
+    assert_eq!(bits("--single", &with("compute.threads=5")), reference);
+    for args in ["--local 7", "--local 7 --profile bare", "--local 4 --profile sealed"] {
+        assert_eq!(bits(args, &with("compute.threads=2")), reference, "{args}");
+    }
+    assert_ne!(bits("--single", &[&sets[..], &["train.micro_batch=16"]].concat()), reference);
+}
+
 /// The last batch of an epoch is short, and its last micro-batch too; tests end on a short one.
 #[test]
 fn short_batches_give_the_same_bits() {

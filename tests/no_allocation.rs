@@ -158,14 +158,14 @@ fn an_allocation_is_counted() {
 fn a_warm_stage_allocates_nothing() {
     let ops = "{ op = \"max_pool\", kernel = 2 }, { op = \"batch_norm\" }, { op = \"gelu\" }, { op = \"dropout\" }, { op = \
                \"residual\", ops = [{ op = \"group_norm\", groups = 2 }, { op = \"tanh\" }] }, { op = \"avg_pool\", kernel = 2 \
-               }, { op = \"flatten\" }, { op = \"layer_norm\" }, { op = \"rms_norm\" }, { op = \"softmax\" }";
+               }, { op = \"flatten\" }, { op = \"layer_norm\" }, { op = \"rms_norm\" }, { op = \"softmax\" }, { op = \"reshape\", shape = [2, 8] }, { op = \"position\" }, { op = \"flatten\" }, { op = \"embedding\", vocabulary = 3, width = 2 }";
     let job = format!(
         "name = \"x\"\n[data]\nsource = \"digits\"\n[train]\nepochs = 1\n[mix]\nprofile = \"bare\"\n[[stage]]\nops = [{ops}]"
     );
     let spec = StageSpec {
         ops: Job::parse("job.toml", &job, &[]).unwrap().stages[0].ops.clone(),
         input: Shape::new([4, 8, 8]),
-        output: Shape::new([16]),
+        output: Shape::new([16, 2]),
         input_scale: None,
         wire: Float::F32,
         micro_batch: 5,

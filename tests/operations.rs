@@ -9,6 +9,7 @@ use mixnn::compute::Memory;
 use mixnn::compute::cpu::Cpu;
 use mixnn::float::Float;
 use mixnn::ids::{Batch, Epoch, MicroBatch};
+use mixnn::job::op::{Attention, Embedding};
 use mixnn::job::{Job, Op, Optimizer, Shape};
 use mixnn::nn::{Pass, Stage, StageSpec};
 use mixnn::random::Seed;
@@ -185,7 +186,7 @@ fn forward_and_backward_are_those_of_pytorch() {
             assert!(error < 1e-5, "{path:?} {name}: {error:.1e}");
         }
     }
-    let due = "avg_pool batch_norm conv2d flatten gelu global_avg_pool group_norm layer_norm leaky_relu linear max_pool relu \
+    let due = "attention avg_pool batch_norm conv2d embedding flatten gelu global_avg_pool group_norm layer_norm leaky_relu linear max_pool position relu \
                reshape residual rms_norm sigmoid silu softmax tanh";
     assert_eq!(words.into_iter().collect::<Vec<_>>(), due.split_whitespace().collect::<Vec<_>>());
 }
@@ -218,12 +219,32 @@ fn the_same_bits_for_any_number_of_threads() {
     }
 }
 
+/// The same for a sequence of tokens. The parts of a micro-batch are of several samples, of one, and fewer than there may be.
+#[test]
+fn a_sequence_has_the_same_bits_for_any_number_of_threads() {
+    let text = "{ op = \"embedding\", vocabulary = 31, width = 48 }, { op = \"position\" }, { op = \"residual\", ops = [{ op = \
+                \"layer_norm\" }, { op = \"attention\", heads = 4, causal = true, rotary = true }] }, { op = \"attention\", heads \
+                = 3 }, { op = \"linear\", out = 5 }";
+    for rows in [3, 8, 19] {
+        let spec = spec(ops(text), Shape::new([101]), rows);
+        let tokens: Vec<f32> = values("x", rows * 101).iter().map(|x| (15.5 * (x + 1.0)).floor()).collect();
+        let dy = values("dy", rows * 101 * 5);
+        let run = |threads: usize| through(&Cpu::new(threads).unwrap(), &spec, None, &tokens, &dy);
+        let one = run(1);
+        assert!(one.values.iter().chain(&one.y).all(|value| value.is_finite()));
+        for threads in [2, 5] {
+            assert!(run(threads) == one, "{rows} rows, {threads} threads");
+        }
+    }
+}
+
 /// Several micro-batches are under way: what one leaves behind is not another's.
 #[test]
 fn micro_batches_in_flight_do_not_mix() {
     let text = "{ op = \"conv2d\", out = 4, kernel = 3 }, { op = \"batch_norm\" }, { op = \"dropout\" }, { op = \"residual\", \
-                ops = [{ op = \"layer_norm\" }, { op = \"tanh\" }] }, { op = \"max_pool\", kernel = 2 }, { op = \"linear\", \
-                out = 3 }";
+                ops = [{ op = \"layer_norm\" }, { op = \"tanh\" }] }, { op = \"max_pool\", kernel = 2 }, { op = \"reshape\", \
+                shape = [6, 6] }, { op = \"residual\", ops = [{ op = \"attention\", heads = 2 }] }, { op = \"position\" }, { op \
+                = \"flatten\" }, { op = \"linear\", out = 3 }";
     let backend = Cpu::new(1).unwrap();
     let rows = 6;
     let spec = spec(ops(text), Shape::new([1, 8, 8]), rows);
@@ -309,6 +330,23 @@ fn a_spec_that_no_job_may_name_does_not_chain() {
     assert!(!conv(|conv| conv.groups = 0) && !conv(|conv| conv.groups = 3) && !conv(|conv| conv.out = 0));
     assert!(!conv(|conv| conv.window.stride = [0, 1]) && !conv(|conv| conv.window.kernel = [0, 3]));
     assert!(!conv(|conv| conv.window.padding = [3, 0]) && !conv(|conv| conv.window.kernel = [u32::MAX; 2]));
+    let sequence = |op: Op, input: [u32; 2]| {
+        let (input, output) = (Shape::new(input), Shape::new(input));
+        StageSpec { ops: vec![op], input, output, ..good() }.chains()
+    };
+    let attention = |heads, rotary| Op::Attention(Attention { heads, causal: true, rotary, bias: true });
+    assert!(sequence(attention(2, true), [3, 4]) && sequence(attention(4, false), [3, 4]));
+    assert!(!sequence(attention(0, false), [3, 4]) && !sequence(attention(0, true), [3, 4]));
+    assert!(!sequence(attention(3, false), [3, 4]) && !sequence(attention(u32::MAX, true), [3, 4]));
+    assert!(!sequence(attention(4, true), [3, 4]) && !sequence(attention(1, true), [u32::MAX, u32::MAX]));
+    assert!(!sequence(attention(1, true), [1_000_000, 2]));
+    let embedding = |vocabulary, width| {
+        let output = Shape::new([5, width]);
+        let ops = vec![Op::Embedding(Embedding { vocabulary, width })];
+        StageSpec { ops, input: Shape::new([5]), output, ..good() }.chains()
+    };
+    assert!(embedding(7, 3) && !embedding(0, 3) && !embedding(7, 0) && !embedding(u32::MAX, 3));
+    assert!(!embedding(7, u32::MAX) && !embedding(7, 200_001));
     assert!(!StageSpec { micro_batch: u32::MAX, ..good() }.chains());
     assert!(!StageSpec { input: Shape::new([1, 8]), ..good() }.chains());
     assert!(!StageSpec { input: Shape::new([u32::MAX; 3]), ..good() }.chains());

@@ -140,7 +140,7 @@ fn short(whole: Prepared, slots: u64) -> Prepared {
 /// `job` with half of each hidden width, or twice where that would leave few; `None` where it has none, or where other
 /// operations count on the widths.
 fn other_widths(job: &Job) -> Option<Job> {
-    let bound = |op: &Op| matches!(op, Op::Residual(_) | Op::Reshape(_) | Op::GroupNorm(_));
+    let bound = |op: &Op| matches!(op, Op::Residual(_) | Op::Reshape(_) | Op::GroupNorm(_) | Op::Attention(_));
     if job.stages.iter().flat_map(|stage| &stage.ops).any(bound) {
         return None;
     }

@@ -5,7 +5,7 @@
 //! message to the sealing of the next.
 //!
 //! The arithmetic stands in families, one file each here, in `cpu/`, and for other devices: [`Matrix`], [`Elementwise`],
-//! [`Softmax`], [`Images`], [`Norm`], [`Optimize`].
+//! [`Softmax`], [`Images`], [`Norm`], [`Attention`], [`Lookup`], [`Optimize`].
 //!
 //! Calls may be asynchronous. Each runs after all earlier calls of the same backend, and hands back an event for those
 //! who must know when it is done. An error of an asynchronous call comes out of [`Memory::wait`].
@@ -13,19 +13,24 @@
 //! Architecture invariant: knows numbers, not layers, messages or ranks. Every result is the same bits from run to run
 //! and for any number of threads.
 
+mod attention;
 pub mod cpu;
 mod elementwise;
 mod images;
+mod lookup;
 mod matrix;
 mod memory;
 mod norm;
 mod optimize;
+pub(crate) mod precise;
 mod softmax;
 
 use thiserror::Error;
 
+pub use attention::{Attention, Heads};
 pub use elementwise::{Elementwise, Function, Place};
 pub use images::{Conv, Images, Pool, Window};
+pub use lookup::Lookup;
 pub use matrix::{Gemm, Matrix};
 pub use memory::Memory;
 pub use norm::{Grid, Norm};
@@ -49,7 +54,7 @@ pub enum ComputeError {
 ///
 /// # Panics
 /// Every call panics where a buffer is shorter than its sizes say.
-pub trait Backend: Memory + Matrix + Elementwise + Softmax + Images + Norm + Optimize {
+pub trait Backend: Memory + Matrix + Elementwise + Softmax + Images + Norm + Attention + Lookup + Optimize {
     /// Runs `work` where the backend's threads are at hand.
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
 

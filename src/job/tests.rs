@@ -186,6 +186,7 @@ fn operations_say_what_they_take_and_what_they_get() {
     assert_eq!(shape("{ op = \"max_pool\", kernel = 3 }"), "(1, 2, 2)");
     assert_eq!(shapes("{ op = \"reshape\", shape = [16, 4] }, { op = \"linear\", out = 5 }", 160), "(16, 5)");
     assert_eq!(shape("{ op = \"reshape\", shape = 64 }"), "(64)");
+    assert_eq!(shapes("{ op = \"flatten\" }, { op = \"embedding\", vocabulary = 17, width = 4 }", 640), "(64, 4)");
     for (ops, words) in [
         (
             "{ op = \"flatten\" }, { op = \"conv2d\", out = 4, kernel = 3 }",
@@ -213,6 +214,23 @@ fn operations_say_what_they_take_and_what_they_get() {
         (
             "{ op = \"reshape\", shape = [8, 8] }, { op = \"group_norm\", groups = 2 }",
             "`group_norm` takes images or vectors",
+        ),
+        ("{ op = \"position\" }", "`position` takes a sequence (tokens, width), but gets (1, 8, 8); put a `reshape`"),
+        (
+            "{ op = \"attention\", heads = 2 }",
+            "`attention` takes a sequence (tokens, width), but gets (1, 8, 8); put a",
+        ),
+        (
+            "{ op = \"reshape\", shape = [8, 8] }, { op = \"attention\", heads = 3 }",
+            "`attention` takes tokens of 3 equal heads, but gets (8, 8); let `heads` divide 8",
+        ),
+        (
+            "{ op = \"reshape\", shape = [8, 8] }, { op = \"attention\", heads = 8, rotary = true }",
+            "heads of an even width where `rotary` is true, but gets (8, 8); take other `heads`: 8 of them have 1",
+        ),
+        (
+            "{ op = \"embedding\", vocabulary = 17, width = 4 }",
+            "`embedding` takes a vector of tokens, but gets (1, 8, 8); put a `flatten` before it",
         ),
         ("{ op = \"group_norm\", groups = 3 }", "channels in 3 equal groups"),
         (
@@ -253,6 +271,14 @@ fn keys_of_operations_have_ranges() {
         ("{ op = \"conv2d\", out = 3, kernel = 3, stride = 0 }", "the integer 0"),
         ("{ op = \"conv2d\", out = 3, kernel = 3, groups = 2 }", "a whole number that divides `out`"),
         ("{ op = \"max_pool\", kernels = 2 }", "did you mean `kernel`?"),
+        ("{ op = \"attention\" }", "lacks the key `heads`"),
+        (
+            "{ op = \"attention\", heads = 0 }",
+            "`the operation.heads` is the integer 0; expected a whole number from 1",
+        ),
+        ("{ op = \"attention\", heads = 1, causal = 1 }", "true or false"),
+        ("{ op = \"embedding\", width = 4 }", "lacks the key `vocabulary`"),
+        ("{ op = \"embedding\", vocabulary = 4, width = 1000001 }", "a whole number from 1 to 1000000"),
         ("{ op = \"dropout\", p = 1 }", "a part from 0 up to, not including, 1"),
         ("{ op = \"batch_norm\", eps = 0 }", "a small number above 0"),
         ("{ op = \"batch_norm\", momentum = 2 }", "a part from 0 to 1"),

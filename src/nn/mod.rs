@@ -5,15 +5,19 @@
 //! and a line in `of!`.
 
 mod activation;
+mod affine;
+mod attention;
 mod batch_norm;
 mod conv2d;
 mod dropout;
+mod embedding;
 mod flatten;
 mod initial;
 mod linear;
 mod norm;
 mod optimizer;
 mod pool;
+mod position;
 mod residual;
 mod softmax;
 mod stage;
@@ -163,6 +167,9 @@ macro_rules! of {
             Op::BatchNorm($spec) => $called,
             Op::GroupNorm($spec) => $called,
             Op::Residual($spec) => $called,
+            Op::Position($spec) => $called,
+            Op::Attention($spec) => $called,
+            Op::Embedding($spec) => $called,
         }
     };
 }

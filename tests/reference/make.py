@@ -21,6 +21,46 @@ class Residual(nn.Sequential):
         return x + super().forward(x)
 
 
+class Position(nn.Module):
+    def __init__(self, *shape):
+        super().__init__()
+        self.weight = nn.Parameter(0.02 * torch.randn(shape))
+
+    def forward(self, x):
+        return x + self.weight
+
+
+class Embedding(nn.Embedding):
+    def forward(self, x):
+        # Whole numbers have no gradient; PyTorch is to give zeros.
+        return super().forward(x.long()) + 0 * x.unsqueeze(-1)
+
+
+class Attention(nn.MultiheadAttention):
+    """Of a sequence to itself; with `rotary`, after GPT-NeoX, by the formula."""
+
+    def __init__(self, width, heads, causal=False, rotary=False, bias=True):
+        super().__init__(width, heads, bias=bias, batch_first=True)
+        self.causal, self.rotary = causal, rotary
+
+    def forward(self, x):
+        rows, tokens, width = x.shape
+        hidden = torch.ones(tokens, tokens, dtype=torch.bool).triu(1) if self.causal else None
+        if not self.rotary:
+            return super().forward(x, x, x, attn_mask=hidden, need_weights=False)[0]
+        mapped = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = mapped.view(rows, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        rates = 10000.0 ** (-torch.arange(0, self.head_dim, 2) / self.head_dim)
+        angles = torch.outer(torch.arange(tokens).double(), rates).repeat(1, 2)
+
+        def turned(x):
+            left, right = x.chunk(2, dim=-1)
+            return x * angles.cos() + torch.cat((-right, left), dim=-1) * angles.sin()
+
+        gathered = nn.functional.scaled_dot_product_attention(turned(q), turned(k), v, is_causal=self.causal)
+        return self.out_proj(gathered.transpose(1, 2).reshape(rows, tokens, width))
+
+
 def block(channels):
     return Residual(
         nn.Conv2d(channels, channels, 3, padding=1, bias=False),
@@ -80,6 +120,19 @@ CASES = [
     ("residual-within", '{ op = "residual", ops = [{ op = "layer_norm" }, { op = "residual", ops = [{ op = "linear", '
      'out = 6 }, { op = "gelu" }] }, { op = "linear", out = 6 }] }', (3, 6),
      [Residual(nn.LayerNorm(6), Residual(nn.Linear(6, 6), nn.GELU()), nn.Linear(6, 6))]),
+    ("position", '{ op = "position" }', (3, 4), [Position(3, 4)]),
+    ("attention", '{ op = "attention", heads = 1 }', (7, 6), [Attention(6, 1)]),
+    ("attention-heads", '{ op = "attention", heads = 4, bias = false }', (5, 12), [Attention(12, 4, bias=False)]),
+    ("attention-causal", '{ op = "attention", heads = 4, causal = true }', (7, 12), [Attention(12, 4, causal=True)]),
+    ("attention-rotary", '{ op = "attention", heads = 1, rotary = true, bias = false }', (7, 6),
+     [Attention(6, 1, rotary=True, bias=False)]),
+    ("attention-rotary-causal", '{ op = "attention", heads = 4, causal = true, rotary = true }', (9, 16),
+     [Attention(16, 4, causal=True, rotary=True)]),
+    # More tokens than are worked out at once.
+    ("attention-long", '{ op = "attention", heads = 2, causal = true, rotary = true }', (131, 4),
+     [Attention(4, 2, causal=True, rotary=True)]),
+    ("attention-long-full", '{ op = "attention", heads = 2 }', (67, 4), [Attention(4, 2)]),
+    ("embedding", '{ op = "embedding", vocabulary = 6, width = 4 }', (7,), [Embedding(6, 4)]),
     ("network", '{ op = "conv2d", out = 4, kernel = 3, padding = 1 }, { op = "tanh" }, { op = "max_pool", kernel = 2 }, '
      + BLOCK + ', { op = "silu" }, { op = "global_avg_pool" }, { op = "flatten" }, { op = "linear", out = 3 }',
      (1, 8, 8), [nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.MaxPool2d(2), block(4), nn.SiLU(),
@@ -99,9 +152,14 @@ def main():
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.copy_((parameter + 0.2 * torch.randn_like(parameter)).float())
-        x = (1.5 * torch.randn(5, *shape)).float().double().requires_grad_()
+        x = (1.5 * torch.randn(5, *shape)).float().double()
+        if name == "embedding":
+            x = torch.randint(0, modules[0].num_embeddings, x.shape).double()
+        x.requires_grad_()
         network.eval()
-        assert torch.autograd.gradcheck(network, (x.detach()[:2].requires_grad_(),)), name
+        # Between whole numbers an embedding has steps, which central differences would cross.
+        if name != "embedding":
+            assert torch.autograd.gradcheck(network, (x.detach()[:2].requires_grad_(),)), name
         network.train()
         tensors = {"x": x}
         running = {k: v for k, v in network.named_buffers() if "running" in k}

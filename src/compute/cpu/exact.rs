@@ -10,13 +10,42 @@ use crate::compute::Gemm;
 /// # Panics
 /// Where a slice is shorter than its shape.
 pub(super) fn gemm(shape: Gemm, threads: Parallelism, a: &[f32], b: &[f32], c: &mut [f32]) {
+    let Gemm { m, n, k, a_transposed, b_transposed, .. } = shape;
+    let (a_stride, b_stride) = (if a_transposed { m } else { k }, if b_transposed { k } else { n });
+    within(shape, threads, 1.0, (a, a_stride), (b, b_stride), (c, n));
+}
+
+/// C = scale A B, or C + scale A B, of matrices that are parts of wider ones: each is a slice that begins with its first value,
+/// and the values from one of its rows, as stored, to the next.
+///
+/// # Panics
+/// Where a slice is shorter than its shape, or rows overlap.
+pub(super) fn within(
+    shape: Gemm,
+    threads: Parallelism,
+    scale: f32,
+    (a, a_stride): (&[f32], usize),
+    (b, b_stride): (&[f32], usize),
+    (c, c_stride): (&mut [f32], usize),
+) {
     let Gemm { m, n, k, a_transposed, b_transposed, accumulate } = shape;
-    assert!(a.len() >= m * k && b.len() >= k * n && c.len() >= m * n, "a buffer is shorter than {shape:?}");
+    let holds = |len: usize, stride: usize, [rows, columns]: [usize; 2]| {
+        rows == 0 || columns == 0 || (stride >= columns && len >= (rows - 1) * stride + columns)
+    };
+    let stored =
+        |transposed: bool, [rows, columns]: [usize; 2]| if transposed { [columns, rows] } else { [rows, columns] };
+    assert!(
+        holds(a.len(), a_stride, stored(a_transposed, [m, k]))
+            && holds(b.len(), b_stride, stored(b_transposed, [k, n]))
+            && holds(c.len(), c_stride, [m, n]),
+        "a buffer is shorter than {shape:?}"
+    );
     // (column stride, row stride)
-    let a_strides = if a_transposed { (m as isize, 1) } else { (1, k as isize) };
-    let b_strides = if b_transposed { (k as isize, 1) } else { (1, n as isize) };
-    // SAFETY: the strides stay within m * k, k * n and m * n values, which the slices hold (asserted above), and `c`
-    // is borrowed exclusively, so it overlaps neither `a` nor `b`.
+    let strides =
+        |transposed: bool, stride: usize| if transposed { (stride as isize, 1) } else { (1, stride as isize) };
+    let (a_strides, b_strides) = (strides(a_transposed, a_stride), strides(b_transposed, b_stride));
+    // SAFETY: with these strides the last value of each matrix lies within its slice and no two rows of `c` overlap
+    // (asserted above), and `c` is borrowed exclusively, so it overlaps neither `a` nor `b`.
     unsafe {
         gemm::gemm(
             m,
@@ -24,7 +53,7 @@ pub(super) fn gemm(shape: Gemm, threads: Parallelism, a: &[f32], b: &[f32], c: &
             k,
             c.as_mut_ptr(),
             1,
-            n as isize,
+            c_stride as isize,
             accumulate,
             a.as_ptr(),
             a_strides.0,
@@ -33,7 +62,7 @@ pub(super) fn gemm(shape: Gemm, threads: Parallelism, a: &[f32], b: &[f32], c: &
             b_strides.0,
             b_strides.1,
             1.0,
-            1.0,
+            scale,
             false,
             false,
             false,
@@ -102,5 +131,32 @@ mod tests {
                 assert!(one.iter().zip(&many).all(|(x, y)| x.to_bits() == y.to_bits()), "{m} {n} {k} {threads}");
             }
         }
+    }
+
+    #[test]
+    fn a_part_of_a_wider_matrix_is_as_one_of_its_own() {
+        let (m, n, k) = (13, 21, 9);
+        let (a, b) = (values(m * 40, 1.0), values(n * 50, 2.0));
+        let part = |of: &[f32], stride: usize, rows: usize, columns: usize| -> Vec<f32> {
+            (0..rows).flat_map(|row| of[row * stride..][..columns].to_vec()).collect()
+        };
+        let shape = Gemm { m, n, k, a_transposed: false, b_transposed: true, accumulate: true };
+        let mut wide = values(m * 30, 3.0);
+        let before = wide.clone();
+        within(shape, Parallelism::None, 0.5, (&a[7..], 40), (&b[20..], 50), (&mut wide[4..], 30));
+        let due =
+            naive(Gemm { accumulate: false, ..shape }, &part(&a[7..], 40, m, k), &part(&b[20..], 50, n, k), &[]);
+        for (at, found) in wide.iter().enumerate() {
+            let place = at.checked_sub(4).map(|at| (at / 30, at % 30)).filter(|(_, column)| *column < n);
+            let due = place.map_or(0.0, |(row, column)| 0.5 * due[row * n + column]);
+            assert!((f64::from(*found) - f64::from(before[at]) - due).abs() < 1e-5, "{at}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a buffer is shorter")]
+    fn a_part_that_leaves_its_slice_is_refused() {
+        let shape = Gemm { m: 4, n: 4, k: 4, a_transposed: false, b_transposed: false, accumulate: false };
+        within(shape, Parallelism::None, 1.0, (&[0.0; 27], 8), (&[0.0; 16], 4), (&mut [0.0; 16], 4));
     }
 }

@@ -3,12 +3,14 @@
 //! A result has the same bits for any number of threads: element-wise loops have no order, sums are folded in a fixed
 //! one, and `gemm` splits no sum between threads.
 
+mod attention;
 mod conv;
 mod elementwise;
 mod exact;
 mod fingerprint;
 mod functions;
 mod images;
+mod lookup;
 mod norm;
 mod optimize;
 mod pool;

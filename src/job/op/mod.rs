@@ -5,15 +5,18 @@
 //! here, `mod` and a line in `operations!`.
 
 mod activation;
+mod attention;
 mod avg_pool;
 mod batch_norm;
 mod conv2d;
 mod dropout;
+mod embedding;
 mod flatten;
 mod group_norm;
 mod layer_norm;
 mod linear;
 mod max_pool;
+mod position;
 mod reshape;
 mod residual;
 mod rms_norm;
@@ -24,15 +27,18 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 pub use activation::Activation;
+pub use attention::Attention;
 pub use avg_pool::{AvgPool, GlobalAvgPool};
 pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use flatten::Flatten;
 pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use max_pool::MaxPool;
+pub use position::Position;
 pub use reshape::Reshape;
 pub use residual::Residual;
 pub use rms_norm::RmsNorm;
@@ -147,6 +153,12 @@ operations! {
     GroupNorm,
     /// `y = x + f(x)`.
     Residual,
+    /// A learned value for each place of a sequence.
+    Position,
+    /// Each token gathers values of the others.
+    Attention,
+    /// A row of the weight for each token.
+    Embedding,
 }
 
 impl Op {

@@ -1,0 +1,373 @@
+//! Attention: for each sample and head, block by block of queries, so that the weights p of a block alone are in memory.
+//!
+//! The samples of a micro-batch fall into at most [`PARTS`] parts of equal size, whatever the number of threads. Each part has
+//! scratch memory of its own, and no sum goes beyond a sample. If causal, the keys behind a block's last query are left out.
+
+use gemm::Parallelism;
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::Cpu;
+use super::exact;
+use super::functions::exp;
+use super::vector::vectorised;
+use crate::compute::{Attention, Gemm, Heads};
+
+/// Parts of a micro-batch that may be computed at once.
+const PARTS: usize = 8;
+/// Queries whose weights are worked out at once.
+const BLOCK: usize = 64;
+/// Partial sums of a row: value i is added to partial sum i mod 16, and these in order.
+const LANES: usize = 16;
+
+/// A block's weights, and their gradient.
+fn part(shape: Heads) -> usize {
+    2 * BLOCK.min(shape.tokens) * shape.tokens
+}
+
+/// x and dy, and dx, of a part.
+type Flow<'a> = ((&'a [f32], &'a [f32]), &'a mut [f32]);
+
+/// One head of a sample.
+#[derive(Clone, Copy)]
+struct Head {
+    shape: Heads,
+    /// Where its values of a token begin.
+    at: usize,
+}
+
+/// Queries from `first` on, and the keys that they see.
+#[derive(Clone, Copy)]
+struct Block {
+    first: usize,
+    queries: usize,
+    keys: usize,
+}
+
+impl Head {
+    fn all(shape: Heads) -> impl DoubleEndedIterator<Item = Self> {
+        (0..shape.heads).map(move |head| Self { shape, at: head * shape.width })
+    }
+
+    fn blocks(self) -> impl DoubleEndedIterator<Item = Block> {
+        let Heads { tokens, causal, .. } = self.shape;
+        (0..tokens).step_by(BLOCK).map(move |first| {
+            let queries = BLOCK.min(tokens - first);
+            Block { first, queries, keys: if causal { first + queries } else { tokens } }
+        })
+    }
+
+    /// Values of a token in x and in y.
+    fn strides(self) -> (usize, usize) {
+        (3 * self.shape.values(), self.shape.values())
+    }
+
+    /// Where the queries (0), keys (1) or values (2) of the token `token` begin in x.
+    fn of(self, what: usize, token: usize) -> usize {
+        token * self.strides().0 + what * self.shape.values() + self.at
+    }
+
+    fn scale(self) -> f32 {
+        1.0 / (self.shape.width as f32).sqrt()
+    }
+
+    /// `p` (queries, keys), the weights of `block`.
+    fn weights(self, simd: Arch, block: Block, x: &[f32], p: &mut [f32]) {
+        let Block { first, queries, keys } = block;
+        let (stride, _) = self.strides();
+        let shape = product(queries, keys, self.shape.width, [false, true], false);
+        let (query, key) = ((&x[self.of(0, first)..], stride), (&x[self.of(1, 0)..], stride));
+        multiply(shape, self.scale(), query, key, (p, keys));
+        let seen = |row: usize| if self.shape.causal { first + row + 1 } else { keys };
+        vectorised(
+            simd,
+            #[inline(always)]
+            || {
+                for (row, p) in p.chunks_exact_mut(keys).enumerate() {
+                    let (seen, hidden) = p.split_at_mut(seen(row));
+                    softmax(seen);
+                    hidden.fill(0.0);
+                }
+            },
+        );
+    }
+
+    /// `y` of one sample.
+    fn forward(self, simd: Arch, x: &[f32], p: &mut [f32], y: &mut [f32]) {
+        let (from, to) = self.strides();
+        for block in self.blocks() {
+            let Block { first, queries, keys } = block;
+            let p = &mut p[..queries * keys];
+            self.weights(simd, block, x, p);
+            let shape = product(queries, self.shape.width, keys, [false, false], false);
+            let (value, y) = ((&x[self.of(2, 0)..], from), (&mut y[first * to + self.at..], to));
+            multiply(shape, 1.0, (p, keys), value, y);
+        }
+    }
+
+    /// `dx` of one sample. The blocks go backwards: the last sees all keys, so that it starts the sums of their gradients.
+    fn backward(self, simd: Arch, x: &[f32], dy: &[f32], scratch: &mut [f32], dx: &mut [f32]) {
+        let (stride, of_y) = self.strides();
+        let (width, half) = (self.shape.width, scratch.len() / 2);
+        let (p, dp) = scratch.split_at_mut(half);
+        for (i, block) in self.blocks().rev().enumerate() {
+            let Block { first, queries, keys } = block;
+            let (p, dp) = (&mut p[..queries * keys], &mut dp[..queries * keys]);
+            self.weights(simd, block, x, p);
+            let dy = (&dy[first * of_y + self.at..], of_y);
+            multiply(
+                product(queries, keys, width, [false, true], false),
+                1.0,
+                dy,
+                (&x[self.of(2, 0)..], stride),
+                (&mut *dp, keys),
+            );
+            let dv = (&mut dx[self.of(2, 0)..], stride);
+            multiply(product(keys, width, queries, [true, false], i > 0), 1.0, (&*p, keys), dy, dv);
+            vectorised(
+                simd,
+                #[inline(always)]
+                || p.chunks_exact(keys).zip(dp.chunks_exact_mut(keys)).for_each(|(p, dp)| softmax_backward(p, dp)),
+            );
+            let (scale, ds) = (self.scale(), (&*dp, keys));
+            let dq = (&mut dx[self.of(0, first)..], stride);
+            multiply(
+                product(queries, width, keys, [false, false], false),
+                scale,
+                ds,
+                (&x[self.of(1, 0)..], stride),
+                dq,
+            );
+            let dk = (&mut dx[self.of(1, 0)..], stride);
+            multiply(
+                product(keys, width, queries, [true, false], i > 0),
+                scale,
+                ds,
+                (&x[self.of(0, first)..], stride),
+                dk,
+            );
+        }
+    }
+}
+
+fn product(m: usize, n: usize, k: usize, transposed: [bool; 2], accumulate: bool) -> Gemm {
+    let [a_transposed, b_transposed] = transposed;
+    Gemm { m, n, k, a_transposed, b_transposed, accumulate }
+}
+
+/// See [`exact::within`]; the threads are the parts'.
+fn multiply(shape: Gemm, scale: f32, a: (&[f32], usize), b: (&[f32], usize), c: (&mut [f32], usize)) {
+    exact::within(shape, Parallelism::None, scale, a, b, c);
+}
+
+/// `f` of each value, folded by `add` into partial results, and these in order.
+#[inline(always)]
+fn fold(start: f32, x: &[f32], f: impl Fn(usize, f32) -> f32, add: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [start; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for (chunk, x) in whole.iter().enumerate() {
+        for lane in 0..LANES {
+            lanes[lane] = add(lanes[lane], f(chunk * LANES + lane, x[lane]));
+        }
+    }
+    for (lane, x) in rest.iter().enumerate() {
+        lanes[lane] = add(lanes[lane], f(whole.len() * LANES + lane, *x));
+    }
+    lanes[1..].iter().fold(lanes[0], |sum, lane| add(sum, *lane))
+}
+
+/// A row's softmax, in its place.
+#[inline(always)]
+fn softmax(row: &mut [f32]) {
+    let largest = fold(f32::NEG_INFINITY, row, |_, x| x, |most, x| if x > most { x } else { most });
+    for x in row.iter_mut() {
+        *x = exp(*x - largest);
+    }
+    let share = 1.0 / fold(0.0, row, |_, x| x, |sum, x| sum + x);
+    for x in row.iter_mut() {
+        *x *= share;
+    }
+}
+
+/// `dp = p (dp - the row's sum of p dp)`
+#[inline(always)]
+fn softmax_backward(p: &[f32], dp: &mut [f32]) {
+    let sum = fold(0.0, dp, |i, dp| p[i] * dp, |sum, x| sum + x);
+    for (dp, p) in dp.iter_mut().zip(p) {
+        *dp = p * (*dp - sum);
+    }
+}
+
+/// Turns the pairs of `halves`, a head's values, by angles of these cosines and sines.
+#[inline(always)]
+fn turn(back: bool, cos: &[f32], sin: &[f32], halves: &mut [f32]) {
+    let (left, right) = halves.split_at_mut(cos.len());
+    for (((a, b), cos), sin) in left.iter_mut().zip(right).zip(cos).zip(sin) {
+        let sin = if back { -sin } else { *sin };
+        (*a, *b) = ((-sin).mul_add(*b, cos * *a), sin.mul_add(*a, cos * *b));
+    }
+}
+
+impl Attention for Cpu {
+    fn attention_scratch(&self, shape: Heads) -> usize {
+        PARTS * part(shape)
+    }
+
+    fn attention(&self, shape: Heads, rows: usize, x: &Self::Buf, scratch: &mut Self::Buf, y: &mut Self::Buf) {
+        let of_y = shape.tokens * shape.values();
+        let (x, y, simd) = (&x[..rows * 3 * of_y], &mut y[..rows * of_y], self.simd);
+        let samples = rows.div_ceil(PARTS).max(1);
+        let one = |((x, y), scratch): ((&[f32], &mut [f32]), &mut [f32])| {
+            for (x, y) in x.chunks_exact(3 * of_y).zip(y.chunks_exact_mut(of_y)) {
+                Head::all(shape).for_each(|head| head.forward(simd, x, scratch, y));
+            }
+        };
+        let scratch = &mut scratch[..PARTS * part(shape)];
+        self.in_parts(2 * y.len() * shape.tokens, |parallel| match parallel {
+            true => {
+                let parts = x.par_chunks(samples * 3 * of_y).zip(y.par_chunks_mut(samples * of_y));
+                parts.zip(scratch.par_chunks_mut(part(shape))).for_each(one);
+            }
+            false => one(((x, y), &mut scratch[..part(shape)])),
+        });
+    }
+
+    fn attention_backward(
+        &self,
+        shape: Heads,
+        rows: usize,
+        x: &Self::Buf,
+        dy: &Self::Buf,
+        scratch: &mut Self::Buf,
+        dx: &mut Self::Buf,
+    ) {
+        let of_y = shape.tokens * shape.values();
+        let (x, dy, dx) = (&x[..rows * 3 * of_y], &dy[..rows * of_y], &mut dx[..rows * 3 * of_y]);
+        let (samples, simd) = (rows.div_ceil(PARTS).max(1), self.simd);
+        let one = |(((x, dy), dx), scratch): (Flow<'_>, &mut [f32])| {
+            let flows = x.chunks_exact(3 * of_y).zip(dy.chunks_exact(of_y)).zip(dx.chunks_exact_mut(3 * of_y));
+            for ((x, dy), dx) in flows {
+                Head::all(shape).for_each(|head| head.backward(simd, x, dy, scratch, dx));
+            }
+        };
+        let scratch = &mut scratch[..PARTS * part(shape)];
+        self.in_parts(5 * dy.len() * shape.tokens, |parallel| match parallel {
+            true => {
+                let flows = x.par_chunks(samples * 3 * of_y).zip(dy.par_chunks(samples * of_y));
+                let parts = flows.zip(dx.par_chunks_mut(samples * 3 * of_y));
+                parts.zip(scratch.par_chunks_mut(part(shape))).for_each(one);
+            }
+            false => one((((x, dy), dx), &mut scratch[..part(shape)])),
+        });
+    }
+
+    fn rotate(&self, shape: Heads, rows: usize, back: bool, turns: &Self::Buf, x: &mut Self::Buf) {
+        let (values, half) = (shape.values(), shape.width / 2);
+        let (cos, sin) = turns[..2 * shape.tokens * half].split_at(shape.tokens * half);
+        let x = &mut x[..rows * shape.tokens * 3 * values];
+        vectorised(
+            self.simd,
+            #[inline(always)]
+            || {
+                for x in x.chunks_exact_mut(shape.tokens * 3 * values) {
+                    let turns = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+                    for (x, (cos, sin)) in x.chunks_exact_mut(3 * values).zip(turns) {
+                        x[..2 * values].chunks_exact_mut(shape.width).for_each(|head| turn(back, cos, sin, head));
+                    }
+                }
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::Memory;
+
+    fn values(len: usize, seed: f32) -> Vec<f32> {
+        (0..len).map(|i| (i as f32 * 0.73 + seed).sin()).collect()
+    }
+
+    /// The sum that the trait's text writes, in f64.
+    fn due(shape: Heads, x: &[f32]) -> Vec<f64> {
+        let (values, width) = (shape.values(), shape.width);
+        let mut y = Vec::new();
+        for sample in x.chunks(shape.tokens * 3 * values) {
+            let at = |what: usize, token: usize, value: usize| {
+                f64::from(sample[token * 3 * values + what * values + value])
+            };
+            for (token, head) in (0..shape.tokens).flat_map(|token| (0..shape.heads).map(move |head| (token, head))) {
+                let seen = if shape.causal { token + 1 } else { shape.tokens };
+                let of = |i: usize| head * width + i;
+                let score = |key| (0..width).map(|i| at(0, token, of(i)) * at(1, key, of(i))).sum::<f64>();
+                let p: Vec<f64> = (0..seen).map(|key| (score(key) / (width as f64).sqrt()).exp()).collect();
+                let sum = p.iter().sum::<f64>();
+                y.extend((0..width).map(|i| (0..seen).map(|key| p[key] / sum * at(2, key, of(i))).sum::<f64>()));
+            }
+        }
+        y
+    }
+
+    /// Forward and backward, with memory that holds no number before.
+    fn run(threads: usize, shape: Heads, rows: usize) -> [Vec<f32>; 2] {
+        let backend = Cpu::new(threads).unwrap();
+        let of_y = shape.tokens * shape.values();
+        let buffer = |values: &[f32]| {
+            let mut buffer = backend.zeros(values.len()).unwrap();
+            backend.upload(values, &mut buffer);
+            buffer
+        };
+        let mut scratch = buffer(&vec![f32::NAN; backend.attention_scratch(shape)]);
+        let (x, dy) = (buffer(&values(rows * 3 * of_y, 1.0)), buffer(&values(rows * of_y, 2.0)));
+        let (mut y, mut dx) = (buffer(&vec![f32::NAN; rows * of_y]), buffer(&vec![f32::NAN; rows * 3 * of_y]));
+        backend.attention(shape, rows, &x, &mut scratch, &mut y);
+        backend.attention_backward(shape, rows, &x, &dy, &mut scratch, &mut dx);
+        [y.to_vec(), dx.to_vec()]
+    }
+
+    #[test]
+    fn agrees_with_the_sum_that_defines_it() {
+        for (tokens, heads, width) in [(1, 1, 1), (5, 3, 2), (64, 1, 7), (65, 2, 8), (150, 2, 3)] {
+            for causal in [false, true] {
+                let shape = Heads { tokens, heads, width, causal };
+                let [y, dx] = run(1, shape, 2);
+                let due = due(shape, &values(dx.len(), 1.0));
+                // Means of values of at most 1.
+                assert!(y.iter().zip(due).all(|(y, due)| (f64::from(*y) - due).abs() < 2e-6), "{shape:?}");
+                assert!(dx.iter().all(|dx| dx.is_finite()), "{shape:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn same_bits_for_any_number_of_threads() {
+        for (causal, rows) in [(false, 3), (true, 9), (true, 19)] {
+            let shape = Heads { tokens: 130, heads: 3, width: 16, causal };
+            let one = run(1, shape, rows);
+            for threads in [2, 5] {
+                assert!(run(threads, shape, rows) == one, "{causal} {rows} {threads}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rotation_is_undone_by_the_one_back() {
+        let shape = Heads { tokens: 3, heads: 2, width: 4, causal: false };
+        let backend = Cpu::new(1).unwrap();
+        let angles = [0.0, 0.0, 1.0, 0.1, 2.0, 0.2_f32];
+        let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|angle| (angle.cos(), angle.sin())).unzip();
+        let (mut turns, before) = (backend.zeros(12).unwrap(), values(2 * 3 * 24, 0.0));
+        backend.upload(&[cos, sin].concat(), &mut turns);
+        let mut x = backend.zeros(before.len()).unwrap();
+        backend.upload(&before, &mut x);
+        backend.rotate(shape, 2, false, &turns, &mut x);
+        // The second sample's third token: the second head's key, whose first pair turns by 2.
+        let (at, [a, b]) = (72 + 48 + 12, [before[72 + 48 + 12], before[72 + 48 + 14]]);
+        assert!((x[at] - (a * 2.0_f32.cos() - b * 2.0_f32.sin())).abs() < 1e-6);
+        assert!((x[at + 2] - (b * 2.0_f32.cos() + a * 2.0_f32.sin())).abs() < 1e-6);
+        assert_eq!(x[72 + 48 + 16..][..8], before[72 + 48 + 16..][..8], "values stay");
+        backend.rotate(shape, 2, true, &turns, &mut x);
+        assert!(x.iter().zip(&before).all(|(x, before)| (x - before).abs() < 1e-6));
+    }
+}

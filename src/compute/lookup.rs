@@ -1,0 +1,30 @@
+//! Tables whose rows are looked up by number.
+
+use super::Memory;
+
+/// Calls on a table (rows, n). A number is an f32; what is not one counts as 0, what lies beside the table as the nearest row.
+pub trait Lookup: Memory {
+    /// `y[i] = table[x[i]]`, for each of `count` numbers; `y` is (count, n).
+    fn look_up(
+        &self,
+        count: usize,
+        rows: usize,
+        n: usize,
+        x: &Self::Buf,
+        table: &Self::Buf,
+        y: &mut Self::Buf,
+    ) -> Self::Event;
+
+    /// `table[x[i]] += y[i]` for i in order, on top of what it holds if `accumulate`, else of zeros.
+    #[allow(clippy::too_many_arguments)]
+    fn add_up(
+        &self,
+        count: usize,
+        rows: usize,
+        n: usize,
+        x: &Self::Buf,
+        y: &Self::Buf,
+        accumulate: bool,
+        table: &mut Self::Buf,
+    ) -> Self::Event;
+}

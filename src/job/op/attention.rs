@@ -1,0 +1,70 @@
+//! `{ op = "attention", heads = 4 }`: PyTorch's `nn.MultiheadAttention` of a sequence to itself, without dropout.
+
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use super::{Misfit, Read, Spec, put};
+use crate::job::section::Section;
+use crate::job::shape::Shape;
+use crate::job::{JobError, MOST_FEATURES};
+
+/// Each token gathers values of all tokens of its sequence, by how its query agrees with their keys. Keeps the shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attention {
+    /// Heads, each of an equal part of a token's values.
+    pub heads: u32,
+    /// Whether a token gathers from itself and those before it alone.
+    pub causal: bool,
+    /// Whether queries and keys turn with their places: value i of a head with value i + width / 2, as in GPT-NeoX and LLaMA.
+    pub rotary: bool,
+    /// Whether the maps to queries, keys and values, and of what is gathered, add a bias.
+    pub bias: bool,
+}
+
+impl Read for Attention {
+    const WORDS: &'static [&'static str] = &["attention"];
+
+    fn read(_word: &str, section: &Section<'_>) -> Result<Self, JobError> {
+        let heads = section.integer("heads", 1..=MOST_FEATURES.into())?;
+        Ok(Self {
+            heads: section.required("heads", heads, "heads that share a token's values")?,
+            causal: section.boolean("causal")?.unwrap_or(false),
+            rotary: section.boolean("rotary")?.unwrap_or(false),
+            bias: section.boolean("bias")?.unwrap_or(true),
+        })
+    }
+}
+
+impl Spec for Attention {
+    fn word(&self) -> &'static str {
+        Self::WORDS[0]
+    }
+
+    fn write(&self, keys: &mut Table) {
+        put(keys, "heads", i64::from(self.heads));
+        put(keys, "causal", self.causal);
+        put(keys, "rotary", self.rotary);
+        put(keys, "bias", self.bias);
+    }
+
+    fn fits(&self) -> bool {
+        (1..=MOST_FEATURES).contains(&self.heads)
+    }
+
+    fn output(&self, input: &Shape) -> Result<Shape, Misfit> {
+        let [_, width] = *input.dims() else {
+            let fix = "put a `reshape` before it";
+            return Err(Misfit::new(self.word(), "a sequence (tokens, width)", input, fix));
+        };
+        let heads = self.heads.max(1);
+        if !width.is_multiple_of(heads) {
+            let takes = format!("tokens of {heads} equal heads");
+            return Err(Misfit::new(self.word(), &takes, input, format!("let `heads` divide {width}")));
+        }
+        if self.rotary && !(width / heads).is_multiple_of(2) {
+            let fix = format!("take other `heads`: {heads} of them have {} values each", width / heads);
+            return Err(Misfit::new(self.word(), "heads of an even width where `rotary` is true", input, fix));
+        }
+        Ok(input.clone())
+    }
+}

@@ -1,0 +1,96 @@
+//! `y = x Wᵀ + b`, W of shape (out, in), b of shape (out), for each of so many vectors.
+//!
+//! A product of few rows reads its right side once and in order where that lies row-major; else all of it is rearranged
+//! for every micro-batch. So W is kept as Wᵀ (in, out), for forward, and beside that, refreshed after each step, as W for
+//! the gradient of the input.
+
+use super::initial::Start;
+use super::optimizer::Layout;
+use super::{Declared, Parameter};
+use crate::compute::{Backend, ComputeError, Gemm};
+
+/// The weight and, if there is one, the bias, called so.
+pub(super) fn declared(
+    names: [&str; 2],
+    input: usize,
+    out: usize,
+    bias: bool,
+) -> impl Iterator<Item = Declared> + use<> {
+    let start = Start::FanIn(input);
+    let weight = Declared { layout: Layout::Transposed, ..Declared::new(names[0], [out, input], start) };
+    let bias = bias.then(|| Declared::new(names[1], [out], start));
+    std::iter::once(weight).chain(bias)
+}
+
+/// An affine map.
+pub(super) struct Affine<B: Backend> {
+    input: usize,
+    out: usize,
+    /// Laid out as (in, out).
+    weight: Parameter<B>,
+    bias: Option<Parameter<B>>,
+    /// W as (out, in), and of which change of the weight it is; absent where no one asks for the gradient of the input.
+    plain: Option<(B::Buf, Option<u64>)>,
+}
+
+impl<B: Backend> Affine<B> {
+    /// The map of the next parameters of `built`, which are as [`declared`] says.
+    pub(super) fn new(
+        backend: &B,
+        [input, out]: [usize; 2],
+        bias: bool,
+        built: &mut impl Iterator<Item = Parameter<B>>,
+        input_gradient: bool,
+    ) -> Result<Self, ComputeError> {
+        let Some(weight) = built.next() else { unreachable!("an affine map has a weight") };
+        let bias = if bias { built.next() } else { None };
+        let plain = if input_gradient { Some((backend.zeros(input * out)?, None)) } else { None };
+        Ok(Self { input, out, weight, bias, plain })
+    }
+
+    /// `y` (rows, out) of `x` (rows, in).
+    pub(super) fn forward(&self, backend: &B, rows: usize, x: &B::Buf, y: &mut B::Buf) {
+        if let Some(bias) = &self.bias {
+            backend.fill_rows(rows, self.out, &bias.value, y);
+        }
+        let shape = Gemm {
+            m: rows,
+            n: self.out,
+            k: self.input,
+            a_transposed: false,
+            b_transposed: false,
+            accumulate: self.bias.is_some(),
+        };
+        backend.gemm(shape, x, &self.weight.value, y);
+    }
+
+    /// `dx = dy W`
+    pub(super) fn backward_input(&mut self, backend: &B, rows: usize, dy: &B::Buf, dx: &mut B::Buf) {
+        let shape =
+            Gemm { m: rows, n: self.input, k: self.out, a_transposed: false, b_transposed: false, accumulate: false };
+        let Some((plain, of)) = &mut self.plain else {
+            unreachable!("built without a gradient of its input, which is asked for")
+        };
+        if of.replace(self.weight.changes) != Some(self.weight.changes) {
+            backend.transpose(self.input, self.out, &self.weight.value, plain);
+        }
+        backend.gemm(shape, dy, plain, dx);
+    }
+
+    /// `dWᵀ = xᵀ dy`, `db` = the sum of dy's rows.
+    pub(super) fn backward_params(&mut self, backend: &B, rows: usize, x: &B::Buf, dy: &B::Buf, accumulate: bool) {
+        let shape = Gemm { m: self.input, n: self.out, k: rows, a_transposed: true, b_transposed: false, accumulate };
+        backend.gemm(shape, x, dy, &mut self.weight.gradient);
+        if let Some(bias) = &mut self.bias {
+            backend.sum_rows(rows, self.out, dy, accumulate, &mut bias.gradient);
+        }
+    }
+
+    pub(super) fn parameters(&self) -> impl Iterator<Item = &Parameter<B>> {
+        std::iter::once(&self.weight).chain(&self.bias)
+    }
+
+    pub(super) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter<B>> {
+        std::iter::once(&mut self.weight).chain(&mut self.bias)
+    }
+}

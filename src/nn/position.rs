@@ -1,0 +1,51 @@
+//! `y = x + weight` for each sample, weight of a sample's shape.
+
+use super::initial::Start;
+use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
+use crate::compute::{Backend, ComputeError};
+use crate::job::{Shape, op};
+
+/// What GPT-2 draws its weights with.
+const DEVIATION: f32 = 0.02;
+
+impl Spec for op::Position {
+    fn parameters(&self, input: &Shape) -> Vec<Declared> {
+        let shape: Vec<usize> = input.dims().iter().map(|dim| *dim as usize).collect();
+        vec![Declared::new("weight", shape, Start::Normal(DEVIATION))]
+    }
+
+    fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
+        let Some(weight) = builder.parameters(self)?.pop() else { unreachable!("there is a weight") };
+        Ok(Box::new(Position { values: values(builder.input), weight }))
+    }
+}
+
+/// A learned positional embedding.
+struct Position<B: Backend> {
+    /// Of a sample.
+    values: usize,
+    weight: Parameter<B>,
+}
+
+impl<B: Backend> Operation<B> for Position<B> {
+    fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, _kept: &mut [B::Buf]) {
+        backend.fill_rows(pass.rows, self.values, &self.weight.value, y);
+        backend.add(pass.rows * self.values, x, y);
+    }
+
+    fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf) {
+        backend.copy(pass.rows * self.values, flow.dy, dx);
+    }
+
+    fn backward_params(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, accumulate: bool) {
+        backend.sum_rows(pass.rows, self.values, flow.dy, accumulate, &mut self.weight.gradient);
+    }
+
+    fn parameters(&self) -> Vec<&Parameter<B>> {
+        vec![&self.weight]
+    }
+
+    fn parameters_mut(&mut self) -> Vec<&mut Parameter<B>> {
+        vec![&mut self.weight]
+    }
+}
