@@ -25,7 +25,7 @@ use thiserror::Error;
 
 pub use op::Op;
 pub use optimizer::{Clip, Optimizer, Rule};
-pub use schedule::{Decay, LearningRate, Rates};
+pub use schedule::{Decay, LearningRate};
 pub use shape::{Boundary, MOST_ACTIVATIONS, MOST_OPS, Shape, chain};
 pub use tree::At;
 use tree::Table;

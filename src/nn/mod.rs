@@ -19,6 +19,7 @@ mod optimizer;
 mod pool;
 mod position;
 mod residual;
+mod schedule;
 mod softmax;
 mod stage;
 
@@ -28,6 +29,7 @@ use crate::job::{Op, Optimizer, Shape};
 use crate::random::Seed;
 
 pub use optimizer::{Declared, Parameter};
+pub use schedule::Rates;
 pub use stage::{Stage, StageSpec};
 
 /// Which micro-batch passes, and for what.

@@ -8,10 +8,10 @@ use crate::compute::{Backend, ComputeError, LossSum};
 use crate::data::{Batches, Dataset};
 use crate::float::Float;
 use crate::ids::{Epoch, Slot};
-use crate::job::Rates;
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
+use crate::nn::Rates;
 use crate::pipeline::{Answered, Depth, Feed, Pass};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 

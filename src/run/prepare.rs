@@ -7,9 +7,9 @@ use zeroize::Zeroizing;
 use super::RunError;
 use super::opening::{package_length, result_length};
 use crate::data::{self, Batches, Dataset};
-use crate::job::{self, Boundary, Job, Rates, Shape, Source};
+use crate::job::{self, Boundary, Job, Shape, Source};
 use crate::mix::geometry::Geometry;
-use crate::nn::StageSpec;
+use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
 use crate::wire::HEADER;
 
@@ -92,7 +92,7 @@ impl Prepared {
 
     /// The learning rate of each step of the run.
     pub fn rates(&self) -> Rates {
-        self.job.train.rate.over(self.job.train.epochs, self.batches(0).batches())
+        Rates::new(self.job.train.rate, self.job.train.epochs, self.batches(0).batches())
     }
 
     /// What each stage's rank must be told.

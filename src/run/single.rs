@@ -15,8 +15,7 @@ use crate::compute::{Backend, ComputeError};
 use crate::data::{Batches, Dataset};
 use crate::float::Float;
 use crate::ids::{Batch, Epoch, MicroBatch};
-use crate::job::Rates;
-use crate::nn::{Pass, Stage, StageSpec};
+use crate::nn::{Pass, Rates, Stage, StageSpec};
 use crate::role::RoleError;
 use crate::role::owner::{Score, Tally};
 

@@ -10,6 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use mixnn::job::op::Linear;
 use mixnn::ids::{Batch, Epoch};
 use mixnn::job::{Job, JobError, MOST_RANKS, Op, Profile};
+use mixnn::nn::Rates;
 
 fuzz_target!(|text: &str| {
     let mut parts = text.split('\0');
@@ -39,7 +40,7 @@ fn within_ranges(job: &Job) {
     let train = &job.train;
     assert!(train.epochs > 0 && train.micro_batch > 0 && train.batch.is_multiple_of(train.micro_batch));
     assert!(train.optimizer.fits() && train.rate.peak > 0.0 && train.rate.peak.is_finite());
-    let rates = train.rate.over(train.epochs, 7);
+    let rates = Rates::new(train.rate, train.epochs, 7);
     for batch in 0..7 {
         let rate = rates.at(Epoch(train.epochs - 1), Batch(batch));
         assert!((0.0..=train.rate.peak).contains(&rate), "a rate of {rate}");
