@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mixnn::job::op::Linear;
 use mixnn::ids::{Batch, Epoch};
+use mixnn::job::op::Linear;
 use mixnn::job::{Job, JobError, MOST_RANKS, Op, Profile};
 use mixnn::nn::Rates;
 
