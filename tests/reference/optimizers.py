@@ -3,8 +3,8 @@
 
 A linear layer (5 -> 3) gets the same input and the same gradient of its output in a step as tests/optimizers.rs gives it;
 all in f64, written as f32. A file has the keys of [train] as a job writes them (metadata `train`), the parameters `before` and
-after each step (`after`, (10, 18)), weight before bias, the inputs `x` (10, 4, 5), the
-gradients `dy` (10, 4, 3) and the `rate`.
+after each step (`after`, (10, 18)), weight before bias, the inputs `x` (10, 4, 5), the gradients `dy` (10, 4, 3) and the
+`rate`.
 
 Needs torch, numpy and safetensors: python3 tests/reference/optimizers.py
 """
