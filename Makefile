@@ -12,7 +12,7 @@ export PRTE_MCA_rmaps_default_mapping_policy = :oversubscribe
 
 RANKS ?= 7
 MPIRUN ?= mpirun
-MIXNN = target/release/mixnn
+MIXNN = $(or $(CARGO_TARGET_DIR),target)/release/mixnn
 
 .PHONY: demo test deps build bench clean
 
