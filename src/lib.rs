@@ -14,7 +14,7 @@
 //! 6. [`run`] puts these together to a whole run, from the first key to the finished model; [`check`], [`report`] and
 //!    [`cli`] are what a user sees of it, [`audit`] what others may see of it.
 //!
-//! [`ids`], [`random`] and [`float`] are leaves that all others may use.
+//! [`ids`], [`random`], [`float`] and [`element`] are leaves that all others may use.
 
 pub mod audit;
 pub mod check;
@@ -22,6 +22,7 @@ pub mod cli;
 pub mod compute;
 pub mod crypto;
 pub mod data;
+pub mod element;
 pub mod float;
 pub mod ids;
 pub mod job;

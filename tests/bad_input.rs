@@ -143,7 +143,7 @@ fn a_job_has_stages() {
     set_refused(&["stage=[]"], 2, &["`stage` is a list of 0", "1 to 63 stages"]);
     set_refused(&["stage=[{ ops = [] }]"], 2, &["[[stage]] 1.ops", "an empty list"]);
     let one = "stage=[{ ops = [{ op = \"linear\", out = 10 }] }]";
-    set_refused(&[one], 2, &["needs at least 2 stages, the job has 1", "\"sealed\""]);
+    set_refused(&[one], 2, &["needs at least 2 stages on ranks, the job has 1", "\"sealed\""]);
     let folder = tempfile::tempdir().unwrap();
     mixnn(folder.path(), &["check", DIGITS, "--set", one, "--set", "mix.profile=sealed"]).well();
 }

@@ -155,6 +155,59 @@ fn a_transformer_has_the_same_bits_too() {
     assert_ne!(bits("--single", &[&sets[..], &["train.micro_batch=16"]].concat()), reference);
 }
 
+/// The owner's own stages are rounded and stepped as those of ranks are: it does not matter where they stand.
+#[test]
+fn stages_on_the_owner_give_the_same_bits() {
+    let stages = |places: [&str; 4]| {
+        let ops = [
+            "{ op = \"linear\", out = 48 }, { op = \"batch_norm\" }, { op = \"relu\" }",
+            "{ op = \"linear\", out = 32 }, { op = \"dropout\", p = 0.1 }",
+            "{ op = \"relu\" }, { op = \"linear\", out = 24 }",
+            "{ op = \"relu\" }, { op = \"linear\", out = 10 }",
+        ];
+        let stage = |(ops, place): (&str, &str)| format!("{{ ops = [{ops}], at = \"{place}\" }}");
+        format!("stage=[{}]", ops.into_iter().zip(places).map(stage).collect::<Vec<String>>().join(", "))
+    };
+    let on_ranks = stages(["rank"; 4]);
+    for wire in ["mix.wire=f32", "mix.wire=bf16"] {
+        let reference = bits("--single", &[SHORT, wire, &on_ranks]);
+        for places in
+            [["owner", "rank", "rank", "rank"], ["rank", "rank", "rank", "owner"], ["owner", "rank", "rank", "owner"]]
+        {
+            let stages = stages(places);
+            let ways: [(&str, &[&str]); 7] = [
+                ("--single", &[]),
+                ("--local 7", &["compute.threads=2"]),
+                ("--local 7", &["mix.depth=5"]),
+                ("--local 7", &["mix.pace=1ms"]),
+                ("--local 7", &["mix.pace=20us", "mix.depth=4"]),
+                ("--local 4 --profile sealed", &[]),
+                ("--local 5 --profile bare", &[]),
+            ];
+            for (args, sets) in ways {
+                let sets = [&[SHORT, wire, &stages], sets].concat();
+                assert_eq!(bits(args, &sets), reference, "{args} {sets:?}");
+            }
+        }
+    }
+    // Two of four at one end, so that what passes between them never leaves the owner.
+    let reference = bits("--single", &[SHORT, &on_ranks]);
+    for places in
+        [["owner", "owner", "rank", "rank"], ["rank", "rank", "owner", "owner"], ["owner", "owner", "rank", "owner"]]
+    {
+        assert_eq!(bits("--local 4 --profile sealed", &[SHORT, &stages(places)]), reference, "{places:?}");
+    }
+}
+
+/// Losses that weigh labels differently, or compare numbers.
+#[test]
+fn losses_give_the_same_bits() {
+    let smooth = "train.loss={ kind = \"cross_entropy\", label_smoothing = 0.1 }";
+    let reference = bits("--single", &[SHORT, smooth]);
+    assert_eq!(bits("--local 7", &[SHORT, smooth]), reference);
+    assert_ne!(bits("--single", &[SHORT]), reference);
+}
+
 /// The last batch of an epoch is short, and its last micro-batch too; tests end on a short one.
 #[test]
 fn short_batches_give_the_same_bits() {
@@ -244,6 +297,9 @@ fn the_digest_is_that_of_the_model_file() {
 fn a_run_takes_the_slots_and_bytes_that_check_names() {
     takes_what_check_names(&["--set", "mix.cell=256"]);
     takes_what_check_names(&["--set", "mix.depth=5"]);
+    let first = "stage=[{ ops = [{ op = \"linear\", out = 32 }], at = \"owner\" }, { ops = [{ op = \"relu\" }, { op = \"linear\", \
+                 out = 16 }] }, { ops = [{ op = \"linear\", out = 10 }] }]";
+    takes_what_check_names(&["--set", first]);
 }
 
 fn takes_what_check_names(sets: &[&str]) {

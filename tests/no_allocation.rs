@@ -166,7 +166,7 @@ fn a_warm_stage_allocates_nothing() {
         ops: Job::parse("job.toml", &job, &[]).unwrap().stages[0].ops.clone(),
         input: Shape::new([4, 8, 8]),
         output: Shape::new([16, 2]),
-        input_scale: None,
+        data: None,
         wire: Float::F32,
         micro_batch: 5,
         optimizer: Optimizer::sgd(0.9),

@@ -33,7 +33,7 @@ fn spec(ops: Vec<Op>, input: Shape, rows: usize) -> StageSpec {
         ops,
         input,
         output,
-        input_scale: None,
+        data: None,
         wire: Float::F32,
         micro_batch: rows as u32,
         optimizer: Optimizer::sgd(0.0),

@@ -44,7 +44,7 @@ fn difference(path: &Path, train: Option<&str>) -> f32 {
         ops: job.stages[0].ops.clone(),
         input: Shape::new([5]),
         output: Shape::new([3]),
-        input_scale: None,
+        data: None,
         wire: Float::F32,
         micro_batch: ROWS as u32,
         optimizer: job.train.optimizer,

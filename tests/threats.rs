@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use mixnn::compute::cpu::Cpu;
-use mixnn::compute::{Memory, Softmax};
+use mixnn::compute::{Loss, Memory};
 use mixnn::float::Float;
 use mixnn::job::op::Linear;
 use mixnn::job::{Op, Optimizer, Shape};
@@ -41,7 +41,7 @@ fn two_neighbours_solve_for_a_linear_stage() {
         ops: vec![Op::Linear(Linear { input: None, out: OUT as u32, bias: true })],
         input: Shape::new([IN as u32]),
         output: Shape::new([OUT as u32]),
-        input_scale: None,
+        data: None,
         wire: Float::F32,
         micro_batch: SAMPLES as u32,
         optimizer: Optimizer::sgd(0.0),
@@ -94,7 +94,7 @@ fn a_gradient_of_the_loss_gives_the_label_away() {
     let labels: Vec<u32> = (0..ROWS).map(|_| stream.next_u32() % CLASSES as u32).collect();
     let (mut x, mut dx) = (backend.zeros(ROWS * CLASSES).unwrap(), backend.zeros(ROWS * CLASSES).unwrap());
     backend.upload(&logits, &mut x);
-    backend.cross_entropy(CLASSES, &x, &labels, 1.0 / 64.0, &mut dx);
+    backend.cross_entropy(CLASSES, &x, &labels, 0.0, 1.0 / 64.0, &mut dx);
     let mut gradient = vec![0.0; ROWS * CLASSES];
     backend.download(&dx, &mut gradient);
     let guessed = gradient.chunks(CLASSES).zip(&labels).filter(|(row, label)| {

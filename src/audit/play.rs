@@ -33,7 +33,7 @@ impl Played {
     /// # Errors
     /// [`RunError`]: that of the rank that ended the run.
     pub(super) fn run(prepared: &Prepared, ranks: u16) -> Result<Self, RunError> {
-        let roles = roles(&prepared.specs())?;
+        let roles = roles(&prepared.remote_specs())?;
         let shelf: Shelf = Arc::new(Mutex::new(vec![Recording::default(); ranks.into()]));
         let origin = Instant::now();
         let ends = connect(ranks).into_iter().map(|end| Recorder::new(end, origin, &shelf)).collect();

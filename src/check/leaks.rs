@@ -94,8 +94,19 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
     leaks.push(slots(prepared, ranks));
     leaks.extend(lengths(prepared, ranks));
     leaks.push(Leak::always("shapes", "a stage knows the shapes at its own boundaries"));
-    leaks.push(Leak::always("inputs", "the first stage sees its inputs"));
-    leaks.push(Leak::always("labels", "the last stage sees gradients of the loss, which give labels away"));
+    let (remote, stages) = (job.remote(), job.stages.len());
+    leaks.push(Leak::unless(
+        "inputs",
+        remote.start == 0,
+        "the rank of the first stage sees the data",
+        "at = \"owner\" in the first stage; what it gives still tells of the data (docs/THREATS.md)",
+    ));
+    leaks.push(Leak::unless(
+        "labels",
+        remote.end == stages,
+        "the rank of the last stage sees gradients of the loss, which give labels away",
+        "at = \"owner\" in the last stage; the gradients behind it still tell of labels (docs/THREATS.md)",
+    ));
     leaks.push(Leak::unless(
         "seed",
         seed_is_short(job),
@@ -117,7 +128,7 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
 /// What the number of slots says of S.
 fn slots(prepared: &Prepared, ranks: u16) -> Leak {
     let (batches, mix) = (prepared.batches(0), &prepared.job.mix);
-    let stages = prepared.job.stages.len() as u16;
+    let stages = prepared.job.remote().len() as u16;
     let slots = |stages| Pass::training(Depth::of(stages), 1, batches.full(), batches.micro_batches()).slots();
     let more = slots(stages + 1) - slots(stages);
     let what = format!(

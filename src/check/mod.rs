@@ -51,7 +51,8 @@ impl Checked {
         let hosts = hosts.map_or(ranks, |hosts| hosts.clamp(1, ranks));
         let geometry = prepared.geometry(ranks)?;
         let specs = prepared.specs();
-        let stages = specs.len() as u16;
+        let remote = job.remote();
+        let stages = remote.len() as u16;
         let (batches, depth) = (prepared.batches(0), prepared.depth());
         let training = Pass::training(depth, 1, batches.full(), batches.micro_batches());
         let micro = job.train.micro_batch as usize;
@@ -78,7 +79,9 @@ impl Checked {
         // Under a fixed pace more is under way, and the ranks' work has messages of its own.
         let in_flight = training.in_flight() * if paced { 2 } else { 1 };
         let messages = if paced { 12 } else { 6 };
-        let memory = specs.iter().map(|spec| stage_memory(spec, in_flight)).max().unwrap_or(0)
+        let of = |spec: &StageSpec| stage_memory(spec, in_flight);
+        let owners: u64 = specs[..remote.start].iter().chain(&specs[remote.end..]).map(of).sum();
+        let memory = specs[remote].iter().map(of).fold(owners, u64::max)
             + messages * geometry.message() as u64
             + 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
         Ok(Self {
@@ -123,7 +126,8 @@ impl Checked {
             "profile": self.job.mix.profile.name(),
             "ranks": self.ranks,
             "stages": self.job.stages.len(),
-            "relays": usize::from(self.ranks) - 1 - self.job.stages.len(),
+            "stages_on_owner": self.job.stages.len() - self.job.remote().len(),
+            "relays": usize::from(self.ranks) - 1 - self.job.remote().len(),
             "parameters": self.parameters,
             "samples": { "train": self.samples[0], "validation": self.samples[1], "test": self.samples[2] },
             "message_bytes": g.message(),
@@ -153,12 +157,15 @@ impl fmt::Display for Checked {
         let g = &self.geometry;
         writeln!(f, "{}", self.job.to_toml())?;
         let row = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "{name:<22} {value}");
-        let relays = usize::from(self.ranks) - 1 - self.job.stages.len();
+        let remote = self.job.remote();
+        let relays = usize::from(self.ranks) - 1 - remote.len();
         row(f, "profile", self.job.mix.profile.name().to_owned())?;
-        row(f, "ranks", format!("{}: 1 owner, {} stages, {relays} relays", self.ranks, self.job.stages.len()))?;
+        row(f, "ranks", format!("{}: 1 owner, {} stages, {relays} relays", self.ranks, remote.len()))?;
         for (index, parameters) in self.parameters.iter().enumerate() {
             let ops: Vec<&str> = self.job.stages[index].ops.iter().map(crate::job::Op::name).collect();
-            row(f, &format!("  stage {}", index + 1), format!("{}: {parameters} parameters", ops.join(", ")))?;
+            let place = if remote.contains(&index) { "" } else { ", on the owner" };
+            let name = format!("  stage {}", index + 1);
+            row(f, &name, format!("{}: {parameters} parameters{place}", ops.join(", ")))?;
         }
         let [train, validation, test] = self.samples;
         row(f, "samples", format!("{train} to train, {validation} to validate, {test} to test"))?;

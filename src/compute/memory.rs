@@ -1,6 +1,7 @@
 //! Where numbers are: tensors and messages, and what moves between them.
 
 use super::ComputeError;
+use crate::element::Encoding;
 use crate::float::Float;
 
 /// Two kinds of memory: a [`Buf`](Memory::Buf) holds a tensor's f32 values, [`Bytes`](Memory::Bytes) a message.
@@ -42,8 +43,16 @@ pub trait Memory {
     /// `to` = the `len` numbers of `format` from `at` on, little-endian.
     fn decode(&self, format: Float, bytes: &Self::Bytes, at: usize, len: usize, to: &mut Self::Buf) -> Self::Event;
 
-    /// `to[i]` = `scale` times the byte at `at + i`, for `len` values.
-    fn decode_u8(&self, bytes: &Self::Bytes, at: usize, len: usize, scale: f32, to: &mut Self::Buf) -> Self::Event;
+    /// `to` (rows, n) = the data's values from `at` on, as `encoding` has them, which is one for `n` values.
+    fn decode_data(
+        &self,
+        encoding: &Encoding,
+        bytes: &Self::Bytes,
+        at: usize,
+        rows: usize,
+        n: usize,
+        to: &mut Self::Buf,
+    ) -> Self::Event;
 
     /// The bytes from `at` on = the first `len` values of `from`, rounded to the nearest of `format` (to even between two),
     /// little-endian.

@@ -5,7 +5,7 @@
 //! message to the sealing of the next.
 //!
 //! The arithmetic stands in families, one file each here, in `cpu/`, and for other devices: [`Matrix`], [`Elementwise`],
-//! [`Softmax`], [`Images`], [`Norm`], [`Attention`], [`Lookup`], [`Optimize`].
+//! [`Softmax`], [`Loss`], [`Images`], [`Norm`], [`Attention`], [`Lookup`], [`Optimize`].
 //!
 //! Calls may be asynchronous. Each runs after all earlier calls of the same backend, and hands back an event for those
 //! who must know when it is done. An error of an asynchronous call comes out of [`Memory::wait`].
@@ -18,6 +18,7 @@ pub mod cpu;
 mod elementwise;
 mod images;
 mod lookup;
+mod loss;
 mod matrix;
 mod memory;
 mod norm;
@@ -31,11 +32,12 @@ pub use attention::{Attention, Heads};
 pub use elementwise::{Elementwise, Function, Place};
 pub use images::{Conv, Images, Pool, Window};
 pub use lookup::Lookup;
+pub use loss::{Loss, LossSum};
 pub use matrix::{Gemm, Matrix};
 pub use memory::Memory;
 pub use norm::{Grid, Norm};
 pub use optimize::{Adam, Optimize};
-pub use softmax::{LossSum, Softmax};
+pub use softmax::Softmax;
 
 /// What can go wrong with numbers.
 #[derive(Debug, Error)]
@@ -54,7 +56,9 @@ pub enum ComputeError {
 ///
 /// # Panics
 /// Every call panics where a buffer is shorter than its sizes say.
-pub trait Backend: Memory + Matrix + Elementwise + Softmax + Images + Norm + Attention + Lookup + Optimize {
+pub trait Backend:
+    Memory + Matrix + Elementwise + Softmax + Images + Norm + Attention + Lookup + Loss + Optimize
+{
     /// Runs `work` where the backend's threads are at hand.
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
 

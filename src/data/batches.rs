@@ -53,6 +53,14 @@ impl Batches {
         let start = micro_batch as usize * self.micro_batch;
         &batch[start..batch.len().min(start + self.micro_batch)]
     }
+
+    /// The micro-batches of `batch`, with their numbers.
+    ///
+    /// # Panics
+    /// Where there is no such batch.
+    pub fn micro_batches_of(&self, batch: u32) -> impl Iterator<Item = (u32, &[u32])> {
+        (0..).zip(self.batch(batch).chunks(self.micro_batch))
+    }
 }
 
 #[cfg(test)]
@@ -66,9 +74,8 @@ mod tests {
             let mut seen = Vec::new();
             let mut count = 0;
             for b in 0..batches.batches() {
-                let micros = (batches.batch(b).len() as u32).div_ceil(micro);
-                for m in 0..micros {
-                    let rows = batches.micro_batch(b, m);
+                for (m, rows) in batches.micro_batches_of(b) {
+                    assert_eq!(rows, batches.micro_batch(b, m));
                     assert!(!rows.is_empty() && rows.len() <= micro as usize);
                     seen.extend_from_slice(rows);
                     count += 1;

@@ -3,23 +3,21 @@
 
 use ndarray::Array2;
 
-use super::DataError;
+use super::{Augmented, DataError, Targets};
+use crate::element::{Element, Encoding};
 
-/// Labelled samples. Images stay bytes, as in their files: a quarter of the memory and of the
-/// traffic of `f32`.
+/// Samples and what should come out for them. Their values stay as their files have them, and travel so to the first
+/// stage: images as bytes, a quarter of the memory and of the traffic of `f32`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
-    /// (samples, features)
+    /// (samples, bytes): a sample's values, little-endian.
     pub inputs: Array2<u8>,
-    /// (samples): the class of each sample, below `classes`.
-    pub labels: Vec<u32>,
-    /// The shape of one sample, its product is `features`: `[1, 28, 28]` (channels, height, width)
-    /// for MNIST.
+    /// What the values are, and how the first stage takes them.
+    pub encoding: Encoding,
+    /// The shape of one sample: `[1, 28, 28]` (channels, height, width) for MNIST.
     pub sample_shape: Vec<usize>,
-    /// Number of classes.
-    pub classes: usize,
-    /// What the first stage multiplies a byte with, so that inputs lie in 0..=1: 1/255 for MNIST.
-    pub scale: f32,
+    /// What should come out.
+    pub targets: Targets,
 }
 
 /// What a source holds.
@@ -37,9 +35,25 @@ impl Dataset {
         self.inputs.nrows()
     }
 
-    /// Bytes a sample.
+    /// Values a sample.
     pub fn features(&self) -> usize {
+        self.sample_shape.iter().product()
+    }
+
+    /// Bytes a sample.
+    pub fn bytes(&self) -> usize {
         self.inputs.ncols()
+    }
+
+    /// The largest token of all samples; `None` where there are none, or values of another kind.
+    pub fn largest_token(&self) -> Option<u16> {
+        match self.encoding.element {
+            Element::U16 => {
+                let bytes: Vec<u8> = self.inputs.iter().copied().collect();
+                bytes.as_chunks::<2>().0.iter().map(|token| u16::from_le_bytes(*token)).max()
+            }
+            Element::U8 | Element::F32 => None,
+        }
     }
 
     /// Splits into (rest, part). `part` holds the samples that the first `count` entries of
@@ -56,26 +70,30 @@ impl Dataset {
         Ok((self.select(rest), self.select(part)))
     }
 
-    /// Copies the rows `indices` into `inputs` (indices, features), row-major, and their classes
-    /// into `labels` (indices). Allocates nothing: it runs for every micro-batch.
+    /// Copies the rows `indices` into `inputs` (indices, bytes), row-major, as `augmented` has them. Allocates nothing: it
+    /// runs for every micro-batch.
     ///
     /// # Panics
-    /// If an index is not below [`samples`](Self::samples), or, in a debug build, if `inputs` or
-    /// `labels` has not the length above.
-    pub fn gather(&self, indices: &[u32], inputs: &mut [u8], labels: &mut [u32]) {
-        debug_assert_eq!(inputs.len(), indices.len() * self.features(), "inputs must be (indices, features)");
-        debug_assert_eq!(labels.len(), indices.len(), "labels must be (indices)");
-        for (&index, label) in indices.iter().zip(labels) {
-            *label = self.labels[index as usize];
-        }
+    /// If an index is not below [`samples`](Self::samples), or, in a debug build, if `inputs` has not the length above.
+    pub fn gather(&self, indices: &[u32], augmented: Option<&Augmented>, inputs: &mut [u8]) {
+        debug_assert_eq!(inputs.len(), indices.len() * self.bytes(), "inputs must be (indices, bytes)");
+        let image = match self.sample_shape[..] {
+            [channels, height, width] => {
+                augmented.filter(|wanted| wanted.is_needed()).zip(Some([channels, height, width]))
+            }
+            _ => None,
+        };
         // Without features there is nothing to copy, but a chunk of no bytes would panic.
-        let features = self.features().max(1);
-        for (&index, target) in indices.iter().zip(inputs.chunks_exact_mut(features)) {
+        let bytes = self.bytes().max(1);
+        for (&index, target) in indices.iter().zip(inputs.chunks_exact_mut(bytes)) {
             let row = self.inputs.row(index as usize);
-            match row.to_slice() {
-                Some(bytes) => target.copy_from_slice(bytes),
+            match (row.to_slice(), image) {
+                (Some(row), None) => target.copy_from_slice(row),
+                (Some(row), Some((augmented, shape))) => {
+                    augmented.apply(index, shape, self.encoding.element.bytes() as usize, row, target);
+                }
                 // Somebody built `inputs` column by column.
-                None => target.iter_mut().zip(row).for_each(|(target, byte)| *target = *byte),
+                (None, _) => target.iter_mut().zip(row).for_each(|(target, byte)| *target = *byte),
             }
         }
     }
@@ -88,12 +106,13 @@ impl Dataset {
 
     /// The samples `indices` as a data set of their own. `indices` are below `samples`.
     fn select(&self, indices: &[u32]) -> Dataset {
-        let mut inputs = Array2::zeros((indices.len(), self.features()));
-        let mut labels = vec![0; indices.len()];
+        let mut inputs = Array2::zeros((indices.len(), self.bytes()));
         if let Some(bytes) = inputs.as_slice_mut() {
-            self.gather(indices, bytes, &mut labels);
+            self.gather(indices, None, bytes);
         }
-        Dataset { inputs, labels, sample_shape: self.sample_shape.clone(), ..*self }
+        let mut targets = self.targets.room(indices.len());
+        targets.copy_from(&self.targets, indices);
+        Dataset { inputs, targets, sample_shape: self.sample_shape.clone(), encoding: self.encoding.clone() }
     }
 
     fn check_permutation(&self, permutation: &[u32]) -> Result<(), DataError> {
@@ -126,23 +145,30 @@ mod tests {
     use ndarray::{Array2, ShapeBuilder, array};
 
     use super::*;
+    use crate::data::Augment;
+    use crate::random::Seed;
 
     fn five() -> Dataset {
         Dataset {
             inputs: array![[0, 1, 2], [10, 11, 12], [20, 21, 22], [30, 31, 32], [40, 41, 42]],
-            labels: vec![5, 6, 7, 8, 9],
+            encoding: Encoding::scaled(Element::U8, 0.5),
             sample_shape: vec![1, 1, 3],
-            classes: 10,
-            scale: 0.5,
+            targets: Targets::classes(vec![5, 6, 7, 8, 9], 10),
+        }
+    }
+
+    fn labels(set: &Dataset) -> Vec<u32> {
+        match &set.targets {
+            Targets::Classes { labels, .. } => labels.clone(),
+            Targets::Values { .. } => panic!("these are classes"),
         }
     }
 
     #[test]
     fn gather_copies_rows_in_the_order_of_the_indices() {
-        let (mut inputs, mut labels) = ([99; 9], [99; 3]);
-        five().gather(&[3, 0, 3], &mut inputs, &mut labels);
+        let mut inputs = [99; 9];
+        five().gather(&[3, 0, 3], None, &mut inputs);
         assert_eq!(inputs, [30, 31, 32, 0, 1, 2, 30, 31, 32]);
-        assert_eq!(labels, [8, 5, 8]);
     }
 
     #[test]
@@ -151,35 +177,52 @@ mod tests {
         columns.assign(&five().inputs);
         assert!(columns.as_slice().is_none());
         let set = Dataset { inputs: columns, ..five() };
-        let (mut inputs, mut labels) = ([0; 6], [0; 2]);
-        set.gather(&[4, 1], &mut inputs, &mut labels);
+        let mut inputs = [0; 6];
+        set.gather(&[4, 1], None, &mut inputs);
         assert_eq!(inputs, [40, 41, 42, 10, 11, 12]);
-        assert_eq!(labels, [9, 6]);
     }
 
     #[test]
-    fn gather_without_features_still_copies_labels() {
-        let set = Dataset { inputs: Array2::zeros((5, 0)), ..five() };
-        let mut labels = [0; 2];
-        set.gather(&[1, 2], &mut [], &mut labels);
-        assert_eq!(labels, [6, 7]);
+    fn gather_augments_images_alone() {
+        let augmented = Augmented::new(Augment { crop: 0, flip: true }, Seed::from_text("7"));
+        let of = |set: &Dataset| {
+            let mut inputs = vec![0; 15];
+            set.gather(&[0, 1, 2, 3, 4], Some(&augmented), &mut inputs);
+            inputs
+        };
+        let plain: Vec<u8> = five().inputs.iter().copied().collect();
+        let seen = of(&five());
+        for (seen, plain) in seen.chunks(3).zip(plain.chunks(3)) {
+            assert!(seen == plain || seen.iter().eq(plain.iter().rev()));
+        }
+        assert_ne!(seen, plain);
+        assert_eq!(of(&Dataset { sample_shape: vec![3], ..five() }), plain);
     }
 
     #[test]
     #[should_panic]
     fn gather_panics_on_an_index_past_the_end() {
-        five().gather(&[5], &mut [0; 3], &mut [0; 1]);
+        five().gather(&[5], None, &mut [0; 3]);
+    }
+
+    #[test]
+    fn the_largest_token_is_found() {
+        let tokens = Dataset { encoding: Encoding::scaled(Element::U16, 1.0), ..five() };
+        let tokens = Dataset { inputs: array![[1, 0, 255, 1], [9, 1, 0, 0]], sample_shape: vec![2], ..tokens };
+        assert_eq!(tokens.largest_token(), Some(511));
+        assert_eq!((tokens.features(), tokens.bytes()), (2, 4));
+        assert_eq!(five().largest_token(), None);
     }
 
     #[test]
     fn split_takes_the_first_entries_and_keeps_both_orders() {
         let (rest, part) = five().split(&[4, 1, 3, 0, 2], 2).unwrap();
         assert_eq!(part.inputs, array![[40, 41, 42], [10, 11, 12]]);
-        assert_eq!(part.labels, [9, 6]);
+        assert_eq!(labels(&part), [9, 6]);
         assert_eq!(rest.inputs, array![[30, 31, 32], [0, 1, 2], [20, 21, 22]]);
-        assert_eq!(rest.labels, [8, 5, 7]);
+        assert_eq!(labels(&rest), [8, 5, 7]);
         for half in [&rest, &part] {
-            assert_eq!((&half.sample_shape[..], half.classes, half.scale), (&[1, 1, 3][..], 10, 0.5));
+            assert_eq!((&half.sample_shape, &half.encoding), (&five().sample_shape, &five().encoding));
         }
         assert_eq!((rest.samples(), part.samples(), part.features()), (3, 2, 3));
     }

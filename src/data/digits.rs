@@ -10,7 +10,8 @@ use std::path::Path;
 
 use ndarray::Array2;
 
-use super::{DataError, Dataset, Loaded, gzip};
+use super::{DataError, Dataset, Loaded, Targets, gzip};
+use crate::element::{Element, Encoding};
 
 /// One line a sample: 64 pixels, row by row, then the class, separated by commas.
 static PACKED: &[u8] = include_bytes!("digits.csv.gz");
@@ -22,8 +23,7 @@ const CLASSES: usize = 10;
 /// Pixels count the ink of 4x4 finer ones: 0..=16.
 const BRIGHTEST: u8 = 16;
 
-/// The 1,797 samples, `sample_shape` `[1, 8, 8]`, `scale` 1/16, in the order of the source, which
-/// has no test part.
+/// The 1,797 samples, `sample_shape` `[1, 8, 8]`, in the order of the source, which has no test part; bytes times 1/16 go in.
 ///
 /// # Errors
 /// [`DataError::CorruptGzip`], [`DataError::TooLarge`] and [`DataError::DamagedDigits`], all of
@@ -36,10 +36,9 @@ pub fn load() -> Result<Loaded, DataError> {
         .map_err(|error| damaged(samples, error.to_string(), format!("{FEATURES} pixels a line")))?;
     let train = Dataset {
         inputs,
-        labels,
+        encoding: Encoding::scaled(Element::U8, 1.0 / f32::from(BRIGHTEST)),
         sample_shape: vec![1, SIDE, SIDE],
-        classes: CLASSES,
-        scale: 1.0 / f32::from(BRIGHTEST),
+        targets: Targets::classes(labels, CLASSES),
     };
     Ok(Loaded { train, test: None })
 }
@@ -94,14 +93,15 @@ mod tests {
         let loaded = load().unwrap();
         assert!(loaded.test.is_none());
         let set = loaded.train;
-        assert_eq!((set.samples(), set.features(), set.classes), (1797, 64, 10));
-        assert_eq!((&set.sample_shape[..], set.scale), (&[1, 8, 8][..], 0.0625));
+        assert_eq!((set.samples(), set.features(), &set.sample_shape[..]), (1797, 64, &[1, 8, 8][..]));
+        assert_eq!(set.encoding, Encoding::scaled(Element::U8, 0.0625));
+        let Targets::Classes { labels, places: 1, classes: 10 } = &set.targets else { panic!("{:?}", set.targets) };
         // The class counts that scikit-learn and UCI publish, and the first sample of
         // `sklearn.datasets.load_digits`.
         let mut counts = [0; 10];
-        set.labels.iter().for_each(|&class| counts[class as usize] += 1);
+        labels.iter().for_each(|&class| counts[class as usize] += 1);
         assert_eq!(counts, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);
-        assert_eq!(set.labels[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(labels[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(set.inputs.row(0).to_vec()[..16], [0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0]);
         assert_eq!(set.inputs.iter().map(|&pixel| u64::from(pixel)).sum::<u64>(), 561_718);
     }

@@ -8,7 +8,8 @@ use std::{
 
 use ndarray::Array2;
 
-use super::{DataError, Dataset, Loaded, idx};
+use super::{DataError, Dataset, Loaded, Targets, idx};
+use crate::element::{Element, Encoding};
 
 /// Names of the files of training images, training labels, test images, test labels.
 pub const FILES: [&str; 4] =
@@ -19,7 +20,7 @@ const CLASSES: usize = 10;
 /// Reads the four [`FILES`] in `dir`, each plain or, where there is no plain one, with `.gz` behind
 /// its name.
 ///
-/// `sample_shape` is `[1, height, width]`, whatever the files say, `classes` 10, `scale` 1/255.
+/// `sample_shape` is `[1, height, width]`, whatever the files say, the targets are 10 classes, bytes times 1/255 go in.
 ///
 /// # Errors
 /// [`DataError::MissingFile`]; all of [`idx::read`]; [`DataError::Empty`],
@@ -77,7 +78,8 @@ impl Part {
             expected: (count * features) as u64,
         })?;
         let sample_shape = vec![1, height, width];
-        let dataset = Dataset { inputs, labels, sample_shape, classes: CLASSES, scale: 1.0 / 255.0 };
+        let encoding = Encoding::scaled(Element::U8, 1.0 / 255.0);
+        let dataset = Dataset { inputs, encoding, sample_shape, targets: Targets::classes(labels, CLASSES) };
         Ok(Part { dataset, image_file, image_size: [height, width] })
     }
 }
@@ -127,10 +129,11 @@ mod tests {
         let Loaded { train, test } = load(small().path()).unwrap();
         let test = test.unwrap();
         assert_eq!((train.samples(), train.features(), &train.sample_shape[..]), (3, 6, &[1, 2, 3][..]));
-        assert_eq!((train.classes, train.scale), (10, 1.0 / 255.0));
+        assert_eq!(train.encoding, Encoding::scaled(Element::U8, 1.0 / 255.0));
         assert_eq!(train.inputs.row(1).to_vec(), [6, 7, 8, 9, 10, 11]);
-        assert_eq!(train.labels, [9, 0, 4]);
-        assert_eq!((test.samples(), test.inputs[[1, 0]], &test.labels[..]), (2, 106, &[1, 2][..]));
+        assert_eq!(train.targets, Targets::classes(vec![9, 0, 4], 10));
+        assert_eq!((test.samples(), test.inputs[[1, 0]]), (2, 106));
+        assert_eq!(test.targets, Targets::classes(vec![1, 2], 10));
     }
 
     #[test]
@@ -141,7 +144,7 @@ mod tests {
         put(&dir, "train-labels-idx1-ubyte.gz", &gzip::pack(&idx::encode(&[3], &[7, 7, 7])));
         assert_eq!(load(dir.path()).unwrap(), plain);
         fs::remove_file(dir.path().join(FILES[1])).unwrap();
-        assert_eq!(load(dir.path()).unwrap().train.labels, [7, 7, 7]);
+        assert_eq!(load(dir.path()).unwrap().train.targets, Targets::classes(vec![7, 7, 7], 10));
     }
 
     #[test]

@@ -3,8 +3,7 @@
 //!
 //! Only rank 0, the owner, opens a data set. A source is read into a [`Loaded`]: a training part
 //! and, where the source has one, a test part, each a [`Dataset`]: the samples as one matrix of
-//! bytes, one label a sample. Bytes travel to the first stage, which multiplies them with
-//! [`Dataset::scale`].
+//! bytes, which travel as they are to the first stage, and their [`Targets`].
 //!
 //! | module | source |
 //! |---|---|
@@ -15,12 +14,14 @@
 //! files of MNIST into a folder and proves by digest that they are the originals; nothing else here
 //! uses the network.
 //!
-//! [`Batches`] cuts an order of samples into micro-batches.
+//! [`Batches`] cuts an order of samples into micro-batches; [`Augment`] moves and mirrors images.
 //!
-//! **Invariant.** This module knows files and samples. It knows nothing of stages, ranks or random
-//! draws: the permutations that split a data set and order a pass are given by the caller. It trusts no file: every length is checked against the bytes that are
+//! **Invariant.** This module knows files and samples. It knows nothing of stages or ranks; the
+//! permutations that split a data set and order a pass, and the seeds of what is drawn, are given by the caller. It trusts no
+//! file: every length is checked against the bytes that are
 //! there before memory is taken for it.
 
+mod augment;
 mod batches;
 mod dataset;
 pub mod digits;
@@ -29,10 +30,13 @@ pub mod fetch;
 mod gzip;
 pub mod idx;
 pub mod mnist;
+mod targets;
 
+pub use augment::{Augment, Augmented};
 pub use batches::Batches;
 pub use dataset::{Dataset, Loaded};
 pub use error::DataError;
+pub use targets::{IGNORED, Targets};
 
 /// What the bytes of a file unpack to, as [`idx::read`] sees them: for the fuzz targets.
 ///

@@ -7,6 +7,7 @@
 //! Architecture invariant: this is the only place that knows defaults, and it knows nothing of ranks' roles, messages
 //! or arithmetic. It imports no other module of the crate but the leaves.
 
+mod loss;
 pub mod op;
 mod optimizer;
 mod overrides;
@@ -17,16 +18,18 @@ mod shape;
 mod tree;
 mod write;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use loss::Loss;
 pub use op::Op;
 pub use optimizer::{Clip, Optimizer, Rule};
 pub use schedule::{Decay, LearningRate};
-pub use shape::{Boundary, MOST_ACTIVATIONS, MOST_OPS, Shape, chain};
+pub use shape::{Boundary, MOST_ACTIVATIONS, MOST_OPS, Sample, Shape, Wanted, chain};
 pub use tree::At;
 use tree::Table;
 
@@ -79,6 +82,17 @@ pub struct Data {
     pub source: Source,
     /// Part of the training samples that are held out, 0..1.
     pub validation: f64,
+    /// What is done to training images.
+    pub augment: Augment,
+}
+
+/// What is done to each image of a training pass, drawn anew for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Augment {
+    /// Zeros around the image, out of which a part of its own size is cut at a random place.
+    pub crop: u32,
+    /// Whether it is mirrored left to right, one time in two.
+    pub flip: bool,
 }
 
 /// A data set.
@@ -107,18 +121,13 @@ pub struct Train {
     pub rate: LearningRate,
 }
 
-/// What is minimised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Loss {
-    /// Softmax cross entropy, the mean over the batch.
-    CrossEntropy,
-}
-
-/// `[[stage]]`: what one rank hosts.
+/// `[[stage]]`: what one rank hosts, or the owner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
     /// Operations in order.
     pub ops: Vec<Op>,
+    /// Whether it stands on the owner, not on a rank of its own.
+    pub on_owner: bool,
     /// Where the stage stands in the file, for errors.
     pub at: At,
 }
@@ -360,9 +369,16 @@ impl Job {
         Seed::from_text(&self.seed)
     }
 
+    /// The stages that stand on ranks: all but the first ones and the last ones that stand on the owner.
+    pub fn remote(&self) -> Range<usize> {
+        let start = self.stages.iter().take_while(|stage| stage.on_owner).count();
+        let behind = self.stages.iter().rev().take_while(|stage| stage.on_owner).count();
+        start..(self.stages.len() - behind).max(start)
+    }
+
     /// The fewest ranks that can run it: owner, stages and, where they mix, relays.
     pub fn ranks(&self) -> u16 {
-        let seats = 1 + self.stages.len() as u16;
+        let seats = 1 + self.remote().len() as u16;
         match self.mix.profile {
             Profile::Mixed => (seats + self.mix.relays).max(FEWEST_MIXED_RANKS),
             Profile::Bare | Profile::Sealed => seats,

@@ -87,7 +87,7 @@ fn data(section: Section<'_>) -> Result<Data, JobError> {
     let validation =
         section.number("validation", "a part from 0 up to, not including, 1", |part| (0.0..1.0).contains(&part))?;
     section.finish()?;
-    Ok(Data { source, validation: validation.unwrap_or(0.1) })
+    Ok(Data { source, validation: validation.unwrap_or(0.1), augment: Augment::default() })
 }
 
 fn train(section: Section<'_>) -> Result<Train, JobError> {
@@ -95,7 +95,7 @@ fn train(section: Section<'_>) -> Result<Train, JobError> {
     let epochs = section.required("epochs", epochs, "how many passes over the data to train")?;
     let batch: u32 = section.integer("batch", 1..=1_000_000)?.unwrap_or(64);
     let micro_batch: u32 = section.integer("micro_batch", 1..=1_000_000)?.unwrap_or(batch);
-    let loss = section.choice("loss", &[("cross_entropy", Loss::CrossEntropy)])?.unwrap_or(Loss::CrossEntropy);
+    let loss = loss::read(&section)?;
     let clip = optimizer::read_clip(section.section("clip")?)?;
     let (optimizer, peak) = optimizer::read(section.section("optimizer")?, clip)?;
     let rate = schedule::read(section.section("schedule")?, peak)?;
@@ -151,8 +151,9 @@ fn stage(index: usize, node: &Node) -> Result<Stage, JobError> {
         });
     }
     let ops = found.iter().map(op::read).collect::<Result<_, _>>()?;
+    let on_owner = section.choice("at", &[("rank", false), ("owner", true)])?.unwrap_or(false);
     section.finish()?;
-    Ok(Stage { ops, at: node.at.clone() })
+    Ok(Stage { ops, on_owner, at: node.at.clone() })
 }
 
 fn mix(section: Section<'_>) -> Result<Mix, JobError> {
@@ -261,10 +262,25 @@ fn output(section: Section<'_>) -> Result<Output, JobError> {
 fn together(job: &Job, mix_at: At) -> Result<(), JobError> {
     let conflict =
         |problem: String, fix: &str| JobError::Conflict { at: mix_at.clone(), problem, fix: fix.to_owned() };
-    if (1..job.stages.len()).contains(&job.mix.depth.into()) {
+    let remote = job.remote();
+    if let Some(between) = job.stages[remote.clone()].iter().find(|stage| stage.on_owner) {
+        return Err(JobError::Conflict {
+            at: between.at.clone(),
+            problem: "a stage with at = \"owner\" stands between stages on ranks".to_owned(),
+            fix: "the owner hosts the first stages, the last ones, or both".to_owned(),
+        });
+    }
+    if remote.is_empty() {
+        return Err(JobError::Conflict {
+            at: job.stages[0].at.clone(),
+            problem: "all stages have at = \"owner\"".to_owned(),
+            fix: "leave it out where a rank is to host the stage; --single runs all stages in one process".to_owned(),
+        });
+    }
+    if (1..remote.len()).contains(&job.mix.depth.into()) {
         return Err(conflict(
-            format!("{} stages cannot pass for {} (mix.depth)", job.stages.len(), job.mix.depth),
-            "take a mix.depth above the number of stages, or leave it out",
+            format!("{} stages cannot pass for {} (mix.depth)", remote.len(), job.mix.depth),
+            "take a mix.depth above the number of stages on ranks, or leave it out",
         ));
     }
     if let Pace::Slots(slot) = job.mix.pace
@@ -279,15 +295,15 @@ fn together(job: &Job, mix_at: At) -> Result<(), JobError> {
     if job.mix.profile != Profile::Mixed {
         return Ok(());
     }
-    if job.stages.len() < 2 {
+    if remote.len() < 2 {
         return Err(conflict(
-            "profile \"mixed\" needs at least 2 stages, the job has 1".to_owned(),
+            "profile \"mixed\" needs at least 2 stages on ranks, the job has 1".to_owned(),
             "split the network into two stages, or take profile \"sealed\"",
         ));
     }
     if job.ranks() > MOST_RANKS {
         return Err(conflict(
-            format!("1 owner, {} stages and {} relays are {} ranks", job.stages.len(), job.mix.relays, job.ranks()),
+            format!("1 owner, {} stages and {} relays are {} ranks", remote.len(), job.mix.relays, job.ranks()),
             "a job has at most 64 ranks: take fewer relays",
         ));
     }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Job, JobError};
+use super::{Job, JobError, Loss, Op};
+use crate::element::Element;
 
 /// The most dimensions of a sample.
 pub(super) const DIMS: usize = 3;
@@ -51,7 +52,7 @@ impl fmt::Display for Shape {
 pub struct Boundary {
     /// Its shape.
     pub shape: Shape,
-    /// Bytes of a value on the wire: 1 for the data's bytes, else as `mix.wire` says.
+    /// Bytes of a value on the wire: the data's own for what goes into the first stage, else as `mix.wire` says.
     pub width: u32,
 }
 
@@ -67,15 +68,42 @@ impl Boundary {
     }
 }
 
-/// The S + 1 boundaries of the job's S stages: what goes into each stage, and what comes out of the last; `sample` is the
-/// shape of the data's samples.
+/// What the data say of a sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Its shape.
+    pub shape: Shape,
+    /// The type of its values.
+    pub element: Element,
+    /// The largest of its tokens, where it has some.
+    pub largest_token: Option<u16>,
+    /// What should come out for it.
+    pub wanted: Wanted,
+}
+
+/// What should come out for a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A class, or one for each of its places.
+    Classes {
+        /// Labels of a sample.
+        places: u32,
+        /// Number of classes.
+        classes: u32,
+    },
+    /// So many numbers.
+    Values(u32),
+}
+
+/// The S + 1 boundaries of the job's S stages: what goes into each stage, and what comes out of the last.
 ///
 /// # Errors
-/// [`JobError::Conflict`] where an operation does not take what the one before gives, or the last stage's output has
-/// another number of values than the data has classes.
-pub fn chain(job: &Job, sample: &Shape, classes: u32) -> Result<Vec<Boundary>, JobError> {
-    let mut flowing = sample.clone();
-    let mut boundaries = vec![Boundary { shape: sample.clone(), width: 1 }];
+/// [`JobError::Conflict`] where an operation does not take what the one before gives, the first one not what the data give,
+/// or the last stage's output is not what the data's targets are compared with.
+pub fn chain(job: &Job, sample: &Sample) -> Result<Vec<Boundary>, JobError> {
+    takes_tokens(job, sample)?;
+    let mut flowing = sample.shape.clone();
+    let mut boundaries = vec![Boundary { shape: sample.shape.clone(), width: sample.element.bytes() }];
     for (index, stage) in job.stages.iter().enumerate() {
         let mut values = u64::from(flowing.values());
         for op in &stage.ops {
@@ -96,13 +124,63 @@ pub fn chain(job: &Job, sample: &Shape, classes: u32) -> Result<Vec<Boundary>, J
         }
         boundaries.push(Boundary { shape: flowing.clone(), width: job.mix.wire.bytes() });
     }
-    let values = flowing.values();
-    if values != classes {
-        return Err(JobError::Conflict {
-            at: job.stages[job.stages.len() - 1].at.clone(),
-            problem: format!("the last stage gives {values} values a sample, the data has {classes} classes"),
-            fix: format!("end the last stage with {{ op = \"linear\", out = {classes} }}"),
-        });
-    }
+    answers(job, &flowing, sample.wanted)?;
     Ok(boundaries)
+}
+
+/// Whether tokens go into an embedding that has a row for each.
+fn takes_tokens(job: &Job, sample: &Sample) -> Result<(), JobError> {
+    let Some(token) = sample.largest_token else { return Ok(()) };
+    let (problem, fix) = match job.stages[0].ops.first() {
+        Some(Op::Embedding(embedding)) if u32::from(token) < embedding.vocabulary => return Ok(()),
+        Some(Op::Embedding(embedding)) => (
+            format!(
+                "stage 1: `embedding` has {} tokens (vocabulary), the data have token {token}",
+                embedding.vocabulary
+            ),
+            format!("take a vocabulary of {} or more", u32::from(token) + 1),
+        ),
+        _ => (
+            "stage 1 does not begin with an `embedding`, but the data are tokens".to_owned(),
+            format!("begin it with {{ op = \"embedding\", vocabulary = {}, width = 128 }}", u32::from(token) + 1),
+        ),
+    };
+    Err(JobError::Conflict { at: job.stages[0].at.clone(), problem, fix })
+}
+
+/// Whether the last stage's `output` can be compared with what is `wanted`.
+fn answers(job: &Job, output: &Shape, wanted: Wanted) -> Result<(), JobError> {
+    let loss = job.train.loss;
+    let at = job.stages[job.stages.len() - 1].at.clone();
+    let takes_classes = matches!(loss, Loss::CrossEntropy { .. });
+    if takes_classes != matches!(wanted, Wanted::Classes { .. }) {
+        let (takes, have, fix) = match takes_classes {
+            true => ("classes", "numbers", "\"mean_squared_error\" or \"binary_cross_entropy\""),
+            false => ("numbers", "classes", "\"cross_entropy\""),
+        };
+        let problem = format!("train.loss {:?} takes {takes}, the data have {have}", loss.name());
+        return Err(JobError::Conflict { at, problem, fix: format!("take {fix}") });
+    }
+    let (needed, per, out, fits) = match wanted {
+        Wanted::Classes { places: 1, classes } => {
+            (format!("the data have {classes} classes"), "a sample", classes, output.values() == classes)
+        }
+        Wanted::Classes { places, classes } => (
+            format!("the data have a label of {classes} classes for each of {places} places"),
+            "a place",
+            classes,
+            output.values() == places.saturating_mul(classes) && output.dims().last() == Some(&classes),
+        ),
+        Wanted::Values(values) => {
+            (format!("the data have {values} numbers"), "a sample", values, output.values() == values)
+        }
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(JobError::Conflict {
+        at,
+        problem: format!("the last stage gives {} values a sample, {output}; {needed}", output.values()),
+        fix: format!("let the last stage end in {out} values {per}, as {{ op = \"linear\", out = {out} }} gives"),
+    })
 }

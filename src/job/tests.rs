@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::element::Element;
 
 const JOB: &str = r#"
 name = "test"
@@ -159,16 +160,125 @@ fn values_must_go_together() {
     assert!(refused(JOB, &["mix.hops=2"]).contains("from 3 to 4"));
 }
 
+/// Bytes of this shape, one of `count` classes each.
+fn classes(shape: impl Into<Vec<u32>>, count: u32) -> Sample {
+    let wanted = Wanted::Classes { places: 1, classes: count };
+    Sample { shape: Shape::new(shape), element: Element::U8, largest_token: None, wanted }
+}
+
+#[test]
+fn a_loss_is_a_word_or_a_table() {
+    let loss = |text: &str| {
+        let job = parse(JOB, &[&format!("train.loss={text}")]).unwrap();
+        assert_eq!(parse(&job.to_toml(), &[]).unwrap(), job, "{text}");
+        job.train.loss
+    };
+    let cross_entropy = |smoothing, ignored| Loss::CrossEntropy { smoothing, ignored };
+    assert_eq!(loss("cross_entropy"), cross_entropy(0.0, None));
+    assert_eq!(loss("{ label_smoothing = 0.1 }"), cross_entropy(0.1, None));
+    assert_eq!(loss("{ kind = \"cross_entropy\", ignore_index = -100 }"), cross_entropy(0.0, Some(-100)));
+    assert_eq!(loss("mean_squared_error"), Loss::MeanSquaredError);
+    assert_eq!(loss("{ kind = \"binary_cross_entropy\" }"), Loss::BinaryCrossEntropy);
+    assert_eq!(parse(JOB, &[]).unwrap().train.loss, cross_entropy(0.0, None));
+    for (text, words) in [
+        ("hinge", "expected \"cross_entropy\" or \"mean_squared_error\" or \"binary_cross_entropy\""),
+        ("{ label_smoothing = 1.5 }", "a part from 0 to 1"),
+        ("{ label_smothing = 0.1 }", "did you mean `label_smoothing`?"),
+        ("{ kind = \"mean_squared_error\", ignore_index = 1 }", "unknown key `ignore_index`"),
+    ] {
+        let message = refused(JOB, &[&format!("train.loss={text}")]);
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[test]
+fn the_last_stage_gives_what_the_targets_are_compared_with() {
+    let with = |last: &str, loss: &str, sample: &Sample| {
+        let stages = format!("stage=[{{ ops = [{{ op = \"reshape\", shape = [8, 8] }}] }}, {{ ops = [{last}] }}]");
+        chain(&parse(JOB, &[&stages, &format!("train.loss={loss}")]).unwrap(), sample)
+            .map_err(|error| error.to_string())
+    };
+    let (linear, flat) = (|out| format!("{{ op = \"linear\", out = {out} }}"), "{ op = \"flatten\" }, ");
+    let wanting = |wanted| Sample { wanted, ..classes([1, 8, 8], 0) };
+    let tokens = wanting(Wanted::Classes { places: 8, classes: 5 });
+    assert!(with(&linear(5), "cross_entropy", &tokens).is_ok());
+    for last in [linear(6), format!("{flat}{}", linear(40))] {
+        let message = with(&last, "cross_entropy", &tokens).unwrap_err();
+        assert!(message.contains("a label of 5 classes for each of 8 places"), "{message}");
+        assert!(message.contains("5 values a place"), "{message}");
+    }
+    let values = wanting(Wanted::Values(3));
+    let three = format!("{flat}{}", linear(3));
+    assert!(with(&three, "mean_squared_error", &values).is_ok());
+    assert!(with(&three, "binary_cross_entropy", &values).is_ok());
+    let message = with(&format!("{flat}{}", linear(4)), "mean_squared_error", &values).unwrap_err();
+    assert!(message.contains("gives 4 values a sample, (4); the data have 3 numbers"), "{message}");
+    let message = with(&three, "cross_entropy", &values).unwrap_err();
+    assert!(message.contains("train.loss \"cross_entropy\" takes classes, the data have numbers"), "{message}");
+    let message = with(&three, "mean_squared_error", &tokens).unwrap_err();
+    assert!(message.contains("takes numbers, the data have classes; take \"cross_entropy\""), "{message}");
+}
+
+#[test]
+fn tokens_go_into_an_embedding() {
+    let tokens = |largest| Sample {
+        element: Element::U16,
+        largest_token: Some(largest),
+        wanted: Wanted::Classes { places: 8, classes: 10 },
+        ..classes([8], 0)
+    };
+    let network = |first: &str| {
+        let stages = format!("stage=[{{ ops = [{first}] }}, {{ ops = [{{ op = \"linear\", out = 10 }}] }}]");
+        parse(JOB, &[&stages]).unwrap()
+    };
+    let embedding = network("{ op = \"embedding\", vocabulary = 10, width = 4 }");
+    assert_eq!(chain(&embedding, &tokens(9)).unwrap()[0].bytes(2), 2 * 2 * 8);
+    let message = chain(&embedding, &tokens(10)).unwrap_err().to_string();
+    assert!(message.contains("`embedding` has 10 tokens (vocabulary), the data have token 10"), "{message}");
+    let message = chain(&network("{ op = \"linear\", out = 8 }"), &tokens(9)).unwrap_err().to_string();
+    assert!(message.contains("does not begin with an `embedding`, but the data are tokens"), "{message}");
+    assert!(message.contains("vocabulary = 10"), "{message}");
+}
+
+#[test]
+fn the_owner_hosts_stages_at_either_end() {
+    let places = |places: &[&str]| {
+        let stage = |place: &&str| format!("{{ ops = [{{ op = \"linear\", out = 10 }}], at = \"{place}\" }}");
+        format!("stage=[{}]", places.iter().map(stage).collect::<Vec<String>>().join(", "))
+    };
+    for (at, remote) in [
+        (&["rank", "rank"][..], 0..2),
+        (&["owner", "rank", "rank"], 1..3),
+        (&["rank", "rank", "owner", "owner"], 0..2),
+        (&["owner", "rank", "rank", "owner"], 1..3),
+    ] {
+        let job = parse(JOB, &[&places(at)]).unwrap();
+        assert_eq!(job.remote(), remote);
+        assert_eq!(usize::from(job.ranks()), 6.max(1 + 3 + remote.len()));
+        assert_eq!(parse(&job.to_toml(), &[]).unwrap(), job);
+    }
+    for (at, words) in [
+        (&["rank", "owner", "rank"][..], "stands between stages on ranks"),
+        (&["owner", "owner"], "all stages have at = \"owner\""),
+        (&["owner", "rank", "owner"], "needs at least 2 stages on ranks, the job has 1"),
+        (&["relay", "rank"], "expected \"rank\" or \"owner\""),
+    ] {
+        let message = refused(JOB, &[&places(at)]);
+        assert!(message.contains(words), "{message}");
+    }
+    assert_eq!(parse(JOB, &[&places(&["owner", "rank"]), "mix.profile=bare"]).unwrap().ranks(), 2);
+}
+
 #[test]
 fn shapes_chain_from_the_data_to_the_classes() {
     let job = parse(JOB, &[]).unwrap();
-    let boundaries = chain(&job, &Shape::new([1, 8, 8]), 10).unwrap();
+    let boundaries = chain(&job, &classes([1, 8, 8], 10)).unwrap();
     let found: Vec<(u32, u32)> = boundaries.iter().map(|boundary| (boundary.features(), boundary.width)).collect();
     assert_eq!(found, [(64, 1), (16, 4), (10, 4)]);
-    let error = chain(&job, &Shape::new([7, 3, 3]), 10).unwrap_err().to_string();
+    let error = chain(&job, &classes([7, 3, 3], 10)).unwrap_err().to_string();
     assert!(error.contains("stage 1: `linear` takes 64 values a sample, but gets 63"), "{error}");
-    let error = chain(&job, &Shape::new([64]), 12).unwrap_err().to_string();
-    assert!(error.contains("gives 10 values a sample, the data has 12 classes"), "{error}");
+    let error = chain(&job, &classes([64], 12)).unwrap_err().to_string();
+    assert!(error.contains("gives 10 values a sample, (10); the data have 12 classes"), "{error}");
 }
 
 /// A job whose first stage has these operations and a linear one.
@@ -179,8 +289,7 @@ fn with_ops(ops: &str) -> Job {
 
 #[test]
 fn operations_say_what_they_take_and_what_they_get() {
-    let image = Shape::new([1, 8, 8]);
-    let shapes = |ops: &str, classes| chain(&with_ops(ops), &image, classes).unwrap()[1].shape.to_string();
+    let shapes = |ops: &str, count| chain(&with_ops(ops), &classes([1, 8, 8], count)).unwrap()[1].shape.to_string();
     let shape = |ops: &str| shapes(ops, 10);
     assert_eq!(shape("{ op = \"conv2d\", out = 4, kernel = [3, 2], stride = [2, 1], padding = 1 }"), "(4, 4, 9)");
     assert_eq!(shape("{ op = \"max_pool\", kernel = 3 }"), "(1, 2, 2)");
@@ -252,7 +361,7 @@ fn operations_say_what_they_take_and_what_they_get() {
             "`conv2d` gives 64000000 values a sample, (1000000, 8, 8); an operation gives at most 1000000",
         ),
     ] {
-        let error = chain(&with_ops(ops), &image, 10).unwrap_err().to_string();
+        let error = chain(&with_ops(ops), &classes([1, 8, 8], 10)).unwrap_err().to_string();
         assert!(error.starts_with("job.toml:14:1: stage 1: ") && error.contains(words), "{ops}: {error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Job, Loss, Source, op};
+use super::{Job, Source, op};
 
 /// Prints `job`; [`Job::parse`] reads the same job back.
 pub(super) fn job(job: &Job) -> String {
@@ -15,12 +15,11 @@ pub(super) fn job(job: &Job) -> String {
         }
     };
     data.insert("validation".to_owned(), job.data.validation.into());
-    let Loss::CrossEntropy = job.train.loss;
     let mut train = table([
         ("epochs", i64::from(job.train.epochs).into()),
         ("batch", i64::from(job.train.batch).into()),
         ("micro_batch", i64::from(job.train.micro_batch).into()),
-        ("loss", "cross_entropy".into()),
+        ("loss", job.train.loss.write()),
         ("optimizer", job.train.optimizer.write(job.train.rate.peak)),
         ("schedule", job.train.rate.write()),
     ]);
@@ -30,7 +29,11 @@ pub(super) fn job(job: &Job) -> String {
     let stages: Vec<Value> = job
         .stages
         .iter()
-        .map(|stage| table([("ops", stage.ops.iter().map(op::write).collect::<Vec<Value>>().into())]).into())
+        .map(|stage| {
+            let place = if stage.on_owner { "owner" } else { "rank" };
+            table([("at", place.into()), ("ops", stage.ops.iter().map(op::write).collect::<Vec<Value>>().into())])
+                .into()
+        })
         .collect();
     let mix = table([
         ("profile", job.mix.profile.name().into()),

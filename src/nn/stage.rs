@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, output, values};
 use crate::compute::{Backend, ComputeError};
+use crate::element::Encoding;
 use crate::float::Float;
 use crate::job::{Clip, MOST_ACTIVATIONS, MOST_OPS, Op, Optimizer, Shape};
 use crate::random::Seed;
@@ -19,8 +20,8 @@ pub struct StageSpec {
     pub input: Shape,
     /// The shape of a sample that goes out.
     pub output: Shape,
-    /// What the bytes that go in are multiplied with; `None` where the values of another stage go in.
-    pub input_scale: Option<f32>,
+    /// How the data's values go in; `None` where those of another stage do.
+    pub data: Option<Encoding>,
     /// How other values travel.
     pub wire: Float,
     /// Samples of a micro-batch, at most.
@@ -63,6 +64,7 @@ impl StageSpec {
     pub fn chains(&self) -> bool {
         let step = |input: Shape, op: &Op| op.fits().then(|| op.output(&input).ok())?;
         self.input.fits()
+            && self.data.as_ref().is_none_or(|encoding| encoding.fits(self.input_features()))
             && (1..=MOST_OPS).contains(&self.ops.len())
             && self.ops.iter().try_fold(self.input.clone(), step).is_some_and(|output| output == self.output)
             && self.activation_count() <= MOST_ACTIVATIONS
@@ -126,7 +128,7 @@ impl<B: Backend + 'static> Stage<B> {
         let rows = spec.micro_batch as usize;
         let mut ops = Vec::with_capacity(spec.ops.len());
         let (mut sizes, mut kept) = (Vec::new(), Vec::new());
-        let wants_input_gradient = spec.input_scale.is_none();
+        let wants_input_gradient = spec.data.is_none();
         let first = match spec.ops.first() {
             Some(op) if !wants_input_gradient && !op.chained() => 1,
             _ => 0,
@@ -228,6 +230,11 @@ impl<B: Backend + 'static> Stage<B> {
             let flow = Flow { x: &values[i], y: &values[i + 1], kept: &kept[i], dy: &dy[0] };
             self.ops[i].backward_input(backend, *pass, flow, &mut dx[i]);
         }
+        self.input_gradient()
+    }
+
+    /// What [`backward_input`](Stage::backward_input) has last returned.
+    pub fn input_gradient(&self) -> Option<&B::Buf> {
         self.wants_input_gradient.then(|| &self.gradients[0])
     }
 

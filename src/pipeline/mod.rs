@@ -11,6 +11,10 @@
 //! - stage 1 must have stepped before it sends the next batch's first micro-batch, so that one leaves the owner
 //!   M + 2 l S - l slots after this one's first: the period.
 //!
+//! Where the owner hosts stages before those of the ranks, it must have stepped, too, before it computes for the next batch:
+//! the gradient comes to it one slot after stage 1 is done, so that the period is M + 2 l S + 1, and the last batch takes a slot
+//! more.
+//!
 //! A job may have its S stages pass for K, so that slots do not tell how many there are: the owner then holds each gradient
 //! for 2 l (K - S) slots, stage i sends it on as the i-th of K would, and all of the above but the first line goes with K for S.
 //!
@@ -23,22 +27,30 @@ use crate::ids::{Batch, MicroBatch};
 
 pub use answered::Answered;
 
-/// How many stages there are, and for how many they pass.
+/// How many stages ranks host, and for how many they pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depth {
     stages: u64,
     shown: u64,
+    /// Whether the owner hosts stages before theirs.
+    preceded: bool,
 }
 
 impl Depth {
     /// `stages` stages that pass for `shown`, or for themselves where that is less.
     pub fn new(stages: u16, shown: u16) -> Self {
-        Self { stages: stages.into(), shown: shown.max(stages).into() }
+        Self { stages: stages.into(), shown: shown.max(stages).into(), preceded: false }
     }
 
     /// `stages` stages.
     pub fn of(stages: u16) -> Self {
         Self::new(stages, stages)
+    }
+
+    /// The same behind stages of the owner, if `preceded`.
+    #[must_use]
+    pub fn preceded(self, preceded: bool) -> Self {
+        Self { preceded, ..self }
     }
 }
 
@@ -90,7 +102,12 @@ impl Pass {
 
     /// Slots from one batch's first micro-batch to the next one's.
     fn period(&self) -> u64 {
-        self.full + if self.training { 2 * self.latency * self.depth.shown - self.latency } else { 0 }
+        let empty = 2 * self.latency * self.depth.shown;
+        match (self.training, self.depth.preceded) {
+            (false, _) => self.full,
+            (true, false) => self.full + empty - self.latency,
+            (true, true) => self.full + empty + 1,
+        }
     }
 
     /// Slots from a micro-batch's leaving the owner to the slot at whose start its output is back.
@@ -109,7 +126,10 @@ impl Pass {
             return 0;
         };
         let left = last / self.full * self.period() + last % self.full;
-        let behind = self.latency * self.depth.shown * if self.training { 2 } else { 1 } + 1;
+        let behind = match self.training {
+            true => 2 * self.latency * self.depth.shown + 1 + u64::from(self.depth.preceded),
+            false => self.latency * self.depth.shown + 1,
+        };
         left + behind + 1
     }
 
@@ -144,8 +164,8 @@ mod tests {
 
     /// Stages that react to messages, as the real ones do, driven by the schedule alone: every micro-batch must pass
     /// every stage once each way, steps must fall between batches, and nothing may be left at the end.
-    fn simulate(stages: usize, shown: usize, latency: u64, full: u32, total: u32) {
-        let depth = Depth::new(stages as u16, shown as u16);
+    fn simulate(stages: usize, shown: usize, preceded: bool, latency: u64, full: u32, total: u32) {
+        let depth = Depth::new(stages as u16, shown as u16).preceded(preceded);
         let pass = Pass::training(depth, latency as u8, full, total);
         // For each stage, and the owner behind the last: what it sends on, by slot.
         let mut forward = vec![HashMap::<u64, Feed>::new(); stages + 1];
@@ -153,13 +173,21 @@ mod tests {
         let mut steps = vec![0; stages];
         let mut in_flight = vec![0; stages];
         let mut done = 0;
+        // What comes back to the owner's own stages, and their steps.
+        let (mut own, mut own_steps) = (HashMap::<u64, Feed>::new(), 0);
         for slot in 0..pass.slots() {
+            if let Some(feed) = own.remove(&slot) {
+                own_steps += u32::from(feed.last);
+            }
             for i in 0..stages {
                 if let Some(feed) = backward[i].remove(&slot) {
                     in_flight[i] -= 1;
                     steps[i] += u32::from(feed.last);
                     match i {
-                        0 => done += 1,
+                        0 => {
+                            done += 1;
+                            assert!(!preceded || own.insert(slot + 1, feed).is_none());
+                        }
                         _ => assert!(backward[i - 1].insert(slot + latency, feed).is_none()),
                     }
                 }
@@ -177,11 +205,15 @@ mod tests {
                 assert!(backward[stages - 1].insert(slot + pass.hold() + latency, feed).is_none());
             }
             if let Some(feed) = pass.feed(slot) {
+                assert!(
+                    !preceded || own_steps == feed.batch.0,
+                    "the owner works on {feed:?} after {own_steps} steps"
+                );
                 assert!(forward[0].insert(slot + latency, feed).is_none());
             }
         }
         assert_eq!(done, total, "S={stages} K={shown} l={latency} M={full}");
-        assert!(forward.iter().chain(&backward).all(HashMap::is_empty));
+        assert!(forward.iter().chain(&backward).chain([&own]).all(HashMap::is_empty));
     }
 
     #[test]
@@ -190,8 +222,10 @@ mod tests {
             for full in 1..5 {
                 for total in [1, 2, 5, 8, 11] {
                     for shown in [0, stages, stages + 1, stages + 3] {
-                        simulate(stages, shown, 1, full, total);
-                        simulate(stages, shown, 2, full, total);
+                        for preceded in [false, true] {
+                            simulate(stages, shown, preceded, 1, full, total);
+                            simulate(stages, shown, preceded, 2, full, total);
+                        }
                     }
                 }
             }
@@ -204,6 +238,8 @@ mod tests {
         assert_eq!((one.slots(), one.period()), (11, 9));
         assert_eq!(Pass::training(Depth::of(3), 1, 4, 8).slots(), 20);
         assert_eq!(Pass::evaluation(Depth::of(3), 1, 10).slots(), 10 + 3 + 1);
+        let behind = Pass::training(Depth::of(3).preceded(true), 1, 4, 4);
+        assert_eq!((behind.slots(), behind.period()), (12, 11));
         assert_eq!(Pass::training(Depth::of(3), 1, 4, 0).slots(), 0);
         assert_eq!(Pass::training(Depth::of(3), 2, 4, 4).slots(), 4 + 12 + 1);
         assert_eq!(Pass::training(Depth::of(3), 2, 4, 4).period(), 4 + 12 - 2);

@@ -11,9 +11,10 @@ use crate::run::results::{EpochReport, Outcome};
 
 /// One line on an epoch.
 pub fn epoch_line(report: &EpochReport, epochs: u32) -> String {
-    let validation = match report.validation_accuracy {
-        Some(accuracy) => format!("   validation {:.2} %", accuracy * 100.0),
-        None => String::new(),
+    let validation = match (report.validation_accuracy, report.validation_loss) {
+        (Some(accuracy), _) => format!("   validation {:.2} %", accuracy * 100.0),
+        (None, Some(loss)) => format!("   validation loss {loss:.4}"),
+        (None, None) => String::new(),
     };
     format!(
         "epoch {:>2}/{epochs}   loss {:.4}{validation}   {:.2} s   {:.0} samples/s",
@@ -28,7 +29,10 @@ pub fn summary(outcome: &Outcome, job: &Job, folder: &Path) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "  {name:<14} {value}");
     };
-    row("test accuracy", &format!("{:.4}   (loss {:.4})", outcome.test_accuracy, outcome.test_loss));
+    match outcome.test_accuracy {
+        Some(accuracy) => row("test accuracy", &format!("{accuracy:.4}   (loss {:.4})", outcome.test_loss)),
+        None => row("test loss", &format!("{:.6}", outcome.test_loss)),
+    }
     row("time", &format!("{:.2} s, {} epochs", outcome.seconds, outcome.epochs.len()));
     row("ranks", &format!("{} ({})", outcome.ranks, outcome.mpi));
     row("model", &format!("{}", folder.join("model.safetensors").display()));

@@ -1,17 +1,18 @@
 //! The owner: feeds micro-batches into the pipeline, takes the last stage's output, computes the loss, sends its gradient
-//! back. It alone knows the schedule, the labels and the loss.
+//! back. It alone knows the schedule, the labels and the loss. It may host the first stages, the last ones, or both, so that
+//! data and outputs never leave it.
 
 use std::collections::VecDeque;
 
 use super::{Role, RoleError, address, received};
 use crate::compute::{Backend, ComputeError, LossSum};
-use crate::data::{Batches, Dataset};
+use crate::data::{Augmented, Batches, Dataset, Targets};
 use crate::float::Float;
 use crate::ids::{Epoch, Slot};
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
-use crate::nn::Rates;
+use crate::nn::{Criterion, Network, Pass as Through, Rates, Target};
 use crate::pipeline::{Answered, Depth, Feed, Pass};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 
@@ -23,15 +24,17 @@ pub struct Planned<'a> {
     pub data: &'a Dataset,
     /// Which are in which micro-batch.
     pub batches: Batches,
+    /// How they are moved and mirrored.
+    pub augmented: Option<Augmented>,
     /// Which micro-batch goes when.
     pub pass: Pass,
 }
 
 impl<'a> Planned<'a> {
     /// A training pass through `depth` stages.
-    pub fn training(data: &'a Dataset, batches: Batches, depth: Depth) -> Self {
+    pub fn training(data: &'a Dataset, batches: Batches, augmented: Augmented, depth: Depth) -> Self {
         let pass = Pass::training(depth, LATENCY, batches.full(), batches.micro_batches());
-        Self { training: true, data, batches, pass }
+        Self { training: true, data, batches, augmented: Some(augmented), pass }
     }
 
     /// A pass that only looks, in the order of the samples, `micro_batch` at a time.
@@ -40,7 +43,7 @@ impl<'a> Planned<'a> {
         // One batch of all samples, so that the loss is the mean over them.
         let batches = Batches::new((0..samples).collect(), samples, micro_batch);
         let pass = Pass::evaluation(depth, LATENCY, batches.micro_batches());
-        Self { training: false, data, batches, pass }
+        Self { training: false, data, batches, augmented: None, pass }
     }
 }
 
@@ -50,14 +53,22 @@ const LATENCY: u8 = 1;
 /// What a pass came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
-    /// Mean loss of a sample.
+    /// Mean loss of a label, or of a value.
     pub loss: f64,
-    /// Part of the samples whose largest output is that of their class.
-    pub accuracy: f64,
+    /// Part of the labels, or values, for which the output says what it should; `None` where a loss has no right and wrong.
+    pub accuracy: Option<f64>,
+}
+
+/// The stages that stand on the owner. They last as long as the run.
+pub struct Hosted<B: Backend> {
+    /// Those before the ranks' stages: data go in.
+    pub head: Option<Network<B>>,
+    /// Those behind them: what is compared with the targets comes out.
+    pub tail: Option<Network<B>>,
 }
 
 /// All that an epoch brings.
-pub struct Course<'a> {
+pub struct Course<'a, B: Backend> {
     /// Which epoch.
     pub epoch: Epoch,
     /// Whether the run ends with it.
@@ -70,6 +81,12 @@ pub struct Course<'a> {
     pub paced: bool,
     /// The learning rate of each step.
     pub rates: Rates,
+    /// The loss.
+    pub criterion: Criterion,
+    /// Values a sample that the last stage on a rank gives.
+    pub features: usize,
+    /// The owner's own stages.
+    pub hosted: &'a mut Hosted<B>,
     /// Samples of a micro-batch, at most.
     pub micro_batch: u32,
     /// How numbers travel.
@@ -77,25 +94,47 @@ pub struct Course<'a> {
 }
 
 /// Sums micro-batches up to a [`Score`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Tally {
-    sum: LossSum,
+    loss: f64,
+    terms: u64,
+    correct: Option<u64>,
     samples: usize,
 }
 
 impl Tally {
+    /// Nothing yet, by `criterion`.
+    pub fn new(criterion: Criterion) -> Self {
+        Self { loss: 0.0, terms: 0, correct: criterion.classifies().then_some(0), samples: 0 }
+    }
+
     /// Adds a micro-batch of `samples`.
     pub fn add(&mut self, sum: LossSum, samples: usize) {
-        self.sum.loss += sum.loss;
-        self.sum.correct += sum.correct;
+        self.loss += sum.loss;
+        self.terms += u64::from(sum.terms);
+        self.correct = self.correct.map(|correct| correct + u64::from(sum.correct));
         self.samples += samples;
     }
 
     /// The mean over what was added.
     pub fn score(&self) -> Score {
-        let samples = self.samples.max(1) as f64;
-        Score { loss: self.sum.loss / samples, accuracy: f64::from(self.sum.correct) / samples }
+        let terms = self.terms.max(1) as f64;
+        Score { loss: self.loss / terms, accuracy: self.correct.map(|correct| correct as f64 / terms) }
     }
+}
+
+impl<'a> From<&'a Targets> for Target<'a> {
+    fn from(targets: &'a Targets) -> Self {
+        match targets {
+            Targets::Classes { labels, classes, .. } => Target::Classes { labels, classes: *classes },
+            Targets::Values { values, .. } => Target::Values(values),
+        }
+    }
+}
+
+/// What the gradient of one term of a batch is worth, where the loss is the mean over `terms`.
+pub fn weight(terms: usize) -> f32 {
+    1.0 / terms.max(1) as f32
 }
 
 /// The owner's part in an epoch.
@@ -109,17 +148,27 @@ pub struct Owner<'a, B: Backend> {
     /// How the epoch ends.
     order: Order,
     rates: Rates,
+    criterion: Criterion,
+    hosted: &'a mut Hosted<B>,
     wire: Float,
-    classes: usize,
     capacity: usize,
+    /// Values a sample that come back, and that the loss takes.
+    features: usize,
+    outputs: usize,
+    /// (rows, outputs), and the loss's gradient.
     logits: B::Buf,
+    gradient: B::Buf,
     /// Steps so far.
     steps: u64,
     /// Gradients that have not left yet, the oldest first; and memory for more.
     held: VecDeque<Held<B>>,
     spare: Vec<B::Buf>,
+    /// Micro-batches to learn from that stage 1 has not answered, the oldest first.
+    unanswered: VecDeque<Feed>,
+    /// Samples, as they are, on the host and where the first stages of its own take them.
     inputs: Vec<u8>,
-    labels: Vec<u32>,
+    taken: B::Bytes,
+    targets: Option<Targets>,
 }
 
 /// A gradient on its way back.
@@ -127,7 +176,7 @@ struct Held<B: Backend> {
     /// The step in which it leaves.
     due: u64,
     header: Header,
-    /// (rows, classes)
+    /// (rows, features)
     gradient: B::Buf,
 }
 
@@ -148,15 +197,16 @@ struct Turns {
     fed: Option<Feed>,
 }
 
-impl<'a, B: Backend> Owner<'a, B> {
+impl<'a, B: Backend + 'static> Owner<'a, B> {
     /// The owner of `course`. Messages have `capacity` bytes.
     ///
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
-    pub fn new(backend: &B, course: Course<'a>, capacity: usize) -> Result<Self, ComputeError> {
-        let Course { epoch, last, passes, lead, paced, rates, micro_batch, wire } = course;
-        let classes = passes.first().map_or(1, |pass| pass.data.classes);
-        let features = passes.first().map_or(1, |pass| pass.data.features());
+    pub fn new(backend: &B, course: Course<'a, B>, capacity: usize) -> Result<Self, ComputeError> {
+        let Course { epoch, last, passes, lead, paced, rates, criterion, features, hosted, micro_batch, wire } =
+            course;
+        let outputs = hosted.tail.as_ref().map_or(features, Network::output_features);
+        let bytes = passes.first().map_or(0, |pass| pass.data.bytes());
         let rows = micro_batch as usize;
         let hold = passes.iter().map(|planned| planned.pass.hold()).max().unwrap_or(0) as usize;
         // In slots that wait for no one, the end is where nothing is under way any more.
@@ -167,7 +217,8 @@ impl<'a, B: Backend> Owner<'a, B> {
         let answered = passes.first().map(|planned| Answered::new(&planned.pass));
         Ok(Self {
             epoch,
-            tallies: vec![Tally::default(); passes.len()],
+            tallies: vec![Tally::new(criterion); passes.len()],
+            targets: passes.first().map(|pass| pass.data.targets.room(rows)),
             passes,
             running: 0,
             schedule: match paced {
@@ -176,15 +227,20 @@ impl<'a, B: Backend> Owner<'a, B> {
             },
             order: if last { Order::RunEnds { after } } else { Order::EpochEnds { after } },
             rates,
+            criterion,
+            taken: backend.bytes(if hosted.head.is_some() { rows * bytes } else { 0 })?,
+            hosted,
             wire,
-            classes,
             capacity,
-            logits: backend.zeros(rows * classes)?,
+            features,
+            outputs,
+            logits: backend.zeros(rows * outputs)?,
+            gradient: backend.zeros(rows * outputs)?,
             steps: 0,
             held: VecDeque::with_capacity(hold + 1),
-            spare: (0..=hold).map(|_| backend.zeros(rows * classes)).collect::<Result<_, _>>()?,
-            inputs: vec![0; rows * features],
-            labels: vec![0; rows],
+            spare: (0..=hold).map(|_| backend.zeros(rows * features)).collect::<Result<_, _>>()?,
+            unanswered: VecDeque::new(),
+            inputs: vec![0; rows * bytes],
         })
     }
 
@@ -211,30 +267,8 @@ impl<'a, B: Backend> Owner<'a, B> {
     /// Whose turn it is by what has come back.
     fn by_answers(&mut self, backend: &B, slot: Slot, post: &Post<B::Bytes>) -> Result<Turns, RoleError> {
         let Schedule::Answers { lead, answered } = &mut self.schedule else { return Ok(Turns::default()) };
-        let none_due = |found: Header| {
-            let expected = "none of it, with nothing under way".to_owned();
-            RoleError::Unexpected { slot, found: format!("{found:?}"), expected }
-        };
-        if let Some(found) = received(backend, slot, post, BACKWARD, self.capacity)? {
-            let feed = answered.as_mut().and_then(Answered::done).ok_or_else(|| none_due(found))?;
-            let due = Header {
-                kind: Kind::Done,
-                last: feed.last,
-                dtype: Dtype::Float(self.wire),
-                epoch: self.epoch,
-                batch: feed.batch,
-                micro_batch: feed.micro_batch,
-                rows: 0,
-                features: 0,
-                rate: self.rates.at(self.epoch, feed.batch),
-            };
-            if found != due {
-                let (found, expected) = (format!("{found:?}"), format!("{due:?}"));
-                return Err(RoleError::Unexpected { slot, found, expected });
-            }
-        }
         let returned = match received(backend, slot, post, FORWARD, self.capacity)? {
-            Some(found) => Some(answered.as_mut().and_then(Answered::returned).ok_or_else(|| none_due(found))?),
+            Some(found) => Some(answered.as_mut().and_then(Answered::returned).ok_or_else(|| none_due(slot, found))?),
             None => None,
         };
         // What has come back belongs to the running pass, and so does what leaves in the same slot.
@@ -254,10 +288,49 @@ impl<'a, B: Backend> Owner<'a, B> {
         Ok(Turns { returned, fed })
     }
 
+    /// Stage 1 has answered the gradient of a micro-batch: with its own, where the owner's first stages wait for it.
+    fn answered(&mut self, backend: &B, slot: Slot, post: &Post<B::Bytes>) -> Result<(), RoleError> {
+        let Some(found) = received(backend, slot, post, BACKWARD, self.capacity)? else { return Ok(()) };
+        let feed = self.unanswered.pop_front().ok_or_else(|| none_due(slot, found))?;
+        if let Schedule::Answers { answered, .. } = &mut self.schedule {
+            answered.as_mut().and_then(Answered::done).ok_or_else(|| none_due(slot, found))?;
+        }
+        let done = Header {
+            kind: Kind::Done,
+            last: feed.last,
+            dtype: Dtype::Float(self.wire),
+            epoch: self.epoch,
+            batch: feed.batch,
+            micro_batch: feed.micro_batch,
+            rows: 0,
+            features: 0,
+            rate: self.rates.at(self.epoch, feed.batch),
+        };
+        let rows = self.hosted.head.as_ref().and_then(Network::expects).unwrap_or(0);
+        let due = match &self.hosted.head {
+            Some(head) => {
+                let features = head.output_features() as u32;
+                Header { kind: Kind::Gradient, rows: rows as u32, features, ..done }
+            }
+            None => done,
+        };
+        expect(slot, Some(found), due)?;
+        if let Some(head) = &mut self.hosted.head {
+            let values = rows * head.output_features();
+            backend.decode(self.wire, &post.inbox[BACKWARD], HEADER, values, head.output_gradient());
+            head.backward(backend);
+            if feed.last {
+                head.step(backend, due.rate);
+            }
+        }
+        Ok(())
+    }
+
     /// The output of `feed` is here: its loss, and in training its gradient.
     fn take(&mut self, backend: &B, slot: Slot, feed: Feed, post: &Post<B::Bytes>) -> Result<(), RoleError> {
         let planned = &self.passes[self.running];
-        let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
+        let indices = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
+        let rows = indices.len();
         let due = Header {
             kind: if planned.training { Kind::Train } else { Kind::Evaluate },
             last: false,
@@ -265,37 +338,63 @@ impl<'a, B: Backend> Owner<'a, B> {
             epoch: self.epoch,
             batch: feed.batch,
             micro_batch: feed.micro_batch,
-            rows: rows.len() as u32,
-            features: self.classes as u32,
+            rows: rows as u32,
+            features: self.features as u32,
             rate: 0.0,
         };
-        let found = received(backend, slot, post, FORWARD, self.capacity)?;
-        if found != Some(due) {
-            return Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") });
+        expect(slot, received(backend, slot, post, FORWARD, self.capacity)?, due)?;
+        let values = rows * self.outputs;
+        match &mut self.hosted.tail {
+            Some(tail) => {
+                let pass = through(planned.training, rows, self.epoch, feed);
+                let outputs = tail.forward(backend, pass, &post.inbox[FORWARD], HEADER)?;
+                backend.round(self.wire, values, outputs, &mut self.logits)
+            }
+            None => backend.decode(self.wire, &post.inbox[FORWARD], HEADER, values, &mut self.logits),
+        };
+        let Some(targets) = &mut self.targets else { unreachable!("a pass that runs has data") };
+        targets.copy_from(&planned.data.targets, indices);
+        let weight = weight(planned.data.targets.terms(planned.batches.batch(feed.batch.0)));
+        let sum = self.criterion.of(backend, &self.logits, (&*targets).into(), weight, &mut self.gradient);
+        self.tallies[self.running].add(sum, rows);
+        match planned.training {
+            true if !sum.loss.is_finite() => {
+                Err(RoleError::NotANumber { loss: sum.loss, epoch: self.epoch, batch: feed.batch })
+            }
+            true => {
+                self.hold(backend, feed, due);
+                Ok(())
+            }
+            false => {
+                self.hosted.tail.iter_mut().for_each(Network::forget);
+                Ok(())
+            }
         }
-        backend.decode(self.wire, &post.inbox[FORWARD], HEADER, rows.len() * self.classes, &mut self.logits);
-        for (label, row) in self.labels.iter_mut().zip(rows) {
-            *label = planned.data.labels[*row as usize];
-        }
-        let weight = 1.0 / planned.batches.batch(feed.batch.0).len() as f32;
-        let labels = &self.labels[..rows.len()];
+    }
+
+    /// Takes the loss's gradient back through its own last stages, and keeps it until its time. `due` is the header of what
+    /// came in.
+    fn hold(&mut self, backend: &B, feed: Feed, due: Header) {
+        let rate = self.rates.at(self.epoch, feed.batch);
+        let rows = due.rows as usize;
         let Some(mut gradient) = self.spare.pop() else {
             unreachable!("one comes in a slot, and leaves after its time")
         };
-        let sum = backend.cross_entropy(self.classes, &self.logits, labels, weight, &mut gradient);
-        if planned.training && !sum.loss.is_finite() {
-            return Err(RoleError::NotANumber { loss: sum.loss, epoch: self.epoch, batch: feed.batch });
-        }
-        self.tallies[self.running].add(sum, rows.len());
-        match planned.training {
-            true => {
-                let rate = self.rates.at(self.epoch, feed.batch);
-                let header = Header { kind: Kind::Gradient, last: feed.last, rate, ..due };
-                self.held.push_back(Held { due: self.steps + planned.pass.hold(), header, gradient });
+        match &mut self.hosted.tail {
+            Some(tail) => {
+                backend.round(self.wire, rows * self.outputs, &self.gradient, tail.output_gradient());
+                if let Some(of_input) = tail.backward(backend) {
+                    backend.copy(rows * self.features, of_input, &mut gradient);
+                }
+                if feed.last {
+                    tail.step(backend, rate);
+                }
             }
-            false => self.spare.push(gradient),
+            None => std::mem::swap(&mut gradient, &mut self.gradient),
         }
-        Ok(())
+        let header = Header { kind: Kind::Gradient, last: feed.last, rate, ..due };
+        let hold = self.passes[self.running].pass.hold();
+        self.held.push_back(Held { due: self.steps + hold, header, gradient });
     }
 
     /// Sends the gradient whose time has come.
@@ -303,43 +402,84 @@ impl<'a, B: Backend> Owner<'a, B> {
         if self.held.front().is_some_and(|held| held.due <= self.steps)
             && let Some(Held { header, gradient, .. }) = self.held.pop_front()
         {
-            backend.encode(
-                self.wire,
-                &gradient,
-                header.rows as usize * self.classes,
-                &mut post.outbox[BACKWARD],
-                HEADER,
-            );
+            let values = header.rows as usize * self.features;
+            backend.encode(self.wire, &gradient, values, &mut post.outbox[BACKWARD], HEADER);
             address(backend, post, BACKWARD, Some(header));
             self.spare.push(gradient);
         }
     }
 
-    /// Sends the samples of `feed` to the first stage.
-    fn feed(&mut self, backend: &B, feed: Feed, post: &mut Post<B::Bytes>) {
+    /// Sends the samples of `feed`, or what its own first stages make of them, to stage 1.
+    fn feed(&mut self, backend: &B, feed: Feed, post: &mut Post<B::Bytes>) -> Result<(), RoleError> {
         let planned = &self.passes[self.running];
-        let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
-        let features = planned.data.features();
-        let inputs = &mut self.inputs[..rows.len() * features];
-        planned.data.gather(rows, inputs, &mut self.labels[..rows.len()]);
-        backend.put(inputs, &mut post.outbox[FORWARD], HEADER);
+        let indices = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
+        let rows = indices.len();
+        let inputs = &mut self.inputs[..rows * planned.data.bytes()];
+        planned.data.gather(indices, planned.augmented.as_ref(), inputs);
+        let (dtype, features) = match &mut self.hosted.head {
+            Some(head) => {
+                backend.put(inputs, &mut self.taken, 0);
+                let features = head.output_features();
+                let pass = through(planned.training, rows, self.epoch, feed);
+                let outputs = head.forward(backend, pass, &self.taken, 0)?;
+                backend.encode(self.wire, outputs, rows * features, &mut post.outbox[FORWARD], HEADER);
+                if !planned.training {
+                    head.forget();
+                }
+                (Dtype::Float(self.wire), features)
+            }
+            None => {
+                backend.put(inputs, &mut post.outbox[FORWARD], HEADER);
+                (planned.data.encoding.element.into(), planned.data.features())
+            }
+        };
+        if planned.training {
+            self.unanswered.push_back(feed);
+        }
         let header = Header {
             kind: if planned.training { Kind::Train } else { Kind::Evaluate },
             last: false,
-            dtype: Dtype::U8,
+            dtype,
             epoch: self.epoch,
             batch: feed.batch,
             micro_batch: feed.micro_batch,
-            rows: rows.len() as u32,
+            rows: rows as u32,
             features: features as u32,
             rate: 0.0,
         };
         address(backend, post, FORWARD, Some(header));
+        Ok(())
     }
 }
 
-impl<B: Backend> Role<B> for Owner<'_, B> {
+/// The micro-batch `feed` of `rows` samples, as the owner's own stages see it.
+fn through(training: bool, rows: usize, epoch: Epoch, feed: Feed) -> Through {
+    match training {
+        true => Through::training(rows, epoch, feed.batch, feed.micro_batch),
+        false => Through::evaluation(rows),
+    }
+}
+
+/// The error that a message has come where none was due.
+fn none_due(slot: Slot, found: Header) -> RoleError {
+    let expected = "none of it, with nothing under way".to_owned();
+    RoleError::Unexpected { slot, found: format!("{found:?}"), expected }
+}
+
+/// Whether what came is what was due.
+fn expect(slot: Slot, found: Option<Header>, due: Header) -> Result<(), RoleError> {
+    match found == Some(due) {
+        true => Ok(()),
+        false => Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") }),
+    }
+}
+
+impl<B: Backend + 'static> Role<B> for Owner<'_, B>
+where
+    Network<B>: Send,
+{
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
+        self.answered(backend, slot, post)?;
         let Turns { returned, fed } = match self.schedule {
             Schedule::Slots { .. } => self.by_slot(slot),
             Schedule::Answers { .. } => self.by_answers(backend, slot, post)?,
@@ -351,7 +491,7 @@ impl<B: Backend> Role<B> for Owner<'_, B> {
         self.answer(backend, post);
         self.steps += 1;
         match fed {
-            Some(feed) => self.feed(backend, feed, post),
+            Some(feed) => self.feed(backend, feed, post)?,
             None => address(backend, post, FORWARD, None),
         }
         Ok(match self.schedule {

@@ -107,7 +107,10 @@ impl<B: Backend + 'static> StageRole<B> {
         let training = header.kind == Kind::Train;
         let due = Header {
             kind: if training { Kind::Train } else { Kind::Evaluate },
-            dtype: if self.spec.input_scale.is_some() { Dtype::U8 } else { Dtype::Float(self.spec.wire) },
+            dtype: match &self.spec.data {
+                Some(encoding) => encoding.element.into(),
+                None => Dtype::Float(self.spec.wire),
+            },
             epoch: self.epoch,
             batch: if training { Batch(self.steps) } else { header.batch },
             micro_batch: if training { MicroBatch(self.passed[0]) } else { header.micro_batch },
@@ -117,15 +120,15 @@ impl<B: Backend + 'static> StageRole<B> {
         };
         self.check(slot, header, due)?;
         let rows = header.rows as usize;
-        let values = rows * self.spec.input_features() as usize;
+        let features = self.spec.input_features() as usize;
         let pass = match training {
             true => Pass::training(rows, header.epoch, header.batch, header.micro_batch),
             false => Pass::evaluation(rows),
         };
         let input = stage.input(backend, pass)?;
-        match self.spec.input_scale {
-            Some(scale) => backend.decode_u8(&post.inbox[FORWARD], HEADER, values, scale, input),
-            None => backend.decode(self.spec.wire, &post.inbox[FORWARD], HEADER, values, input),
+        match &self.spec.data {
+            Some(encoding) => backend.decode_data(encoding, &post.inbox[FORWARD], HEADER, rows, features, input),
+            None => backend.decode(self.spec.wire, &post.inbox[FORWARD], HEADER, rows * features, input),
         };
         let output = stage.forward(backend);
         let values = rows * self.spec.output_features() as usize;

@@ -149,7 +149,7 @@ fn role() -> Vec<u8> {
         ],
         input: Shape::new([16]),
         output: Shape::new([10]),
-        input_scale: None,
+        data: None,
         wire: Float::F32,
         micro_batch: 4,
         optimizer: Optimizer::sgd(0.9),

@@ -85,7 +85,7 @@ mod tests {
             ops,
             input: Shape::new([input]),
             output: Shape::new([out]),
-            input_scale: None,
+            data: None,
             wire: Float::F32,
             micro_batch: 1,
             optimizer: Optimizer::sgd(0.0),

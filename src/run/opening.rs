@@ -283,7 +283,7 @@ pub(super) fn handed(plain: &[u8], public: &Public, rank: Rank, ranks: u16) -> O
 pub(super) fn stage(role: &[u8], public: &Public) -> Option<StageSpec> {
     let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(role).ok()?;
     let number = u64::from(spec.wire.bytes());
-    let width = if spec.input_scale.is_some() { 1 } else { number };
+    let width = spec.data.as_ref().map_or(number, |encoding| encoding.element.bytes().into());
     let tensor = |features: u32, width: u64| (u64::from(features) * u64::from(spec.micro_batch)).checked_mul(width);
     let travels = |bytes: Option<u64>| {
         bytes.is_some_and(|bytes| (1..=(public.geometry.message() - HEADER) as u64).contains(&bytes))
@@ -419,7 +419,7 @@ mod tests {
             ops: vec![linear(10, true), Op::Activation(Activation::Relu)],
             input: Shape::new([16]),
             output: Shape::new([10]),
-            input_scale: None,
+            data: None,
             wire: Float::F32,
             micro_batch: 4,
             optimizer: Optimizer::sgd(0.9),

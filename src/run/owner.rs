@@ -1,5 +1,6 @@
 //! A run as the owner leads it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,8 +33,8 @@ use crate::mix::beat::Order;
 use crate::mix::courier::Noticed;
 use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
 use crate::mix::plan::{Plan, Roles};
-use crate::nn::StageSpec;
-use crate::role::owner::{Course, Owner, Planned, Score};
+use crate::nn::{Criterion, Network, StageSpec};
+use crate::role::owner::{Course, Hosted, Owner, Planned, Score};
 use crate::transport::Transport;
 
 /// How the owner's process stands in the world.
@@ -54,11 +55,11 @@ pub struct Place<'a> {
 /// [`RunError::TooFewRanks`], [`RunError::TooManyRanks`], [`RunError::TooLong`], [`RunError::Mix`].
 pub fn can_run(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
     let job = &prepared.job;
-    let (needed, stages) = (job.ranks(), job.stages.len() as u16);
+    let (needed, stages) = (job.ranks(), job.remote().len() as u16);
     if ranks < needed {
         return Err(RunError::TooFewRanks { found: ranks, needed, stages, relays: needed - 1 - stages });
     }
-    let values = prepared.specs().iter().map(StageSpec::parameter_count).max().unwrap_or(0);
+    let values = prepared.remote_specs().iter().map(StageSpec::parameter_count).max().unwrap_or(0);
     let result = result_length(values, job.mix.result);
     if result > LONGEST {
         let fix = "split the largest stage, or take a smaller mix.result";
@@ -147,7 +148,12 @@ struct Lead<'a> {
     prepared: &'a Prepared,
     place: &'a Place<'a>,
     public: Public,
+    /// Of all stages.
     specs: Vec<StageSpec>,
+    /// Those that stand on ranks.
+    remote: Range<usize>,
+    /// Those that do not.
+    hosted: Hosted<Cpu>,
     peers: Peers<'a>,
     seat: Seat,
     /// What results are sealed to.
@@ -203,10 +209,11 @@ impl<'a> Lead<'a> {
         let ranks = transport.ranks();
         let specs = prepared.specs();
         let mut role = 0;
-        for spec in &specs {
+        let remote = job.remote();
+        for spec in &specs[remote.clone()] {
             role = role.max(encoded(spec)?.len());
         }
-        let values = specs.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
+        let values = specs[remote.clone()].iter().map(StageSpec::parameter_count).max().unwrap_or(0);
         let result = result_length(values, job.mix.result);
         let pacing = match job.mix.profile {
             Profile::Mixed => {
@@ -233,7 +240,13 @@ impl<'a> Lead<'a> {
         transport.set_timeout(job.transport.timeout);
         transport.share_memory(public.windows);
         let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host(), pacing))?;
+        let hosted = Hosted {
+            head: Network::new(&backend, &specs[..remote.start])?,
+            tail: Network::new(&backend, &specs[remote.end..])?,
+        };
         Ok(Self {
+            hosted,
+            remote,
             seat: Seat::new(Arc::new(backend), &public)?,
             prepared,
             place,
@@ -259,7 +272,8 @@ impl<'a> Lead<'a> {
         let mut courier = seat::courier(transport, &self.public, self.seat.pace(), route, epoch)?;
         let depth = prepared.depth();
         let micro_batch = prepared.job.train.micro_batch;
-        let mut passes = vec![Planned::training(&prepared.train, prepared.batches(epoch.0), depth)];
+        let mut passes =
+            vec![Planned::training(&prepared.train, prepared.batches(epoch.0), prepared.augmented(epoch), depth)];
         if prepared.validation.samples() > 0 {
             passes.push(Planned::evaluation(&prepared.validation, micro_batch, depth));
         }
@@ -271,7 +285,19 @@ impl<'a> Lead<'a> {
         // A random number of empty slots hides how many the passes take.
         let lead = rand::rng().random_range(0..=u64::from(transport.ranks()));
         let paced = self.public.pacing != Pacing::Lockstep;
-        let course = Course { epoch, last, passes, lead, paced, rates, micro_batch, wire: prepared.job.mix.wire };
+        let course = Course {
+            epoch,
+            last,
+            passes,
+            lead,
+            paced,
+            rates,
+            criterion: Criterion::new(prepared.job.train.loss),
+            features: prepared.boundaries[self.remote.end].features() as usize,
+            hosted: &mut self.hosted,
+            micro_batch,
+            wire: prepared.job.mix.wire,
+        };
         let backend = Arc::clone(&self.seat.backend);
         let mut owner = Owner::new(&*backend, course, capacity)?;
         let calibration = match self.public.pacing {
@@ -291,6 +317,7 @@ impl<'a> Lead<'a> {
             }
         };
         let ended = self.seat.slots(transport, courier.as_mut(), &mut owner, calibration, &mut progress)?;
+        let scores = owner.scores();
         let (fault, own) = (ended.fault, ended.own);
         if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
             return Err(RunError::Fault { noticed, own });
@@ -302,7 +329,7 @@ impl<'a> Lead<'a> {
             }
             return Err(RunError::Fault { noticed, own });
         }
-        Ok(Ran { scores: owner.scores(), slots: ended.slots, returns })
+        Ok(Ran { scores, slots: ended.slots, returns })
     }
 
     /// A package that is `sealed` to `rank`, signed.
@@ -353,7 +380,7 @@ impl<'a> Lead<'a> {
                 continue;
             }
             let role = match drawn.roles().stage(rank) {
-                Some(stage) if epoch == Epoch(0) => encoded(&self.specs[stage.index()])?,
+                Some(stage) if epoch == Epoch(0) => encoded(&self.specs[self.remote.start + stage.index()])?,
                 _ => Zeroizing::new(Vec::new()),
             };
             let package = Package {
@@ -408,7 +435,7 @@ impl<'a> Lead<'a> {
     /// Draws who is what.
     fn draw(&self, announced: &[Announced]) -> Result<Drawn, RunError> {
         let hosts = self.peers.domains(announced.iter().map(|announced| announced.says.host.as_str()));
-        let stages = self.specs.len() as u16;
+        let stages = self.remote.len() as u16;
         let mut rng = StdRng::try_from_rng(&mut SysRng)?;
         Ok(match self.public.profile {
             Profile::Mixed => Drawn::Mixed(Plan::draw(stages, self.public.geometry.hops, &hosts, &mut rng)?),
@@ -442,7 +469,13 @@ impl<'a> Lead<'a> {
             overran = overran.max(rank_timing.overran);
             timing.push(RankTiming::new(rank.0, &rank_timing));
             if let Some(stage) = self.drawn.as_ref().and_then(|drawn| drawn.roles().stage(rank)) {
-                values[stage.index()] = returned.values;
+                values[self.remote.start + stage.index()] = returned.values;
+            }
+        }
+        for (hosted, first) in [(&self.hosted.head, 0), (&self.hosted.tail, self.remote.end)] {
+            let own = hosted.as_ref().map(|network| network.values(&*self.seat.backend)).transpose()?;
+            for (values, own) in values[first..].iter_mut().zip(own.into_iter().flatten()) {
+                *values = own;
             }
         }
         Ok((Returns { model: Model::new(&self.specs, &values)?, timing, sent, overran }, told))

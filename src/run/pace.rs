@@ -82,7 +82,7 @@ pub(super) fn work(backend: &Cpu, message: usize, micro_batch: u32, wire: Float)
         ops: vec![Op::Linear(Linear { input: None, out: width, bias: true }), Op::Activation(Activation::Relu)],
         input: Shape::new([width]),
         output: Shape::new([width]),
-        input_scale: None,
+        data: None,
         wire,
         micro_batch,
         optimizer: Optimizer::sgd(0.9),

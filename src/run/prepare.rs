@@ -6,8 +6,9 @@ use zeroize::Zeroizing;
 
 use super::RunError;
 use super::opening::{package_length, result_length};
-use crate::data::{self, Batches, Dataset};
-use crate::job::{self, Boundary, Job, Shape, Source};
+use crate::data::{self, Augmented, Batches, Dataset, Targets};
+use crate::ids::Epoch;
+use crate::job::{self, Boundary, Job, Sample, Shape, Source, Wanted};
 use crate::mix::geometry::Geometry;
 use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
@@ -59,7 +60,7 @@ impl Prepared {
         if train.samples() == 0 {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
-        let boundaries = job::chain(&job, &shape(&train), train.classes as u32)?;
+        let boundaries = job::chain(&job, &sample(&train))?;
         Ok(Self { job, train, validation, test, boundaries })
     }
 
@@ -80,14 +81,15 @@ impl Prepared {
     /// # Errors
     /// [`RunError::Job`] where its stages do not fit the data.
     pub fn with(&self, job: Job) -> Result<Self, RunError> {
-        let boundaries = job::chain(&job, &shape(&self.train), self.train.classes as u32)?;
+        let boundaries = job::chain(&job, &sample(&self.train))?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
         Ok(Self { job, train, validation, test, boundaries })
     }
 
-    /// How many stages there are, and for how many they pass.
+    /// How many stages ranks host, and for how many they pass.
     pub fn depth(&self) -> Depth {
-        Depth::new(self.job.stages.len() as u16, self.job.mix.depth)
+        let remote = self.job.remote();
+        Depth::new(remote.len() as u16, self.job.mix.depth).preceded(remote.start > 0)
     }
 
     /// The learning rate of each step of the run.
@@ -95,14 +97,14 @@ impl Prepared {
         Rates::new(self.job.train.rate, self.job.train.epochs, self.batches(0).batches())
     }
 
-    /// What each stage's rank must be told.
+    /// What is to be known of each stage.
     pub fn specs(&self) -> Vec<StageSpec> {
         let seed = self.job.seed();
         let spec = |(index, stage): (usize, &job::Stage)| StageSpec {
             ops: stage.ops.clone(),
             input: self.boundaries[index].shape.clone(),
             output: self.boundaries[index + 1].shape.clone(),
-            input_scale: (index == 0).then_some(self.train.scale),
+            data: (index == 0).then(|| self.train.encoding.clone()),
             wire: self.job.mix.wire,
             micro_batch: self.job.train.micro_batch,
             optimizer: self.job.train.optimizer,
@@ -117,15 +119,31 @@ impl Prepared {
         Batches::new(order, self.job.train.batch, self.job.train.micro_batch)
     }
 
+    /// How the training samples of `epoch` are moved and mirrored.
+    pub fn augmented(&self, epoch: Epoch) -> Augmented {
+        let job::Augment { crop, flip } = self.job.data.augment;
+        Augmented::new(data::Augment { crop, flip }, self.job.seed().derive("augment", epoch.0.into()))
+    }
+
+    /// What each stage's rank must be told.
+    pub fn remote_specs(&self) -> Vec<StageSpec> {
+        let remote = self.job.remote();
+        self.specs().into_iter().skip(remote.start).take(remote.len()).collect()
+    }
+
     /// Bytes of the longest message that any boundary needs.
     fn longest_message(&self) -> u64 {
-        let longest = self.boundaries.iter().map(|boundary| boundary.bytes(self.job.train.micro_batch)).max();
+        let remote = self.job.remote();
+        let longest = self.boundaries[remote.start..=remote.end]
+            .iter()
+            .map(|boundary| boundary.bytes(self.job.train.micro_batch))
+            .max();
         HEADER as u64 + longest.unwrap_or(0)
     }
 
     /// What the job needs among `ranks` ranks, whatever lengths it names: bytes of a message, a package, a result.
     pub fn needed_lengths(&self, ranks: u16) -> [u64; 3] {
-        let specs = self.specs();
+        let specs = self.remote_specs();
         let role = |spec: &StageSpec| postcard::to_allocvec(spec).map_or(0, |role| Zeroizing::new(role).len());
         let role = specs.iter().map(role).max().unwrap_or(0);
         let values = specs.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
@@ -157,9 +175,19 @@ impl Prepared {
     }
 }
 
-/// The shape of a sample.
-fn shape(data: &Dataset) -> Shape {
-    Shape::new(data.sample_shape.iter().map(|dim| *dim as u32).collect::<Vec<u32>>())
+/// What a stage's operations must know of the samples.
+fn sample(data: &Dataset) -> Sample {
+    Sample {
+        shape: Shape::new(data.sample_shape.iter().map(|dim| *dim as u32).collect::<Vec<u32>>()),
+        element: data.encoding.element,
+        largest_token: data.largest_token(),
+        wanted: match data.targets {
+            Targets::Classes { places, classes, .. } => {
+                Wanted::Classes { places: places as u32, classes: classes as u32 }
+            }
+            Targets::Values { width, .. } => Wanted::Values(width as u32),
+        },
+    }
 }
 
 /// Draws `share` of the samples out of `data`: (rest, part).

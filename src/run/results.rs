@@ -42,7 +42,7 @@ pub struct Outcome {
     /// What the bits depend on, besides job and version.
     pub fingerprint: String,
     /// Part of the test samples that are classified correctly.
-    pub test_accuracy: f64,
+    pub test_accuracy: Option<f64>,
     /// Mean loss of a test sample.
     pub test_loss: f64,
     /// SHA-256 over the model's values.
@@ -109,7 +109,7 @@ impl EpochReport {
         Self {
             epoch: epoch + 1,
             train_loss: train.loss,
-            validation_accuracy: validation.map(|score| score.accuracy),
+            validation_accuracy: validation.and_then(|score| score.accuracy),
             validation_loss: validation.map(|score| score.loss),
             seconds,
             slots,

@@ -4,6 +4,7 @@
 
 use thiserror::Error;
 
+use crate::element::Element;
 use crate::float::Float;
 use crate::ids::{Batch, Epoch, MicroBatch};
 
@@ -30,8 +31,21 @@ pub enum Kind {
 pub enum Dtype {
     /// The data's own bytes.
     U8,
+    /// The data's own tokens, little-endian.
+    U16,
     /// Floating-point numbers, little-endian.
     Float(Float),
+}
+
+impl From<Element> for Dtype {
+    /// How the data's values travel: as they are.
+    fn from(element: Element) -> Self {
+        match element {
+            Element::U8 => Dtype::U8,
+            Element::U16 => Dtype::U16,
+            Element::F32 => Dtype::Float(Float::F32),
+        }
+    }
 }
 
 /// The 64 bytes before a tensor.
@@ -88,6 +102,7 @@ impl Header {
     pub fn body(&self) -> u64 {
         let width = match self.dtype {
             Dtype::U8 => 1,
+            Dtype::U16 => 2,
             Dtype::Float(format) => format.bytes().into(),
         };
         (u64::from(self.rows) * u64::from(self.features)).saturating_mul(width)
@@ -101,6 +116,7 @@ impl Header {
         bytes[2] = match self.dtype {
             Dtype::U8 => 0,
             Dtype::Float(format) => 1 + format as u8,
+            Dtype::U16 => 4,
         };
         let words = [self.epoch.0, self.batch.0, self.micro_batch.0, self.rows, self.features, self.rate.to_bits()];
         for (to, word) in bytes[4..28].as_chunks_mut::<4>().0.iter_mut().zip(words) {
@@ -133,6 +149,7 @@ impl Header {
             1 => Dtype::Float(Float::F32),
             2 => Dtype::Float(Float::Bf16),
             3 => Dtype::Float(Float::F16),
+            4 => Dtype::U16,
             other => return wrong("dtype", other),
         };
         if let Some(other) = [3].into_iter().chain(28..HEADER).find(|&i| bytes[i] != 0) {
@@ -182,12 +199,18 @@ mod tests {
             assert_eq!(Header::from_bytes(&header.to_bytes()), Ok(header));
             assert_eq!(header.body(), 7 * 256 * u64::from(format.bytes()));
         }
+        for (element, number) in [(Element::U8, 0), (Element::U16, 4), (Element::F32, 1)] {
+            let header = Header { dtype: element.into(), ..SAMPLE };
+            assert_eq!(header.to_bytes()[2], number);
+            assert_eq!(Header::from_bytes(&header.to_bytes()), Ok(header));
+            assert_eq!(header.body(), 7 * 256 * u64::from(element.bytes()));
+        }
         assert_eq!(Header::EMPTY.to_bytes(), [0; HEADER]);
     }
 
     #[test]
     fn refuses_what_no_header_holds() {
-        for (place, value) in [(0, 5), (1, 2), (2, 4), (3, 1), (28, 1), (47, 9), (63, 1)] {
+        for (place, value) in [(0, 5), (1, 2), (2, 5), (3, 1), (28, 1), (47, 9), (63, 1)] {
             let mut bytes = SAMPLE.to_bytes();
             bytes[place] = value;
             assert!(Header::from_bytes(&bytes).is_err(), "byte {place} = {value}");

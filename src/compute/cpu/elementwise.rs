@@ -13,19 +13,6 @@ use super::functions::{erf, exp, sigmoid, tanh};
 use crate::compute::{Elementwise, Function, Place};
 use crate::random::{philox4x32_10, unit};
 
-/// `y = scale * x`
-pub(super) fn scale_bytes(simd: Arch, x: &[u8], scale: f32, y: &mut [f32]) {
-    vectorised(
-        simd,
-        #[inline(always)]
-        || {
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = scale * f32::from(*x);
-            }
-        },
-    );
-}
-
 /// `sum` = the rows of `x`, each as long as `sum`, added first to last.
 pub(super) fn sum_rows(simd: Arch, x: &[f32], accumulate: bool, sum: &mut [f32]) {
     vectorised(
@@ -237,9 +224,20 @@ fn drop_out(simd: Arch, place: Place, p: f32, x: &[f32], y: &mut [f32]) {
     );
 }
 
+/// What a value costs that is read, changed a little and written, in multiplications of a matrix product.
+pub(super) const COPIED: usize = 8;
+
+/// What a value of `function` costs.
+fn work(function: Function) -> usize {
+    match function {
+        Function::Relu | Function::LeakyRelu(_) => COPIED,
+        Function::Tanh | Function::Sigmoid | Function::Gelu | Function::GeluTanh | Function::Silu => 8 * COPIED,
+    }
+}
+
 impl Elementwise for Cpu {
     fn map(&self, f: Function, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
-        map(self.simd, f, &x[..len], &mut y[..len]);
+        self.side_by_side(work(f), [&x[..len]], &mut y[..len], |[x], y| map(self.simd, f, x, y));
     }
 
     fn map_backward(
@@ -251,11 +249,12 @@ impl Elementwise for Cpu {
         dy: &Self::Buf,
         dx: &mut Self::Buf,
     ) {
-        map_backward(self.simd, f, &x[..len], &y[..len], &dy[..len], &mut dx[..len]);
+        let from = [&x[..len], &y[..len], &dy[..len]];
+        self.side_by_side(work(f), from, &mut dx[..len], |[x, y, dy], dx| map_backward(self.simd, f, x, y, dy, dx));
     }
 
     fn add(&self, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
-        add(self.simd, &x[..len], &mut y[..len]);
+        self.side_by_side(COPIED, [&x[..len]], &mut y[..len], |[x], y| add(self.simd, x, y));
     }
 
     fn blend(&self, len: usize, part: f32, factor: f32, from: &Self::Buf, to: &mut Self::Buf) {

@@ -1,7 +1,10 @@
 //! Images: what is convolved and pooled, and where that is worth more than one thread.
 
+use rayon::prelude::*;
+
+use super::elementwise::COPIED;
 use super::{Cpu, conv, pool};
-use crate::compute::{Conv, Images, Pool, Window};
+use crate::compute::{Backend, Conv, Images, Pool, Window};
 
 impl Images for Cpu {
     fn conv_scratch(&self, shape: Conv) -> usize {
@@ -60,7 +63,13 @@ impl Images for Cpu {
 
     fn pool(&self, pool: Pool, window: Window, planes: usize, x: &Self::Buf, y: &mut Self::Buf) {
         let (from, to) = (planes * window.pixels(), planes * window.outputs());
-        pool::forward(self.simd, pool, window, &x[..from], &mut y[..to]);
+        let (x, y) = (&x[..from], &mut y[..to]);
+        let part = self.share(planes, COPIED * window.pixels());
+        if part == planes {
+            return pool::forward(self.simd, pool, window, x, y);
+        }
+        let parts = y.par_chunks_mut(part * window.outputs()).zip(x.par_chunks(part * window.pixels()));
+        self.enter(|| parts.for_each(|(y, x)| pool::forward(self.simd, pool, window, x, y)));
     }
 
     fn pool_backward(
@@ -73,7 +82,14 @@ impl Images for Cpu {
         dx: &mut Self::Buf,
     ) {
         let (from, to) = (planes * window.pixels(), planes * window.outputs());
-        pool::backward(self.simd, pool, window, &x[..from], &dy[..to], &mut dx[..from]);
+        let (x, dy, dx) = (&x[..from], &dy[..to], &mut dx[..from]);
+        let part = self.share(planes, COPIED * window.pixels());
+        if part == planes {
+            return pool::backward(self.simd, pool, window, x, dy, dx);
+        }
+        let [image, outputs] = [part * window.pixels(), part * window.outputs()];
+        let parts = dx.par_chunks_mut(image).zip(x.par_chunks(image)).zip(dy.par_chunks(outputs));
+        self.enter(|| parts.for_each(|((dx, x), dy)| pool::backward(self.simd, pool, window, x, dy, dx)));
     }
 }
 

@@ -11,6 +11,7 @@ mod fingerprint;
 mod functions;
 mod images;
 mod lookup;
+mod loss;
 mod norm;
 mod optimize;
 mod pool;
@@ -19,9 +20,11 @@ mod vector;
 mod wire;
 
 use aligned_vec::{AVec, ConstAlign};
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{Backend, ComputeError, Gemm, Matrix, Memory};
+use crate::element::Encoding;
 use crate::float::Float;
 
 /// Memory on a cache line's boundary.
@@ -57,6 +60,34 @@ impl Cpu {
             true => self.enter(|| f(true)),
             false => f(false),
         }
+    }
+
+    /// How many of `items`, each worth `work` multiplications, a thread takes: all of them where others are not worth waking.
+    fn share(&self, items: usize, work: usize) -> usize {
+        match self.threads > 1 && items.saturating_mul(work) >= PARALLEL_WORK {
+            true => items.div_ceil(self.threads),
+            false => items,
+        }
+    }
+
+    /// Works out `to` from the values of `from` in the same places, each worth `work` multiplications, in parts side by side
+    /// where that is worth it.
+    fn side_by_side<const K: usize>(
+        &self,
+        work: usize,
+        from: [&[f32]; K],
+        to: &mut [f32],
+        f: impl Fn([&[f32]; K], &mut [f32]) + Sync,
+    ) {
+        let part = self.share(to.len(), work);
+        if part == to.len() {
+            return f(from, to);
+        }
+        self.enter(|| {
+            to.par_chunks_mut(part)
+                .enumerate()
+                .for_each(|(i, to)| f(from.map(|from| &from[i * part..][..to.len()]), to));
+        });
     }
 
     fn parallelism(&self, work: usize) -> gemm::Parallelism {
@@ -114,8 +145,17 @@ impl Memory for Cpu {
         wire::decode(self.simd, format, from, &mut to[..len]);
     }
 
-    fn decode_u8(&self, bytes: &Self::Bytes, at: usize, len: usize, scale: f32, to: &mut Self::Buf) {
-        elementwise::scale_bytes(self.simd, &bytes[at..at + len], scale, &mut to[..len]);
+    fn decode_data(
+        &self,
+        encoding: &Encoding,
+        bytes: &Self::Bytes,
+        at: usize,
+        rows: usize,
+        n: usize,
+        to: &mut Self::Buf,
+    ) {
+        let from = &bytes[at..at + encoding.element.bytes() as usize * rows * n];
+        wire::decode_data(self.simd, encoding, n, from, &mut to[..rows * n]);
     }
 
     fn encode(&self, format: Float, from: &Self::Buf, len: usize, bytes: &mut Self::Bytes, at: usize) {

@@ -1,11 +1,14 @@
-//! Means, variances and scales of sets of values, each sum in the order that [`Norm`] says.
+//! Means, variances and scales of sets of values, each sum in the order that [`Norm`] says. Sets that lie side by side, as those
+//! of layer norm do, are shared out among threads.
 
 use pulp::Arch;
 
-use super::vector::vectorised;
+use rayon::prelude::*;
 
 use super::Cpu;
-use crate::compute::{Grid, Norm};
+use super::elementwise::COPIED;
+use super::vector::vectorised;
+use crate::compute::{Backend, Grid, Norm};
 
 /// Partial sums of a set.
 const LANES: usize = 16;
@@ -177,10 +180,29 @@ fn set_sums(simd: Arch, grid: Grid, x: &[f32], y: Option<&[f32]>, accumulate: bo
     );
 }
 
+impl Cpu {
+    /// How many sets a thread takes: all of them where they do not lie side by side.
+    fn sets(&self, grid: Grid) -> usize {
+        match grid.outer {
+            1 => self.share(grid.sets, COPIED * grid.inner),
+            _ => grid.sets,
+        }
+    }
+}
+
 impl Norm for Cpu {
     fn moments(&self, grid: Grid, centred: bool, x: &Self::Buf, mean: &mut Self::Buf, variance: &mut Self::Buf) {
         let (mean, variance) = (&mut mean[..grid.sets], &mut variance[..grid.sets]);
-        moments(self.simd, grid, centred, &x[..grid.len()], mean, variance);
+        let (x, part) = (&x[..grid.len()], self.sets(grid));
+        if part == grid.sets {
+            return moments(self.simd, grid, centred, x, mean, variance);
+        }
+        let parts = mean.par_chunks_mut(part).zip(variance.par_chunks_mut(part)).zip(x.par_chunks(part * grid.inner));
+        self.enter(|| {
+            parts.for_each(|((mean, variance), x)| {
+                moments(self.simd, Grid { sets: mean.len(), ..grid }, centred, x, mean, variance);
+            });
+        });
     }
 
     fn normalize(
@@ -192,8 +214,18 @@ impl Norm for Cpu {
         variance: &Self::Buf,
         y: &mut Self::Buf,
     ) {
-        let len = grid.len();
-        normalize(self.simd, grid, eps, &x[..len], &mean[..grid.sets], &variance[..grid.sets], &mut y[..len]);
+        let (len, part) = (grid.len(), self.sets(grid));
+        let (x, y, mean, variance) = (&x[..len], &mut y[..len], &mean[..grid.sets], &variance[..grid.sets]);
+        if part == grid.sets {
+            return normalize(self.simd, grid, eps, x, mean, variance, y);
+        }
+        let values = y.par_chunks_mut(part * grid.inner).zip(x.par_chunks(part * grid.inner));
+        let parts = values.zip(mean.par_chunks(part).zip(variance.par_chunks(part)));
+        self.enter(|| {
+            parts.for_each(|((y, x), (mean, variance))| {
+                normalize(self.simd, Grid { sets: mean.len(), ..grid }, eps, x, mean, variance, y);
+            });
+        });
     }
 
     fn normalize_backward(
@@ -206,8 +238,20 @@ impl Norm for Cpu {
         dn: &Self::Buf,
         dx: &mut Self::Buf,
     ) {
-        let (len, variance) = (grid.len(), &variance[..grid.sets]);
-        normalize_backward(self.simd, grid, centred, eps, &n[..len], variance, &dn[..len], &mut dx[..len]);
+        let (len, part) = (grid.len(), self.sets(grid));
+        let (n, dn, dx, variance) = (&n[..len], &dn[..len], &mut dx[..len], &variance[..grid.sets]);
+        if part == grid.sets {
+            return normalize_backward(self.simd, grid, centred, eps, n, variance, dn, dx);
+        }
+        let run = part * grid.inner;
+        let parts =
+            dx.par_chunks_mut(run).zip(dn.par_chunks(run)).zip(n.par_chunks(run)).zip(variance.par_chunks(part));
+        self.enter(|| {
+            parts.for_each(|(((dx, dn), n), variance)| {
+                let grid = Grid { sets: variance.len(), ..grid };
+                normalize_backward(self.simd, grid, centred, eps, n, variance, dn, dx);
+            });
+        });
     }
 
     fn scale(&self, grid: Grid, x: &Self::Buf, weight: &Self::Buf, bias: Option<&Self::Buf>, y: &mut Self::Buf) {

@@ -1,10 +1,12 @@
 //! Steps of optimizers: each value on its own, but for the norm, whose squares are added in fixed lanes.
 
 use pulp::Arch;
+use rayon::prelude::*;
 
 use super::Cpu;
+use super::elementwise::COPIED;
 use super::vector::vectorised;
-use crate::compute::{Adam, Optimize};
+use crate::compute::{Adam, Backend, Optimize};
 
 /// Sums that run beside each other, whatever the processor's vectors hold.
 const LANES: usize = 16;
@@ -112,7 +114,7 @@ impl Optimize for Cpu {
     }
 
     fn sgd(&self, len: usize, rate: f32, g: &Self::Buf, w: &mut Self::Buf) {
-        add_scaled(self.simd, -rate, &g[..len], &mut w[..len]);
+        self.side_by_side(COPIED, [&g[..len]], &mut w[..len], |[g], w| add_scaled(self.simd, -rate, g, w));
     }
 
     fn sgd_momentum(
@@ -125,11 +127,24 @@ impl Optimize for Cpu {
         v: &mut Self::Buf,
         w: &mut Self::Buf,
     ) {
-        sgd_momentum(self.simd, [rate, momentum], nesterov, &g[..len], &mut v[..len], &mut w[..len]);
+        let (g, v, w) = (&g[..len], &mut v[..len], &mut w[..len]);
+        let part = self.share(len, COPIED);
+        if part == len {
+            return sgd_momentum(self.simd, [rate, momentum], nesterov, g, v, w);
+        }
+        let parts = w.par_chunks_mut(part).zip(v.par_chunks_mut(part)).zip(g.par_chunks(part));
+        self.enter(|| parts.for_each(|((w, v), g)| sgd_momentum(self.simd, [rate, momentum], nesterov, g, v, w)));
     }
 
     fn adam(&self, len: usize, step: Adam, g: &Self::Buf, m: &mut Self::Buf, s: &mut Self::Buf, w: &mut Self::Buf) {
-        adam(self.simd, step, &g[..len], &mut m[..len], &mut s[..len], &mut w[..len]);
+        let (g, m, s, w) = (&g[..len], &mut m[..len], &mut s[..len], &mut w[..len]);
+        let part = self.share(len, 2 * COPIED);
+        if part == len {
+            return adam(self.simd, step, g, m, s, w);
+        }
+        let kept = m.par_chunks_mut(part).zip(s.par_chunks_mut(part));
+        let parts = w.par_chunks_mut(part).zip(kept).zip(g.par_chunks(part));
+        self.enter(|| parts.for_each(|((w, (m, s)), g)| adam(self.simd, step, g, m, s, w)));
     }
 }
 

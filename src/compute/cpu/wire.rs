@@ -1,9 +1,10 @@
-//! Numbers to the bytes of a message and back.
+//! Numbers to the bytes of a message and back, and the data's values to numbers.
 
 use half::{bf16, f16};
 use pulp::Arch;
 
 use super::vector::vectorised;
+use crate::element::{Element, Encoding};
 use crate::float::Float;
 
 /// `to[i]` = the little-endian number of `from` in its place `i`.
@@ -30,6 +31,42 @@ pub(super) fn round(simd: Arch, format: Float, from: &[f32], to: &mut [f32]) {
         Float::F32 => to.copy_from_slice(from),
         Float::Bf16 => each(simd, from, to, |from| bf16::from_f32(*from).to_f32()),
         Float::F16 => each(simd, from, to, |from| f16::from_f32(*from).to_f32()),
+    }
+}
+
+/// `to` (rows, n) = the values of `from`, each channel of a row scaled and shifted as `encoding` says.
+pub(super) fn decode_data(simd: Arch, encoding: &Encoding, n: usize, from: &[u8], to: &mut [f32]) {
+    let (scale, shift) = (&encoding.scale[..], &encoding.shift[..]);
+    match encoding.element {
+        Element::U8 => channels(simd, n, scale, shift, from, to, |byte| f32::from(*byte)),
+        Element::U16 => {
+            let from = from.as_chunks::<2>().0;
+            channels(simd, n, scale, shift, from, to, |token| f32::from(u16::from_le_bytes(*token)));
+        }
+        Element::F32 => {
+            let from = from.as_chunks::<4>().0;
+            channels(simd, n, scale, shift, from, to, |number| f32::from_le_bytes(*number));
+        }
+    }
+}
+
+/// `to = scale f(from) + shift`, where each channel is an equal part of a row of `n` values.
+#[inline(always)]
+fn channels<X>(
+    simd: Arch,
+    n: usize,
+    scale: &[f32],
+    shift: &[f32],
+    from: &[X],
+    to: &mut [f32],
+    f: impl Fn(&X) -> f32,
+) {
+    let width = n / scale.len();
+    for (from, to) in from.chunks_exact(n).zip(to.chunks_exact_mut(n)) {
+        let parts = from.chunks_exact(width).zip(to.chunks_exact_mut(width));
+        for ((from, to), (scale, shift)) in parts.zip(scale.iter().zip(shift)) {
+            each(simd, from, to, |from| f(from).mul_add(*scale, *shift));
+        }
     }
 }
 
@@ -80,6 +117,29 @@ mod tests {
                     assert_eq!(decoded[0].to_bits(), rounded[0].to_bits(), "{number} {format:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn data_are_scaled_and_shifted_by_channel() {
+        for simd in [Arch::new(), Arch::Scalar] {
+            let decoded = |encoding: &Encoding, from: &[u8]| {
+                let mut to = [0.0; 8];
+                decode_data(simd, encoding, 4, from, &mut to);
+                to
+            };
+            let scaled = Encoding::scaled(Element::U8, 1.0 / 255.0);
+            let bytes = [0, 1, 2, 255, 128, 3, 77, 9];
+            assert_eq!(decoded(&scaled, &bytes), bytes.map(|byte| f32::from(byte) * (1.0 / 255.0)));
+            let halves = Encoding { scale: vec![0.5, 2.0], shift: vec![1.0, -1.0], ..scaled };
+            assert_eq!(decoded(&halves, &bytes), [1.0, 1.5, 3.0, 509.0, 65.0, 2.5, 153.0, 17.0]);
+            let words: Vec<u8> =
+                [0_u16, 1, 256, 65_535, 7, 8, 9, 10].iter().flat_map(|word| word.to_le_bytes()).collect();
+            let tokens = Encoding::scaled(Element::U16, 1.0);
+            assert_eq!(decoded(&tokens, &words), [0.0, 1.0, 256.0, 65_535.0, 7.0, 8.0, 9.0, 10.0]);
+            let numbers = [0.1_f32, -2.0, 1.0e-40, 3.0e38, 0.0, 5.0, 6.0, 7.0];
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            assert_eq!(decoded(&Encoding::scaled(Element::F32, 1.0), &bytes), numbers);
         }
     }
 

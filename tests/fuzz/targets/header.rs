@@ -11,6 +11,7 @@ fuzz_target!(|bytes: [u8; HEADER]| {
     assert_eq!(header.to_bytes(), bytes);
     let width = match header.dtype {
         Dtype::U8 => 1,
+        Dtype::U16 => 2,
         Dtype::Float(format) => format.bytes().into(),
     };
     let body = u128::from(header.rows) * u128::from(header.features) * width;

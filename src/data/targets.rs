@@ -1,0 +1,117 @@
+//! What the outputs for samples should be.
+
+/// A label that counts for nothing.
+pub const IGNORED: u32 = u32::MAX;
+
+/// What the outputs for samples should be, sample by sample.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// Classes.
+    Classes {
+        /// (samples, places): below `classes`, or [`IGNORED`].
+        labels: Vec<u32>,
+        /// Labels of a sample: 1, or one for each token.
+        places: usize,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// Numbers.
+    Values {
+        /// (samples, width)
+        values: Vec<f32>,
+        /// Numbers of a sample.
+        width: usize,
+    },
+}
+
+impl Targets {
+    /// One class a sample.
+    pub fn classes(labels: Vec<u32>, classes: usize) -> Self {
+        Targets::Classes { labels, places: 1, classes }
+    }
+
+    /// Samples, as far as the targets tell.
+    pub fn samples(&self) -> usize {
+        match self {
+            Targets::Classes { labels, places, .. } => labels.len() / places,
+            Targets::Values { values, width } => values.len() / width,
+        }
+    }
+
+    /// Targets of the same kind, of no sample, with memory for `samples`.
+    #[must_use]
+    pub fn room(&self, samples: usize) -> Targets {
+        match *self {
+            Targets::Classes { places, classes, .. } => {
+                Targets::Classes { labels: Vec::with_capacity(samples * places), places, classes }
+            }
+            Targets::Values { width, .. } => Targets::Values { values: Vec::with_capacity(samples * width), width },
+        }
+    }
+
+    /// Becomes those of the samples `indices` of `from`, which are of the same kind. Takes no memory where there is
+    /// [`room`](Targets::room).
+    ///
+    /// # Panics
+    /// If an index is not below [`samples`](Targets::samples), or the kinds differ.
+    pub fn copy_from(&mut self, from: &Targets, indices: &[u32]) {
+        match (self, from) {
+            (Targets::Classes { labels: to, .. }, Targets::Classes { labels, places, .. }) => {
+                copy_rows(labels, *places, indices, to);
+            }
+            (Targets::Values { values: to, .. }, Targets::Values { values, width }) => {
+                copy_rows(values, *width, indices, to);
+            }
+            _ => unreachable!("all targets of a job are of one kind"),
+        }
+    }
+
+    /// Over how many numbers the loss of the samples `indices` is the mean: their labels that are not ignored, or their
+    /// values.
+    ///
+    /// # Panics
+    /// If an index is not below [`samples`](Targets::samples).
+    pub fn terms(&self, indices: &[u32]) -> usize {
+        match self {
+            Targets::Classes { labels, places, .. } => {
+                let rows = indices.iter().map(|index| &labels[*index as usize * places..][..*places]);
+                rows.flatten().filter(|label| **label != IGNORED).count()
+            }
+            Targets::Values { width, .. } => indices.len() * width,
+        }
+    }
+}
+
+/// `to` = the rows `indices` of `from`, each `width` long.
+fn copy_rows<X: Copy>(from: &[X], width: usize, indices: &[u32], to: &mut Vec<X>) {
+    to.clear();
+    for index in indices {
+        to.extend_from_slice(&from[*index as usize * width..][..width]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_copied_in_the_order_of_the_indices() {
+        let tokens = Targets::Classes { labels: vec![0, 1, 2, IGNORED, 4, 5], places: 2, classes: 6 };
+        let mut taken = tokens.room(2);
+        taken.copy_from(&tokens, &[2, 1]);
+        assert_eq!(taken, Targets::Classes { labels: vec![4, 5, 2, IGNORED], places: 2, classes: 6 });
+        assert_eq!((tokens.samples(), tokens.terms(&[2, 1]), tokens.terms(&[1])), (3, 3, 1));
+        let values = Targets::Values { values: vec![0.5, 1.5, 2.5], width: 1 };
+        let mut taken = values.room(1);
+        taken.copy_from(&values, &[1]);
+        assert_eq!(taken, Targets::Values { values: vec![1.5], width: 1 });
+        assert_eq!((values.samples(), values.terms(&[0, 2])), (3, 2));
+    }
+
+    #[test]
+    #[should_panic]
+    fn an_index_past_the_end_panics() {
+        let classes = Targets::classes(vec![1, 2], 3);
+        classes.room(1).copy_from(&classes, &[2]);
+    }
+}
