@@ -5,8 +5,8 @@
     python3 bench/compare.py --mnist data/mnist --rounds 5 --json bench/results/NAME.json
 
 Needs: target/release/mixnn and the examples beside it (make build; cargo build --release --examples), MNIST
-(mixnn data fetch mnist), mpirun, and a Python with PyTorch (--python; bench/requirements.txt). Times seconds an epoch of the
-60,000 training samples with plain SGD. Beside the ratio of each turn stands how far apart the cores were (bench/cores.rs):
+(mixnn data fetch mnist), mpirun, and a Python with PyTorch (--python; bench/requirements.txt). Times seconds an epoch with plain SGD: of
+the 60,000 training samples of MNIST, or of the sequences of a text. Beside the ratio of each turn stands how far apart the cores were (bench/cores.rs):
 ranks that exchange through shared memory feel it. Run it on a machine that does nothing else: two threads of PyTorch beside another
 busy process are several times slower.
 """
@@ -42,15 +42,17 @@ def output(command):
     return done.stdout
 
 
-def mixnn(args, mode, batch, micro_batch, threads):
+def mixnn(args, mode, batch, micro_batch, threads, job="jobs/mnist-mlp.toml", epochs=None):
     """Seconds an epoch, the first left out."""
     with tempfile.TemporaryDirectory() as out:
         launcher = [args.mpirun, "-n", "7"] if mode == "mixed" else []
         sets = {
-            "data.path": args.mnist, "data.validation": 0, "train.epochs": args.epochs + 1, "train.momentum": 0,
+            "data.validation": 0, "train.epochs": (epochs or args.epochs) + 1, "train.optimizer.momentum": 0,
             "train.batch": batch, "train.micro_batch": micro_batch, "compute.threads": threads,
         }
-        command = launcher + [MIXNN, "run", "jobs/mnist-mlp.toml", "--json", "--out", f"{out}/run"]
+        if "transformer" not in job:
+            sets["data.path"] = args.mnist
+        command = launcher + [MIXNN, "run", job, "--json", "--out", f"{out}/run"]
         command += ["--single"] if mode == "single" else []
         for key, value in sets.items():
             command += ["--set", f"{key}={value}"]
@@ -58,9 +60,9 @@ def mixnn(args, mode, batch, micro_batch, threads):
     return [epoch["seconds"] for epoch in result["epochs"][1:]]
 
 
-def torch(args, mode, batch, threads):
+def torch(args, mode, batch, threads, *model, epochs=None):
     command = [args.python, "bench/pytorch.py", "--mnist", args.mnist, "--mode", mode, "--batch", batch,
-               "--threads", threads, "--epochs", args.epochs, "--warmup", 1]
+               "--threads", threads, "--epochs", epochs or args.epochs, "--warmup", 1, *model]
     return json.loads(output(command).splitlines()[-1])["epoch_seconds"]
 
 
@@ -103,11 +105,21 @@ def main():
     args = parser.parse_args()
     args.mnist = str(Path(args.mnist).resolve())
 
-    print(f"{'seconds an epoch, MNIST, 784-256-128-10':<46} {'mixnn':>8} {'PyTorch':>9} {'ratio':>8}")
+    print(f"{'seconds an epoch; 784-256-128-10 on MNIST':<46} {'mixnn':>8} {'PyTorch':>9} {'ratio':>8}")
     rows = []
     for batch in (64, 512):
         rows.append(pair(f"one process, 2 threads, batch {batch}", args.rounds,
                          lambda: mixnn(args, "single", batch, batch, 2), lambda: torch(args, "single", batch, 2)))
+    for batch in (64, 512):
+        rows.append(pair(f"LeNet-5, one process, 2 threads, batch {batch}", args.rounds,
+                         lambda: mixnn(args, "single", batch, batch, 2, "jobs/lenet-mnist.toml"),
+                         lambda: torch(args, "single", batch, 2, "--model", "lenet")))
+    rows.append(pair("784-2048-2048-2048-10, 2 threads, batch 512", args.rounds,
+                     lambda: mixnn(args, "single", 512, 512, 2, "bench/mlp-2048.toml", epochs=1),
+                     lambda: torch(args, "single", 512, 2, "--hidden", "2048,2048,2048", epochs=1)))
+    rows.append(pair("transformer block, 2 threads, batch 16", args.rounds,
+                     lambda: mixnn(args, "single", 16, 16, 2, "bench/transformer.toml", epochs=1),
+                     lambda: torch(args, "single", 16, 2, "--model", "transformer", epochs=1)))
     for micro_batch in (16, 32):
         rows.append(pair(f"mixed, 7 ranks, batch 64 in {micro_batch} | split, 4 processes", args.rounds,
                          lambda: mixnn(args, "mixed", 64, micro_batch, 0), lambda: torch(args, "split", 64, 1)))

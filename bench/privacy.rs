@@ -21,8 +21,8 @@ use ndarray::{Array2, Axis, s};
 
 /// Images that the attacker tries its map on.
 const TRIED: usize = 5000;
-/// What ridge regression adds to the diagonal, as part of its mean.
-const RIDGE: f64 = 1e-3;
+/// What ridge regression adds to the diagonal, as part of its mean: the best of these.
+const RIDGES: [f64; 5] = [1e-4, 1e-3, 1e-2, 0.1, 1.0];
 const CLASSES: usize = 10;
 /// Steps, and starts, of the search for clusters.
 const STEPS: usize = 50;
@@ -146,16 +146,18 @@ fn solve(mut a: Array2<f64>, mut b: Array2<f64>) -> Array2<f64> {
 fn reconstructed(seen: &Array2<f64>, images: &Array2<f64>, known: usize) -> f64 {
     let with_one = |rows: Array2<f64>| ndarray::concatenate![Axis(1), rows, Array2::ones((rows.nrows(), 1))];
     let x = with_one(seen.slice(s![..known, ..]).to_owned());
-    let mut squares = x.t().dot(&x);
-    let ridge = RIDGE * squares.diag().mean().unwrap();
-    squares.diag_mut().mapv_inplace(|value| value + ridge);
-    let map = solve(squares, x.t().dot(&images.slice(s![..known, ..])));
+    let (squares, products) = (x.t().dot(&x), x.t().dot(&images.slice(s![..known, ..])));
     let first = images.nrows() - TRIED;
-    let guessed = with_one(seen.slice(s![first.., ..]).to_owned()).dot(&map);
-    let truth = images.slice(s![first.., ..]);
-    let mean = truth.mean_axis(Axis(0)).unwrap();
-    let error = (&guessed - &truth).mapv(|e| e * e).sum();
-    1.0 - error / (&truth - &mean).mapv(|e| e * e).sum()
+    let (tried, truth) = (with_one(seen.slice(s![first.., ..]).to_owned()), images.slice(s![first.., ..]));
+    let variance = (&truth - &truth.mean_axis(Axis(0)).unwrap()).mapv(|e| e * e).sum();
+    let explained = |ridge: f64| {
+        let mut squares = squares.clone();
+        let ridge = ridge * squares.diag().mean().unwrap();
+        squares.diag_mut().mapv_inplace(|value| value + ridge);
+        let error = (tried.dot(&solve(squares, products.clone())) - truth).mapv(|e| e * e).sum();
+        1.0 - error / variance
+    };
+    RIDGES.into_iter().map(explained).fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// Rows of length 1; of nothing where there is nothing.

@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
 """What the same training costs in PyTorch on the CPU, without mixnn and without any protection.
 
-Trains an MLP (784-256-128-10 unless --hidden says otherwise; ReLU, cross entropy, SGD) on all 60,000 MNIST
-training images, shuffled once an epoch, last partial batch kept, and times whole epochs: indexing, forward, backward,
-optimizer. Not timed: start-up, reading the data (float32, scaled to 0..1 beforehand), warm-up epochs, the test.
+Trains a network (cross entropy, SGD) on all 60,000 MNIST training images, shuffled once an epoch, last partial batch kept,
+and times whole epochs: indexing, forward, backward, optimizer. Not timed: start-up, reading the data (float32, scaled to 0..1
+beforehand), warm-up epochs, the test. --model says which:
+
+  mlp          784-256-128-10 unless --hidden says otherwise, ReLU.
+  lenet        LeNet-5 with ReLU and max pooling, that of jobs/lenet-mnist.toml.
+  transformer  embedding, one block (width 256, 4 heads, causal), linear layer: that of bench/transformer.toml. Its samples are
+               the first four fifths of the sequences of 128 characters of jobs/moby-dick.txt, instead of MNIST.
 
   single   one process, --threads threads: what a user runs today.
   split    an owner process (data, loss) and one process for each Linear(+ReLU) layer, --threads threads each
@@ -39,6 +44,7 @@ import torch.nn.functional as F
 from torch import nn
 
 SEED = 1
+CONTEXT = 128
 OPTIMIZERS = {"loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 
 
@@ -54,8 +60,62 @@ def read_set(folder, prefix):
     return images.reshape(len(images), -1).float() / 255, labels.long()
 
 
+class Attention(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.take, self.give = heads, nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x):
+        rows, tokens, width = x.shape
+        q, k, v = self.take(x).view(rows, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.give(y.transpose(1, 2).reshape(rows, tokens, width))
+
+
+class Residual(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+class Position(nn.Module):
+    def __init__(self, tokens, width):
+        super().__init__()
+        self.weight = nn.Parameter(0.02 * torch.randn(tokens, width))
+
+    def forward(self, x):
+        return x + self.weight
+
+
+def read_text():
+    text = np.fromfile(os.path.join(os.path.dirname(__file__), "..", "jobs", "moby-dick.txt"), dtype=np.uint8)
+    tokens = torch.from_numpy(np.unique(text, return_inverse=True)[1].astype(np.int64))
+    windows = (len(tokens) - 1) // CONTEXT
+    inputs, labels = (tokens[at : at + windows * CONTEXT].view(windows, CONTEXT) for at in (0, 1))
+    cut = windows - round(windows / 5)
+    return (inputs[:cut], labels[:cut]), (inputs[cut:], labels[cut:])
+
+
+def read_data(args, part):
+    if args.model == "transformer":
+        return read_text()[0 if part == "train" else 1]
+    images, labels = read_set(args.mnist, part)
+    return (images.view(-1, 1, 28, 28) if args.model == "lenet" else images), labels
+
+
 def make_layers(args):
     torch.manual_seed(SEED)
+    if args.model == "lenet":
+        return [
+            nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
+        ]
+    if args.model == "transformer":
+        width = 256
+        within = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        return [
+            nn.Embedding(80, width), Position(CONTEXT, width), Residual(nn.LayerNorm(width), Attention(width, 4)),
+            Residual(*within), nn.Linear(width, 80),
+        ]
     sizes = [784, *args.hidden, 10]
     layers = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in zip(sizes, sizes[1:-1])]
     return [*layers, nn.Linear(sizes[-2], sizes[-1])]
@@ -66,9 +126,10 @@ def make_optimizer(args, model, kind):
 
 
 def accuracy(args, model):
-    images, labels = read_set(args.mnist, "t10k")
+    images, labels = read_data(args, "t10k")
     with torch.no_grad():
-        return (model(images).argmax(1) == labels).float().mean().item()
+        right = [(model(x).argmax(-1) == y).float().mean().item() * len(y) for x, y in zip(images.split(500), labels.split(500))]
+    return sum(right) / len(labels)
 
 
 def report(args, seconds, correct, optimizer, samples):
@@ -77,7 +138,7 @@ def report(args, seconds, correct, optimizer, samples):
         "mode": args.mode, "batch": args.batch, "micro_batch": args.micro_batch, "threads": args.threads,
         "epoch_seconds": [round(s, 4) for s in seconds], "median_seconds": round(median, 4),
         "samples_per_second": round(samples / median), "test_accuracy": round(correct, 4),
-        "epochs_trained": args.warmup + args.epochs, "hidden": args.hidden, "momentum": args.momentum,
+        "epochs_trained": args.warmup + args.epochs, "model": args.model, "hidden": args.hidden, "momentum": args.momentum,
         "optimizer": optimizer, "torch": torch.__version__,
     }), flush=True)
 
@@ -87,7 +148,8 @@ def report(args, seconds, correct, optimizer, samples):
 def train(model, optimizer, images, labels, batches):  # index_select: half the time of images[index]
     for index in batches:
         optimizer.zero_grad()
-        F.cross_entropy(model(images.index_select(0, index)), labels[index]).backward()
+        outputs = model(images.index_select(0, index))
+        F.cross_entropy(outputs.flatten(0, -2), labels[index].flatten()).backward()
         optimizer.step()
 
 
@@ -106,7 +168,7 @@ def fastest_optimizer(args, model, images, labels):
 
 def single(args):
     torch.set_num_threads(args.threads)
-    images, labels = read_set(args.mnist, "train")
+    images, labels = read_data(args, "train")
     model = nn.Sequential(*make_layers(args))
     kind = args.optimizer if args.optimizer != "auto" else fastest_optimizer(args, model, images, labels)
     optimizer = make_optimizer(args, model, kind)
@@ -218,7 +280,8 @@ def split(args):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--mnist", required=True, metavar="DIR")
+    p.add_argument("--mnist", default="data/mnist", metavar="DIR")
+    p.add_argument("--model", choices=["mlp", "lenet", "transformer"], default="mlp")
     p.add_argument("--mode", choices=["single", "split"], default="single")
     p.add_argument("--batch", type=int, default=64)
     p.add_argument("--micro-batch", type=int, help="split only; default: the whole batch")
@@ -233,6 +296,8 @@ def main():
     args = p.parse_args()
     if args.mode == "single" and args.micro_batch not in (None, args.batch):
         p.error("--micro-batch is for --mode split")
+    if args.mode == "split" and args.model != "mlp":
+        p.error("--mode split is for --model mlp")
     args.micro_batch = args.micro_batch or args.batch
     args.threads = args.threads or (2 if args.mode == "single" else 1)
     if args.mode == "split" and args.optimizer == "auto":
