@@ -105,10 +105,10 @@ struct RunArgs {
 
 #[derive(Debug, Subcommand)]
 enum DataCommand {
-    /// Fetch a data set, check its SHA-256 and unpack it
+    /// Fetch a data set, check its files and unpack them
     Fetch {
-        /// The data set: mnist
-        #[arg(value_parser = ["mnist"])]
+        /// The data set: mnist, or cifar10 (with --from; it is not downloaded)
+        #[arg(value_parser = ["mnist", "cifar10"])]
         name: String,
         /// The folder to write to; by default data/NAME
         #[arg(long, value_name = "DIR")]

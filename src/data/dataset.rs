@@ -20,15 +20,6 @@ pub struct Dataset {
     pub targets: Targets,
 }
 
-/// What a source holds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Loaded {
-    /// The training part, or all of the source.
-    pub train: Dataset,
-    /// The test part, `None` where the source has no split of its own.
-    pub test: Option<Dataset>,
-}
-
 impl Dataset {
     /// Number of samples.
     pub fn samples(&self) -> usize {

@@ -219,6 +219,54 @@ pub enum DataError {
         expected: String,
     },
 
+    /// Something in a file is not what it should be.
+    #[error("{}, {place}: {found}, expected {expected}", file.display())]
+    Content {
+        /// The file.
+        file: PathBuf,
+        /// Where in it: a line, a column, an array, a value of one.
+        place: String,
+        /// What stands there.
+        found: String,
+        /// What should, and where it is not plain, what to do.
+        expected: String,
+    },
+
+    /// A source whose labels are classes, for a loss that wants numbers.
+    #[error(
+        "the loss wants numbers as labels, but those of the source \"{source_name}\" are classes: take loss = \"cross_entropy\", \
+         or one of the sources csv, npy, npz and safetensors"
+    )]
+    ClassesAlone {
+        /// The source's word in a job.
+        source_name: &'static str,
+    },
+
+    /// A key of `[data]` that does not go with the samples.
+    #[error("data.{key}: {found}, expected {expected}")]
+    Unfit {
+        /// The key.
+        key: &'static str,
+        /// What it says, or what the samples are.
+        found: String,
+        /// What it should say, or what they should be.
+        expected: String,
+    },
+
+    /// A file of CIFAR-10 does not lie in the folder.
+    #[error(
+        "{name} lies neither in {} nor in cifar-10-batches-bin in it: get CIFAR-10's binary version at {} and run \
+         `mixnn data fetch cifar10 --from FILE`, or name the folder that holds it",
+        dir.display(),
+        super::cifar10::HOME
+    )]
+    MissingBatch {
+        /// The file's name.
+        name: &'static str,
+        /// The folder that was looked into.
+        dir: PathBuf,
+    },
+
     /// A data set cannot be split in two as asked.
     #[error("cannot split {samples} samples: {found}, expected {expected}")]
     Split {
@@ -250,7 +298,7 @@ pub enum DataError {
     /// `--from` holds no file of that name.
     #[error(
         "found neither {name} nor {name}.gz in {}: give --from a folder or a .tar, .tar.gz or \
-         .tgz that holds all four files",
+         .tgz that holds all of its files",
         from.display()
     )]
     NotInSource {
@@ -273,6 +321,14 @@ pub enum DataError {
         source: io::Error,
     },
 
+    /// A data set that is not downloaded.
+    #[error(
+        "cifar10 is not downloaded: get CIFAR-10's binary version, cifar-10-binary.tar.gz, at {} and run `mixnn data fetch \
+         cifar10 --from FILE`",
+        super::cifar10::HOME
+    )]
+    NoMirror,
+
     /// No mirror delivered a file.
     #[error(
         "cannot download {name}: {tries}. Without Internet here, download the files elsewhere \
@@ -287,6 +343,21 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// A [`DataError::Content`].
+    pub(super) fn content(
+        file: &Path,
+        place: impl Into<String>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> DataError {
+        DataError::Content {
+            file: file.to_owned(),
+            place: place.into(),
+            found: found.into(),
+            expected: expected.into(),
+        }
+    }
+
     /// For `map_err`: a [`DataError::Io`] that says what was tried on which path.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
         let path = path.to_owned();
@@ -300,6 +371,7 @@ impl DataError {
         match self {
             DataError::Io { .. }
             | DataError::MissingFile { .. }
+            | DataError::MissingBatch { .. }
             | DataError::NotInSource { .. }
             | DataError::Download { .. } => 3,
             _ => 2,

@@ -11,6 +11,8 @@ use super::DataError;
 
 /// The most bytes that are read of one file, packed or unpacked: 1 GiB, 20 times MNIST's largest.
 pub(super) const MAX_BYTES: u64 = 1 << 30;
+/// The most bytes that are read of one file of a user's own samples, packed or unpacked: 16 GiB.
+pub(super) const MAX_OWN: u64 = 16 << 30;
 
 /// Whether `bytes` start as a gzip member does (RFC 1952, section 2.3.1: ID1, ID2).
 pub(super) fn is_gzip(bytes: &[u8]) -> bool {
@@ -52,8 +54,8 @@ pub(super) fn unpack(name: &Path, raw: Vec<u8>, limit: u64) -> Result<Vec<u8>, D
     within(name, unpacked, limit)
 }
 
-/// Reads to the end, or one byte past `limit` so that the caller sees that there was more.
-fn read_up_to(reader: impl Read, length: u64, limit: u64) -> std::io::Result<Vec<u8>> {
+/// Reads to the end, or one byte past `limit` so that the caller sees that there was more; `length` as in [`read`].
+pub(super) fn read_up_to(reader: impl Read, length: u64, limit: u64) -> std::io::Result<Vec<u8>> {
     // One byte of room beyond the file lets `read_to_end` see the end without growing.
     let room = usize::try_from(length.min(limit).saturating_add(1)).unwrap_or(0);
     let mut bytes = Vec::with_capacity(room);
@@ -61,7 +63,11 @@ fn read_up_to(reader: impl Read, length: u64, limit: u64) -> std::io::Result<Vec
     Ok(bytes)
 }
 
-fn within(name: &Path, bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>, DataError> {
+/// `bytes`, if they are no more than `limit`.
+///
+/// # Errors
+/// [`DataError::TooLarge`].
+pub(super) fn within(name: &Path, bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>, DataError> {
     if bytes.len() as u64 > limit {
         return Err(DataError::TooLarge { file: name.to_owned(), limit });
     }

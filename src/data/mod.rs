@@ -9,11 +9,20 @@
 //! |---|---|
 //! | [`digits`] | 1,797 digits of 8x8 pixels, part of the binary: a job that needs no file |
 //! | [`mnist`] | four IDX files in a folder: MNIST, or others under the same names (Fashion-MNIST) |
+//! | [`cifar10`] | the six files of CIFAR-10's binary version in a folder |
+//! | [`text`] | a file of text, whose bytes are tokens |
+//! | [`tokens`] | a file of tokens |
+//! | [`csv`] | a table |
+//! | [`npy`] | an array of inputs and one of labels, each in a NumPy file |
+//! | [`npz`] | the same in one archive of such files |
+//! | [`safetensors`] | the same as tensors of one file |
 //!
-//! Below them, [`idx`] reads the IDX format, plain or gzipped. Beside them, [`fetch`] brings the
-//! files of MNIST into a folder and proves by digest that they are the originals; nothing else here
-//! uses the network.
+//! Below them, [`idx`] reads the IDX format, `gzip` whole files, plain or gzipped; `array` makes samples of arrays,
+//! `sequence` of tokens. What labels there must be is asked by [`Wanted`]. Beside them, [`fetch`] brings the
+//! files of MNIST into a folder and proves by digest that they are the originals, and those of CIFAR-10 from a folder or
+//! an archive; nothing else here uses the network.
 //!
+//! [`Loaded::normalized`] and [`Loaded::augmentable`] put on top what a job says of mean, deviation and augmentation.
 //! [`Batches`] cuts an order of samples into micro-batches; [`Augment`] moves and mirrors images.
 //!
 //! **Invariant.** This module knows files and samples. It knows nothing of stages or ranks; the
@@ -21,21 +30,35 @@
 //! file: every length is checked against the bytes that are
 //! there before memory is taken for it.
 
+mod array;
 mod augment;
 mod batches;
+pub mod cifar10;
+pub mod csv;
 mod dataset;
 pub mod digits;
 mod error;
 pub mod fetch;
 mod gzip;
 pub mod idx;
+mod labels;
+mod loaded;
 pub mod mnist;
+pub mod npy;
+pub mod npz;
+pub mod safetensors;
+mod sequence;
 mod targets;
+pub mod text;
+pub mod tokens;
 
+pub use array::{Array, Form, Kind};
 pub use augment::{Augment, Augmented};
 pub use batches::Batches;
-pub use dataset::{Dataset, Loaded};
+pub use dataset::Dataset;
 pub use error::DataError;
+pub use labels::Wanted;
+pub use loaded::Loaded;
 pub use targets::{IGNORED, Targets};
 
 /// What the bytes of a file unpack to, as [`idx::read`] sees them: for the fuzz targets.

@@ -1,12 +1,13 @@
 //! Turns `jobs/*.toml` into a validated [`Job`]: plain numbers and operation specs.
 //!
 //! The journey of a job: [`tree`] parses TOML and remembers where every value stands, [`overrides`] lays `--set`
-//! on top, [`read`] takes each key out once and names what it does not know, [`op`] does so for operations, [`shape`] chains
-//! the stages to the data, [`mod@write`] prints the resolved job again.
+//! on top, [`read`] takes each key out once and names what it does not know, [`data`] does so for the data and [`op`] for
+//! operations, [`shape`] chains the stages to the data, [`mod@write`] prints the resolved job again.
 //!
 //! Architecture invariant: this is the only place that knows defaults, and it knows nothing of ranks' roles, messages
 //! or arithmetic. It imports no other module of the crate but the leaves.
 
+mod data;
 mod loss;
 pub mod op;
 mod optimizer;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use data::{Augment, Data, Form, Normal, Source};
 pub use loss::Loss;
 pub use op::Op;
 pub use optimizer::{Clip, Optimizer, Rule};
@@ -73,35 +75,6 @@ pub struct Job {
     pub compute: Compute,
     /// What is printed and kept.
     pub output: Output,
-}
-
-/// `[data]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Data {
-    /// Which data set.
-    pub source: Source,
-    /// Part of the training samples that are held out, 0..1.
-    pub validation: f64,
-    /// What is done to training images.
-    pub augment: Augment,
-}
-
-/// What is done to each image of a training pass, drawn anew for each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Augment {
-    /// Zeros around the image, out of which a part of its own size is cut at a random place.
-    pub crop: u32,
-    /// Whether it is mirrored left to right, one time in two.
-    pub flip: bool,
-}
-
-/// A data set.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Source {
-    /// The embedded 8x8 digits; a fifth of them, drawn from the seed, is the test set.
-    Digits,
-    /// The four IDX files of MNIST, or of a set of the same form, in this folder.
-    Mnist(PathBuf),
 }
 
 /// `[train]`

@@ -28,7 +28,7 @@ pub(super) fn job(tree: &Node) -> Result<Job, JobError> {
         name,
         seed,
         seed_drawn,
-        data: data(root.section("data")?)?,
+        data: data::read(root.section("data")?)?,
         train: train(root.section("train")?)?,
         stages: stages(&root)?,
         mix: mix(root.section("mix")?)?,
@@ -55,39 +55,6 @@ fn seed(root: &Section<'_>) -> Result<(String, bool), JobError> {
             Ok((drawn.iter().map(|word| format!("{word:016x}")).collect(), true))
         }
     }
-}
-
-fn data(section: Section<'_>) -> Result<Data, JobError> {
-    const SOURCE: &str = "\"digits\" or \"mnist\"";
-    const PATH: &str = "the folder of the four IDX files";
-    let source = section.text("source", SOURCE)?;
-    let path = section.text("path", PATH)?;
-    let source = match section.required("source", source, SOURCE)? {
-        "digits" if path.is_some() => {
-            return Err(JobError::Conflict {
-                at: section.at("path"),
-                problem: "`digits` are embedded and have no path".to_owned(),
-                fix: "leave `path` out".to_owned(),
-            });
-        }
-        "digits" => Source::Digits,
-        "mnist" => Source::Mnist(PathBuf::from(section.required("path", path, PATH)?)),
-        _ => {
-            return Err(section.get("source").map_or_else(
-                || JobError::Missing {
-                    at: section.at("source"),
-                    section: "[data]".to_owned(),
-                    key: "source",
-                    expected: SOURCE.to_owned(),
-                },
-                |node| section.wrong("source", node, SOURCE),
-            ));
-        }
-    };
-    let validation =
-        section.number("validation", "a part from 0 up to, not including, 1", |part| (0.0..1.0).contains(&part))?;
-    section.finish()?;
-    Ok(Data { source, validation: validation.unwrap_or(0.1), augment: Augment::default() })
 }
 
 fn train(section: Section<'_>) -> Result<Train, JobError> {

@@ -1,6 +1,7 @@
 //! One table of a job, taken apart key by key. What no one asked for is an unknown key.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::JobError;
@@ -46,7 +47,10 @@ impl<'a> Section<'a> {
 
     /// The value under `key`.
     pub(super) fn get(&self, key: &'static str) -> Option<&'a Node> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
         self.table?.get(key).map(|(_, node)| node)
     }
 
@@ -134,6 +138,25 @@ impl<'a> Section<'a> {
         numbers.map(Some).ok_or_else(|| self.wrong(key, node, expected))
     }
 
+    /// As many numbers as `count` says, for each of which `fits` holds; one alone stands for the fewest.
+    pub(super) fn one_or_more(
+        &self,
+        key: &'static str,
+        count: RangeInclusive<usize>,
+        expected: &str,
+        fits: impl Fn(f64) -> bool,
+    ) -> Result<Option<Vec<f64>>, JobError> {
+        let Some(node) = self.get(key) else {
+            return Ok(None);
+        };
+        let number = |node: &Node| as_number(node).filter(|number| fits(*number));
+        let numbers = match &node.value {
+            Value::Array(items) if count.contains(&items.len()) => items.iter().map(number).collect(),
+            _ => number(node).map(|number| vec![number; *count.start()]),
+        };
+        numbers.map(Some).ok_or_else(|| self.wrong(key, node, expected))
+    }
+
     /// A number for which `fits` holds.
     pub(super) fn number(
         &self,
@@ -155,6 +178,24 @@ impl<'a> Section<'a> {
             Some(Node { value: Value::Text(text), .. }) => Ok(Some(text)),
             Some(node) => Err(self.wrong(key, node, expected)),
         }
+    }
+
+    /// A string, or a list of different ones.
+    pub(super) fn texts(&self, key: &'static str, expected: &str) -> Result<Option<Vec<String>>, JobError> {
+        let Some(node) = self.get(key) else {
+            return Ok(None);
+        };
+        let text = |node: &Node| match &node.value {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        let texts: Option<Vec<String>> = match &node.value {
+            Value::Array(items) => items.iter().map(text).collect(),
+            _ => text(node).map(|text| vec![text]),
+        };
+        let differ = |texts: &Vec<String>| texts.iter().collect::<BTreeSet<_>>().len() == texts.len();
+        let texts = texts.filter(|texts| !texts.is_empty() && differ(texts));
+        texts.map(Some).ok_or_else(|| self.wrong(key, node, expected))
     }
 
     /// true or false.

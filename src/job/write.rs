@@ -2,19 +2,10 @@
 
 use toml::{Table, Value};
 
-use super::{Job, Source, op};
+use super::{Job, op};
 
 /// Prints `job`; [`Job::parse`] reads the same job back.
 pub(super) fn job(job: &Job) -> String {
-    let mut data = Table::new();
-    match &job.data.source {
-        Source::Digits => data.insert("source".to_owned(), "digits".into()),
-        Source::Mnist(path) => {
-            data.insert("source".to_owned(), "mnist".into());
-            data.insert("path".to_owned(), path.display().to_string().into())
-        }
-    };
-    data.insert("validation".to_owned(), job.data.validation.into());
     let mut train = table([
         ("epochs", i64::from(job.train.epochs).into()),
         ("batch", i64::from(job.train.batch).into()),
@@ -51,7 +42,7 @@ pub(super) fn job(job: &Job) -> String {
     let mut root = table([
         ("name", job.name.clone().into()),
         ("seed", job.seed.clone().into()),
-        ("data", data.into()),
+        ("data", job.data.write().into()),
         ("train", train.into()),
         ("stage", stages.into()),
         ("mix", mix.into()),

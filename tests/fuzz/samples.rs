@@ -1,4 +1,4 @@
-//! Writes the seeds of `opening` and `package` into tests/fuzz/corpus, and sees that they are accepted:
+//! Writes the seeds of `opening`, `package` and `arrays` into tests/fuzz/corpus, and sees that the first two are accepted:
 //! cargo run --manifest-path tests/fuzz/Cargo.toml --example samples
 
 use std::collections::BTreeMap;
@@ -25,6 +25,29 @@ fn main() -> std::io::Result<()> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join(format!("{what}-{count}")), bytes)?;
+    }
+    arrays()
+}
+
+/// What NumPy and the Python library of safetensors wrote (tests/reference/arrays.py), and a table, behind the byte that says
+/// what is asked of them.
+fn arrays() -> std::io::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join("corpus/arrays");
+    std::fs::create_dir_all(&folder)?;
+    let write = |name: &str, asked: u8, bytes: &[u8]| std::fs::write(folder.join(name), [&[asked], bytes].concat());
+    let table = b"a,b,y\n0.5,-1e3,3\n\n 2,4 ,-100\n";
+    write("table", 0, table)?;
+    write("table-of-values", 4, table)?;
+    for (file, asked) in [
+        ("stored.npz", 1 + 8 + 16),
+        ("packed.npz", 1),
+        ("doubles.safetensors", 2 + 4),
+        ("big-endian.npy", 3),
+        ("columns.npy", 3),
+        ("tokens.npy", 3),
+    ] {
+        write(file, asked, &std::fs::read(root.join("../reference/arrays").join(file))?)?;
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
-//! Brings the originals of MNIST into a folder: from a mirror, or from a folder or an archive that
+//! Brings the files of MNIST or CIFAR-10 into a folder: from a mirror, or from a folder or an archive that
 //! somebody has.
 //!
-//! Wherever a file comes from, its unpacked bytes must have the original's SHA-256 before they are
+//! Wherever a file comes from, its unpacked bytes must prove right before they are
 //! written, plain, under the original name, and all at once: a fetch that is interrupted leaves no
-//! half file. A file that is there already is kept if it is the original and never overwritten if
+//! half file. Those of MNIST have the original's SHA-256; of CIFAR-10, where none is published for single files, the reader
+//! must take them. A file that is there already is kept if it is right and never overwritten if
 //! it is not.
 //!
 //! `download` speaks HTTPS, `local` reads folders and archives. Both know one `Original` at a time;
@@ -21,9 +22,9 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{DataError, gzip, mnist::FILES};
+use super::{DataError, cifar10, gzip, mnist::FILES};
 
-/// A file that lies in the folder now, proven to be the original.
+/// A file that lies in the folder now, and has proven right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// Its name in the folder.
@@ -31,7 +32,7 @@ pub struct Fetched {
     /// Its length.
     pub bytes: u64,
     /// Its SHA-256 in hexadecimal.
-    pub sha256: &'static str,
+    pub sha256: String,
 }
 
 /// A published file by which a copy is known.
@@ -39,8 +40,15 @@ struct Original {
     name: &'static str,
     /// Length, unpacked.
     bytes: u64,
+    proof: Proof,
+}
+
+/// How a copy is known.
+enum Proof {
     /// SHA-256 of the unpacked bytes, in hexadecimal.
-    sha256: &'static str,
+    Sha256(&'static str),
+    /// The reader takes it.
+    Read(fn(&Path, &[u8]) -> Result<(), DataError>),
 }
 
 /// Digests of the four files, unpacked, as yann.lecun.com published them.
@@ -48,24 +56,34 @@ static MNIST: [Original; 4] = [
     Original {
         name: FILES[0],
         bytes: 47_040_016,
-        sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        proof: Proof::Sha256("ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     },
     Original {
         name: FILES[1],
         bytes: 60_008,
-        sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        proof: Proof::Sha256("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
     },
     Original {
         name: FILES[2],
         bytes: 7_840_016,
-        sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        proof: Proof::Sha256("0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
     },
     Original {
         name: FILES[3],
         bytes: 10_008,
-        sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        proof: Proof::Sha256("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
     },
 ];
+
+/// The files of CIFAR-10. Those that its authors give have 10,000 records each.
+static CIFAR10: [Original; 6] = {
+    let [one, two, three, four, five, test] = cifar10::FILES;
+    [of_cifar10(one), of_cifar10(two), of_cifar10(three), of_cifar10(four), of_cifar10(five), of_cifar10(test)]
+};
+
+const fn of_cifar10(name: &'static str) -> Original {
+    Original { name, bytes: 30_730_000, proof: Proof::Read(cifar10::check) }
+}
 
 /// Where files are taken from.
 enum Source<'a> {
@@ -73,6 +91,8 @@ enum Source<'a> {
     Local(&'a Path),
     /// Addresses that end in `/`, tried in order.
     Mirrors { agent: ureq::Agent, addresses: &'a [&'a str] },
+    /// Nowhere.
+    None,
 }
 
 /// Brings the four files of MNIST, plain, into the folder `to`, which is created if need be.
@@ -94,6 +114,17 @@ pub fn mnist(to: &Path, from: Option<&Path>, progress: &mut dyn FnMut(&str)) -> 
     fetch(&MNIST, to, source, progress)
 }
 
+/// Brings the six files of CIFAR-10's binary version, plain, into the folder `to`, as [`mnist`] does, but downloads none:
+/// `from` must name them. It may have fewer records than the original.
+///
+/// # Errors
+/// [`DataError::NoMirror`] without `from`, [`DataError::Content`] for a file that is none of CIFAR-10, in `to` or in `from`;
+/// [`DataError::NotInSource`], [`DataError::BadArchive`], [`DataError::CorruptGzip`], [`DataError::TooLarge`] for `from`;
+/// [`DataError::Io`].
+pub fn cifar10(to: &Path, from: Option<&Path>, progress: &mut dyn FnMut(&str)) -> Result<Vec<Fetched>, DataError> {
+    fetch(&CIFAR10, to, from.map_or(Source::None, Source::Local), progress)
+}
+
 fn fetch(
     originals: &'static [Original],
     to: &Path,
@@ -102,40 +133,45 @@ fn fetch(
 ) -> Result<Vec<Fetched>, DataError> {
     fs::create_dir_all(to).map_err(DataError::io("create", to))?;
     let mut wanted = Vec::new();
+    let mut fetched = Vec::new();
     for original in originals {
-        if original.is_in(to)? {
-            progress(&format!("{}: already in {}, kept", original.name, to.display()));
-        } else {
-            wanted.push(original);
+        match original.find(to)? {
+            Some(there) => {
+                progress(&format!("{}: already in {}, kept", original.name, to.display()));
+                fetched.push(there);
+            }
+            None => wanted.push(original),
         }
     }
     match source {
         _ if wanted.is_empty() => {}
+        Source::None => return Err(DataError::NoMirror),
         Source::Local(from) => {
             for (original, bytes) in local::read(from, &wanted)? {
-                original.write(to, &bytes, progress)?;
+                fetched.push(original.write(to, &bytes, progress)?);
             }
         }
         Source::Mirrors { agent, addresses } => {
             for original in wanted {
                 let bytes = download::read(&agent, addresses, original, progress)?;
-                original.write(to, &bytes, progress)?;
+                fetched.push(original.write(to, &bytes, progress)?);
             }
         }
     }
-    Ok(originals.iter().map(|&Original { name, bytes, sha256 }| Fetched { name, bytes, sha256 }).collect())
+    fetched.sort_by_key(|file| originals.iter().position(|original| original.name == file.name));
+    Ok(fetched)
 }
 
 impl Original {
-    /// Whether `to` holds it. Another file of that name is an error: it may be somebody's own data.
-    fn is_in(&self, to: &Path) -> Result<bool, DataError> {
+    /// What `to` holds of it. Another file of that name is an error: it may be somebody's own data.
+    fn find(&self, to: &Path) -> Result<Option<Fetched>, DataError> {
         let path = to.join(self.name);
         if !path.try_exists().map_err(DataError::io("read", &path))? {
-            return Ok(false);
+            return Ok(None);
         }
-        let bytes = fs::read(&path).map_err(DataError::io("read", &path))?;
+        let bytes = gzip::read_file(&path, gzip::MAX_BYTES)?;
         self.check(&path, &bytes, "it is left as it is; move it away, or fetch into another folder")?;
-        Ok(true)
+        Ok(Some(self.fetched(&bytes)))
     }
 
     /// `raw`, which was found at `place`, unpacked and proven.
@@ -146,15 +182,25 @@ impl Original {
     }
 
     fn check(&self, place: &Path, bytes: &[u8], remedy: &'static str) -> Result<(), DataError> {
-        let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        if found != self.sha256 {
-            return Err(DataError::Digest { file: place.to_owned(), found, expected: self.sha256, remedy });
+        match self.proof {
+            Proof::Sha256(expected) => {
+                let found = digest(bytes);
+                if found != expected {
+                    return Err(DataError::Digest { file: place.to_owned(), found, expected, remedy });
+                }
+                Ok(())
+            }
+            Proof::Read(read) => read(place, bytes),
         }
-        Ok(())
+    }
+
+    /// What `bytes`, which are proven, are called.
+    fn fetched(&self, bytes: &[u8]) -> Fetched {
+        Fetched { name: self.name, bytes: bytes.len() as u64, sha256: digest(bytes) }
     }
 
     /// Writes the proven `bytes` into `to`: whole, or not at all.
-    fn write(&self, to: &Path, bytes: &[u8], progress: &mut dyn FnMut(&str)) -> Result<(), DataError> {
+    fn write(&self, to: &Path, bytes: &[u8], progress: &mut dyn FnMut(&str)) -> Result<Fetched, DataError> {
         let path: PathBuf = to.join(self.name);
         // A temporary file is for its owner alone; data are for all whom the umask lets.
         let mut file = tempfile::Builder::new()
@@ -164,14 +210,17 @@ impl Original {
         file.write_all(bytes).map_err(DataError::io("write", &path))?;
         file.as_file().sync_all().map_err(DataError::io("write", &path))?;
         file.persist(&path).map_err(|refused| DataError::io("write", &path)(refused.error))?;
-        progress(&format!(
-            "{}: {} bytes, SHA-256 is the original's, written to {}",
-            self.name,
-            self.bytes,
-            to.display()
-        ));
-        Ok(())
+        let proof = match self.proof {
+            Proof::Sha256(_) => "SHA-256 is the original's",
+            Proof::Read(_) => "well-formed",
+        };
+        progress(&format!("{}: {} bytes, {proof}, written to {}", self.name, bytes.len(), to.display()));
+        Ok(self.fetched(bytes))
     }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

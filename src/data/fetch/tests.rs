@@ -14,9 +14,14 @@ use super::*;
 const ABC: &[u8] = b"abc";
 const LONG: &[u8] = b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
 
+const DIGESTS: [&str; 2] = [
+    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
+];
+
 static TINY: [Original; 2] = [
-    Original { name: "abc", bytes: 3, sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
-    Original { name: "long", bytes: 56, sha256: "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1" },
+    Original { name: "abc", bytes: 3, proof: Proof::Sha256(DIGESTS[0]) },
+    Original { name: "long", bytes: 56, proof: Proof::Sha256(DIGESTS[1]) },
 ];
 
 fn from_local(to: &TempDir, from: &Path) -> (Result<Vec<Fetched>, DataError>, Vec<String>) {
@@ -89,7 +94,7 @@ fn good(path: &str) -> Option<Vec<u8>> {
 #[test]
 fn the_mnist_table_names_the_files_that_are_loaded() {
     assert_eq!(MNIST.each_ref().map(|original| original.name), FILES);
-    assert!(MNIST.iter().all(|original| original.sha256.len() == 64));
+    assert!(MNIST.iter().all(|original| matches!(original.proof, Proof::Sha256(digest) if digest.len() == 64)));
 }
 
 #[test]
@@ -100,7 +105,7 @@ fn a_folder_is_searched_plain_and_gzipped_and_files_are_written_plain() {
     let (result, _) = from_local(&to, from.path());
     let fetched = result.unwrap();
     assert_eq!(fetched.iter().map(|file| (file.name, file.bytes)).collect::<Vec<_>>(), [("abc", 3), ("long", 56)]);
-    assert_eq!(fetched[1].sha256, TINY[1].sha256);
+    assert_eq!(fetched[1].sha256, DIGESTS[1]);
     assert!(holds_both(&to));
     // Readable by whom the umask lets, as a file that any program makes.
     let other = to.path().join("other");
@@ -151,7 +156,7 @@ fn a_wrong_digest_is_told_and_nothing_written() {
     put(&from, "abc", b"abd");
     put(&from, "long", LONG);
     let message = from_local(&to, from.path()).0.unwrap_err().to_string();
-    for part in [&from.path().join("abc").display().to_string(), "a52d159f", TINY[0].sha256] {
+    for part in [&from.path().join("abc").display().to_string(), "a52d159f", DIGESTS[0]] {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
@@ -201,7 +206,7 @@ fn a_mirror_that_lacks_damages_or_forges_a_file_is_followed_by_the_next() {
     }
     let to = tempdir().unwrap();
     let message = from_mirrors(&to, &[&absent, &forged]).0.unwrap_err().to_string();
-    for part in [absent.as_str(), "404", forged.as_str(), TINY[0].sha256, "--from"] {
+    for part in [absent.as_str(), "404", forged.as_str(), DIGESTS[0], "--from"] {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
@@ -223,4 +228,48 @@ fn the_real_client_refuses_plain_http() {
     let source = Source::Mirrors { agent: download::agent(), addresses: &[&address] };
     let error = fetch(&TINY, to.path(), source, &mut |_| {}).unwrap_err();
     assert!(matches!(error, DataError::Download { .. }), "{error}");
+}
+
+fn cifar10_from(to: &TempDir, from: Option<&Path>) -> (Result<Vec<Fetched>, DataError>, Vec<String>) {
+    let mut said = Vec::new();
+    let result = cifar10(to.path(), from, &mut |line| said.push(line.to_owned()));
+    (result, said)
+}
+
+/// An archive as its authors give it, but of one record a file, the last cut by `cut` bytes.
+fn of_cifar10(cut: usize) -> Vec<u8> {
+    let record = cifar10::encode(&[7]);
+    let paths = cifar10::FILES.map(|name| format!("cifar-10-batches-bin/{name}"));
+    let length = |path: &String| record.len() - if path.ends_with("test_batch.bin") { cut } else { 0 };
+    let members: Vec<(&str, &[u8])> = paths.iter().map(|path| (path.as_str(), &record[..length(path)])).collect();
+    tar(&[&[("cifar-10-batches-bin/readme.html", b"hello".as_slice())], &members[..]].concat())
+}
+
+#[test]
+fn the_files_of_cifar10_are_those_that_its_reader_takes() {
+    let (from, to) = (tempdir().unwrap(), tempdir().unwrap());
+    put(&from, "whole.tgz", &gzip::pack(&of_cifar10(0)));
+    let (result, said) = cifar10_from(&to, Some(&from.path().join("whole.tgz")));
+    let fetched = result.unwrap();
+    assert_eq!(fetched.iter().map(|file| file.name).collect::<Vec<_>>(), cifar10::FILES);
+    assert!(fetched.iter().all(|file| file.bytes == 3073 && file.sha256.len() == 64));
+    assert!(said.len() == 6 && said[0].contains("data_batch_1.bin: 3073 bytes, well-formed, written to"), "{said:?}");
+    assert_eq!(cifar10::load(to.path()).unwrap().train.samples(), 5);
+    // What is there is kept; nothing is asked for.
+    assert_eq!(cifar10_from(&to, None).0.unwrap(), fetched);
+
+    let to = tempdir().unwrap();
+    let error = cifar10_from(&to, None).0.unwrap_err().to_string();
+    for part in [cifar10::HOME, "not downloaded", "mixnn data fetch cifar10 --from FILE"] {
+        assert!(error.contains(part), "{error}");
+    }
+    put(&from, "cut.tar", &of_cifar10(1));
+    let error = cifar10_from(&to, Some(&from.path().join("cut.tar"))).0.unwrap_err().to_string();
+    assert!(error.contains("test_batch.bin, the whole: 3072 bytes, expected one or more records"), "{error}");
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+    let error = cifar10_from(&to, Some(from.path())).0.unwrap_err();
+    assert!(matches!(error, DataError::NotInSource { name: "data_batch_1.bin", .. }), "{error}");
+    put(&to, "test_batch.bin", b"mine");
+    assert!(cifar10_from(&to, Some(from.path())).0.unwrap_err().to_string().contains("4 bytes"));
+    assert_eq!(fs::read(to.path().join("test_batch.bin")).unwrap(), b"mine");
 }

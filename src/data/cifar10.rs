@@ -1,0 +1,157 @@
+//! CIFAR-10: photographs of 32x32 pixels in ten classes, in the binary version of its authors.
+//!
+//! A file is nothing but records of 3,073 bytes: the class, then 1,024 bytes each of red, green and blue, row by row. Any
+//! number of records is read.
+//!
+//! Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
+//! <https://www.cs.toronto.edu/~kriz/cifar.html>.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::Array2;
+
+use super::{DataError, Dataset, Loaded, Targets, gzip};
+use crate::element::{Element, Encoding};
+
+/// Where its authors give it.
+pub const HOME: &str = "https://www.cs.toronto.edu/~kriz/cifar.html";
+
+/// Names of the five files of training samples, and of the one of test samples.
+pub const FILES: [&str; 6] =
+    ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin"];
+
+/// The folder that its authors' archive makes.
+const FOLDER: &str = "cifar-10-batches-bin";
+
+const CLASSES: u8 = 10;
+const SHAPE: [usize; 3] = [3, 32, 32];
+const FEATURES: usize = SHAPE[0] * SHAPE[1] * SHAPE[2];
+const RECORD: usize = 1 + FEATURES;
+
+/// Reads the six [`FILES`] in `dir`, or in `cifar-10-batches-bin` in it.
+///
+/// `sample_shape` is `[3, 32, 32]`, the targets are 10 classes, bytes times 1/255 go in.
+///
+/// # Errors
+/// [`DataError::MissingBatch`], [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], and those of
+/// [`check`].
+pub fn load(dir: &Path) -> Result<Loaded, DataError> {
+    let [train @ .., test] = FILES;
+    Ok(Loaded { train: part(dir, &train)?, test: Some(part(dir, &[test])?) })
+}
+
+fn part(dir: &Path, names: &[&'static str]) -> Result<Dataset, DataError> {
+    let (mut inputs, mut labels) = (Vec::new(), Vec::new());
+    for name in names {
+        let file = locate(dir, name)?;
+        let bytes = gzip::read_file(&file, gzip::MAX_BYTES)?;
+        for (class, pixels) in records(&file, &bytes)? {
+            inputs.extend_from_slice(pixels);
+            labels.push(class);
+        }
+    }
+    let inputs = Array2::from_shape_vec((labels.len(), FEATURES), inputs).map_err(|error| {
+        DataError::content(dir, "its records", error.to_string(), format!("{FEATURES} bytes of pixels each"))
+    })?;
+    Ok(Dataset {
+        inputs,
+        encoding: Encoding::scaled(Element::U8, 1.0 / 255.0),
+        sample_shape: SHAPE.to_vec(),
+        targets: Targets::classes(labels, CLASSES.into()),
+    })
+}
+
+/// Whether `bytes` are those of a file of CIFAR-10; `file` names them in errors.
+///
+/// # Errors
+/// [`DataError::Content`] where there is no whole number of records, or one has no class of the ten.
+pub fn check(file: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    records(file, bytes).map(|_| ())
+}
+
+/// The records in `bytes`: class and pixels of each.
+fn records<'a>(file: &Path, bytes: &'a [u8]) -> Result<impl Iterator<Item = (u32, &'a [u8])>, DataError> {
+    let (records, rest) = bytes.as_chunks::<RECORD>();
+    if records.is_empty() || !rest.is_empty() {
+        let expected = format!("one or more records of {RECORD}: is it a file of CIFAR-10's binary version, and whole?");
+        return Err(DataError::content(file, "the whole", format!("{} bytes", bytes.len()), expected));
+    }
+    if let Some((at, record)) = records.iter().enumerate().find(|(_, record)| record[0] >= CLASSES) {
+        let expected = format!("a class below {CLASSES}: is it a file of CIFAR-10's binary version?");
+        return Err(DataError::content(file, format!("record {at}"), format!("the label {}", record[0]), expected));
+    }
+    Ok(records.iter().map(|record| (record[0].into(), &record[1..])))
+}
+
+fn locate(dir: &Path, name: &'static str) -> Result<PathBuf, DataError> {
+    for path in [dir.join(name), dir.join(FOLDER).join(name)] {
+        if path.try_exists().map_err(DataError::io("read", &path))? {
+            return Ok(path);
+        }
+    }
+    Err(DataError::MissingBatch { name, dir: dir.to_owned() })
+}
+
+/// A file of one record for each of `labels`, pixels growing by one, for tests of this and the other modules.
+#[cfg(test)]
+pub(super) fn encode(labels: &[u8]) -> Vec<u8> {
+    labels.iter().flat_map(|label| (0..RECORD).map(move |at| (*label as usize + at) as u8)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A folder with six files below `folder`, one record in each, two in the first.
+    fn small(folder: &str) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join(folder)).unwrap();
+        for (class, name) in FILES.iter().enumerate() {
+            let labels = if class == 0 { vec![9, 0] } else { vec![class as u8] };
+            fs::write(dir.path().join(folder).join(name), encode(&labels)).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn six_files_are_read_in_either_folder() {
+        for folder in ["", FOLDER] {
+            let loaded = load(small(folder).path()).unwrap();
+            let (train, test) = (loaded.train, loaded.test.unwrap());
+            assert_eq!((train.samples(), &train.sample_shape[..]), (6, &[3, 32, 32][..]));
+            assert_eq!(train.targets, Targets::classes(vec![9, 0, 1, 2, 3, 4], 10));
+            assert_eq!(test.targets, Targets::classes(vec![5], 10));
+            assert_eq!((train.inputs[[0, 0]], train.inputs[[1, 0]], test.inputs[[0, 1]]), (10, 1, 7));
+            assert_eq!(train.encoding, Encoding::scaled(Element::U8, 1.0 / 255.0));
+        }
+    }
+
+    #[test]
+    fn a_missing_file_names_both_folders_and_the_source() {
+        let dir = small("");
+        fs::remove_file(dir.path().join(FILES[3])).unwrap();
+        let error = load(dir.path()).unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+        for part in [FILES[3], "cifar-10-batches-bin", HOME, "mixnn data fetch cifar10 --from"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn damage_is_named_by_file_and_record() {
+        let refused = |name: &str, bytes: &[u8]| {
+            let dir = small("");
+            fs::write(dir.path().join(name), bytes).unwrap();
+            load(dir.path()).unwrap_err().to_string()
+        };
+        let error = refused(FILES[1], &encode(&[1, 2])[..2 * RECORD - 1]);
+        assert!(error.contains("data_batch_2.bin, the whole: 6145 bytes, expected one or more records of 3073"), "{error}");
+        assert!(refused(FILES[5], &[]).contains("test_batch.bin, the whole: 0 bytes"));
+        let error = refused(FILES[5], &encode(&[1, 2, 10]));
+        assert!(error.contains("test_batch.bin, record 2: the label 10, expected a class below 10"), "{error}");
+    }
+}

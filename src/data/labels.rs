@@ -1,0 +1,92 @@
+//! What should come out for samples, as a loss wants it and as files have it.
+
+use super::{IGNORED, Targets};
+
+/// One more than the largest class that is read where nobody says how many there are.
+pub(super) const MOST_CLASSES: u32 = 1_000_000;
+
+/// What a loss wants of the labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Classes, which are whole numbers.
+    Classes {
+        /// The label that counts for nothing.
+        ignored: Option<i64>,
+        /// How many there are; `None`: one more than the largest label.
+        classes: Option<u32>,
+    },
+    /// Numbers.
+    Values,
+}
+
+impl Wanted {
+    /// The number of classes that was asked for.
+    pub(super) fn classes(self) -> Option<u32> {
+        match self {
+            Wanted::Classes { classes, .. } => classes,
+            Wanted::Values => None,
+        }
+    }
+
+    /// Targets of no sample, to which `width` labels a sample are to be added. How many classes there are is for
+    /// [`Loaded::of`](super::Loaded::of) to say.
+    pub(super) fn none(self, width: usize) -> Targets {
+        match self {
+            Wanted::Classes { .. } => Targets::Classes { labels: Vec::new(), places: width, classes: 0 },
+            Wanted::Values => Targets::Values { values: Vec::new(), width },
+        }
+    }
+}
+
+/// The class that the whole number `label` names.
+///
+/// # Errors
+/// What it should be.
+pub(super) fn class(label: i128, ignored: Option<i64>, classes: Option<u32>) -> Result<u32, String> {
+    if ignored.is_some_and(|ignored| label == i128::from(ignored)) {
+        return Ok(IGNORED);
+    }
+    let most = classes.unwrap_or(MOST_CLASSES);
+    match u32::try_from(label) {
+        Ok(class) if class < most => Ok(class),
+        _ => {
+            let or = ignored.map_or(String::new(), |ignored| format!(", or {ignored}, which is ignored"));
+            Err(format!("a class from 0 to {}{or}", most.saturating_sub(1)))
+        }
+    }
+}
+
+/// The number that an f32 holds of `number`.
+///
+/// # Errors
+/// What it should be.
+pub(super) fn value(number: f64) -> Result<f32, String> {
+    let single = number as f32;
+    if single.is_finite() { Ok(single) } else { Err("a finite number that an f32 holds".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_below_their_number_or_ignored() {
+        assert_eq!(class(0, None, Some(3)), Ok(0));
+        assert_eq!(class(2, None, Some(3)), Ok(2));
+        assert_eq!(class(-100, Some(-100), Some(3)), Ok(IGNORED));
+        assert_eq!(class(7, Some(7), Some(3)), Ok(IGNORED));
+        assert_eq!(class(999_999, None, None), Ok(999_999));
+        assert_eq!(class(3, None, Some(3)), Err("a class from 0 to 2".to_owned()));
+        assert_eq!(class(-1, Some(-100), Some(3)), Err("a class from 0 to 2, or -100, which is ignored".to_owned()));
+        assert!(class(1_000_000, None, None).is_err());
+        assert!(class(i128::from(u64::MAX), None, None).is_err());
+    }
+
+    #[test]
+    fn values_are_finite_singles() {
+        assert_eq!(value(0.1), Ok(0.1));
+        for number in [f64::NAN, f64::INFINITY, 1e39] {
+            assert!(value(number).is_err());
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What a source holds, and what is made of its parts alike.
+
+use std::path::Path;
+
+use super::{Augment, DataError, Dataset, IGNORED, Targets, Wanted};
+use crate::element::Encoding;
+
+/// What a source holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The training part, or all of the source.
+    pub train: Dataset,
+    /// The test part, `None` where the source has no split of its own.
+    pub test: Option<Dataset>,
+}
+
+/// A part of a source and the file that it was read from, for errors.
+pub(super) type Part<'a> = (&'a Path, Dataset);
+
+impl Loaded {
+    /// The two parts as one source: of one shape, one type, with as many `classes`, or one more than the largest label.
+    ///
+    /// # Errors
+    /// [`DataError::Content`] where they differ, hold more samples than can be counted, or no label tells a class.
+    pub(super) fn of(train: Part<'_>, test: Option<Part<'_>>, classes: Option<u32>) -> Result<Self, DataError> {
+        if let Some((file, test)) = &test {
+            let form = form(&train.1);
+            if self::form(test) != form {
+                let expected = format!("{form} as in {}", train.0.display());
+                return Err(DataError::content(file, "its samples", self::form(test), expected));
+            }
+        }
+        let (file, mut train) = train;
+        let largest = [Some(&train), test.as_ref().map(|test| &test.1)].into_iter().flatten().map(largest).max();
+        let classes = classes.or(largest.flatten().map(|largest| largest + 1));
+        let set = |part: &mut Dataset, file: &Path| {
+            if u32::try_from(part.samples()).is_err() {
+                let expected = format!("at most {}", u32::MAX);
+                return Err(DataError::content(file, "its samples", format!("{} of them", part.samples()), expected));
+            }
+            if let Targets::Classes { classes: to, .. } = &mut part.targets {
+                let expected = "at least one that is not ignored, or a number of `classes`";
+                *to = classes.ok_or_else(|| DataError::content(file, "its labels", "none that counts", expected))?
+                    as usize;
+            }
+            Ok(())
+        };
+        set(&mut train, file)?;
+        let test = match test {
+            Some((file, mut test)) => {
+                set(&mut test, file)?;
+                Some(test)
+            }
+            None => None,
+        };
+        Ok(Self { train, test })
+    }
+
+    /// The same where the labels are what the loss wants; `source` is the word in a job of a source that has classes alone.
+    ///
+    /// # Errors
+    /// [`DataError::ClassesAlone`].
+    pub fn of_classes(mut self, wanted: Wanted, source: &'static str) -> Result<Self, DataError> {
+        let Wanted::Classes { ignored, .. } = wanted else {
+            return Err(DataError::ClassesAlone { source_name: source });
+        };
+        // Another number is no class of any source.
+        if let Some(ignored) = ignored.and_then(|ignored| u32::try_from(ignored).ok()) {
+            for part in [Some(&mut self.train), self.test.as_mut()].into_iter().flatten() {
+                if let Targets::Classes { labels, .. } = &mut part.targets {
+                    labels.iter_mut().filter(|label| **label == ignored).for_each(|label| *label = IGNORED);
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    /// The same with values x, as the source scales them, brought to (x - `mean`) / `std`: each one number for all, or one for
+    /// each channel of images. In f64, rounded once.
+    ///
+    /// # Errors
+    /// [`DataError::Unfit`] where there are as many numbers as samples have no channels, or an f32 does not hold what comes
+    /// of them.
+    pub fn normalized(mut self, mean: &[f64], std: &[f64]) -> Result<Self, DataError> {
+        let shape = shown(&self.train.sample_shape);
+        let channels = match self.train.sample_shape[..] {
+            [channels, _, _] => channels,
+            _ => 1,
+        };
+        for (key, numbers) in [("mean", mean), ("std", std)] {
+            if numbers.len() != 1 && numbers.len() != channels {
+                let expected = match channels {
+                    1 => format!("one: samples are {shape}"),
+                    many => format!("one, or {many} for the channels of samples {shape}"),
+                };
+                return Err(DataError::Unfit { key, found: format!("{} numbers", numbers.len()), expected });
+            }
+        }
+        for part in [Some(&mut self.train), self.test.as_mut()].into_iter().flatten() {
+            let Encoding { element, scale, shift } = &part.encoding;
+            let count = mean.len().max(std.len()).max(scale.len());
+            let of = |numbers: &[f64], at: usize| numbers[at % numbers.len()];
+            let single = |numbers: &[f32], at: usize| f64::from(numbers[at % numbers.len()]);
+            let encoding = Encoding {
+                element: *element,
+                scale: (0..count).map(|at| (single(scale, at) / of(std, at)) as f32).collect(),
+                shift: (0..count).map(|at| ((single(shift, at) - of(mean, at)) / of(std, at)) as f32).collect(),
+            };
+            if !u32::try_from(part.features()).is_ok_and(|features| encoding.fits(features)) {
+                let found = format!("mean {mean:?} and std {std:?} for a scale of {scale:?}");
+                let expected = "quotients that an f32 holds".to_owned();
+                return Err(DataError::Unfit { key: "std", found, expected });
+            }
+            part.encoding = encoding;
+        }
+        Ok(self)
+    }
+
+    /// Whether `augment` can be done to these samples.
+    ///
+    /// # Errors
+    /// [`DataError::Unfit`] where something is to be done, and they are no images.
+    pub fn augmentable(&self, augment: Augment) -> Result<(), DataError> {
+        if augment == Augment::default() || self.train.sample_shape.len() == 3 {
+            return Ok(());
+        }
+        let found = format!("samples {}", shown(&self.train.sample_shape));
+        let expected = "images (channels, height, width): say so with a `shape` such as [1, 28, 28] where the source knows \
+                        one, or leave `augment` out";
+        Err(DataError::Unfit { key: "augment", found, expected: expected.to_owned() })
+    }
+}
+
+/// The largest class of a part; `None` where there is none that counts.
+fn largest(part: &Dataset) -> Option<u32> {
+    match &part.targets {
+        Targets::Classes { labels, .. } => labels.iter().copied().filter(|label| *label != IGNORED).max(),
+        Targets::Values { .. } => None,
+    }
+}
+
+/// What the samples of a part are, in words.
+fn form(part: &Dataset) -> String {
+    let targets = match part.targets {
+        Targets::Classes { places: 1, .. } => "a class".to_owned(),
+        Targets::Classes { places, .. } => format!("{places} classes"),
+        Targets::Values { width, .. } => format!("{width} numbers"),
+    };
+    format!("{} of type {:?} with {targets} each", shown(&part.sample_shape), part.encoding.element)
+}
+
+/// `(1, 28, 28)`
+pub(super) fn shown(dims: &[usize]) -> String {
+    let dims: Vec<String> = dims.iter().map(usize::to_string).collect();
+    format!("({})", dims.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::element::Element;
+
+    fn part(labels: &[u32], shape: &[usize]) -> Dataset {
+        Dataset {
+            inputs: Array2::zeros((labels.len(), shape.iter().product())),
+            encoding: Encoding::scaled(Element::U8, 0.5),
+            sample_shape: shape.to_vec(),
+            targets: Targets::classes(labels.to_vec(), 0),
+        }
+    }
+
+    fn of(train: &[u32], test: Option<Dataset>, classes: Option<u32>) -> Result<Loaded, DataError> {
+        let test = test.map(|test| (Path::new("test"), test));
+        Loaded::of((Path::new("train"), part(train, &[3, 1, 2])), test, classes)
+    }
+
+    fn classes(part: &Dataset) -> usize {
+        match part.targets {
+            Targets::Classes { classes, .. } => classes,
+            Targets::Values { .. } => panic!("these are classes"),
+        }
+    }
+
+    #[test]
+    fn both_parts_have_as_many_classes() {
+        let test = || Some(part(&[0, 5], &[3, 1, 2]));
+        let loaded = of(&[1, 2, IGNORED], test(), None).unwrap();
+        assert_eq!((classes(&loaded.train), classes(&loaded.test.unwrap())), (6, 6));
+        let loaded = of(&[1, 2], None, Some(10)).unwrap();
+        assert_eq!((classes(&loaded.train), loaded.test), (10, None));
+        let error = of(&[IGNORED, IGNORED], None, None).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "train, its labels: none that counts, expected at least one that is not ignored, or a number of `classes`"
+        );
+    }
+
+    #[test]
+    fn parts_must_have_one_form() {
+        let error = of(&[1], Some(part(&[1], &[3, 2, 1])), None).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "test, its samples: (3, 2, 1) of type U8 with a class each, expected (3, 1, 2) of type U8 with a class each as in train"
+        );
+        let mut other = part(&[1], &[3, 1, 2]);
+        other.encoding.element = Element::F32;
+        assert!(of(&[1], Some(other), None).is_err());
+        let values = Targets::Values { values: vec![1.0], width: 1 };
+        assert!(of(&[1], Some(Dataset { targets: values, ..part(&[1], &[3, 1, 2]) }), None).is_err());
+    }
+
+    #[test]
+    fn a_source_of_classes_has_nothing_else() {
+        let loaded = || of(&[1, 2, 0], Some(part(&[2], &[3, 1, 2])), None).unwrap();
+        let wanted = |ignored| Wanted::Classes { ignored, classes: None };
+        assert_eq!(loaded().of_classes(wanted(None), "mnist").unwrap(), loaded());
+        assert_eq!(loaded().of_classes(wanted(Some(-100)), "mnist").unwrap(), loaded());
+        let ignoring = loaded().of_classes(wanted(Some(2)), "mnist").unwrap();
+        assert_eq!(ignoring.train.targets, Targets::classes(vec![1, IGNORED, 0], 3));
+        assert_eq!(ignoring.test.unwrap().targets, Targets::classes(vec![IGNORED], 3));
+        let error = loaded().of_classes(Wanted::Values, "mnist").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let error = error.to_string();
+        for words in ["the loss wants numbers", "\"mnist\" are classes", "loss = \"cross_entropy\"", "csv, npy"] {
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn mean_and_deviation_go_into_the_encoding() {
+        let loaded = || of(&[1, 2], Some(part(&[0], &[3, 1, 2])), None).unwrap();
+        let normal = loaded().normalized(&[0.1, 0.2, 0.3], &[0.25]).unwrap();
+        for part in [&normal.train, normal.test.as_ref().unwrap()] {
+            assert_eq!(part.encoding.scale, [2.0; 3]);
+            assert_eq!(part.encoding.shift, [(-0.1 / 0.25) as f32, (-0.2 / 0.25) as f32, (-0.3 / 0.25) as f32]);
+        }
+        let all = loaded().normalized(&[0.1], &[0.3]).unwrap().train.encoding;
+        assert_eq!((all.scale, all.shift), (vec![(0.5 / 0.3) as f32], vec![(-0.1 / 0.3) as f32]));
+        for (mean, std, words) in [
+            (&[0.1, 0.2][..], &[1.0][..], "data.mean: 2 numbers, expected one, or 3 for the channels"),
+            (&[0.1], &[1.0; 4], "data.std: 4 numbers, expected one, or 3"),
+            (&[0.1], &[], "data.std: 0 numbers"),
+            (&[0.1], &[1e-300], "quotients that an f32 holds"),
+        ] {
+            let error = loaded().normalized(mean, std).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let vector = Loaded { train: part(&[1], &[4]), test: None };
+        let error = vector.normalized(&[0.0; 4], &[1.0]).unwrap_err().to_string();
+        assert_eq!(error, "data.mean: 4 numbers, expected one: samples are (4)");
+    }
+
+    #[test]
+    fn images_alone_are_augmented() {
+        let augment = Augment { crop: 1, flip: false };
+        let of = |shape: &[usize]| Loaded { train: part(&[1], shape), test: None };
+        of(&[1, 2, 2]).augmentable(augment).unwrap();
+        of(&[4]).augmentable(Augment::default()).unwrap();
+        let error = of(&[4]).augmentable(augment).unwrap_err().to_string();
+        assert!(error.starts_with("data.augment: samples (4), expected images (channels, height, width)"), "{error}");
+    }
+}

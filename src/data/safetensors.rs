@@ -1,0 +1,159 @@
+//! The tensors `inputs` and `labels` in one safetensors file.
+
+use std::path::Path;
+
+use ::safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+use super::array::{self, Array, Form, Kind};
+use super::{DataError, Dataset, Loaded, Wanted, gzip};
+
+/// Reads `path`, plain or gzipped, and `test` of the same form.
+///
+/// # Errors
+/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
+pub fn load(path: &Path, test: Option<&Path>, form: Form<'_>, wanted: Wanted) -> Result<Loaded, DataError> {
+    let read = |path| Ok::<_, DataError>((path, parse(path, &gzip::read_file(path, gzip::MAX_OWN)?, form, wanted)?));
+    Loaded::of(read(path)?, test.map(read).transpose()?, wanted.classes())
+}
+
+/// Takes apart the unpacked `bytes` of `file`. How many classes there are is not said yet.
+///
+/// # Errors
+/// [`DataError::Content`].
+pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
+    const WHOLE: &str = "a whole .safetensors file: save it again with safetensors.numpy.save_file";
+    if !ends_within(bytes) {
+        return Err(DataError::content(file, "its header", "tensors that end beyond the file", WHOLE));
+    }
+    let tensors =
+        SafeTensors::deserialize(bytes).map_err(|error| DataError::content(file, "the file", error.to_string(), WHOLE))?;
+    let [inputs, labels] = ["inputs", "labels"].map(|name| tensor(file, &tensors, name));
+    array::samples(inputs?, &labels?, form, wanted)
+}
+
+/// Whether the tensors that the header names end within the file. The crate adds up their ends without asking for overflow.
+fn ends_within(bytes: &[u8]) -> bool {
+    let ends = || -> Option<bool> {
+        let (length, rest) = bytes.split_first_chunk()?;
+        let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        let header: Value = serde_json::from_slice(header).ok()?;
+        let end = |tensor: &Value| tensor.get("data_offsets")?.get(1)?.as_u64();
+        Some(header.as_object()?.values().filter_map(end).all(|end| end <= bytes.len() as u64))
+    };
+    // What is no header is for the crate to refuse.
+    ends().unwrap_or(true)
+}
+
+fn tensor(file: &Path, tensors: &SafeTensors<'_>, name: &'static str) -> Result<Array, DataError> {
+    let Ok(tensor) = tensors.tensor(name) else {
+        let mut names = tensors.names();
+        names.sort_unstable();
+        let expected = "`inputs` and `labels`: name them so when you save them";
+        return Err(DataError::content(file, "the file", format!("the tensors {names:?}"), expected));
+    };
+    let kind = match tensor.dtype() {
+        Dtype::BOOL => Kind::Bool,
+        Dtype::U8 => Kind::U8,
+        Dtype::U16 => Kind::U16,
+        Dtype::U32 => Kind::U32,
+        Dtype::U64 => Kind::U64,
+        Dtype::I8 => Kind::I8,
+        Dtype::I16 => Kind::I16,
+        Dtype::I32 => Kind::I32,
+        Dtype::I64 => Kind::I64,
+        Dtype::F16 => Kind::F16,
+        Dtype::BF16 => Kind::Bf16,
+        Dtype::F32 => Kind::F32,
+        Dtype::F64 => Kind::F64,
+        other => {
+            let expected = "bool, or an integer or a float of 16 to 64 bits: convert it, to float32";
+            return Err(DataError::content(file, name, format!("the type {other:?}"), expected));
+        }
+    };
+    Array::new(file, name, kind, tensor.shape().to_vec(), tensor.data().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ::safetensors::tensor::{TensorView, serialize};
+
+    use super::*;
+    use crate::data::Targets;
+    use crate::element::Element;
+
+    const CLASSES: Wanted = Wanted::Classes { ignored: None, classes: Some(9) };
+
+    fn file(tensors: &[(&str, Dtype, &[usize], &[u8])]) -> Vec<u8> {
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+            (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap())
+        });
+        serialize(views.collect::<BTreeMap<_, _>>(), None).unwrap()
+    }
+
+    fn small() -> Vec<u8> {
+        let floats = [0.5_f32, 1.5, 2.5, 3.5].map(f32::to_le_bytes).concat();
+        file(&[("inputs", Dtype::F32, &[2, 2], &floats), ("labels", Dtype::U8, &[2], &[8, 0])])
+    }
+
+    fn refused(bytes: &[u8]) -> String {
+        parse(Path::new("file"), bytes, Form::default(), CLASSES).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn both_tensors_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        std::fs::write(&path, small()).unwrap();
+        let loaded = load(&path, Some(&path), Form::default(), CLASSES).unwrap();
+        assert_eq!((loaded.train.encoding.element, &loaded.train.sample_shape[..]), (Element::F32, &[2][..]));
+        assert_eq!(loaded.train.inputs.row(1).to_vec(), [2.5_f32, 3.5].map(f32::to_le_bytes).concat());
+        assert_eq!(loaded.train.targets, Targets::classes(vec![8, 0], 9));
+        assert_eq!(loaded.test.as_ref(), Some(&loaded.train));
+        let values = load(&path, None, Form::default(), Wanted::Values).unwrap();
+        assert_eq!(values.train.targets, Targets::Values { values: vec![8.0, 0.0], width: 1 });
+        assert_eq!(load(&dir.path().join("none"), None, Form::default(), CLASSES).unwrap_err().exit_code(), 3);
+    }
+
+    /// `tests/reference/arrays.py` says what is in it.
+    #[test]
+    fn a_file_of_the_python_library_is_read() {
+        let bytes = include_bytes!("../../tests/reference/arrays/doubles.safetensors");
+        let set = parse(Path::new("file"), bytes, Form::default(), CLASSES).unwrap();
+        assert_eq!((&set.sample_shape[..], set.targets), (&[1, 2, 3][..], Targets::classes(vec![2, 0, 1, 2], 0)));
+        let due: Vec<u8> = (0..24).flat_map(|value| (value as f32 / 4.0).to_le_bytes()).collect();
+        assert_eq!(set.inputs.into_raw_vec_and_offset().0, due);
+    }
+
+    #[test]
+    fn missing_tensors_types_and_damage_are_told() {
+        let error = refused(&file(&[("x", Dtype::U8, &[1], &[0]), ("inputs", Dtype::U8, &[1], &[0])]));
+        assert!(error.contains("the tensors [\"inputs\", \"x\"], expected `inputs` and `labels`"), "{error}");
+        let error = refused(&file(&[("labels", Dtype::U8, &[1], &[0]), ("inputs", Dtype::F8_E4M3, &[1], &[0])]));
+        assert!(error.contains("inputs: the type F8_E4M3, expected bool"), "{error}");
+        let whole = small();
+        for length in 0..whole.len() {
+            assert!(refused(&whole[..length]).starts_with("file, "), "cut to {length}");
+        }
+        assert!(refused(&[&whole[..], &[0]].concat()).contains("expected a whole .safetensors file"));
+    }
+
+    /// Nine tensors of 2^61 bytes each end where the sum of all ends begins anew.
+    #[test]
+    fn claims_beyond_the_file_are_refused() {
+        let length = 1_u64 << 61;
+        let end = |index: u64| length.checked_mul(index).unwrap_or(u64::MAX);
+        let tensors: Vec<String> = (0..8)
+            .map(|index| {
+                let (from, to) = (end(index), end(index + 1));
+                let bytes = to - from;
+                format!("\"t{index}\":{{\"dtype\":\"U8\",\"shape\":[{bytes}],\"data_offsets\":[{from},{to}]}}")
+            })
+            .collect();
+        let header = format!("{{{}}}", tensors.join(","));
+        let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+        assert!(refused(&bytes).contains("tensors that end beyond the file"));
+    }
+}

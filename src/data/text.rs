@@ -1,0 +1,79 @@
+//! A text, whose bytes are tokens: which there are, the training text tells.
+
+use std::path::Path;
+
+use super::{DataError, Loaded, gzip, sequence};
+
+/// Reads `path`, plain or gzipped, and `test`, into samples of `context` tokens. A token is the rank of its byte among those
+/// of `path`, and there are as many classes.
+///
+/// # Errors
+/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
+pub fn load(path: &Path, test: Option<&Path>, context: u32) -> Result<Loaded, DataError> {
+    let text = gzip::read_file(path, gzip::MAX_OWN)?;
+    let (vocabulary, ranks) = ranks(&text);
+    let read = |path, text: &[u8]| Ok((path, sequence::samples(path, &tokens(path, text, &ranks)?, context)?));
+    let train = read(path, &text)?;
+    let test = test.map(|path| read(path, &gzip::read_file(path, gzip::MAX_OWN)?)).transpose()?;
+    Loaded::of(train, test, Some(vocabulary))
+}
+
+/// How many different bytes there are in `text`, and of each its rank among them.
+fn ranks(text: &[u8]) -> (u32, [Option<u16>; 256]) {
+    let mut there = [false; 256];
+    text.iter().for_each(|byte| there[usize::from(*byte)] = true);
+    let mut ranks = [None; 256];
+    let mut vocabulary = 0;
+    for (rank, _) in ranks.iter_mut().zip(there).filter(|(_, there)| *there) {
+        *rank = Some(vocabulary);
+        vocabulary += 1;
+    }
+    (vocabulary.into(), ranks)
+}
+
+fn tokens(file: &Path, text: &[u8], ranks: &[Option<u16>; 256]) -> Result<Vec<u16>, DataError> {
+    let rank = |(at, byte): (usize, &u8)| ranks[usize::from(*byte)].ok_or_else(|| stranger(file, &text[..at], *byte));
+    text.iter().enumerate().map(rank).collect()
+}
+
+/// The error that `byte` stands behind `before`.
+fn stranger(file: &Path, before: &[u8], byte: u8) -> DataError {
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    let found = format!("the byte 0x{byte:02x} ({:?})", char::from(byte));
+    let expected = "bytes that are in the training text too: its bytes are the vocabulary";
+    DataError::content(file, format!("line {line}, byte {column}"), found, expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::data::Targets;
+
+    #[test]
+    fn tokens_are_ranks_of_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let [train, test] = ["a.txt", "b.txt"].map(|name| dir.path().join(name));
+        fs::write(&train, "abba\nc").unwrap();
+        fs::write(&test, gzip::pack(b"cab")).unwrap();
+        let loaded = load(&train, Some(&test), 2).unwrap();
+        // "\n" is 0, "a" 1, "b" 2, "c" 3.
+        assert_eq!(loaded.train.inputs, ndarray::array![[1, 0, 2, 0], [2, 0, 1, 0]]);
+        assert_eq!(loaded.train.targets, Targets::Classes { labels: vec![2, 2, 1, 0], places: 2, classes: 4 });
+        let found = loaded.test.unwrap();
+        assert_eq!((found.inputs, found.encoding), (ndarray::array![[3, 0, 1, 0]], loaded.train.encoding));
+        assert_eq!(found.targets, Targets::Classes { labels: vec![1, 2], places: 2, classes: 4 });
+        assert_eq!(load(&train, None, 5).unwrap().test, None);
+
+        fs::write(&test, "ab\nad").unwrap();
+        let error = load(&train, Some(&test), 2).unwrap_err().to_string();
+        assert!(error.contains("b.txt, line 2, byte 2: the byte 0x64 ('d'), expected bytes that are in the"), "{error}");
+        let error = load(&train, None, 6).unwrap_err().to_string();
+        assert!(error.contains("a.txt, the whole: 6 tokens, expected more than data.context = 6"), "{error}");
+        fs::write(&train, "").unwrap();
+        assert!(load(&train, None, 1).unwrap_err().to_string().contains("0 tokens"));
+        assert_eq!(load(&dir.path().join("none"), None, 1).unwrap_err().exit_code(), 3);
+    }
+}

@@ -1,0 +1,71 @@
+//! Tables and arrays: CSV, .npy, .npz, safetensors. Of what is accepted every sample is whole, every input finite, every
+//! label a class or a finite number.
+//!
+//! An input's first byte says what is asked of it: a format in its lower two bits, then whether numbers are wanted as
+//! labels, whether there is a shape, and whether a scale.
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use mixnn::data::{Dataset, Form, IGNORED, Targets, Wanted, csv, npy, npz, safetensors};
+use mixnn::element::Element;
+
+/// One more than the largest class.
+const CLASSES: u32 = 10;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((&asked, bytes)) = bytes.split_first() else { return };
+    let is_set = |bit: u8| asked >> bit & 1 == 1;
+    let wanted = if is_set(2) {
+        Wanted::Values
+    } else {
+        Wanted::Classes { ignored: Some(-100), classes: Some(CLASSES) }
+    };
+    let form = Form { shape: is_set(3).then_some(&[2, 3]), scale: is_set(4).then_some(0.5) };
+    let file = Path::new("fuzzed");
+    let read = match asked & 3 {
+        0 => csv::parse(file, bytes, &["y".to_owned()], form.shape, wanted).map(|(names, set)| {
+            assert_eq!(names.len(), set.features());
+            set
+        }),
+        1 => npz::parse(file, bytes, form, wanted),
+        2 => safetensors::parse(file, bytes, form, wanted),
+        _ => {
+            if let Ok(array) = npy::parse(file, "inputs", bytes.to_vec()) {
+                let values: usize = array.dims().iter().product();
+                assert!(values * array.kind().bytes() < bytes.len());
+            }
+            return;
+        }
+    };
+    match read {
+        Ok(set) => holds(&set),
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.starts_with("fuzzed, ") && text.contains(", expected "), "{text}");
+        }
+    }
+});
+
+fn holds(set: &Dataset) {
+    let (samples, features) = (set.samples(), set.features());
+    assert!(samples > 0 && features > 0 && (1..=3).contains(&set.sample_shape.len()));
+    assert_eq!(set.bytes(), features * set.encoding.element.bytes() as usize);
+    assert!(set.encoding.fits(features as u32));
+    assert_eq!(set.targets.samples(), samples);
+    match &set.targets {
+        Targets::Classes { labels, places, .. } => {
+            assert_eq!(labels.len(), samples * places);
+            assert!(labels.iter().all(|label| *label < CLASSES || *label == IGNORED));
+        }
+        Targets::Values { values, width } => {
+            assert_eq!(values.len(), samples * width);
+            assert!(values.iter().all(|value| value.is_finite()));
+        }
+    }
+    if set.encoding.element == Element::F32 {
+        let bytes: Vec<u8> = set.inputs.iter().copied().collect();
+        assert!(bytes.as_chunks().0.iter().all(|word| f32::from_le_bytes(*word).is_finite()));
+    }
+}
