@@ -55,14 +55,14 @@ pub fn parse(
 ) -> Result<(Vec<String>, Dataset), DataError> {
     let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(bytes);
     let header = reader.headers().map_err(|error| unread(file, 1, &error))?.clone();
-    let columns = Columns::new(file, &header, labels)?;
-    let sample_shape = columns.sample_shape(file, shape)?;
+    let columns = Columns::new(file, bytes, &header, labels)?;
+    let sample_shape = columns.sample_shape(shape)?;
     let mut inputs = Vec::new();
     let mut targets = wanted.none(labels.len());
     let mut samples = 0;
     let mut record = StringRecord::new();
     while advance(file, &mut reader, &mut record)? {
-        columns.take(file, &record, wanted, &mut inputs, &mut targets)?;
+        columns.take(&record, wanted, &mut inputs, &mut targets)?;
         samples += 1;
     }
     if samples == 0 {
@@ -86,14 +86,16 @@ fn unread(file: &Path, line: u64, error: &::csv::Error) -> DataError {
 }
 
 /// Which columns are what, in the order in which they are taken.
-struct Columns {
-    names: StringRecord,
+struct Columns<'a> {
+    file: &'a Path,
+    bytes: &'a [u8],
+    names: &'a StringRecord,
     inputs: Vec<usize>,
     labels: Vec<usize>,
 }
 
-impl Columns {
-    fn new(file: &Path, names: &StringRecord, labels: &[String]) -> Result<Self, DataError> {
+impl<'a> Columns<'a> {
+    fn new(file: &'a Path, bytes: &'a [u8], names: &'a StringRecord, labels: &[String]) -> Result<Self, DataError> {
         let refused = |found: String, expected: &str| Err(DataError::content(file, "line 1", found, expected));
         let mut places = Vec::new();
         for label in labels {
@@ -111,16 +113,16 @@ impl Columns {
         if inputs.is_empty() {
             return refused("no column beside those of labels".to_owned(), "at least one, of inputs");
         }
-        Ok(Self { names: names.clone(), inputs, labels: places })
+        Ok(Self { file, bytes, names, inputs, labels: places })
     }
 
-    fn sample_shape(&self, file: &Path, shape: Option<&[u32]>) -> Result<Vec<usize>, DataError> {
+    fn sample_shape(&self, shape: Option<&[u32]>) -> Result<Vec<usize>, DataError> {
         let features = self.inputs.len();
         let Some(shape) = shape else { return Ok(vec![features]) };
         let shape: Vec<usize> = shape.iter().map(|dim| *dim as usize).collect();
         if shape.iter().try_fold(1_usize, |values, dim| values.checked_mul(*dim)) != Some(features) {
             let expected = format!("as many as data.shape, {}, has values", shown(&shape));
-            return Err(DataError::content(file, "line 1", format!("{features} columns of inputs"), expected));
+            return Err(DataError::content(self.file, "line 1", format!("{features} columns of inputs"), expected));
         }
         Ok(shape)
     }
@@ -128,21 +130,19 @@ impl Columns {
     /// Adds the sample in `record` to `inputs` and `targets`.
     fn take(
         &self,
-        file: &Path,
         record: &StringRecord,
         wanted: Wanted,
         inputs: &mut Vec<u8>,
         targets: &mut Targets,
     ) -> Result<(), DataError> {
-        let line = record.position().map_or(0, |position| position.line());
         if record.len() != self.names.len() {
             let expected = format!("{}, one for each name in line 1", self.names.len());
             let found = format!("{} fields", record.len());
-            return Err(DataError::content(file, format!("line {line}"), found, expected));
+            return Err(DataError::content(self.file, format!("line {}", self.line(record)), found, expected));
         }
         let refused = |column: usize, expected: String| {
-            let place = format!("line {line}, column {:?}", &self.names[column]);
-            DataError::content(file, place, format!("{:?}", &record[column]), expected)
+            let place = format!("line {}, column {:?}", self.line(record), &self.names[column]);
+            DataError::content(self.file, place, format!("{:?}", &record[column]), expected)
         };
         let single = |column: usize| {
             let number = record[column].parse::<f32>().map_err(|_| refused(column, "a number".to_owned()))?;
@@ -163,6 +163,13 @@ impl Columns {
             }
         }
         Ok(())
+    }
+
+    /// The line in which `record` begins. By its position it begins behind the record before, where empty lines may follow.
+    fn line(&self, record: &StringRecord) -> usize {
+        let start = record.position().map_or(0, |position| position.byte() as usize);
+        let empty = self.bytes.iter().skip(start).take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+        self.bytes.iter().take(start + empty).filter(|byte| **byte == b'\n').count() + 1
     }
 }
 

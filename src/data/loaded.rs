@@ -24,10 +24,10 @@ impl Loaded {
     /// [`DataError::Content`] where they differ, hold more samples than can be counted, or no label tells a class.
     pub(super) fn of(train: Part<'_>, test: Option<Part<'_>>, classes: Option<u32>) -> Result<Self, DataError> {
         if let Some((file, test)) = &test {
-            let form = form(&train.1);
-            if self::form(test) != form {
-                let expected = format!("{form} as in {}", train.0.display());
-                return Err(DataError::content(file, "its samples", self::form(test), expected));
+            let (found, expected) = (form(test), form(&train.1));
+            if found != expected {
+                let expected = format!("{expected} as in {}", train.0.display());
+                return Err(DataError::content(file, "its samples", found, expected));
             }
         }
         let (file, mut train) = train;

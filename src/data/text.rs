@@ -12,7 +12,10 @@ use super::{DataError, Loaded, gzip, sequence};
 pub fn load(path: &Path, test: Option<&Path>, context: u32) -> Result<Loaded, DataError> {
     let text = gzip::read_file(path, gzip::MAX_OWN)?;
     let (vocabulary, ranks) = ranks(&text);
-    let read = |path, text: &[u8]| Ok((path, sequence::samples(path, &tokens(path, text, &ranks)?, context)?));
+    let read = |path, text: &[u8]| {
+        let tokens = tokens(path, text, &ranks)?;
+        Ok::<_, DataError>((path, sequence::samples(path, &tokens, context)?))
+    };
     let train = read(path, &text)?;
     let test = test.map(|path| read(path, &gzip::read_file(path, gzip::MAX_OWN)?)).transpose()?;
     Loaded::of(train, test, Some(vocabulary))

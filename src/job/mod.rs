@@ -16,6 +16,7 @@ mod read;
 mod schedule;
 mod section;
 mod shape;
+mod source;
 mod tree;
 mod write;
 
@@ -26,12 +27,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use data::{Augment, Data, Form, Normal, Source};
+pub use data::{Augment, Data, Normal};
 pub use loss::Loss;
 pub use op::Op;
 pub use optimizer::{Clip, Optimizer, Rule};
 pub use schedule::{Decay, LearningRate};
 pub use shape::{Boundary, MOST_ACTIVATIONS, MOST_OPS, Sample, Shape, Wanted, chain};
+pub use source::{Form, Source};
 pub use tree::At;
 use tree::Table;
 

@@ -237,18 +237,18 @@ fn cifar10_from(to: &TempDir, from: Option<&Path>) -> (Result<Vec<Fetched>, Data
 }
 
 /// An archive as its authors give it, but of one record a file, the last cut by `cut` bytes.
-fn of_cifar10(cut: usize) -> Vec<u8> {
+fn archive_of_cifar10(cut: usize) -> Vec<u8> {
     let record = cifar10::encode(&[7]);
     let paths = cifar10::FILES.map(|name| format!("cifar-10-batches-bin/{name}"));
     let length = |path: &String| record.len() - if path.ends_with("test_batch.bin") { cut } else { 0 };
     let members: Vec<(&str, &[u8])> = paths.iter().map(|path| (path.as_str(), &record[..length(path)])).collect();
-    tar(&[&[("cifar-10-batches-bin/readme.html", b"hello".as_slice())], &members[..]].concat())
+    tar(&[&[("cifar-10-batches-bin/readme.html", b"hello".as_slice())][..], &members].concat())
 }
 
 #[test]
 fn the_files_of_cifar10_are_those_that_its_reader_takes() {
     let (from, to) = (tempdir().unwrap(), tempdir().unwrap());
-    put(&from, "whole.tgz", &gzip::pack(&of_cifar10(0)));
+    put(&from, "whole.tgz", &gzip::pack(&archive_of_cifar10(0)));
     let (result, said) = cifar10_from(&to, Some(&from.path().join("whole.tgz")));
     let fetched = result.unwrap();
     assert_eq!(fetched.iter().map(|file| file.name).collect::<Vec<_>>(), cifar10::FILES);
@@ -263,7 +263,7 @@ fn the_files_of_cifar10_are_those_that_its_reader_takes() {
     for part in [cifar10::HOME, "not downloaded", "mixnn data fetch cifar10 --from FILE"] {
         assert!(error.contains(part), "{error}");
     }
-    put(&from, "cut.tar", &of_cifar10(1));
+    put(&from, "cut.tar", &archive_of_cifar10(1));
     let error = cifar10_from(&to, Some(&from.path().join("cut.tar"))).0.unwrap_err().to_string();
     assert!(error.contains("test_batch.bin, the whole: 3072 bytes, expected one or more records"), "{error}");
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);

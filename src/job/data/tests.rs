@@ -1,7 +1,9 @@
 //! `[data]` as it is written, and as it is miswritten.
 
+use std::path::PathBuf;
+
 use super::*;
-use crate::job::Job;
+use crate::job::{Form, Job, Shape};
 
 /// A job with these keys in `[data]`.
 fn parse(keys: &str) -> Result<Job, JobError> {

@@ -1,0 +1,155 @@
+//! Every source of data, from its file to a trained model, and what a user is told of files that are none.
+#![allow(clippy::unwrap_used)]
+
+mod binary;
+
+use std::fs;
+use std::path::Path;
+
+use binary::{Ran, json, mixnn};
+use tempfile::TempDir;
+
+/// What NumPy and the Python library of safetensors wrote: tests/reference/arrays.py.
+const ARRAYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference/arrays");
+
+/// A job on two stages, of which the first begins with `ops` and the second gives `out` values.
+fn job(data: &str, loss: &str, ops: &str, out: u32) -> String {
+    format!(
+        "name = \"sources\"\nseed = 7\n[data]\n{data}\nvalidation = 0\n[train]\nepochs = 1\nbatch = 2\nloss = \"{loss}\"\n\
+         [[stage]]\nops = [{ops}]\n[[stage]]\nops = [{{ op = \"linear\", out = {out} }}]\n"
+    )
+}
+
+/// Runs the job in one process and on ranks that mix, and asserts that both learn the same; how many samples there are to
+/// train and to test, and the shape of one.
+#[track_caller]
+fn learned(folder: &Path, job: &str) -> (u64, u64) {
+    fs::write(folder.join("job.toml"), job).unwrap();
+    let digest = |way: &[&str], out: &str| {
+        mixnn(folder, &[&["run", "job.toml", "--out", out], way].concat()).well();
+        json(&folder.join(out).join("result.json"))["weights_sha256"].clone()
+    };
+    assert_eq!(digest(&["--single"], "single"), digest(&["--local", "6"], "local"));
+    // The job that a run writes names the same data.
+    let written = mixnn(folder, &["check", "--json", "single/job.toml"]).well().stdout;
+    let checked: serde_json::Value = serde_json::from_str(&written).unwrap();
+    let samples = |part: &str| checked["samples"][part].as_u64().unwrap();
+    (samples("train"), samples("test"))
+}
+
+/// What `check` says of the job, where it refuses it.
+fn refused(folder: &Path, job: &str) -> Ran {
+    fs::write(folder.join("job.toml"), job).unwrap();
+    mixnn(folder, &["check", "job.toml"])
+}
+
+/// A folder with these files.
+fn folder(files: &[(&str, &[u8])]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    folder
+}
+
+/// Ten lines: two numbers, a class of three, a number.
+fn table() -> String {
+    let lines = (0..10).map(|line| format!("{}, {}, {}, {}\n", line as f32 / 4.0, line * line, line % 3, 10 - line));
+    "a,b,kind,size\n".to_owned() + &lines.collect::<String>()
+}
+
+#[test]
+fn a_table_has_classes_or_numbers() {
+    let folder = folder(&[("train.csv", table().as_bytes()), ("test.csv", table().as_bytes())]);
+    let classes = "source = \"csv\"\npath = \"train.csv\"\nlabels = \"kind\"";
+    assert_eq!(learned(folder.path(), &job(classes, "cross_entropy", "{ op = \"linear\", out = 4 }", 3)), (8, 2));
+    fs::remove_dir_all(folder.path().join("single")).unwrap();
+    fs::remove_dir_all(folder.path().join("local")).unwrap();
+    let values = "source = \"csv\"\npath = \"train.csv\"\ntest = \"test.csv\"\nlabels = [\"size\", \"b\"]\nmean = 1\nstd = 2";
+    assert_eq!(learned(folder.path(), &job(values, "mean_squared_error", "{ op = \"tanh\" }", 2)), (10, 10));
+}
+
+#[test]
+fn arrays_come_in_three_formats() {
+    for data in [
+        format!("source = \"npz\"\npath = \"{ARRAYS}/stored.npz\"\ntest = \"{ARRAYS}/stored.npz\"\nscale = 0.1"),
+        format!("source = \"npz\"\npath = \"{ARRAYS}/packed.npz\"\ntest = \"{ARRAYS}/packed.npz\"\nclasses = 3"),
+        format!("source = \"safetensors\"\npath = \"{ARRAYS}/doubles.safetensors\"\ntest = \"{ARRAYS}/doubles.safetensors\""),
+    ] {
+        let augment = "shape = [1, 3, 2]\naugment = { crop = 1, flip = true }";
+        let folder = folder(&[]);
+        let job = job(&format!("{data}\n{augment}"), "cross_entropy", "{ op = \"flatten\" }", 3);
+        assert_eq!(learned(folder.path(), &job), (4, 4));
+    }
+    let folder = folder(&[]);
+    let path = format!("{ARRAYS}/big-endian.npy");
+    let data = format!("source = \"npy\"\npath = \"{path}\"\nlabels = \"{path}\"\ntest = \"{path}\"\ntest_labels = \"{path}\"");
+    let job = job(&data, "mean_squared_error", "{ op = \"flatten\" }", 6);
+    assert_eq!(learned(folder.path(), &job), (4, 4));
+}
+
+#[test]
+fn texts_and_tokens_are_foretold() {
+    let tokens: Vec<u8> = (0..41_u16).flat_map(|token| (token * 7 % 300).to_le_bytes()).collect();
+    let folder = folder(&[("text", b"to be or not to be, that is the question"), ("tokens.bin", &tokens)]);
+    let embedded = |data: &str, vocabulary| {
+        let ops = format!("{{ op = \"embedding\", vocabulary = {vocabulary}, width = 4 }}");
+        job(data, "cross_entropy", &ops, vocabulary)
+    };
+    // ",abehinoqrstu" and the blank.
+    let text = embedded("source = \"text\"\npath = \"text\"\ncontext = 4", 14);
+    assert_eq!(learned(folder.path(), &text), (7, 2));
+    fs::remove_dir_all(folder.path().join("single")).unwrap();
+    fs::remove_dir_all(folder.path().join("local")).unwrap();
+    let data = "source = \"tokens\"\npath = \"tokens.bin\"\ntest = \"tokens.bin\"\ncontext = 8\nvocabulary = 300";
+    assert_eq!(learned(folder.path(), &embedded(data, 300)), (5, 5));
+}
+
+#[test]
+fn cifar10_is_fetched_and_learned() {
+    let names = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"];
+    let record: Vec<u8> = (0..3073).map(|at| if at == 0 { 7 } else { (at % 251) as u8 }).collect();
+    let files = names.map(|name| (format!("from/cifar-10-batches-bin/{name}.bin"), &record[..]));
+    let folder = folder(&files.each_ref().map(|(name, bytes)| (name.as_str(), *bytes)));
+    let fetch = |args: &[&str]| mixnn(folder.path(), &[&["data", "fetch", "cifar10"], args].concat());
+    fetch(&[]).refused(2, &["not downloaded", "https://www.cs.toronto.edu/~kriz/cifar.html"]);
+    let fetched = fetch(&["--from", "from"]).well();
+    assert_eq!(fetched.stdout.lines().count(), 6, "{}", fetched.stdout);
+    assert!(fetched.stdout.starts_with("data/cifar10/data_batch_1.bin"), "{}", fetched.stdout);
+    let data = "source = \"cifar10\"\npath = \"data/cifar10\"\nmean = [0.4914, 0.4822, 0.4465]\nstd = [0.2470, 0.2435, 0.2616]\n\
+                augment = { crop = 4, flip = true }";
+    let ops = "{ op = \"avg_pool\", kernel = 8 }, { op = \"flatten\" }";
+    assert_eq!(learned(folder.path(), &job(data, "cross_entropy", ops, 10)), (5, 1));
+    fs::remove_file(folder.path().join("data/cifar10/test_batch.bin")).unwrap();
+    let missing = refused(folder.path(), &job(data, "cross_entropy", ops, 10));
+    missing.refused(3, &["test_batch.bin lies neither in data/cifar10 nor", "mixnn data fetch cifar10 --from FILE"]);
+}
+
+#[test]
+fn what_is_no_data_is_told() {
+    let folder = folder(&[("train.csv", table().as_bytes()), ("bad.csv", b"a,b,kind,size\n1,2,x,4\n"), ("bad", b"no array")]);
+    let told = |data: &str, loss: &str, code: i32, words: &[&str]| {
+        refused(folder.path(), &job(data, loss, "{ op = \"linear\", out = 4 }", 3)).refused(code, words);
+    };
+    let csv = |keys: &str| format!("source = \"csv\"\npath = \"train.csv\"\nlabels = \"kind\"\n{keys}");
+    told(&csv("test = \"none.csv\""), "cross_entropy", 3, &["cannot read none.csv"]);
+    let words = ["bad.csv, line 2, column \"kind\": \"x\", expected a class from 0 to 999999"];
+    told(&csv("test = \"bad.csv\""), "cross_entropy", 2, &words);
+    told(&csv("classes = 2"), "cross_entropy", 2, &["column \"kind\": \"2\", expected a class from 0 to 1"]);
+    told(&csv("classes = 3"), "mean_squared_error", 2, &["data.classes: 3, expected none: loss = \"mean_squared_error\""]);
+    told(&csv("augment = { flip = true }"), "cross_entropy", 2, &["data.augment: samples (3), expected images"]);
+    told(&csv("mean = [1, 2, 3]"), "cross_entropy", 2, &["data.mean: 3 numbers, expected one"]);
+    told(&csv("scale = 1"), "cross_entropy", 2, &["job.toml:7:", "the source \"csv\" has no `scale`"]);
+    told("source = \"digits\"", "mean_squared_error", 2, &["the loss wants numbers", "\"digits\" are classes"]);
+    for source in ["npz", "safetensors"] {
+        told(&format!("source = \"{source}\"\npath = \"bad\""), "cross_entropy", 2, &["bad, the ", "expected a"]);
+    }
+    let npy = "source = \"npy\"\npath = \"bad\"\nlabels = \"bad\"";
+    told(npy, "cross_entropy", 2, &["bad, inputs: the first bytes", "expected those of a .npy file"]);
+    let text = "source = \"text\"\npath = \"bad\"\ncontext = 8";
+    told(text, "cross_entropy", 2, &["bad, the whole: 8 tokens, expected more than data.context = 8"]);
+    let tokens = "source = \"tokens\"\npath = \"bad\"\ncontext = 2\nvocabulary = 9";
+    told(tokens, "cross_entropy", 2, &["bad, token 0: 28526, expected a token below data.vocabulary, 9"]);
+}
