@@ -67,7 +67,8 @@ fn a_table_has_classes_or_numbers() {
     assert_eq!(learned(folder.path(), &job(classes, "cross_entropy", "{ op = \"linear\", out = 4 }", 3)), (8, 2));
     fs::remove_dir_all(folder.path().join("single")).unwrap();
     fs::remove_dir_all(folder.path().join("local")).unwrap();
-    let values = "source = \"csv\"\npath = \"train.csv\"\ntest = \"test.csv\"\nlabels = [\"size\", \"b\"]\nmean = 1\nstd = 2";
+    let values =
+        "source = \"csv\"\npath = \"train.csv\"\ntest = \"test.csv\"\nlabels = [\"size\", \"b\"]\nmean = 1\nstd = 2";
     assert_eq!(learned(folder.path(), &job(values, "mean_squared_error", "{ op = \"tanh\" }", 2)), (10, 10));
 }
 
@@ -76,7 +77,9 @@ fn arrays_come_in_three_formats() {
     for data in [
         format!("source = \"npz\"\npath = \"{ARRAYS}/stored.npz\"\ntest = \"{ARRAYS}/stored.npz\"\nscale = 0.1"),
         format!("source = \"npz\"\npath = \"{ARRAYS}/packed.npz\"\ntest = \"{ARRAYS}/packed.npz\"\nclasses = 3"),
-        format!("source = \"safetensors\"\npath = \"{ARRAYS}/doubles.safetensors\"\ntest = \"{ARRAYS}/doubles.safetensors\""),
+        format!(
+            "source = \"safetensors\"\npath = \"{ARRAYS}/doubles.safetensors\"\ntest = \"{ARRAYS}/doubles.safetensors\""
+        ),
     ] {
         let augment = "shape = [1, 3, 2]\naugment = { crop = 1, flip = true }";
         let folder = folder(&[]);
@@ -85,7 +88,9 @@ fn arrays_come_in_three_formats() {
     }
     let folder = folder(&[]);
     let path = format!("{ARRAYS}/big-endian.npy");
-    let data = format!("source = \"npy\"\npath = \"{path}\"\nlabels = \"{path}\"\ntest = \"{path}\"\ntest_labels = \"{path}\"");
+    let data = format!(
+        "source = \"npy\"\npath = \"{path}\"\nlabels = \"{path}\"\ntest = \"{path}\"\ntest_labels = \"{path}\""
+    );
     let job = job(&data, "mean_squared_error", "{ op = \"flatten\" }", 6);
     assert_eq!(learned(folder.path(), &job), (4, 4));
 }
@@ -129,7 +134,8 @@ fn cifar10_is_fetched_and_learned() {
 
 #[test]
 fn what_is_no_data_is_told() {
-    let folder = folder(&[("train.csv", table().as_bytes()), ("bad.csv", b"a,b,kind,size\n1,2,x,4\n"), ("bad", b"no array")]);
+    let folder =
+        folder(&[("train.csv", table().as_bytes()), ("bad.csv", b"a,b,kind,size\n1,2,x,4\n"), ("bad", b"no array")]);
     let told = |data: &str, loss: &str, code: i32, words: &[&str]| {
         refused(folder.path(), &job(data, loss, "{ op = \"linear\", out = 4 }", 3)).refused(code, words);
     };
@@ -138,7 +144,12 @@ fn what_is_no_data_is_told() {
     let words = ["bad.csv, line 2, column \"kind\": \"x\", expected a class from 0 to 999999"];
     told(&csv("test = \"bad.csv\""), "cross_entropy", 2, &words);
     told(&csv("classes = 2"), "cross_entropy", 2, &["column \"kind\": \"2\", expected a class from 0 to 1"]);
-    told(&csv("classes = 3"), "mean_squared_error", 2, &["data.classes: 3, expected none: loss = \"mean_squared_error\""]);
+    told(
+        &csv("classes = 3"),
+        "mean_squared_error",
+        2,
+        &["data.classes: 3, expected none: loss = \"mean_squared_error\""],
+    );
     told(&csv("augment = { flip = true }"), "cross_entropy", 2, &["data.augment: samples (3), expected images"]);
     told(&csv("mean = [1, 2, 3]"), "cross_entropy", 2, &["data.mean: 3 numbers, expected one"]);
     told(&csv("scale = 1"), "cross_entropy", 2, &["job.toml:7:", "the source \"csv\" has no `scale`"]);

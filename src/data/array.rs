@@ -176,7 +176,10 @@ impl Array {
     fn samples(&self) -> Result<(usize, usize), DataError> {
         match self.dims.split_first() {
             Some((&samples, rest)) if !self.dims.contains(&0) => Ok((samples, rest.iter().product())),
-            _ => Err(self.refused(shown(&self.dims), "at least one sample of one value; samples are the first dimension")),
+            _ => {
+                Err(self
+                    .refused(shown(&self.dims), "at least one sample of one value; samples are the first dimension"))
+            }
         }
     }
 
@@ -265,8 +268,9 @@ pub(super) fn samples(inputs: Array, labels: &Array, form: Form<'_>, wanted: Wan
     let (file, name) = (inputs.file.clone(), inputs.name);
     let (encoding, bytes) = inputs.inputs(form.scale)?;
     let row = features * encoding.element.bytes() as usize;
-    let inputs = Array2::from_shape_vec((count, row), bytes)
-        .map_err(|error| DataError::content(&file, name, error.to_string(), format!("{count} rows of {row} bytes")))?;
+    let inputs = Array2::from_shape_vec((count, row), bytes).map_err(|error| {
+        DataError::content(&file, name, error.to_string(), format!("{count} rows of {row} bytes"))
+    })?;
     Ok(Dataset { inputs, encoding, sample_shape, targets })
 }
 
@@ -343,7 +347,9 @@ mod tests {
             "file, inputs: 4 values a sample, expected as many as in data.shape, (3, 2)"
         );
         assert!(error(bytes(&[2, 4]), shape(&[u32::MAX, u32::MAX, u32::MAX])).contains("data.shape"));
-        assert!(error(bytes(&[2, 1, 1, 1, 1]), Form::default()).contains("samples (1, 1, 1, 1), expected at most three"));
+        assert!(
+            error(bytes(&[2, 1, 1, 1, 1]), Form::default()).contains("samples (1, 1, 1, 1), expected at most three")
+        );
         let words = array("inputs", Kind::U16, &[2], &[0; 4]);
         assert!(error(words, form).contains("data.shape"));
         let words = array("inputs", Kind::U16, &[2, 4], &[0; 16]);

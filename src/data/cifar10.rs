@@ -17,8 +17,14 @@ use crate::element::{Element, Encoding};
 pub const HOME: &str = "https://www.cs.toronto.edu/~kriz/cifar.html";
 
 /// Names of the five files of training samples, and of the one of test samples.
-pub const FILES: [&str; 6] =
-    ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin"];
+pub const FILES: [&str; 6] = [
+    "data_batch_1.bin",
+    "data_batch_2.bin",
+    "data_batch_3.bin",
+    "data_batch_4.bin",
+    "data_batch_5.bin",
+    "test_batch.bin",
+];
 
 /// The folder that its authors' archive makes.
 const FOLDER: &str = "cifar-10-batches-bin";
@@ -73,7 +79,8 @@ pub fn check(file: &Path, bytes: &[u8]) -> Result<(), DataError> {
 fn records<'a>(file: &Path, bytes: &'a [u8]) -> Result<impl Iterator<Item = (u32, &'a [u8])>, DataError> {
     let (records, rest) = bytes.as_chunks::<RECORD>();
     if records.is_empty() || !rest.is_empty() {
-        let expected = format!("one or more records of {RECORD}: is it a file of CIFAR-10's binary version, and whole?");
+        let expected =
+            format!("one or more records of {RECORD}: is it a file of CIFAR-10's binary version, and whole?");
         return Err(DataError::content(file, "the whole", format!("{} bytes", bytes.len()), expected));
     }
     if let Some((at, record)) = records.iter().enumerate().find(|(_, record)| record[0] >= CLASSES) {
@@ -149,7 +156,10 @@ mod tests {
             load(dir.path()).unwrap_err().to_string()
         };
         let error = refused(FILES[1], &encode(&[1, 2])[..2 * RECORD - 1]);
-        assert!(error.contains("data_batch_2.bin, the whole: 6145 bytes, expected one or more records of 3073"), "{error}");
+        assert!(
+            error.contains("data_batch_2.bin, the whole: 6145 bytes, expected one or more records of 3073"),
+            "{error}"
+        );
         assert!(refused(FILES[5], &[]).contains("test_batch.bin, the whole: 0 bytes"));
         let error = refused(FILES[5], &encode(&[1, 2, 10]));
         assert!(error.contains("test_batch.bin, record 2: the label 10, expected a class below 10"), "{error}");

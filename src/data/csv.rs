@@ -66,7 +66,12 @@ pub fn parse(
         samples += 1;
     }
     if samples == 0 {
-        return Err(DataError::content(file, "line 2", "the end", "at least one sample behind the names of the columns"));
+        return Err(DataError::content(
+            file,
+            "line 2",
+            "the end",
+            "at least one sample behind the names of the columns",
+        ));
     }
     let row = columns.inputs.len() * Element::F32.bytes() as usize;
     let inputs = Array2::from_shape_vec((samples, row), inputs)
@@ -106,7 +111,12 @@ impl<'a> Columns<'a> {
                     let expected = format!("a column {label:?}, as data.labels says");
                     return refused(format!("the columns {}", some(names)), &expected);
                 }
-                _ => return refused(format!("{} columns {label:?}", found.len()), "one, as it holds labels: rename the others"),
+                _ => {
+                    return refused(
+                        format!("{} columns {label:?}", found.len()),
+                        "one, as it holds labels: rename the others",
+                    );
+                }
             }
         }
         let inputs: Vec<usize> = (0..names.len()).filter(|column| !places.contains(column)).collect();
@@ -205,7 +215,10 @@ mod tests {
     #[test]
     fn columns_are_inputs_but_for_those_of_labels() {
         let (names, set) = parsed(TABLE, &["kind"], CLASSES).unwrap();
-        assert_eq!((names, floats(&set)), (vec!["height".to_owned(), "width".to_owned()], vec![1.5, -300.0, 0.0, 7.0]));
+        assert_eq!(
+            (names, floats(&set)),
+            (vec!["height".to_owned(), "width".to_owned()], vec![1.5, -300.0, 0.0, 7.0])
+        );
         assert_eq!((&set.sample_shape[..], set.encoding), (&[2][..], Encoding::scaled(Element::F32, 1.0)));
         assert_eq!(set.targets, Targets::classes(vec![2, IGNORED], 0));
         // Labels stand in the order of their names in the job.
@@ -226,7 +239,10 @@ mod tests {
             ("a,b\nNaN,2\n", "line 2, column \"a\": \"NaN\", expected a finite number"),
             ("a,b\n-inf,2\n", "line 2, column \"a\": \"-inf\", expected a finite number"),
             ("a,b\n1e39,2\n", "\"1e39\", expected a finite number"),
-            ("a,b\n1,2.0\n", "line 2, column \"b\": \"2.0\", expected a class from 0 to 999999, or -1, which is ignored"),
+            (
+                "a,b\n1,2.0\n",
+                "line 2, column \"b\": \"2.0\", expected a class from 0 to 999999, or -1, which is ignored",
+            ),
             ("a,b\n1,-2\n", "\"-2\", expected a class"),
             ("a,b\n", "line 2: the end, expected at least one sample"),
             ("a,c\n1,2\n", "line 1: the columns \"a\", \"c\", expected a column \"b\", as data.labels says"),
@@ -255,10 +271,16 @@ mod tests {
         };
         // Where labels stand does not matter.
         let loaded = load("a,c,b\n1,2,4\n", Some(&[2, 1])).unwrap();
-        assert_eq!((loaded.train.targets, &loaded.train.sample_shape[..]), (Targets::classes(vec![0], 5), &[2, 1][..]));
+        assert_eq!(
+            (loaded.train.targets, &loaded.train.sample_shape[..]),
+            (Targets::classes(vec![0], 5), &[2, 1][..])
+        );
         assert_eq!(loaded.test.unwrap().targets, Targets::classes(vec![4], 5));
         let error = load("c,a,b\n1,2,4\n", None).unwrap_err().to_string();
-        assert!(error.contains("test.csv.gz, line 1: the column \"c\", expected \"a\", in this place, as in"), "{error}");
+        assert!(
+            error.contains("test.csv.gz, line 1: the column \"c\", expected \"a\", in this place, as in"),
+            "{error}"
+        );
         let error = load("a,b\n1,2\n", None).unwrap_err().to_string();
         assert!(error.contains("1 columns of inputs, expected 2"), "{error}");
         let error = load("a,b,c\n1,2,3\n", Some(&[3])).unwrap_err().to_string();

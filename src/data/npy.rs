@@ -70,7 +70,10 @@ pub fn parse(file: &Path, name: &'static str, mut bytes: Vec<u8>) -> Result<Arra
     let damaged = || refused(format!("{} bytes", bytes.len()), "a whole .npy file: save it again with numpy.save");
     let Some(rest) = bytes.strip_prefix(MAGIC) else {
         let start = &bytes[..bytes.len().min(MAGIC.len())];
-        return Err(refused(format!("the first bytes {start:02x?}"), "those of a .npy file: save it with numpy.save"));
+        return Err(refused(
+            format!("the first bytes {start:02x?}"),
+            "those of a .npy file: save it with numpy.save",
+        ));
     };
     let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(damaged)?;
     let (length, rest) = match version {
@@ -82,7 +85,9 @@ pub fn parse(file: &Path, name: &'static str, mut bytes: Vec<u8>) -> Result<Arra
             let (length, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
             (u32::from_le_bytes(*length) as usize, rest)
         }
-        [major, minor] => return Err(refused(format!("version {major}.{minor}"), "1.0, 2.0 or 3.0 of the .npy format")),
+        [major, minor] => {
+            return Err(refused(format!("version {major}.{minor}"), "1.0, 2.0 or 3.0 of the .npy format"));
+        }
     };
     if length > MOST_HEADER {
         return Err(refused(format!("a header of {length} bytes"), "at most 10000 bytes"));
@@ -90,8 +95,9 @@ pub fn parse(file: &Path, name: &'static str, mut bytes: Vec<u8>) -> Result<Arra
     let (header, values) = rest.split_at_checked(length).ok_or_else(damaged)?;
     let header = String::from_utf8_lossy(header).into_owned();
     let header = header.trim();
-    let Header { descr, fortran, shape } = Header::read(header)
-        .ok_or_else(|| refused(format!("the header {header:?}"), "one that numpy.save writes for an array of numbers"))?;
+    let Header { descr, fortran, shape } = Header::read(header).ok_or_else(|| {
+        refused(format!("the header {header:?}"), "one that numpy.save writes for an array of numbers")
+    })?;
     if fortran {
         let expected = "rows one behind the other: save numpy.ascontiguousarray(...) of it";
         return Err(refused("columns one behind the other (fortran_order)".to_owned(), expected));
@@ -233,10 +239,7 @@ mod tests {
             assert!(refused(&OF_NUMPY[..length]).starts_with("file, inputs: "), "cut to {length}");
         }
         let error = refused(&[OF_NUMPY, &[0]].concat());
-        assert_eq!(
-            error,
-            "file, inputs: 49 bytes of values, expected 48 for (24) of uint16: save it again"
-        );
+        assert_eq!(error, "file, inputs: 49 bytes of values, expected 48 for (24) of uint16: save it again");
     }
 
     #[test]
@@ -295,7 +298,8 @@ mod tests {
     fn inputs_and_labels_are_files_of_their_own() {
         let dir = tempfile::tempdir().unwrap();
         let inputs = put(&dir, "x.npy", &encode("|u1", &[2, 2], &[1, 2, 3, 4]));
-        let labels = put(&dir, "y.npy", &gzip::pack(&encode("<i8", &[2], &[1_i64, 3].map(i64::to_le_bytes).concat())));
+        let labels =
+            put(&dir, "y.npy", &gzip::pack(&encode("<i8", &[2], &[1_i64, 3].map(i64::to_le_bytes).concat())));
         let of_test = put(&dir, "y-test.npy", &encode("|b1", &[2], &[1, 0]));
         let loaded = load([&inputs, &labels], None, Form::default(), CLASSES).unwrap();
         assert_eq!((loaded.train.targets, loaded.test), (Targets::classes(vec![1, 3], 4), None));

@@ -2,7 +2,7 @@
 //!
 //! A zip archive whose members are files of [`super::npy`]. No other member is looked at.
 
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 use zip::ZipArchive;
@@ -35,7 +35,8 @@ pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Resul
 /// The unpacked bytes of the array `name` of an archive of `length` bytes.
 fn member(file: &Path, length: usize, archive: &mut Archive<'_>, name: &'static str) -> Result<Vec<u8>, DataError> {
     let Some(index) = archive.index_for_name(&format!("{name}.npy")) else {
-        let found: Vec<String> = archive.file_names_raw().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        let found: Vec<String> =
+            archive.file_names_raw().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
         let expected = "inputs.npy and labels.npy: write them with numpy.savez(file, inputs=..., labels=...)";
         return Err(DataError::content(file, "the archive", format!("the members {found:?}"), expected));
     };

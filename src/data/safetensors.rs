@@ -26,8 +26,8 @@ pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Resul
     if !ends_within(bytes) {
         return Err(DataError::content(file, "its header", "tensors that end beyond the file", WHOLE));
     }
-    let tensors =
-        SafeTensors::deserialize(bytes).map_err(|error| DataError::content(file, "the file", error.to_string(), WHOLE))?;
+    let tensors = SafeTensors::deserialize(bytes)
+        .map_err(|error| DataError::content(file, "the file", error.to_string(), WHOLE))?;
     let [inputs, labels] = ["inputs", "labels"].map(|name| tensor(file, &tensors, name));
     array::samples(inputs?, &labels?, form, wanted)
 }
@@ -87,9 +87,9 @@ mod tests {
     const CLASSES: Wanted = Wanted::Classes { ignored: None, classes: Some(9) };
 
     fn file(tensors: &[(&str, Dtype, &[usize], &[u8])]) -> Vec<u8> {
-        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-            (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap())
-        });
+        let views = tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap()));
         serialize(views.collect::<BTreeMap<_, _>>(), None).unwrap()
     }
 

@@ -72,7 +72,10 @@ mod tests {
 
         fs::write(&test, "ab\nad").unwrap();
         let error = load(&train, Some(&test), 2).unwrap_err().to_string();
-        assert!(error.contains("b.txt, line 2, byte 2: the byte 0x64 ('d'), expected bytes that are in the"), "{error}");
+        assert!(
+            error.contains("b.txt, line 2, byte 2: the byte 0x64 ('d'), expected bytes that are in the"),
+            "{error}"
+        );
         let error = load(&train, None, 6).unwrap_err().to_string();
         assert!(error.contains("a.txt, the whole: 6 tokens, expected more than data.context = 6"), "{error}");
         fs::write(&train, "").unwrap();

@@ -22,6 +22,7 @@ pub mod results;
 mod seat;
 pub mod serve;
 pub mod single;
+mod sources;
 pub mod trust;
 
 use thiserror::Error;

@@ -6,9 +6,10 @@ use zeroize::Zeroizing;
 
 use super::RunError;
 use super::opening::{package_length, result_length};
+use super::sources;
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
 use crate::ids::Epoch;
-use crate::job::{self, Boundary, Job, Sample, Shape, Source, Wanted};
+use crate::job::{self, Boundary, Job, Sample, Shape, Wanted};
 use crate::mix::geometry::Geometry;
 use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
@@ -48,10 +49,7 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::load`].
     pub fn of(job: Job) -> Result<Self, RunError> {
-        let loaded = match &job.data.source {
-            Source::Digits => data::digits::load()?,
-            Source::Mnist(path) => data::mnist::load(path)?,
-        };
+        let loaded = sources::load(&job)?;
         let (train, test) = match loaded.test {
             Some(test) => (loaded.train, test),
             None => part(loaded.train, TEST_PART, &job, "test")?,
