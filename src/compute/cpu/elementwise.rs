@@ -59,7 +59,9 @@ fn each_backward(simd: Arch, of: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(
     );
 }
 
+// A function by its name is called through a shim that is compiled without the vector instructions; a closure is not.
 /// `y = function(x)`
+#[allow(clippy::redundant_closure)]
 fn map(simd: Arch, function: Function, x: &[f32], y: &mut [f32]) {
     match function {
         Function::Relu => {
@@ -80,8 +82,20 @@ fn map(simd: Arch, function: Function, x: &[f32], y: &mut [f32]) {
                 |x| if x > 0.0 { x } else { slope * x },
             );
         }
-        Function::Tanh => each(simd, x, y, tanh),
-        Function::Sigmoid => each(simd, x, y, sigmoid),
+        Function::Tanh => each(
+            simd,
+            x,
+            y,
+            #[inline(always)]
+            |x| tanh(x),
+        ),
+        Function::Sigmoid => each(
+            simd,
+            x,
+            y,
+            #[inline(always)]
+            |x| sigmoid(x),
+        ),
         Function::Gelu => {
             each(
                 simd,
@@ -117,6 +131,7 @@ const CUBE: f32 = 0.044_715;
 const DENSITY: f32 = 0.398_942_3;
 
 /// `dx = function'(x) dy`
+#[allow(clippy::redundant_closure)]
 fn map_backward(simd: Arch, function: Function, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
     match function {
         Function::Relu => {
@@ -156,9 +171,30 @@ fn map_backward(simd: Arch, function: Function, x: &[f32], y: &[f32], dy: &[f32]
             #[inline(always)]
             |y| y * (1.0 - y),
         ),
-        Function::Gelu => each_backward(simd, x, dy, dx, gelu_slope),
-        Function::GeluTanh => each_backward(simd, x, dy, dx, gelu_tanh_slope),
-        Function::Silu => each_backward(simd, x, dy, dx, silu_slope),
+        Function::Gelu => each_backward(
+            simd,
+            x,
+            dy,
+            dx,
+            #[inline(always)]
+            |x| gelu_slope(x),
+        ),
+        Function::GeluTanh => each_backward(
+            simd,
+            x,
+            dy,
+            dx,
+            #[inline(always)]
+            |x| gelu_tanh_slope(x),
+        ),
+        Function::Silu => each_backward(
+            simd,
+            x,
+            dy,
+            dx,
+            #[inline(always)]
+            |x| silu_slope(x),
+        ),
     }
 }
 
