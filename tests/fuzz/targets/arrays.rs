@@ -17,11 +17,8 @@ const CLASSES: u32 = 10;
 fuzz_target!(|bytes: &[u8]| {
     let Some((&asked, bytes)) = bytes.split_first() else { return };
     let is_set = |bit: u8| asked >> bit & 1 == 1;
-    let wanted = if is_set(2) {
-        Wanted::Values
-    } else {
-        Wanted::Classes { ignored: Some(-100), classes: Some(CLASSES) }
-    };
+    let wanted =
+        if is_set(2) { Wanted::Values } else { Wanted::Classes { ignored: Some(-100), classes: Some(CLASSES) } };
     let form = Form { shape: is_set(3).then_some(&[2, 3]), scale: is_set(4).then_some(0.5) };
     let file = Path::new("fuzzed");
     let read = match asked & 3 {
