@@ -9,7 +9,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use mixnn::ids::{Batch, Epoch};
 use mixnn::job::op::Linear;
-use mixnn::job::{Job, JobError, MOST_RANKS, Op, Profile};
+use mixnn::job::{Form, Job, JobError, MOST_FEATURES, MOST_RANKS, Normal, Op, Profile};
 use mixnn::nn::Rates;
 
 fuzz_target!(|text: &str| {
@@ -37,6 +37,13 @@ fn tells(error: &JobError) {
 fn within_ranges(job: &Job) {
     assert!(!job.name.is_empty() && !job.name.contains(['/', '\\']) && job.name != "..");
     assert!(!job.seed.is_empty() && (0.0..1.0).contains(&job.data.validation));
+    let fits = |numbers: &[f64]| !numbers.is_empty() && numbers.iter().all(|number| (*number as f32).is_finite());
+    if let Some(Normal { mean, std }) = &job.data.normal {
+        assert!(fits(mean) && fits(std) && std.iter().all(|std| *std as f32 > 0.0));
+    }
+    if let Some(Form { shape: Some(shape), .. }) = job.data.source.form() {
+        assert!(shape.fits() && shape.values() <= MOST_FEATURES);
+    }
     let train = &job.train;
     assert!(train.epochs > 0 && train.micro_batch > 0 && train.batch.is_multiple_of(train.micro_batch));
     assert!(train.optimizer.fits() && train.rate.peak > 0.0 && train.rate.peak.is_finite());
