@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MIXNN = ROOT / "target/release/mixnn"
 SLOT = ROOT / "target/release/examples/slot"
 CORES = ROOT / "target/release/examples/cores"
+# Characters of the text that the transformer is timed on.
+TEXT = 150_000
 LAUNCH = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
@@ -50,8 +52,7 @@ def mixnn(args, mode, batch, micro_batch, threads, job="jobs/mnist-mlp.toml", ep
             "data.validation": 0, "train.epochs": (epochs or args.epochs) + 1, "train.optimizer.momentum": 0,
             "train.batch": batch, "train.micro_batch": micro_batch, "compute.threads": threads,
         }
-        if "transformer" not in job:
-            sets["data.path"] = args.mnist
+        sets["data.path"] = args.text if "transformer" in job else args.mnist
         command = launcher + [MIXNN, "run", job, "--json", "--out", f"{out}/run"]
         command += ["--single"] if mode == "single" else []
         for key, value in sets.items():
@@ -104,6 +105,12 @@ def main():
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     args.mnist = str(Path(args.mnist).resolve())
+    text = (ROOT / "jobs/moby-dick.txt").read_text()
+    part = tempfile.NamedTemporaryFile("w", suffix=".txt")
+    # With every character once, as the job's vocabulary has them.
+    part.write(text[:TEXT] + "".join(sorted(set(text))))
+    part.flush()
+    args.text = part.name
 
     print(f"{'seconds an epoch; 784-256-128-10 on MNIST':<46} {'mixnn':>8} {'PyTorch':>9} {'ratio':>8}")
     rows = []
@@ -119,7 +126,7 @@ def main():
                      lambda: torch(args, "single", 512, 2, "--hidden", "2048,2048,2048", epochs=1)))
     rows.append(pair("transformer block, 2 threads, batch 16", args.rounds,
                      lambda: mixnn(args, "single", 16, 16, 2, "bench/transformer.toml", epochs=1),
-                     lambda: torch(args, "single", 16, 2, "--model", "transformer", epochs=1)))
+                     lambda: torch(args, "single", 16, 2, "--model", "transformer", "--text", args.text, epochs=1)))
     for micro_batch in (16, 32):
         rows.append(pair(f"mixed, 7 ranks, batch 64 in {micro_batch} | split, 4 processes", args.rounds,
                          lambda: mixnn(args, "mixed", 64, micro_batch, 0), lambda: torch(args, "split", 64, 1)))

@@ -8,7 +8,7 @@ beforehand), warm-up epochs, the test. --model says which:
   mlp          784-256-128-10 unless --hidden says otherwise, ReLU.
   lenet        LeNet-5 with ReLU and max pooling, that of jobs/lenet-mnist.toml.
   transformer  embedding, one block (width 256, 4 heads, causal), linear layer: that of bench/transformer.toml. Its samples are
-               the first four fifths of the sequences of 128 characters of jobs/moby-dick.txt, instead of MNIST.
+               the first four fifths of the sequences of 128 characters of --text, instead of MNIST.
 
   single   one process, --threads threads: what a user runs today.
   split    an owner process (data, loss) and one process for each Linear(+ReLU) layer, --threads threads each
@@ -86,8 +86,8 @@ class Position(nn.Module):
         return x + self.weight
 
 
-def read_text():
-    text = np.fromfile(os.path.join(os.path.dirname(__file__), "..", "jobs", "moby-dick.txt"), dtype=np.uint8)
+def read_text(args):
+    text = np.fromfile(args.text, dtype=np.uint8)
     tokens = torch.from_numpy(np.unique(text, return_inverse=True)[1].astype(np.int64))
     windows = (len(tokens) - 1) // CONTEXT
     inputs, labels = (tokens[at : at + windows * CONTEXT].view(windows, CONTEXT) for at in (0, 1))
@@ -97,7 +97,7 @@ def read_text():
 
 def read_data(args, part):
     if args.model == "transformer":
-        return read_text()[0 if part == "train" else 1]
+        return read_text(args)[0 if part == "train" else 1]
     images, labels = read_set(args.mnist, part)
     return (images.view(-1, 1, 28, 28) if args.model == "lenet" else images), labels
 
@@ -155,7 +155,8 @@ def train(model, optimizer, images, labels, batches):  # index_select: half the 
 
 def fastest_optimizer(args, model, images, labels):
     """Times torch's three implementations of SGD on copies of the model: in turn, best of three rounds each."""
-    batches = torch.randperm(len(images))[: max(64 * args.batch, 8192)].split(args.batch)
+    samples = 16 * args.batch if args.model == "transformer" else max(64 * args.batch, 8192)
+    batches = torch.randperm(len(images))[:samples].split(args.batch)
     best = dict.fromkeys(OPTIMIZERS, float("inf"))
     for _ in range(3):
         for kind in OPTIMIZERS:
@@ -281,6 +282,7 @@ def split(args):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--mnist", default="data/mnist", metavar="DIR")
+    p.add_argument("--text", default="jobs/moby-dick.txt", metavar="FILE", help="of 80 different characters")
     p.add_argument("--model", choices=["mlp", "lenet", "transformer"], default="mlp")
     p.add_argument("--mode", choices=["single", "split"], default="single")
     p.add_argument("--batch", type=int, default=64)
