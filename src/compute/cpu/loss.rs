@@ -93,7 +93,7 @@ fn binary_cross_entropy(x: f32, target: f32) -> (f32, f32, bool) {
     let tail = exp(-x.abs());
     let yes = if x >= 0.0 { 1.0 } else { tail } / (1.0 + tail);
     // Not f32::max, which passes over what is not a number.
-    let above = if x > 0.0 { x } else { x - x };
+    let above = if x > 0.0 { x } else { 0.0 * x };
     (above - target * x + ln(1.0 + tail), yes - target, (x > 0.0) == (target > 0.5) && x.is_finite())
 }
 
