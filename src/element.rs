@@ -6,14 +6,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Element {
     /// Bytes, as of images.
+    #[serde(rename = "uint8")]
     U8,
     /// Tokens.
+    #[serde(rename = "uint16")]
     U16,
     /// IEEE 754 single precision.
+    #[serde(rename = "float32")]
     F32,
 }
 
 impl Element {
+    /// NumPy's name, which is also the one in text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Element::U8 => "uint8",
+            Element::U16 => "uint16",
+            Element::F32 => "float32",
+        }
+    }
+
     /// Bytes of a value.
     pub fn bytes(self) -> u32 {
         match self {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod binary;
+mod npy;
 mod small_mnist;
 
 use std::fs;
@@ -9,6 +10,8 @@ use std::io::Write;
 use std::path::Path;
 
 use binary::{DIGITS, Ran, json, mixnn};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use small_mnist::{TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, idx};
 use tempfile::TempDir;
@@ -470,4 +473,122 @@ fn a_drawn_seed_is_written_down() {
     assert_ne!(run("job.toml", "c"), first);
     let warnings = check(folder.path(), &["job.toml"])["warnings"].to_string();
     assert!(!warnings.contains("seed"), "{warnings}");
+}
+
+/// A folder with a safetensors file of these tensors.
+fn saved(tensors: &[(&str, Dtype, &[usize])]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, dtype, shape)| vec![0; shape.iter().product::<usize>() * dtype.bitsize() / 8])
+        .collect();
+    let views = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|((name, dtype, shape), bytes)| (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap()));
+    fs::write(folder.path().join("saved.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    folder
+}
+
+#[test]
+fn initial_values_that_do_not_fit_are_all_named() {
+    use Dtype::{F16, F32, I64};
+    let good = [
+        ("fc1.weight", F32, &[64, 64][..]),
+        ("fc1.bias", F32, &[64]),
+        ("fc2.weight", F32, &[32, 64]),
+        ("fc2.bias", F16, &[32]),
+        ("fc10.weight", F32, &[10, 32]),
+        ("fc10.bias", F32, &[10]),
+    ];
+    let from = ["check", DIGITS, "--set", "init.from=saved.safetensors"];
+    mixnn(saved(&good).path(), &from).well();
+    let mut bad = good.to_vec();
+    bad[0].2 = &[64, 63];
+    bad[1].0 = "fc1.scale";
+    bad[2].1 = I64;
+    bad.extend([("norm.weight", F32, &[3][..]), ("norm.num_batches_tracked", I64, &[])]);
+    let folder = saved(&bad);
+    let words = [
+        "saved.safetensors does not fit the job's network:",
+        "\n  wrong shape: fc1.weight (64, 63), expected 0.weight (64, 64)",
+        "\n  missing: 0.bias (64), looked for in fc1",
+        "\n  left over: fc1.scale (64)",
+        "\n  wrong type: fc2.weight (32, 64) is I64, expected F32, F64, F16 or BF16",
+        "\n  left over: norm.weight (3)",
+        "\nmodules were taken in the order fc1, fc2, fc10, norm; init.order = [...] names another",
+    ];
+    for args in [from.as_slice(), &["run", DIGITS, "--single", "--set", from[3]]] {
+        let ran = mixnn(folder.path(), args);
+        one_error(ran.refused(2, &words));
+        assert!(!ran.stderr.contains("num_batches_tracked"), "{}", ran.stderr);
+    }
+    let order = "init={ from = \"saved.safetensors\", order = [\"fc2\", \"fc3\"] }";
+    let ran = mixnn(saved(&good).path(), &["check", DIGITS, "--set", order]);
+    one_error(ran.refused(2, &["init.order: no module fc3 in the file", "order fc2, fc1, fc10;"]));
+}
+
+#[test]
+fn initial_values_that_are_not_there_or_no_numbers() {
+    let from = ["check", DIGITS, "--set", "init.from=saved.safetensors"];
+    let folder = tempfile::tempdir().unwrap();
+    one_error(mixnn(folder.path(), &from).refused(3, &["cannot read the model saved.safetensors", "No such file"]));
+    fs::write(folder.path().join("saved.safetensors"), "PK and so on").unwrap();
+    one_error(
+        mixnn(folder.path(), &from).refused(2, &["not a whole safetensors file", "safetensors.torch.save_file"]),
+    );
+    mixnn(folder.path(), &["run", DIGITS, "--single", "--set", "train.epochs=1", "--out", "run"]).well();
+    let mut bytes = fs::read(folder.path().join("run/model.safetensors")).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(folder.path().join("saved.safetensors"), &bytes).unwrap();
+    let words = ["value 319 of 4.weight is NaN, expected a finite number that an f32 holds"];
+    one_error(mixnn(folder.path(), &from).refused(2, &words));
+}
+
+#[test]
+fn what_cannot_be_inferred_is_told_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let infer = |run: &str, input: &str, output: &str| {
+        mixnn(folder.path(), &["infer", run, "--input", input, "--output", output, "--single"])
+    };
+    mixnn(folder.path(), &["run", DIGITS, "--single", "--set", "train.epochs=1", "--out", "run"]).well();
+    npy::write(&at("x.npy"), "|u1", &[2, 8, 8], &[1; 128]);
+    one_error(
+        infer("run", "x.npy", "y.npy")
+            .refused(2, &["x.npy, inputs: the shape (2, 8, 8), expected samples of (1, 8, 8)"]),
+    );
+    npy::write(&at("x.npy"), "|u1", &[2, 64], &[1; 128]);
+    one_error(infer("none", "x.npy", "y.npy").refused(3, &["cannot read the job none/job.toml", "No such file"]));
+    one_error(infer("run", "none.npy", "y.npy").refused(3, &["cannot read none.npy", "No such file"]));
+    one_error(infer("run", "x.npy", "none/y.npy").refused(3, &["cannot write none/y.npy", "No such file"]));
+    one_error(infer("run", "x.npy", "run").refused(3, &["cannot write run: is a directory"]));
+    one_error(
+        infer("run", "run/job.toml", "y.npy").refused(2, &["run/job.toml, inputs: the first bytes", "numpy.save"]),
+    );
+    npy::write(&at("f.npy"), "<f4", &[2, 64], &[0; 512]);
+    one_error(
+        infer("run", "f.npy", "y.npy").refused(2, &["f.npy, inputs: float32, expected uint8, which the model takes"]),
+    );
+    npy::write(&at("none.npy"), "|u1", &[0, 64], &[]);
+    one_error(
+        infer("run", "none.npy", "y.npy")
+            .refused(2, &["the shape (0, 64), expected samples of (1, 8, 8)", "at least one"]),
+    );
+    let call = |args: &[&str]| mixnn(folder.path(), args);
+    call(&["infer", "run", "--input", "x.npy"]).refused(2, &["--output <FILE>"]);
+    // Another network than the model's, and a model that no run has written.
+    let sets =
+        ["--single", "--set", "stage=[{ ops = [{ op = \"linear\", out = 10 }] }, { ops = [{ op = \"relu\" }] }]"];
+    let other = call(&[&["infer", "run", "--input", "x.npy", "--output", "y.npy"], sets.as_slice()].concat());
+    one_error(other.refused(2, &["model.safetensors does not fit", "left over: 4.weight (10, 32)"]));
+    let plain = saved(&[("0.weight", Dtype::F32, &[1])]);
+    fs::rename(plain.path().join("saved.safetensors"), at("run/model.safetensors")).unwrap();
+    one_error(infer("run", "x.npy", "y.npy").refused(2, &["does not say what goes into the model", "mixnn.input"]));
+    fs::remove_file(at("run/model.safetensors")).unwrap();
+    one_error(infer("run", "x.npy", "y.npy").refused(3, &["cannot read the model run/model.safetensors"]));
+    assert!(!at("y.npy").exists());
+    let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    assert_eq!(left.len(), 4, "{left:?}");
 }

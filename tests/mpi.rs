@@ -4,6 +4,7 @@
 
 mod binary;
 mod launcher;
+mod npy;
 mod small_mnist;
 
 use std::fs;
@@ -73,6 +74,41 @@ fn ranks_that_join_do_as_well_and_need_no_job() {
     let owner = ["-n", "1", MIXNN, "run", DIGITS, "--out", "out", SHORT[0], SHORT[1]];
     launch(folder.path(), &[&owner, [":", "-n", "6", MIXNN, "join"].as_slice()].concat()).well();
     assert_eq!(Run::read(folder.path().join("out")).bits(), reference());
+}
+
+#[test]
+fn a_trained_model_infers_among_ranks() {
+    let folder = tempfile::tempdir().unwrap();
+    mixnn(folder.path(), &["run", DIGITS, "--single", "--out", "run", "--set", "train.epochs=1"]).well();
+    npy::write_test_inputs(Path::new(DIGITS), &folder.path().join("x.npy"));
+    let infer = ["infer", "run", "--input", "x.npy", "--output"];
+    let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    mixnn(folder.path(), &[&infer, ["single", "--single"].as_slice()].concat()).well();
+    let all = [&["-n", "7", MIXNN], infer.as_slice(), &["all"]].concat();
+    let joined = [&["-n", "1", MIXNN], infer.as_slice(), &["joined", ":", "-n", "6", MIXNN, "join"]].concat();
+    for (args, name) in [(all, "all"), (joined, "joined")] {
+        launch(folder.path(), &args).well();
+        assert!(read(name) == read("single"), "{args:?}");
+    }
+    let refused = [&["-n", "7", MIXNN], infer.as_slice(), &["none/y"]].concat();
+    launch(folder.path(), &refused).refused(3, &["cannot write none/y"]);
+}
+
+/// Ranks are given the values that the job names.
+#[test]
+fn ranks_start_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = ["run", DIGITS, "--out", "first", "--set", "train.epochs=1"];
+    mixnn(folder.path(), &[&first, ["--single"].as_slice()].concat()).well();
+    let bits = |name: &str| Run::read(folder.path().join(name)).bits();
+    let again =
+        |out| ["run", DIGITS, "--set", "init.from=first/model.safetensors", "--set", "train.epochs=1", "--out", out];
+    mixnn(folder.path(), &[again("single").as_slice(), &["--single"]].concat()).well();
+    assert_ne!(bits("single"), bits("first"));
+    launch(folder.path(), &[&["-n", "7", MIXNN], again("mixed").as_slice()].concat()).well();
+    launch(folder.path(), &[&["-n", "4", MIXNN], again("sealed").as_slice(), &["--profile", "sealed"]].concat())
+        .well();
+    assert_eq!((bits("mixed"), bits("sealed")), (bits("single"), bits("single")));
 }
 
 /// `mixnn ARGS` on `ranks` ranks: what the launcher says, and the exit code of every rank.

@@ -38,6 +38,7 @@ fn spec(ops: Vec<Op>, input: Shape, rows: usize) -> StageSpec {
         micro_batch: rows as u32,
         optimizer: Optimizer::sgd(0.0),
         seed: Seed::from_text("operations"),
+        values: None,
     };
     assert!(spec.chains());
     spec

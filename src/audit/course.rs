@@ -8,7 +8,7 @@ use std::path::Path;
 use super::question::{Channel, Question};
 use super::{FEWEST_RUNS, Options};
 use crate::job::op::Linear;
-use crate::job::{Job, Mix, Op, Pace, Profile};
+use crate::job::{Init, Job, Mix, Op, Pace, Profile};
 use crate::pipeline::Pass;
 use crate::run::RunError;
 use crate::run::owner::can_run;
@@ -145,6 +145,8 @@ fn other_widths(job: &Job) -> Option<Job> {
         return None;
     }
     let mut other = job.clone();
+    // Values that the job names are those of its own widths.
+    other.init = Init::default();
     let mut widths: Vec<(&mut Option<u32>, &mut u32)> = Vec::new();
     for op in other.stages.iter_mut().flat_map(|stage| &mut stage.ops) {
         if let Op::Linear(Linear { input, out, .. }) = op {

@@ -11,9 +11,9 @@ use crate::run::prepare::Prepared;
 /// Seeds of fewer characters are warned of: from its own seed a stage could find the job's by trying.
 const SHORT_SEED: usize = 16;
 
-/// Whether the job names a seed that can be found by trying.
+/// Whether the job names a seed that can be found by trying, and draws initial values from it.
 pub(super) fn seed_is_short(job: &Job) -> bool {
-    !job.seed_drawn && job.seed.len() < SHORT_SEED
+    !job.seed_drawn && job.seed.len() < SHORT_SEED && job.init.from.is_none()
 }
 
 /// Something that may be read.
@@ -111,7 +111,10 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
         "seed",
         seed_is_short(job),
         "a stage could find the job's seed by trying, and with it the others' initial values",
-        "a seed of 16 characters or more; without one 256 bits are drawn",
+        match job.init.from {
+            Some(_) => "init.from: initial values are not drawn from it",
+            None => "a seed of 16 characters or more; without one 256 bits are drawn",
+        },
     ));
     leaks.push(Leak::unless(
         "hosts",
@@ -158,7 +161,10 @@ fn lengths(prepared: &Prepared, ranks: u16) -> Vec<Leak> {
         let what = "the length of messages shows the widest boundary";
         leaks.push(length("messages", mix.message.into(), message, what, "mix.message"));
     }
-    let what = "the length of packages shows the longest list of operations";
+    let what = match prepared.job.init.from {
+        Some(_) => "packages carry initial values: their length shows the stage with the most parameters",
+        None => "the length of packages shows the longest list of operations",
+    };
     leaks.push(length("packages", mix.package.into(), package, what, "mix.package"));
     let what = "the length of results shows the stage with the most parameters";
     leaks.push(length("results", mix.result, result, what, "mix.result"));

@@ -129,6 +129,7 @@ impl Checked {
             "stages_on_owner": self.job.stages.len() - self.job.remote().len(),
             "relays": usize::from(self.ranks) - 1 - self.job.remote().len(),
             "parameters": self.parameters,
+            "initial_values": self.job.init.from,
             "samples": { "train": self.samples[0], "validation": self.samples[1], "test": self.samples[2] },
             "message_bytes": g.message(),
             "cells_per_lane": g.cells,
@@ -166,6 +167,9 @@ impl fmt::Display for Checked {
             let place = if remote.contains(&index) { "" } else { ", on the owner" };
             let name = format!("  stage {}", index + 1);
             row(f, &name, format!("{}: {parameters} parameters{place}", ops.join(", ")))?;
+        }
+        if let Some(from) = &self.job.init.from {
+            row(f, "initial values", from.display().to_string())?;
         }
         let [train, validation, test] = self.samples;
         row(f, "samples", format!("{train} to train, {validation} to validate, {test} to test"))?;

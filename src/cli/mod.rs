@@ -5,6 +5,8 @@
 mod audit;
 mod data;
 mod identity;
+mod infer;
+mod launch;
 mod progress;
 mod run;
 
@@ -42,6 +44,9 @@ enum Command {
     Run(RunArgs),
     /// Serve on a rank other than 0 without a job: mpirun -n 1 mixnn run JOB : -n 6 mixnn join
     Join(IdentityArgs),
+    /// The testing phase alone: what the model of a run makes of new inputs. Under mpirun or srun, with ranks that infer or
+    /// join, alone, --local and --single as `run`, with the same bits
+    Infer(infer::InferArgs),
     /// Make this host's identity, with which it signs; print its line for the trust files of others
     Keygen {
         /// The file to write, which must not exist; by default mixnn/identity in $XDG_CONFIG_HOME or ~/.config
@@ -78,6 +83,19 @@ struct CheckArgs {
 struct RunArgs {
     /// The job, a TOML file; only rank 0 opens it
     job: PathBuf,
+    #[command(flatten)]
+    how: HowArgs,
+    /// The folder to write, which must not exist; by default runs/NAME
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a job runs.
+#[derive(Debug, Args)]
+struct HowArgs {
     /// Run in this process without messages: the reference for accuracy and time
     #[arg(long, conflicts_with_all = ["local", "profile"])]
     single: bool,
@@ -90,17 +108,11 @@ struct RunArgs {
     /// Set one of the job's keys, as in --set train.epochs=1
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// The folder to write, which must not exist; by default runs/NAME
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
     #[command(flatten)]
     identity: IdentityArgs,
     /// End with an error where ranks compute differently, so that bits would depend on who hosts what
     #[arg(long)]
     strict: bool,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -133,8 +145,9 @@ pub fn main() -> i32 {
     };
     match cli.command {
         Command::Check(args) => check(&args).map_or_else(|error| fail(&error), |()| 0),
-        Command::Run(args) => run::run(&args),
-        Command::Join(args) => run::join(&args),
+        Command::Run(args) => launch::start(&args),
+        Command::Join(args) => launch::join(&args),
+        Command::Infer(args) => launch::start(&args),
         Command::Keygen { out } => identity::keygen(out),
         Command::Audit(args) => audit::run(&args),
         Command::Data(DataCommand::Fetch { name, to, from }) => data::fetch(&name, to, from),

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::report;
 use crate::run::folder::Folder;
+use crate::run::prepare::MODEL;
 use crate::run::results::EpochReport;
 use crate::run::{Model, RunError, Watcher};
 
@@ -31,13 +32,18 @@ pub(super) fn target(hidden: bool) -> ProgressDrawTarget {
     }
 }
 
+/// A bar that counts samples.
+fn bar(hidden: bool) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, target(hidden));
+    if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:32} {pos}/{len} samples") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 impl<'a> Progress<'a> {
     pub(super) fn new(folder: &'a Folder, epochs: u32, hidden: bool) -> Self {
-        let bar = ProgressBar::with_draw_target(None, target(hidden));
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:32} {pos}/{len} samples") {
-            bar.set_style(style);
-        }
-        Self { bar, folder, epochs }
+        Self { bar: bar(hidden), folder, epochs }
     }
 
     /// Takes the bar away.
@@ -58,7 +64,7 @@ impl Watcher for Progress<'_> {
     }
 
     fn keep(&mut self, epochs: u32, model: &Model) -> Result<(), RunError> {
-        let path = self.folder.path().join("model.safetensors");
+        let path = self.folder.path().join(MODEL);
         model.write(&path)?;
         self.note(&format!("the model as it was after epoch {epochs} is kept in {}", path.display()));
         Ok(())
@@ -68,6 +74,48 @@ impl Watcher for Progress<'_> {
         self.bar.suspend(|| eprintln!("{}", report::epoch_line(report, self.epochs)));
         let line = serde_json::to_string(report).map_err(|error| RunError::Bug(error.to_string()))?;
         self.folder.append("metrics.jsonl", &line)
+    }
+}
+
+/// Shows a run that infers, and keeps what comes out.
+pub(super) struct Looking {
+    bar: ProgressBar,
+    outputs: Vec<f32>,
+}
+
+impl Looking {
+    pub(super) fn new() -> Self {
+        Self { bar: bar(false), outputs: Vec::new() }
+    }
+
+    /// Takes the bar away; what came out.
+    pub(super) fn finish(self) -> Vec<f32> {
+        self.bar.finish_and_clear();
+        self.outputs
+    }
+}
+
+impl Watcher for Looking {
+    fn note(&mut self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    fn progress(&mut self, _epoch: u32, done: usize, of: usize) {
+        self.bar.set_length(of as u64);
+        self.bar.set_position(done as u64);
+    }
+
+    fn keep(&mut self, _epochs: u32, _model: &Model) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn epoch(&mut self, _report: &EpochReport) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn outputs(&mut self, outputs: Vec<f32>) -> Result<(), RunError> {
+        self.outputs = outputs;
+        Ok(())
     }
 }
 

@@ -120,6 +120,11 @@ impl Array {
         &self.bytes
     }
 
+    /// The same, taken out.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// Its values, in order, as what `read` makes of each, which is told its index.
     fn each<T>(&self, mut read: impl FnMut(usize) -> Result<T, (String, String)>) -> Result<Vec<T>, DataError> {
         let values = self.bytes.len() / self.kind.bytes();

@@ -17,6 +17,8 @@
 //! | [`npz`] | the same in one archive of such files |
 //! | [`safetensors`] | the same as tensors of one file |
 //!
+//! Samples without targets, for a model that is trained, are read by [`inputs`].
+//!
 //! Below them, [`idx`] reads the IDX format, `gzip` whole files, plain or gzipped; `array` makes samples of arrays,
 //! `sequence` of tokens. What labels there must be is asked by [`Wanted`]. Beside them, [`fetch`] brings the
 //! files of MNIST into a folder and proves by digest that they are the originals, and those of CIFAR-10 from a folder or
@@ -41,6 +43,7 @@ mod error;
 pub mod fetch;
 mod gzip;
 pub mod idx;
+pub mod inputs;
 mod labels;
 mod loaded;
 pub mod mnist;

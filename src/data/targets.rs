@@ -30,6 +30,11 @@ impl Targets {
         Targets::Classes { labels, places: 1, classes }
     }
 
+    /// None, for samples of which nobody knows what should come out.
+    pub fn none() -> Self {
+        Targets::Values { values: Vec::new(), width: 1 }
+    }
+
     /// Samples, as far as the targets tell.
     pub fn samples(&self) -> usize {
         match self {

@@ -8,6 +8,7 @@
 //! or arithmetic. It imports no other module of the crate but the leaves.
 
 mod data;
+mod init;
 mod loss;
 pub mod op;
 mod optimizer;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use data::{Augment, Data, Normal};
+pub use init::Init;
 pub use loss::Loss;
 pub use op::Op;
 pub use optimizer::{Clip, Optimizer, Rule};
@@ -65,6 +67,8 @@ pub struct Job {
     pub data: Data,
     /// How it is learned.
     pub train: Train,
+    /// What the network starts from.
+    pub init: Init,
     /// The network: stages in order.
     pub stages: Vec<Stage>,
     /// How messages travel.

@@ -30,6 +30,7 @@ pub(super) fn job(tree: &Node) -> Result<Job, JobError> {
         seed_drawn,
         data: data::read(root.section("data")?)?,
         train: train(root.section("train")?)?,
+        init: init::read(root.section("init")?)?,
         stages: stages(&root)?,
         mix: mix(root.section("mix")?)?,
         transport: transport(root.section("transport")?)?,

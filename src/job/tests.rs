@@ -162,7 +162,7 @@ fn values_must_go_together() {
 
 /// Bytes of this shape, one of `count` classes each.
 fn classes(shape: impl Into<Vec<u32>>, count: u32) -> Sample {
-    let wanted = Wanted::Classes { places: 1, classes: count };
+    let wanted = Some(Wanted::Classes { places: 1, classes: count });
     Sample { shape: Shape::new(shape), element: Element::U8, largest_token: None, wanted }
 }
 
@@ -199,7 +199,7 @@ fn the_last_stage_gives_what_the_targets_are_compared_with() {
             .map_err(|error| error.to_string())
     };
     let (linear, flat) = (|out| format!("{{ op = \"linear\", out = {out} }}"), "{ op = \"flatten\" }, ");
-    let wanting = |wanted| Sample { wanted, ..classes([1, 8, 8], 0) };
+    let wanting = |wanted| Sample { wanted: Some(wanted), ..classes([1, 8, 8], 0) };
     let tokens = wanting(Wanted::Classes { places: 8, classes: 5 });
     assert!(with(&linear(5), "cross_entropy", &tokens).is_ok());
     for last in [linear(6), format!("{flat}{}", linear(40))] {
@@ -224,7 +224,7 @@ fn tokens_go_into_an_embedding() {
     let tokens = |largest| Sample {
         element: Element::U16,
         largest_token: Some(largest),
-        wanted: Wanted::Classes { places: 8, classes: 10 },
+        wanted: Some(Wanted::Classes { places: 8, classes: 10 }),
         ..classes([8], 0)
     };
     let network = |first: &str| {

@@ -57,6 +57,9 @@ pub(super) fn job(job: &Job) -> String {
         ),
         ("output", table([("timing", job.output.timing.into())]).into()),
     ]);
+    if let Some(init) = job.init.write() {
+        root.insert("init".to_owned(), init.into());
+    }
     if let Some(ranks) = &job.trust.ranks {
         root.insert("trust".to_owned(), table([("ranks", ranks.display().to_string().into())]).into());
     }

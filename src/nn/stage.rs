@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, output, values};
 use crate::compute::{Backend, ComputeError};
@@ -28,8 +29,11 @@ pub struct StageSpec {
     pub micro_batch: u32,
     /// How its parameters follow their gradients.
     pub optimizer: Optimizer,
-    /// What its initial values are drawn from.
+    /// What its initial values are drawn from, where it is given none, and what it drops.
     pub seed: Seed,
+    /// The values that its parameters start from, in the order of [`parameters`](StageSpec::parameters), each as PyTorch lays
+    /// it out.
+    pub values: Option<Zeroizing<Vec<f32>>>,
 }
 
 impl StageSpec {
@@ -68,6 +72,13 @@ impl StageSpec {
             && (1..=MOST_OPS).contains(&self.ops.len())
             && self.ops.iter().try_fold(self.input.clone(), step).is_some_and(|output| output == self.output)
             && self.activation_count() <= MOST_ACTIVATIONS
+    }
+
+    /// Whether the values that it is given, if it is, are as many as its parameters have, and numbers.
+    pub fn starts(&self) -> bool {
+        self.values.as_ref().is_none_or(|values| {
+            values.len() as u64 == self.parameter_count() && values.iter().all(|value| value.is_finite())
+        })
     }
 
     /// Values of all parameters.
@@ -124,6 +135,9 @@ impl<B: Backend + 'static> Stage<B> {
     ///
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
+    ///
+    /// # Panics
+    /// Where `spec` does not [start](StageSpec::starts).
     pub fn new(backend: &B, spec: &StageSpec) -> Result<Self, ComputeError> {
         let rows = spec.micro_batch as usize;
         let mut ops = Vec::with_capacity(spec.ops.len());
@@ -158,6 +172,9 @@ impl<B: Backend + 'static> Stage<B> {
             },
         };
         stage.gradients = stage.tensors(backend)?;
+        if let Some(values) = &spec.values {
+            stage.set_values(backend, values)?;
+        }
         Ok(stage)
     }
 

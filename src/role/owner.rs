@@ -1,5 +1,5 @@
 //! The owner: feeds micro-batches into the pipeline, takes the last stage's output, computes the loss, sends its gradient
-//! back. It alone knows the schedule, the labels and the loss. It may host the first stages, the last ones, or both, so that
+//! back; or keeps what comes out. It alone knows the schedule, the labels and the loss. It may host the first stages, the last ones, or both, so that
 //! data and outputs never leave it.
 
 use std::collections::VecDeque;
@@ -16,10 +16,31 @@ use crate::nn::{Criterion, Network, Pass as Through, Rates, Target};
 use crate::pipeline::{Answered, Depth, Feed, Pass};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 
+/// What a pass is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Stages learn from it.
+    Train,
+    /// Outputs are compared with their targets.
+    Evaluate,
+    /// Outputs are all that is asked for; there need not be targets.
+    Infer,
+}
+
+impl Purpose {
+    /// What a message that goes forward is.
+    fn kind(self) -> Kind {
+        match self {
+            Purpose::Train => Kind::Train,
+            Purpose::Evaluate | Purpose::Infer => Kind::Evaluate,
+        }
+    }
+}
+
 /// A pass over samples that the owner is to run.
 pub struct Planned<'a> {
-    /// Whether stages learn from it.
-    pub training: bool,
+    /// What for.
+    pub purpose: Purpose,
     /// The samples.
     pub data: &'a Dataset,
     /// Which are in which micro-batch.
@@ -34,7 +55,7 @@ impl<'a> Planned<'a> {
     /// A training pass through `depth` stages.
     pub fn training(data: &'a Dataset, batches: Batches, augmented: Augmented, depth: Depth) -> Self {
         let pass = Pass::training(depth, LATENCY, batches.full(), batches.micro_batches());
-        Self { training: true, data, batches, augmented: Some(augmented), pass }
+        Self { purpose: Purpose::Train, data, batches, augmented: Some(augmented), pass }
     }
 
     /// A pass that only looks, in the order of the samples, `micro_batch` at a time.
@@ -43,7 +64,16 @@ impl<'a> Planned<'a> {
         // One batch of all samples, so that the loss is the mean over them.
         let batches = Batches::new((0..samples).collect(), samples, micro_batch);
         let pass = Pass::evaluation(depth, LATENCY, batches.micro_batches());
-        Self { training: false, data, batches, augmented: None, pass }
+        Self { purpose: Purpose::Evaluate, data, batches, augmented: None, pass }
+    }
+
+    /// As [`evaluation`](Planned::evaluation), for the outputs themselves.
+    pub fn inference(data: &'a Dataset, micro_batch: u32, depth: Depth) -> Self {
+        Self { purpose: Purpose::Infer, ..Self::evaluation(data, micro_batch, depth) }
+    }
+
+    fn trains(&self) -> bool {
+        self.purpose == Purpose::Train
     }
 }
 
@@ -169,6 +199,8 @@ pub struct Owner<'a, B: Backend> {
     inputs: Vec<u8>,
     taken: B::Bytes,
     targets: Option<Targets>,
+    /// (samples, outputs): those of passes that ask for them, so far.
+    inferred: Vec<f32>,
 }
 
 /// A gradient on its way back.
@@ -208,6 +240,8 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         let outputs = hosted.tail.as_ref().map_or(features, Network::output_features);
         let bytes = passes.first().map_or(0, |pass| pass.data.bytes());
         let rows = micro_batch as usize;
+        let asked = passes.iter().filter(|planned| planned.purpose == Purpose::Infer);
+        let asked = asked.map(|planned| planned.batches.samples() * outputs).sum();
         let hold = passes.iter().map(|planned| planned.pass.hold()).max().unwrap_or(0) as usize;
         // In slots that wait for no one, the end is where nothing is under way any more.
         let after = match paced {
@@ -241,7 +275,13 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             spare: (0..=hold).map(|_| backend.zeros(rows * features)).collect::<Result<_, _>>()?,
             unanswered: VecDeque::new(),
             inputs: vec![0; rows * bytes],
+            inferred: room(asked)?,
         })
+    }
+
+    /// The outputs for all samples of passes that asked for them, (samples, outputs), in the order of the samples.
+    pub fn into_inferred(self) -> Vec<f32> {
+        self.inferred
     }
 
     /// What each pass came to.
@@ -326,13 +366,13 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         Ok(())
     }
 
-    /// The output of `feed` is here: its loss, and in training its gradient.
+    /// The output of `feed` is here: keeps it, or makes its loss of it, and in training its gradient.
     fn take(&mut self, backend: &B, slot: Slot, feed: Feed, post: &Post<B::Bytes>) -> Result<(), RoleError> {
         let planned = &self.passes[self.running];
         let indices = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
         let rows = indices.len();
         let due = Header {
-            kind: if planned.training { Kind::Train } else { Kind::Evaluate },
+            kind: planned.purpose.kind(),
             last: false,
             dtype: Dtype::Float(self.wire),
             epoch: self.epoch,
@@ -346,18 +386,26 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         let values = rows * self.outputs;
         match &mut self.hosted.tail {
             Some(tail) => {
-                let pass = through(planned.training, rows, self.epoch, feed);
+                let pass = through(planned.trains(), rows, self.epoch, feed);
                 let outputs = tail.forward(backend, pass, &post.inbox[FORWARD], HEADER)?;
                 backend.round(self.wire, values, outputs, &mut self.logits)
             }
             None => backend.decode(self.wire, &post.inbox[FORWARD], HEADER, values, &mut self.logits),
         };
+        if planned.purpose == Purpose::Infer {
+            let before = self.inferred.len();
+            self.inferred.resize(before + values, 0.0);
+            backend.download(&self.logits, &mut self.inferred[before..]);
+            self.tallies[self.running].add(LossSum::default(), rows);
+            self.hosted.tail.iter_mut().for_each(Network::forget);
+            return Ok(());
+        }
         let Some(targets) = &mut self.targets else { unreachable!("a pass that runs has data") };
         targets.copy_from(&planned.data.targets, indices);
         let weight = weight(planned.data.targets.terms(planned.batches.batch(feed.batch.0)));
         let sum = self.criterion.of(backend, &self.logits, (&*targets).into(), weight, &mut self.gradient);
         self.tallies[self.running].add(sum, rows);
-        match planned.training {
+        match planned.trains() {
             true if !sum.loss.is_finite() => {
                 Err(RoleError::NotANumber { loss: sum.loss, epoch: self.epoch, batch: feed.batch })
             }
@@ -420,10 +468,10 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             Some(head) => {
                 backend.put(inputs, &mut self.taken, 0);
                 let features = head.output_features();
-                let pass = through(planned.training, rows, self.epoch, feed);
+                let pass = through(planned.trains(), rows, self.epoch, feed);
                 let outputs = head.forward(backend, pass, &self.taken, 0)?;
                 backend.encode(self.wire, outputs, rows * features, &mut post.outbox[FORWARD], HEADER);
-                if !planned.training {
+                if !planned.trains() {
                     head.forget();
                 }
                 (Dtype::Float(self.wire), features)
@@ -433,11 +481,11 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
                 (planned.data.encoding.element.into(), planned.data.features())
             }
         };
-        if planned.training {
+        if planned.trains() {
             self.unanswered.push_back(feed);
         }
         let header = Header {
-            kind: if planned.training { Kind::Train } else { Kind::Evaluate },
+            kind: planned.purpose.kind(),
             last: false,
             dtype,
             epoch: self.epoch,
@@ -450,6 +498,13 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         address(backend, post, FORWARD, Some(header));
         Ok(())
     }
+}
+
+/// Room for `values` values.
+fn room(values: usize) -> Result<Vec<f32>, ComputeError> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(values).map_err(|_| ComputeError::OutOfMemory { bytes: values.saturating_mul(4) })?;
+    Ok(room)
 }
 
 /// The micro-batch `feed` of `rows` samples, as the owner's own stages see it.

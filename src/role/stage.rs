@@ -175,7 +175,12 @@ where
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
         let mut stage = match self.stage.take() {
             Some(stage) => stage,
-            None => Stage::new(backend, &self.spec)?,
+            None => {
+                let stage = Stage::new(backend, &self.spec)?;
+                // They have served.
+                self.spec.values = None;
+                stage
+            }
         };
         let reacted = self.react(backend, &mut stage, slot, post);
         self.stage = Some(stage);

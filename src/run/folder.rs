@@ -1,8 +1,10 @@
-//! The folder of a run. Files appear whole or not at all.
+//! The folder of a run, and files that appear whole or not at all.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use super::RunError;
 
@@ -79,12 +81,47 @@ impl Folder {
 /// # Errors
 /// [`RunError::Write`].
 pub(super) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), RunError> {
-    let failed = |source| RunError::Write { path: path.to_owned(), source };
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(content).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    Pending::new(path)?.write(content)
+}
+
+/// A file that is to be written later, where it is known now that it can be. Until then it has another name; dropped, it
+/// leaves nothing.
+pub struct Pending {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Pending {
+    /// Makes ready to write `path`, readable by its owner alone. What stands there is replaced when it is written.
+    ///
+    /// # Errors
+    /// [`RunError::Write`].
+    pub fn new(path: &Path) -> Result<Self, RunError> {
+        let failed = |source| RunError::Write { path: path.to_owned(), source };
+        if path.is_dir() {
+            return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+        }
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = NamedTempFile::new_in(folder).map_err(failed)?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Where it will be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes `content`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`RunError::Write`].
+    pub fn write(mut self, content: &[u8]) -> Result<(), RunError> {
+        let Self { file, path } = &mut self;
+        let written = file.write_all(content).and_then(|()| file.as_file().sync_all());
+        written.map_err(|source| RunError::Write { path: path.clone(), source })?;
+        let Self { file, path } = self;
+        file.persist(&path).map(drop).map_err(|error| RunError::Write { path, source: error.error })
+    }
 }
 
 #[cfg(test)]

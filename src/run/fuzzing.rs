@@ -116,7 +116,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     add("announcement", padded(&Announcement::new(Epoch(2), &[7; 64], &name(), &name()), 192));
     add("returned", padded(&Returned { timing: [9; 8], values: vec![0.5; 8], fault: None }, 128));
     for (profile, rank, ranks) in [(Profile::Mixed, 3, 7), (Profile::Mixed, 3, 8), (Profile::Sealed, 1, 2)] {
-        for role in [Vec::new(), role()] {
+        for role in [Vec::new(), role(), given()] {
             if let Some(route) = routes(profile, ranks).and_then(|mut routes| routes.drain(rank..).next()) {
                 let package = Package {
                     route,
@@ -154,6 +154,23 @@ fn role() -> Vec<u8> {
         micro_batch: 4,
         optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("fuzzed"),
+        values: None,
+    };
+    postcard::to_allocvec(&spec).unwrap_or_default()
+}
+
+/// A stage that is given its values.
+fn given() -> Vec<u8> {
+    let spec = StageSpec {
+        ops: vec![Op::Linear(Linear { input: None, out: 2, bias: true })],
+        input: Shape::new([3]),
+        output: Shape::new([2]),
+        data: None,
+        wire: Float::F32,
+        micro_batch: 4,
+        optimizer: Optimizer::sgd(0.9),
+        seed: Seed::from_text("fuzzed"),
+        values: Some(vec![0.5; 8].into()),
     };
     postcard::to_allocvec(&spec).unwrap_or_default()
 }

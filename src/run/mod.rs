@@ -1,19 +1,21 @@
 //! The four phases of a run: initialization, forward and backward propagation in slots, testing.
 //!
-//! [`prepare`] opens the job and the data, on the owner alone. [`owner`] and [`serve`] run a job together, one on rank 0,
+//! [`prepare`] opens the job and the data, on the owner alone; or, to infer, the model that a run has left. [`owner`] and [`serve`] run a job together, one on rank 0,
 //! the other on all others; [`opening`] is what they say to each other outside slots, [`seat`] what both do within, [`pace`] what is measured
 //! where slots begin at fixed times.
 //! [`trust`] and [`peers`] are who is who.
-//! [`single`] runs the same job in one process without messages, [`local`] with one thread a rank. [`results`] and
-//! [`folder`] are what remains.
+//! [`single`] runs the same job in one process without messages, [`local`] with one thread a rank. [`results`], [`outputs`]
+//! and [`folder`] are what remains.
 
 pub mod folder;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod input;
 pub mod local;
 mod model;
 mod opening;
+pub mod outputs;
 pub mod owner;
 mod pace;
 mod peers;
@@ -24,6 +26,7 @@ pub mod serve;
 pub mod single;
 mod sources;
 pub mod trust;
+mod weights;
 
 use thiserror::Error;
 
@@ -40,6 +43,7 @@ use crate::transport::TransportError;
 pub use model::Model;
 pub use opening::refuse;
 pub use trust::TrustError;
+pub use weights::WeightsError;
 
 /// Why a run ended.
 #[derive(Debug, Error)]
@@ -50,6 +54,9 @@ pub enum RunError {
     /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The network does not start from the file that is named.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// The mix failed, or finds no plan.
     #[error(transparent)]
     Mix(#[from] MixError),
@@ -208,6 +215,7 @@ impl RunError {
             | RunError::Fingerprints(_)
             | RunError::TooManyRanks { .. } => 2,
             RunError::Data(error) => error.exit_code(),
+            RunError::Weights(error) => error.exit_code(),
             RunError::Trust(error) => error.exit_code(),
             RunError::Mix(MixError::CellTooSmall { .. } | MixError::NoPlan { .. }) => 2,
             RunError::Mix(MixError::Randomness(_)) | RunError::Randomness(_) => 3,
@@ -265,6 +273,15 @@ pub trait Watcher {
     /// # Errors
     /// Those of writing it down.
     fn epoch(&mut self, report: &results::EpochReport) -> Result<(), RunError>;
+
+    /// What comes out for all samples, (samples, outputs), where a run [infers](prepare::Prepared::infers) and does nothing
+    /// else.
+    ///
+    /// # Errors
+    /// Those of writing it down.
+    fn outputs(&mut self, _outputs: Vec<f32>) -> Result<(), RunError> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

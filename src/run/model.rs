@@ -1,5 +1,7 @@
-//! The finished model: named tensors, as PyTorch's `nn.Sequential` of all stages' operations in order would name them.
+//! The finished model: named tensors, as PyTorch's `nn.Sequential` of all stages' operations in order would name them, and
+//! what goes into it.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -8,12 +10,27 @@ use sha2::{Digest, Sha256};
 
 use super::RunError;
 use super::folder;
+use super::input::{self, Input};
 use crate::nn::{Declared, StageSpec};
 
 /// Named f32 tensors.
 pub struct Model {
     /// Name (`0.weight`), shape and values in little-endian bytes.
     tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
+    /// What goes in. No part of the digest.
+    input: Option<Input>,
+}
+
+/// Name and shape of each stage's parameters, in the order of [`StageSpec::parameters`].
+pub(super) fn named(specs: &[StageSpec]) -> Vec<Vec<(String, Vec<usize>)>> {
+    let mut first_op = 0;
+    let mut named = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let name = |(op, Declared { name, shape, .. })| (format!("{}.{name}", first_op + op), shape);
+        named.push(spec.parameters().into_iter().map(name).collect());
+        first_op += spec.ops.len();
+    }
+    named
 }
 
 impl Model {
@@ -23,24 +40,22 @@ impl Model {
     /// [`RunError::Bug`] where a stage has returned another number of values than it has.
     pub fn new(specs: &[StageSpec], values: &[Vec<f32>]) -> Result<Self, RunError> {
         let mut tensors = Vec::new();
-        let mut first_op = 0;
-        for (spec, values) in specs.iter().zip(values) {
+        for (named, values) in named(specs).into_iter().zip(values) {
             let mut rest = values.as_slice();
-            for (op, Declared { name, shape, .. }) in spec.parameters() {
+            for (name, shape) in named {
                 let Some((here, behind)) = rest.split_at_checked(shape.iter().product()) else {
                     return Err(RunError::Bug(format!("a stage has returned {} values, too few", values.len())));
                 };
                 let bytes = here.iter().flat_map(|value| value.to_le_bytes()).collect();
-                tensors.push((format!("{}.{name}", first_op + op), shape, bytes));
+                tensors.push((name, shape, bytes));
                 rest = behind;
             }
             if !rest.is_empty() {
                 return Err(RunError::Bug(format!("a stage has returned {} values, too many", values.len())));
             }
-            first_op += spec.ops.len();
         }
         tensors.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(Self { tensors })
+        Ok(Self { tensors, input: specs.first().and_then(Input::of) })
     }
 
     /// SHA-256 over all values in the order of the tensors' names, in hexadecimal.
@@ -66,8 +81,10 @@ impl Model {
                     .map_err(|error| RunError::Bug(format!("tensor {name}: {error}")))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let bytes = safetensors::serialize(views, None)
-            .map_err(|error| RunError::Bug(format!("model.safetensors: {error}")))?;
+        let bug = |error: &dyn std::fmt::Display| RunError::Bug(format!("model.safetensors: {error}"));
+        let input = self.input.as_ref().map(Input::json).transpose().map_err(|error| bug(&error))?;
+        let metadata = input.map(|input| HashMap::from([(input::KEY.to_owned(), input)]));
+        let bytes = safetensors::serialize(views, metadata).map_err(|error| bug(&error))?;
         folder::write_atomically(path, &bytes)
     }
 }
@@ -90,6 +107,7 @@ mod tests {
             micro_batch: 1,
             optimizer: Optimizer::sgd(0.0),
             seed: Seed::from_text("1"),
+            values: None,
         }
     }
 

@@ -255,11 +255,17 @@ pub(super) fn padded<V: Serialize>(value: &V, length: usize) -> Result<Zeroizing
 /// # Errors
 /// [`RunError::Bug`].
 pub(super) fn encoded<V: Serialize + ?Sized>(value: &V) -> Result<Zeroizing<Vec<u8>>, RunError> {
-    let bug = |error: postcard::Error| RunError::Bug(error.to_string());
-    let size = postcard::serialize_with_flavor(value, Size::default()).map_err(bug)?;
-    let mut bytes = Zeroizing::new(vec![0; size]);
-    postcard::to_slice(value, &mut bytes).map_err(bug)?;
+    let mut bytes = Zeroizing::new(vec![0; encoded_length(value)?]);
+    postcard::to_slice(value, &mut bytes).map_err(|error| RunError::Bug(error.to_string()))?;
     Ok(bytes)
+}
+
+/// Bytes of postcard's encoding of `value`.
+///
+/// # Errors
+/// [`RunError::Bug`].
+pub(super) fn encoded_length<V: Serialize + ?Sized>(value: &V) -> Result<usize, RunError> {
+    postcard::serialize_with_flavor(value, Size::default()).map_err(|error| RunError::Bug(error.to_string()))
 }
 
 /// Reads what [`padded`] wrote; `None` where it is none.
@@ -290,6 +296,7 @@ pub(super) fn stage(role: &[u8], public: &Public) -> Option<StageSpec> {
     };
     let fits = rest.is_empty()
         && spec.chains()
+        && spec.starts()
         && spec.optimizer.fits()
         && travels(tensor(spec.input_features(), width))
         && travels(tensor(spec.output_features(), number))
@@ -303,14 +310,14 @@ pub(super) fn shortened(name: &str) -> String {
 }
 
 /// Bytes of a package, before it is sealed, that carries a role of at most `role` bytes among `ranks` ranks.
-pub(super) fn package_length(ranks: u16, hops: u8, role: usize, least: u32) -> u32 {
+pub(super) fn package_length(ranks: u16, hops: u8, role: usize, least: u32) -> u64 {
     let lanes = usize::from(ranks);
     // postcard: a rank or a length takes up to 3 bytes, a length of the role up to 10.
     let circuits = lanes * (8 + 32 * usize::from(hops));
     let next = usize::from(hops) * (3 + 3 * lanes);
     let arrivals = lanes * 4;
     let fixed = 128 + hpke::PUBLIC_KEY;
-    (rounded_up((fixed + circuits + next + arrivals + role) as u64) as u32).max(least)
+    rounded_up((fixed + circuits + next + arrivals + role) as u64).max(least.into())
 }
 
 /// Bytes of a result, before it is sealed, of up to `values` parameters.
@@ -424,6 +431,7 @@ mod tests {
             micro_batch: 4,
             optimizer: Optimizer::sgd(0.9),
             seed: Seed::from_text("s"),
+            values: None,
         };
         let read = |spec: &StageSpec| stage(&postcard::to_allocvec(spec).unwrap(), &public());
         assert!(read(&spec()).is_some());
@@ -441,6 +449,12 @@ mod tests {
             let mut spec = spec();
             change(&mut spec);
             assert!(read(&spec).is_none(), "change {i}");
+        }
+        // 16 times 10 weights and 10 biases.
+        let given = |count, value| StageSpec { values: Some(vec![value; count].into()), ..spec() };
+        assert!(read(&given(170, 0.5)).is_some_and(|spec| spec.values.is_some_and(|values| *values == [0.5; 170])));
+        for (count, value) in [(0, 0.5), (169, 0.5), (171, 0.5), (170, f32::NAN), (170, f32::INFINITY)] {
+            assert!(read(&given(count, value)).is_none(), "{count} times {value}");
         }
         let trailing = [postcard::to_allocvec(&spec()).unwrap(), vec![0]].concat();
         assert!(stage(&trailing, &public()).is_none());

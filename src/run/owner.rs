@@ -14,11 +14,11 @@ use zeroize::Zeroizing;
 use super::model::Model;
 use super::opening::{
     ANNOUNCEMENT, Announced, Announcement, Handed, OPENING, Opening, Pacing, Public, Returned, encoded, opening,
-    package_length, result_info, result_length, seal_package, unpadded,
+    result_info, seal_package, unpadded,
 };
 use super::pace::{self, Calibration};
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
-use super::prepare::{LONGEST, Prepared};
+use super::prepare::Prepared;
 use super::results::{EpochReport, Outcome, RankTiming, VERSION};
 use super::seat::{self, Seat, cores, share_of_cores};
 use super::trust::Credentials;
@@ -34,7 +34,7 @@ use crate::mix::courier::Noticed;
 use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
 use crate::mix::plan::{Plan, Roles};
 use crate::nn::{Criterion, Network, StageSpec};
-use crate::role::owner::{Course, Hosted, Owner, Planned, Score};
+use crate::role::owner::{Course, Hosted, Owner, Score};
 use crate::transport::Transport;
 
 /// How the owner's process stands in the world.
@@ -59,15 +59,10 @@ pub fn can_run(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
     if ranks < needed {
         return Err(RunError::TooFewRanks { found: ranks, needed, stages, relays: needed - 1 - stages });
     }
-    let values = prepared.remote_specs().iter().map(StageSpec::parameter_count).max().unwrap_or(0);
-    let result = result_length(values, job.mix.result);
-    if result > LONGEST {
-        let fix = "split the largest stage, or take a smaller mix.result";
-        return Err(RunError::TooLong { what: "a rank's result", bytes: result, most: LONGEST, fix });
-    }
     if ranks > MOST_RANKS {
         return Err(RunError::TooManyRanks { found: ranks, most: MOST_RANKS });
     }
+    prepared.sealed_lengths(ranks, &prepared.remote_specs())?;
     prepared.geometry(ranks)?;
     if job.mix.profile == Profile::Mixed {
         // Which ranks share a host is not known yet, and is nothing that a plan must have.
@@ -96,7 +91,7 @@ pub fn run<T: Transport>(
     for epoch in 0..job.train.epochs {
         let began = Instant::now();
         let last = epoch + 1 == job.train.epochs;
-        let Ran { scores, slots, returns } = match lead.epoch(transport, Epoch(epoch), last, watcher) {
+        let Ran { scores, slots, returns, inferred } = match lead.epoch(transport, Epoch(epoch), last, watcher) {
             Ok(ran) => ran,
             // Training has failed, but what it had come to before is sound.
             Err(error) if error.exit_code() == 1 => {
@@ -107,6 +102,11 @@ pub fn run<T: Transport>(
             }
             Err(error) => return Err(error),
         };
+        if prepared.infers() {
+            watcher.outputs(inferred)?;
+            kept = Some(returns);
+            break;
+        }
         let validated = prepared.validation.samples() > 0;
         if last {
             test = scores[scores.len() - 1];
@@ -169,6 +169,8 @@ struct Ran {
     scores: Vec<Score>,
     slots: u64,
     returns: Returns,
+    /// (samples, outputs), where a pass asked for them.
+    inferred: Vec<f32>,
 }
 
 /// What all ranks have returned at the end of an epoch.
@@ -208,13 +210,8 @@ impl<'a> Lead<'a> {
         let job = &prepared.job;
         let ranks = transport.ranks();
         let specs = prepared.specs();
-        let mut role = 0;
         let remote = job.remote();
-        for spec in &specs[remote.clone()] {
-            role = role.max(encoded(spec)?.len());
-        }
-        let values = specs[remote.clone()].iter().map(StageSpec::parameter_count).max().unwrap_or(0);
-        let result = result_length(values, job.mix.result);
+        let (package, result) = prepared.sealed_lengths(ranks, &specs[remote.clone()])?;
         let pacing = match job.mix.profile {
             Profile::Mixed => {
                 pace::pacing(job.mix.pace, job.mix.hops, result as usize, crowd(transport), job.transport.timeout)?
@@ -229,7 +226,7 @@ impl<'a> Lead<'a> {
             timeout: u64::try_from(job.transport.timeout.as_millis()).unwrap_or(u64::MAX),
             windows: job.transport.windows,
             threads: job.compute.threads,
-            package: package_length(ranks, job.mix.hops, role, job.mix.package),
+            package,
             pacing,
             result,
             digest: [0; 32],
@@ -270,16 +267,8 @@ impl<'a> Lead<'a> {
         let prepared = self.prepared;
         let route = self.hand_out(transport, epoch, watcher)?;
         let mut courier = seat::courier(transport, &self.public, self.seat.pace(), route, epoch)?;
-        let depth = prepared.depth();
         let micro_batch = prepared.job.train.micro_batch;
-        let mut passes =
-            vec![Planned::training(&prepared.train, prepared.batches(epoch.0), prepared.augmented(epoch), depth)];
-        if prepared.validation.samples() > 0 {
-            passes.push(Planned::evaluation(&prepared.validation, micro_batch, depth));
-        }
-        if last {
-            passes.push(Planned::evaluation(&prepared.test, micro_batch, depth));
-        }
+        let passes = prepared.passes(epoch, last);
         let rates = prepared.rates();
         let capacity = self.public.geometry.message();
         // A random number of empty slots hides how many the passes take.
@@ -317,7 +306,7 @@ impl<'a> Lead<'a> {
             }
         };
         let ended = self.seat.slots(transport, courier.as_mut(), &mut owner, calibration, &mut progress)?;
-        let scores = owner.scores();
+        let (scores, inferred) = (owner.scores(), owner.into_inferred());
         let (fault, own) = (ended.fault, ended.own);
         if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
             return Err(RunError::Fault { noticed, own });
@@ -329,7 +318,7 @@ impl<'a> Lead<'a> {
             }
             return Err(RunError::Fault { noticed, own });
         }
-        Ok(Ran { scores, slots: ended.slots, returns })
+        Ok(Ran { scores, slots: ended.slots, returns, inferred })
     }
 
     /// A package that is `sealed` to `rank`, signed.
@@ -392,6 +381,8 @@ impl<'a> Lead<'a> {
             let sealed = seal_package(&Handed::Part(package), &self.public, epoch, rank, &announced[rank.index()])?;
             packages.push(self.sign_package(epoch, rank, ranks, &announced[rank.index()], sealed));
         }
+        // Initial values are with those whom they are for.
+        self.specs.iter_mut().for_each(|spec| spec.values = None);
         transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD + SIGNED)?;
         own.ok_or_else(|| RunError::Bug("the owner has no route".to_owned()))
     }

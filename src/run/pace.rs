@@ -87,6 +87,7 @@ pub(super) fn work(backend: &Cpu, message: usize, micro_batch: u32, wire: Float)
         micro_batch,
         optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("dummy"),
+        values: None,
     };
     let mut stage = Stage::new(backend, &spec)?;
     let mut took = Vec::new();

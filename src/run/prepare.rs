@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use zeroize::Zeroizing;
-
 use super::RunError;
-use super::opening::{package_length, result_length};
+use super::opening::{encoded_length, package_length, result_length};
 use super::sources;
+use super::weights::{Values, Weights};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
 use crate::ids::Epoch;
-use crate::job::{self, Boundary, Job, Sample, Shape, Wanted};
+use crate::job::{self, Boundary, Job, Op, Sample, Shape, Wanted};
 use crate::mix::geometry::Geometry;
 use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
+use crate::role::owner::Planned;
 use crate::wire::HEADER;
 
 /// A job with its data, ready to run.
@@ -27,10 +27,19 @@ pub struct Prepared {
     pub test: Dataset,
     /// What goes into each stage, and what comes out of the last.
     pub boundaries: Vec<Boundary>,
+    /// Whether nothing is learned, and the outputs for the samples of `test` are all that is asked for.
+    infers: bool,
+    /// What each stage starts from; `None`: from values drawn from the seed.
+    start: Option<Vec<Values>>,
 }
 
 /// Bytes of a message, and of a result, at most: MPI counts in a C int.
 pub(super) const LONGEST: u64 = 1 << 30;
+
+/// The name of a run's resolved job in its folder.
+pub const JOB: &str = "job.toml";
+/// The name of a run's model in its folder.
+pub const MODEL: &str = "model.safetensors";
 
 /// Part of a source without a test set of its own that becomes one.
 const TEST_PART: f64 = 0.2;
@@ -59,7 +68,50 @@ impl Prepared {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
         let boundaries = job::chain(&job, &sample(&train))?;
-        Ok(Self { job, train, validation, test, boundaries })
+        Self { job, train, validation, test, boundaries, infers: false, start: None }.started()
+    }
+
+    /// The model that a run has left in the folder `run`, with `sets` on top of its job, and the file `inputs` to look at.
+    ///
+    /// # Errors
+    /// [`RunError::Job`], [`RunError::Weights`], [`RunError::Data`].
+    pub fn to_infer(run: &Path, sets: &[String], inputs: &Path) -> Result<Self, RunError> {
+        let mut job = Job::load(&run.join(JOB), sets)?;
+        // One epoch, in which nothing is learned.
+        job.train.epochs = 1;
+        let weights = Weights::read(&run.join(MODEL))?;
+        let input = weights.input()?;
+        let shape: Vec<usize> = input.shape.dims().iter().map(|dim| *dim as usize).collect();
+        let vocabulary = match job.stages[0].ops.first() {
+            Some(Op::Embedding(embedding)) => Some(embedding.vocabulary),
+            _ => None,
+        };
+        let test = data::inputs::load(inputs, input.encoding(), shape, vocabulary)?;
+        let boundaries = job::chain(&job, &Sample { wanted: None, ..sample(&test) })?;
+        let [train, validation] = [test.first(0), test.first(0)];
+        let mut prepared = Self { job, train, validation, test, boundaries, infers: true, start: None };
+        prepared.start = Some(weights.values(&prepared.specs(), &[])?);
+        Ok(prepared)
+    }
+
+    /// The same, with the values that the job names.
+    fn started(mut self) -> Result<Self, RunError> {
+        if let Some(from) = &self.job.init.from {
+            let values = Weights::read(from)?.values(&self.specs(), &self.job.init.order)?;
+            self.start = Some(values);
+        }
+        Ok(self)
+    }
+
+    /// Whether nothing is learned, and the outputs for the samples of `test` are all that is asked for.
+    pub fn infers(&self) -> bool {
+        self.infers
+    }
+
+    /// The shape of what comes out for all samples of `test`.
+    pub fn outputs(&self) -> Vec<usize> {
+        let output = self.boundaries.last().map_or(&[][..], |boundary| boundary.shape.dims());
+        std::iter::once(self.test.samples()).chain(output.iter().map(|dim| *dim as usize)).collect()
     }
 
     /// Keeps the first `train` and `test` samples, where there are as many, and none to validate: for runs that are looked
@@ -77,11 +129,11 @@ impl Prepared {
     /// The same data for another job, which must name the same source.
     ///
     /// # Errors
-    /// [`RunError::Job`] where its stages do not fit the data.
+    /// [`RunError::Job`] where its stages do not fit the data; [`RunError::Weights`].
     pub fn with(&self, job: Job) -> Result<Self, RunError> {
         let boundaries = job::chain(&job, &sample(&self.train))?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
-        Ok(Self { job, train, validation, test, boundaries })
+        Self { job, train, validation, test, boundaries, infers: false, start: None }.started()
     }
 
     /// How many stages ranks host, and for how many they pass.
@@ -107,6 +159,7 @@ impl Prepared {
             micro_batch: self.job.train.micro_batch,
             optimizer: self.job.train.optimizer,
             seed: seed.derive("stage", index as u64),
+            values: self.start.as_ref().map(|start| start[index].clone()),
         };
         self.job.stages.iter().enumerate().map(spec).collect()
     }
@@ -115,6 +168,22 @@ impl Prepared {
     pub fn batches(&self, epoch: u32) -> Batches {
         let order = self.job.seed().derive("shuffle", epoch.into()).stream().permutation(self.train.samples() as u32);
         Batches::new(order, self.job.train.batch, self.job.train.micro_batch)
+    }
+
+    /// The passes of `epoch`, in order. `last`: the run ends with it.
+    pub fn passes(&self, epoch: Epoch, last: bool) -> Vec<Planned<'_>> {
+        let (depth, micro_batch) = (self.depth(), self.job.train.micro_batch);
+        if self.infers {
+            return vec![Planned::inference(&self.test, micro_batch, depth)];
+        }
+        let mut passes = vec![Planned::training(&self.train, self.batches(epoch.0), self.augmented(epoch), depth)];
+        if self.validation.samples() > 0 {
+            passes.push(Planned::evaluation(&self.validation, micro_batch, depth));
+        }
+        if last {
+            passes.push(Planned::evaluation(&self.test, micro_batch, depth));
+        }
+        passes
     }
 
     /// How the training samples of `epoch` are moved and mirrored.
@@ -142,11 +211,23 @@ impl Prepared {
     /// What the job needs among `ranks` ranks, whatever lengths it names: bytes of a message, a package, a result.
     pub fn needed_lengths(&self, ranks: u16) -> [u64; 3] {
         let specs = self.remote_specs();
-        let role = |spec: &StageSpec| postcard::to_allocvec(spec).map_or(0, |role| Zeroizing::new(role).len());
-        let role = specs.iter().map(role).max().unwrap_or(0);
+        let role = specs.iter().map(|spec| encoded_length(spec).unwrap_or(0)).max().unwrap_or(0);
         let values = specs.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
         let package = package_length(ranks, self.job.mix.hops, role, 0);
-        [self.longest_message(), package.into(), result_length(values, 0)]
+        [self.longest_message(), package, result_length(values, 0)]
+    }
+
+    /// Bytes of a package before it is sealed, and of a result, among `ranks` ranks with the stages `remote`.
+    ///
+    /// # Errors
+    /// [`RunError::TooLong`].
+    pub(super) fn sealed_lengths(&self, ranks: u16, remote: &[StageSpec]) -> Result<(u32, u64), RunError> {
+        let mix = &self.job.mix;
+        let role = remote.iter().map(encoded_length).try_fold(0, |most, role| Ok::<_, RunError>(role?.max(most)))?;
+        let package = package_length(ranks, mix.hops, role, mix.package);
+        let values = remote.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
+        let result = result_length(values, mix.result);
+        travelling(package, result)
     }
 
     /// Bytes of a message.
@@ -173,18 +254,33 @@ impl Prepared {
     }
 }
 
+/// The lengths of a package and of a result, where they travel.
+fn travelling(package: u64, result: u64) -> Result<(u32, u64), RunError> {
+    let too_long = |what, bytes, fix| RunError::TooLong { what, bytes, most: LONGEST, fix };
+    if result > LONGEST {
+        return Err(too_long("a rank's result", result, "split the largest stage, or take a smaller mix.result"));
+    }
+    match u32::try_from(package) {
+        Ok(length) if package <= LONGEST => Ok((length, result)),
+        _ => {
+            let fix = "split the largest stage, whose initial values travel in it, or take a smaller mix.package";
+            Err(too_long("a rank's package", package, fix))
+        }
+    }
+}
+
 /// What a stage's operations must know of the samples.
 fn sample(data: &Dataset) -> Sample {
     Sample {
         shape: Shape::new(data.sample_shape.iter().map(|dim| *dim as u32).collect::<Vec<u32>>()),
         element: data.encoding.element,
         largest_token: data.largest_token(),
-        wanted: match data.targets {
+        wanted: Some(match data.targets {
             Targets::Classes { places, classes, .. } => {
                 Wanted::Classes { places: places as u32, classes: classes as u32 }
             }
             Targets::Values { width, .. } => Wanted::Values(width as u32),
-        },
+        }),
     }
 }
 
@@ -194,4 +290,23 @@ fn part(data: Dataset, share: f64, job: &Job, usage: &str) -> Result<(Dataset, D
     let order = job.seed().derive(usage, 0).stream().permutation(samples);
     let count = (f64::from(samples) * share).round() as usize;
     Ok(data.split(&order, count)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_to_travel_is_told() {
+        assert_eq!(travelling(LONGEST, LONGEST).unwrap(), (1 << 30, LONGEST));
+        for (package, result, what) in [
+            (LONGEST + 1, 1, "a rank's package"),
+            (1 << 40, 1, "a rank's package"),
+            (1, LONGEST + 1, "a rank's result"),
+        ] {
+            let error = travelling(package, result).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("{what} would have")), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
 }

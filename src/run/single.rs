@@ -39,7 +39,8 @@ fn train(
     let mut learner = Learner::new(backend, prepared, &specs)?;
     let mut epochs = Vec::new();
     let mut kept = None;
-    for epoch in 0..job.train.epochs {
+    let passes = if prepared.infers() { 0 } else { job.train.epochs };
+    for epoch in 0..passes {
         let began = Instant::now();
         let samples = prepared.train.samples();
         let passed = learner.train(backend, Epoch(epoch), &mut |done| watcher.progress(epoch, done, samples));
@@ -61,7 +62,13 @@ fn train(
         epochs.push(report);
         kept = Some(learner.model(backend, &specs)?);
     }
-    let test = learner.evaluate(backend, &prepared.test)?;
+    let test = match prepared.infers() {
+        true => {
+            watcher.outputs(learner.infer(backend, &prepared.test)?)?;
+            Score::default()
+        }
+        false => learner.evaluate(backend, &prepared.test)?,
+    };
     let model = learner.model(backend, &specs)?;
     let outcome = Outcome {
         profile: "single".to_owned(),
@@ -150,10 +157,29 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
         Ok(tally.score())
     }
 
+    /// All samples of `data`, in their order.
+    fn in_order(&self, data: &Dataset) -> Batches {
+        let samples = data.samples() as u32;
+        Batches::new((0..samples).collect(), samples, self.prepared.job.train.micro_batch)
+    }
+
+    /// What comes out for all samples of `data`, (samples, outputs).
+    fn infer(&mut self, backend: &B, data: &Dataset) -> Result<Vec<f32>, RunError> {
+        let (batches, outputs) = (self.in_order(data), self.network.output_features());
+        let mut all = Vec::with_capacity(data.samples() * outputs);
+        for (_, rows) in (0..batches.batches()).flat_map(|batch| batches.micro_batches_of(batch)) {
+            self.outputs(backend, data, rows, None, Pass::evaluation(rows.len()))?;
+            self.network.forget();
+            let before = all.len();
+            all.resize(before + rows.len() * outputs, 0.0);
+            backend.download(&self.logits, &mut all[before..]);
+        }
+        Ok(all)
+    }
+
     /// Looks at all samples of `data`, in their order.
     fn evaluate(&mut self, backend: &B, data: &Dataset) -> Result<Score, RunError> {
-        let samples = data.samples() as u32;
-        let batches = Batches::new((0..samples).collect(), samples, self.prepared.job.train.micro_batch);
+        let batches = self.in_order(data);
         let mut tally = Tally::new(self.criterion);
         for batch in 0..batches.batches() {
             for (_, rows) in batches.micro_batches_of(batch) {
@@ -175,13 +201,26 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
         pass: Pass,
         weight: f32,
     ) -> Result<LossSum, ComputeError> {
+        self.outputs(backend, data, rows, augmented, pass)?;
+        self.targets.copy_from(&data.targets, rows);
+        Ok(self.criterion.of(backend, &self.logits, (&self.targets).into(), weight, &mut self.gradient))
+    }
+
+    /// Takes the samples `rows` through all stages, and leaves what comes out in `logits`.
+    fn outputs(
+        &mut self,
+        backend: &B,
+        data: &Dataset,
+        rows: &[u32],
+        augmented: Option<&Augmented>,
+        pass: Pass,
+    ) -> Result<(), ComputeError> {
         let inputs = &mut self.inputs[..rows.len() * data.bytes()];
         data.gather(rows, augmented, inputs);
-        self.targets.copy_from(&data.targets, rows);
         backend.put(inputs, &mut self.bytes, 0);
         let values = rows.len() * self.network.output_features();
         let outputs = self.network.forward(backend, pass, &self.bytes, 0)?;
         backend.round(self.prepared.job.mix.wire, values, outputs, &mut self.logits);
-        Ok(self.criterion.of(backend, &self.logits, (&self.targets).into(), weight, &mut self.gradient))
+        Ok(())
     }
 }

@@ -44,6 +44,7 @@ fn within_ranges(job: &Job) {
     if let Some(Form { shape: Some(shape), .. }) = job.data.source.form() {
         assert!(shape.fits() && shape.values() <= MOST_FEATURES);
     }
+    assert!(job.init.from.is_some() || job.init.order.is_empty());
     let train = &job.train;
     assert!(train.epochs > 0 && train.micro_batch > 0 && train.batch.is_multiple_of(train.micro_batch));
     assert!(train.optimizer.fits() && train.rate.peak > 0.0 && train.rate.peak.is_finite());

@@ -1,0 +1,54 @@
+//! `mixnn infer`: the testing phase alone, with the model of a run, on new inputs.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::HowArgs;
+use super::launch::{Errand, Lead};
+use super::progress::Looking;
+use crate::run::folder::Pending;
+use crate::run::prepare::Prepared;
+use crate::run::{RunError, outputs};
+
+#[derive(Debug, Args)]
+pub(super) struct InferArgs {
+    /// The folder of a run: its job.toml and model.safetensors are all that is needed; only rank 0 opens it
+    run: PathBuf,
+    /// What the model is to look at, a .npy file: (samples, the shape of a sample), of the type that it was trained on
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Where to write what comes out, a .npy file: float32, (samples, the shape of an output)
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    how: HowArgs,
+}
+
+impl Errand for InferArgs {
+    type Out = Pending;
+
+    fn how(&self) -> &HowArgs {
+        &self.how
+    }
+
+    fn prepare(&self, sets: &[String]) -> Result<Prepared, RunError> {
+        Prepared::to_infer(&self.run, sets, &self.input)
+    }
+
+    fn open(&self, _prepared: &Prepared) -> Result<Pending, RunError> {
+        Pending::new(&self.output)
+    }
+
+    fn carry_out(&self, prepared: &Prepared, out: Pending, lead: &mut Lead<'_>) -> Result<(), RunError> {
+        let mut looking = Looking::new();
+        let led = lead(&mut looking);
+        let values = looking.finish();
+        led?;
+        let shape = prepared.outputs();
+        out.write(&outputs::npy(&shape, &values))?;
+        let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
+        println!("{}: float32 ({})", self.output.display(), shape.join(", "));
+        Ok(())
+    }
+}

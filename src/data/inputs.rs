@@ -1,0 +1,131 @@
+//! Samples without targets, for a model that is trained: one array of a NumPy file.
+//!
+//! What the model takes is known, so nothing is converted: the array's type is the model's, and its shape is that of as many
+//! samples.
+
+use std::path::Path;
+
+use ndarray::Array2;
+
+use super::loaded::shown;
+use super::{DataError, Dataset, Kind, Targets, gzip, npy};
+use crate::element::{Element, Encoding};
+
+/// What the array is called in errors.
+const NAME: &str = "inputs";
+
+/// Reads the samples of `file` for a model that takes samples of `sample_shape` as `encoding` has them, and tokens below
+/// `vocabulary`. They may stand as (samples, ...) or as (samples, values).
+///
+/// # Errors
+/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
+pub fn load(
+    file: &Path,
+    encoding: Encoding,
+    sample_shape: Vec<usize>,
+    vocabulary: Option<u32>,
+) -> Result<Dataset, DataError> {
+    let array = npy::parse(file, NAME, gzip::read_file(file, gzip::MAX_OWN)?)?;
+    let refused = |found: String, expected: String| DataError::content(file, NAME, found, expected);
+    let kind = match encoding.element {
+        Element::U8 => Kind::U8,
+        Element::U16 => Kind::U16,
+        Element::F32 => Kind::F32,
+    };
+    if array.kind() != kind {
+        let (found, expected) = (array.kind().name(), kind.name());
+        let expected = format!("{expected}, which the model takes: save x.astype(numpy.{expected})");
+        return Err(refused(found.to_owned(), expected));
+    }
+    let features: usize = sample_shape.iter().product();
+    let samples = match array.dims().split_first() {
+        Some((samples, dims)) if dims == sample_shape || dims == [features] => u32::try_from(*samples).unwrap_or(0),
+        _ => 0,
+    };
+    if samples == 0 {
+        let form = shown(&sample_shape);
+        let expected =
+            format!("samples of {form}, which the model takes, at least one, behind each other: (samples, ...)");
+        return Err(refused(format!("the shape {}", shown(array.dims())), expected));
+    }
+    if let (Element::U16, Some(vocabulary)) = (encoding.element, vocabulary) {
+        let tokens = array.bytes().as_chunks().0.iter().map(|token| u16::from_le_bytes(*token));
+        if let Some((index, token)) = tokens.enumerate().find(|(_, token)| u32::from(*token) >= vocabulary) {
+            let place = format!("token {} of sample {}", index % features, index / features);
+            let expected = format!("one below {vocabulary}, the vocabulary of the model's embedding");
+            return Err(DataError::content(file, place, token.to_string(), expected));
+        }
+    }
+    let row = features * encoding.element.bytes() as usize;
+    let inputs = Array2::from_shape_vec((samples as usize, row), array.into_bytes())
+        .map_err(|error| refused(error.to_string(), format!("{samples} rows of {row} bytes")))?;
+    Ok(Dataset { inputs, encoding, sample_shape, targets: Targets::none() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::npy::encode;
+    use super::*;
+
+    fn loaded(bytes: &[u8], element: Element, shape: &[usize]) -> Result<Dataset, DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.npy");
+        std::fs::write(&file, bytes).unwrap();
+        load(&file, Encoding::scaled(element, 0.5), shape.to_vec(), Some(3))
+    }
+
+    fn refused(bytes: &[u8], element: Element, shape: &[usize]) -> String {
+        let error = loaded(bytes, element, shape).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let error = error.to_string();
+        error[error.find("x.npy").unwrap()..].to_owned()
+    }
+
+    #[test]
+    fn samples_stand_in_their_shape_or_in_rows() {
+        let values: Vec<u8> = (0..12).collect();
+        for dims in [&[2, 1, 2, 3][..], &[2, 6]] {
+            let set = loaded(&encode("|u1", dims, &values), Element::U8, &[1, 2, 3]).unwrap();
+            assert_eq!((set.samples(), set.features(), set.sample_shape.as_slice()), (2, 6, &[1, 2, 3][..]));
+            assert!(set.inputs.iter().copied().eq(values.iter().copied()));
+            assert_eq!(set.targets.samples(), 0);
+        }
+        let floats: Vec<u8> = [0.5_f32, -1.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let set = loaded(&encode("<f4", &[1, 2], &floats), Element::F32, &[2]).unwrap();
+        assert!(set.inputs.iter().eq(&floats));
+    }
+
+    #[test]
+    fn what_the_model_does_not_take_is_refused() {
+        let image =
+            |descr, dims: &[usize], values: &[u8]| refused(&encode(descr, dims, values), Element::U8, &[1, 2, 3]);
+        assert_eq!(
+            image("<f4", &[1, 6], &[0; 24]),
+            "x.npy, inputs: float32, expected uint8, which the model takes: save x.astype(numpy.uint8)"
+        );
+        assert_eq!(
+            image("|u1", &[2, 3, 2], &[0; 12]),
+            "x.npy, inputs: the shape (2, 3, 2), expected samples of (1, 2, 3), which the model takes, at least one, behind each \
+             other: (samples, ...)"
+        );
+        assert!(image("|u1", &[], &[0]).contains("the shape (), expected samples of (1, 2, 3)"));
+        assert!(
+            image("|u1", &[0, 6], &[])
+                .contains("the shape (0, 6), expected samples of (1, 2, 3), which the model takes, at")
+        );
+        assert!(image("|u1", &[1 << 33, 0], &[]).contains("the shape (8589934592, 0)"));
+        assert!(image("|u1", &[2, 6], &[0; 11]).contains("11 bytes of values, expected 12"));
+        let file = Path::new("/no/such/file");
+        assert_eq!(load(file, Encoding::scaled(Element::U8, 1.0), vec![1], None).unwrap_err().exit_code(), 3);
+    }
+
+    #[test]
+    fn tokens_that_the_model_does_not_know_are_named() {
+        let tokens = |last: u8| encode("<u2", &[2, 2], &[0, 0, 1, 0, 2, 0, last, 0]);
+        assert!(loaded(&tokens(2), Element::U16, &[2]).is_ok());
+        assert_eq!(
+            refused(&tokens(3), Element::U16, &[2]),
+            "x.npy, token 1 of sample 1: 3, expected one below 3, the vocabulary of the model's embedding"
+        );
+    }
+}

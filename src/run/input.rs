@@ -1,0 +1,89 @@
+//! What a trained model takes: kept beside its values, so that who has the model needs no data to use it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::element::{Element, Encoding};
+use crate::job::Shape;
+use crate::nn::StageSpec;
+
+/// The key of the model file's metadata.
+pub(super) const KEY: &str = "mixnn.input";
+
+/// A sample, as JSON has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    /// Its shape.
+    pub(super) shape: Shape,
+    element: Element,
+    /// f32, but written as f64: JSON's digits then give the same bits.
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+impl Input {
+    /// What goes into the stage of `spec`; `None` where it takes what another stage gives.
+    pub(super) fn of(spec: &StageSpec) -> Option<Self> {
+        let Encoding { element, scale, shift } = spec.data.as_ref()?;
+        let exact = |numbers: &[f32]| numbers.iter().copied().map(f64::from).collect();
+        Some(Self { shape: spec.input.clone(), element: *element, scale: exact(scale), shift: exact(shift) })
+    }
+
+    /// Reads what [`json`](Input::json) wrote.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let input: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        match input.shape.fits() && input.encoding().fits(input.shape.values()) {
+            true => Ok(input),
+            false => Err(format!("{text} is no sample's shape, scale and shift")),
+        }
+    }
+
+    /// The same as JSON.
+    pub(super) fn json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+
+    /// How its values become numbers.
+    pub(super) fn encoding(&self) -> Encoding {
+        let single = |numbers: &[f64]| numbers.iter().map(|number| *number as f32).collect();
+        Encoding { element: self.element, scale: single(&self.scale), shift: single(&self.shift) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_of_the_encoding_survives() {
+        let scale: Vec<f32> = (1..4000).map(|i| 1.0 / (i as f32)).chain([f32::MIN_POSITIVE, f32::MAX]).collect();
+        let shift = vec![-0.1; scale.len()];
+        let encoding = Encoding { element: Element::U8, scale, shift };
+        let exact = |numbers: &[f32]| numbers.iter().copied().map(f64::from).collect();
+        let shape = Shape::new([1, encoding.scale.len() as u32]);
+        let input =
+            Input { shape, element: Element::U8, scale: exact(&encoding.scale), shift: exact(&encoding.shift) };
+        let read = Input::parse(&input.json().unwrap()).unwrap();
+        assert_eq!((read.encoding(), &read.shape), (encoding, &input.shape));
+    }
+
+    #[test]
+    fn what_is_no_sample_is_refused() {
+        let good = r#"{"shape":[1,8,8],"element":"uint8","scale":[0.0625],"shift":[0.0]}"#;
+        assert_eq!(Input::parse(good).unwrap().json().unwrap(), good);
+        for (from, to) in [
+            ("[1,8,8]", "[]"),
+            ("[1,8,8]", "[0]"),
+            ("[0.0625]", "[]"),
+            ("[0.0625]", "[1e300]"),
+            ("[0.0625]", "[1,1,1]"),
+            ("uint8", "U8"),
+            ("\"shift\"", "\"more\":1,\"shift\""),
+        ] {
+            assert!(Input::parse(&good.replace(from, to)).is_err(), "{to}");
+        }
+    }
+}

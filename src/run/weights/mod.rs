@@ -1,0 +1,227 @@
+//! A network's values out of a safetensors file: of PyTorch's, to start from, or of a run's own model.
+//!
+//! [`matching`] says which tensor is which parameter. A file may hold them in any float format; parameters are f32.
+
+mod error;
+mod matching;
+
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use zeroize::Zeroizing;
+
+pub use error::WeightsError;
+use error::{Mismatch, Tensor};
+use matching::{Matched, matched};
+
+use super::input::{self, Input};
+use super::model::named;
+use crate::nn::StageSpec;
+
+/// A stage's values, in the order of [`StageSpec::parameters`], each as PyTorch lays it out.
+pub(super) type Values = Zeroizing<Vec<f32>>;
+
+/// A file of values.
+pub(super) struct Weights {
+    path: PathBuf,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Weights {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// [`WeightsError::Read`].
+    pub(super) fn read(path: &Path) -> Result<Self, WeightsError> {
+        let path = path.to_owned();
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Self { path, bytes: Zeroizing::new(bytes) }),
+            Err(source) => Err(WeightsError::Read { path, source }),
+        }
+    }
+
+    fn format(&self) -> impl Fn(safetensors::SafeTensorError) -> WeightsError {
+        |error| WeightsError::Format { path: self.path.clone(), why: error.to_string() }
+    }
+
+    /// What goes into the model, as the run that wrote it says.
+    ///
+    /// # Errors
+    /// [`WeightsError::Format`], [`WeightsError::Input`].
+    pub(super) fn input(&self) -> Result<Input, WeightsError> {
+        let (_, header) = SafeTensors::read_metadata(&self.bytes).map_err(self.format())?;
+        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(input::KEY));
+        let parsed =
+            text.ok_or_else(|| format!("no {:?} in its metadata", input::KEY)).and_then(|text| Input::parse(text));
+        parsed.map_err(|why| WeightsError::Input { path: self.path.clone(), why })
+    }
+
+    /// The values of each stage. `order`: the file's modules, empty for their natural order.
+    ///
+    /// # Errors
+    /// [`WeightsError`].
+    pub(super) fn values(&self, specs: &[StageSpec], order: &[String]) -> Result<Vec<Values>, WeightsError> {
+        let file = SafeTensors::deserialize(&self.bytes).map_err(self.format())?;
+        let stages = named(specs);
+        let ours: Vec<Tensor> = stages
+            .iter()
+            .flatten()
+            .map(|(name, shape)| Tensor { name: name.clone(), shape: shape.clone() })
+            .collect();
+        let mut views = file.tensors();
+        views.sort_by(|a, b| a.0.cmp(&b.0));
+        let tensor =
+            |(name, view): &(String, TensorView<'_>)| Tensor { name: name.clone(), shape: view.shape().to_vec() };
+        let theirs: Vec<Tensor> = views.iter().map(tensor).collect();
+        let Matched { pairs, mut mismatches, hint } = matched(&ours, &theirs, order);
+        for index in &pairs {
+            let found = views[*index].1.dtype();
+            if !matches!(found, Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16) {
+                mismatches.push(Mismatch::Type { theirs: theirs[*index].clone(), found });
+            }
+        }
+        if !mismatches.is_empty() {
+            return Err(WeightsError::Mismatch { path: self.path.clone(), mismatches, hint });
+        }
+        let mut pairs = pairs.into_iter();
+        let mut all = Vec::with_capacity(stages.len());
+        for stage in &stages {
+            // In memory that does not grow: what it grew out of would not be wiped.
+            let count = stage.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+            let mut values = Zeroizing::new(Vec::with_capacity(count));
+            for index in pairs.by_ref().take(stage.len()) {
+                self.append(&views[index], &mut values)?;
+            }
+            all.push(values);
+        }
+        Ok(all)
+    }
+
+    /// Adds the values of one tensor.
+    fn append(&self, (name, view): &(String, TensorView<'_>), values: &mut Vec<f32>) -> Result<(), WeightsError> {
+        let start = values.len();
+        let data = view.data();
+        match view.dtype() {
+            Dtype::F64 => values.extend(data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32)),
+            Dtype::F16 => values.extend(data.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32())),
+            Dtype::BF16 => values.extend(data.as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32())),
+            _ => values.extend(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))),
+        }
+        match values[start..].iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(index) => {
+                let found = match view.dtype() {
+                    Dtype::F64 => f64::from_le_bytes(data.as_chunks().0[index]),
+                    _ => values[start + index].into(),
+                };
+                Err(WeightsError::NotFinite { path: self.path.clone(), name: name.clone(), index, found })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::element::{Element, Encoding};
+    use crate::float::Float;
+    use crate::job::op::{Activation, Linear};
+    use crate::job::{Op, Optimizer, Shape};
+    use crate::random::Seed;
+    use crate::run::Model;
+
+    fn linear(out: u32) -> Op {
+        Op::Linear(Linear { input: None, out, bias: true })
+    }
+
+    /// (3) to (2), and (2) to (1).
+    fn specs() -> [StageSpec; 2] {
+        let spec = |ops, input, output, data| StageSpec {
+            ops,
+            input: Shape::new([input]),
+            output: Shape::new([output]),
+            data,
+            wire: Float::F32,
+            micro_batch: 1,
+            optimizer: Optimizer::sgd(0.0),
+            seed: Seed::from_text("1"),
+            values: None,
+        };
+        let data = Some(Encoding::scaled(Element::U8, 0.25));
+        [spec(vec![linear(2), Op::Activation(Activation::Relu)], 3, 2, data), spec(vec![linear(1)], 2, 1, None)]
+    }
+
+    /// A file of these tensors.
+    fn weights(tensors: &[(&str, Dtype, &[usize], Vec<u8>)]) -> Weights {
+        let views = tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap()));
+        let bytes = safetensors::serialize(views, None).unwrap();
+        Weights { path: "model".into(), bytes: Zeroizing::new(bytes) }
+    }
+
+    fn singles(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn every_float_format_becomes_f32() {
+        let half = |values: &[f32]| values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+        let brain = |values: &[f32]| values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect();
+        let double = |values: &[f64]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let mut tensors = vec![
+            ("fc1.weight", Dtype::F16, &[2, 3][..], half(&[1.0, 2.0, 3.0, 4.0, 5.0, 0.5])),
+            ("fc1.bias", Dtype::BF16, &[2][..], brain(&[-1.0, 0.25])),
+            ("fc2.weight", Dtype::F64, &[1, 2][..], double(&[0.1, 1e-3])),
+            ("fc2.bias", Dtype::F32, &[1][..], singles(&[0.1])),
+        ];
+        let values = weights(&tensors).values(&specs(), &[]).unwrap();
+        assert_eq!(*values[0], [1.0, 2.0, 3.0, 4.0, 5.0, 0.5, -1.0, 0.25]);
+        assert_eq!(*values[1], [0.1, 1e-3, 0.1]);
+        for (bad, shown) in [(1e39, "1000000000000000000000000000000000000000"), (f64::NAN, "NaN")] {
+            tensors[2].3 = double(&[0.1, bad]);
+            let error = weights(&tensors).values(&specs(), &[]).err().unwrap();
+            let due = format!("model: value 1 of fc2.weight is {shown}, expected a finite number that an f32 holds");
+            assert_eq!((error.to_string(), error.exit_code()), (due, 2));
+        }
+        tensors[2] = ("fc2.weight", Dtype::I32, &[1, 2], vec![0; 8]);
+        tensors[3].2 = &[1, 1];
+        let error = weights(&tensors).values(&specs(), &[]).err().unwrap().to_string();
+        assert_eq!(
+            error,
+            "model does not fit the job's network:\n  wrong shape: fc2.bias (1, 1), expected 2.bias (1)\n  wrong type: \
+             fc2.weight (1, 2) is I32, expected F32, F64, F16 or BF16\nmodules were taken in the order fc1, fc2; init.order = \
+             [...] names another"
+        );
+    }
+
+    #[test]
+    fn what_a_run_writes_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let values = vec![(0..8_u8).map(f32::from).collect(), vec![8.0, 9.0, 10.0]];
+        let model = Model::new(&specs(), &values).unwrap();
+        model.write(&path).unwrap();
+        let read = Weights::read(&path).unwrap();
+        let found: Vec<Vec<f32>> = read.values(&specs(), &[]).unwrap().iter().map(|values| values.to_vec()).collect();
+        assert_eq!(found, values);
+        let input = read.input().unwrap();
+        assert_eq!((input.shape.clone(), input.encoding()), (Shape::new([3]), Encoding::scaled(Element::U8, 0.25)));
+    }
+
+    #[test]
+    fn files_of_another_kind_are_refused() {
+        let read = |bytes: &[u8]| Weights { path: "model".into(), bytes: Zeroizing::new(bytes.to_vec()) };
+        for bytes in [&b""[..], b"PK\x03\x04 and so on", &u64::MAX.to_le_bytes()] {
+            let error = read(bytes).values(&specs(), &[]).err().unwrap();
+            assert!(error.to_string().starts_with("model is not a whole safetensors file"), "{error}");
+            assert_eq!((error.exit_code(), read(bytes).input().unwrap_err().exit_code()), (2, 2));
+        }
+        let error = weights(&[]).input().unwrap_err().to_string();
+        assert!(error.contains("no \"mixnn.input\" in its metadata"), "{error}");
+        let error = Weights::read(Path::new("/no/such/file")).err().unwrap();
+        assert_eq!(error.exit_code(), 3);
+    }
+}
