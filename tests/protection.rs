@@ -104,9 +104,26 @@ fn what_is_said_to_close_a_leak_closes_it() {
         assert!(!leak(&check(&["--set", &format!("{key}={closes}")]), name).0, "{name}");
     }
     assert!(leak(&check(&["--set", "mix.pace=auto", "--set", "mix.profile=sealed"]), "times").0);
-    for name in ["position", "shapes", "inputs", "labels"] {
+    for name in ["position", "shapes"] {
         let (is_open, setting) = leak(&open, name);
         assert!(is_open && setting.is_null(), "{name}");
+    }
+    let on_owner = |first: &str, last: &str| {
+        let stage = |ops: &str, at: &str| format!("{{ ops = [{ops}], at = \"{at}\" }}");
+        let middle = stage("{ op = \"relu\" }, { op = \"linear\", out = 32 }", "rank");
+        let last = stage("{ op = \"linear\", out = 10 }", last);
+        check(&[
+            "--set",
+            &format!("stage=[{}, {middle}, {middle}, {last}]", stage("{ op = \"linear\", out = 64 }", first)),
+        ])
+    };
+    for (name, open, closed) in
+        [("inputs", ["rank", "owner"], ["owner", "rank"]), ("labels", ["owner", "rank"], ["rank", "owner"])]
+    {
+        let checked = on_owner(open[0], open[1]);
+        let (is_open, setting) = leak(&checked, name);
+        assert!(is_open && setting.as_str().unwrap().starts_with("at = \"owner\""), "{name}");
+        assert!(!leak(&on_owner(closed[0], closed[1]), name).0, "{name}");
     }
     let folder = tempfile::tempdir().unwrap();
     let trusted = mixnn(folder.path(), &["keygen", "--out", "identity"]).well().stdout;
