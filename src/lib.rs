@@ -14,9 +14,10 @@
 //! 6. [`run`] puts these together to a whole run, from the first key to the finished model; [`check`], [`report`] and
 //!    [`cli`] are what a user sees of it, [`audit`] what others may see of it.
 //!
-//! [`ids`], [`random`], [`float`] and [`element`] are leaves that all others may use.
+//! [`ids`], [`random`], [`float`], [`element`] and [`bulk`] are leaves that all others may use.
 
 pub mod audit;
+pub(crate) mod bulk;
 pub mod check;
 pub mod cli;
 pub mod compute;

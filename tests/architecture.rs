@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What any module may import.
-const LEAVES: [&str; 4] = ["element", "float", "ids", "random"];
+const LEAVES: [&str; 5] = ["bulk", "element", "float", "ids", "random"];
 /// What a module may import besides the leaves. `None`: all others.
-const RULES: [(&str, Option<&[&str]>); 19] = [
+const RULES: [(&str, Option<&[&str]>); 20] = [
+    ("bulk", Some(&[])),
     ("element", Some(&[])),
     ("float", Some(&[])),
     ("ids", Some(&[])),

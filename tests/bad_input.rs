@@ -563,7 +563,12 @@ fn what_cannot_be_inferred_is_told_before_anything_runs() {
     one_error(infer("none", "x.npy", "y.npy").refused(3, &["cannot read the job none/job.toml", "No such file"]));
     one_error(infer("run", "none.npy", "y.npy").refused(3, &["cannot read none.npy", "No such file"]));
     one_error(infer("run", "x.npy", "none/y.npy").refused(3, &["cannot write none/y.npy", "No such file"]));
-    one_error(infer("run", "x.npy", "run").refused(3, &["cannot write run: is a directory"]));
+    // What is there is not written over: no folder, no input, nothing of the system's.
+    std::os::unix::fs::symlink("x.npy", at("link.npy")).unwrap();
+    for there in ["run", "x.npy", "link.npy", "/dev/null"] {
+        one_error(infer("run", "x.npy", there).refused(2, &[there, "exists; name another file with --output"]));
+    }
+    fs::remove_file(at("link.npy")).unwrap();
     one_error(
         infer("run", "run/job.toml", "y.npy").refused(2, &["run/job.toml, inputs: the first bytes", "numpy.save"]),
     );
@@ -591,4 +596,29 @@ fn what_cannot_be_inferred_is_told_before_anything_runs() {
     assert!(!at("y.npy").exists());
     let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
     assert_eq!(left.len(), 4, "{left:?}");
+}
+
+/// Training has gone well, and still the test comes to nothing: what was given cannot be normalised by.
+#[test]
+fn a_test_loss_that_is_no_number_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let stages = "stage=[{ ops = [{ op = \"linear\", out = 8 }, { op = \"batch_norm\", momentum = 0.0 }] }, { ops = [{ op = \
+                  \"linear\", out = 10 }] }]";
+    let run = |out: &str, more: &[&str]| {
+        let sets = ["--set", "train.epochs=1", "--set", stages, "--out", out];
+        mixnn(folder.path(), &[&["run", DIGITS, "--single"], &sets[..], more].concat())
+    };
+    run("run", &[]).well();
+    let bytes = fs::read(folder.path().join("run/model.safetensors")).unwrap();
+    let model = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let negative = (-1.0_f32).to_le_bytes().repeat(8);
+    let tensors = model.tensors().into_iter().map(|(name, tensor)| match name.as_str() {
+        "1.running_var" => (name, safetensors::tensor::TensorView::new(Dtype::F32, vec![8], &negative).unwrap()),
+        _ => (name, tensor),
+    });
+    let init = safetensors::serialize(tensors.collect::<Vec<_>>(), None).unwrap();
+    fs::write(folder.path().join("init.safetensors"), init).unwrap();
+    let init = ["--set", "init.from=init.safetensors"];
+    run("nan", &init).refused(1, &["the loss on the test set is NaN: the model is kept, in nan"]);
+    assert!(folder.path().join("nan/model.safetensors").exists());
 }

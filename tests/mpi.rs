@@ -131,7 +131,7 @@ fn all_ranks_hear_a_refusal_and_one_tells_why() {
             5,
             job.clone(),
             "3",
-            "the job needs 7 ranks (1 owner, 3 stages and 3 relays), there are 5; start it with -n 7",
+            "the job needs 7 ranks (1 owner, 3 stages and 3 relays), there are 5; start 7: mpirun -n 7",
         ),
         (7, format!("{job} --set train.epoch=1"), "2", "unknown key `epoch` in [train]"),
         (7, "run none.toml".to_owned(), "3", "cannot read the job none.toml"),

@@ -40,7 +40,10 @@ impl<'a> Listener<'a> {
 
 impl Insight for Listener<'_> {
     fn package(&mut self, _: Epoch, package: &mut Package) {
-        let stage = self.roles.iter().position(|role| *role == *package.role);
+        let is_told = |role: &Vec<u8>| {
+            package.role.strip_prefix(&role[..]).is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
+        };
+        let stage = self.roles.iter().position(is_told);
         self.truth.stage = stage.map(|stage| StageId(stage as u16)).or(self.truth.stage);
     }
 

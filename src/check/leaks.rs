@@ -11,9 +11,9 @@ use crate::run::prepare::Prepared;
 /// Seeds of fewer characters are warned of: from its own seed a stage could find the job's by trying.
 const SHORT_SEED: usize = 16;
 
-/// Whether the job names a seed that can be found by trying, and draws initial values from it.
+/// Whether the job names a seed that can be found by trying.
 pub(super) fn seed_is_short(job: &Job) -> bool {
-    !job.seed_drawn && job.seed.len() < SHORT_SEED && job.init.from.is_none()
+    !job.seed_drawn && job.seed.len() < SHORT_SEED
 }
 
 /// Something that may be read.
@@ -110,11 +110,9 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
     leaks.push(Leak::unless(
         "seed",
         seed_is_short(job),
-        "a stage could find the job's seed by trying, and with it the others' initial values",
-        match job.init.from {
-            Some(_) => "init.from: initial values are not drawn from it",
-            None => "a seed of 16 characters or more; without one 256 bits are drawn",
-        },
+        "a stage could find the job's seed by trying, and with it the order of samples and the others' initial values, where \
+         they are drawn",
+        "a seed of 16 characters or more; without one 256 bits are drawn",
     ));
     leaks.push(Leak::unless(
         "hosts",

@@ -64,8 +64,8 @@ impl Checked {
         let mut warnings = Vec::new();
         if leaks::seed_is_short(&job) {
             warnings.push(format!(
-                "the seed \"{}\" is short: a stage could find it by trying, and with it the others' initial values; leave \
-                 `seed` out to have 256 bits drawn",
+                "the seed \"{}\" is short: a stage could find it by trying, and with it the order of samples and the \
+                 others' initial values; leave `seed` out to have 256 bits drawn",
                 job.seed
             ));
         }

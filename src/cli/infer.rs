@@ -18,7 +18,7 @@ pub(super) struct InferArgs {
     /// What the model is to look at, a .npy file: (samples, the shape of a sample), of the type that it was trained on
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
-    /// Where to write what comes out, a .npy file: float32, (samples, the shape of an output)
+    /// Where to write what comes out, a .npy file that does not exist yet, readable by you alone: float32, (samples, the shape of an output)
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
@@ -37,7 +37,7 @@ impl Errand for InferArgs {
     }
 
     fn open(&self, _prepared: &Prepared) -> Result<Pending, RunError> {
-        Pending::new(&self.output)
+        Pending::fresh(&self.output)
     }
 
     fn carry_out(&self, prepared: &Prepared, out: Pending, lead: &mut Lead<'_>) -> Result<(), RunError> {

@@ -38,6 +38,9 @@ impl Errand for RunArgs {
             true => println!("{json}"),
             false => print!("{}", report::summary(&outcome, &prepared.job, folder.path())),
         }
-        Ok(())
+        match outcome.test_loss.is_finite() {
+            true => Ok(()),
+            false => Err(RunError::TestLoss { loss: outcome.test_loss, folder: folder.path().to_owned() }),
+        }
     }
 }

@@ -355,6 +355,26 @@ impl Job {
         start..(self.stages.len() - behind).max(start)
     }
 
+    /// Whether ranks can share its stages. One process runs any.
+    ///
+    /// # Errors
+    /// [`JobError::Conflict`].
+    pub fn can_be_shared(&self) -> Result<(), JobError> {
+        let (problem, fix) = match (self.remote().len(), self.mix.profile) {
+            (0, _) => (
+                "all stages have at = \"owner\"",
+                "leave it out where a rank is to host the stage, or run the job with --single",
+            ),
+            (1, Profile::Mixed) => (
+                "profile \"mixed\" needs at least 2 stages on ranks, the job has 1",
+                "split the network into two stages, take mix.profile = \"sealed\", or run the job with --single",
+            ),
+            _ => return Ok(()),
+        };
+        let at = self.stages[0].at.clone();
+        Err(JobError::Conflict { at, problem: problem.to_owned(), fix: fix.to_owned() })
+    }
+
     /// The fewest ranks that can run it: owner, stages and, where they mix, relays.
     pub fn ranks(&self) -> u16 {
         let seats = 1 + self.remote().len() as u16;

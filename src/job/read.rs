@@ -238,13 +238,6 @@ fn together(job: &Job, mix_at: At) -> Result<(), JobError> {
             fix: "the owner hosts the first stages, the last ones, or both".to_owned(),
         });
     }
-    if remote.is_empty() {
-        return Err(JobError::Conflict {
-            at: job.stages[0].at.clone(),
-            problem: "all stages have at = \"owner\"".to_owned(),
-            fix: "leave it out where a rank is to host the stage; --single runs all stages in one process".to_owned(),
-        });
-    }
     if (1..remote.len()).contains(&job.mix.depth.into()) {
         return Err(conflict(
             format!("{} stages cannot pass for {} (mix.depth)", remote.len(), job.mix.depth),
@@ -260,16 +253,7 @@ fn together(job: &Job, mix_at: At) -> Result<(), JobError> {
             "take shorter slots or a longer time-out: who waits for a slot hears of nothing",
         ));
     }
-    if job.mix.profile != Profile::Mixed {
-        return Ok(());
-    }
-    if remote.len() < 2 {
-        return Err(conflict(
-            "profile \"mixed\" needs at least 2 stages on ranks, the job has 1".to_owned(),
-            "split the network into two stages, or take profile \"sealed\"",
-        ));
-    }
-    if job.ranks() > MOST_RANKS {
+    if job.mix.profile == Profile::Mixed && job.ranks() > MOST_RANKS {
         return Err(conflict(
             format!("1 owner, {} stages and {} relays are {} ranks", remote.len(), job.mix.relays, job.ranks()),
             "a job has at most 64 ranks: take fewer relays",

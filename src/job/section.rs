@@ -234,8 +234,14 @@ impl<'a> Section<'a> {
 
     /// The error that `key`'s value is not what was `expected`.
     pub(super) fn wrong(&self, key: &str, node: &Node, expected: &str) -> JobError {
-        let table = self.name.trim_matches(['[', ']']);
-        let key = if table == "the job" { key.to_owned() } else { format!("{table}.{key}") };
+        let table = match self.name.strip_prefix("[[") {
+            Some(_) => &self.name,
+            None => self.name.trim_matches(['[', ']']),
+        };
+        let key = match table {
+            "the job" | "the operation" => key.to_owned(),
+            table => format!("{table}.{key}"),
+        };
         JobError::Value { at: node.at.clone(), key, found: node.value.shown(), expected: expected.to_owned() }
     }
 

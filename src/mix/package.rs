@@ -16,7 +16,8 @@ use crate::ids::{Epoch, Phase, Rank};
 pub struct Package {
     /// How its messages travel.
     pub route: Route,
-    /// What it does, for those who know how to read that; empty but in the first epoch.
+    /// What it does, for those who know how to read that, and zeros; all ranks get as many bytes, in the first epoch alone.
+    #[serde(serialize_with = "crate::bulk::write_bytes", deserialize_with = "crate::bulk::read_bytes")]
     pub role: Zeroizing<Vec<u8>>,
     /// What proves to the owner that a result is from this rank.
     pub result: Key,

@@ -33,6 +33,7 @@ pub struct StageSpec {
     pub seed: Seed,
     /// The values that its parameters start from, in the order of [`parameters`](StageSpec::parameters), each as PyTorch lays
     /// it out.
+    #[serde(serialize_with = "crate::bulk::write_numbers", deserialize_with = "crate::bulk::read_numbers")]
     pub values: Option<Zeroizing<Vec<f32>>>,
 }
 

@@ -47,6 +47,9 @@ pub enum RoleError {
         /// In which batch.
         batch: Batch,
     },
+    /// What a rank is told of its stage is none that it can host.
+    #[error("the package tells of no stage that this rank can host: it is not from this run's owner")]
+    Untold,
     /// The role's thread has ended.
     #[error("a bug: the thread on which this rank computes has ended")]
     Gone,
@@ -59,7 +62,7 @@ impl RoleError {
     /// What the owner is told of it.
     pub fn reason(&self) -> Reason {
         match self {
-            RoleError::Header { .. } | RoleError::Unexpected { .. } => Reason::Message,
+            RoleError::Header { .. } | RoleError::Unexpected { .. } | RoleError::Untold => Reason::Message,
             RoleError::NotANumber { .. } => Reason::NotANumber,
             RoleError::Compute(_) | RoleError::Gone => Reason::Failure,
         }

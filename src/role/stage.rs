@@ -4,7 +4,7 @@
 //! carries, then the forward message.
 
 use super::{Role, RoleError, address, received};
-use crate::compute::{Backend, ComputeError};
+use crate::compute::Backend;
 use crate::ids::{Batch, Epoch, MicroBatch, Slot};
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
@@ -14,9 +14,10 @@ use crate::wire::{Dtype, HEADER, Header, Kind};
 
 /// The host of one stage.
 pub struct StageRole<B: Backend> {
-    spec: StageSpec,
-    /// Built in the first slot: who hosts a stage takes no longer to be ready for it than who does not.
-    stage: Option<Stage<B>>,
+    /// Reads what the package tells of the stage, in the first slot: who hosts a stage takes no longer to be ready for it than
+    /// who does not.
+    told: Option<Box<dyn FnOnce() -> Option<StageSpec> + Send>>,
+    hosted: Option<Hosted<B>>,
     /// Bytes of a message.
     capacity: usize,
     epoch: Epoch,
@@ -26,10 +27,31 @@ pub struct StageRole<B: Backend> {
     passed: [u32; 2],
 }
 
+/// The stage, built.
+struct Hosted<B: Backend> {
+    spec: StageSpec,
+    stage: Stage<B>,
+}
+
 impl<B: Backend + 'static> StageRole<B> {
-    /// Hosts the stage of `spec`; messages have `capacity` bytes.
-    pub fn new(spec: StageSpec, capacity: usize) -> Self {
-        Self { spec, stage: None, capacity, epoch: Epoch(0), steps: 0, passed: [0; 2] }
+    /// Hosts the stage that `told` gives, if it is one that a rank can host; messages have `capacity` bytes.
+    pub fn new(told: impl FnOnce() -> Option<StageSpec> + Send + 'static, capacity: usize) -> Self {
+        let told: Box<dyn FnOnce() -> Option<StageSpec> + Send> = Box::new(told);
+        Self { told: Some(told), hosted: None, capacity, epoch: Epoch(0), steps: 0, passed: [0; 2] }
+    }
+
+    /// The stage, built where it has not been yet, for the time of a call.
+    fn hosted(&mut self, backend: &B) -> Result<Hosted<B>, RoleError> {
+        match self.hosted.take() {
+            Some(hosted) => Ok(hosted),
+            None => {
+                let mut spec = self.told.take().and_then(|told| told()).ok_or(RoleError::Untold)?;
+                let stage = Stage::new(backend, &spec)?;
+                // They have served.
+                spec.values = None;
+                Ok(Hosted { spec, stage })
+            }
+        }
     }
 
     /// Begins an epoch of training.
@@ -42,54 +64,54 @@ impl<B: Backend + 'static> StageRole<B> {
     /// The parameters' values, in the order of [`StageSpec::parameters`].
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
-    pub fn values(&self, backend: &B) -> Result<Vec<f32>, ComputeError> {
-        match &self.stage {
-            Some(stage) => stage.values(backend),
-            None => Stage::new(backend, &self.spec)?.values(backend),
-        }
+    /// [`RoleError::Untold`], [`RoleError::Compute`].
+    pub fn values(&mut self, backend: &B) -> Result<Vec<f32>, RoleError> {
+        let hosted = self.hosted(backend)?;
+        let values = hosted.stage.values(backend);
+        self.hosted = Some(hosted);
+        Ok(values?)
     }
 
     fn backward(
         &mut self,
         backend: &B,
-        stage: &mut Stage<B>,
+        hosted: &mut Hosted<B>,
         slot: Slot,
         header: Header,
         post: &mut Post<B::Bytes>,
     ) -> Result<(), RoleError> {
-        let Some(rows) = stage.expects() else {
+        let Some(rows) = hosted.stage.expects() else {
             let expected = "no gradient, with nothing in flight".to_owned();
             return Err(RoleError::Unexpected { slot, found: format!("{header:?}"), expected });
         };
         let rows = rows as u32;
         let due = Header {
             kind: Kind::Gradient,
-            dtype: Dtype::Float(self.spec.wire),
+            dtype: Dtype::Float(hosted.spec.wire),
             epoch: self.epoch,
             batch: Batch(self.steps),
             micro_batch: MicroBatch(self.passed[1]),
             rows,
-            features: self.spec.output_features(),
+            features: hosted.spec.output_features(),
             ..header
         };
         self.check(slot, header, due)?;
-        let values = rows as usize * self.spec.output_features() as usize;
-        backend.decode(self.spec.wire, &post.inbox[BACKWARD], HEADER, values, stage.output_gradient());
-        let answer = match stage.backward_input(backend) {
+        let values = rows as usize * hosted.spec.output_features() as usize;
+        backend.decode(hosted.spec.wire, &post.inbox[BACKWARD], HEADER, values, hosted.stage.output_gradient());
+        let answer = match hosted.stage.backward_input(backend) {
             Some(gradient) => {
-                let answer = Header { features: self.spec.input_features(), ..header };
-                let values = rows as usize * self.spec.input_features() as usize;
-                backend.encode(self.spec.wire, gradient, values, &mut post.outbox[BACKWARD], HEADER);
+                let answer = Header { features: hosted.spec.input_features(), ..header };
+                let values = rows as usize * hosted.spec.input_features() as usize;
+                backend.encode(hosted.spec.wire, gradient, values, &mut post.outbox[BACKWARD], HEADER);
                 answer
             }
             None => Header { kind: Kind::Done, rows: 0, features: 0, ..header },
         };
         address(backend, post, BACKWARD, Some(answer));
-        stage.backward_params(backend);
+        hosted.stage.backward_params(backend);
         self.passed[1] += 1;
         if header.last {
-            stage.step(backend, header.rate);
+            hosted.stage.step(backend, header.rate);
             self.steps += 1;
             self.passed = [0; 2];
         }
@@ -99,7 +121,7 @@ impl<B: Backend + 'static> StageRole<B> {
     fn forward(
         &mut self,
         backend: &B,
-        stage: &mut Stage<B>,
+        hosted: &mut Hosted<B>,
         slot: Slot,
         header: Header,
         post: &mut Post<B::Bytes>,
@@ -107,37 +129,38 @@ impl<B: Backend + 'static> StageRole<B> {
         let training = header.kind == Kind::Train;
         let due = Header {
             kind: if training { Kind::Train } else { Kind::Evaluate },
-            dtype: match &self.spec.data {
+            dtype: match &hosted.spec.data {
                 Some(encoding) => encoding.element.into(),
-                None => Dtype::Float(self.spec.wire),
+                None => Dtype::Float(hosted.spec.wire),
             },
             epoch: self.epoch,
             batch: if training { Batch(self.steps) } else { header.batch },
             micro_batch: if training { MicroBatch(self.passed[0]) } else { header.micro_batch },
-            rows: header.rows.clamp(1, self.spec.micro_batch),
-            features: self.spec.input_features(),
+            rows: header.rows.clamp(1, hosted.spec.micro_batch),
+            features: hosted.spec.input_features(),
             ..header
         };
         self.check(slot, header, due)?;
         let rows = header.rows as usize;
-        let features = self.spec.input_features() as usize;
+        let features = hosted.spec.input_features() as usize;
         let pass = match training {
             true => Pass::training(rows, header.epoch, header.batch, header.micro_batch),
             false => Pass::evaluation(rows),
         };
-        let input = stage.input(backend, pass)?;
-        match &self.spec.data {
+        let input = hosted.stage.input(backend, pass)?;
+        match &hosted.spec.data {
             Some(encoding) => backend.decode_data(encoding, &post.inbox[FORWARD], HEADER, rows, features, input),
-            None => backend.decode(self.spec.wire, &post.inbox[FORWARD], HEADER, rows * features, input),
+            None => backend.decode(hosted.spec.wire, &post.inbox[FORWARD], HEADER, rows * features, input),
         };
-        let output = stage.forward(backend);
-        let values = rows * self.spec.output_features() as usize;
-        backend.encode(self.spec.wire, output, values, &mut post.outbox[FORWARD], HEADER);
+        let output = hosted.stage.forward(backend);
+        let values = rows * hosted.spec.output_features() as usize;
+        backend.encode(hosted.spec.wire, output, values, &mut post.outbox[FORWARD], HEADER);
         match training {
             true => self.passed[0] += 1,
-            false => stage.forget(),
+            false => hosted.stage.forget(),
         }
-        let answer = Header { dtype: Dtype::Float(self.spec.wire), features: self.spec.output_features(), ..header };
+        let answer =
+            Header { dtype: Dtype::Float(hosted.spec.wire), features: hosted.spec.output_features(), ..header };
         address(backend, post, FORWARD, Some(answer));
         Ok(())
     }
@@ -145,16 +168,16 @@ impl<B: Backend + 'static> StageRole<B> {
     fn react(
         &mut self,
         backend: &B,
-        stage: &mut Stage<B>,
+        hosted: &mut Hosted<B>,
         slot: Slot,
         post: &mut Post<B::Bytes>,
     ) -> Result<(), RoleError> {
         match received(backend, slot, post, BACKWARD, self.capacity)? {
-            Some(header) => self.backward(backend, stage, slot, header, post)?,
+            Some(header) => self.backward(backend, hosted, slot, header, post)?,
             None => address(backend, post, BACKWARD, None),
         }
         match received(backend, slot, post, FORWARD, self.capacity)? {
-            Some(header) => self.forward(backend, stage, slot, header, post)?,
+            Some(header) => self.forward(backend, hosted, slot, header, post)?,
             None => address(backend, post, FORWARD, None),
         }
         Ok(())
@@ -173,17 +196,9 @@ where
     Stage<B>: Send,
 {
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
-        let mut stage = match self.stage.take() {
-            Some(stage) => stage,
-            None => {
-                let stage = Stage::new(backend, &self.spec)?;
-                // They have served.
-                self.spec.values = None;
-                stage
-            }
-        };
-        let reacted = self.react(backend, &mut stage, slot, post);
-        self.stage = Some(stage);
+        let mut hosted = self.hosted(backend)?;
+        let reacted = self.react(backend, &mut hosted, slot, post);
+        self.hosted = Some(hosted);
         reacted.map(|()| Order::GoOn)
     }
 }

@@ -92,11 +92,22 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Makes ready to write `path`, where nothing stands yet, readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`RunError::FileExists`], also of what is no file; [`RunError::Write`].
+    pub fn fresh(path: &Path) -> Result<Self, RunError> {
+        match fs::symlink_metadata(path) {
+            Ok(_) => Err(RunError::FileExists(path.to_owned())),
+            Err(_) => Self::new(path),
+        }
+    }
+
     /// Makes ready to write `path`, readable by its owner alone. What stands there is replaced when it is written.
     ///
     /// # Errors
     /// [`RunError::Write`].
-    pub fn new(path: &Path) -> Result<Self, RunError> {
+    fn new(path: &Path) -> Result<Self, RunError> {
         let failed = |source| RunError::Write { path: path.to_owned(), source };
         if path.is_dir() {
             return Err(failed(std::io::ErrorKind::IsADirectory.into()));

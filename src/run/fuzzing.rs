@@ -82,7 +82,7 @@ pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<
     let message = public.geometry.message();
     let backend = Cpu::new(1).ok()?;
     if let Some(spec) = stage(&package.role, &public) {
-        assert!(StageRole::new(spec, message).values(&backend).is_ok(), "a stage is not built");
+        assert!(StageRole::new(|| Some(spec), message).values(&backend).is_ok(), "a stage is not built");
     }
     let mut end = connect(ranks).swap_remove(usize::from(rank));
     end.set_timeout(Duration::ZERO);

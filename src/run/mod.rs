@@ -86,9 +86,22 @@ pub enum RunError {
     /// The folder named is there already.
     #[error("the folder {0} exists; name another with --out, or remove it")]
     FolderExists(std::path::PathBuf),
+    /// The file named is there already.
+    #[error("{0} exists; name another file with --output, or remove it")]
+    FileExists(std::path::PathBuf),
+    /// The trained model makes nothing of the test set.
+    #[error(
+        "the loss on the test set is {loss}: the model is kept, in {}; look at the data, and at values that it was given", .folder.display()
+    )]
+    TestLoss {
+        /// The loss.
+        loss: f64,
+        /// The run's folder.
+        folder: std::path::PathBuf,
+    },
     /// Too few ranks for the job.
     #[error(
-        "the job needs {needed} ranks (1 owner, {stages} stages and {relays} relays), there are {found}; start it with -n {needed}"
+        "the job needs {needed} ranks (1 owner, {stages} stages and {relays} relays), there are {found}; start {needed}: mpirun -n {needed}, or --local {needed}"
     )]
     TooFewRanks {
         /// Ranks that there are.
@@ -206,12 +219,14 @@ impl RunError {
     pub fn exit_code(&self) -> i32 {
         match self {
             RunError::Role(error) => code_of(error.reason()),
+            RunError::TestLoss { .. } => 1,
             RunError::Stopped { code } => *code,
             RunError::Fault { noticed, .. } | RunError::Unanswered(noticed) => code_of(noticed.fault.reason),
             RunError::Job(JobError::Read { .. }) => 3,
             RunError::NoSamples { .. } | RunError::TooLong { .. } => 2,
             RunError::Job(_)
             | RunError::FolderExists(_)
+            | RunError::FileExists(_)
             | RunError::Fingerprints(_)
             | RunError::TooManyRanks { .. } => 2,
             RunError::Data(error) => error.exit_code(),
@@ -235,7 +250,10 @@ impl RunError {
 
     /// Whether all ranks know that the run has ended, so that none has to be torn out of it.
     pub fn is_orderly(&self) -> bool {
-        matches!(self, RunError::Refused { .. } | RunError::Stopped { .. } | RunError::Fault { .. })
+        matches!(
+            self,
+            RunError::Refused { .. } | RunError::Stopped { .. } | RunError::Fault { .. } | RunError::TestLoss { .. }
+        )
     }
 
     /// Whether another rank says what happened.

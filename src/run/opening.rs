@@ -285,6 +285,11 @@ pub(super) fn handed(plain: &[u8], public: &Public, rank: Rank, ranks: u16) -> O
     fits.then_some(handed)
 }
 
+/// Whether a package's `role` tells of a stage: a list of operations begins with how many there are.
+pub(super) fn is_stage(role: &[u8]) -> bool {
+    role.first().is_some_and(|operations| *operations != 0)
+}
+
 /// The stage that a package's `role` tells of, where a rank can host it in a run of these public numbers.
 pub(super) fn stage(role: &[u8], public: &Public) -> Option<StageSpec> {
     let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(role).ok()?;
@@ -294,7 +299,7 @@ pub(super) fn stage(role: &[u8], public: &Public) -> Option<StageSpec> {
     let travels = |bytes: Option<u64>| {
         bytes.is_some_and(|bytes| (1..=(public.geometry.message() - HEADER) as u64).contains(&bytes))
     };
-    let fits = rest.is_empty()
+    let fits = rest.iter().all(|byte| *byte == 0)
         && spec.chains()
         && spec.starts()
         && spec.optimizer.fits()
@@ -456,8 +461,9 @@ mod tests {
         for (count, value) in [(0, 0.5), (169, 0.5), (171, 0.5), (170, f32::NAN), (170, f32::INFINITY)] {
             assert!(read(&given(count, value)).is_none(), "{count} times {value}");
         }
-        let trailing = [postcard::to_allocvec(&spec()).unwrap(), vec![0]].concat();
-        assert!(stage(&trailing, &public()).is_none());
+        let followed = |by: &[u8]| stage(&[&postcard::to_allocvec(&spec()).unwrap(), by].concat(), &public());
+        assert!(followed(&[0; 9]).is_some() && followed(&[0, 0, 1]).is_none());
+        assert!(is_stage(&postcard::to_allocvec(&spec()).unwrap()) && !is_stage(&[0; 9]) && !is_stage(&[]));
     }
 
     #[test]

@@ -52,9 +52,10 @@ pub struct Place<'a> {
 /// Whether `ranks` ranks can run the job: enough of them, not too many, with lengths that travel and circuits to be found.
 ///
 /// # Errors
-/// [`RunError::TooFewRanks`], [`RunError::TooManyRanks`], [`RunError::TooLong`], [`RunError::Mix`].
+/// [`RunError::Job`], [`RunError::TooFewRanks`], [`RunError::TooManyRanks`], [`RunError::TooLong`], [`RunError::Mix`].
 pub fn can_run(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
     let job = &prepared.job;
+    job.can_be_shared()?;
     let (needed, stages) = (job.ranks(), job.remote().len() as u16);
     if ranks < needed {
         return Err(RunError::TooFewRanks { found: ranks, needed, stages, relays: needed - 1 - stages });
@@ -152,6 +153,8 @@ struct Lead<'a> {
     specs: Vec<StageSpec>,
     /// Those that stand on ranks.
     remote: Range<usize>,
+    /// Bytes of the longest that a rank is told of its stage.
+    role: usize,
     /// Those that do not.
     hosted: Hosted<Cpu>,
     peers: Peers<'a>,
@@ -243,6 +246,7 @@ impl<'a> Lead<'a> {
         };
         Ok(Self {
             hosted,
+            role: prepared.role_length(&specs[remote.clone()])?,
             remote,
             seat: Seat::new(Arc::new(backend), &public)?,
             prepared,
@@ -368,10 +372,12 @@ impl<'a> Lead<'a> {
                 packages.push(Vec::new());
                 continue;
             }
-            let role = match drawn.roles().stage(rank) {
-                Some(stage) if epoch == Epoch(0) => encoded(&self.specs[self.remote.start + stage.index()])?,
-                _ => Zeroizing::new(Vec::new()),
-            };
+            // Reading it, a rank with a stage and one without have the same to do.
+            let mut role = Zeroizing::new(vec![0; if epoch == Epoch(0) { self.role } else { 0 }]);
+            if let (Epoch(0), Some(stage)) = (epoch, drawn.roles().stage(rank)) {
+                let told = encoded(&self.specs[self.remote.start + stage.index()])?;
+                role[..told.len()].copy_from_slice(&told);
+            }
             let package = Package {
                 route,
                 role,
@@ -381,7 +387,7 @@ impl<'a> Lead<'a> {
             let sealed = seal_package(&Handed::Part(package), &self.public, epoch, rank, &announced[rank.index()])?;
             packages.push(self.sign_package(epoch, rank, ranks, &announced[rank.index()], sealed));
         }
-        // Initial values are with those whom they are for.
+        // Initial values are with those whom they are for: this copy has served.
         self.specs.iter_mut().for_each(|spec| spec.values = None);
         transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD + SIGNED)?;
         own.ok_or_else(|| RunError::Bug("the owner has no route".to_owned()))

@@ -217,13 +217,21 @@ impl Prepared {
         [self.longest_message(), package, result_length(values, 0)]
     }
 
+    /// Bytes of what a rank is told of its stage, at most.
+    ///
+    /// # Errors
+    /// [`RunError::Bug`].
+    pub(super) fn role_length(&self, remote: &[StageSpec]) -> Result<usize, RunError> {
+        remote.iter().map(encoded_length).try_fold(0, |most, role| Ok(role?.max(most)))
+    }
+
     /// Bytes of a package before it is sealed, and of a result, among `ranks` ranks with the stages `remote`.
     ///
     /// # Errors
     /// [`RunError::TooLong`].
     pub(super) fn sealed_lengths(&self, ranks: u16, remote: &[StageSpec]) -> Result<(u32, u64), RunError> {
         let mix = &self.job.mix;
-        let role = remote.iter().map(encoded_length).try_fold(0, |most, role| Ok::<_, RunError>(role?.max(most)))?;
+        let role = self.role_length(remote)?;
         let package = package_length(ranks, mix.hops, role, mix.package);
         let values = remote.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
         let result = result_length(values, mix.result);

@@ -91,10 +91,10 @@ pub fn run_watched<T: Transport>(
             None => announce(transport, &public, &mut peers, epoch, host, &fingerprint)?,
         };
         insight.package(epoch, &mut package);
-        if !package.role.is_empty() {
-            let spec = opening::stage(&package.role, &public)
-                .ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })?;
-            stage = Some(StageRole::new(spec, public.geometry.message()));
+        let role = std::mem::take(&mut package.role);
+        if opening::is_stage(&role) {
+            let (message, public) = (public.geometry.message(), public.clone());
+            stage = Some(StageRole::new(move || opening::stage(&role, &public), message));
         }
         let (result, owner) = (package.result, package.owner);
         let mut courier = seat::courier(transport, &public, seat.pace(), package.route, epoch)?;
@@ -110,7 +110,7 @@ pub fn run_watched<T: Transport>(
         if let Order::Stop(reason) = ended.order {
             return Err(RunError::Stopped { code: code_of(reason) });
         }
-        let values = stage.as_ref().map_or(Ok(Vec::new()), |stage| stage.values(&*backend))?;
+        let values = stage.as_mut().map_or(Ok(Vec::new()), |stage| stage.values(&*backend))?;
         let fault = ended.fault.map(|noticed| noticed.fault);
         let returned = Returned { timing: seat::numbers(&seat.timing), values, fault };
         let plain = padded(&returned, public.result as usize)?;

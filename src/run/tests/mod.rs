@@ -17,11 +17,12 @@ use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::prepare::Prepared;
 use super::results::{EpochReport, Outcome};
 use super::trust::{Credentials, Trust};
-use super::{Model, RunError, TrustError, Watcher, serve};
+use super::{Model, RunError, TrustError, Watcher, local as threads, serve};
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::identity::Identity;
 use crate::ids::{Epoch, Phase, Rank};
 use crate::job::Job;
+use crate::mix::package::Package;
 use crate::transport::local::{self, Local};
 use crate::transport::{Lane, Transport, TransportError};
 
@@ -293,4 +294,32 @@ fn announced(signed: &[u8], change: impl FnOnce(&mut Announcement)) -> Vec<u8> {
     let mut announcement: Announcement = unpadded(message).unwrap();
     change(&mut announcement);
     [&padded(&announcement, ANNOUNCEMENT).unwrap(), signature].concat()
+}
+
+/// What ranks are told before an epoch begins has one form: reading it takes as long with a stage as without.
+#[test]
+fn all_ranks_are_told_as_much() {
+    struct Roles<'a>(&'a Mutex<Vec<(u32, usize, bool)>>);
+
+    impl serve::Insight for Roles<'_> {
+        fn package(&mut self, epoch: Epoch, package: &mut Package) {
+            let told = package.role.iter().any(|byte| *byte != 0);
+            self.0.lock().unwrap().push((epoch.0, package.role.len(), told));
+        }
+    }
+
+    let job = include_str!("../../../jobs/digits.toml");
+    let job = Job::parse("digits.toml", job, &["train.epochs=2".to_owned()]).unwrap();
+    let prepared = Prepared::of(job).unwrap().short(64, 16);
+    let heard = Mutex::new(Vec::new());
+    let serve =
+        |end: &mut Local, host: &str| serve::run_watched(end, host, &Credentials::default(), &mut Roles(&heard));
+    let (led, _) = threads::served_by(local::connect(7), &prepared, "host", &mut Quiet, serve);
+    led.unwrap();
+    let heard = heard.into_inner().unwrap();
+    let of = |wanted: u32| heard.iter().filter(move |(epoch, ..)| *epoch == wanted);
+    let length = of(0).next().unwrap().1;
+    assert!(length > 0 && of(0).count() == 6 && of(0).all(|(_, found, _)| *found == length));
+    assert_eq!(of(0).filter(|(.., told)| *told).count(), 3);
+    assert!(of(1).count() == 6 && of(1).all(|(_, found, _)| *found == 0));
 }
