@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Augment, DataError, Dataset, IGNORED, Targets, Wanted};
-use crate::element::Encoding;
+use crate::element::{Element, Encoding};
 
 /// What a source holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,9 +79,16 @@ impl Loaded {
     /// each channel of images. In f64, rounded once.
     ///
     /// # Errors
-    /// [`DataError::Unfit`] where there are as many numbers as samples have no channels, or an f32 does not hold what comes
-    /// of them.
+    /// [`DataError::Unfit`] where samples are tokens, there are as many numbers as samples have no channels, or an f32 does
+    /// not hold what comes of them.
     pub fn normalized(mut self, mean: &[f64], std: &[f64]) -> Result<Self, DataError> {
+        // A token that is moved or scaled is another row of the embedding.
+        if self.train.encoding.element == Element::U16 {
+            let expected = "uint8 or floats, as `mean` and `std` are for: leave both out for tokens, or save other numbers as \
+                            float32";
+            let found = "inputs of uint16, which are tokens".to_owned();
+            return Err(DataError::Unfit { key: "mean", found, expected: expected.to_owned() });
+        }
         let shape = shown(&self.train.sample_shape);
         let channels = match self.train.sample_shape[..] {
             [channels, _, _] => channels,
@@ -160,7 +167,6 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
-    use crate::element::Element;
 
     fn part(labels: &[u32], shape: &[usize]) -> Dataset {
         Dataset {
@@ -250,6 +256,19 @@ mod tests {
         let vector = Loaded { train: part(&[1], &[4]), test: None };
         let error = vector.normalized(&[0.0; 4], &[1.0]).unwrap_err().to_string();
         assert_eq!(error, "data.mean: 4 numbers, expected one: samples are (4)");
+    }
+
+    #[test]
+    fn tokens_are_not_normalized() {
+        let mut tokens = part(&[1], &[4]);
+        tokens.encoding = Encoding::scaled(Element::U16, 1.0);
+        let error = Loaded { train: tokens, test: None }.normalized(&[0.5], &[2.0]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert_eq!(
+            error.to_string(),
+            "data.mean: inputs of uint16, which are tokens, expected uint8 or floats, as `mean` and `std` are for: leave both \
+             out for tokens, or save other numbers as float32"
+        );
     }
 
     #[test]
