@@ -48,6 +48,13 @@ pub fn load(
             format!("samples of {form}, which the model takes, at least one, behind each other: (samples, ...)");
         return Err(refused(format!("the shape {}", shown(array.dims())), expected));
     }
+    if encoding.element == Element::F32 {
+        let numbers = array.bytes().as_chunks().0.iter().map(|number| f32::from_le_bytes(*number));
+        if let Some((index, number)) = numbers.enumerate().find(|(_, number)| !number.is_finite()) {
+            let place = format!("value {} of sample {}", index % features, index / features);
+            return Err(DataError::content(file, place, number.to_string(), "a finite number"));
+        }
+    }
     if let (Element::U16, Some(vocabulary)) = (encoding.element, vocabulary) {
         let tokens = array.bytes().as_chunks().0.iter().map(|token| u16::from_le_bytes(*token));
         if let Some((index, token)) = tokens.enumerate().find(|(_, token)| u32::from(*token) >= vocabulary) {
@@ -117,6 +124,15 @@ mod tests {
         assert!(image("|u1", &[2, 6], &[0; 11]).contains("11 bytes of values, expected 12"));
         let file = Path::new("/no/such/file");
         assert_eq!(load(file, Encoding::scaled(Element::U8, 1.0), vec![1], None).unwrap_err().exit_code(), 3);
+    }
+
+    #[test]
+    fn what_is_no_finite_number_is_named() {
+        for (number, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+            let floats: Vec<u8> = [0.0, 1.0, number, 2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+            let error = refused(&encode("<f4", &[2, 2], &floats), Element::F32, &[2]);
+            assert_eq!(error, format!("x.npy, value 0 of sample 1: {shown}, expected a finite number"));
+        }
     }
 
     #[test]
