@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ::safetensors::tensor::Metadata;
 use ::safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -23,13 +24,22 @@ pub fn load(path: &Path, test: Option<&Path>, form: Form<'_>, wanted: Wanted) ->
 /// [`DataError::Content`].
 pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
     const WHOLE: &str = "a whole .safetensors file: save it again with safetensors.numpy.save_file";
-    if !ends_within(bytes) {
-        return Err(DataError::content(file, "its header", "tensors that end beyond the file", WHOLE));
-    }
-    let tensors = SafeTensors::deserialize(bytes)
-        .map_err(|error| DataError::content(file, "the file", error.to_string(), WHOLE))?;
+    let (tensors, _) = deserialize(bytes).map_err(|why| DataError::content(file, "the file", why, WHOLE))?;
     let [inputs, labels] = ["inputs", "labels"].map(|name| tensor(file, &tensors, name));
     array::samples(inputs?, &labels?, form, wanted)
+}
+
+/// The tensors of a file, and its header, whatever the file claims.
+///
+/// # Errors
+/// Why it is no whole file, in words.
+pub fn deserialize(bytes: &[u8]) -> Result<(SafeTensors<'_>, Metadata), String> {
+    if !ends_within(bytes) {
+        return Err("tensors that end beyond the file".to_owned());
+    }
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    Ok((tensors, header))
 }
 
 /// Whether the tensors that the header names end within the file. The crate adds up their ends without asking for overflow.
@@ -72,6 +82,21 @@ fn tensor(file: &Path, tensors: &SafeTensors<'_>, name: &'static str) -> Result<
         }
     };
     Array::new(file, name, kind, tensor.shape().to_vec(), tensor.data().to_vec())
+}
+
+/// Eight tensors of as many bytes as the crate takes; to the end of the last it adds the header's length. For tests of this and
+/// the other modules that read such files.
+#[cfg(test)]
+pub(crate) fn forged() -> Vec<u8> {
+    let length = (1_u64 << 61) - 1;
+    let tensors: Vec<String> = (0..8)
+        .map(|index| {
+            let (from, to) = (length * index, length * (index + 1));
+            format!("\"t{index}\":{{\"dtype\":\"U8\",\"shape\":[{length}],\"data_offsets\":[{from},{to}]}}")
+        })
+        .collect();
+    let header = format!("{{{}}}", tensors.join(","));
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -140,18 +165,8 @@ mod tests {
         assert!(refused(&[&whole[..], &[0]].concat()).contains("expected a whole .safetensors file"));
     }
 
-    /// Eight tensors of as many bytes as the crate takes; to the end of the last it adds the header's length.
     #[test]
     fn claims_beyond_the_file_are_refused() {
-        let length = (1_u64 << 61) - 1;
-        let tensors: Vec<String> = (0..8)
-            .map(|index| {
-                let (from, to) = (length * index, length * (index + 1));
-                format!("\"t{index}\":{{\"dtype\":\"U8\",\"shape\":[{length}],\"data_offsets\":[{from},{to}]}}")
-            })
-            .collect();
-        let header = format!("{{{}}}", tensors.join(","));
-        let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
-        assert!(refused(&bytes).contains("tensors that end beyond the file"));
+        assert!(refused(&forged()).contains("tensors that end beyond the file"));
     }
 }

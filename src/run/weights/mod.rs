@@ -8,7 +8,7 @@ mod matching;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors};
 use zeroize::Zeroizing;
 
@@ -18,6 +18,7 @@ use matching::{Matched, matched};
 
 use super::input::{self, Input};
 use super::model::named;
+use crate::data;
 use crate::nn::StageSpec;
 
 /// A stage's values, in the order of [`StageSpec::parameters`], each as PyTorch lays it out.
@@ -42,8 +43,10 @@ impl Weights {
         }
     }
 
-    fn format(&self) -> impl Fn(safetensors::SafeTensorError) -> WeightsError {
-        |error| WeightsError::Format { path: self.path.clone(), why: error.to_string() }
+    /// The tensors and the header.
+    fn opened(&self) -> Result<(SafeTensors<'_>, Metadata), WeightsError> {
+        data::safetensors::deserialize(&self.bytes)
+            .map_err(|why| WeightsError::Format { path: self.path.clone(), why })
     }
 
     /// What goes into the model, as the run that wrote it says.
@@ -51,7 +54,7 @@ impl Weights {
     /// # Errors
     /// [`WeightsError::Format`], [`WeightsError::Input`].
     pub(super) fn input(&self) -> Result<Input, WeightsError> {
-        let (_, header) = SafeTensors::read_metadata(&self.bytes).map_err(self.format())?;
+        let (_, header) = self.opened()?;
         let text = header.metadata().as_ref().and_then(|metadata| metadata.get(input::KEY));
         let parsed =
             text.ok_or_else(|| format!("no {:?} in its metadata", input::KEY)).and_then(|text| Input::parse(text));
@@ -63,7 +66,7 @@ impl Weights {
     /// # Errors
     /// [`WeightsError`].
     pub(super) fn values(&self, specs: &[StageSpec], order: &[String]) -> Result<Vec<Values>, WeightsError> {
-        let file = SafeTensors::deserialize(&self.bytes).map_err(self.format())?;
+        let (file, _) = self.opened()?;
         let stages = named(specs);
         let ours: Vec<Tensor> = stages
             .iter()
@@ -218,6 +221,10 @@ mod tests {
             let error = read(bytes).values(&specs(), &[]).err().unwrap();
             assert!(error.to_string().starts_with("model is not a whole safetensors file"), "{error}");
             assert_eq!((error.exit_code(), read(bytes).input().unwrap_err().exit_code()), (2, 2));
+        }
+        let forged = read(&data::safetensors::forged());
+        for error in [forged.values(&specs(), &[]).err().unwrap(), forged.input().err().unwrap()] {
+            assert!(error.to_string().contains("(tensors that end beyond the file)"), "{error}");
         }
         let error = weights(&[]).input().unwrap_err().to_string();
         assert!(error.contains("no \"mixnn.input\" in its metadata"), "{error}");
