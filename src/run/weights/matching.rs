@@ -6,7 +6,8 @@
 //! `layer10`), or the one that the job names.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::error::{Mismatch, Tensor};
 
@@ -62,8 +63,11 @@ impl Found {
         module: Option<String>,
         key: impl Fn(&str) -> &str,
     ) {
+        // A foreign file may have as many tensors as its length allows: each is looked at once.
+        let found: HashMap<&str, (usize, &Tensor)> =
+            theirs.iter().map(|(index, tensor)| (key(&tensor.name), (*index, *tensor))).collect();
         for (at, own) in ours {
-            match theirs.iter().find(|(_, tensor)| key(&tensor.name) == key(&own.name)) {
+            match found.get(key(&own.name)) {
                 Some((index, tensor)) => {
                     self.pairs[*at] = Some(*index);
                     if tensor.shape != own.shape {
@@ -76,8 +80,9 @@ impl Found {
                 }
             }
         }
+        let wanted: HashSet<&str> = ours.iter().map(|(_, own)| key(&own.name)).collect();
         for (_, tensor) in theirs {
-            if !ours.iter().any(|(_, own)| key(&own.name) == key(&tensor.name)) {
+            if !wanted.contains(key(&tensor.name)) {
                 self.mismatches.push(Mismatch::LeftOver((*tensor).clone()));
             }
         }
@@ -98,11 +103,15 @@ fn split(name: &str) -> (&str, &str) {
 /// The modules in the order in which their first tensors come.
 fn modules<'a>(tensors: impl Iterator<Item = (usize, &'a Tensor)>) -> Vec<Module<'a>> {
     let mut modules: Vec<Module<'a>> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for (index, tensor) in tensors {
         let name = split(&tensor.name).0;
-        match modules.iter_mut().find(|module| module.name == name) {
-            Some(module) => module.tensors.push((index, tensor)),
-            None => modules.push(Module { name, tensors: vec![(index, tensor)] }),
+        match places.entry(name) {
+            Entry::Occupied(place) => modules[*place.get()].tensors.push((index, tensor)),
+            Entry::Vacant(place) => {
+                place.insert(modules.len());
+                modules.push(Module { name, tensors: vec![(index, tensor)] });
+            }
         }
     }
     modules
@@ -124,7 +133,7 @@ fn ordered<'a>(mut modules: Vec<Module<'a>>, order: &[String], mismatches: &mut 
     let places: BTreeSet<usize> = modules.iter().map(place).collect();
     let unused = order.iter().enumerate().filter(|(at, _)| !places.contains(at));
     mismatches.extend(unused.map(|(_, name)| Mismatch::NoModule(name.clone())));
-    modules.sort_by_key(place);
+    modules.sort_by_cached_key(place);
     modules
 }
 
@@ -168,6 +177,8 @@ fn chunks(part: &str) -> Vec<Chunk> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn tensors(names: &[&str]) -> Vec<Tensor> {
@@ -246,6 +257,20 @@ mod tests {
         let late = ["2.1.running_mean", "1.in_proj_weight", "1.in_proj_bias", "1.out_proj.weight", "2.0.weight"];
         let found = found(&late, &theirs, &["b", "a", "b.a"]).unwrap();
         assert_eq!((found[0].as_str(), found[4].as_str()), ("b.mean.running_mean", "b.a.weight"));
+    }
+
+    /// Each tensor against each other would take minutes.
+    #[test]
+    fn a_file_of_many_tensors_is_compared_in_time() {
+        let start = Instant::now();
+        let names = |of: &dyn Fn(usize) -> String| (0..100_000).map(of).collect::<Vec<String>>();
+        let compared = |ours: &[String], theirs: &[String]| {
+            let slices = |names: &[String]| tensors(&names.iter().map(String::as_str).collect::<Vec<&str>>());
+            matched(&slices(ours), &slices(theirs), &[]).mismatches.len()
+        };
+        assert_eq!(compared(&["0.weight".to_owned()], &names(&|at| format!("m{at}.weight"))), 99_999);
+        assert_eq!(compared(&names(&|at| format!("0.a{at}")), &names(&|at| format!("m.b{at}"))), 200_000);
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
 
     #[test]
