@@ -5,6 +5,7 @@ mod leaks;
 mod protection;
 
 use std::fmt;
+use std::ops::Range;
 
 use serde_json::{Value, json};
 
@@ -77,11 +78,10 @@ impl Checked {
         let protection = mixed.then(|| Protection::simulate(setup, PLANS, TIME, rand::random()));
         let paced = mixed && job.mix.pace != Pace::Lockstep;
         // Under a fixed pace more is under way, and the ranks' work has messages of its own.
-        let in_flight = training.in_flight() * if paced { 2 } else { 1 };
+        let more = if paced { training.in_flight() } else { 0 };
+        let in_flight = [training.in_flight(), training.in_flight_before()].map(|most| most + more);
         let messages = if paced { 12 } else { 6 };
-        let of = |spec: &StageSpec| stage_memory(spec, in_flight);
-        let owners: u64 = specs[..remote.start].iter().chain(&specs[remote.end..]).map(of).sum();
-        let memory = specs[remote].iter().map(of).fold(owners, u64::max)
+        let memory = largest(&specs, remote, in_flight)
             + messages * geometry.message() as u64
             + 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
         Ok(Self {
@@ -153,6 +153,15 @@ fn stage_memory(spec: &StageSpec, in_flight: u64) -> u64 {
     4 * ((3 + spec.optimizer.state()) * spec.parameter_count() + (in_flight + 1) * spec.activation_count())
 }
 
+/// Memory of the stages of the rank that needs most: the owner's together, or one of another rank's. `in_flight`: micro-batches
+/// at a rank's stage, and at the owner's first ones.
+fn largest(specs: &[StageSpec], remote: Range<usize>, [in_flight, before]: [u64; 2]) -> u64 {
+    let of = |spec: &StageSpec| stage_memory(spec, in_flight);
+    let first: u64 = specs[..remote.start].iter().map(|spec| stage_memory(spec, before)).sum();
+    let owners = first + specs[remote.end..].iter().map(of).sum::<u64>();
+    specs[remote].iter().map(of).fold(owners, u64::max)
+}
+
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let g = &self.geometry;
@@ -212,5 +221,28 @@ impl fmt::Display for Checked {
             writeln!(f, "warning: {warning}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// What goes forward from the owner's first stages comes back later than what a rank takes in.
+    #[test]
+    fn the_owners_first_stages_keep_more_micro_batches() {
+        let of = |first: &str| {
+            let stages = format!(
+                "stage=[{{ ops = [{{ op = \"linear\", out = 512 }}, {{ op = \"linear\", out = 10 }}], at = \"{first}\" }}, \
+                 {{ ops = [{{ op = \"relu\" }}] }}, {{ ops = [{{ op = \"relu\" }}] }}]"
+            );
+            let sets = [&stages, "mix.depth=3", "mix.message=9000"].map(str::to_owned);
+            let prepared = Prepared::load(Path::new("jobs/digits.toml"), &sets).unwrap();
+            (Checked::of(&prepared, Some(7), None).unwrap().memory, 4 * prepared.specs()[0].activation_count())
+        };
+        let ((on_rank, micro_batch), (on_owner, _)) = (of("rank"), of("owner"));
+        assert_eq!(on_owner, on_rank + 2 * micro_batch);
     }
 }

@@ -154,6 +154,11 @@ impl Pass {
     pub fn in_flight(&self) -> u64 {
         2 * self.latency * self.depth.shown
     }
+
+    /// The same of the owner's own first stages: from leaving the owner to being back there.
+    pub fn in_flight_before(&self) -> u64 {
+        self.in_flight() + 2
+    }
 }
 
 #[cfg(test)]
@@ -174,10 +179,11 @@ mod tests {
         let mut in_flight = vec![0; stages];
         let mut done = 0;
         // What comes back to the owner's own stages, and their steps.
-        let (mut own, mut own_steps) = (HashMap::<u64, Feed>::new(), 0);
+        let (mut own, mut own_steps, mut own_in_flight) = (HashMap::<u64, Feed>::new(), 0, 0);
         for slot in 0..pass.slots() {
             if let Some(feed) = own.remove(&slot) {
                 own_steps += u32::from(feed.last);
+                own_in_flight -= 1;
             }
             for i in 0..stages {
                 if let Some(feed) = backward[i].remove(&slot) {
@@ -209,6 +215,8 @@ mod tests {
                     !preceded || own_steps == feed.batch.0,
                     "the owner works on {feed:?} after {own_steps} steps"
                 );
+                own_in_flight += u64::from(preceded);
+                assert!(own_in_flight <= pass.in_flight_before());
                 assert!(forward[0].insert(slot + latency, feed).is_none());
             }
         }
