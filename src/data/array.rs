@@ -231,10 +231,10 @@ impl Array {
                 })?;
                 Ok(Targets::Classes { labels, places: width, classes: 0 })
             }
-            Wanted::Values => {
+            Wanted::Values | Wanted::Chances => {
                 let values = self.each(|index| {
                     let number = self.number(index);
-                    value(number).map_err(|expected| (number.to_string(), expected))
+                    wanted.number(number).map_err(|expected| (number.to_string(), expected))
                 })?;
                 Ok(Targets::Values { values, width })
             }
@@ -379,6 +379,11 @@ mod tests {
         let floats = array("labels", Kind::F32, &[2], &[0.5_f32, f32::INFINITY].map(f32::to_le_bytes).concat());
         assert!(refused(bytes(&[2]), &floats, CLASSES).contains("labels: float32, expected whole numbers"));
         assert!(refused(bytes(&[2]), &floats, Wanted::Values).contains("labels, sample 1: inf, expected a finite"));
+        let halves = array("labels", Kind::F32, &[2], &[0.5_f32, 1.5].map(f32::to_le_bytes).concat());
+        assert!(
+            refused(bytes(&[2]), &halves, Wanted::Chances)
+                .contains("labels, sample 1: 1.5, expected a number from 0 to 1")
+        );
         let bools = array("labels", Kind::Bool, &[2], &[0, 1]);
         assert_eq!(made(bytes(&[2]), &bools, CLASSES).unwrap().targets, Targets::classes(vec![0, 1], 0));
         let large = array("labels", Kind::U64, &[2], &[0xff; 16]);

@@ -154,12 +154,12 @@ impl<'a> Columns<'a> {
             let place = format!("line {}, column {:?}", self.line(record), &self.names[column]);
             DataError::content(self.file, place, format!("{:?}", &record[column]), expected)
         };
-        let single = |column: usize| {
+        let number = |column: usize, made: &dyn Fn(f64) -> Result<f32, String>| {
             let number = record[column].parse::<f32>().map_err(|_| refused(column, "a number".to_owned()))?;
-            value(number.into()).map_err(|expected| refused(column, expected))
+            made(number.into()).map_err(|expected| refused(column, expected))
         };
         for &column in &self.inputs {
-            inputs.extend(single(column)?.to_le_bytes());
+            inputs.extend(number(column, &value)?.to_le_bytes());
         }
         for &column in &self.labels {
             match (wanted, &mut *targets) {
@@ -168,8 +168,8 @@ impl<'a> Columns<'a> {
                     let label = record[column].parse::<i64>().map_or(i128::MIN, i128::from);
                     labels.push(class(label, ignored, classes).map_err(|expected| refused(column, expected))?);
                 }
-                (_, Targets::Values { values, .. }) => values.push(single(column)?),
-                (Wanted::Values, Targets::Classes { .. }) => unreachable!("targets are made as they are wanted"),
+                (_, Targets::Values { values, .. }) => values.push(number(column, &|label| wanted.number(label))?),
+                (_, Targets::Classes { .. }) => unreachable!("targets are made as they are wanted"),
             }
         }
         Ok(())
@@ -256,6 +256,8 @@ mod tests {
         let error = parse(Path::new("file"), b"a,b\n1,2\n1,\xff\n", &["b".to_owned()], None, CLASSES).unwrap_err();
         assert!(error.to_string().starts_with("file, line 3: "), "{error}");
         assert!(refused("a,b\n1,x\n", &["b"], Wanted::Values).contains("column \"b\": \"x\", expected a number"));
+        let error = refused("a,b\n7,1\n7,-1\n", &["b"], Wanted::Chances);
+        assert!(error.contains("line 3, column \"b\": \"-1\", expected a number from 0 to 1"), "{error}");
         let many: Vec<String> = (0..12).map(|column| column.to_string()).collect();
         assert!(refused(&many.join(","), &["b"], CLASSES).contains("\"9\" and 2 more"));
     }

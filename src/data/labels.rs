@@ -17,6 +17,8 @@ pub enum Wanted {
     },
     /// Numbers.
     Values,
+    /// Numbers from 0 to 1.
+    Chances,
 }
 
 impl Wanted {
@@ -24,7 +26,7 @@ impl Wanted {
     pub(super) fn classes(self) -> Option<u32> {
         match self {
             Wanted::Classes { classes, .. } => classes,
-            Wanted::Values => None,
+            Wanted::Values | Wanted::Chances => None,
         }
     }
 
@@ -33,7 +35,22 @@ impl Wanted {
     pub(super) fn none(self, width: usize) -> Targets {
         match self {
             Wanted::Classes { .. } => Targets::Classes { labels: Vec::new(), places: width, classes: 0 },
-            Wanted::Values => Targets::Values { values: Vec::new(), width },
+            Wanted::Values | Wanted::Chances => Targets::Values { values: Vec::new(), width },
+        }
+    }
+
+    /// The number that an f32 holds of the label `number`.
+    ///
+    /// # Errors
+    /// What it should be.
+    pub(super) fn number(self, number: f64) -> Result<f32, String> {
+        match (self, value(number)) {
+            // Beyond, binary cross entropy falls without end.
+            (Wanted::Chances, single) => single
+                .ok()
+                .filter(|single| (0.0..=1.0).contains(single))
+                .ok_or_else(|| "a number from 0 to 1, as loss = \"binary_cross_entropy\" wants".to_owned()),
+            (_, single) => single,
         }
     }
 }
@@ -80,6 +97,18 @@ mod tests {
         assert_eq!(class(-1, Some(-100), Some(3)), Err("a class from 0 to 2, or -100, which is ignored".to_owned()));
         assert!(class(1_000_000, None, None).is_err());
         assert!(class(i128::from(u64::MAX), None, None).is_err());
+    }
+
+    #[test]
+    fn chances_are_from_0_to_1() {
+        for number in [0.0, 0.25, 1.0] {
+            assert_eq!(Wanted::Chances.number(number), Ok(number as f32));
+        }
+        for number in [-0.1, 1.5, f64::NAN, f64::INFINITY] {
+            let error = Wanted::Chances.number(number).unwrap_err();
+            assert_eq!(error, "a number from 0 to 1, as loss = \"binary_cross_entropy\" wants");
+        }
+        assert_eq!(Wanted::Values.number(1.5), Ok(1.5));
     }
 
     #[test]

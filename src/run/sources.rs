@@ -45,7 +45,8 @@ pub(super) fn load(job: &Job) -> Result<Loaded, DataError> {
 fn wanted(loss: Loss, classes: Option<u32>) -> Result<Wanted, DataError> {
     match (loss, classes) {
         (Loss::CrossEntropy { ignored, .. }, classes) => Ok(Wanted::Classes { ignored, classes }),
-        (Loss::MeanSquaredError | Loss::BinaryCrossEntropy, None) => Ok(Wanted::Values),
+        (Loss::MeanSquaredError, None) => Ok(Wanted::Values),
+        (Loss::BinaryCrossEntropy, None) => Ok(Wanted::Chances),
         (loss, Some(classes)) => Err(DataError::Unfit {
             key: "classes",
             found: classes.to_string(),
