@@ -34,7 +34,8 @@ const SHAPE: [usize; 3] = [3, 32, 32];
 const FEATURES: usize = SHAPE[0] * SHAPE[1] * SHAPE[2];
 const RECORD: usize = 1 + FEATURES;
 
-/// Reads the six [`FILES`] in `dir`, or in `cifar-10-batches-bin` in it.
+/// Reads the six [`FILES`] in `dir`, or in `cifar-10-batches-bin` in it, each plain or, where there is no plain one, with
+/// `.gz` behind its name.
 ///
 /// `sample_shape` is `[3, 32, 32]`, the targets are 10 classes, bytes times 1/255 go in.
 ///
@@ -91,7 +92,8 @@ fn records<'a>(file: &Path, bytes: &'a [u8]) -> Result<impl Iterator<Item = (u32
 }
 
 fn locate(dir: &Path, name: &'static str) -> Result<PathBuf, DataError> {
-    for path in [dir.join(name), dir.join(FOLDER).join(name)] {
+    let names = [name.to_owned(), format!("{name}.gz")];
+    for path in names.iter().flat_map(|name| [dir.join(name), dir.join(FOLDER).join(name)]) {
         if path.try_exists().map_err(DataError::io("read", &path))? {
             return Ok(path);
         }
@@ -134,6 +136,20 @@ mod tests {
             assert_eq!(test.targets, Targets::classes(vec![5], 10));
             assert_eq!((train.inputs[[0, 0]], train.inputs[[1, 0]], test.inputs[[0, 1]]), (10, 1, 7));
             assert_eq!(train.encoding, Encoding::scaled(Element::U8, 1.0 / 255.0));
+        }
+    }
+
+    #[test]
+    fn gzipped_files_are_taken_but_plain_ones_first() {
+        for folder in ["", FOLDER] {
+            let dir = small(folder);
+            let plain = load(dir.path()).unwrap();
+            let file = dir.path().join(folder).join(FILES[1]);
+            let packed = gzip::pack(&encode(&[8]));
+            fs::write(dir.path().join(folder).join("data_batch_2.bin.gz"), packed).unwrap();
+            assert_eq!(load(dir.path()).unwrap(), plain);
+            fs::remove_file(file).unwrap();
+            assert_eq!(load(dir.path()).unwrap().train.targets, Targets::classes(vec![9, 0, 8, 2, 3, 4], 10));
         }
     }
 
