@@ -95,6 +95,34 @@ fn arrays_come_in_three_formats() {
     assert_eq!(learned(folder.path(), &job), (4, 4));
 }
 
+/// Every part passes through the embedding, and what it does not know would count as its last row.
+#[test]
+fn tokens_of_every_part_are_below_the_vocabulary() {
+    let tokens = |largest: u16| {
+        let (low, high) = ((0..40_u16).map(|token| token % 5), (0..41).map(|at| if at == 20 { largest } else { 0 }));
+        [low.collect::<Vec<u16>>(), high.collect()]
+            .map(|tokens| tokens.iter().flat_map(|token| token.to_le_bytes()).collect())
+    };
+    let [low, high]: [Vec<u8>; 2] = tokens(8);
+    let folder = folder(&[("low", &low), ("high", &high)]);
+    let job_of = |train: &str, keys: &str, vocabulary: u32| {
+        let data = format!("source = \"tokens\"\npath = \"{train}\"\ncontext = 4\nvocabulary = 9\n{keys}");
+        let ops = format!("{{ op = \"embedding\", vocabulary = {vocabulary}, width = 4 }}");
+        job(&data, "cross_entropy", &ops, 9)
+    };
+    let ran = |train: &str, keys: &str, vocabulary: u32| refused(folder.path(), &job_of(train, keys, vocabulary));
+    let words = ["`embedding` has 8 tokens (vocabulary), the data have token 8"];
+    ran("low", "test = \"high\"", 8).refused(2, &words);
+    ran("low", "test = \"high\"", 9).well();
+    ran("low", "test = \"low\"", 8).well();
+    // Wherever the one sample that has it goes.
+    for seed in 1..=6 {
+        let seed = format!("seed = {seed}");
+        let job = job_of("high", "", 8).replace("seed = 7", &seed).replace("validation = 0", "validation = 0.5");
+        refused(folder.path(), &job).refused(2, &words);
+    }
+}
+
 #[test]
 fn texts_and_tokens_are_foretold() {
     let tokens: Vec<u8> = (0..41_u16).flat_map(|token| (token * 7 % 300).to_le_bytes()).collect();

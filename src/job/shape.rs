@@ -75,6 +75,8 @@ pub struct Sample {
     pub shape: Shape,
     /// The type of its values.
     pub element: Element,
+    /// Whether its values are scaled or moved before the first operation takes them.
+    pub is_scaled: bool,
     /// The largest of its tokens, where it has some.
     pub largest_token: Option<u16>,
     /// What should come out for it; `None`: nobody knows, and nothing is compared.
@@ -132,8 +134,18 @@ pub fn chain(job: &Job, sample: &Sample) -> Result<Vec<Boundary>, JobError> {
 
 /// Whether tokens go into an embedding that has a row for each.
 fn takes_tokens(job: &Job, sample: &Sample) -> Result<(), JobError> {
-    let Some(token) = sample.largest_token else { return Ok(()) };
-    let (problem, fix) = match job.stages[0].ops.first() {
+    let first = job.stages[0].ops.first();
+    let Some(token) = sample.largest_token else {
+        return match first {
+            Some(Op::Embedding(_)) if sample.element == Element::U8 && sample.is_scaled => Err(JobError::Conflict {
+                at: job.stages[0].at.clone(),
+                problem: "stage 1: `embedding` takes tokens, the data are bytes that are scaled".to_owned(),
+                fix: "save them as uint16, with .astype(numpy.uint16)".to_owned(),
+            }),
+            _ => Ok(()),
+        };
+    };
+    let (problem, fix) = match first {
         Some(Op::Embedding(embedding)) if u32::from(token) < embedding.vocabulary => return Ok(()),
         Some(Op::Embedding(embedding)) => (
             format!(

@@ -165,7 +165,7 @@ fn values_must_go_together() {
 /// Bytes of this shape, one of `count` classes each.
 fn classes(shape: impl Into<Vec<u32>>, count: u32) -> Sample {
     let wanted = Some(Wanted::Classes { places: 1, classes: count });
-    Sample { shape: Shape::new(shape), element: Element::U8, largest_token: None, wanted }
+    Sample { shape: Shape::new(shape), element: Element::U8, is_scaled: false, largest_token: None, wanted }
 }
 
 #[test]
@@ -237,6 +237,13 @@ fn tokens_go_into_an_embedding() {
     assert_eq!(chain(&embedding, &tokens(9)).unwrap()[0].bytes(2), 2 * 2 * 8);
     let message = chain(&embedding, &tokens(10)).unwrap_err().to_string();
     assert!(message.contains("`embedding` has 10 tokens (vocabulary), the data have token 10"), "{message}");
+    let bytes = |is_scaled| Sample { element: Element::U8, is_scaled, largest_token: None, ..tokens(9) };
+    assert!(chain(&embedding, &bytes(false)).is_ok());
+    let message = chain(&embedding, &bytes(true)).unwrap_err().to_string();
+    assert!(
+        message.contains("`embedding` takes tokens, the data are bytes that are scaled; save them as uint16"),
+        "{message}"
+    );
     let message = chain(&network("{ op = \"linear\", out = 8 }"), &tokens(9)).unwrap_err().to_string();
     assert!(message.contains("does not begin with an `embedding`, but the data are tokens"), "{message}");
     assert!(message.contains("vocabulary = 10"), "{message}");

@@ -7,6 +7,7 @@ use super::opening::{encoded_length, package_length, result_length};
 use super::sources;
 use super::weights::{Values, Weights};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
+use crate::element::Encoding;
 use crate::ids::Epoch;
 use crate::job::{self, Boundary, Job, Op, Sample, Shape, Wanted};
 use crate::mix::geometry::Geometry;
@@ -67,7 +68,7 @@ impl Prepared {
         if train.samples() == 0 {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
-        let boundaries = job::chain(&job, &sample(&train))?;
+        let boundaries = job::chain(&job, &sample([&train, &validation, &test]))?;
         Self { job, train, validation, test, boundaries, infers: false, start: None }.started()
     }
 
@@ -87,7 +88,7 @@ impl Prepared {
             _ => None,
         };
         let test = data::inputs::load(inputs, input.encoding(), shape, vocabulary)?;
-        let boundaries = job::chain(&job, &Sample { wanted: None, ..sample(&test) })?;
+        let boundaries = job::chain(&job, &Sample { wanted: None, ..sample([&test; 3]) })?;
         let [train, validation] = [test.first(0), test.first(0)];
         let mut prepared = Self { job, train, validation, test, boundaries, infers: true, start: None };
         prepared.start = Some(weights.values(&prepared.specs(), &[])?);
@@ -131,7 +132,7 @@ impl Prepared {
     /// # Errors
     /// [`RunError::Job`] where its stages do not fit the data; [`RunError::Weights`].
     pub fn with(&self, job: Job) -> Result<Self, RunError> {
-        let boundaries = job::chain(&job, &sample(&self.train))?;
+        let boundaries = job::chain(&job, &sample([&self.train, &self.validation, &self.test]))?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
         Self { job, train, validation, test, boundaries, infers: false, start: None }.started()
     }
@@ -277,12 +278,15 @@ fn travelling(package: u64, result: u64) -> Result<(u32, u64), RunError> {
     }
 }
 
-/// What a stage's operations must know of the samples.
-fn sample(data: &Dataset) -> Sample {
+/// What a stage's operations must know of the samples to train, to validate and to test: all pass through them.
+fn sample(parts: [&Dataset; 3]) -> Sample {
+    let data = parts[0];
+    let Encoding { element, scale, shift } = &data.encoding;
     Sample {
         shape: Shape::new(data.sample_shape.iter().map(|dim| *dim as u32).collect::<Vec<u32>>()),
-        element: data.encoding.element,
-        largest_token: data.largest_token(),
+        element: *element,
+        is_scaled: scale.iter().any(|scale| *scale != 1.0) || shift.iter().any(|shift| *shift != 0.0),
+        largest_token: parts.into_iter().filter_map(Dataset::largest_token).max(),
         wanted: Some(match data.targets {
             Targets::Classes { places, classes, .. } => {
                 Wanted::Classes { places: places as u32, classes: classes as u32 }
