@@ -37,6 +37,18 @@ fn learned(folder: &Path, job: &str) -> (u64, u64) {
     (samples("train"), samples("test"))
 }
 
+/// What must not depend on how a job runs: the weights' digest, and the losses.
+#[track_caller]
+fn bits(folder: &Path, job: &str, way: &[&str]) -> String {
+    fs::write(folder.join("job.toml"), job).unwrap();
+    mixnn(folder, &[&["run", "job.toml", "--out", "bits"], way].concat()).well();
+    let result = json(&folder.join("bits/result.json"));
+    fs::remove_dir_all(folder.join("bits")).unwrap();
+    let losses = [&result["epochs"][0]["train_loss"], &result["test_loss"]];
+    assert!(losses.iter().all(|loss| loss.is_f64()), "{result}");
+    format!("{} {losses:?}", result["weights_sha256"].as_str().unwrap())
+}
+
 /// What `check` says of the job, where it refuses it.
 fn refused(folder: &Path, job: &str) -> Ran {
     fs::write(folder.join("job.toml"), job).unwrap();
@@ -83,8 +95,16 @@ fn arrays_come_in_three_formats() {
     ] {
         let augment = "shape = [1, 3, 2]\naugment = { crop = 1, flip = true }";
         let folder = folder(&[]);
-        let job = job(&format!("{data}\n{augment}"), "cross_entropy", "{ op = \"flatten\" }", 3);
-        assert_eq!(learned(folder.path(), &job), (4, 4));
+        let with = |augment: &str| job(&format!("{data}\n{augment}"), "cross_entropy", "{ op = \"flatten\" }", 3);
+        assert_eq!(learned(folder.path(), &with(augment)), (4, 4));
+        let digest = |augment: &str| {
+            let bits = bits(folder.path(), &with(augment), &["--single"]);
+            bits.split(' ').next().unwrap().to_owned()
+        };
+        let plain = digest("shape = [1, 3, 2]");
+        for part in ["crop = 1, flip = true", "crop = 1", "flip = true"] {
+            assert_ne!(digest(&format!("shape = [1, 3, 2]\naugment = {{ {part} }}")), plain, "{data} {part}");
+        }
     }
     let folder = folder(&[]);
     let path = format!("{ARRAYS}/big-endian.npy");
@@ -93,6 +113,60 @@ fn arrays_come_in_three_formats() {
     );
     let job = job(&data, "mean_squared_error", "{ op = \"flatten\" }", 6);
     assert_eq!(learned(folder.path(), &job), (4, 4));
+}
+
+/// A table of 24 lines whose labels are `label` of the line.
+fn labelled(label: impl Fn(usize) -> String) -> TempDir {
+    let lines = (0..24).map(|line| format!("{},{},{}\n", line as f32 / 8.0, line * 5 % 7, label(line)));
+    let table = "a,b,y\n".to_owned() + &lines.collect::<String>();
+    folder(&[("train.csv", table.as_bytes())])
+}
+
+/// A job of that table, whose batches are of two micro-batches.
+fn comparing(loss: &str, out: u32) -> String {
+    let data = "source = \"csv\"\npath = \"train.csv\"\ntest = \"train.csv\"\nlabels = \"y\"";
+    job(data, "LOSS", "{ op = \"linear\", out = 4 }, { op = \"tanh\" }", out)
+        .replace("\"LOSS\"", loss)
+        .replace("batch = 2\n", "batch = 8\nmicro_batch = 4\n")
+}
+
+/// Where the mean over a batch is one over what counts in it, a micro-batch's part depends on the others' labels.
+#[test]
+fn labels_that_count_for_nothing_give_the_same_bits() {
+    // Lines 0 to 5: all but one of a micro-batch, wherever it begins.
+    let ignored =
+        |label: &'static str| labelled(move |line| if line < 6 { label.to_owned() } else { (line % 3).to_string() });
+    let loss = |ignored: &str| comparing(&format!("{{ kind = \"cross_entropy\"{ignored} }}"), 3);
+    let folder = ignored("-100");
+    let job = loss(", ignore_index = -100");
+    let reference = bits(folder.path(), &job, &["--single"]);
+    for way in [&["--local", "7"][..], &["--local", "3", "--profile", "bare"]] {
+        assert_eq!(bits(folder.path(), &job, way), reference, "{way:?}");
+    }
+    // The control: labels that do count, and others that do not.
+    assert_ne!(bits(ignored("0").path(), &loss(""), &["--single"]), reference);
+    assert_ne!(bits(ignored("0").path(), &loss(", ignore_index = 1"), &["--single"]), reference);
+    refused(folder.path(), &loss("")).refused(2, &["column \"y\": \"-100\", expected a class"]);
+}
+
+#[test]
+fn losses_of_numbers_give_the_same_bits() {
+    let chances = |share: f32| labelled(move |line| ((line % 5) as f32 / 4.0 * share).to_string());
+    let (folder, other) = (chances(1.0), chances(0.5));
+    let losses = ["\"mean_squared_error\"", "\"binary_cross_entropy\""].map(|loss| comparing(loss, 1));
+    let references = losses.each_ref().map(|job| bits(folder.path(), job, &["--single"]));
+    for (job, reference) in losses.iter().zip(&references) {
+        for way in [&["--local", "7"][..], &["--local", "3", "--profile", "bare"]] {
+            assert_eq!(&bits(folder.path(), job, way), reference, "{job} {way:?}");
+        }
+        // The control: other numbers.
+        assert_ne!(&bits(other.path(), job, &["--single"]), reference, "{job}");
+    }
+    assert_ne!(references[0], references[1]);
+    let beyond = labelled(|line| if line == 3 { "1.5" } else { "1" }.to_owned());
+    let words = ["train.csv, line 5, column \"y\": \"1.5\", expected a number from 0 to 1"];
+    refused(beyond.path(), &losses[1]).refused(2, &words);
+    bits(beyond.path(), &losses[0], &["--single"]);
 }
 
 /// Every part passes through the embedding, and what it does not know would count as its last row.
