@@ -199,9 +199,9 @@ fn stages_on_the_owner_give_the_same_bits() {
     }
 }
 
-/// Losses that weigh labels differently, or compare numbers.
+/// A loss that weighs labels differently.
 #[test]
-fn losses_give_the_same_bits() {
+fn a_smoothed_loss_gives_the_same_bits() {
     let smooth = "train.loss={ kind = \"cross_entropy\", label_smoothing = 0.1 }";
     let reference = bits("--single", &[SHORT, smooth]);
     assert_eq!(bits("--local 7", &[SHORT, smooth]), reference);

@@ -243,9 +243,14 @@ fn what_is_no_data_is_told() {
     };
     let csv = |keys: &str| format!("source = \"csv\"\npath = \"train.csv\"\nlabels = \"kind\"\n{keys}");
     told(&csv("test = \"none.csv\""), "cross_entropy", 3, &["cannot read none.csv"]);
-    let words = ["bad.csv, line 2, column \"kind\": \"x\", expected a class from 0 to 999999"];
+    let words = ["bad.csv, line 2, column \"kind\": \"x\", expected a class, a whole number from 0 to 999999"];
     told(&csv("test = \"bad.csv\""), "cross_entropy", 2, &words);
-    told(&csv("classes = 2"), "cross_entropy", 2, &["column \"kind\": \"2\", expected a class from 0 to 1"]);
+    told(
+        &csv("classes = 2"),
+        "cross_entropy",
+        2,
+        &["column \"kind\": \"2\", expected a class, a whole number from 0 to 1"],
+    );
     told(
         &csv("classes = 3"),
         "mean_squared_error",
@@ -262,7 +267,7 @@ fn what_is_no_data_is_told() {
     let npy = "source = \"npy\"\npath = \"bad\"\nlabels = \"bad\"";
     told(npy, "cross_entropy", 2, &["bad, inputs: the first bytes", "expected those of a .npy file"]);
     let text = "source = \"text\"\npath = \"bad\"\ncontext = 8";
-    told(text, "cross_entropy", 2, &["bad, the whole: 8 tokens, expected more than data.context = 8"]);
+    told(text, "cross_entropy", 2, &["bad, the whole: 8 tokens, expected more than 8"]);
     let tokens = "source = \"tokens\"\npath = \"bad\"\ncontext = 2\nvocabulary = 9";
     told(tokens, "cross_entropy", 2, &["bad, token 0: 28526, expected a token below data.vocabulary, 9"]);
 }

@@ -369,10 +369,13 @@ mod tests {
         assert_eq!(set.targets, Targets::Classes { labels: vec![3, IGNORED, 0, 4], places: 2, classes: 0 });
         assert_eq!(
             refused(bytes(&[2]), &labels, CLASSES),
-            "file, labels, value 1 of sample 0: -100, expected a class from 0 to 999999"
+            "file, labels, value 1 of sample 0: -100, expected a class, a whole number from 0 to 999999, or train.loss.ignore_index names one that does \
+             not count"
         );
         let error = refused(bytes(&[2]), &labels, wanted(Some(-100), Some(4)));
-        assert!(error.ends_with("value 1 of sample 1: 4, expected a class from 0 to 3, or -100, which is ignored"));
+        assert!(error.ends_with(
+            "value 1 of sample 1: 4, expected a class, a whole number from 0 to 3, or -100, which is ignored"
+        ));
         let set = made(bytes(&[2]), &labels, Wanted::Values).unwrap();
         assert_eq!(set.targets, Targets::Values { values: vec![3.0, -100.0, 0.0, 4.0], width: 2 });
 

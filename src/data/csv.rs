@@ -102,6 +102,9 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn new(file: &'a Path, bytes: &'a [u8], names: &'a StringRecord, labels: &[String]) -> Result<Self, DataError> {
         let refused = |found: String, expected: &str| Err(DataError::content(file, "line 1", found, expected));
+        if names.is_empty() {
+            return refused("nothing".to_owned(), "the names of the columns, and a sample in each line behind them");
+        }
         let mut places = Vec::new();
         for label in labels {
             let found: Vec<usize> = (0..names.len()).filter(|column| names[*column] == **label).collect();
@@ -241,14 +244,14 @@ mod tests {
             ("a,b\n1e39,2\n", "\"1e39\", expected a finite number"),
             (
                 "a,b\n1,2.0\n",
-                "line 2, column \"b\": \"2.0\", expected a class from 0 to 999999, or -1, which is ignored",
+                "line 2, column \"b\": \"2.0\", expected a class, a whole number from 0 to 999999, or -1, which is ignored",
             ),
             ("a,b\n1,-2\n", "\"-2\", expected a class"),
             ("a,b\n", "line 2: the end, expected at least one sample"),
             ("a,c\n1,2\n", "line 1: the columns \"a\", \"c\", expected a column \"b\", as data.labels says"),
             ("b,a,b\n1,2,3\n", "line 1: 2 columns \"b\", expected one"),
             ("b\n1\n", "line 1: no column beside those of labels, expected at least one"),
-            ("", "line 1: the columns , expected a column \"b\""),
+            ("", "line 1: nothing, expected the names of the columns"),
         ] {
             let error = refused(text, &["b"], CLASSES);
             assert!(error.starts_with("file, line ") && error.contains(words), "{text:?}: {error}");

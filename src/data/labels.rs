@@ -67,8 +67,12 @@ pub(super) fn class(label: i128, ignored: Option<i64>, classes: Option<u32>) -> 
     match u32::try_from(label) {
         Ok(class) if class < most => Ok(class),
         _ => {
-            let or = ignored.map_or(String::new(), |ignored| format!(", or {ignored}, which is ignored"));
-            Err(format!("a class from 0 to {}{or}", most.saturating_sub(1)))
+            let or = match ignored {
+                Some(ignored) => format!(", or {ignored}, which is ignored"),
+                None if label < 0 => ", or train.loss.ignore_index names one that does not count".to_owned(),
+                None => String::new(),
+            };
+            Err(format!("a class, a whole number from 0 to {}{or}", most.saturating_sub(1)))
         }
     }
 }
@@ -93,8 +97,11 @@ mod tests {
         assert_eq!(class(-100, Some(-100), Some(3)), Ok(IGNORED));
         assert_eq!(class(7, Some(7), Some(3)), Ok(IGNORED));
         assert_eq!(class(999_999, None, None), Ok(999_999));
-        assert_eq!(class(3, None, Some(3)), Err("a class from 0 to 2".to_owned()));
-        assert_eq!(class(-1, Some(-100), Some(3)), Err("a class from 0 to 2, or -100, which is ignored".to_owned()));
+        assert_eq!(class(3, None, Some(3)), Err("a class, a whole number from 0 to 2".to_owned()));
+        assert_eq!(
+            class(-1, Some(-100), Some(3)),
+            Err("a class, a whole number from 0 to 2, or -100, which is ignored".to_owned())
+        );
         assert!(class(1_000_000, None, None).is_err());
         assert!(class(i128::from(u64::MAX), None, None).is_err());
     }

@@ -17,8 +17,9 @@ pub(super) fn samples(file: &Path, tokens: &[u16], context: u32) -> Result<Datas
     let samples = tokens.len().saturating_sub(1).checked_div(places).unwrap_or(0);
     if samples == 0 {
         let found = format!("{} tokens", tokens.len());
-        let expected =
-            format!("more than data.context = {context}, at least 1: what follows a sample's last is to be learned");
+        let expected = format!(
+            "more than {context}: as many as data.context says make a sample, and one more foretells its last"
+        );
         return Err(DataError::content(file, "the whole", found, expected));
     }
     let taken = samples * places;
@@ -56,10 +57,7 @@ mod tests {
     fn a_sample_must_be_there() {
         for (length, context) in [(0, 1), (1, 1), (3, 3), (9, 0)] {
             let error = samples(Path::new("file"), &vec![0; length], context).unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("{length} tokens, expected more than data.context = {context}")),
-                "{error}"
-            );
+            assert!(error.contains(&format!("{length} tokens, expected more than {context}")), "{error}");
         }
     }
 }

@@ -77,7 +77,7 @@ mod tests {
             "{error}"
         );
         let error = load(&train, None, 6).unwrap_err().to_string();
-        assert!(error.contains("a.txt, the whole: 6 tokens, expected more than data.context = 6"), "{error}");
+        assert!(error.contains("a.txt, the whole: 6 tokens, expected more than 6"), "{error}");
         fs::write(&train, "").unwrap();
         assert!(load(&train, None, 1).unwrap_err().to_string().contains("0 tokens"));
         assert_eq!(load(&dir.path().join("none"), None, 1).unwrap_err().exit_code(), 3);

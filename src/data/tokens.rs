@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(loaded.train.targets, Targets::Classes { labels, places: 2, classes: 300 });
         assert_eq!(loaded.test.unwrap().targets, Targets::Classes { labels: vec![8, 7], places: 2, classes: 300 });
         let error = load(&train, Some(&test), 4, 300).unwrap_err().to_string();
-        assert!(error.contains("b.npy, the whole: 3 tokens, expected more than data.context = 4"), "{error}");
+        assert!(error.contains("b.npy, the whole: 3 tokens, expected more than 4"), "{error}");
         assert_eq!(load(&dir.path().join("none"), None, 1, 1).unwrap_err().exit_code(), 3);
     }
 }

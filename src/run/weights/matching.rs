@@ -1,6 +1,6 @@
 //! Which tensor of a file is which parameter of a network. Pure: names and shapes, no files.
 //!
-//! Where the names are the same, by name. Else in order: a *module* is what a name says before its last dot, the n-th module
+//! Where the names are the same, but for some that are missing or left over, by name. Else in order: a *module* is what a name says before its last dot, the n-th module
 //! of the file is the n-th of the network, and within it names count (`weight`, `bias`, `running_mean`). A file does not
 //! keep the order in which a program declared its modules: it is the natural one of their names (`layer2` before
 //! `layer10`), or the one that the job names.
@@ -27,12 +27,13 @@ pub(super) fn matched(ours: &[Tensor], theirs: &[Tensor], order: &[String]) -> M
         theirs.iter().enumerate().filter(|(_, tensor)| split(&tensor.name).1 != PASSED_OVER).collect();
     let names =
         |tensors: &mut dyn Iterator<Item = &Tensor>| tensors.map(|one| one.name.clone()).collect::<BTreeSet<_>>();
-    let same = names(&mut ours.iter()) == names(&mut theirs.iter().map(|(_, tensor)| *tensor));
+    let (own_names, names) = (names(&mut ours.iter()), names(&mut theirs.iter().map(|(_, tensor)| *tensor)));
+    let same = own_names.is_subset(&names) || names.is_subset(&own_names);
     let mut found = Found { pairs: vec![None; ours.len()], mismatches: Vec::new() };
     let own = modules(ours.iter().enumerate());
     let hint = if same && order.is_empty() {
         found.members(&(0..ours.len()).map(|i| (i, &ours[i])).collect::<Vec<_>>(), &theirs, None, |name| name);
-        "\nthe names are the same, and were taken by name".to_owned()
+        "\nnames were taken as they are".to_owned()
     } else {
         let modules = ordered(modules(theirs.into_iter()), order, &mut found.mismatches);
         for at in 0..own.len().max(modules.len()) {
@@ -210,6 +211,9 @@ mod tests {
     fn the_same_names_are_taken_by_name() {
         let theirs = ["2.bias", "0.weight", "2.weight", "0.bias"];
         assert_eq!(found(&OURS, &theirs, &[]).unwrap(), OURS);
+        // One that is too many, or lacking, is the only one that is told.
+        assert_eq!(found(&OURS, &[&OURS[..], &["x"]].concat(), &[]).unwrap_err(), ["left over: x (1)"]);
+        assert_eq!(found(&OURS, &OURS[..3], &[]).unwrap_err(), ["missing: 2.bias (1)"]);
         // Unless the job says otherwise.
         assert_eq!(found(&OURS, &theirs, &["2", "0"]).unwrap(), ["2.weight", "2.bias", "0.weight", "0.bias"]);
     }
