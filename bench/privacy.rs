@@ -15,7 +15,7 @@ use mixnn::compute::cpu::Cpu;
 use mixnn::data::{Dataset, Targets};
 use mixnn::ids::{Batch, Epoch, MicroBatch};
 use mixnn::nn::{Criterion, Network, Pass};
-use mixnn::role::owner::weight;
+use mixnn::role::score::weight;
 use mixnn::run::prepare::Prepared;
 use ndarray::{Array2, Axis, s};
 

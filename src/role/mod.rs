@@ -4,7 +4,9 @@
 //! loss, [`stage`] runs its layers forward and backward, [`relay`] has nothing to say. [`work`] says when they do so.
 
 pub mod owner;
+pub mod planned;
 pub mod relay;
+pub mod score;
 pub mod stage;
 pub mod work;
 

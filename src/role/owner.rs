@@ -1,93 +1,22 @@
 //! The owner: feeds micro-batches into the pipeline, takes the last stage's output, computes the loss, sends its gradient
-//! back; or keeps what comes out. It alone knows the schedule, the labels and the loss. It may host the first stages, the last ones, or both, so that
-//! data and outputs never leave it.
+//! back; or keeps what comes out. It alone knows the schedule, the labels and the loss. It may host the first stages, the last
+//! ones, or both, so that data and outputs never leave it.
 
 use std::collections::VecDeque;
 
+use super::planned::{Planned, Purpose};
+use super::score::{Score, Tally, weight};
 use super::{Role, RoleError, address, received};
 use crate::compute::{Backend, ComputeError, LossSum};
-use crate::data::{Augmented, Batches, Dataset, Targets};
+use crate::data::Targets;
 use crate::float::Float;
 use crate::ids::{Epoch, Slot};
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
-use crate::nn::{Criterion, Network, Pass as Through, Rates, Target};
-use crate::pipeline::{Answered, Depth, Feed, Pass};
+use crate::nn::{Criterion, Network, Pass as Through, Rates};
+use crate::pipeline::{Answered, Feed};
 use crate::wire::{Dtype, HEADER, Header, Kind};
-
-/// What a pass is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Stages learn from it.
-    Train,
-    /// Outputs are compared with their targets.
-    Evaluate,
-    /// Outputs are all that is asked for; there need not be targets.
-    Infer,
-}
-
-impl Purpose {
-    /// What a message that goes forward is.
-    fn kind(self) -> Kind {
-        match self {
-            Purpose::Train => Kind::Train,
-            Purpose::Evaluate | Purpose::Infer => Kind::Evaluate,
-        }
-    }
-}
-
-/// A pass over samples that the owner is to run.
-pub struct Planned<'a> {
-    /// What for.
-    pub purpose: Purpose,
-    /// The samples.
-    pub data: &'a Dataset,
-    /// Which are in which micro-batch.
-    pub batches: Batches,
-    /// How they are moved and mirrored.
-    pub augmented: Option<Augmented>,
-    /// Which micro-batch goes when.
-    pub pass: Pass,
-}
-
-impl<'a> Planned<'a> {
-    /// A training pass through `depth` stages.
-    pub fn training(data: &'a Dataset, batches: Batches, augmented: Augmented, depth: Depth) -> Self {
-        let pass = Pass::training(depth, LATENCY, batches.full(), batches.micro_batches());
-        Self { purpose: Purpose::Train, data, batches, augmented: Some(augmented), pass }
-    }
-
-    /// A pass that only looks, in the order of the samples, `micro_batch` at a time.
-    pub fn evaluation(data: &'a Dataset, micro_batch: u32, depth: Depth) -> Self {
-        let samples = data.samples() as u32;
-        // One batch of all samples, so that the loss is the mean over them.
-        let batches = Batches::new((0..samples).collect(), samples, micro_batch);
-        let pass = Pass::evaluation(depth, LATENCY, batches.micro_batches());
-        Self { purpose: Purpose::Evaluate, data, batches, augmented: None, pass }
-    }
-
-    /// As [`evaluation`](Planned::evaluation), for the outputs themselves.
-    pub fn inference(data: &'a Dataset, micro_batch: u32, depth: Depth) -> Self {
-        Self { purpose: Purpose::Infer, ..Self::evaluation(data, micro_batch, depth) }
-    }
-
-    fn trains(&self) -> bool {
-        self.purpose == Purpose::Train
-    }
-}
-
-/// Slots that a stage takes.
-const LATENCY: u8 = 1;
-
-/// What a pass came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Score {
-    /// Mean loss of a label, or of a value.
-    pub loss: f64,
-    /// Part of the labels, or values, for which the output says what it should; `None` where a loss has no right and wrong.
-    pub accuracy: Option<f64>,
-}
 
 /// The stages that stand on the owner. They last as long as the run.
 pub struct Hosted<B: Backend> {
@@ -121,50 +50,6 @@ pub struct Course<'a, B: Backend> {
     pub micro_batch: u32,
     /// How numbers travel.
     pub wire: Float,
-}
-
-/// Sums micro-batches up to a [`Score`].
-#[derive(Clone, Copy, Debug)]
-pub struct Tally {
-    loss: f64,
-    terms: u64,
-    correct: Option<u64>,
-    samples: usize,
-}
-
-impl Tally {
-    /// Nothing yet, by `criterion`.
-    pub fn new(criterion: Criterion) -> Self {
-        Self { loss: 0.0, terms: 0, correct: criterion.classifies().then_some(0), samples: 0 }
-    }
-
-    /// Adds a micro-batch of `samples`.
-    pub fn add(&mut self, sum: LossSum, samples: usize) {
-        self.loss += sum.loss;
-        self.terms += u64::from(sum.terms);
-        self.correct = self.correct.map(|correct| correct + u64::from(sum.correct));
-        self.samples += samples;
-    }
-
-    /// The mean over what was added.
-    pub fn score(&self) -> Score {
-        let terms = self.terms.max(1) as f64;
-        Score { loss: self.loss / terms, accuracy: self.correct.map(|correct| correct as f64 / terms) }
-    }
-}
-
-impl<'a> From<&'a Targets> for Target<'a> {
-    fn from(targets: &'a Targets) -> Self {
-        match targets {
-            Targets::Classes { labels, classes, .. } => Target::Classes { labels, classes: *classes },
-            Targets::Values { values, .. } => Target::Values(values),
-        }
-    }
-}
-
-/// What the gradient of one term of a batch is worth, where the loss is the mean over `terms`.
-pub fn weight(terms: usize) -> f32 {
-    1.0 / terms.max(1) as f32
 }
 
 /// The owner's part in an epoch.
@@ -558,6 +443,6 @@ where
 
     fn progress(&self) -> Option<(usize, usize)> {
         let planned = self.passes.get(self.running)?;
-        Some((self.tallies[self.running].samples, planned.batches.samples()))
+        Some((self.tallies[self.running].samples(), planned.batches.samples()))
     }
 }

@@ -34,7 +34,8 @@ use crate::mix::courier::Noticed;
 use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
 use crate::mix::plan::{Plan, Roles};
 use crate::nn::{Criterion, Network, StageSpec};
-use crate::role::owner::{Course, Hosted, Owner, Score};
+use crate::role::owner::{Course, Hosted, Owner};
+use crate::role::score::Score;
 use crate::transport::Transport;
 
 /// How the owner's process stands in the world.

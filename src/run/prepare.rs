@@ -13,7 +13,7 @@ use crate::job::{self, Boundary, Job, Op, Sample, Shape, Wanted};
 use crate::mix::geometry::Geometry;
 use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
-use crate::role::owner::Planned;
+use crate::role::planned::Planned;
 use crate::wire::HEADER;
 
 /// A job with its data, ready to run.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::mix::courier::Timing;
-use crate::role::owner::Score;
+use crate::role::score::Score;
 
 /// An epoch, as `metrics.jsonl` and `result.json` have it.
 #[derive(Clone, Debug, Serialize)]

@@ -16,7 +16,7 @@ use crate::data::{Augmented, Batches, Dataset, Targets};
 use crate::ids::{Batch, Epoch, MicroBatch};
 use crate::nn::{Criterion, Network, Pass, StageSpec};
 use crate::role::RoleError;
-use crate::role::owner::{Score, Tally, weight};
+use crate::role::score::{Score, Tally, weight};
 
 /// Runs `prepared` in this process.
 ///
