@@ -123,10 +123,11 @@ def main():
                          lambda: torch(args, "single", batch, 2, "--model", "lenet")))
     rows.append(pair("784-2048-2048-2048-10, 2 threads, batch 512", args.rounds,
                      lambda: mixnn(args, "single", 512, 512, 2, "bench/mlp-2048.toml", epochs=1),
-                     lambda: torch(args, "single", 512, 2, "--hidden", "2048,2048,2048", epochs=1)))
+                     lambda: torch(args, "single", 512, 2, "--hidden", "2048,2048,2048", "--optimizer", "fused", epochs=1)))
     rows.append(pair("transformer block, 2 threads, batch 16", args.rounds,
                      lambda: mixnn(args, "single", 16, 16, 2, "bench/transformer.toml", epochs=1),
-                     lambda: torch(args, "single", 16, 2, "--model", "transformer", "--text", args.text, epochs=1)))
+                     lambda: torch(args, "single", 16, 2, "--model", "transformer", "--text", args.text,
+                                   "--optimizer", "fused", epochs=1)))
     for micro_batch in (16, 32):
         rows.append(pair(f"mixed, 7 ranks, batch 64 in {micro_batch} | split, 4 processes", args.rounds,
                          lambda: mixnn(args, "mixed", 64, micro_batch, 0), lambda: torch(args, "split", 64, 1)))
