@@ -34,25 +34,17 @@ pub struct Place {
 /// Calls on each of `len` values.
 pub trait Elementwise: Memory {
     /// `y = f(x)`
-    fn map(&self, f: Function, len: usize, x: &Self::Buf, y: &mut Self::Buf) -> Self::Event;
+    fn map(&self, f: Function, len: usize, x: &Self::Buf, y: &mut Self::Buf);
 
     /// `dx = f'(x) dy`, where `y = f(x)`.
-    fn map_backward(
-        &self,
-        f: Function,
-        len: usize,
-        x: &Self::Buf,
-        y: &Self::Buf,
-        dy: &Self::Buf,
-        dx: &mut Self::Buf,
-    ) -> Self::Event;
+    fn map_backward(&self, f: Function, len: usize, x: &Self::Buf, y: &Self::Buf, dy: &Self::Buf, dx: &mut Self::Buf);
 
     /// `y += x`
-    fn add(&self, len: usize, x: &Self::Buf, y: &mut Self::Buf) -> Self::Event;
+    fn add(&self, len: usize, x: &Self::Buf, y: &mut Self::Buf);
 
     /// `to = (1 - part) to + part factor from`
-    fn blend(&self, len: usize, part: f32, factor: f32, from: &Self::Buf, to: &mut Self::Buf) -> Self::Event;
+    fn blend(&self, len: usize, part: f32, factor: f32, from: &Self::Buf, to: &mut Self::Buf);
 
     /// `y = x / (1 - p)`, or 0 where the value's number (its upper 24 bits, as a part of 1) is below `p`.
-    fn drop_out(&self, place: Place, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf) -> Self::Event;
+    fn drop_out(&self, place: Place, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf);
 }

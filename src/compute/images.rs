@@ -64,8 +64,8 @@ pub enum Pool {
 
 /// Calls on images. x is (rows, channels, height, width), y (rows, out, places).
 pub trait Images: Memory {
-    /// Values of the scratch memory that the three calls for `shape` want, whatever the rows.
-    fn conv_scratch(&self, shape: Conv) -> usize;
+    /// Values of the scratch memory that the three calls for `shape` want, for so many rows at most.
+    fn conv_scratch(&self, shape: Conv, rows: usize) -> usize;
 
     /// `y[n, o, p] = bias[o] + the sum over c, i, j of weight[o, c, i, j] x[n, c, s p + (i, j) - padding]`; `weight` is
     /// (out, in / groups, kernel height, kernel width), `bias` (out).
@@ -79,7 +79,7 @@ pub trait Images: Memory {
         bias: Option<&Self::Buf>,
         scratch: &mut Self::Buf,
         y: &mut Self::Buf,
-    ) -> Self::Event;
+    );
 
     /// The gradient `dx` of what went in.
     fn conv_backward_input(
@@ -90,7 +90,7 @@ pub trait Images: Memory {
         weight: &Self::Buf,
         scratch: &mut Self::Buf,
         dx: &mut Self::Buf,
-    ) -> Self::Event;
+    );
 
     /// The gradient `dw` of the weight, on top of what it holds if `accumulate`.
     #[allow(clippy::too_many_arguments)]
@@ -103,10 +103,10 @@ pub trait Images: Memory {
         accumulate: bool,
         scratch: &mut Self::Buf,
         dw: &mut Self::Buf,
-    ) -> Self::Event;
+    );
 
     /// `y` (planes, places) of `x` (planes, height, width); planes are rows times channels.
-    fn pool(&self, pool: Pool, window: Window, planes: usize, x: &Self::Buf, y: &mut Self::Buf) -> Self::Event;
+    fn pool(&self, pool: Pool, window: Window, planes: usize, x: &Self::Buf, y: &mut Self::Buf);
 
     /// The gradient `dx` of what went in.
     fn pool_backward(
@@ -117,5 +117,5 @@ pub trait Images: Memory {
         x: &Self::Buf,
         dy: &Self::Buf,
         dx: &mut Self::Buf,
-    ) -> Self::Event;
+    );
 }

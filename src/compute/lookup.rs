@@ -5,15 +5,7 @@ use super::Memory;
 /// Calls on a table (rows, n). A number is an f32; what is not one counts as 0, what lies beside the table as the nearest row.
 pub trait Lookup: Memory {
     /// `y[i] = table[x[i]]`, for each of `count` numbers; `y` is (count, n).
-    fn look_up(
-        &self,
-        count: usize,
-        rows: usize,
-        n: usize,
-        x: &Self::Buf,
-        table: &Self::Buf,
-        y: &mut Self::Buf,
-    ) -> Self::Event;
+    fn look_up(&self, count: usize, rows: usize, n: usize, x: &Self::Buf, table: &Self::Buf, y: &mut Self::Buf);
 
     /// `table[x[i]] += y[i]` for i in order, on top of what it holds if `accumulate`, else of zeros.
     #[allow(clippy::too_many_arguments)]
@@ -26,5 +18,5 @@ pub trait Lookup: Memory {
         y: &Self::Buf,
         accumulate: bool,
         table: &mut Self::Buf,
-    ) -> Self::Event;
+    );
 }

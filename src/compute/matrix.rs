@@ -22,14 +22,20 @@ pub struct Gemm {
 /// Calls on matrices.
 pub trait Matrix: Memory {
     /// `to` (columns, rows) = the transpose of `from` (rows, columns), both row-major.
-    fn transpose(&self, rows: usize, columns: usize, from: &Self::Buf, to: &mut Self::Buf) -> Self::Event;
+    fn transpose(&self, rows: usize, columns: usize, from: &Self::Buf, to: &mut Self::Buf);
 
     /// C = A B, or C + A B.
-    fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf) -> Self::Event;
+    fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf);
+
+    /// C = A B, and `bias` (n) added to each of its rows; `shape` does not accumulate.
+    fn gemm_bias(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, bias: &Self::Buf, c: &mut Self::Buf) {
+        self.fill_rows(shape.m, shape.n, bias, c);
+        self.gemm(Gemm { accumulate: true, ..shape }, a, b, c);
+    }
 
     /// Every row of `y` (rows, n) = `bias` (n).
-    fn fill_rows(&self, rows: usize, n: usize, bias: &Self::Buf, y: &mut Self::Buf) -> Self::Event;
+    fn fill_rows(&self, rows: usize, n: usize, bias: &Self::Buf, y: &mut Self::Buf);
 
     /// `sum` (n) = the sum of the rows of `x` (rows, n), first to last, on top of what it holds if `accumulate`.
-    fn sum_rows(&self, rows: usize, n: usize, x: &Self::Buf, accumulate: bool, sum: &mut Self::Buf) -> Self::Event;
+    fn sum_rows(&self, rows: usize, n: usize, x: &Self::Buf, accumulate: bool, sum: &mut Self::Buf);
 }

@@ -7,14 +7,15 @@
 //! The arithmetic stands in families, one file each here, in `cpu/`, and for other devices: [`Matrix`], [`Elementwise`],
 //! [`Softmax`], [`Loss`], [`Images`], [`Norm`], [`Attention`], [`Lookup`], [`Optimize`].
 //!
-//! Calls may be asynchronous. Each runs after all earlier calls of the same backend, and hands back an event for those
-//! who must know when it is done. An error of an asynchronous call comes out of [`Memory::wait`].
+//! Calls may be asynchronous: each runs after all earlier calls of the same backend, and [`Memory::finish`] waits for them and
+//! says what went wrong in one.
 //!
 //! Architecture invariant: knows numbers, not layers, messages or ranks. Every result is the same bits from run to run
 //! and for any number of threads.
 
 mod attention;
 pub mod cpu;
+pub mod cuda;
 mod elementwise;
 mod images;
 mod lookup;
@@ -47,6 +48,16 @@ pub enum ComputeError {
     OutOfMemory {
         /// Bytes asked for.
         bytes: usize,
+    },
+    /// The device is lost, or refuses a call.
+    #[error("{device}: {call}: {what}")]
+    Device {
+        /// Which.
+        device: String,
+        /// What it was to do.
+        call: String,
+        /// What it says.
+        what: String,
     },
 }
 

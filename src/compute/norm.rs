@@ -37,14 +37,7 @@ impl Grid {
 pub trait Norm: Memory {
     /// Mean and variance (that of the members themselves, not an estimate) of each set; if not `centred`, 0 and the mean
     /// square.
-    fn moments(
-        &self,
-        grid: Grid,
-        centred: bool,
-        x: &Self::Buf,
-        mean: &mut Self::Buf,
-        variance: &mut Self::Buf,
-    ) -> Self::Event;
+    fn moments(&self, grid: Grid, centred: bool, x: &Self::Buf, mean: &mut Self::Buf, variance: &mut Self::Buf);
 
     /// `y = (x - mean) / sqrt(variance + eps)`
     fn normalize(
@@ -55,7 +48,7 @@ pub trait Norm: Memory {
         mean: &Self::Buf,
         variance: &Self::Buf,
         y: &mut Self::Buf,
-    ) -> Self::Event;
+    );
 
     /// With n = [`normalize`](Norm::normalize) of x, whose gradient is `dn`: `dx = (dn - mean(dn) - n mean(n dn)) /
     /// sqrt(variance + eps)`, the means over each set; the first is left out if not `centred`.
@@ -69,25 +62,11 @@ pub trait Norm: Memory {
         variance: &Self::Buf,
         dn: &Self::Buf,
         dx: &mut Self::Buf,
-    ) -> Self::Event;
+    );
 
     /// `y = weight[set] x + bias[set]`
-    fn scale(
-        &self,
-        grid: Grid,
-        x: &Self::Buf,
-        weight: &Self::Buf,
-        bias: Option<&Self::Buf>,
-        y: &mut Self::Buf,
-    ) -> Self::Event;
+    fn scale(&self, grid: Grid, x: &Self::Buf, weight: &Self::Buf, bias: Option<&Self::Buf>, y: &mut Self::Buf);
 
     /// `sums[set]` = the sum of `x y` over the set, or of `x`; on top of what it holds if `accumulate`.
-    fn set_sums(
-        &self,
-        grid: Grid,
-        x: &Self::Buf,
-        y: Option<&Self::Buf>,
-        accumulate: bool,
-        sums: &mut Self::Buf,
-    ) -> Self::Event;
+    fn set_sums(&self, grid: Grid, x: &Self::Buf, y: Option<&Self::Buf>, accumulate: bool, sums: &mut Self::Buf);
 }

@@ -22,20 +22,20 @@ pub struct Adam {
 /// Calls on a parameter of `len` values `w` and its gradient `g`.
 pub trait Optimize: Memory {
     /// `g += decay w`
-    fn decay(&self, len: usize, decay: f32, w: &Self::Buf, g: &mut Self::Buf) -> Self::Event;
+    fn decay(&self, len: usize, decay: f32, w: &Self::Buf, g: &mut Self::Buf);
 
     /// Every value of `g` to between `-most` and `most`.
-    fn clamp(&self, len: usize, most: f32, g: &mut Self::Buf) -> Self::Event;
+    fn clamp(&self, len: usize, most: f32, g: &mut Self::Buf);
 
     /// `sum` (1) += the squares of `g`, or a new sum unless `accumulate`.
-    fn add_squares(&self, len: usize, g: &Self::Buf, accumulate: bool, sum: &mut Self::Buf) -> Self::Event;
+    fn add_squares(&self, len: usize, g: &Self::Buf, accumulate: bool, sum: &mut Self::Buf);
 
     /// `g` times `most / (norm + 1e-6)` where that is below 1; `squares` (1) is the norm's square. As PyTorch's
     /// `clip_grad_norm_`.
-    fn bound_norm(&self, len: usize, most: f32, squares: &Self::Buf, g: &mut Self::Buf) -> Self::Event;
+    fn bound_norm(&self, len: usize, most: f32, squares: &Self::Buf, g: &mut Self::Buf);
 
     /// `w -= rate g`
-    fn sgd(&self, len: usize, rate: f32, g: &Self::Buf, w: &mut Self::Buf) -> Self::Event;
+    fn sgd(&self, len: usize, rate: f32, g: &Self::Buf, w: &mut Self::Buf);
 
     /// `v = momentum v + g; w -= rate v`, with `nesterov` `w -= rate (g + momentum v)`.
     #[allow(clippy::too_many_arguments)]
@@ -48,16 +48,8 @@ pub trait Optimize: Memory {
         g: &Self::Buf,
         v: &mut Self::Buf,
         w: &mut Self::Buf,
-    ) -> Self::Event;
+    );
 
     /// `m` and `s` follow `g` and its square; `w = keep w - rate m / (root √s + eps)`.
-    fn adam(
-        &self,
-        len: usize,
-        step: Adam,
-        g: &Self::Buf,
-        m: &mut Self::Buf,
-        s: &mut Self::Buf,
-        w: &mut Self::Buf,
-    ) -> Self::Event;
+    fn adam(&self, len: usize, step: Adam, g: &Self::Buf, m: &mut Self::Buf, s: &mut Self::Buf, w: &mut Self::Buf);
 }

@@ -50,18 +50,12 @@ impl<B: Backend> Affine<B> {
 
     /// `y` (rows, out) of `x` (rows, in).
     pub(super) fn forward(&self, backend: &B, rows: usize, x: &B::Buf, y: &mut B::Buf) {
-        if let Some(bias) = &self.bias {
-            backend.fill_rows(rows, self.out, &bias.value, y);
+        let shape =
+            Gemm { m: rows, n: self.out, k: self.input, a_transposed: false, b_transposed: false, accumulate: false };
+        match &self.bias {
+            Some(bias) => backend.gemm_bias(shape, x, &self.weight.value, &bias.value, y),
+            None => backend.gemm(shape, x, &self.weight.value, y),
         }
-        let shape = Gemm {
-            m: rows,
-            n: self.out,
-            k: self.input,
-            a_transposed: false,
-            b_transposed: false,
-            accumulate: self.bias.is_some(),
-        };
-        backend.gemm(shape, x, &self.weight.value, y);
     }
 
     /// `dx = dy W`

@@ -50,7 +50,7 @@ impl Spec for op::Attention {
             into: Affine::new(backend, [width, 3 * width], self.bias, &mut built, true)?,
             out: Affine::new(backend, [width, width], self.bias, &mut built, true)?,
             turns,
-            scratch: backend.zeros(backend.attention_scratch(shape))?,
+            scratch: backend.zeros(backend.attention_scratch(shape, rows))?,
             gathered: backend.zeros(rows * values(input))?,
             gradient: backend.zeros(rows * 3 * values(input))?,
         }))

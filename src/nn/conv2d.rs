@@ -26,7 +26,7 @@ impl Spec for op::Conv2d {
         let shape = conv(self, builder.input);
         let mut built = builder.parameters(self)?.into_iter();
         let Some(weight) = built.next() else { unreachable!("a convolution has a weight") };
-        let scratch = builder.backend.zeros(builder.backend.conv_scratch(shape))?;
+        let scratch = builder.backend.zeros(builder.backend.conv_scratch(shape, builder.rows))?;
         Ok(Box::new(Conv2d { shape, weight, bias: built.next(), scratch }))
     }
 }

@@ -130,7 +130,7 @@ impl<B: Backend> Operation<B> for Norm<B> {
         let [mean, variance] = kept else { unreachable!("mean and variance are kept") };
         backend.moments(grid, self.centred, x, mean, variance);
         match self.parameters.as_slice() {
-            [] => drop(backend.normalize(grid, self.eps, x, mean, variance, y)),
+            [] => backend.normalize(grid, self.eps, x, mean, variance, y),
             [weight, bias @ ..] => {
                 let n = &mut self.scratch[0];
                 backend.normalize(grid, self.eps, x, mean, variance, n);

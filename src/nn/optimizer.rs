@@ -140,7 +140,7 @@ impl<B: Backend> Parameter<B> {
                 backend.upload(values, &mut plain);
                 backend.transpose(*rows, *columns, &plain, &mut self.value);
             }
-            _ => drop(backend.upload(values, &mut self.value)),
+            _ => backend.upload(values, &mut self.value),
         }
         self.changes += 1;
         Ok(())

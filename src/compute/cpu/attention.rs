@@ -209,7 +209,7 @@ fn turn(back: bool, cos: &[f32], sin: &[f32], halves: &mut [f32]) {
 }
 
 impl Attention for Cpu {
-    fn attention_scratch(&self, shape: Heads) -> usize {
+    fn attention_scratch(&self, shape: Heads, _rows: usize) -> usize {
         PARTS * part(shape)
     }
 
@@ -318,7 +318,7 @@ mod tests {
             backend.upload(values, &mut buffer);
             buffer
         };
-        let mut scratch = buffer(&vec![f32::NAN; backend.attention_scratch(shape)]);
+        let mut scratch = buffer(&vec![f32::NAN; backend.attention_scratch(shape, rows)]);
         let (x, dy) = (buffer(&values(rows * 3 * of_y, 1.0)), buffer(&values(rows * of_y, 2.0)));
         let (mut y, mut dx) = (buffer(&vec![f32::NAN; rows * of_y]), buffer(&vec![f32::NAN; rows * 3 * of_y]));
         backend.attention(shape, rows, &x, &mut scratch, &mut y);

@@ -7,7 +7,7 @@ use super::{Cpu, conv, pool};
 use crate::compute::{Backend, Conv, Images, Pool, Window};
 
 impl Images for Cpu {
-    fn conv_scratch(&self, shape: Conv) -> usize {
+    fn conv_scratch(&self, shape: Conv, _rows: usize) -> usize {
         conv::scratch(shape)
     }
 

@@ -110,7 +110,6 @@ fn zeroed<T: Copy>(len: usize, zero: T) -> Result<Aligned<T>, ComputeError> {
 impl Memory for Cpu {
     type Buf = Aligned<f32>;
     type Bytes = Aligned<u8>;
-    type Event = ();
 
     fn zeros(&self, len: usize) -> Result<Self::Buf, ComputeError> {
         zeroed(len, 0.0)
@@ -171,7 +170,7 @@ impl Memory for Cpu {
         to[..len].copy_from_slice(&from[..len]);
     }
 
-    fn wait(&self, (): ()) -> Result<(), ComputeError> {
+    fn finish(&self) -> Result<(), ComputeError> {
         Ok(())
     }
 }

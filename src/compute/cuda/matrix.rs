@@ -1,0 +1,78 @@
+//! Launches of `kernels/matrix.cu`, and NVIDIA's products.
+
+use super::{Arg, Cuda, Device, Product, Side, Tensor};
+use crate::compute::{Gemm, Matrix};
+
+/// Threads along a row, and rows that a block takes at once, of `kernels/matrix.cu`.
+const TILE: usize = 32;
+const LINES: usize = 8;
+/// Rows that a block sums up at least, and most parts into which they fall.
+const SHARE: usize = 64;
+const PARTS: usize = 64;
+
+impl<D: Device> Cuda<D> {
+    /// One product of whole matrices.
+    fn product(
+        &self,
+        shape: Gemm,
+        a: &Tensor<D::Memory>,
+        b: &Tensor<D::Memory>,
+        c: &Tensor<D::Memory>,
+        bias: Option<&Tensor<D::Memory>>,
+    ) {
+        let Gemm { m, n, k, a_transposed, b_transposed, .. } = shape;
+        a.check(m * k);
+        b.check(k * n);
+        c.check(m * n);
+        let product = Product {
+            shape,
+            count: 1,
+            a: Side::whole(if a_transposed { m } else { k }),
+            b: Side::whole(if b_transposed { k } else { n }),
+            c: Side::whole(n),
+        };
+        let bias = bias.map(|bias| {
+            bias.check(n);
+            &bias.memory
+        });
+        if m * n > 0 {
+            self.device.multiply(product, &a.memory, &b.memory, &c.memory, bias);
+        }
+    }
+}
+
+impl<D: Device> Matrix for Cuda<D> {
+    fn transpose(&self, rows: usize, columns: usize, from: &Self::Buf, to: &mut Self::Buf) {
+        let len = rows * columns;
+        let args = [from.arg(len), to.arg(len), Arg::U32(rows as u32), Arg::U32(columns as u32)];
+        let grid = [columns.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, 1];
+        self.grid(grid, (TILE * LINES) as u32, "transpose_f32", &args);
+    }
+
+    fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf) {
+        self.product(shape, a, b, c, None);
+    }
+
+    fn gemm_bias(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, bias: &Self::Buf, c: &mut Self::Buf) {
+        self.product(shape, a, b, c, Some(bias));
+    }
+
+    fn fill_rows(&self, rows: usize, n: usize, bias: &Self::Buf, y: &mut Self::Buf) {
+        let args = [bias.arg(n), y.arg(rows * n), Arg::U64(rows as u64), Arg::U32(n as u32)];
+        self.over(rows * n, "fill_rows_f32", &args);
+    }
+
+    fn sum_rows(&self, rows: usize, n: usize, x: &Self::Buf, accumulate: bool, sum: &mut Self::Buf) {
+        let parts = rows.div_ceil(SHARE).clamp(1, PARTS);
+        let share = rows.div_ceil(parts);
+        self.with_scratch(parts * n, |scratch| {
+            let (columns, sums) = (Arg::U32(n as u32), scratch.arg(parts * n));
+            let args = [x.arg(rows * n), sums, Arg::U64(rows as u64), columns, Arg::U64(share as u64)];
+            let grid = [n.div_ceil(TILE) as u32, parts as u32, 1];
+            self.grid(grid, (TILE * LINES) as u32, "sum_rows_f32", &args);
+            let counts = [parts as u32, n as u32, u32::from(accumulate)].map(Arg::U32);
+            let args: Vec<_> = [scratch.arg(parts * n), sum.arg(n)].into_iter().chain(counts).collect();
+            self.over(n, "fold_rows_f32", &args);
+        });
+    }
+}

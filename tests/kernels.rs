@@ -1,0 +1,40 @@
+//! Every kernel's arithmetic, on the processor: the calls of the CUDA backend over the shim, against the processor's backend.
+#![allow(clippy::unwrap_used)]
+
+mod parity;
+mod shim;
+
+use mixnn::compute::cuda::{Cuda, SOURCES};
+use shim::Shim;
+
+/// Threads of a block run from the first and from the last: a missing barrier makes one of the two wrong.
+fn check(checks: impl Fn() -> Vec<parity::Check<Cuda<Shim>>>) {
+    for backwards in [false, true] {
+        let backend = Cuda::new(Shim::new(backwards));
+        for (name, check) in checks() {
+            println!("{name}, backwards {backwards}");
+            check(&mut parity::Bench::new(&backend, name));
+        }
+    }
+}
+
+#[test]
+fn values_on_their_own_have_the_same_bits() {
+    check(parity::each::checks);
+}
+
+#[test]
+fn matrices() {
+    check(parity::rows::checks);
+}
+
+/// What no test launches is not tested.
+#[test]
+fn every_kernel_has_a_name_and_one_alone() {
+    let mut names: Vec<String> = SOURCES.iter().flat_map(|(_, source)| shim::kernel_names(source)).collect();
+    let count = names.len();
+    assert!(count > 20, "{names:?}");
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}

@@ -1,0 +1,297 @@
+//! A [`Device`] that runs the kernels of `kernels/` on the processor: compiled as C++ by the system's compiler (`CXX`, else `c++`),
+//! over `cuda.h` beside this file. Matrix products are those of the processor's backend.
+#![allow(unreachable_pub, unsafe_code)]
+
+use std::ffi::{CString, c_char, c_int, c_uint, c_void};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use libloading::Library;
+use mixnn::compute::cpu::Cpu;
+use mixnn::compute::cuda::{Arg, Device, FUNCTIONS, Launch, Product, SOURCES, Side};
+use mixnn::compute::{ComputeError, Matrix, Memory};
+
+type LaunchKernel =
+    unsafe extern "C" fn(*const c_char, *const c_uint, c_uint, c_uint, *mut *mut c_void, c_int) -> c_int;
+
+/// The kernels, compiled once for the sources that there are.
+fn kernels() -> &'static Library {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let path = compiled();
+        // SAFETY: nothing runs when the library is loaded.
+        unsafe { Library::new(&path) }.unwrap_or_else(|error| panic!("cannot load {}: {error}", path.display()))
+    })
+}
+
+fn compiled() -> PathBuf {
+    let shim = [include_str!("cuda.h"), include_str!("cuda.cpp")];
+    let mut hasher = DefaultHasher::new();
+    (SOURCES, FUNCTIONS, shim).hash(&mut hasher);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kernels-{:016x}", hasher.finish()));
+    let library = folder.join("kernels.so");
+    std::fs::create_dir_all(&folder).unwrap();
+    // Tests are processes: the first compiles, the others wait.
+    let lock = std::fs::File::create(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+    if library.exists() {
+        return library;
+    }
+    std::fs::write(folder.join("cuda.h"), shim[0]).unwrap();
+    std::fs::write(folder.join("functions.cuh"), FUNCTIONS).unwrap();
+    // Each family is a program of its own, so that two may have functions of one name: objects, compiled side by side.
+    let mut compilers = Vec::new();
+    for (i, (file, source)) in SOURCES.iter().enumerate() {
+        let text = format!("#include \"cuda.h\"\n#line 1 \"kernels/{file}\"\n{source}\n{}", table(i, source));
+        compilers.push(compile(&folder, &format!("{file}.cpp"), &text));
+    }
+    let families: String = (0..SOURCES.len()).map(|i| format!("extern const Named family_{i}[];\n")).collect();
+    let list: String = (0..SOURCES.len()).map(|i| format!("family_{i}, ")).collect();
+    let text = format!(
+        "#include \"cuda.h\"\n{NAMED}{families}const Named *const shim_families[] = {{{list}nullptr}};\n{}",
+        shim[1]
+    );
+    compilers.push(compile(&folder, "cuda.cpp", &text));
+    let mut objects = Vec::new();
+    for (object, mut compiler) in compilers {
+        assert!(compiler.wait().unwrap().success(), "{} does not compile as C++", object.display());
+        objects.push(object);
+    }
+    let unfinished = folder.join("unfinished.so");
+    let linked = Command::new(compiler()).arg("-shared").args(&objects).arg("-o").arg(&unfinished).status().unwrap();
+    assert!(linked.success());
+    std::fs::rename(&unfinished, &library).unwrap();
+    library
+}
+
+fn compiler() -> String {
+    std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned())
+}
+
+const NAMED: &str = "struct Named { const char *name; void (*call)(void **); };\n";
+
+/// The kernels of `source`, by name.
+fn table(number: usize, source: &str) -> String {
+    let mut rows = String::new();
+    for name in kernel_names(source) {
+        rows += &format!("  {{\"{name}\", shim_call<{name}>}},\n");
+    }
+    format!(
+        "#include <utility>\n{NAMED}
+template <auto kernel, class... P, size_t... I>
+static void shim_apply(void (*)(P...), void **args, std::index_sequence<I...>) {{ kernel(*(P *)args[I]...); }}
+template <class... P> static constexpr size_t shim_count(void (*)(P...)) {{ return sizeof...(P); }}
+template <auto kernel> static void shim_call(void **args) {{
+  shim_apply<kernel>(kernel, args, std::make_index_sequence<shim_count(kernel)>());
+}}
+extern const Named family_{number}[];
+const Named family_{number}[] = {{\n{rows}  {{nullptr, nullptr}}}};\n"
+    )
+}
+
+/// The names behind `__global__ void`, and the first words of macros that define kernels, in capitals at a line's begin.
+pub fn kernel_names(source: &str) -> Vec<String> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut names = Vec::new();
+    let mut makers = Vec::new();
+    let mut before = "";
+    for line in source.lines() {
+        if let Some(at) = line.find("__global__ ") {
+            let rest = line[at..].split_once("void ").map_or("", |(_, rest)| rest);
+            let rest = rest.trim_start();
+            // Of a kernel that a macro defines, the name is the macro's argument.
+            let defined = before.starts_with("#define ").then(|| word(&before[8..]));
+            match defined {
+                Some(maker) => makers.push(maker),
+                None => names.push(word(rest)),
+            }
+        }
+        for maker in &makers {
+            if let Some(rest) = line.strip_prefix(maker.as_str()).and_then(|rest| rest.strip_prefix('(')) {
+                names.push(word(rest));
+            }
+        }
+        before = line;
+    }
+    names
+}
+
+fn compile(folder: &Path, file: &str, text: &str) -> (PathBuf, std::process::Child) {
+    let source = folder.join(file);
+    let object = folder.join(format!("{file}.o"));
+    std::fs::write(&source, text).unwrap();
+    // As NVRTC compiles them: no contraction.
+    let options = ["-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused"];
+    let started = Command::new(compiler())
+        .args(options)
+        .args(["-march=native", "-fno-strict-aliasing", "-c", "-o"])
+        .args([&object, &source])
+        .spawn();
+    (object, started.unwrap_or_else(|error| panic!("cannot run {}: {error}", compiler())))
+}
+
+/// Memory on the processor, as if it were a device's. Behind it stand bytes that no kernel may change.
+pub struct HostMemory {
+    bytes: Mutex<Vec<u128>>,
+    len: usize,
+}
+
+const FENCE: usize = 64;
+const FENCED: u8 = 0xa5;
+
+impl HostMemory {
+    fn at(&self) -> *mut u8 {
+        self.bytes.lock().unwrap().as_mut_ptr().cast()
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut bytes = self.bytes.lock().unwrap();
+        // SAFETY: the vector owns these bytes, and the lock is held; any byte is a u8.
+        work(unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), self.len) })
+    }
+
+    fn fence(&self) -> bool {
+        let bytes = self.bytes.lock().unwrap();
+        // SAFETY: the vector owns these bytes, `FENCE` behind the first `len`.
+        let fence = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<u8>().add(self.len), FENCE) };
+        fence.iter().all(|byte| *byte == FENCED)
+    }
+}
+
+/// See the head of this file.
+pub struct Shim {
+    /// Whether the threads of a block run from the last to the first.
+    backwards: bool,
+    /// Blocks and threads are the kernels' own globals: one launch at a time in the process.
+    cpu: Arc<Cpu>,
+}
+
+/// One launch at a time.
+static RUNNING: Mutex<()> = Mutex::new(());
+
+impl Shim {
+    pub fn new(backwards: bool) -> Self {
+        Self { backwards, cpu: Arc::new(Cpu::new(1).unwrap()) }
+    }
+}
+
+impl Device for Shim {
+    type Memory = HostMemory;
+
+    fn allocate(&self, bytes: usize) -> Result<HostMemory, ComputeError> {
+        let mut words = Vec::new();
+        let room = (bytes + FENCE).div_ceil(16);
+        words.try_reserve_exact(room).map_err(|_| ComputeError::OutOfMemory { bytes })?;
+        words.resize(room, u128::from_ne_bytes([FENCED; 16]));
+        let memory = HostMemory { bytes: Mutex::new(words), len: bytes };
+        memory.with(|bytes| bytes.fill(0));
+        Ok(memory)
+    }
+
+    fn write(&self, host: &[u8], to: &HostMemory, at: usize) {
+        to.with(|bytes| bytes[at..at + host.len()].copy_from_slice(host));
+    }
+
+    fn read(&self, from: &HostMemory, at: usize, host: &mut [u8]) {
+        from.with(|bytes| host.copy_from_slice(&bytes[at..at + host.len()]));
+    }
+
+    fn copy(&self, from: &HostMemory, to: &HostMemory, bytes: usize) {
+        let copied = from.with(|from| from[..bytes].to_vec());
+        to.with(|to| to[..bytes].copy_from_slice(&copied));
+    }
+
+    fn clear(&self, memory: &HostMemory, at: usize, end: usize) {
+        memory.with(|bytes| bytes[at..end].fill(0));
+    }
+
+    fn launch(&self, launch: Launch, args: &[Arg<'_, HostMemory>]) {
+        let mut words: Vec<u64> = args
+            .iter()
+            .map(|arg| match arg {
+                Arg::Memory(memory, at) => {
+                    assert!(*at <= memory.len);
+                    memory.at() as u64 + *at as u64
+                }
+                Arg::Null => 0,
+                Arg::U32(number) => (*number).into(),
+                Arg::U64(number) => *number,
+                Arg::F32(number) => number.to_bits().into(),
+            })
+            .collect();
+        let mut pointers: Vec<*mut c_void> = words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
+        let name = CString::new(launch.kernel).unwrap();
+        let _running = RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // SAFETY: the library has this function; `words` are as many and of the types that the kernel takes, which is what is
+        // tested, little-endian as this processor is; device memory outlives the call.
+        let known = unsafe {
+            let run: libloading::Symbol<'_, LaunchKernel> = kernels().get(b"shim_launch").unwrap();
+            let Launch { grid, block, shared, .. } = launch;
+            run(name.as_ptr(), grid.as_ptr(), block, shared, pointers.as_mut_ptr(), self.backwards.into())
+        };
+        assert_eq!(known, 1, "there is no kernel {}", launch.kernel);
+        for (i, arg) in args.iter().enumerate() {
+            if let Arg::Memory(memory, _) = arg {
+                assert!(memory.fence(), "{} has written behind the end of its argument {i}", launch.kernel);
+            }
+        }
+    }
+
+    fn multiply(&self, product: Product, a: &HostMemory, b: &HostMemory, c: &HostMemory, bias: Option<&HostMemory>) {
+        let mixnn::compute::Gemm { m, n, k, a_transposed, b_transposed, accumulate } = product.shape;
+        let stored = |transposed: bool, [rows, columns]: [usize; 2]| match transposed {
+            true => [columns, rows],
+            false => [rows, columns],
+        };
+        let place =
+            |side: Side, i: usize, row: usize, column: usize| side.at + i * side.step + row * side.row + column;
+        let cpu = &self.cpu;
+        let taken = |memory: &HostMemory, side: Side, i: usize, [rows, columns]: [usize; 2]| {
+            let all = floats(memory);
+            let each = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+            let values: Vec<f32> = each.map(|(row, column)| all[place(side, i, row, column)]).collect();
+            let mut buffer = cpu.zeros(values.len()).unwrap();
+            cpu.upload(&values, &mut buffer);
+            buffer
+        };
+        for i in 0..product.count {
+            let left = taken(a, product.a, i, stored(a_transposed, [m, k]));
+            let right = taken(b, product.b, i, stored(b_transposed, [k, n]));
+            let mut out = match accumulate {
+                true => taken(c, product.c, i, [m, n]),
+                false => cpu.zeros(m * n).unwrap(),
+            };
+            cpu.gemm(product.shape, &left, &right, &mut out);
+            let mut values = vec![0.0; m * n];
+            cpu.download(&out, &mut values);
+            if let Some(bias) = bias {
+                let bias = floats(bias);
+                values.iter_mut().enumerate().for_each(|(i, value)| *value += bias[i % n]);
+            }
+            c.with(|bytes| {
+                for (at, value) in values.iter().enumerate() {
+                    let to = 4 * place(product.c, i, at / n, at % n);
+                    bytes[to..to + 4].copy_from_slice(&value.to_le_bytes());
+                }
+            });
+        }
+    }
+
+    fn finish(&self) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
+    fn beside(&self) -> Result<Self, ComputeError> {
+        Ok(Self { backwards: self.backwards, cpu: Arc::clone(&self.cpu) })
+    }
+
+    fn fingerprint(&self) -> String {
+        "shim".to_owned()
+    }
+}
+
+fn floats(memory: &HostMemory) -> Vec<f32> {
+    memory.with(|bytes| bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
