@@ -1,4 +1,4 @@
-//! The formats in which numbers travel.
+//! The formats in which numbers travel, and in which they are multiplied.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,5 +29,28 @@ impl Float {
             Float::F32 => 4,
             Float::Bf16 | Float::F16 => 2,
         }
+    }
+}
+
+/// How a GPU rounds what goes into a matrix product. The processor takes f32 as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Precision {
+    /// Not at all.
+    #[default]
+    Fp32,
+    /// To 11 bits of precision, in NVIDIA's tensor cores.
+    Tf32,
+    /// To 8 bits of precision.
+    Bf16,
+}
+
+impl Precision {
+    /// All, with the words for them in a job.
+    pub const ALL: [(&'static str, Precision); 3] =
+        [("fp32", Precision::Fp32), ("tf32", Precision::Tf32), ("bf16", Precision::Bf16)];
+
+    /// The word for it in a job.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
     }
 }

@@ -128,6 +128,10 @@ impl<T: Transport> Transport for Recorder<T> {
         self.inner.ranks_on_host()
     }
 
+    fn rank_on_host(&self) -> u16 {
+        self.inner.rank_on_host()
+    }
+
     fn timeout(&self) -> Duration {
         self.inner.timeout()
     }

@@ -3,7 +3,7 @@
 use super::Memory;
 
 /// The shape of a matrix product C = A B, all row-major.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gemm {
     /// Rows of A and C.
     pub m: usize,

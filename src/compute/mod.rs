@@ -49,6 +49,22 @@ pub enum ComputeError {
         /// Bytes asked for.
         bytes: usize,
     },
+    /// There is no such device, or something that it needs.
+    #[error("no GPU can be used: {missing}")]
+    NoDevice {
+        /// What.
+        missing: String,
+    },
+    /// A kernel that does not compile.
+    #[error("the kernels of {file} do not compile for {architecture}: {log}")]
+    Compile {
+        /// The file of `kernels/`.
+        file: String,
+        /// The GPU's.
+        architecture: String,
+        /// What the compiler says.
+        log: String,
+    },
     /// The device is lost, or refuses a call.
     #[error("{device}: {call}: {what}")]
     Device {

@@ -39,7 +39,7 @@ pub use source::{Form, Source};
 pub use tree::At;
 use tree::Table;
 
-use crate::float::Float;
+use crate::float::{Float, Precision};
 use crate::random::Seed;
 
 /// The fewest ranks among which `mixed` hides anything.
@@ -205,21 +205,25 @@ pub struct Trust {
 }
 
 /// `[compute]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compute {
     /// Who does the matrix work.
     pub backend: Backend,
+    /// How a GPU rounds what goes into a product.
+    pub precision: Precision,
     /// Threads a rank, 0: the rank's share of its host's cores.
     pub threads: u16,
 }
 
 /// Who does the matrix work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Backend {
-    /// The best that this machine has.
+    /// The best that a rank's machine has.
     Auto,
     /// The processor.
     Cpu,
+    /// A GPU.
+    Cuda,
 }
 
 impl Backend {
@@ -228,6 +232,7 @@ impl Backend {
         match self {
             Backend::Auto => "auto",
             Backend::Cpu => "cpu",
+            Backend::Cuda => "cuda",
         }
     }
 }

@@ -214,10 +214,16 @@ fn trust(section: Section<'_>) -> Result<Trust, JobError> {
 }
 
 fn compute(section: Section<'_>) -> Result<Compute, JobError> {
-    let backend = section.choice("backend", &[("auto", Backend::Auto), ("cpu", Backend::Cpu)])?;
+    let backends = [Backend::Auto, Backend::Cpu, Backend::Cuda].map(|backend| (backend.name(), backend));
+    let backend = section.choice("backend", &backends)?;
+    let precision = section.choice("precision", &Precision::ALL)?;
     let threads = section.integer("threads", 0..=MOST_THREADS.into())?;
     section.finish()?;
-    Ok(Compute { backend: backend.unwrap_or(Backend::Auto), threads: threads.unwrap_or(0) })
+    Ok(Compute {
+        backend: backend.unwrap_or(Backend::Auto),
+        precision: precision.unwrap_or_default(),
+        threads: threads.unwrap_or(0),
+    })
 }
 
 fn output(section: Section<'_>) -> Result<Output, JobError> {

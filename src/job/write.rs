@@ -51,6 +51,7 @@ pub(super) fn job(job: &Job) -> String {
             "compute",
             table([
                 ("backend", job.compute.backend.name().into()),
+                ("precision", job.compute.precision.name().into()),
                 ("threads", i64::from(job.compute.threads).into()),
             ])
             .into(),

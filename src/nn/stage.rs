@@ -326,6 +326,7 @@ impl<B: Backend + 'static> Stage<B> {
             parameter.download(backend, here)?;
             rest = behind;
         }
+        backend.finish()?;
         Ok(values)
     }
 }

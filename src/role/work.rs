@@ -37,6 +37,13 @@ pub trait Work<B: Backend> {
     fn progress(&self) -> Option<(usize, usize)>;
 }
 
+/// What a step came to, once all that it has called is done: its messages are then ready to be sealed.
+fn done<B: Backend>(backend: &B, order: Result<Order, RoleError>) -> Result<Order, RoleError> {
+    // A device that has failed is the cause of whatever its messages then say.
+    backend.finish()?;
+    order
+}
+
 /// Work at the head of each slot.
 pub struct Prompt<'a, R>(pub &'a mut R);
 
@@ -49,7 +56,7 @@ impl<B: Backend, R: Role<B>> Work<B> for Prompt<'_, R> {
         computed: &mut Duration,
     ) -> Result<Order, RoleError> {
         let started = Instant::now();
-        let order = self.0.step(backend, slot, post);
+        let order = done(backend, self.0.step(backend, slot, post));
         *computed += started.elapsed();
         order
     }
@@ -82,7 +89,7 @@ impl<Bytes> Workshop<Bytes> {
     pub fn run<B: Backend<Bytes = Bytes>, R: Role<B>>(self, backend: &B, role: &mut R) {
         for mut task in self.tasks {
             let started = Instant::now();
-            task.done = role.step(backend, task.slot, &mut task.post);
+            task.done = done(backend, role.step(backend, task.slot, &mut task.post));
             task.took = started.elapsed();
             task.progress = role.progress();
             if self.done.send(task).is_err() {

@@ -16,10 +16,10 @@ use super::seat::courier;
 use crate::compute::Memory;
 use crate::compute::cpu::Cpu;
 use crate::crypto::key::Key;
-use crate::float::Float;
+use crate::float::{Float, Precision};
 use crate::ids::{Epoch, Rank, Slot};
 use crate::job::op::{Activation, BatchNorm, Conv2d, Dropout, Linear, MaxPool, Reshape, Residual, Window};
-use crate::job::{Op, Optimizer, Profile, Shape};
+use crate::job::{Backend, Compute, Op, Optimizer, Profile, Shape};
 use crate::mix::clock::Pace;
 use crate::mix::courier::{Post, Timing, Word};
 use crate::mix::geometry::Geometry;
@@ -41,7 +41,7 @@ fn public(profile: Profile, ranks: u16) -> Option<Public> {
         geometry,
         timeout: 1000,
         windows: true,
-        threads: 1,
+        compute: Compute { backend: Backend::Cpu, precision: Precision::Fp32, threads: 1 },
         pacing: Pacing::Lockstep,
         package: 4096,
         result: 1 << 16,
@@ -87,7 +87,7 @@ pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<
     let mut end = connect(ranks).swap_remove(usize::from(rank));
     end.set_timeout(Duration::ZERO);
     let mut post = Post::new(|| backend.bytes(message)).ok()?;
-    let laid = courier(&mut end, &public, None, package.route, Epoch(0));
+    let laid = courier(&mut end, &backend, &public, None, package.route, Epoch(0));
     let mut courier = laid.unwrap_or_else(|error| panic!("lanes are not laid: {error}"));
     // No other rank is there: the slot ends with what it would wait for.
     let _ = courier.slot(&mut end, Slot(0), Word::WELL, &mut post, &mut Timing::default());

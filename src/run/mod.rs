@@ -19,6 +19,7 @@ pub mod outputs;
 pub mod owner;
 mod pace;
 mod peers;
+mod platform;
 pub mod prepare;
 pub mod results;
 mod seat;

@@ -16,7 +16,7 @@ use super::results::VERSION;
 use super::trust::TrustError;
 use crate::crypto::hpke;
 use crate::ids::{Epoch, Rank};
-use crate::job::{FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
+use crate::job::{Compute, FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
 use crate::mix::beat::Fault;
 use crate::mix::clock::{LONGEST_SLOT, Pace};
 use crate::mix::geometry::{Geometry, rounded_up};
@@ -56,8 +56,8 @@ pub(super) struct Public {
     pub(super) timeout: u64,
     /// Whether ranks of one host exchange through memory that they share.
     pub(super) windows: bool,
-    /// Threads a rank, 0: its share of its host's cores.
-    pub(super) threads: u16,
+    /// With what ranks compute.
+    pub(super) compute: Compute,
     /// When slots begin.
     pub(super) pacing: Pacing,
     /// Bytes of a package before it is sealed.
@@ -108,7 +108,7 @@ impl Public {
             && u64::from(self.package) <= LONGEST
             && self.result <= LONGEST
             && Duration::from_millis(self.timeout) <= LONGEST_TIMEOUT
-            && self.threads <= MOST_THREADS
+            && self.compute.threads <= MOST_THREADS
             && self.pacing.fits()
     }
 }
@@ -361,9 +361,9 @@ pub fn refuse<T: Transport>(transport: &mut T, code: i32) -> Result<(), Transpor
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::float::Float;
+    use crate::float::{Float, Precision};
     use crate::job::op::{Activation, Linear};
-    use crate::job::{Op, Optimizer, Shape};
+    use crate::job::{Backend, Op, Optimizer, Shape};
     use crate::random::Seed;
 
     #[test]
@@ -384,7 +384,7 @@ mod tests {
             geometry: Geometry::new(7, 3, 1000, 1 << 16).unwrap(),
             timeout: 1000,
             windows: false,
-            threads: 0,
+            compute: Compute { backend: Backend::Auto, precision: Precision::Fp32, threads: 0 },
             pacing: Pacing::Lockstep,
             package: 4096,
             result: 4096,
@@ -403,7 +403,7 @@ mod tests {
             |public| public.geometry.payload += 1,
             |public| (public.geometry.cells, public.geometry.payload) = (u32::MAX, u32::MAX - 15),
             |public| public.timeout = u64::MAX,
-            |public| public.threads = u16::MAX,
+            |public| public.compute.threads = u16::MAX,
             |public| public.package = u32::MAX,
             |public| public.result = u64::MAX,
             |public| public.pacing = Pacing::Fixed { pace: None, rest: u64::MAX },

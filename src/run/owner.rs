@@ -18,13 +18,12 @@ use super::opening::{
 };
 use super::pace::{self, Calibration};
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
+use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
 use super::results::{EpochReport, Outcome, RankTiming, VERSION};
-use super::seat::{self, Seat, cores, share_of_cores};
+use super::seat::{self, Seat, cores};
 use super::trust::Credentials;
 use super::{RunError, Watcher, code_of, sealed};
-use crate::compute::Backend;
-use crate::compute::cpu::Cpu;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
 use crate::ids::{Epoch, Rank};
@@ -85,8 +84,56 @@ pub fn run<T: Transport>(
     watcher: &mut dyn Watcher,
 ) -> Result<(Outcome, Model), RunError> {
     let started = Instant::now();
+    let public = open(transport, prepared)?;
+    match platform::choose(public.compute, Standing::of(transport, public.pacing))? {
+        Chosen::Cpu(backend) => {
+            let lead = Lead::new(transport, backend, public, prepared, place)?;
+            run_with(transport, lead, started, watcher)
+        }
+    }
+}
+
+/// Gives all ranks the public numbers.
+fn open<T: Transport>(transport: &mut T, prepared: &Prepared) -> Result<Public, RunError> {
     let job = &prepared.job;
-    let mut lead = Lead::open(transport, prepared, place)?;
+    let ranks = transport.ranks();
+    let (package, result) = prepared.sealed_lengths(ranks, &prepared.remote_specs())?;
+    let pacing = match job.mix.profile {
+        Profile::Mixed => {
+            pace::pacing(job.mix.pace, job.mix.hops, result as usize, crowd(transport), job.transport.timeout)?
+        }
+        Profile::Bare | Profile::Sealed => Pacing::Lockstep,
+    };
+    let mut public = Public {
+        version: VERSION.to_owned(),
+        run: *Key::random()?.bytes(),
+        profile: job.mix.profile,
+        geometry: prepared.geometry(ranks)?,
+        timeout: u64::try_from(job.transport.timeout.as_millis()).unwrap_or(u64::MAX),
+        windows: job.transport.windows,
+        compute: job.compute,
+        package,
+        pacing,
+        result,
+        digest: [0; 32],
+    };
+    let opening = opening(&Opening::Start(public.clone()))?;
+    public.digest = Sha256::digest(&opening).into();
+    transport.scatter(&vec![opening; usize::from(ranks)], OPENING)?;
+    transport.set_timeout(job.transport.timeout);
+    transport.share_memory(public.windows);
+    Ok(public)
+}
+
+/// Runs all epochs.
+fn run_with<T: Transport, B: Platform>(
+    transport: &mut T,
+    mut lead: Lead<'_, B>,
+    started: Instant,
+    watcher: &mut dyn Watcher,
+) -> Result<(Outcome, Model), RunError> {
+    let (prepared, place) = (lead.prepared, lead.place);
+    let job = &prepared.job;
     let mut epochs = Vec::new();
     let mut test = Score::default();
     let mut kept = None;
@@ -127,7 +174,7 @@ pub fn run<T: Transport>(
         profile: job.mix.profile.name().to_owned(),
         ranks: transport.ranks(),
         hops: if job.mix.profile == Profile::Mixed { job.mix.hops } else { 0 },
-        backend: "cpu".to_owned(),
+        backend: B::NAME.to_owned(),
         mpi: place.carrier.to_owned(),
         version: VERSION.to_owned(),
         fingerprint: lead.seat.backend.fingerprint(),
@@ -146,7 +193,7 @@ pub fn run<T: Transport>(
 }
 
 /// What the owner holds over a whole run.
-struct Lead<'a> {
+struct Lead<'a, B: Platform> {
     prepared: &'a Prepared,
     place: &'a Place<'a>,
     public: Public,
@@ -157,9 +204,9 @@ struct Lead<'a> {
     /// Bytes of the longest that a rank is told of its stage.
     role: usize,
     /// Those that do not.
-    hosted: Hosted<Cpu>,
+    hosted: Hosted<B>,
     peers: Peers<'a>,
-    seat: Seat,
+    seat: Seat<B>,
     /// What results are sealed to.
     pair: KeyPair,
     /// What proves that a result is of its rank.
@@ -208,48 +255,25 @@ impl Drawn {
     }
 }
 
-impl<'a> Lead<'a> {
-    /// Gives all ranks the public numbers.
-    fn open<T: Transport>(transport: &mut T, prepared: &'a Prepared, place: &'a Place<'a>) -> Result<Self, RunError> {
-        let job = &prepared.job;
-        let ranks = transport.ranks();
-        let specs = prepared.specs();
-        let remote = job.remote();
-        let (package, result) = prepared.sealed_lengths(ranks, &specs[remote.clone()])?;
-        let pacing = match job.mix.profile {
-            Profile::Mixed => {
-                pace::pacing(job.mix.pace, job.mix.hops, result as usize, crowd(transport), job.transport.timeout)?
-            }
-            Profile::Bare | Profile::Sealed => Pacing::Lockstep,
-        };
-        let mut public = Public {
-            version: VERSION.to_owned(),
-            run: *Key::random()?.bytes(),
-            profile: job.mix.profile,
-            geometry: prepared.geometry(ranks)?,
-            timeout: u64::try_from(job.transport.timeout.as_millis()).unwrap_or(u64::MAX),
-            windows: job.transport.windows,
-            threads: job.compute.threads,
-            package,
-            pacing,
-            result,
-            digest: [0; 32],
-        };
-        let opening = opening(&Opening::Start(public.clone()))?;
-        public.digest = Sha256::digest(&opening).into();
-        transport.scatter(&vec![opening; usize::from(ranks)], OPENING)?;
-        transport.set_timeout(job.transport.timeout);
-        transport.share_memory(public.windows);
-        let backend = Cpu::new(share_of_cores(public.threads, transport.ranks_on_host(), pacing))?;
+impl<'a, B: Platform> Lead<'a, B> {
+    /// Leads with `backend`, where all ranks have the `public` numbers.
+    fn new<T: Transport>(
+        transport: &T,
+        backend: Arc<B>,
+        public: Public,
+        prepared: &'a Prepared,
+        place: &'a Place<'a>,
+    ) -> Result<Self, RunError> {
+        let (ranks, specs, remote) = (transport.ranks(), prepared.specs(), prepared.job.remote());
         let hosted = Hosted {
-            head: Network::new(&backend, &specs[..remote.start])?,
-            tail: Network::new(&backend, &specs[remote.end..])?,
+            head: Network::new(&*backend, &specs[..remote.start])?,
+            tail: Network::new(&*backend, &specs[remote.end..])?,
         };
         Ok(Self {
             hosted,
             role: prepared.role_length(&specs[remote.clone()])?,
             remote,
-            seat: Seat::new(Arc::new(backend), &public)?,
+            seat: Seat::new(backend, &public)?,
             prepared,
             place,
             specs,
@@ -271,7 +295,8 @@ impl<'a> Lead<'a> {
     ) -> Result<Ran, RunError> {
         let prepared = self.prepared;
         let route = self.hand_out(transport, epoch, watcher)?;
-        let mut courier = seat::courier(transport, &self.public, self.seat.pace(), route, epoch)?;
+        let mut courier =
+            seat::courier(transport, &*self.seat.backend, &self.public, self.seat.pace(), route, epoch)?;
         let micro_batch = prepared.job.train.micro_batch;
         let passes = prepared.passes(epoch, last);
         let rates = prepared.rates();
@@ -296,7 +321,7 @@ impl<'a> Lead<'a> {
         let mut owner = Owner::new(&*backend, course, capacity)?;
         let calibration = match self.public.pacing {
             Pacing::Fixed { .. } if self.seat.pace().is_none() => {
-                let work = pace::work(&backend, capacity, micro_batch, prepared.job.mix.wire)? * crowd(transport);
+                let work = pace::work(&*backend, capacity, micro_batch, prepared.job.mix.wire)? * crowd(transport);
                 Some(Calibration::new(self.public.geometry.hops, work, transport.timeout()))
             }
             _ => None,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::opening::{Pacing, Returned, padded};
 use super::{RunError, sealed};
-use crate::compute::cpu::Cpu;
+use crate::compute::Backend;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
 use crate::float::Float;
@@ -76,7 +76,12 @@ fn returning(result: usize) -> Result<Duration, RunError> {
 ///
 /// # Errors
 /// [`RunError::Compute`]: no memory.
-pub(super) fn work(backend: &Cpu, message: usize, micro_batch: u32, wire: Float) -> Result<Duration, RunError> {
+pub(super) fn work<B: Backend + 'static>(
+    backend: &B,
+    message: usize,
+    micro_batch: u32,
+    wire: Float,
+) -> Result<Duration, RunError> {
     let width = ((message - HEADER) / wire.bytes() as usize / micro_batch as usize).clamp(1, WIDEST as usize) as u32;
     let spec = StageSpec {
         ops: vec![Op::Linear(Linear { input: None, out: width, bias: true }), Op::Activation(Activation::Relu)],
@@ -98,6 +103,7 @@ pub(super) fn work(backend: &Cpu, message: usize, micro_batch: u32, wire: Float)
         stage.backward_input(backend);
         stage.backward_params(backend);
         stage.step(backend, 0.0);
+        backend.finish()?;
         took.push(started.elapsed());
     }
     took.sort_unstable();
@@ -145,6 +151,7 @@ impl Calibration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::cpu::Cpu;
 
     #[test]
     fn the_pace_leaves_room_for_what_was_seen_but_for_the_rarest() {

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 use super::RunError;
 use super::opening::{Pacing, Public};
 use super::pace::Calibration;
-use crate::compute::cpu::Cpu;
-use crate::compute::{ComputeError, Memory};
-use crate::crypto::aead;
-use crate::crypto::sealer::CpuSealer;
+use super::platform::Platform;
+use crate::compute::ComputeError;
 use crate::ids::{Epoch, Phase, Rank, Slot};
 use crate::job::Profile;
 use crate::mix::beat::{Fault, Order};
@@ -23,9 +21,6 @@ use crate::role::work::{Prompt, Work, Worker};
 use crate::role::{Role, RoleError};
 use crate::transport::Transport;
 use crate::wire::HEADER;
-
-pub(super) type Bytes = <Cpu as Memory>::Bytes;
-type CellSealer = CpuSealer<aead::Default, Bytes>;
 
 /// Cores of this host; 1 where it does not tell.
 pub(super) fn cores() -> usize {
@@ -56,15 +51,16 @@ fn associated_data(run: &[u8; 32]) -> Vec<u8> {
 /// Takes the keys of an epoch and lays its lanes. Slots keep `pace`.
 ///
 /// # Errors
-/// [`RunError::Transport`].
-pub(super) fn courier<T: Transport>(
+/// [`RunError::Transport`], [`RunError::Compute`].
+pub(super) fn courier<T: Transport, B: Platform>(
     transport: &mut T,
+    backend: &B,
     public: &Public,
     pace: Option<Pace>,
     route: Route,
     epoch: Epoch,
-) -> Result<Box<dyn Courier<T, Bytes = Bytes>>, RunError> {
-    let sealer = CellSealer::new(associated_data(&public.run));
+) -> Result<Box<dyn Courier<T, Bytes = B::Bytes>>, RunError> {
+    let sealer = backend.sealer(associated_data(&public.run))?;
     let clock = Clock::new(pace, cores_suffice(transport.ranks_on_host()));
     Ok(match route {
         Route::Mixed(route) => {
@@ -78,11 +74,11 @@ pub(super) fn courier<T: Transport>(
 }
 
 /// What a rank keeps through the slots of a run.
-pub(super) struct Seat {
+pub(super) struct Seat<B: Platform> {
     /// Who computes.
-    pub(super) backend: Arc<Cpu>,
+    pub(super) backend: Arc<B>,
     /// Its messages.
-    pub(super) post: Post<Bytes>,
+    pub(super) post: Post<B::Bytes>,
     /// Where its time goes.
     pub(super) timing: Timing,
     /// When slots begin.
@@ -91,12 +87,12 @@ pub(super) struct Seat {
     message: usize,
 }
 
-impl Seat {
+impl<B: Platform> Seat<B> {
     /// A seat in a run of these public numbers.
     ///
     /// # Errors
     /// [`RunError::Compute`]: no memory.
-    pub(super) fn new(backend: Arc<Cpu>, public: &Public) -> Result<Self, RunError> {
+    pub(super) fn new(backend: Arc<B>, public: &Public) -> Result<Self, RunError> {
         let message = public.geometry.message();
         // To fill the first of them takes seconds where they are long: where there is no room for all, this says so at once.
         let bytes = message.saturating_mul(6);
@@ -124,10 +120,10 @@ impl Seat {
     ///
     /// # Errors
     /// [`RunError`].
-    pub(super) fn slots<T: Transport, R: Role<Cpu>>(
+    pub(super) fn slots<T: Transport, R: Role<B>>(
         &mut self,
         transport: &mut T,
-        courier: &mut dyn Courier<T, Bytes = Bytes>,
+        courier: &mut dyn Courier<T, Bytes = B::Bytes>,
         role: &mut R,
         calibration: Option<Calibration>,
         after: &mut dyn FnMut(Over),
@@ -156,12 +152,12 @@ impl Seat {
     fn slots_of<T: Transport>(
         &mut self,
         transport: &mut T,
-        courier: &mut dyn Courier<T, Bytes = Bytes>,
-        work: &mut dyn Work<Cpu>,
+        courier: &mut dyn Courier<T, Bytes = B::Bytes>,
+        work: &mut dyn Work<B>,
         mut calibration: Option<Calibration>,
         after: &mut dyn FnMut(Over),
     ) -> Result<Ended, RunError> {
-        let Self { backend, post, timing, pacing, .. } = self;
+        let Self { backend, post, timing, pacing, message: length } = self;
         // Nothing is on its way when an epoch begins.
         for message in &mut post.inbox {
             backend.clear(message, 0, HEADER);
@@ -191,7 +187,7 @@ impl Seat {
             let mut word = Word { order: ended.order, fault: None };
             if let Some(noticed) = ended.fault {
                 for message in &mut post.outbox {
-                    message.fill(0);
+                    backend.clear(message, 0, *length);
                 }
                 post.used = [0; 3];
                 word.fault = Some(noticed.fault).filter(|_| rank != Rank::OWNER);

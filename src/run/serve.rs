@@ -10,12 +10,11 @@ use super::opening::{
     result_info,
 };
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
+use super::platform::{self, Chosen, Platform, Standing};
 use super::results::VERSION;
-use super::seat::{self, Seat, share_of_cores};
+use super::seat::{self, Seat};
 use super::trust::Credentials;
 use super::{RunError, code_of, sealed};
-use crate::compute::Backend;
-use crate::compute::cpu::Cpu;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::ids::{Epoch, Rank, Slot};
 use crate::mix::beat::Order;
@@ -77,18 +76,31 @@ pub fn run_watched<T: Transport>(
     let public = hear(transport)?;
     transport.set_timeout(Duration::from_millis(public.timeout));
     transport.share_memory(public.windows);
-    let fingerprint = Cpu::new(1)?.fingerprint();
+    match platform::choose(public.compute, Standing::of(transport, public.pacing))? {
+        Chosen::Cpu(backend) => serve(transport, host, credentials, &public, backend, insight),
+    }
+}
+
+/// Serves the run of these public numbers with `backend`.
+fn serve<T: Transport, B: Platform>(
+    transport: &mut T,
+    host: &str,
+    credentials: &Credentials,
+    public: &Public,
+    backend: Arc<B>,
+    insight: &mut dyn Insight,
+) -> Result<(), RunError> {
+    let fingerprint = backend.fingerprint();
     let mut peers = Peers::new(credentials);
-    let mut first = Some(announce(transport, &public, &mut peers, Epoch(0), host, &fingerprint)?);
-    // Nothing is allocated by the public numbers before a package has opened, which shows that they are the owner's.
-    let backend = Arc::new(Cpu::new(share_of_cores(public.threads, transport.ranks_on_host(), public.pacing))?);
-    let mut seat = Seat::new(Arc::clone(&backend), &public)?;
-    let mut stage: Option<StageRole<Cpu>> = None;
+    let mut first = Some(announce(transport, public, &mut peers, Epoch(0), host, &fingerprint)?);
+    // No memory is taken by the public numbers before a package has opened, which shows that they are the owner's.
+    let mut seat = Seat::new(Arc::clone(&backend), public)?;
+    let mut stage: Option<StageRole<B>> = None;
     let mut epoch = Epoch(0);
     loop {
         let mut package = match first.take() {
             Some(package) => package,
-            None => announce(transport, &public, &mut peers, epoch, host, &fingerprint)?,
+            None => announce(transport, public, &mut peers, epoch, host, &fingerprint)?,
         };
         insight.package(epoch, &mut package);
         let role = std::mem::take(&mut package.role);
@@ -97,7 +109,7 @@ pub fn run_watched<T: Transport>(
             stage = Some(StageRole::new(move || opening::stage(&role, &public), message));
         }
         let (result, owner) = (package.result, package.owner);
-        let mut courier = seat::courier(transport, &public, seat.pace(), package.route, epoch)?;
+        let mut courier = seat::courier(transport, &*backend, public, seat.pace(), package.route, epoch)?;
         let mut after = |over: seat::Over| insight.slot(epoch, over.slot, over.real);
         let ended = match &mut stage {
             Some(stage) => {

@@ -5,12 +5,10 @@
 use std::time::Instant;
 
 use super::model::Model;
-use super::opening::Pacing;
+use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
 use super::results::{EpochReport, Outcome, VERSION};
-use super::seat::share_of_cores;
 use super::{RunError, Watcher};
-use crate::compute::cpu::Cpu;
 use crate::compute::{Backend, ComputeError, LossSum};
 use crate::data::{Augmented, Batches, Dataset, Targets};
 use crate::ids::{Batch, Epoch, MicroBatch};
@@ -23,13 +21,13 @@ use crate::role::score::{Score, Tally, weight};
 /// # Errors
 /// [`RunError`].
 pub fn run(prepared: &Prepared, watcher: &mut (dyn Watcher + Send)) -> Result<(Outcome, Model), RunError> {
-    let threads = share_of_cores(prepared.job.compute.threads, 1, Pacing::Lockstep);
-    let backend = Cpu::new(threads)?;
-    backend.enter(|| train(&backend, prepared, watcher))
+    match platform::choose(prepared.job.compute, Standing::alone())? {
+        Chosen::Cpu(backend) => backend.enter(|| train(&*backend, prepared, watcher)),
+    }
 }
 
-fn train(
-    backend: &Cpu,
+fn train<B: Platform>(
+    backend: &B,
     prepared: &Prepared,
     watcher: &mut (dyn Watcher + Send),
 ) -> Result<(Outcome, Model), RunError> {
@@ -74,7 +72,7 @@ fn train(
         profile: "single".to_owned(),
         ranks: 1,
         hops: 0,
-        backend: "cpu".to_owned(),
+        backend: B::NAME.to_owned(),
         mpi: "none".to_owned(),
         version: VERSION.to_owned(),
         fingerprint: backend.fingerprint(),
@@ -173,6 +171,7 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
             let before = all.len();
             all.resize(before + rows.len() * outputs, 0.0);
             backend.download(&self.logits, &mut all[before..]);
+            backend.finish()?;
         }
         Ok(all)
     }
@@ -203,7 +202,9 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
     ) -> Result<LossSum, ComputeError> {
         self.outputs(backend, data, rows, augmented, pass)?;
         self.targets.copy_from(&data.targets, rows);
-        Ok(self.criterion.of(backend, &self.logits, (&self.targets).into(), weight, &mut self.gradient))
+        let sum = self.criterion.of(backend, &self.logits, (&self.targets).into(), weight, &mut self.gradient);
+        backend.finish()?;
+        Ok(sum)
     }
 
     /// Takes the samples `rows` through all stages, and leaves what comes out in `logits`.

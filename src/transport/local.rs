@@ -126,6 +126,10 @@ impl Transport for Local {
         self.hub.ranks
     }
 
+    fn rank_on_host(&self) -> u16 {
+        self.rank.0
+    }
+
     fn timeout(&self) -> Duration {
         self.timeout
     }

@@ -122,6 +122,9 @@ pub trait Transport {
     /// Ranks on this rank's host, this one included.
     fn ranks_on_host(&self) -> u16;
 
+    /// Which of its host's ranks this one is, from 0 on.
+    fn rank_on_host(&self) -> u16;
+
     /// How long a silent peer is waited for.
     fn timeout(&self) -> Duration;
 

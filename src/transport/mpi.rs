@@ -358,6 +358,10 @@ impl Transport for Mpi {
         self.neighbours.len() as u16
     }
 
+    fn rank_on_host(&self) -> u16 {
+        self.neighbours.iter().filter(|peer| **peer < self.rank).count() as u16
+    }
+
     fn timeout(&self) -> Duration {
         self.timeout
     }

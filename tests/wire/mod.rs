@@ -130,6 +130,10 @@ impl Transport for Wire {
         self.inner.ranks_on_host()
     }
 
+    fn rank_on_host(&self) -> u16 {
+        self.inner.rank_on_host()
+    }
+
     fn timeout(&self) -> Duration {
         self.inner.timeout()
     }

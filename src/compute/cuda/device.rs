@@ -1,7 +1,7 @@
 //! What kernels run on: memory, launches and matrix products, one after the other on a queue.
 //!
 //! The families beside this file say which kernel a call is, over how many threads and with which arguments; a device only
-//! carries that out. One is [`Driver`](super::Driver), a GPU; the tests have another, which runs the same kernels, compiled as C++,
+//! carries that out. One is [`Driver`](super::driver::Driver), a GPU; the tests have another, which runs the same kernels, compiled as C++,
 //! on the processor.
 
 use crate::compute::ComputeError;
@@ -36,7 +36,7 @@ pub enum Arg<'a, M> {
 
 /// Matrices of a [`Product`] with a leading dimension each, and how far, in values, one is from the same one of the next
 /// product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Side {
     /// Values from one stored row to the next.
     pub row: usize,
@@ -54,7 +54,7 @@ impl Side {
 }
 
 /// `count` products `C = A B`, or `C + A B`, all row-major and of one shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Product {
     /// Shape, transpositions, whether C is added to.
     pub shape: crate::compute::Gemm,

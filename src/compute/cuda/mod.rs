@@ -7,6 +7,8 @@
 //! on its own have the processor's bits, too; sums and products have an order of their own.
 
 mod device;
+#[cfg(feature = "cuda")]
+pub mod driver;
 mod elementwise;
 mod matrix;
 mod memory;

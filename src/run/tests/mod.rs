@@ -63,6 +63,10 @@ impl Transport for Between {
         self.end.ranks_on_host()
     }
 
+    fn rank_on_host(&self) -> u16 {
+        self.end.rank_on_host()
+    }
+
     fn timeout(&self) -> std::time::Duration {
         self.end.timeout()
     }

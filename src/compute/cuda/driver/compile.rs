@@ -1,0 +1,231 @@
+//! Kernels for one architecture: compiled by NVRTC when they are first needed, and kept on disk.
+//!
+//! What NVRTC makes is machine code for the device's own architecture (a CUBIN): PTX of an NVRTC that is newer than the driver
+//! would be refused by it.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use cudarc::nvrtc::{result, sys};
+use sha2::{Digest, Sha256};
+
+use crate::compute::ComputeError;
+use crate::compute::cuda::FUNCTIONS;
+
+/// Bytes of the hash at the end of a kept CUBIN.
+const HASH: usize = 32;
+
+/// Compiles kernels for one architecture.
+pub struct Compiler {
+    /// `sm_90`
+    architecture: String,
+    /// Of NVRTC.
+    version: [i32; 2],
+    /// Where CUBINs are kept; `None` where there is no such place.
+    folder: Option<PathBuf>,
+}
+
+impl Compiler {
+    /// For devices of the compute capability `major`.`minor`. CUBINs are kept in `folder`.
+    ///
+    /// # Errors
+    /// [`ComputeError::NoDevice`] without NVRTC.
+    pub fn new([major, minor]: [i32; 2], folder: Option<PathBuf>) -> Result<Self, ComputeError> {
+        Ok(Self { architecture: format!("sm_{major}{minor}"), version: version()?, folder })
+    }
+
+    /// The options of every compilation: nothing is contracted, so that a sum has the bits that its text says.
+    fn options(&self) -> [String; 3] {
+        [format!("--gpu-architecture={}", self.architecture), "--std=c++17".to_owned(), "--fmad=false".to_owned()]
+    }
+
+    /// The CUBIN of `source`, the file `name` of `kernels/`: the one that is kept, unless `anew` or where it is damaged.
+    ///
+    /// # Errors
+    /// [`ComputeError::Compile`].
+    pub fn cubin(&self, name: &str, source: &str, anew: bool) -> Result<Vec<u8>, ComputeError> {
+        let path = self.folder.as_ref().map(|folder| folder.join(self.file(name, source)));
+        if let Some(kept) = path.as_deref().filter(|_| !anew).and_then(read) {
+            return Ok(kept);
+        }
+        let (cubin, _) = self.compile(name, source)?;
+        // What cannot be kept is compiled again next time.
+        if let Some(path) = path {
+            let _ = write(&path, &cubin);
+        }
+        Ok(cubin)
+    }
+
+    /// The name under which a CUBIN is kept: of all that it depends on.
+    fn file(&self, name: &str, source: &str) -> String {
+        let mut hash = Sha256::new();
+        for part in [source, FUNCTIONS, &self.options().join(" "), &format!("{:?}", self.version)] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let digits: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        format!("{name}-{}-{digits}.cubin", self.architecture)
+    }
+
+    /// The CUBIN of `source`, and what NVRTC has to say of it, which is nothing where all is well.
+    ///
+    /// # Errors
+    /// [`ComputeError::Compile`].
+    pub fn compile(&self, name: &str, source: &str) -> Result<(Vec<u8>, String), ComputeError> {
+        let refused = |log: String| ComputeError::Compile {
+            file: name.to_owned(),
+            architecture: self.architecture.clone(),
+            log,
+        };
+        let text = |text: &str| CString::new(text).map_err(|_| refused("a zero byte in the source".to_owned()));
+        let (source, file, functions, included) =
+            (text(source)?, text(name)?, text(FUNCTIONS)?, text("functions.cuh")?);
+        let mut program: sys::nvrtcProgram = std::ptr::null_mut();
+        // SAFETY: NVRTC is there, since its version was asked for; the strings outlive the program.
+        unsafe {
+            sys::nvrtcCreateProgram(
+                &raw mut program,
+                source.as_ptr(),
+                file.as_ptr(),
+                1,
+                [functions.as_ptr()].as_ptr(),
+                [included.as_ptr()].as_ptr(),
+            )
+        }
+        .result()
+        .map_err(|error| refused(error.to_string()))?;
+        // SAFETY: the program lives until it is destroyed, below.
+        let compiled = unsafe { result::compile_program(program, &self.options()) };
+        let log = log(program);
+        let cubin = match compiled {
+            Ok(()) => cubin(program).map(|cubin| (cubin, log)).map_err(|error| refused(error.to_string())),
+            Err(error) => Err(refused(format!("{error}\n{log}"))),
+        };
+        // SAFETY: as above; nothing uses it any more.
+        let _ = unsafe { result::destroy_program(program) };
+        cubin
+    }
+}
+
+fn log(program: sys::nvrtcProgram) -> String {
+    // SAFETY: a program that was created and not destroyed.
+    let log = unsafe { result::get_program_log(program) }.unwrap_or_default();
+    let bytes: Vec<u8> = log.into_iter().map(|c| c as u8).take_while(|byte| *byte != 0).collect();
+    String::from_utf8_lossy(&bytes).trim().to_owned()
+}
+
+fn cubin(program: sys::nvrtcProgram) -> Result<Vec<u8>, result::NvrtcError> {
+    let mut size = 0;
+    // SAFETY: a program that was compiled; the buffer has the size that NVRTC asks for.
+    unsafe {
+        sys::nvrtcGetCUBINSize(program, &raw mut size).result()?;
+        let mut cubin = vec![0_u8; size];
+        sys::nvrtcGetCUBIN(program, cubin.as_mut_ptr().cast()).result()?;
+        Ok(cubin)
+    }
+}
+
+/// Whether NVRTC is there, and which.
+///
+/// # Errors
+/// [`ComputeError::NoDevice`].
+pub fn version() -> Result<[i32; 2], ComputeError> {
+    // SAFETY: loads the library, whose initialisation does nothing that others see.
+    if !unsafe { sys::is_culib_present() } {
+        let missing = "NVRTC, CUDA's compiler library (libnvrtc.so), is not found; install CUDA's runtime libraries, or name \
+                       their folder in LD_LIBRARY_PATH";
+        return Err(ComputeError::NoDevice { missing: missing.to_owned() });
+    }
+    let [mut major, mut minor] = [0; 2];
+    // SAFETY: the library is there; both are written.
+    let asked = unsafe { sys::nvrtcVersion(&raw mut major, &raw mut minor) };
+    match asked.result() {
+        Ok(()) => Ok([major, minor]),
+        Err(error) => Err(ComputeError::NoDevice { missing: format!("NVRTC does not answer: {error}") }),
+    }
+}
+
+/// `$XDG_CACHE_HOME/mixnn`, or `~/.cache/mixnn`.
+pub fn cache_folder() -> Option<PathBuf> {
+    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    Some(named.or_else(home)?.join("mixnn"))
+}
+
+/// A kept CUBIN that is whole.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = std::fs::read(path).ok()?;
+    let hash = bytes.split_off(bytes.len().checked_sub(HASH)?);
+    (Sha256::digest(&bytes).as_slice() == hash).then_some(bytes)
+}
+
+/// Keeps a CUBIN: it is there as a whole, or not at all.
+fn write(path: &Path, cubin: &[u8]) -> std::io::Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(cubin)?;
+    file.write_all(&Sha256::digest(cubin))?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::cuda::SOURCES;
+
+    /// A compiler, where there is NVRTC; where `MIXNN_NVRTC=required` says that there must be, none is a failure.
+    fn compiler(capability: [i32; 2], folder: Option<PathBuf>) -> Option<Compiler> {
+        match Compiler::new(capability, folder) {
+            Ok(compiler) => Some(compiler),
+            Err(error) if std::env::var_os("MIXNN_NVRTC").is_some_and(|said| said == "required") => panic!("{error}"),
+            Err(error) => {
+                eprintln!("not compiled: {error}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_compiles_without_a_word() {
+        for capability in [[8, 0], [9, 0], [10, 0]] {
+            let Some(compiler) = compiler(capability, None) else { return };
+            for (name, source) in SOURCES {
+                let (cubin, log) = compiler.compile(name, source).unwrap();
+                assert!(cubin.starts_with(b"\x7fELF"), "{name}");
+                assert_eq!(log, "", "{name} for {capability:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_shown_with_its_log() {
+        let Some(compiler) = compiler([9, 0], None) else { return };
+        let error = compiler.compile("bad.cu", "__global__ void f() { undeclared = 1; }").unwrap_err().to_string();
+        assert!(error.contains("bad.cu") && error.contains("undeclared") && error.contains("sm_90"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_kernel_is_compiled_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(compiler) = compiler([9, 0], Some(folder.path().to_owned())) else { return };
+        let (name, source) = SOURCES[0];
+        let cubin = compiler.cubin(name, source, false).unwrap();
+        let path = folder.path().join(compiler.file(name, source));
+        assert_eq!(read(&path).unwrap(), cubin);
+        // It is taken from the disk.
+        write(&path, b"kept").unwrap();
+        assert_eq!(compiler.cubin(name, source, false).unwrap(), b"kept");
+        assert_eq!(compiler.cubin(name, source, true).unwrap(), cubin);
+        for damage in [|bytes: &mut Vec<u8>| bytes[100] ^= 1, |bytes: &mut Vec<u8>| bytes.truncate(9), Vec::clear] {
+            let mut bytes = std::fs::read(&path).unwrap();
+            damage(&mut bytes);
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(compiler.cubin(name, source, false).unwrap(), cubin);
+            assert_eq!(read(&path).unwrap(), cubin, "not mended");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Matrix products by cuBLASLt.
+//!
+//! cuBLASLt lays matrices out by columns: a row-major matrix is the transpose of what it sees, so `Cᵀ = Bᵀ Aᵀ` is asked for. The
+//! algorithm is the first of its heuristic's for a shape, with a workspace of fixed size and no reduction in place: by rule, not
+//! by timing. What it chose is kept for the next product of that shape.
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+
+use cudarc::cublaslt::{result, sys};
+use cudarc::driver::sys::{CUdeviceptr, CUstream};
+
+use crate::compute::ComputeError;
+use crate::compute::cuda::{Product, Side};
+use crate::float::Precision;
+
+/// Bytes of the workspace: what NVIDIA recommends for Hopper.
+pub(super) const WORKSPACE: usize = 32 << 20;
+/// Reductions of parts of a product: in a workspace, or not at all; in place is left out.
+const REDUCTIONS: u32 = 2 | 4;
+
+/// cuBLASLt on one device.
+pub(super) struct Products {
+    handle: sys::cublasLtHandle_t,
+    precision: Precision,
+    plans: HashMap<Key, Plan>,
+}
+
+// SAFETY: a handle of cuBLASLt and what it describes may be used from any thread, by one at a time: `Products` is used by
+// `&mut`.
+unsafe impl Send for Products {}
+
+/// What the choice of an algorithm depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    product: Product,
+    bias: bool,
+    /// Of A, B, C.
+    alignments: [u32; 3],
+}
+
+/// A product of one shape, laid down.
+struct Plan {
+    operation: sys::cublasLtMatmulDesc_t,
+    /// Of B, A, C, in this order.
+    layouts: [sys::cublasLtMatrixLayout_t; 3],
+    algorithm: sys::cublasLtMatmulAlgo_t,
+}
+
+/// Where a product is carried out.
+#[derive(Clone, Copy)]
+pub(super) struct Operands {
+    pub(super) a: CUdeviceptr,
+    pub(super) b: CUdeviceptr,
+    pub(super) c: CUdeviceptr,
+    pub(super) bias: Option<CUdeviceptr>,
+    pub(super) workspace: CUdeviceptr,
+    pub(super) queue: CUstream,
+}
+
+fn failed(call: &str) -> impl Fn(result::CublasError) -> ComputeError + '_ {
+    move |error| ComputeError::Device {
+        device: "cuBLASLt".to_owned(),
+        call: call.to_owned(),
+        what: format!("{:?}", error.0),
+    }
+}
+
+/// Whether cuBLASLt is there, and which.
+///
+/// # Errors
+/// [`ComputeError::NoDevice`].
+pub fn version() -> Result<usize, ComputeError> {
+    // SAFETY: loads the library, whose initialisation does nothing that others see; asking it is all there is.
+    match unsafe { sys::is_culib_present() } {
+        true => Ok(unsafe { sys::cublasLtGetVersion() }),
+        false => {
+            let missing = "cuBLASLt, NVIDIA's matrix products (libcublasLt.so), is not found; install CUDA's runtime libraries, \
+                           or name their folder in LD_LIBRARY_PATH";
+            Err(ComputeError::NoDevice { missing: missing.to_owned() })
+        }
+    }
+}
+
+impl Products {
+    /// On the device that is current.
+    ///
+    /// # Errors
+    /// [`ComputeError::NoDevice`], [`ComputeError::Device`].
+    pub(super) fn new(precision: Precision) -> Result<Self, ComputeError> {
+        version()?;
+        let handle = result::create_handle().map_err(failed("start"))?;
+        Ok(Self { handle, precision, plans: HashMap::new() })
+    }
+
+    /// Queues `product`.
+    ///
+    /// # Errors
+    /// [`ComputeError::Device`].
+    pub(super) fn multiply(&mut self, product: Product, operands: Operands) -> Result<(), ComputeError> {
+        let Operands { a, b, c, bias, workspace, queue } = operands;
+        let place = |base: CUdeviceptr, side: Side| base + 4 * side.at as u64;
+        let (a, b, c) = (place(a, product.a), place(b, product.b), place(c, product.c));
+        // Buffers begin on a boundary of 256: so this follows from shapes alone.
+        let alignments = [a, b, c].map(|at| 1 << at.trailing_zeros().min(8));
+        let key = Key { product, bias: bias.is_some(), alignments };
+        if !self.plans.contains_key(&key) {
+            let plan = Plan::new(self.handle, self.precision, key)?;
+            self.plans.insert(key, plan);
+        }
+        let plan = &self.plans[&key];
+        let (one, beta) = (1.0_f32, if product.shape.accumulate { 1.0_f32 } else { 0.0 });
+        let [of_b, of_a, of_c] = plan.layouts;
+        let (one, beta): (*const f32, *const f32) = (&raw const one, &raw const beta);
+        // SAFETY: the plan lives; memory of the sizes that the layouts say stands behind the pointers, and outlives the queue's
+        // work, as the device's memory waits for that before it goes.
+        unsafe {
+            if let Some(bias) = bias {
+                let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+                let pointer: *const CUdeviceptr = &raw const bias;
+                result::set_matmul_desc_attribute(
+                    plan.operation,
+                    attribute,
+                    pointer.cast(),
+                    size_of::<CUdeviceptr>(),
+                )
+                .map_err(failed("bias"))?;
+            }
+            result::matmul(
+                self.handle,
+                plan.operation,
+                one.cast(),
+                beta.cast(),
+                b as *const c_void,
+                of_b,
+                a as *const c_void,
+                of_a,
+                c as *const c_void,
+                of_c,
+                c as *mut c_void,
+                of_c,
+                &raw const plan.algorithm,
+                workspace as *mut c_void,
+                WORKSPACE,
+                queue.cast(),
+            )
+            .map_err(failed("multiply matrices"))
+        }
+    }
+}
+
+impl Plan {
+    fn new(handle: sys::cublasLtHandle_t, precision: Precision, key: Key) -> Result<Self, ComputeError> {
+        let Key { product: Product { shape, count, a, b, c }, bias, alignments } = key;
+        let compute = match precision {
+            Precision::Fp32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            Precision::Tf32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            Precision::Bf16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_16BF,
+        };
+        let single = sys::cudaDataType::CUDA_R_32F;
+        let operation = result::create_matmul_desc(compute, single).map_err(failed("describe a product"))?;
+        let layout = |side: Side, transposed: bool, [rows, columns]: [usize; 2]| {
+            let [rows, columns] = if transposed { [columns, rows] } else { [rows, columns] };
+            matrix(side, [rows, columns], count)
+        };
+        let layouts = [
+            layout(b, shape.b_transposed, [shape.k, shape.n])?,
+            layout(a, shape.a_transposed, [shape.m, shape.k])?,
+            layout(c, false, [shape.m, shape.n])?,
+        ];
+        let mut plan = Self { operation, layouts, algorithm: sys::cublasLtMatmulAlgo_t { data: [0; 8] } };
+        use sys::cublasLtMatmulDescAttributes_t as Of;
+        plan.set(Of::CUBLASLT_MATMUL_DESC_TRANSA, &i32::from(shape.b_transposed))?;
+        plan.set(Of::CUBLASLT_MATMUL_DESC_TRANSB, &i32::from(shape.a_transposed))?;
+        if bias {
+            plan.set(Of::CUBLASLT_MATMUL_DESC_EPILOGUE, &(sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS as u32))?;
+        }
+        plan.algorithm = plan.choose(handle, alignments)?;
+        Ok(plan)
+    }
+
+    /// Says `value` of the product.
+    fn set<T>(&self, attribute: sys::cublasLtMatmulDescAttributes_t, value: &T) -> Result<(), ComputeError> {
+        let pointer: *const T = value;
+        // SAFETY: the operation lives, and reads as many bytes as the value has.
+        unsafe { result::set_matmul_desc_attribute(self.operation, attribute, pointer.cast(), size_of::<T>()) }
+            .map_err(failed("describe a product"))
+    }
+
+    /// The heuristic's first.
+    fn choose(
+        &self,
+        handle: sys::cublasLtHandle_t,
+        [a, b, c]: [u32; 3],
+    ) -> Result<sys::cublasLtMatmulAlgo_t, ComputeError> {
+        use sys::cublasLtMatmulPreferenceAttributes_t as Of;
+        let wanted = result::create_matmul_pref().map_err(failed("choose an algorithm"))?;
+        let numbers = [
+            (Of::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, REDUCTIONS),
+            (Of::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, b),
+            (Of::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, a),
+            (Of::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, c),
+            (Of::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c),
+        ];
+        let [of_b, of_a, of_c] = self.layouts;
+        // SAFETY: all of these live; an attribute is as long as its documentation says: 4 bytes, the workspace 8.
+        let chosen = unsafe {
+            let room: *const usize = &raw const WORKSPACE_ASKED;
+            let attribute = Of::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+            let mut said = result::set_matmul_pref_attribute(wanted, attribute, room.cast(), size_of::<usize>());
+            for (attribute, number) in numbers {
+                let pointer: *const u32 = &raw const number;
+                said = said.and(result::set_matmul_pref_attribute(wanted, attribute, pointer.cast(), 4));
+            }
+            said.and_then(|()| {
+                result::get_matmul_algo_heuristic(handle, self.operation, of_b, of_a, of_c, of_c, wanted)
+            })
+        };
+        // SAFETY: made above, and of no use any more.
+        let _ = unsafe { result::destroy_matmul_pref(wanted) };
+        Ok(chosen.map_err(failed("choose an algorithm"))?.algo)
+    }
+}
+
+static WORKSPACE_ASKED: usize = WORKSPACE;
+
+/// `count` matrices that are stored as (rows, columns), row-major, as cuBLASLt sees them: (columns, rows) by columns.
+fn matrix(
+    side: Side,
+    [rows, columns]: [usize; 2],
+    count: usize,
+) -> Result<sys::cublasLtMatrixLayout_t, ComputeError> {
+    use sys::cublasLtMatrixLayoutAttribute_t as Of;
+    let single = sys::cudaDataType::CUDA_R_32F;
+    let layout = result::create_matrix_layout(single, columns as u64, rows as u64, side.row as i64)
+        .map_err(failed("describe a matrix"))?;
+    if count > 1 {
+        let (many, step) = (count as i32, side.step as i64);
+        let (many, step): (*const i32, *const i64) = (&raw const many, &raw const step);
+        // SAFETY: the layout lives; the values have the lengths that the documentation says.
+        unsafe {
+            result::set_matrix_layout_attribute(layout, Of::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, many.cast(), 4)
+                .and_then(|()| {
+                    let attribute = Of::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET;
+                    result::set_matrix_layout_attribute(layout, attribute, step.cast(), 8)
+                })
+                .map_err(failed("describe a matrix"))?;
+        }
+    }
+    Ok(layout)
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // SAFETY: made by this plan, and used by none after it.
+        unsafe {
+            let _ = result::destroy_matmul_desc(self.operation);
+            for layout in self.layouts {
+                let _ = result::destroy_matrix_layout(layout);
+            }
+        }
+    }
+}
+
+impl Drop for Products {
+    fn drop(&mut self) {
+        self.plans.clear();
+        // SAFETY: made in `new`, and used by none after this.
+        let _ = unsafe { result::destroy_handle(self.handle) };
+    }
+}

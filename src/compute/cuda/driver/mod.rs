@@ -1,0 +1,221 @@
+//! A GPU as a [`Device`]: NVIDIA's driver, looked for when the program runs.
+//!
+//! What goes wrong in a call is kept until [`finish`](Device::finish) is asked; after it, calls do nothing.
+#![allow(unsafe_code)]
+
+pub mod compile;
+mod gpu;
+mod lt;
+mod pinned;
+
+use std::ffi::c_void;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cudarc::driver::{result, sys};
+
+use self::gpu::{Gpu, failure};
+use self::lt::{Operands, Products, WORKSPACE};
+use self::pinned::Pinned;
+use super::{Arg, Device, Launch, Product};
+use crate::compute::ComputeError;
+use crate::float::Precision;
+
+pub use gpu::{About, GpuMemory, found};
+pub use lt::version as products_version;
+
+/// A queue of a GPU.
+pub struct Driver {
+    gpu: Arc<Gpu>,
+    queue: sys::CUstream,
+    precision: Precision,
+    state: Mutex<State>,
+}
+
+/// What calls share.
+struct State {
+    /// What multiplies, and its memory; made when it is first needed.
+    products: Option<(Products, GpuMemory)>,
+    pinned: Pinned,
+    failed: Option<ComputeError>,
+}
+
+// SAFETY: a queue of the driver may be used from any thread, by several at once.
+unsafe impl Send for Driver {}
+// SAFETY: as above; all that changes is behind the lock.
+unsafe impl Sync for Driver {}
+
+impl Driver {
+    /// Opens the GPU `ordinal`, which computes products in `precision`.
+    ///
+    /// # Errors
+    /// [`ComputeError::NoDevice`], [`ComputeError::Compile`], [`ComputeError::Device`].
+    pub fn open(ordinal: usize, precision: Precision) -> Result<Self, ComputeError> {
+        lt::version()?;
+        Self::on(Gpu::open(ordinal)?, precision)
+    }
+
+    /// What the GPU says of itself.
+    pub fn about(&self) -> &About {
+        &self.gpu.about
+    }
+
+    fn on(gpu: Arc<Gpu>, precision: Precision) -> Result<Self, ComputeError> {
+        let queue = gpu
+            .enter()
+            .and_then(|()| result::stream::create(result::stream::StreamKind::NonBlocking))
+            .map_err(|error| failure(&gpu.about, "make a queue", error))?;
+        let state = State { products: None, pinned: Pinned::none(), failed: None };
+        Ok(Self { gpu, queue, precision, state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `call`, called `name`, on this GPU, unless an earlier one has failed.
+    fn call(&self, name: &str, call: impl FnOnce(&mut State) -> Result<(), result::DriverError>) {
+        let mut state = self.state();
+        if state.failed.is_none()
+            && let Err(error) = self.gpu.enter().and_then(|()| call(&mut state))
+        {
+            state.failed = Some(failure(&self.gpu.about, name, error));
+        }
+    }
+
+    fn synchronize(&self) -> Result<(), result::DriverError> {
+        // SAFETY: the queue lives as long as `self`.
+        unsafe { result::stream::synchronize(self.queue) }
+    }
+}
+
+impl Device for Driver {
+    type Memory = GpuMemory;
+
+    fn allocate(&self, bytes: usize) -> Result<GpuMemory, ComputeError> {
+        let failed = |error: result::DriverError| match error.0 {
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => ComputeError::OutOfMemory { bytes },
+            _ => failure(&self.gpu.about, "take memory", error),
+        };
+        if bytes == 0 {
+            return Ok(GpuMemory { gpu: Arc::clone(&self.gpu), at: 0, bytes });
+        }
+        self.gpu.enter().map_err(failed)?;
+        // SAFETY: the size is not 0; the memory is this value's alone until it is dropped, and zeroed before it is used.
+        unsafe {
+            let at = result::malloc_sync(bytes).map_err(failed)?;
+            let memory = GpuMemory { gpu: Arc::clone(&self.gpu), at, bytes };
+            result::memset_d8_async(at, 0, bytes, self.queue).map_err(failed)?;
+            self.synchronize().map_err(failed)?;
+            Ok(memory)
+        }
+    }
+
+    fn write(&self, host: &[u8], to: &GpuMemory, at: usize) {
+        assert!(at + host.len() <= to.bytes, "{} bytes at {at} of {}", host.len(), to.bytes);
+        let to = to.at + at as u64;
+        self.call("copy to it", |state| state.pinned.write(host, to, self.queue));
+    }
+
+    fn read(&self, from: &GpuMemory, at: usize, host: &mut [u8]) {
+        assert!(at + host.len() <= from.bytes, "{} bytes at {at} of {}", host.len(), from.bytes);
+        let from = from.at + at as u64;
+        self.call("copy from it", |state| state.pinned.read(from, host, self.queue));
+    }
+
+    fn copy(&self, from: &GpuMemory, to: &GpuMemory, bytes: usize) {
+        assert!(bytes <= from.bytes && bytes <= to.bytes, "{bytes} bytes of {} to {}", from.bytes, to.bytes);
+        if bytes > 0 {
+            // SAFETY: both have as many bytes, and wait for the queue before they go.
+            self.call("copy within it", |_| unsafe { result::memcpy_dtod_async(to.at, from.at, bytes, self.queue) });
+        }
+    }
+
+    fn clear(&self, memory: &GpuMemory, at: usize, end: usize) {
+        assert!(at <= end && end <= memory.bytes, "{at}..{end} of {}", memory.bytes);
+        if at < end {
+            // SAFETY: the memory has these bytes, and waits for the queue before it goes.
+            self.call("clear memory", |_| unsafe {
+                result::memset_d8_async(memory.at + at as u64, 0, end - at, self.queue)
+            });
+        }
+    }
+
+    fn launch(&self, launch: Launch, args: &[Arg<'_, GpuMemory>]) {
+        let Launch { kernel, grid: [x, y, z], block, shared } = launch;
+        // As the processor lays them out: little-endian, so that a word begins with its own bytes.
+        let mut words = [0_u64; 24];
+        assert!(args.len() <= words.len(), "{kernel} has {} arguments", args.len());
+        for (word, arg) in words.iter_mut().zip(args) {
+            *word = match arg {
+                Arg::Memory(memory, at) => {
+                    assert!(*at <= memory.bytes, "{kernel}: {at} of {}", memory.bytes);
+                    memory.at + *at as u64
+                }
+                Arg::Null => 0,
+                Arg::U32(number) => u64::from(*number),
+                Arg::U64(number) => *number,
+                Arg::F32(number) => u64::from(number.to_bits()),
+            };
+        }
+        let mut pointers = words.each_mut().map(|word| std::ptr::from_mut(word).cast::<c_void>());
+        // SAFETY: the tests launch every kernel with these arguments; memory waits for the queue before it goes.
+        self.call(kernel, |_| unsafe {
+            let function = self.gpu.function(kernel)?;
+            let pointers = &mut pointers[..args.len()];
+            result::launch_kernel(function, (x, y, z), (block, 1, 1), shared, self.queue, pointers)
+        });
+    }
+
+    fn multiply(&self, product: Product, a: &GpuMemory, b: &GpuMemory, c: &GpuMemory, bias: Option<&GpuMemory>) {
+        let mut state = self.state();
+        if state.failed.is_some() {
+            return;
+        }
+        let done = (|| {
+            self.gpu.enter().map_err(|error| failure(&self.gpu.about, "enter its context", error))?;
+            if state.products.is_none() {
+                state.products = Some((Products::new(self.precision)?, self.allocate(WORKSPACE)?));
+            }
+            let Some((products, workspace)) = &mut state.products else { unreachable!("made above") };
+            let bias = bias.map(|bias| bias.at);
+            let operands = Operands { a: a.at, b: b.at, c: c.at, bias, workspace: workspace.at, queue: self.queue };
+            products.multiply(product, operands)
+        })();
+        if let Err(error) = done {
+            state.failed = Some(error);
+        }
+    }
+
+    fn finish(&self) -> Result<(), ComputeError> {
+        self.call("finish", |_| self.synchronize());
+        match self.state().failed.take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn beside(&self) -> Result<Self, ComputeError> {
+        Self::on(Arc::clone(&self.gpu), self.precision)
+    }
+
+    fn fingerprint(&self) -> String {
+        let About { name, units, .. } = &self.gpu.about;
+        let [driver, compiler] = [Some(self.gpu.driver), compile::version().ok()]
+            .map(|version| version.map_or("?".to_owned(), |[major, minor]| format!("{major}.{minor}")));
+        let products = lt::version().map_or("?".to_owned(), |version| version.to_string());
+        let precision = self.precision.name();
+        format!("cuda/{name}/{units}/{precision}/driver {driver}/nvrtc {compiler}/cublaslt {products}")
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if self.gpu.enter().is_ok() {
+            // SAFETY: made by this value, and used by nothing after it.
+            unsafe {
+                let _ = self.synchronize();
+                let _ = result::stream::destroy(self.queue);
+            }
+        }
+    }
+}
