@@ -12,7 +12,7 @@
 //! 5. What comes out of the last stage returns to the owner, which computes the loss and sends its gradient back through
 //!    the stages.
 //! 6. [`run`] puts these together to a whole run, from the first key to the finished model; [`check`], [`report`] and
-//!    [`cli`] are what a user sees of it, [`audit`] what others may see of it.
+//!    [`cli`] are what a user sees of it, [`audit`] what others may see of it, [`doctor`] what a host has to run it on.
 //!
 //! [`ids`], [`random`], [`float`], [`element`] and [`bulk`] are leaves that all others may use.
 
@@ -23,6 +23,7 @@ pub mod cli;
 pub mod compute;
 pub mod crypto;
 pub mod data;
+pub mod doctor;
 pub mod element;
 pub mod float;
 pub mod ids;

@@ -51,6 +51,10 @@ fn the_same_bits_whatever_carries_the_messages() {
         ("--local 7", vec!["mix.depth=6", "mix.pace=1ms"]),
         ("--local 4 --profile bare", vec!["mix.depth=4"]),
         ("--local 7", vec!["mix.pace=auto"]),
+        ("--local 7", vec!["compute.overlap=true"]),
+        ("--local 8", vec!["compute.overlap=true", "mix.depth=6"]),
+        ("--local 4 --profile sealed", vec!["compute.overlap=true"]),
+        ("--local 4 --profile bare", vec!["compute.overlap=true"]),
         ("--local 9", vec!["mix.pace=1ms", "compute.threads=2"]),
         // No slot is done in this time.
         ("--local 7", vec!["mix.pace=20us"]),
@@ -175,12 +179,13 @@ fn stages_on_the_owner_give_the_same_bits() {
             [["owner", "rank", "rank", "rank"], ["rank", "rank", "rank", "owner"], ["owner", "rank", "rank", "owner"]]
         {
             let stages = stages(places);
-            let ways: [(&str, &[&str]); 7] = [
+            let ways: [(&str, &[&str]); 8] = [
                 ("--single", &[]),
                 ("--local 7", &["compute.threads=2"]),
                 ("--local 7", &["mix.depth=5"]),
                 ("--local 7", &["mix.pace=1ms"]),
                 ("--local 7", &["mix.pace=20us", "mix.depth=4"]),
+                ("--local 7", &["compute.overlap=true"]),
                 ("--local 4 --profile sealed", &[]),
                 ("--local 5 --profile bare", &[]),
             ];

@@ -132,7 +132,7 @@ fn short(whole: Prepared, slots: u64) -> Prepared {
     let Prepared { job, .. } = &whole;
     let (depth, micro) = (whole.depth(), job.train.micro_batch);
     let full = job.train.batch.div_ceil(micro);
-    let fits = |total: &u32| Pass::training(depth, 1, full, *total).slots() <= slots;
+    let fits = |total: &u32| Pass::training(depth, full, *total).slots() <= slots;
     let total = (1..).take_while(fits).last().unwrap_or(1);
     whole.short(total as usize * micro as usize, micro as usize)
 }
@@ -211,7 +211,7 @@ mod tests {
         }));
         let slots = |prepared: &Prepared| {
             let batches = prepared.batches(0);
-            Pass::training(prepared.depth(), 1, batches.full(), batches.micro_batches()).slots()
+            Pass::training(prepared.depth(), batches.full(), batches.micro_batches()).slots()
         };
         assert!(slots(a) == slots(b) && (40..=48).contains(&slots(a)));
         assert_eq!((a.validation.samples(), a.test.samples()), (0, 16));

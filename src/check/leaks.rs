@@ -130,7 +130,8 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
 fn slots(prepared: &Prepared, ranks: u16) -> Leak {
     let (batches, mix) = (prepared.batches(0), &prepared.job.mix);
     let stages = prepared.job.remote().len() as u16;
-    let slots = |stages| Pass::training(Depth::of(stages), 1, batches.full(), batches.micro_batches()).slots();
+    let depth = |stages| Depth::of(stages).latency(prepared.latency());
+    let slots = |stages| Pass::training(depth(stages), batches.full(), batches.micro_batches()).slots();
     let more = slots(stages + 1) - slots(stages);
     let what = format!(
         "to stages, and by their number to observers, slots tell how many stages there are: one more makes an epoch {more} \

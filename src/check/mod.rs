@@ -55,9 +55,9 @@ impl Checked {
         let remote = job.remote();
         let stages = remote.len() as u16;
         let (batches, depth) = (prepared.batches(0), prepared.depth());
-        let training = Pass::training(depth, 1, batches.full(), batches.micro_batches());
+        let training = Pass::training(depth, batches.full(), batches.micro_batches());
         let micro = job.train.micro_batch as usize;
-        let looks = |samples: usize| Pass::evaluation(depth, 1, samples.div_ceil(micro) as u32).slots();
+        let looks = |samples: usize| Pass::evaluation(depth, samples.div_ceil(micro) as u32).slots();
         let validation = match prepared.validation.samples() {
             0 => 0,
             samples => looks(samples),
@@ -77,10 +77,10 @@ impl Checked {
         let mixed = job.mix.profile == Profile::Mixed;
         let protection = mixed.then(|| Protection::simulate(setup, PLANS, TIME, rand::random()));
         let paced = mixed && job.mix.pace != Pace::Lockstep;
-        // Under a fixed pace more is under way, and the ranks' work has messages of its own.
+        // Under a fixed pace more is under way, and work beside the slots has messages of its own.
         let more = if paced { training.in_flight() } else { 0 };
         let in_flight = [training.in_flight(), training.in_flight_before()].map(|most| most + more);
-        let messages = if paced { 12 } else { 6 };
+        let messages = if paced || job.compute.overlap { 12 } else { 6 };
         let memory = largest(&specs, remote, in_flight)
             + messages * geometry.message() as u64
             + 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;

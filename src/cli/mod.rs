@@ -56,6 +56,13 @@ enum Command {
     /// Play the adversary: run a job many times, shortened, record its messages, and try to tell stages from relays, their
     /// order, real messages from cover, and one model from another; each beside a control with the defence off
     Audit(audit::AuditArgs),
+    /// Look at this host: processor, MPI library, GPUs and what they need; compile and run on each GPU, hold the results against
+    /// the processor
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Bring data sets
     #[command(subcommand)]
     Data(DataCommand),
@@ -150,6 +157,7 @@ pub fn main() -> i32 {
         Command::Infer(args) => launch::start(&args),
         Command::Keygen { out } => identity::keygen(out),
         Command::Audit(args) => audit::run(&args),
+        Command::Doctor { json } => doctor(json).unwrap_or_else(|error| fail(&error)),
         Command::Data(DataCommand::Fetch { name, to, from }) => data::fetch(&name, to, from),
     }
 }
@@ -163,6 +171,16 @@ fn check(args: &CheckArgs) -> Result<(), RunError> {
         false => print!("{checked}"),
     }
     Ok(())
+}
+
+/// The exit code: 3 where something that is there does not work.
+fn doctor(json: bool) -> Result<i32, RunError> {
+    let examined = crate::doctor::Examined::here()?;
+    match json {
+        true => println!("{:#}", examined.json()),
+        false => print!("{examined}"),
+    }
+    Ok(if examined.is_well() { 0 } else { 3 })
 }
 
 /// Prints why there is nothing to do but end; the exit code.

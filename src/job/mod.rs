@@ -213,6 +213,8 @@ pub struct Compute {
     pub precision: Precision,
     /// Threads a rank, 0: the rank's share of its host's cores.
     pub threads: u16,
+    /// Whether ranks compute beside a slot's exchange: a stage answers one slot later.
+    pub overlap: bool,
 }
 
 /// Who does the matrix work.

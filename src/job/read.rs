@@ -218,11 +218,13 @@ fn compute(section: Section<'_>) -> Result<Compute, JobError> {
     let backend = section.choice("backend", &backends)?;
     let precision = section.choice("precision", &Precision::ALL)?;
     let threads = section.integer("threads", 0..=MOST_THREADS.into())?;
+    let overlap = section.boolean("overlap")?;
     section.finish()?;
     Ok(Compute {
         backend: backend.unwrap_or(Backend::Auto),
         precision: precision.unwrap_or_default(),
         threads: threads.unwrap_or(0),
+        overlap: overlap.unwrap_or(false),
     })
 }
 

@@ -53,6 +53,7 @@ pub(super) fn job(job: &Job) -> String {
                 ("backend", job.compute.backend.name().into()),
                 ("precision", job.compute.precision.name().into()),
                 ("threads", i64::from(job.compute.threads).into()),
+                ("overlap", job.compute.overlap.into()),
             ])
             .into(),
         ),

@@ -23,8 +23,8 @@ impl Answered {
     /// Nothing of `pass` has left. Of its micro-batches twice as many may be under way as in lockstep: a stage that
     /// takes two slots still has one to work on in each.
     pub fn new(pass: &Pass) -> Self {
-        let Pass { depth, latency, training, full, total } = *pass;
-        let linger = if training { 0 } else { latency * (depth.shown - depth.stages) };
+        let Pass { depth, training, full, total } = *pass;
+        let linger = if training { 0 } else { depth.latency * (depth.shown - depth.stages) };
         Self { training, full, total, most: 2 * pass.in_flight(), fed: 0, returned: 0, done: 0, linger }
     }
 
@@ -84,7 +84,7 @@ mod tests {
     fn every_micro_batch_passes_however_slow_the_stages_are() {
         for (full, total) in [(1, 1), (4, 4), (4, 11), (3, 30)] {
             for delays in [[1, 1], [2, 2], [1, 7], [5, 3]] {
-                let pass = Pass::training(Depth::of(3), 1, full, total);
+                let pass = Pass::training(Depth::of(3), full, total);
                 let mut answered = Answered::new(&pass);
                 let (mut ahead, mut back) = (Vec::new(), Vec::new());
                 let (mut fed, mut finished) = (0, 0);
@@ -120,19 +120,19 @@ mod tests {
 
     #[test]
     fn answers_that_are_not_due_are_told() {
-        let mut training = Answered::new(&Pass::training(Depth::of(2), 1, 2, 2));
+        let mut training = Answered::new(&Pass::training(Depth::of(2), 2, 2));
         assert!(training.returned().is_none() && training.done().is_none() && !training.is_over());
         training.feed();
         assert!(training.done().is_none() && training.returned().is_some() && training.returned().is_none());
         assert!(training.done().is_some() && training.done().is_none());
-        let mut looking = Answered::new(&Pass::evaluation(Depth::of(2), 1, 1));
+        let mut looking = Answered::new(&Pass::evaluation(Depth::of(2), 1));
         assert!(looking.feed().is_some() && looking.returned().is_some() && looking.done().is_none());
         assert!(looking.is_over());
         // An evaluation through two stages that pass for four.
-        let mut looking = Answered::new(&Pass::evaluation(Depth::new(2, 4), 1, 1));
+        let mut looking = Answered::new(&Pass::evaluation(Depth::new(2, 4), 1));
         assert!(looking.feed().is_some() && looking.returned().is_some());
         assert!(!looking.is_over() && looking.feed().is_none() && !looking.is_over());
         assert!(looking.feed().is_none() && looking.is_over());
-        assert!(Answered::new(&Pass::training(Depth::of(2), 1, 2, 0)).is_over());
+        assert!(Answered::new(&Pass::training(Depth::of(2), 2, 0)).is_over());
     }
 }

@@ -34,12 +34,14 @@ pub struct Depth {
     shown: u64,
     /// Whether the owner hosts stages before theirs.
     preceded: bool,
+    /// Slots that a stage takes.
+    latency: u64,
 }
 
 impl Depth {
     /// `stages` stages that pass for `shown`, or for themselves where that is less.
     pub fn new(stages: u16, shown: u16) -> Self {
-        Self { stages: stages.into(), shown: shown.max(stages).into(), preceded: false }
+        Self { stages: stages.into(), shown: shown.max(stages).into(), preceded: false, latency: 1 }
     }
 
     /// `stages` stages.
@@ -52,13 +54,18 @@ impl Depth {
     pub fn preceded(self, preceded: bool) -> Self {
         Self { preceded, ..self }
     }
+
+    /// The same of stages that each answer after `latency` slots: 1, or 2 where they compute beside the exchange.
+    #[must_use]
+    pub fn latency(self, latency: u8) -> Self {
+        Self { latency: latency.into(), ..self }
+    }
 }
 
 /// A pass over the data: training, with backward messages, or evaluation, without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
     depth: Depth,
-    latency: u64,
     training: bool,
     /// Micro-batches of a full batch.
     full: u64,
@@ -79,45 +86,33 @@ pub struct Feed {
 
 impl Pass {
     /// A pass that trains on `micro_batches` micro-batches, `full` of them a batch (the last batch may have fewer).
-    pub fn training(depth: Depth, latency: u8, full: u32, micro_batches: u32) -> Self {
-        Self {
-            depth,
-            latency: latency.into(),
-            training: true,
-            full: u64::from(full.max(1)),
-            total: micro_batches.into(),
-        }
+    pub fn training(depth: Depth, full: u32, micro_batches: u32) -> Self {
+        Self { depth, training: true, full: u64::from(full.max(1)), total: micro_batches.into() }
     }
 
     /// A pass that evaluates `micro_batches` micro-batches: one a slot, all in one batch.
-    pub fn evaluation(depth: Depth, latency: u8, micro_batches: u32) -> Self {
-        Self {
-            depth,
-            latency: latency.into(),
-            training: false,
-            full: u64::from(micro_batches.max(1)),
-            total: micro_batches.into(),
-        }
+    pub fn evaluation(depth: Depth, micro_batches: u32) -> Self {
+        Self { depth, training: false, full: u64::from(micro_batches.max(1)), total: micro_batches.into() }
     }
 
     /// Slots from one batch's first micro-batch to the next one's.
     fn period(&self) -> u64 {
-        let empty = 2 * self.latency * self.depth.shown;
+        let empty = 2 * self.depth.latency * self.depth.shown;
         match (self.training, self.depth.preceded) {
             (false, _) => self.full,
-            (true, false) => self.full + empty - self.latency,
+            (true, false) => self.full + empty - self.depth.latency,
             (true, true) => self.full + empty + 1,
         }
     }
 
     /// Slots from a micro-batch's leaving the owner to the slot at whose start its output is back.
     fn round_trip(&self) -> u64 {
-        self.latency * self.depth.stages + 1
+        self.depth.latency * self.depth.stages + 1
     }
 
     /// Slots for which the owner holds a gradient.
     pub fn hold(&self) -> u64 {
-        2 * self.latency * (self.depth.shown - self.depth.stages)
+        2 * self.depth.latency * (self.depth.shown - self.depth.stages)
     }
 
     /// Slots of the whole pass, until the pipeline is empty. A pass of no micro-batches takes none.
@@ -127,8 +122,8 @@ impl Pass {
         };
         let left = last / self.full * self.period() + last % self.full;
         let behind = match self.training {
-            true => 2 * self.latency * self.depth.shown + 1 + u64::from(self.depth.preceded),
-            false => self.latency * self.depth.shown + 1,
+            true => 2 * self.depth.latency * self.depth.shown + 1 + u64::from(self.depth.preceded),
+            false => self.depth.latency * self.depth.shown + 1,
         };
         left + behind + 1
     }
@@ -152,7 +147,7 @@ impl Pass {
 
     /// Micro-batches that a stage may have in flight, at most.
     pub fn in_flight(&self) -> u64 {
-        2 * self.latency * self.depth.shown
+        2 * self.depth.latency * self.depth.shown
     }
 
     /// The same of the owner's own first stages: from leaving the owner to being back there.
@@ -170,8 +165,8 @@ mod tests {
     /// Stages that react to messages, as the real ones do, driven by the schedule alone: every micro-batch must pass
     /// every stage once each way, steps must fall between batches, and nothing may be left at the end.
     fn simulate(stages: usize, shown: usize, preceded: bool, latency: u64, full: u32, total: u32) {
-        let depth = Depth::new(stages as u16, shown as u16).preceded(preceded);
-        let pass = Pass::training(depth, latency as u8, full, total);
+        let depth = Depth::new(stages as u16, shown as u16).preceded(preceded).latency(latency as u8);
+        let pass = Pass::training(depth, full, total);
         // For each stage, and the owner behind the last: what it sends on, by slot.
         let mut forward = vec![HashMap::<u64, Feed>::new(); stages + 1];
         let mut backward = vec![HashMap::<u64, Feed>::new(); stages];
@@ -242,25 +237,25 @@ mod tests {
 
     #[test]
     fn the_figures_of_the_design() {
-        let one = Pass::training(Depth::of(3), 1, 4, 4);
+        let one = Pass::training(Depth::of(3), 4, 4);
         assert_eq!((one.slots(), one.period()), (11, 9));
-        assert_eq!(Pass::training(Depth::of(3), 1, 4, 8).slots(), 20);
-        assert_eq!(Pass::evaluation(Depth::of(3), 1, 10).slots(), 10 + 3 + 1);
-        let behind = Pass::training(Depth::of(3).preceded(true), 1, 4, 4);
+        assert_eq!(Pass::training(Depth::of(3), 4, 8).slots(), 20);
+        assert_eq!(Pass::evaluation(Depth::of(3), 10).slots(), 10 + 3 + 1);
+        let behind = Pass::training(Depth::of(3).preceded(true), 4, 4);
         assert_eq!((behind.slots(), behind.period()), (12, 11));
-        assert_eq!(Pass::training(Depth::of(3), 1, 4, 0).slots(), 0);
-        assert_eq!(Pass::training(Depth::of(3), 2, 4, 4).slots(), 4 + 12 + 1);
-        assert_eq!(Pass::training(Depth::of(3), 2, 4, 4).period(), 4 + 12 - 2);
+        assert_eq!(Pass::training(Depth::of(3), 4, 0).slots(), 0);
+        let late = Pass::training(Depth::of(3).latency(2), 4, 4);
+        assert_eq!((late.slots(), late.period()), (4 + 12 + 1, 4 + 12 - 2));
     }
 
     /// Neither the number of slots, nor the slots between a stage's messages, tell three stages that pass for five from five.
     #[test]
     fn stages_pass_for_more() {
-        let (few, many) = (Depth::new(3, 5), Depth::of(5));
         for latency in [1, 2] {
-            let passes = [few, many].map(|depth| Pass::training(depth, latency, 4, 10));
+            let (few, many) = (Depth::new(3, 5).latency(latency), Depth::of(5).latency(latency));
+            let passes = [few, many].map(|depth| Pass::training(depth, 4, 10));
             assert_eq!(passes[0].slots(), passes[1].slots());
-            let looks = [few, many].map(|depth| Pass::evaluation(depth, latency, 10));
+            let looks = [few, many].map(|depth| Pass::evaluation(depth, 10));
             assert_eq!(looks[0].slots(), looks[1].slots());
             // When the gradient of what left in slot 0 comes by stage i.
             let due = |pass: &Pass, stages: u64, i: u64| {
@@ -276,7 +271,7 @@ mod tests {
 
     #[test]
     fn evaluation_feeds_and_returns_every_slot() {
-        let pass = Pass::evaluation(Depth::of(2), 1, 3);
+        let pass = Pass::evaluation(Depth::of(2), 3);
         let fed: Vec<_> = (0..pass.slots()).map(|s| pass.feed(s).map(|f| f.micro_batch.0)).collect();
         let back: Vec<_> = (0..pass.slots()).map(|s| pass.returned(s).map(|f| f.micro_batch.0)).collect();
         assert_eq!(fed, [Some(0), Some(1), Some(2), None, None, None]);

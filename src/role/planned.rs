@@ -42,7 +42,7 @@ pub struct Planned<'a> {
 impl<'a> Planned<'a> {
     /// A training pass through `depth` stages.
     pub fn training(data: &'a Dataset, batches: Batches, augmented: Augmented, depth: Depth) -> Self {
-        let pass = Pass::training(depth, LATENCY, batches.full(), batches.micro_batches());
+        let pass = Pass::training(depth, batches.full(), batches.micro_batches());
         Self { purpose: Purpose::Train, data, batches, augmented: Some(augmented), pass }
     }
 
@@ -51,7 +51,7 @@ impl<'a> Planned<'a> {
         let samples = data.samples() as u32;
         // One batch of all samples, so that the loss is the mean over them.
         let batches = Batches::new((0..samples).collect(), samples, micro_batch);
-        let pass = Pass::evaluation(depth, LATENCY, batches.micro_batches());
+        let pass = Pass::evaluation(depth, batches.micro_batches());
         Self { purpose: Purpose::Evaluate, data, batches, augmented: None, pass }
     }
 
@@ -65,6 +65,3 @@ impl<'a> Planned<'a> {
         self.purpose == Purpose::Train
     }
 }
-
-/// Slots that a stage takes.
-const LATENCY: u8 = 1;

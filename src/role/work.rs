@@ -70,22 +70,37 @@ impl<B: Backend, R: Role<B>> Work<B> for Prompt<'_, R> {
 }
 
 /// What goes to a role's thread, and comes back done.
-struct Task<Bytes> {
-    post: Post<Bytes>,
-    slot: Slot,
-    done: Result<Order, RoleError>,
-    took: Duration,
-    progress: Option<(usize, usize)>,
+pub(super) struct Task<Bytes> {
+    pub(super) post: Post<Bytes>,
+    pub(super) slot: Slot,
+    pub(super) done: Result<Order, RoleError>,
+    pub(super) took: Duration,
+    pub(super) progress: Option<(usize, usize)>,
 }
 
-/// The far end of a [`Worker`]: what its thread does.
+impl<Bytes> Task<Bytes> {
+    /// With empty messages of `length` bytes.
+    pub(super) fn new<B: Backend<Bytes = Bytes>>(backend: &B, length: usize) -> Result<Box<Self>, ComputeError> {
+        let post = Post::new(|| backend.bytes(length))?;
+        Ok(Box::new(Self { post, slot: Slot(0), done: Ok(Order::GoOn), took: Duration::ZERO, progress: None }))
+    }
+}
+
+/// The ends of one who gives tasks and takes them back, and of the thread that does them.
+pub(super) fn workshop<Bytes>() -> (SyncSender<Box<Task<Bytes>>>, Receiver<Box<Task<Bytes>>>, Workshop<Bytes>) {
+    let (tasks, to_do) = sync_channel(1);
+    let (answer, done) = sync_channel(1);
+    (tasks, done, Workshop { tasks: to_do, done: answer })
+}
+
+/// What the thread of a role does.
 pub struct Workshop<Bytes> {
     tasks: Receiver<Box<Task<Bytes>>>,
     done: SyncSender<Box<Task<Bytes>>>,
 }
 
 impl<Bytes> Workshop<Bytes> {
-    /// Lets `role` work until the [`Worker`] is gone.
+    /// Lets `role` work until who gives it tasks is gone.
     pub fn run<B: Backend<Bytes = Bytes>, R: Role<B>>(self, backend: &B, role: &mut R) {
         for mut task in self.tasks {
             let started = Instant::now();
@@ -125,15 +140,12 @@ impl<Bytes> Worker<Bytes> {
         backend: &B,
         length: usize,
     ) -> Result<(Self, Workshop<Bytes>), ComputeError> {
-        let (tasks, to_do) = sync_channel(1);
-        let (answer, done) = sync_channel(1);
-        let post = Post::new(|| backend.bytes(length))?;
-        let task = Task { post, slot: Slot(0), done: Ok(Order::GoOn), took: Duration::ZERO, progress: None };
+        let (tasks, done, workshop) = workshop();
         let mut worker = Self {
             length,
             tasks,
             done,
-            idle: Some(Box::new(task)),
+            idle: Some(Task::new(backend, length)?),
             waiting: [VecDeque::new(), VecDeque::new()],
             spare: Vec::new(),
             order: Order::GoOn,
@@ -141,7 +153,7 @@ impl<Bytes> Worker<Bytes> {
             refused: None,
         };
         worker.hand_over(backend, Slot(0));
-        Ok((worker, Workshop { tasks: to_do, done: answer }))
+        Ok((worker, workshop))
     }
 
     /// Gives an idle role the oldest message of each direction.

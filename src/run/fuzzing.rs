@@ -41,7 +41,7 @@ fn public(profile: Profile, ranks: u16) -> Option<Public> {
         geometry,
         timeout: 1000,
         windows: true,
-        compute: Compute { backend: Backend::Cpu, precision: Precision::Fp32, threads: 1 },
+        compute: Compute { backend: Backend::Cpu, precision: Precision::Fp32, threads: 1, overlap: false },
         pacing: Pacing::Lockstep,
         package: 4096,
         result: 1 << 16,

@@ -384,7 +384,7 @@ mod tests {
             geometry: Geometry::new(7, 3, 1000, 1 << 16).unwrap(),
             timeout: 1000,
             windows: false,
-            compute: Compute { backend: Backend::Auto, precision: Precision::Fp32, threads: 0 },
+            compute: Compute { backend: Backend::Auto, precision: Precision::Fp32, threads: 0, overlap: false },
             pacing: Pacing::Lockstep,
             package: 4096,
             result: 4096,

@@ -140,7 +140,13 @@ impl Prepared {
     /// How many stages ranks host, and for how many they pass.
     pub fn depth(&self) -> Depth {
         let remote = self.job.remote();
-        Depth::new(remote.len() as u16, self.job.mix.depth).preceded(remote.start > 0)
+        let depth = Depth::new(remote.len() as u16, self.job.mix.depth).preceded(remote.start > 0);
+        depth.latency(self.latency())
+    }
+
+    /// Slots after which a stage answers.
+    pub fn latency(&self) -> u8 {
+        1 + u8::from(self.job.compute.overlap)
     }
 
     /// The learning rate of each step of the run.

@@ -17,6 +17,7 @@ use crate::mix::direct::Direct;
 use crate::mix::package::Route;
 use crate::mix::slot::Mixer;
 use crate::mix::{BACKWARD, FORWARD};
+use crate::role::overlap::Overlapped;
 use crate::role::work::{Prompt, Work, Worker};
 use crate::role::{Role, RoleError};
 use crate::transport::Transport;
@@ -83,6 +84,8 @@ pub(super) struct Seat<B: Platform> {
     pub(super) timing: Timing,
     /// When slots begin.
     pacing: Pacing,
+    /// Whether roles work beside the exchange.
+    overlap: bool,
     /// Bytes of a message.
     message: usize,
 }
@@ -98,7 +101,8 @@ impl<B: Platform> Seat<B> {
         let bytes = message.saturating_mul(6);
         Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| ComputeError::OutOfMemory { bytes })?;
         let post = Post::new(|| backend.bytes(message))?;
-        Ok(Self { post, timing: Timing::default(), pacing: public.pacing, message, backend })
+        let (pacing, overlap) = (public.pacing, public.compute.overlap);
+        Ok(Self { post, timing: Timing::default(), pacing, overlap, message, backend })
     }
 
     /// The pace that slots are to keep, where it is known.
@@ -128,16 +132,24 @@ impl<B: Platform> Seat<B> {
         calibration: Option<Calibration>,
         after: &mut dyn FnMut(Over),
     ) -> Result<Ended, RunError> {
-        if self.pacing == Pacing::Lockstep {
-            return self.slots_of(transport, courier, &mut Prompt(role), None, after);
-        }
-        // The worker works beside the slots, with the same backend.
+        // Work beside the slots is with the same backend.
         let backend = Arc::clone(&self.backend);
-        let (mut worker, workshop) = Worker::new(&*backend, self.message)?;
+        let (mut work, workshop): (Box<dyn Work<B>>, _) = match self.pacing {
+            Pacing::Fixed { .. } => {
+                let (worker, workshop) = Worker::new(&*backend, self.message)?;
+                (Box::new(worker), workshop)
+            }
+            // The owner answers at once: its own slots are those of the schedule.
+            Pacing::Lockstep if self.overlap && transport.rank() != Rank::OWNER => {
+                let (work, workshop) = Overlapped::new(&*backend, self.message)?;
+                (Box::new(work), workshop)
+            }
+            Pacing::Lockstep => return self.slots_of(transport, courier, &mut Prompt(role), None, after),
+        };
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| workshop.run(&*backend, role));
-            let ended = self.slots_of(transport, courier, &mut worker, calibration, after);
-            drop(worker);
+            let ended = self.slots_of(transport, courier, &mut *work, calibration, after);
+            drop(work);
             match thread.join() {
                 Ok(()) => ended,
                 Err(_) => Err(RunError::Bug("the thread on which this rank computes has panicked".to_owned())),
@@ -157,7 +169,7 @@ impl<B: Platform> Seat<B> {
         mut calibration: Option<Calibration>,
         after: &mut dyn FnMut(Over),
     ) -> Result<Ended, RunError> {
-        let Self { backend, post, timing, pacing, message: length } = self;
+        let Self { backend, post, timing, pacing, message: length, .. } = self;
         // Nothing is on its way when an epoch begins.
         for message in &mut post.inbox {
             backend.clear(message, 0, HEADER);
@@ -207,10 +219,10 @@ impl<B: Platform> Seat<B> {
                 *known = Some(pace);
             }
             ended.fault = Noticed::first(ended.fault, heard.fault);
+            let real = [FORWARD, BACKWARD].map(|which| post.used[which] > 0);
             if works && ended.fault.is_none() {
                 work.give(&**backend, slot, post);
             }
-            let real = [FORWARD, BACKWARD].map(|which| post.used[which] > 0);
             after(Over { slot, real, progress: work.progress() });
             ended.slots += 1;
             if heard.order.ends(slot) {

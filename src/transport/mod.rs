@@ -7,6 +7,8 @@
 //! Outside slots, [`Transport::scatter`] and [`Transport::gather`] carry one message of one length between the owner and
 //! each other rank, directly: MPI's collectives may travel through other ranks.
 
+#[cfg(feature = "mpi")]
+pub mod aware;
 mod backoff;
 #[cfg(feature = "mpi")]
 mod futex;

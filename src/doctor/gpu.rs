@@ -1,0 +1,83 @@
+//! GPUs: NVIDIA's driver, NVRTC, cuBLASLt, and each device at work.
+
+use std::time::Instant;
+
+use super::Line;
+use crate::compute::cpu::Cpu;
+use crate::compute::cuda::Cuda;
+use crate::compute::cuda::driver::{About, Driver, compile, found, products_version};
+use crate::compute::{ComputeError, Elementwise, Function, Gemm, Matrix};
+use crate::float::Precision;
+
+/// Side of the matrices that are multiplied.
+const SIDE: usize = 128;
+/// What two orders of a sum of so many products, each at most 1, may differ by.
+const TOLERANCE: f32 = 1e-4;
+
+pub(super) fn examined(cpu: &Cpu) -> Vec<Line> {
+    let found = found();
+    // What a GPU needs is missed only where there is one.
+    let missing = |of, error: ComputeError| match &found {
+        Ok(_) => Line::broken(of, error.to_string()),
+        Err(_) => Line::absent(of, error.to_string()),
+    };
+    let mut lines = vec![match &found {
+        Ok((_, [major, minor])) => Line::there("driver", format!("of CUDA {major}.{minor}")),
+        Err(error) => Line::absent("driver", error.to_string()),
+    }];
+    lines.push(match compile::version() {
+        Ok([major, minor]) => Line::there("NVRTC", format!("{major}.{minor}")),
+        Err(error) => missing("NVRTC", error),
+    });
+    lines.push(match products_version() {
+        Ok(version) => Line::there("cuBLASLt", version.to_string()),
+        Err(error) => missing("cuBLASLt", error),
+    });
+    for gpu in found.map(|(gpus, _)| gpus).into_iter().flatten() {
+        let About { ordinal, name, capability: [major, minor], units, memory } = &gpu;
+        let says = format!(
+            "{ordinal}: {name}, compute capability {major}.{minor}, {units} multiprocessors, {:.1} GiB",
+            *memory as f64 / f64::from(1 << 30)
+        );
+        lines.push(match at_work(*ordinal, cpu) {
+            Ok(seconds) => Line::there("GPU", format!("{says}; kernels ready in {seconds:.1} s, results are right")),
+            Err(error) => Line::broken("GPU", format!("{says}; {error}")),
+        });
+    }
+    lines
+}
+
+/// Opens the GPU, runs a kernel and a product on it, and holds them against the processor; how long it took to open, seconds.
+fn at_work(ordinal: usize, cpu: &Cpu) -> Result<f64, ComputeError> {
+    let started = Instant::now();
+    let gpu = Cuda::new(Driver::open(ordinal, Precision::Fp32)?);
+    let seconds = started.elapsed().as_secs_f64();
+    let values: Vec<f32> = (0..SIDE * SIDE).map(|i| ((i * 37 % 201) as f32 - 100.0) / 100.0).collect();
+    let ([y, c], [due_y, due_c]) = (results(&gpu, &values)?, results(cpu, &values)?);
+    let same = y.iter().zip(&due_y).all(|(y, due)| y.to_bits() == due.to_bits());
+    let near = c.iter().zip(&due_c).all(|(c, due)| (c - due).abs() < TOLERANCE);
+    match same && near {
+        true => Ok(seconds),
+        false => Err(ComputeError::Device {
+            device: format!("GPU {ordinal}"),
+            call: if same { "multiply matrices" } else { "work out tanh" }.to_owned(),
+            what: "other numbers than the processor's".to_owned(),
+        }),
+    }
+}
+
+/// The hyperbolic tangent of `values`, and their product with themselves as a matrix.
+fn results<B: Elementwise + Matrix>(backend: &B, values: &[f32]) -> Result<[Vec<f32>; 2], ComputeError> {
+    let len = values.len();
+    let mut x = backend.zeros(len)?;
+    let [mut y, mut c] = [backend.zeros(len)?, backend.zeros(len)?];
+    backend.upload(values, &mut x);
+    backend.map(Function::Tanh, len, &x, &mut y);
+    let shape = Gemm { m: SIDE, n: SIDE, k: SIDE, a_transposed: false, b_transposed: true, accumulate: false };
+    backend.gemm(shape, &x, &x, &mut c);
+    let mut found = [vec![0.0; len], vec![0.0; len]];
+    backend.download(&y, &mut found[0]);
+    backend.download(&c, &mut found[1]);
+    backend.finish()?;
+    Ok(found)
+}

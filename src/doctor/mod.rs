@@ -1,0 +1,103 @@
+//! What `mixnn doctor` prints: what this host has to compute and to send with, and whether it works.
+//!
+//! A GPU that is there is opened, its kernels are compiled, one of them and a product run, and what comes of it is held against
+//! the processor.
+
+#[cfg(feature = "cuda")]
+mod gpu;
+#[cfg(feature = "mpi")]
+mod messages;
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::compute::Backend;
+use crate::compute::cpu::Cpu;
+use crate::run::RunError;
+
+/// What is said of one thing.
+struct Line {
+    /// What it is of.
+    of: &'static str,
+    /// What is there, or what is missing.
+    says: String,
+    /// Whether it works; `None` where it is not there, which need not matter.
+    works: Option<bool>,
+}
+
+impl Line {
+    fn there(of: &'static str, says: impl Into<String>) -> Self {
+        Self { of, says: says.into(), works: Some(true) }
+    }
+
+    #[cfg_attr(not(any(feature = "cuda", feature = "mpi")), expect(dead_code, reason = "there is nothing to miss"))]
+    fn absent(of: &'static str, says: impl Into<String>) -> Self {
+        Self { of, says: says.into(), works: None }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn broken(of: &'static str, says: impl Into<String>) -> Self {
+        Self { of, says: says.into(), works: Some(false) }
+    }
+}
+
+/// What was found on this host.
+pub struct Examined {
+    lines: Vec<Line>,
+}
+
+impl Examined {
+    /// Looks at this host.
+    ///
+    /// # Errors
+    /// [`RunError::Threads`].
+    pub fn here() -> Result<Self, RunError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cpu = Cpu::new(cores)?;
+        let plural = if cores == 1 { "" } else { "s" };
+        let mut lines = vec![Line::there("processor", format!("{cores} core{plural}, {}", cpu.fingerprint()))];
+        #[cfg(feature = "mpi")]
+        lines.extend(messages::examined());
+        #[cfg(not(feature = "mpi"))]
+        lines.push(Line {
+            of: "MPI",
+            says: "this program is built without it (feature mpi)".to_owned(),
+            works: None,
+        });
+        #[cfg(feature = "cuda")]
+        lines.extend(gpu::examined(&cpu));
+        #[cfg(not(feature = "cuda"))]
+        lines.push(Line {
+            of: "GPU",
+            says: "this program is built without it (feature cuda)".to_owned(),
+            works: None,
+        });
+        Ok(Self { lines })
+    }
+
+    /// Whether all that is there works.
+    pub fn is_well(&self) -> bool {
+        self.lines.iter().all(|line| line.works != Some(false))
+    }
+
+    /// The same as JSON.
+    pub fn json(&self) -> Value {
+        let line = |line: &Line| json!({ "of": line.of, "says": line.says, "works": line.works });
+        json!({ "well": self.is_well(), "found": self.lines.iter().map(line).collect::<Vec<_>>() })
+    }
+}
+
+impl fmt::Display for Examined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Line { of, says, works } in &self.lines {
+            let works = match works {
+                Some(true) => "ok",
+                Some(false) => "BROKEN",
+                None => "-",
+            };
+            writeln!(f, "{works:<7} {of:<12} {says}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! Work beside the exchange: while a slot's messages travel, the role works on what the slot before has brought. Slots wait for it, so
+//! that what a slot brings is answered in the slot after the next, always.
+
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
+
+use super::RoleError;
+use super::work::{Task, Work, Workshop, workshop};
+use crate::compute::{Backend, ComputeError};
+use crate::ids::Slot;
+use crate::mix::beat::Order;
+use crate::mix::courier::Post;
+use crate::mix::{BACKWARD, FORWARD};
+
+/// Work on a thread of its own that slots wait for.
+pub struct Overlapped<Bytes> {
+    tasks: SyncSender<Box<Task<Bytes>>>,
+    done: Receiver<Box<Task<Bytes>>>,
+    /// `None` while the role works.
+    idle: Option<Box<Task<Bytes>>>,
+    /// What the step came to whose messages lie in the outbox.
+    answer: Option<Result<Order, RoleError>>,
+    took: Duration,
+    progress: Option<(usize, usize)>,
+}
+
+impl<Bytes> Overlapped<Bytes> {
+    /// For messages of `length` bytes; and what its thread is to run.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    pub fn new<B: Backend<Bytes = Bytes>>(
+        backend: &B,
+        length: usize,
+    ) -> Result<(Self, Workshop<Bytes>), ComputeError> {
+        let (tasks, done, workshop) = workshop();
+        let idle = Some(Task::new(backend, length)?);
+        Ok((Self { tasks, done, idle, answer: None, took: Duration::ZERO, progress: None }, workshop))
+    }
+}
+
+impl<B: Backend> Work<B> for Overlapped<B::Bytes> {
+    /// The outbox holds what is to leave since the slot before.
+    fn take(
+        &mut self,
+        backend: &B,
+        _: Slot,
+        post: &mut Post<B::Bytes>,
+        computed: &mut Duration,
+    ) -> Result<Order, RoleError> {
+        *computed += std::mem::take(&mut self.took);
+        self.answer.take().unwrap_or_else(|| {
+            for which in [FORWARD, BACKWARD] {
+                backend.clear(&mut post.outbox[which], 0, post.used[which]);
+                post.used[which] = 0;
+            }
+            Ok(Order::GoOn)
+        })
+    }
+
+    /// Waits for what the role was given a slot ago, and gives it this.
+    fn give(&mut self, _: &B, slot: Slot, post: &mut Post<B::Bytes>) {
+        let Some(mut task) = self.idle.take().or_else(|| self.done.recv().ok()) else {
+            self.answer = Some(Err(RoleError::Gone));
+            return;
+        };
+        for which in [FORWARD, BACKWARD] {
+            std::mem::swap(&mut post.outbox[which], &mut task.post.outbox[which]);
+            std::mem::swap(&mut post.used[which], &mut task.post.used[which]);
+            std::mem::swap(&mut post.inbox[which], &mut task.post.inbox[which]);
+        }
+        self.answer = Some(std::mem::replace(&mut task.done, Ok(Order::GoOn)));
+        self.took = std::mem::take(&mut task.took);
+        self.progress = task.progress;
+        task.slot = slot;
+        // A thread that is gone is noticed where its answer is awaited.
+        let _ = self.tasks.send(task);
+    }
+
+    fn progress(&self) -> Option<(usize, usize)> {
+        self.progress
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::Memory;
+    use crate::compute::cpu::Cpu;
+    use crate::role::Role;
+
+    const LENGTH: usize = 128;
+
+    /// Says in its forward message what it got in both, and once too much.
+    struct Echo;
+
+    impl Role<Cpu> for Echo {
+        fn step(
+            &mut self,
+            backend: &Cpu,
+            slot: Slot,
+            post: &mut Post<<Cpu as Memory>::Bytes>,
+        ) -> Result<Order, RoleError> {
+            let got = [post.inbox[FORWARD][0], post.inbox[BACKWARD][0]];
+            if got[0] == 99 {
+                return Err(RoleError::Unexpected { slot, found: "99".into(), expected: "less".into() });
+            }
+            std::thread::sleep(Duration::from_millis(u64::from(got[1] % 3)));
+            backend.put(&got, &mut post.outbox[FORWARD], 0);
+            post.used[FORWARD] = 2;
+            Ok(Order::EpochEnds { after: Slot(u64::from(got[0])) })
+        }
+    }
+
+    #[test]
+    fn what_a_slot_brings_is_answered_in_the_slot_after_the_next() {
+        let backend = Cpu::new(1).unwrap();
+        let mut post = Post::new(|| backend.bytes(LENGTH)).unwrap();
+        // What an earlier epoch has left.
+        (post.outbox[FORWARD][0], post.used[FORWARD]) = (7, 1);
+        let (mut work, workshop) = Overlapped::new(&backend, LENGTH).unwrap();
+        let mut computed = Duration::ZERO;
+        std::thread::scope(|scope| {
+            let there = &backend;
+            scope.spawn(move || workshop.run(there, &mut Echo));
+            for slot in 0..60_u8 {
+                let order = work.take(&backend, Slot(slot.into()), &mut post, &mut computed).unwrap();
+                let left = [post.outbox[FORWARD][0], post.outbox[FORWARD][1]];
+                match slot {
+                    0 | 1 => assert_eq!((left, order), ([0, 0], Order::GoOn)),
+                    _ => {
+                        assert_eq!(left, [slot - 1, 200 - slot]);
+                        assert_eq!(order, Order::EpochEnds { after: Slot(u64::from(slot) - 1) });
+                    }
+                }
+                (post.inbox[FORWARD][0], post.inbox[BACKWARD][0]) = (slot + 1, 198 - slot);
+                work.give(&backend, Slot(slot.into()), &mut post);
+            }
+            post.inbox[FORWARD][0] = 99;
+            for _ in 0..2 {
+                work.take(&backend, Slot(60), &mut post, &mut computed).unwrap();
+                work.give(&backend, Slot(60), &mut post);
+            }
+            let told = work.take(&backend, Slot(62), &mut post, &mut computed);
+            assert!(matches!(told, Err(RoleError::Unexpected { .. })));
+            assert!(computed > Duration::ZERO);
+            drop(work);
+        });
+    }
+}
