@@ -1,0 +1,279 @@
+//! What a GPU does, beside its own ceilings measured in the same run: correctness first, then sealing, products, and what the
+//! memory's speed bounds. `bench/gpu` runs this, and jobs; `--json FILE` keeps the figures.
+#![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub)]
+
+#[path = "../tests/parity/mod.rs"]
+mod parity;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use mixnn::compute::cuda::driver::Driver;
+use mixnn::compute::cuda::{Cuda, CudaSealer};
+use mixnn::compute::{
+    Adam, Backend, Elementwise, Function, Gemm, Grid, Matrix, Memory, Norm, Optimize, Place, Softmax,
+};
+use mixnn::crypto::aead::{Aead, AwsLc};
+use mixnn::crypto::key::Key;
+use mixnn::crypto::sealer::{OpenJob, Place as At, SealJob, Sealer};
+use mixnn::float::{Float, Precision};
+use mixnn::ids::Slot;
+use mixnn::job::op::{Activation, Linear};
+use mixnn::job::{Op, Optimizer, Shape};
+use mixnn::nn::{Pass, Stage, StageSpec};
+use mixnn::random::Seed;
+use serde_json::{Value, json};
+
+type Gpu = Cuda<Driver>;
+
+/// Repetitions whose median counts.
+const ROUNDS: usize = 7;
+/// Bytes of a tag.
+const TAG: usize = 16;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let file = args.iter().position(|arg| arg == "--json").and_then(|at| args.get(at + 1));
+    let gpu = Cuda::new(Driver::open(0, Precision::Fp32).unwrap_or_else(|error| panic!("{error}")));
+    let about = gpu.device().about().clone();
+    println!("{}, compute capability {}.{}", about.name, about.capability[0], about.capability[1]);
+    println!("{}\n", gpu.fingerprint());
+    let wrong = correctness(&gpu);
+    let copy = copy_rate(&gpu);
+    println!("copy within the device: {copy:.0} GB/s, read and written\n");
+    let sealing = sealing(&gpu);
+    let kernels = kernels(&gpu, copy);
+    let stages = [Precision::Fp32, Precision::Tf32, Precision::Bf16].map(stage);
+    let found = json!({
+        "device": about.name, "fingerprint": gpu.fingerprint(), "wrong": wrong, "copy_gb_s": copy, "sealing": sealing,
+        "kernels": kernels, "stages": stages,
+    });
+    if let Some(file) = file {
+        std::fs::write(file, format!("{found:#}\n")).unwrap();
+    }
+    assert!(wrong.is_empty(), "wrong: {wrong:?}");
+}
+
+/// The checks that fail, on inputs that no run before had.
+fn correctness(gpu: &Gpu) -> Vec<String> {
+    let seed: u64 = rand::random();
+    let mut wrong = Vec::new();
+    let checks = parity::all::<Gpu>();
+    for (name, check) in &checks {
+        let ran = catch_unwind(AssertUnwindSafe(|| check(&mut parity::Bench::new(gpu, &format!("{name} {seed}")))));
+        if ran.is_err() {
+            wrong.push((*name).to_owned());
+        }
+    }
+    println!("correctness: {} of {} checks pass (seed {seed})", checks.len() - wrong.len(), checks.len());
+    wrong
+}
+
+/// Median seconds of `work`, of which `each` are queued at a time.
+fn seconds(gpu: &Gpu, each: usize, mut work: impl FnMut()) -> f64 {
+    let mut took: Vec<f64> = (0..=ROUNDS)
+        .map(|_| {
+            let started = Instant::now();
+            (0..each).for_each(|_| work());
+            gpu.finish().unwrap();
+            started.elapsed().as_secs_f64() / each as f64
+        })
+        .skip(1)
+        .collect();
+    took.sort_unstable_by(f64::total_cmp);
+    took[ROUNDS / 2]
+}
+
+fn random(gpu: &Gpu, len: usize) -> <Gpu as Memory>::Buf {
+    let mut stream = Seed::from_text("bench").stream();
+    let values: Vec<f32> = (0..len).map(|_| 2.0 * stream.unit_f32() - 1.0).collect();
+    let mut buffer = gpu.zeros(len).unwrap();
+    gpu.upload(&values, &mut buffer);
+    buffer
+}
+
+fn copy_rate(gpu: &Gpu) -> f64 {
+    let len = 1 << 28;
+    let (from, mut to) = (random(gpu, len), gpu.zeros(len).unwrap());
+    8.0 * len as f64 / seconds(gpu, 10, || gpu.copy(len, &from, &mut to)) / 1e9
+}
+
+/// AES-256-GCM on the GPU, for cells on the device, and on the processor.
+fn sealing(gpu: &Gpu) -> Vec<Value> {
+    println!("AES-256-GCM, GB/s         GPU seal   open   3 layers   one core   {} cores", cores());
+    let mut rows = Vec::new();
+    for cell in [4, 16, 64].map(|kib: usize| kib << 10) {
+        let [one, all] = [1, cores()].map(|threads| processor(cell, threads));
+        for cells in [1, 16, 256, 1024, 4096] {
+            let [seal, open] = device(gpu, cell, cells, 1);
+            let [onion, _] = device(gpu, cell, cells, 3);
+            println!(
+                "{cells:>5} cells of {:>2} KiB       {seal:>8.1} {open:>6.1} {onion:>10.1} {one:>10.1} {all:>10.1}",
+                cell >> 10
+            );
+            rows.push(json!({
+                "cells": cells, "bytes": cell, "seal_gb_s": seal, "open_gb_s": open, "seal_3_layers_gb_s": onion,
+                "one_core_gb_s": one, "cores": cores(), "all_cores_gb_s": all,
+            }));
+        }
+    }
+    println!();
+    rows
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// GB/s of sealing, and of opening where there is one layer, `cells` cells whose payloads fill `cell` bytes.
+fn device(gpu: &Gpu, cell: usize, cells: usize, layers: usize) -> [f64; 2] {
+    let payload = cell - layers * TAG;
+    let mut sealer = CudaSealer::<Driver, AwsLc>::new(gpu.device(), b"bench".to_vec()).unwrap();
+    let messages: Vec<_> = (0..3).map(|_| gpu.bytes(cells * payload).unwrap()).collect();
+    let mut opened: Vec<_> = (0..3).map(|_| gpu.bytes(cells * payload).unwrap()).collect();
+    // A lane has a key of its own, and lanes have a few cells each.
+    let keys: Vec<_> = (0..cells.div_ceil(4) * layers).map(|_| sealer.add(&Key::random().unwrap())).collect();
+    let lane = |i: usize| i / 4 * layers;
+    let place = |i: usize, bytes: usize| At { block: 0, offset: i * bytes };
+    let seals = (0..cells).map(|i| SealJob {
+        layers: keys[lane(i)..lane(i) + layers].to_vec(),
+        cell: i as u32,
+        from: place(i, payload),
+        to: place(i, cell),
+    });
+    let seals = sealer.lay_seals(payload, seals.collect());
+    let mut slot = 0;
+    let bytes = (cells * payload) as f64;
+    let rate = |took: f64| bytes / took / 1e9;
+    let each = (1 << 30_usize).div_ceil(cells * cell).clamp(4, 200);
+    let mut timed = |sealer: &mut CudaSealer<Driver, AwsLc>, work: &mut dyn FnMut(&mut CudaSealer<Driver, AwsLc>, Slot)| {
+        let mut took = Vec::new();
+        for round in 0..=ROUNDS {
+            let started = Instant::now();
+            for _ in 0..each {
+                slot += 1;
+                work(sealer, Slot(slot));
+            }
+            sealer.finish().unwrap();
+            if round > 0 {
+                took.push(started.elapsed().as_secs_f64() / each as f64);
+            }
+        }
+        took.sort_unstable_by(f64::total_cmp);
+        took[ROUNDS / 2]
+    };
+    let seal = timed(&mut sealer, &mut |sealer, slot| sealer.start_to_seal(slot, seals, &messages).unwrap());
+    if layers > 1 {
+        return [rate(seal), 0.0];
+    }
+    let opens = (0..cells).map(|i| OpenJob {
+        key: keys[lane(i)],
+        cell: i as u32,
+        from: place(i, cell),
+        to: place(i, payload),
+    });
+    let opens = sealer.lay_opens(cell, opens.collect());
+    // What is opened is not authentic: all of it is hashed and deciphered before that shows.
+    let open = timed(&mut sealer, &mut |sealer, slot| {
+        sealer.start_to_open::<Vec<u8>>(slot, opens, None, &mut opened).unwrap();
+    });
+    [rate(seal), rate(open)]
+}
+
+/// GB/s of sealing cells of `cell` bytes on so many cores.
+fn processor(cell: usize, threads: usize) -> f64 {
+    let each = (256 << 20_usize).div_ceil(cell);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let aead = AwsLc::new(&Key::random().unwrap());
+                let (plain, mut sealed) = (vec![1; cell - TAG], vec![0; cell]);
+                for i in 0..each {
+                    let mut nonce = [0; 12];
+                    nonce[..8].copy_from_slice(&(i as u64).to_le_bytes());
+                    aead.seal(&nonce, b"bench", &plain, &mut sealed);
+                }
+            });
+        }
+    });
+    (threads * each * cell) as f64 / started.elapsed().as_secs_f64() / 1e9
+}
+
+/// Kernels that the memory's speed bounds, as a part of the copy's rate.
+fn kernels(gpu: &Gpu, copy: f64) -> Vec<Value> {
+    const N: usize = 8192;
+    let len = N * N;
+    let [x, dy] = [random(gpu, len), random(gpu, len)];
+    let [mut y, mut m, mut s] = [random(gpu, len), gpu.zeros(len).unwrap(), gpu.zeros(len).unwrap()];
+    let [mut small, mut other] = [random(gpu, N), random(gpu, N)];
+    let mut message = gpu.bytes(4 * len).unwrap();
+    let grid = Grid { outer: 1, sets: N, inner: N };
+    let columns = Grid { outer: N, sets: N, inner: 1 };
+    let step = Adam { mean: [0.9, 0.1], square: [0.99, 0.01], rate: 0.1, root: 1.0, eps: 1e-8, keep: 1.0 };
+    let place = Place { key: [1, 2], counter: [3, 4, 5] };
+    let mut rows = Vec::new();
+    // Bytes of a value that must be read and written, at least.
+    let mut time = |name: &str, bytes: usize, work: &mut dyn FnMut()| {
+        let rate = (bytes * len) as f64 / seconds(gpu, 10, work) / 1e9;
+        println!("{name:<24} {rate:>8.0} GB/s {:>6.2} of the copy", rate / copy);
+        rows.push(json!({ "kernel": name, "gb_s": rate, "of_copy": rate / copy }));
+    };
+    time("relu", 8, &mut || gpu.map(Function::Relu, len, &x, &mut y));
+    time("gelu", 8, &mut || gpu.map(Function::Gelu, len, &x, &mut y));
+    time("relu backward", 12, &mut || gpu.map_backward(Function::Relu, len, &x, &dy, &dy, &mut y));
+    time("gelu backward", 12, &mut || gpu.map_backward(Function::Gelu, len, &x, &x, &dy, &mut y));
+    time("add", 12, &mut || gpu.add(len, &x, &mut y));
+    time("dropout", 8, &mut || gpu.drop_out(place, 0.1, len, &x, &mut y));
+    time("transpose", 8, &mut || gpu.transpose(N, N, &x, &mut y));
+    time("sum of rows", 4, &mut || gpu.sum_rows(N, N, &x, false, &mut small));
+    time("softmax", 8, &mut || gpu.softmax(N, N, &x, &mut y));
+    time("softmax backward", 12, &mut || gpu.softmax_backward(N, N, &x, &dy, &mut y));
+    time("moments of rows", 4, &mut || gpu.moments(grid, true, &x, &mut small, &mut other));
+    time("normalize rows", 8, &mut || gpu.normalize(grid, 1e-5, &x, &small, &other, &mut y));
+    time("scale columns", 8, &mut || gpu.scale(columns, &x, &small, Some(&other), &mut y));
+    time("sgd, momentum", 20, &mut || gpu.sgd_momentum(len, 0.1, 0.9, false, &dy, &mut m, &mut y));
+    time("adam", 28, &mut || gpu.adam(len, step, &dy, &mut m, &mut s, &mut y));
+    time("encode f32", 8, &mut || gpu.encode(Float::F32, &x, len, &mut message, 0));
+    time("encode bf16", 6, &mut || gpu.encode(Float::Bf16, &x, len, &mut message, 0));
+    time("decode bf16", 6, &mut || gpu.decode(Float::Bf16, &message, 0, len, &mut y));
+    println!();
+    rows
+}
+
+/// A stage that products bound: 4096 wide, 4096 samples, forward and backward, against its products alone.
+fn stage(precision: Precision) -> Value {
+    const N: usize = 4096;
+    let gpu = Cuda::new(Driver::open(0, precision).unwrap());
+    let spec = StageSpec {
+        ops: vec![Op::Linear(Linear { input: None, out: N as u32, bias: true }), Op::Activation(Activation::Relu)],
+        input: Shape::new([N as u32]),
+        output: Shape::new([N as u32]),
+        data: None,
+        wire: Float::F32,
+        micro_batch: N as u32,
+        optimizer: Optimizer::sgd(0.0),
+        seed: Seed::from_text("bench"),
+        values: None,
+    };
+    let mut stage = Stage::new(&gpu, &spec).unwrap();
+    let [a, b] = [random(&gpu, N * N), random(&gpu, N * N)];
+    let mut c = gpu.zeros(N * N).unwrap();
+    let shape = Gemm { m: N, n: N, k: N, a_transposed: false, b_transposed: false, accumulate: false };
+    let product = seconds(&gpu, 10, || gpu.gemm(shape, &a, &b, &mut c));
+    let passed = seconds(&gpu, 5, || {
+        gpu.copy(N * N, &a, stage.input(&gpu, Pass::evaluation(N)).unwrap());
+        stage.forward(&gpu);
+        gpu.copy(N * N, &b, stage.output_gradient());
+        stage.backward_input(&gpu);
+        stage.backward_params(&gpu);
+    });
+    // What is copied here lies there already in a run.
+    let copied = seconds(&gpu, 10, || gpu.copy(N * N, &a, &mut c));
+    let passed = passed - 2.0 * copied;
+    let flops = 2.0 * (N as f64).powi(3);
+    let (peak, rate) = (flops / product / 1e12, 3.0 * flops / passed / 1e12);
+    let name = precision.name();
+    println!("stage, {name:<5} {rate:>7.1} TFLOP/s, cuBLASLt alone {peak:>7.1}: {:.2}", rate / peak);
+    json!({ "precision": name, "stage_tflop_s": rate, "product_tflop_s": peak, "part": rate / peak })
+}
