@@ -218,3 +218,35 @@ static __device__ __forceinline__ float block_max(float x, float *partial) {
   for (u32 warp = 1; warp < blockDim.x >> 5; warp++) most = partial[warp] > most ? partial[warp] : most;
   return most;
 }
+
+// The sum of every thread's x, in one order; the same in all threads. `partial` has room for a value a thread; blocks have a
+// multiple of 32 threads. All threads of the block must call it.
+static __device__ __forceinline__ double block_total(double x, double *partial) {
+  __syncthreads();
+  partial[threadIdx.x] = x;
+  __syncthreads();
+  if (threadIdx.x < 32)
+    for (u32 other = threadIdx.x + 32; other < blockDim.x; other += 32) partial[threadIdx.x] += partial[other];
+  __syncthreads();
+  double total = 0.0;
+  for (u32 lane = 0; lane < 32; lane++) total += partial[lane];
+  return total;
+}
+
+// ---- over the threads of a team: a power of two up to 32, of one warp, or else the whole block. All of the block must call these.
+
+static __device__ __forceinline__ float team_sum(float x, u32 team, float *partial) {
+  if (team > 32) return block_sum(x, partial);
+  for (u32 step = team >> 1; step > 0; step >>= 1) x += __shfl_xor_sync(0xffffffffu, x, (int)step);
+  return x;
+}
+
+// What is not a number does not count.
+static __device__ __forceinline__ float team_max(float x, u32 team, float *partial) {
+  if (team > 32) return block_max(x, partial);
+  for (u32 step = team >> 1; step > 0; step >>= 1) {
+    float other = __shfl_xor_sync(0xffffffffu, x, (int)step);
+    x = other > x ? other : x;
+  }
+  return x;
+}

@@ -28,6 +28,21 @@ fn matrices() {
     check(parity::rows::checks);
 }
 
+#[test]
+fn attention() {
+    check(parity::attention::checks);
+}
+
+#[test]
+fn softmax_and_losses() {
+    check(parity::losses::checks);
+}
+
+#[test]
+fn tables_and_optimizers() {
+    check(parity::parameters::checks);
+}
+
 /// What no test launches is not tested.
 #[test]
 fn every_kernel_has_a_name_and_one_alone() {

@@ -6,7 +6,10 @@
 //! Included by the tests, over the shim, and by the benchmark of a GPU, over that.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod attention;
 pub mod each;
+pub mod losses;
+pub mod parameters;
 pub mod rows;
 
 use mixnn::compute::Memory;

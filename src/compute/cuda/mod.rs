@@ -6,12 +6,17 @@
 //! The same bits from run to run: no sum depends on which thread is first. Elementary functions and what is done to each value
 //! on its own have the processor's bits, too; sums and products have an order of their own.
 
+mod attention;
 mod device;
 #[cfg(feature = "cuda")]
 pub mod driver;
 mod elementwise;
+mod lookup;
+mod loss;
 mod matrix;
 mod memory;
+mod optimize;
+mod softmax;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,7 +29,16 @@ macro_rules! sources {
 }
 
 /// The sources of the kernels, by file: what a device compiles.
-pub const SOURCES: &[(&str, &str)] = sources!["elementwise.cu", "matrix.cu", "wire.cu"];
+pub const SOURCES: &[(&str, &str)] = sources![
+    "attention.cu",
+    "elementwise.cu",
+    "lookup.cu",
+    "loss.cu",
+    "matrix.cu",
+    "optimize.cu",
+    "softmax.cu",
+    "wire.cu"
+];
 
 /// What they include: `functions.cuh`.
 pub const FUNCTIONS: &str = include_str!("../../../kernels/functions.cuh");
