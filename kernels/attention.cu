@@ -97,11 +97,12 @@ static __device__ __forceinline__ void scores(Rows left, Rows right, u32 width, 
       lefts[place(line + 3, token)] = a.w, rights[place(line + 3, token)] = b.w;
     }
     __syncthreads();
-#pragma unroll 8
-    for (u32 line = 0; line < DEPTH; line++) {
-      float4 a = *(const float4 *)(staged + place(line, 4 * ty));
-      float4 b = *(const float4 *)(staged + DEPTH * TILE + place(line, 4 * tx));
-      outer(a, b, s[0], 4);
+#pragma unroll 1
+    for (u32 four = 0; four < DEPTH; four += 4) {
+      const float *lefts = staged + place(four, 4 * ty), *rights = staged + DEPTH * TILE + place(four, 4 * tx);
+#pragma unroll
+      for (u32 line = 0; line < 4; line++)
+        outer(*(const float4 *)(lefts + line * TILE), *(const float4 *)(rights + line * TILE), s[0], 4);
     }
   }
 }
@@ -121,13 +122,15 @@ static __device__ __forceinline__ void gather(const float *weights, Rows rows, u
       *(float4 *)(staged + 4 * i) = values_of(rows, first + token, column + at, width);
     }
     __syncthreads();
-#pragma unroll 4
-    for (u32 token = 0; token < TOKENS; token++) {
-      float4 a = *(const float4 *)(weights + place(first + token, 4 * ty));
+#pragma unroll 1
+    for (u32 four = 0; four < TOKENS; four += 4) {
+      const float *lefts = weights + place(first + four, 4 * ty), *rights = staged + four * COLUMNS + 4 * tx;
 #pragma unroll
-      for (u32 g = 0; g < COLUMNS / 64; g++) {
-        float4 b = *(const float4 *)(staged + token * COLUMNS + 64 * g + 4 * tx);
-        outer(a, b, sums[0] + 4 * g, COLUMNS / 16);
+      for (u32 token = 0; token < 4; token++) {
+        float4 a = *(const float4 *)(lefts + token * TILE);
+#pragma unroll
+        for (u32 g = 0; g < COLUMNS / 64; g++)
+          outer(a, *(const float4 *)(rights + token * COLUMNS + 64 * g), sums[0] + 4 * g, COLUMNS / 16);
       }
     }
   }
@@ -328,13 +331,13 @@ static __device__ __forceinline__ void backward_keys(const float *x, const float
 }
 
 #define FORWARD(name, columns)                                                                                    \
-  extern "C" __global__ void __launch_bounds__(THREADS)                                                           \
+  extern "C" __global__ void __launch_bounds__(THREADS, 2)                                                         \
       name(const float *__restrict__ x, float *__restrict__ y, u32 tokens, u32 heads, u32 width, u32 causal, float scale) { \
     forward<columns>(x, y, tokens, heads, width, causal, scale);                                                  \
   }
 
 #define BACKWARD(name, of, columns)                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS)                                                           \
+  extern "C" __global__ void __launch_bounds__(THREADS, 2)                                                         \
       name(const float *__restrict__ x, const float *__restrict__ dy, float *__restrict__ dx,                     \
            float *__restrict__ stats, u64 all, u32 tokens, u32 heads, u32 width, u32 causal, float scale) {       \
     of<columns>(x, dy, dx, stats, all, tokens, heads, width, causal, scale);                                      \
