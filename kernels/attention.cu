@@ -248,8 +248,7 @@ static __device__ __forceinline__ void backward_queries(const float *x, const fl
       share[i] = fmaf(share[i], keep, s[i][0] + s[i][1] + (s[i][2] + s[i][3]));
       mean[i] *= keep;
 #pragma unroll
-      for (u32 j = 0; j < 4; j++)
-        if (meet(query + i, tile * TILE + 4 * tx + j, tokens, causal)) mean[i] = fmaf(s[i][j], dp[i][j], mean[i]);
+      for (u32 j = 0; j < 4; j++) mean[i] = fmaf(s[i][j], dp[i][j], mean[i]);
     }
   }
 #pragma unroll

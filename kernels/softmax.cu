@@ -30,8 +30,9 @@ extern "C" __global__ void softmax_f32(const float *__restrict__ x, float *__res
     most = team_max(most, team, partial);
 #pragma unroll
     for (u32 k = 0; k < HELD; k++) {
+      // Of what lies beside the row, 0.
       held[k] = exp_(held[k] - most);
-      if (lane + k * team < len) sum += held[k];
+      sum += held[k];
     }
 #pragma unroll 4
     for (u32 i = lane + HELD * team; i < len; i += team) sum += exp_(from[i] - most);

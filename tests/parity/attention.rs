@@ -75,17 +75,21 @@ fn wide<B: Memory + Attention>(bench: &mut Bench<'_, B>) {
     }
 }
 
-/// Scores that grow from tile to tile, so that what has been added up is scaled down, and ones that fall; scores far apart.
+/// Scores that grow from tile to tile, so that what has been added up is scaled down, and ones that fall; scores far apart, far
+/// below 0, and a first tile that counts for nothing.
 fn outstanding<B: Memory + Attention>(bench: &mut Bench<'_, B>) {
-    for (first, last) in [(0.0, 6.0), (6.0, 0.0), (-9.0, 9.0)] {
+    for (first, last, hidden) in [(0.0, 6.0, 0), (6.0, 0.0, 0), (-9.0, 9.0, 0), (-60.0, -50.0, 0), (0.0, 1.0, 64)] {
         let shape = Heads { tokens: 140, heads: 1, width: 4, causal: false };
         let mut values = bench.values(3 * 140 * 4, 1.0);
         for (token, values) in values.chunks_exact_mut(12).enumerate() {
             values[0] = 9.0;
             values[4] = first + (last - first) * token as f32 / 139.0;
+            if token < hidden {
+                values[4] = f32::NEG_INFINITY;
+            }
         }
         let x = bench.put(&values);
-        check(bench, shape, 1, &x, 9.0);
+        check(bench, shape, 1, &x, last.abs().max(9.0));
     }
 }
 

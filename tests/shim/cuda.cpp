@@ -71,22 +71,23 @@ const unsigned *warp_exchange(unsigned mask, unsigned value) {
 
 unsigned char *dynamic() { return shared; }
 
-static bool release(unsigned threads) {
+static bool release_warp(unsigned warp, unsigned threads) {
+  unsigned here = 0, wanted = 0;
   bool any = false;
-  for (unsigned warp = 0; warp * 32 < threads; warp++) {
-    unsigned here = 0, wanted = 0;
-    for (unsigned lane = 0; lane < 32 && warp * 32 + lane < threads; lane++) {
-      Fiber &fiber = fibers[warp * 32 + lane];
-      if (fiber.state == AT_WARP) here |= 1u << lane, wanted |= fiber.mask;
-      if (fiber.state == DONE) here |= 1u << lane;
-    }
-    if (!wanted || (wanted & ~here)) continue;
-    for (unsigned lane = 0; lane < 32 && warp * 32 + lane < threads; lane++) {
-      Fiber &fiber = fibers[warp * 32 + lane];
-      if (fiber.state == AT_WARP) fiber.state = READY, any = true;
-    }
+  for (unsigned lane = 0; lane < 32 && warp * 32 + lane < threads; lane++) {
+    Fiber &fiber = fibers[warp * 32 + lane];
+    if (fiber.state == AT_WARP) here |= 1u << lane, wanted |= fiber.mask;
+    if (fiber.state == DONE) here |= 1u << lane;
   }
-  if (any) return true;
+  if (!wanted || (wanted & ~here)) return false;
+  for (unsigned lane = 0; lane < 32 && warp * 32 + lane < threads; lane++) {
+    Fiber &fiber = fibers[warp * 32 + lane];
+    if (fiber.state == AT_WARP) fiber.state = READY, any = true;
+  }
+  return any;
+}
+
+static bool release_block(unsigned threads) {
   unsigned waiting = 0, done = 0;
   for (unsigned i = 0; i < threads; i++) waiting += fibers[i].state == AT_BLOCK, done += fibers[i].state == DONE;
   if (waiting == 0 || waiting + done < threads) return false;
@@ -95,6 +96,20 @@ static bool release(unsigned threads) {
   voted = vote;
   vote = 0;
   return true;
+}
+
+// Runs the threads of a warp until none can go on without another warp.
+static void run_warp(unsigned warp, unsigned threads, bool backwards) {
+  do {
+    for (unsigned k = 0; k < 32; k++) {
+      unsigned i = warp * 32 + (backwards ? 31 - k : k);
+      if (i < threads && fibers[i].state == READY) {
+        current = i;
+        threadIdx = {i, 0, 0};
+        swapcontext(&scheduler, &fibers[i].context);
+      }
+    }
+  } while (release_warp(warp, threads));
 }
 
 static void run_block(const char *kernel, unsigned threads, bool backwards) {
@@ -110,22 +125,13 @@ static void run_block(const char *kernel, unsigned threads, bool backwards) {
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, start, 0);
   }
+  unsigned warps = (threads + 31) / 32;
   for (;;) {
+    for (unsigned k = 0; k < warps; k++) run_warp(backwards ? warps - 1 - k : k, threads, backwards);
     unsigned done = 0;
-    for (unsigned k = 0; k < threads; k++) {
-      unsigned i = backwards ? threads - 1 - k : k;
-      if (fibers[i].state == READY) {
-        current = i;
-        threadIdx = {i, 0, 0};
-        swapcontext(&scheduler, &fibers[i].context);
-      }
-      done += fibers[i].state == DONE;
-    }
+    for (unsigned i = 0; i < threads; i++) done += fibers[i].state == DONE;
     if (done == threads) return;
-    if (!release(threads)) {
-      bool ready = false;
-      for (unsigned i = 0; i < threads; i++) ready |= fibers[i].state == READY;
-      if (ready) continue;
+    if (!release_block(threads)) {
       fprintf(stderr, "%s: some threads of a block wait at a barrier that others never come to\n", kernel);
       abort();
     }
