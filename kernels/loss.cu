@@ -29,10 +29,9 @@ static __device__ __forceinline__ void leave(double loss, u32 terms, u32 correct
 // `smoothing` is spread over all classes: a gradient less `everywhere`, and less `at_label` at the label.
 //
 // Rows and teams: see softmax.cu.
-extern "C" __global__ void cross_entropy_f32(const float *__restrict__ x, const u32 *__restrict__ labels,
-                                             float *__restrict__ dx, Part *__restrict__ parts, u64 rows, u32 classes,
-                                             u32 team, float smoothing, float weight, float at_label,
-                                             float everywhere) {
+extern "C" __global__ __launch_bounds__(MOST_THREADS) void cross_entropy_f32(
+    const float *__restrict__ x, const u32 *__restrict__ labels, float *__restrict__ dx, Part *__restrict__ parts,
+    u64 rows, u32 classes, u32 team, float smoothing, float weight, float at_label, float everywhere) {
   __shared__ float partial[32];
   u32 lane = threadIdx.x % team, lines = blockDim.x / team;
   double loss = 0.0;

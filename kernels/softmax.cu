@@ -5,13 +5,16 @@
 #include "functions.cuh"
 
 #define HELD 8
+#define MOST_THREADS 1024
 
 // `row` for each row that this thread's team takes. All threads come as often; the last time there may be no row, so no values.
 #define TEAM_ROWS(row, rows, team)                                                                           \
   for (u64 first = (u64)blockIdx.x * (blockDim.x / team), row; row = first + threadIdx.x / team, first < rows; \
        first += (u64)gridDim.x * (blockDim.x / team))
 
-extern "C" __global__ void softmax_f32(const float *__restrict__ x, float *__restrict__ y, u64 rows, u32 n, u32 team) {
+extern "C" __global__ __launch_bounds__(MOST_THREADS) void softmax_f32(const float *__restrict__ x,
+                                                                       float *__restrict__ y, u64 rows, u32 n,
+                                                                       u32 team) {
   __shared__ float partial[32];
   u32 lane = threadIdx.x % team;
   TEAM_ROWS(row, rows, team) {
@@ -45,8 +48,10 @@ extern "C" __global__ void softmax_f32(const float *__restrict__ x, float *__res
   }
 }
 
-extern "C" __global__ void softmax_backward_f32(const float *__restrict__ y, const float *__restrict__ dy,
-                                                float *__restrict__ dx, u64 rows, u32 n, u32 team) {
+extern "C" __global__ __launch_bounds__(MOST_THREADS) void softmax_backward_f32(const float *__restrict__ y,
+                                                                                const float *__restrict__ dy,
+                                                                                float *__restrict__ dx, u64 rows,
+                                                                                u32 n, u32 team) {
   __shared__ float partial[32];
   u32 lane = threadIdx.x % team;
   TEAM_ROWS(row, rows, team) {
