@@ -186,6 +186,24 @@ static __device__ __forceinline__ float rounded_to(u32 format, float x) {
   return format == FORMAT_BF16 ? from_bf16(to_bf16(x)) : format == FORMAT_F16 ? from_f16(to_f16(x)) : x;
 }
 
+// ---- windows over images: src/compute/images.rs
+
+// (height, width) of an image and of the window, how far it moves, what lies beside each edge, and its places (high, wide).
+struct Window {
+  u32 height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, high, wide;
+};
+
+// A kernel's parameters for one, and the one that they make. An image and its places have fewer than 2^32 values.
+#define WINDOW                                                                                                  \
+  u32 height, u32 width, u32 kernel_h, u32 kernel_w, u32 stride_h, u32 stride_w, u32 padding_h, u32 padding_w, \
+      u32 high, u32 wide
+#define WINDOW_OF_PARAMETERS \
+  { height, width, kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, high, wide }
+
+// The window's size where it is known when this is compiled, so that loops over it unroll and their loads are under way at once;
+// K = 0: any.
+template <u32 K> static __device__ __forceinline__ u32 known(u32 size) { return K ? K : size; }
+
 // ---- over the threads of a block
 
 // Not a number is larger than any.

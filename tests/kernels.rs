@@ -9,8 +9,12 @@ use shim::Shim;
 
 /// Threads of a block run from the first and from the last: a missing barrier makes one of the two wrong.
 fn check(checks: impl Fn() -> Vec<parity::Check<Cuda<Shim>>>) {
+    check_on(Cuda::new, checks);
+}
+
+fn check_on(backend: impl Fn(Shim) -> Cuda<Shim>, checks: impl Fn() -> Vec<parity::Check<Cuda<Shim>>>) {
     for backwards in [false, true] {
-        let backend = Cuda::new(Shim::new(backwards));
+        let backend = backend(Shim::new(backwards));
         for (name, check) in checks() {
             println!("{name}, backwards {backwards}");
             check(&mut parity::Bench::new(&backend, name));
@@ -41,6 +45,24 @@ fn softmax_and_losses() {
 #[test]
 fn tables_and_optimizers() {
     check(parity::parameters::checks);
+}
+
+#[test]
+fn images() {
+    check(parity::images::checks);
+}
+
+/// With room for the columns of a few images, of one, of less than one.
+#[test]
+fn images_chunk_by_chunk() {
+    for columns in [4000, 1] {
+        check_on(|shim| Cuda::new(shim).with_columns(columns), parity::images::checks);
+    }
+}
+
+#[test]
+fn sets() {
+    check(parity::norm::checks);
 }
 
 /// What no test launches is not tested.

@@ -33,7 +33,7 @@ impl Grid {
     }
 }
 
-/// Calls on sets. A set's sum goes outer by outer; within, value i is added to partial sum i mod 16, and these in order.
+/// Calls on sets. The order of a set's sum is the backend's own, and follows from the grid alone.
 pub trait Norm: Memory {
     /// Mean and variance (that of the members themselves, not an estimate) of each set; if not `centred`, 0 and the mean
     /// square.

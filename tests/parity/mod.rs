@@ -8,7 +8,9 @@
 
 pub mod attention;
 pub mod each;
+pub mod images;
 pub mod losses;
+pub mod norm;
 pub mod parameters;
 pub mod rows;
 

@@ -1,5 +1,5 @@
-//! Means, variances and scales of sets of values, each sum in the order that [`Norm`] says. Sets that lie side by side, as those
-//! of layer norm do, are shared out among threads.
+//! Means, variances and scales of sets of values. A set's sum goes outer by outer; within, value i is added to partial sum i mod
+//! 16, and these in order. Sets that lie side by side, as those of layer norm do, are shared out among threads.
 
 use pulp::Arch;
 

@@ -41,6 +41,32 @@ impl<D: Device> Cuda<D> {
     }
 }
 
+impl<D: Device> Cuda<D> {
+    /// [`Matrix::sum_rows`] of the rows from the value `at` of `x` on.
+    pub(super) fn add_rows(
+        &self,
+        rows: usize,
+        n: usize,
+        (x, at): (&Tensor<D::Memory>, usize),
+        accumulate: bool,
+        sum: &Tensor<D::Memory>,
+    ) {
+        let parts = rows.div_ceil(SHARE).clamp(1, PARTS);
+        let share = rows.div_ceil(parts);
+        x.check(at + rows * n);
+        self.with_scratch(parts * n, |scratch| {
+            let (columns, sums) = (Arg::U32(n as u32), scratch.arg(parts * n));
+            let x = Arg::Memory(&x.memory, 4 * at);
+            let args = [x, sums, Arg::U64(rows as u64), columns, Arg::U64(share as u64)];
+            let grid = [n.div_ceil(TILE) as u32, parts as u32, 1];
+            self.grid(grid, (TILE * LINES) as u32, "sum_rows_f32", &args);
+            let counts = [parts as u32, n as u32, u32::from(accumulate)].map(Arg::U32);
+            let args: Vec<_> = [scratch.arg(parts * n), sum.arg(n)].into_iter().chain(counts).collect();
+            self.over(n, "fold_rows_f32", &args);
+        });
+    }
+}
+
 impl<D: Device> Matrix for Cuda<D> {
     fn transpose(&self, rows: usize, columns: usize, from: &Self::Buf, to: &mut Self::Buf) {
         let len = rows * columns;
@@ -63,16 +89,6 @@ impl<D: Device> Matrix for Cuda<D> {
     }
 
     fn sum_rows(&self, rows: usize, n: usize, x: &Self::Buf, accumulate: bool, sum: &mut Self::Buf) {
-        let parts = rows.div_ceil(SHARE).clamp(1, PARTS);
-        let share = rows.div_ceil(parts);
-        self.with_scratch(parts * n, |scratch| {
-            let (columns, sums) = (Arg::U32(n as u32), scratch.arg(parts * n));
-            let args = [x.arg(rows * n), sums, Arg::U64(rows as u64), columns, Arg::U64(share as u64)];
-            let grid = [n.div_ceil(TILE) as u32, parts as u32, 1];
-            self.grid(grid, (TILE * LINES) as u32, "sum_rows_f32", &args);
-            let counts = [parts as u32, n as u32, u32::from(accumulate)].map(Arg::U32);
-            let args: Vec<_> = [scratch.arg(parts * n), sum.arg(n)].into_iter().chain(counts).collect();
-            self.over(n, "fold_rows_f32", &args);
-        });
+        self.add_rows(rows, n, (x, 0), accumulate, sum);
     }
 }

@@ -7,14 +7,19 @@
 //! on its own have the processor's bits, too; sums and products have an order of their own.
 
 mod attention;
+mod conv;
 mod device;
 #[cfg(feature = "cuda")]
 pub mod driver;
 mod elementwise;
+mod images;
 mod lookup;
 mod loss;
 mod matrix;
+mod matrix;
 mod memory;
+mod memory;
+mod norm;
 mod optimize;
 mod softmax;
 
@@ -31,11 +36,14 @@ macro_rules! sources {
 /// The sources of the kernels, by file: what a device compiles.
 pub const SOURCES: &[(&str, &str)] = sources![
     "attention.cu",
+    "conv.cu",
     "elementwise.cu",
     "lookup.cu",
     "loss.cu",
     "matrix.cu",
+    "norm.cu",
     "optimize.cu",
+    "pool.cu",
     "softmax.cu",
     "wire.cu"
 ];
@@ -47,10 +55,14 @@ pub const FUNCTIONS: &str = include_str!("../../../kernels/functions.cuh");
 const THREADS: u32 = 256;
 /// Most blocks over which the values of a tensor are spread; each then takes several.
 const BLOCKS: u32 = 8192;
+/// Most values of a convolution's columns at a time, where one image does not have more: 64 MiB.
+const COLUMNS: usize = 16 << 20;
 
 /// A device as a [`Backend`].
 pub struct Cuda<D: Device> {
     device: Arc<D>,
+    /// See [`COLUMNS`].
+    columns: usize,
     /// What a call needs for itself. Calls run one after the other, so that all may have the same.
     scratch: Mutex<Option<Tensor<D::Memory>>>,
     /// What went wrong before a call was carried out.
@@ -60,7 +72,13 @@ pub struct Cuda<D: Device> {
 impl<D: Device> Cuda<D> {
     /// The backend of `device`.
     pub fn new(device: D) -> Self {
-        Self { device: Arc::new(device), scratch: Mutex::new(None), failed: Mutex::new(None) }
+        Self { device: Arc::new(device), columns: COLUMNS, scratch: Mutex::new(None), failed: Mutex::new(None) }
+    }
+
+    /// The same, with so many values of a convolution's columns at a time at most.
+    #[must_use]
+    pub fn with_columns(self, columns: usize) -> Self {
+        Self { columns, ..self }
     }
 
     /// Who carries its calls out.
