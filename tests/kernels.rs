@@ -4,7 +4,7 @@
 mod parity;
 mod shim;
 
-use mixnn::compute::cuda::{Cuda, SOURCES};
+use mixnn::compute::cuda::{Bounds, Cuda, SOURCES};
 use shim::Shim;
 
 /// Threads of a block run from the first and from the last: a missing barrier makes one of the two wrong.
@@ -52,17 +52,23 @@ fn images() {
     check(parity::images::checks);
 }
 
-/// With room for the columns of a few images, of one, of less than one.
+/// With room for the columns of a few images, of one, of less than one, and with threads that take several values.
 #[test]
 fn images_chunk_by_chunk() {
-    for columns in [4000, 1] {
-        check_on(|shim| Cuda::new(shim).with_columns(columns), parity::images::checks);
+    for (values, blocks) in [(6000, 2), (1, 1)] {
+        check_on(|shim| Cuda::new(shim).bounded(Bounds { values, blocks }), parity::images::checks);
     }
 }
 
 #[test]
 fn sets() {
     check(parity::norm::checks);
+}
+
+#[test]
+fn sets_by_few_blocks() {
+    let bounds = Bounds { blocks: 2, ..Bounds::default() };
+    check_on(|shim| Cuda::new(shim).bounded(bounds), parity::norm::checks);
 }
 
 /// What no test launches is not tested.

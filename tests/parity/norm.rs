@@ -9,7 +9,7 @@ pub fn checks<B: Memory + Norm>() -> Vec<Check<B>> {
 }
 
 /// (outer, sets, inner)
-const GRIDS: [[usize; 3]; 22] = [
+const GRIDS: [[usize; 3]; 23] = [
     // Side by side: a warp each, a block each, several blocks each.
     [1, 1, 1],
     [1, 19, 1],
@@ -35,6 +35,7 @@ const GRIDS: [[usize; 3]; 22] = [
     [1000, 5, 1],
     [200, 70, 1],
     [500, 1, 1],
+    [2200, 2, 1],
 ];
 
 fn grids<B: Memory + Norm>(bench: &mut Bench<'_, B>) -> Vec<Grid> {

@@ -7,7 +7,7 @@
 //! places. So large images with few channels go the first way (LeNet, the first layers of a ResNet), small ones with many
 //! channels the second.
 
-use super::{Arg, Cuda, Device, Product, Side, THREADS, Tensor};
+use super::{Arg, Cuda, Device, Product, Side, Tensor};
 use crate::compute::{Conv, Gemm, Window};
 
 /// Most images at a time, whatever their size, and most products in a call.
@@ -124,13 +124,6 @@ impl<D: Device> Cuda<D> {
         }
     }
 
-    /// Launches a kernel over so many values of each image.
-    fn over_images(&self, kernel: &'static str, images: usize, values: usize, args: &[Arg<'_, D::Memory>]) {
-        let x = values.div_ceil(THREADS as usize);
-        let y = (super::BLOCKS as usize / x.max(1)).clamp(1, images.max(1));
-        self.grid([x as u32, y as u32, 1], THREADS, kernel, args);
-    }
-
     /// Columns of images of so many channels, from `at` on: those of image n lie `steps[0]` values behind those of the one before,
     /// their rows `steps[1]` values behind each other.
     fn columns(
@@ -144,7 +137,7 @@ impl<D: Device> Cuda<D> {
         let counts = [images, channels].map(|count| Arg::U32(count as u32));
         let steps = steps.map(|step| Arg::U64(step as u64));
         let args: Vec<_> = ends.chain(counts).chain(scalars(window)).chain(steps).collect();
-        self.over_images("columns_f32", images, channels * window.outputs(), &args);
+        self.over_rows([images, channels * window.outputs()], "columns_f32", &args);
     }
 
     /// y = bias, of so many images.
@@ -152,7 +145,7 @@ impl<D: Device> Cuda<D> {
         let Plan { shape: Conv { out, .. }, places, .. } = *plan;
         let sizes = [rows, out, places].map(|size| Arg::U32(size as u32));
         let args: Vec<_> = [bias.arg(out), y.arg(rows * out * places)].into_iter().chain(sizes).collect();
-        self.over_images("fill_channels_f32", rows, out * places, &args);
+        self.over_rows([rows, out * places], "fill_channels_f32", &args);
     }
 
     /// y = W columns, or y + W columns, of the images from `first` on.
@@ -206,7 +199,7 @@ impl<D: Device> Cuda<D> {
             let counts = [images, channels].map(|count| Arg::U32(count as u32));
             let steps = [image, row].map(|step| Arg::U64(step as u64));
             let args: Vec<_> = ends.chain(counts).chain(scalars(window)).chain(steps).collect();
-            self.over_images("fold_columns_f32", images, channels * window.pixels(), &args);
+            self.over_rows([images, channels * window.pixels()], "fold_columns_f32", &args);
         }
     }
 
@@ -300,4 +293,45 @@ impl<D: Device> Cuda<D> {
 pub(super) fn scalars<'a, M: 'a>(window: Window) -> impl Iterator<Item = Arg<'a, M>> {
     let Window { image, kernel, stride, padding } = window;
     [image, kernel, stride, padding, window.places()].into_iter().flatten().map(|size| Arg::U32(size as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(channels: usize, out: usize, size: usize, kernel: usize, stride: usize, padding: usize) -> Conv {
+        let [image, kernel, stride, padding] = [size, kernel, stride, padding].map(|size| [size, size]);
+        Conv { channels, out, groups: 1, window: Window { image, kernel, stride, padding } }
+    }
+
+    fn plan(shape: Conv) -> Plan {
+        Plan::of(shape, 16 << 20)
+    }
+
+    #[test]
+    fn large_images_are_summed_one_by_one_and_small_ones_at_once() {
+        for lenet in [shape(1, 6, 28, 5, 1, 2), shape(6, 16, 14, 3, 1, 0)] {
+            assert!(!plan(lenet).long, "{lenet:?}");
+        }
+        assert!(!plan(shape(3, 64, 224, 7, 2, 3)).long);
+        assert!(!plan(shape(64, 64, 56, 3, 1, 1)).long);
+        assert!(!plan(shape(64, 256, 56, 1, 1, 0)).long);
+        assert!(plan(shape(128, 128, 28, 3, 1, 1)).long);
+        assert!(plan(shape(512, 512, 7, 3, 1, 1)).long);
+        assert!(plan(shape(2048, 512, 7, 1, 1, 0)).long);
+    }
+
+    #[test]
+    fn what_is_enough_for_most_rows_is_enough_for_fewer() {
+        for shape in [shape(3, 64, 224, 7, 2, 3), shape(512, 512, 7, 3, 1, 1), shape(64, 256, 56, 1, 1, 0)] {
+            let plan = plan(shape);
+            for rows in 1..200 {
+                assert!(plan.scratch(rows - 1) <= plan.scratch(rows));
+                assert!(plan.scratch(rows) < 20 << 20, "{shape:?} {rows}");
+                let chunks: Vec<_> = plan.chunks(rows).collect();
+                assert_eq!(chunks.iter().map(|(_, images)| images).sum::<usize>(), rows);
+                assert!(chunks.iter().all(|(_, images)| *images <= plan.most));
+            }
+        }
+    }
 }

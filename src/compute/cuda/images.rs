@@ -1,11 +1,9 @@
 //! Convolutions, chunk by chunk, and launches of `kernels/pool.cu`.
 
 use super::conv::{Plan, scalars};
-use super::{Arg, BLOCKS, Cuda, Device, THREADS, Tensor};
+use super::{Arg, Cuda, Device, Tensor};
 use crate::compute::{Conv, Images, Pool, Window};
 
-/// Values of `largest` at a time: where the largest value of each window lies.
-const LARGEST: usize = 16 << 20;
 /// Threads over as many planes at a time as have so many values: enough that where on a plane a thread is need not be worked out
 /// again for each.
 const STRIPE: usize = 1 << 16;
@@ -25,9 +23,7 @@ impl<D: Device> Cuda<D> {
         let stripe = STRIPE.div_ceil(values.max(1)).min(planes.max(1));
         let sizes = [Arg::U64(planes as u64), Arg::U32(stripe as u32)];
         let args: Vec<_> = tensors.into_iter().chain(sizes).chain(scalars(window)).collect();
-        let x = (stripe * values).div_ceil(THREADS as usize);
-        let y = planes.div_ceil(stripe).min((BLOCKS as usize / x.max(1)).max(1));
-        self.grid([x as u32, y as u32, 1], THREADS, kernel, &args);
+        self.over_rows([planes.div_ceil(stripe), stripe * values], kernel, &args);
     }
 
     /// The gradient of the largest, with a look at each window first where several hold a pixel, so that none looks again.
@@ -41,7 +37,7 @@ impl<D: Device> Cuda<D> {
             let [x, dy, dx] = tensors;
             return self.over_planes("max_pool_backward_f32", window, [planes, pixels], [x, Arg::Null, dy, dx]);
         }
-        let most = (LARGEST / outputs.max(1)).clamp(1, planes.max(1));
+        let most = (self.bounds.values / outputs.max(1)).clamp(1, planes.max(1));
         self.with_scratch(most * outputs, |largest| {
             for first in (0..planes).step_by(most) {
                 let planes = most.min(planes - first);
@@ -58,7 +54,7 @@ impl<D: Device> Cuda<D> {
 
 impl<D: Device> Images for Cuda<D> {
     fn conv_scratch(&self, shape: Conv, rows: usize) -> usize {
-        Plan::of(shape, self.columns).scratch(rows)
+        Plan::of(shape, self.bounds.values).scratch(rows)
     }
 
     fn conv(
@@ -71,7 +67,7 @@ impl<D: Device> Images for Cuda<D> {
         scratch: &mut Self::Buf,
         y: &mut Self::Buf,
     ) {
-        let plan = Plan::of(shape, self.columns);
+        let plan = Plan::of(shape, self.bounds.values);
         check(&plan, rows, [x, y, weight, scratch]);
         if let Some(bias) = bias {
             self.fill_channels(&plan, rows, bias, y);
@@ -90,7 +86,7 @@ impl<D: Device> Images for Cuda<D> {
         scratch: &mut Self::Buf,
         dx: &mut Self::Buf,
     ) {
-        let plan = Plan::of(shape, self.columns);
+        let plan = Plan::of(shape, self.bounds.values);
         check(&plan, rows, [dx, dy, weight, scratch]);
         for chunk in plan.chunks(rows) {
             self.input_chunk(&plan, chunk, [dy, weight, dx], scratch);
@@ -107,7 +103,7 @@ impl<D: Device> Images for Cuda<D> {
         scratch: &mut Self::Buf,
         dw: &mut Self::Buf,
     ) {
-        let plan = Plan::of(shape, self.columns);
+        let plan = Plan::of(shape, self.bounds.values);
         check(&plan, rows, [x, dy, dw, scratch]);
         if rows == 0 && !accumulate {
             self.device.clear(&dw.memory, 0, 4 * shape.out * shape.under());

@@ -53,16 +53,28 @@ pub const FUNCTIONS: &str = include_str!("../../../kernels/functions.cuh");
 
 /// Threads of a block where it does not matter.
 const THREADS: u32 = 256;
-/// Most blocks over which the values of a tensor are spread; each then takes several.
-const BLOCKS: u32 = 8192;
-/// Most values of a convolution's columns at a time, where one image does not have more: 64 MiB.
-const COLUMNS: usize = 16 << 20;
+
+/// How much a call does at a time. Tests take less, so that small tensors, too, fall into several parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most blocks over which the values of a tensor are spread; each thread then takes several.
+    pub blocks: u32,
+    /// Most values of what is made of images at a time, such as a convolution's columns, where one image's are not more.
+    /// The bits of a weight's gradient follow from this, too.
+    pub values: usize,
+}
+
+impl Default for Bounds {
+    /// Eight times what a large device runs at once, and 64 MiB.
+    fn default() -> Self {
+        Self { blocks: 8192, values: 16 << 20 }
+    }
+}
 
 /// A device as a [`Backend`].
 pub struct Cuda<D: Device> {
     device: Arc<D>,
-    /// See [`COLUMNS`].
-    columns: usize,
+    bounds: Bounds,
     /// What a call needs for itself. Calls run one after the other, so that all may have the same.
     scratch: Mutex<Option<Tensor<D::Memory>>>,
     /// What went wrong before a call was carried out.
@@ -72,13 +84,18 @@ pub struct Cuda<D: Device> {
 impl<D: Device> Cuda<D> {
     /// The backend of `device`.
     pub fn new(device: D) -> Self {
-        Self { device: Arc::new(device), columns: COLUMNS, scratch: Mutex::new(None), failed: Mutex::new(None) }
+        Self {
+            device: Arc::new(device),
+            bounds: Bounds::default(),
+            scratch: Mutex::new(None),
+            failed: Mutex::new(None),
+        }
     }
 
-    /// The same, with so many values of a convolution's columns at a time at most.
+    /// The same, with other bounds.
     #[must_use]
-    pub fn with_columns(self, columns: usize) -> Self {
-        Self { columns, ..self }
+    pub fn bounded(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
     }
 
     /// Who carries its calls out.
@@ -108,8 +125,16 @@ impl<D: Device> Cuda<D> {
 
     /// Launches a kernel over so many threads, in whatever grid.
     fn over(&self, threads: usize, kernel: &'static str, args: &[Arg<'_, D::Memory>]) {
-        let blocks = threads.div_ceil(THREADS as usize).clamp(1, BLOCKS as usize) as u32;
+        let blocks = threads.div_ceil(THREADS as usize).clamp(1, self.bounds.blocks as usize) as u32;
         self.grid([blocks, 1, 1], THREADS, kernel, args);
+    }
+
+    /// Launches a kernel whose x goes over `values` of the `rows` that a tensor has, so that what belongs to a value's place
+    /// is worked out once, and whose y goes over these, as far as there are blocks for it.
+    fn over_rows(&self, [rows, values]: [usize; 2], kernel: &'static str, args: &[Arg<'_, D::Memory>]) {
+        let x = values.div_ceil(THREADS as usize);
+        let y = (self.bounds.blocks as usize / x.max(1)).clamp(1, rows.max(1));
+        self.grid([x as u32, y as u32, 1], THREADS, kernel, args);
     }
 
     /// Launches a kernel over a grid; not one without blocks.

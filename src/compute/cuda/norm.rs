@@ -1,6 +1,6 @@
 //! Launches of `kernels/norm.cu`: which way through a tensor its shape calls for, and into how many parts a set falls.
 
-use super::{Arg, BLOCKS, Cuda, Device, THREADS, Tensor};
+use super::{Arg, Cuda, Device, THREADS, Tensor};
 use crate::compute::{Grid, Norm};
 
 /// Sets that a block of `columns` has side by side, of `kernels/norm.cu`.
@@ -87,13 +87,6 @@ impl<D: Device> Cuda<D> {
         let args: Vec<_> = args.into_iter().chain([Arg::U32(warps.into())]).collect();
         let sets = if warps { THREADS as usize / 32 } else { 1 };
         self.grid([grid.sets.div_ceil(sets) as u32, 1, 1], if warps { THREADS } else { threads }, kernel, &args);
-    }
-
-    /// Launches a kernel of `values`.
-    fn values(&self, kernel: &'static str, grid: Grid, args: &[Arg<'_, D::Memory>]) {
-        let x = (grid.sets * grid.inner).div_ceil(THREADS as usize);
-        let y = (BLOCKS as usize / x.max(1)).clamp(1, grid.outer.max(1));
-        self.grid([x as u32, y as u32, 1], THREADS, kernel, args);
     }
 
     /// The sum of `term` over each set, in one launch, or in parts, which are summed up in scratch memory from `spare` on.
@@ -184,7 +177,7 @@ impl<D: Device> Norm for Cuda<D> {
             return self.rows("normalize_rows_f32", grid, threads, values.chain(sizes));
         }
         let args: Vec<_> = values.chain(sizes(grid)).chain([Arg::F32(eps)]).collect();
-        self.values("normalize_f32", grid, &args);
+        self.over_rows([grid.outer, grid.sets * grid.inner], "normalize_f32", &args);
     }
 
     fn normalize_backward(
@@ -210,7 +203,7 @@ impl<D: Device> Norm for Cuda<D> {
             self.sums(grid, dn, Term::Slopes(n), Some((scratch, 2 * sets)), &to);
             let means = [scratch.arg(2 * sets), dx.arg(len)];
             let args: Vec<_> = values.chain(means).chain(sizes(grid)).chain(numbers).collect();
-            self.values("normalize_backward_f32", grid, &args);
+            self.over_rows([grid.outer, grid.sets * grid.inner], "normalize_backward_f32", &args);
         });
     }
 
@@ -219,7 +212,7 @@ impl<D: Device> Norm for Cuda<D> {
         let (sets, len) = (grid.sets, grid.len());
         let bias = bias.map_or(Arg::Null, |bias| bias.arg(sets));
         let args: Vec<_> = [x.arg(len), weight.arg(sets), bias, y.arg(len)].into_iter().chain(sizes(grid)).collect();
-        self.values("scale_f32", grid, &args);
+        self.over_rows([grid.outer, grid.sets * grid.inner], "scale_f32", &args);
     }
 
     fn set_sums(&self, grid: Grid, x: &Self::Buf, y: Option<&Self::Buf>, accumulate: bool, sums: &mut Self::Buf) {
@@ -238,4 +231,32 @@ impl<D: Device> Norm for Cuda<D> {
 /// (outer, sets, inner)
 fn sizes<'a, M>(grid: Grid) -> [Arg<'a, M>; 3] {
     [Arg::U64(grid.outer as u64), Arg::U32(grid.sets as u32), Arg::U64(grid.inner as u64)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_keep_a_device_busy_and_none_is_empty() {
+        for [outer, sets, inner] in
+            [[32, 64, 12_544], [32, 2048, 49], [16_384, 768, 1], [4_000_000, 3, 1], [1, 1, 1 << 24], [65, 33, 1]]
+        {
+            let grid = Grid { outer, sets, inner };
+            let Way { columns, parts, share } = Way::of(grid);
+            let (length, blocks) = if columns { (outer, sets.div_ceil(TILE)) } else { (grid.members(), sets) };
+            assert!(parts * share >= length && (parts - 1) * share < length, "{grid:?}");
+            assert!(parts * blocks >= WANTED || share <= SHARE, "{grid:?}");
+        }
+    }
+
+    #[test]
+    fn sets_side_by_side_have_a_warp_a_block_or_several() {
+        let grid = |sets, inner| Grid { outer: 1, sets, inner };
+        assert_eq!(row_threads(grid(100_000, 768)), Some(32));
+        assert_eq!(row_threads(grid(4096, 4096)), Some(THREADS));
+        assert_eq!(row_threads(grid(256, 50_176)), Some(1024));
+        assert_eq!(row_threads(grid(8, 200_704)), None);
+        assert_eq!(row_threads(Grid { outer: 8, sets: 100, inner: 1000 }), None);
+    }
 }
