@@ -106,8 +106,8 @@ const POOLS: [([[usize; 2]; 4], usize); 12] = [
     ([[6, 7], [6, 7], [1, 1], [0, 0]], 7),
     ([[1, 1], [1, 1], [1, 1], [0, 0]], 300),
     ([[1, 1], [2, 2], [1, 1], [1, 1]], 3),
-    // More planes than a launch goes over at a time.
-    ([[150, 150], [2, 3], [2, 2], [1, 1]], 6),
+    // Places and pixels of several blocks.
+    ([[40, 50], [2, 3], [2, 2], [1, 1]], 5),
 ];
 
 fn pools<B: Memory + Images>(bench: &mut Bench<'_, B>) {

@@ -4,9 +4,9 @@ use super::conv::{Plan, scalars};
 use super::{Arg, Cuda, Device, Tensor};
 use crate::compute::{Conv, Images, Pool, Window};
 
-/// Threads over as many planes at a time as have so many values: enough that where on a plane a thread is need not be worked out
-/// again for each.
-const STRIPE: usize = 1 << 16;
+/// Threads go over as many planes at a time as have so many values for each block that there may be: enough of them, and where
+/// on a plane a thread is need not be worked out again for each.
+const STRIPE: usize = 8;
 
 impl<D: Device> Cuda<D> {
     /// Launches a kernel of pools over planes of so many values each.
@@ -20,7 +20,7 @@ impl<D: Device> Cuda<D> {
         D::Memory: 'a,
     {
         assert!(u32::try_from(window.pixels().max(window.outputs())).is_ok(), "{window:?} is too large");
-        let stripe = STRIPE.div_ceil(values.max(1)).min(planes.max(1));
+        let stripe = (STRIPE * self.bounds.blocks as usize).div_ceil(values.max(1)).min(planes.max(1));
         let sizes = [Arg::U64(planes as u64), Arg::U32(stripe as u32)];
         let args: Vec<_> = tensors.into_iter().chain(sizes).chain(scalars(window)).collect();
         self.over_rows([planes.div_ceil(stripe), stripe * values], kernel, &args);

@@ -64,8 +64,8 @@ impl Way {
 /// Threads for a set whose values lie side by side, 32 or a block; `None` where there are too few sets to go to one each.
 fn row_threads(grid: Grid) -> Option<u32> {
     let threads = match grid.inner {
-        0..=SHORT => 32,
-        0..=LONG => THREADS,
+        inner if inner <= SHORT => 32,
+        inner if inner <= LONG => THREADS,
         _ => 1024,
     };
     let busy = grid.sets * threads as usize >= WANTED * 128 || Way::of(grid).parts == 1;
