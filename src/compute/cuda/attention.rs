@@ -1,6 +1,6 @@
 //! Launches of `kernels/attention.cu`.
 
-use super::{Arg, BLOCKS, Cuda, Device, THREADS, Tensor};
+use super::{Arg, Cuda, Device, THREADS, Tensor};
 use crate::compute::{Attention, Heads};
 
 /// Tokens of a block.
@@ -82,6 +82,6 @@ impl<D: Device> Attention for Cuda<D> {
         let tensors = [turns.arg(2 * tokens * (width / 2)), x.arg(sizes(shape, rows)[0]), Arg::U64(rows as u64)];
         let numbers = [tokens as u32, heads as u32, width as u32, back.into()].map(Arg::U32);
         let args: Vec<_> = tensors.into_iter().chain(numbers).collect();
-        self.grid([(rows * tokens).min(BLOCKS as usize) as u32, 1, 1], THREADS, "rotate_f32", &args);
+        self.grid([(rows * tokens).min(self.bounds.blocks as usize) as u32, 1, 1], THREADS, "rotate_f32", &args);
     }
 }

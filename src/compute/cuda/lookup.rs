@@ -1,6 +1,7 @@
 //! Launches of `kernels/lookup.cu`.
 
-use super::{Arg, BLOCKS, Cuda, Device, THREADS};
+use super::softmax::blocks;
+use super::{Arg, Cuda, Device, THREADS};
 use crate::compute::Lookup;
 
 /// Values that a digit of the sort has, in so many bits; also the threads of a block that sorts.
@@ -16,10 +17,6 @@ fn team(n: usize) -> u32 {
     n.next_power_of_two().min(THREADS as usize) as u32
 }
 
-fn blocks(rows: usize, team: u32) -> u32 {
-    rows.div_ceil((THREADS / team) as usize).min(BLOCKS as usize) as u32
-}
-
 impl<D: Device> Lookup for Cuda<D> {
     fn look_up(&self, count: usize, rows: usize, n: usize, x: &Self::Buf, table: &Self::Buf, y: &mut Self::Buf) {
         // Four values come at once.
@@ -27,7 +24,7 @@ impl<D: Device> Lookup for Cuda<D> {
         let tensors = [x.arg(count), table.arg(rows * n), y.arg(count * n), Arg::U64(count as u64)];
         let sizes = [rows as u32, n as u32, team].map(Arg::U32);
         let args: Vec<_> = tensors.into_iter().chain(sizes).collect();
-        self.grid([blocks(count, team), 1, 1], THREADS, "look_up_f32", &args);
+        self.grid([blocks(count, (team, THREADS), self.bounds.blocks), 1, 1], THREADS, "look_up_f32", &args);
     }
 
     fn add_up(
@@ -72,7 +69,8 @@ impl<D: Device> Lookup for Cuda<D> {
             let tensors = [y.arg(count * n), sorted(), bounded(), table.arg(rows * n)];
             let sizes = [rows as u32, n as u32, accumulate.into(), team].map(Arg::U32);
             let args: Vec<_> = tensors.into_iter().chain(sizes).collect();
-            let grid = [blocks(rows, team), n.div_ceil(team as usize).min(SIDE) as u32, 1];
+            let grid =
+                [blocks(rows, (team, THREADS), self.bounds.blocks), n.div_ceil(team as usize).min(SIDE) as u32, 1];
             self.grid(grid, THREADS, "add_up_f32", &args);
         });
     }

@@ -16,8 +16,6 @@ mod images;
 mod lookup;
 mod loss;
 mod matrix;
-mod matrix;
-mod memory;
 mod memory;
 mod norm;
 mod optimize;

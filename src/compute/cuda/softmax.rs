@@ -1,6 +1,6 @@
 //! Launches of `kernels/softmax.cu`.
 
-use super::{Arg, BLOCKS, Cuda, Device, THREADS, Tensor};
+use super::{Arg, Cuda, Device, THREADS, Tensor};
 use crate::compute::Softmax;
 
 /// Values of a row that a thread has in registers, as the kernels say.
@@ -28,20 +28,20 @@ pub(super) fn blocks(rows: usize, (team, block): (u32, u32), most: u32) -> u32 {
 
 impl<D: Device> Cuda<D> {
     /// Launches a kernel that takes `tensors`, all (rows, n), in teams.
-    fn over_rows(&self, rows: usize, n: usize, kernel: &'static str, tensors: &[&Tensor<D::Memory>]) {
+    fn in_teams(&self, rows: usize, n: usize, kernel: &'static str, tensors: &[&Tensor<D::Memory>]) {
         let (team, block) = team(n);
         let sizes = [Arg::U64(rows as u64), Arg::U32(n as u32), Arg::U32(team)];
         let args: Vec<_> = tensors.iter().map(|tensor| tensor.arg(rows * n)).chain(sizes).collect();
-        self.grid([blocks(rows, (team, block), BLOCKS), 1, 1], block, kernel, &args);
+        self.grid([blocks(rows, (team, block), self.bounds.blocks), 1, 1], block, kernel, &args);
     }
 }
 
 impl<D: Device> Softmax for Cuda<D> {
     fn softmax(&self, rows: usize, n: usize, x: &Self::Buf, y: &mut Self::Buf) {
-        self.over_rows(rows, n, "softmax_f32", &[x, y]);
+        self.in_teams(rows, n, "softmax_f32", &[x, y]);
     }
 
     fn softmax_backward(&self, rows: usize, n: usize, y: &Self::Buf, dy: &Self::Buf, dx: &mut Self::Buf) {
-        self.over_rows(rows, n, "softmax_backward_f32", &[y, dy, dx]);
+        self.in_teams(rows, n, "softmax_backward_f32", &[y, dy, dx]);
     }
 }
