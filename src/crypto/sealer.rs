@@ -1,7 +1,12 @@
 //! All cells of a slot at once: messages in, blocks of bytes out, and back.
 //!
-//! A [`Sealer`] holds an epoch's keys, expanded. A job names keys by their place in it, and bytes by their [`Place`]; the
-//! jobs of an epoch are laid down once, and each slot adds its number. So a device can take a whole slot in one call.
+//! A [`Sealer`] holds an epoch's keys, expanded. A job names keys by their place in it, and bytes by their [`Place`]. An epoch's
+//! jobs are laid down once, in batches; each slot adds its number. So a device has the jobs at hand and takes a whole slot in one
+//! call.
+
+use std::error::Error;
+
+use thiserror::Error;
 
 use super::Unauthentic;
 use super::aead::{Aead, Nonce, TAG};
@@ -10,7 +15,7 @@ use crate::ids::Slot;
 
 /// A key of the sealer, by the order in which it was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyId(u32);
+pub struct KeyId(pub(crate) u32);
 
 /// Some bytes: `block` numbers a message or a block, `offset` counts bytes in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +52,35 @@ pub struct OpenJob {
     pub to: Place,
 }
 
+/// Jobs laid down to be sealed, by the order in which they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealBatch(pub(crate) usize);
+
+/// Jobs laid down to be peeled or opened, by the order in which they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenBatch(pub(crate) usize);
+
 /// Which of a batch of jobs was the first to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadCell {
     /// The index of its job.
     pub job: usize,
+}
+
+/// The device that seals has failed; on the processor nothing can.
+#[derive(Debug, Error)]
+#[error("the device that seals has failed: {0}")]
+pub struct DeviceError(#[from] pub Box<dyn Error + Send + Sync>);
+
+/// Why a batch was not opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// A cell is not what was sealed.
+    #[error("job {} of the batch failed authentication", .0.job)]
+    BadCell(BadCell),
+    /// Nothing is known of the cells.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 /// Seals and opens batches of cells. `Bytes` is the memory of messages.
@@ -62,41 +91,59 @@ pub trait Sealer: Send {
     /// Takes a key for this epoch.
     fn add(&mut self, key: &Key) -> KeyId;
 
-    /// Seals the cells of `jobs`, payloads of `payload` bytes, into `blocks`.
+    /// Lays down jobs that seal payloads of `payload` bytes.
+    fn lay_seals(&mut self, payload: usize, jobs: Vec<SealJob>) -> SealBatch;
+
+    /// Lays down jobs that take a layer off cells of `sealed` bytes.
+    fn lay_opens(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> OpenBatch;
+
+    /// Seals a batch's cells into `blocks`.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; then what was written is of no use.
     fn seal<L: AsMut<[u8]>>(
         &mut self,
         slot: Slot,
-        payload: usize,
-        jobs: &[SealJob],
+        batch: SealBatch,
         messages: &[Self::Bytes],
         blocks: &mut [L],
-    );
+    ) -> Result<(), DeviceError>;
 
-    /// Takes a layer off cells of `sealed` bytes, from blocks to blocks. All are verified before it returns.
+    /// Takes a layer off a batch's cells, from blocks to blocks. All are verified before it returns.
     ///
     /// # Errors
     /// The first [`BadCell`]; then what was written is of no use.
     fn peel<L: AsMut<[u8]>, K: AsRef<[u8]>>(
         &mut self,
         slot: Slot,
-        sealed: usize,
-        jobs: &[OpenJob],
+        batch: OpenBatch,
         from: &[K],
         to: &mut [L],
     ) -> Result<(), BadCell>;
 
-    /// Takes the last layer off cells of `sealed` bytes, from blocks to messages. All are verified before it returns.
+    /// Takes the last layer off a batch's cells, from blocks to messages. All are verified before it returns.
     ///
     /// # Errors
-    /// The first [`BadCell`]; then what was written is of no use.
+    /// [`OpenError`], of bad cells the first; then what was written is of no use.
     fn open<K: AsRef<[u8]>>(
         &mut self,
         slot: Slot,
-        sealed: usize,
-        jobs: &[OpenJob],
+        batch: OpenBatch,
         from: &[K],
         messages: &mut [Self::Bytes],
-    ) -> Result<(), BadCell>;
+    ) -> Result<(), OpenError>;
+
+    /// Copies the start of a message to `host`.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    fn fetch(&mut self, message: &Self::Bytes, host: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// Copies `host` to the start of a message.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    fn store(&mut self, host: &[u8], message: &mut Self::Bytes) -> Result<(), DeviceError>;
 
     /// Seals a few bytes, such as a beat.
     fn seal_record(&mut self, key: KeyId, cell: u32, slot: Slot, plain: &[u8], sealed: &mut [u8]);
@@ -123,33 +170,59 @@ fn nonce(cell: u32, slot: Slot) -> Nonce {
     nonce
 }
 
+/// Jobs of cells of one length.
+pub(crate) struct Laid<J> {
+    /// Bytes of a payload, or of a sealed cell.
+    pub(crate) length: usize,
+    /// In the order in which they run.
+    pub(crate) jobs: Vec<J>,
+}
+
 /// The processor's sealer, over any [`Aead`] and any message memory that is bytes.
 pub struct CpuSealer<A, Bytes> {
     keys: Vec<A>,
     /// Associated data of every cell: what binds it to this run.
     data: Vec<u8>,
+    pub(crate) seals: Vec<Laid<SealJob>>,
+    pub(crate) opens: Vec<Laid<OpenJob>>,
     uses: Uses,
     messages: std::marker::PhantomData<fn(Bytes)>,
 }
 
-impl<A: Aead, Bytes> CpuSealer<A, Bytes> {
+impl<A, Bytes> CpuSealer<A, Bytes> {
     /// A sealer without keys, whose cells are bound to `data`.
     pub fn new(data: Vec<u8>) -> Self {
-        Self { keys: Vec::new(), data, uses: Uses::default(), messages: std::marker::PhantomData }
+        Self {
+            keys: Vec::new(),
+            data,
+            seals: Vec::new(),
+            opens: Vec::new(),
+            uses: Uses::default(),
+            messages: std::marker::PhantomData,
+        }
+    }
+
+    /// Notes that a batch's nonces are used now, whoever seals it.
+    pub(crate) fn note(&mut self, slot: Slot, batch: SealBatch) {
+        if cfg!(debug_assertions) {
+            for job in &self.seals[batch.0].jobs {
+                job.layers.iter().rev().for_each(|key| self.uses.note(*key, job.cell, slot));
+            }
+        }
     }
 }
 
-impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> CpuSealer<A, Bytes> {
+impl<A: Aead, Bytes> CpuSealer<A, Bytes> {
     fn open_all<K: AsRef<[u8]>, L: AsMut<[u8]>>(
         &self,
         slot: Slot,
-        sealed: usize,
-        jobs: &[OpenJob],
+        batch: OpenBatch,
         from: &[K],
         to: &mut [L],
     ) -> Result<(), BadCell> {
+        let Laid { length: sealed, jobs } = &self.opens[batch.0];
         for (index, job) in jobs.iter().enumerate() {
-            let cell = &from[job.from.block].as_ref()[job.from.offset..][..sealed];
+            let cell = &from[job.from.block].as_ref()[job.from.offset..][..*sealed];
             let plain = &mut to[job.to.block].as_mut()[job.to.offset..][..sealed - TAG];
             let opened = self.keys[job.key.0 as usize].open(&nonce(job.cell, slot), &self.data, cell, plain);
             opened.map_err(|Unauthentic| BadCell { job: index })?;
@@ -166,21 +239,31 @@ impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<A, Bytes> {
         KeyId(self.keys.len() as u32 - 1)
     }
 
+    fn lay_seals(&mut self, payload: usize, jobs: Vec<SealJob>) -> SealBatch {
+        self.seals.push(Laid { length: payload, jobs });
+        SealBatch(self.seals.len() - 1)
+    }
+
+    fn lay_opens(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> OpenBatch {
+        self.opens.push(Laid { length: sealed, jobs });
+        OpenBatch(self.opens.len() - 1)
+    }
+
     fn seal<L: AsMut<[u8]>>(
         &mut self,
         slot: Slot,
-        payload: usize,
-        jobs: &[SealJob],
+        batch: SealBatch,
         messages: &[Bytes],
         blocks: &mut [L],
-    ) {
+    ) -> Result<(), DeviceError> {
+        self.note(slot, batch);
+        let Laid { length: payload, jobs } = &self.seals[batch.0];
         for job in jobs {
             let nonce = nonce(job.cell, slot);
-            let plain = &messages[job.from.block].as_ref()[job.from.offset..][..payload];
+            let plain = &messages[job.from.block].as_ref()[job.from.offset..][..*payload];
             let onion = &mut blocks[job.to.block].as_mut()[job.to.offset..];
             let mut length = payload + TAG;
             for (depth, key) in job.layers.iter().rev().enumerate() {
-                self.uses.note(*key, job.cell, slot);
                 let aead = &self.keys[key.0 as usize];
                 match depth {
                     0 => aead.seal(&nonce, &self.data, plain, &mut onion[..length]),
@@ -189,28 +272,37 @@ impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<A, Bytes> {
                 length += TAG;
             }
         }
+        Ok(())
     }
 
     fn peel<L: AsMut<[u8]>, K: AsRef<[u8]>>(
         &mut self,
         slot: Slot,
-        sealed: usize,
-        jobs: &[OpenJob],
+        batch: OpenBatch,
         from: &[K],
         to: &mut [L],
     ) -> Result<(), BadCell> {
-        self.open_all(slot, sealed, jobs, from, to)
+        self.open_all(slot, batch, from, to)
     }
 
     fn open<K: AsRef<[u8]>>(
         &mut self,
         slot: Slot,
-        sealed: usize,
-        jobs: &[OpenJob],
+        batch: OpenBatch,
         from: &[K],
         messages: &mut [Bytes],
-    ) -> Result<(), BadCell> {
-        self.open_all(slot, sealed, jobs, from, messages)
+    ) -> Result<(), OpenError> {
+        self.open_all(slot, batch, from, messages).map_err(OpenError::BadCell)
+    }
+
+    fn fetch(&mut self, message: &Bytes, host: &mut [u8]) -> Result<(), DeviceError> {
+        host.copy_from_slice(&message.as_ref()[..host.len()]);
+        Ok(())
+    }
+
+    fn store(&mut self, host: &[u8], message: &mut Bytes) -> Result<(), DeviceError> {
+        message.as_mut()[..host.len()].copy_from_slice(host);
+        Ok(())
     }
 
     fn seal_record(&mut self, key: KeyId, cell: u32, slot: Slot, plain: &[u8], sealed: &mut [u8]) {
@@ -272,15 +364,17 @@ mod tests {
         let (mut sealer, job) = three_layers();
         let messages = [vec![0; 8], (0..64).collect::<Vec<u8>>()];
         let mut blocks = [vec![0; 32 + 32 + 48]];
-        sealer.seal(Slot(9), 32, std::slice::from_ref(&job), &messages, &mut blocks);
+        let layers = job.layers.clone();
+        let batch = sealer.lay_seals(32, vec![job]);
+        sealer.seal(Slot(9), batch, &messages, &mut blocks).unwrap();
         let mut cell = blocks[0][32..].to_vec();
-        for (hop, key) in job.layers.iter().enumerate() {
+        for (hop, key) in layers.into_iter().enumerate() {
             let at = Place { block: 0, offset: 0 };
-            let open = [OpenJob { key: *key, cell: 5, from: at, to: at }];
             let sealed = cell.len();
+            let open = sealer.lay_opens(sealed, vec![OpenJob { key, cell: 5, from: at, to: at }]);
             let mut inside = [vec![0; sealed - TAG]];
-            assert_eq!(sealer.peel(Slot(8), sealed, &open, &[&cell], &mut inside), Err(BadCell { job: 0 }), "{hop}");
-            assert_eq!(sealer.peel(Slot(9), sealed, &open, &[&cell], &mut inside), Ok(()));
+            assert_eq!(sealer.peel(Slot(8), open, &[&cell], &mut inside), Err(BadCell { job: 0 }), "{hop}");
+            assert_eq!(sealer.peel(Slot(9), open, &[&cell], &mut inside), Ok(()));
             let [peeled] = inside;
             cell = peeled;
         }
@@ -293,8 +387,9 @@ mod tests {
     fn a_nonce_that_comes_twice_is_noticed() {
         let (mut sealer, job) = three_layers();
         let (messages, mut blocks) = ([vec![0; 8], vec![0; 64]], [vec![0; 112]]);
+        let batch = sealer.lay_seals(32, vec![job]);
         for _ in 0..2 {
-            sealer.seal(Slot(9), 32, std::slice::from_ref(&job), &messages, &mut blocks);
+            sealer.seal(Slot(9), batch, &messages, &mut blocks).unwrap();
         }
     }
 

@@ -13,7 +13,7 @@ use super::geometry::{BEAT, BEAT_RECORD, Geometry};
 use super::package::{DirectRoute, Link};
 use crate::crypto::Unauthentic;
 use crate::crypto::aead::TAG;
-use crate::crypto::sealer::{KeyId, OpenJob, Place, SealJob, Sealer};
+use crate::crypto::sealer::{KeyId, OpenBatch, OpenError, OpenJob, Place, SealBatch, SealJob, Sealer};
 use crate::ids::{Phase, Rank, Slot};
 use crate::transport::{Lane, Transport, TransportError};
 
@@ -24,12 +24,12 @@ const RECORD_CELL: u32 = u32::MAX;
 
 /// A rank's links to its neighbours, for one epoch.
 pub struct Direct<S> {
-    sealer: Option<S>,
+    sealer: S,
     geometry: Geometry,
     outgoing: Vec<Side>,
     incoming: Vec<Side>,
-    seal: Vec<SealJob>,
-    open: Vec<OpenJob>,
+    /// All cells of a slot; none in `bare`.
+    cells: Option<Cells>,
     sent: Vec<usize>,
     capacity: Vec<usize>,
     heard: Order,
@@ -39,26 +39,32 @@ pub struct Direct<S> {
 struct Side {
     peer: Rank,
     message: usize,
-    key: Option<KeyId>,
+    key: KeyId,
+}
+
+/// What is sealed and opened in a slot.
+struct Cells {
+    seal: SealBatch,
+    open: OpenBatch,
+    /// From whom each cell comes that is opened.
+    senders: Vec<Rank>,
 }
 
 impl<S: Sealer> Direct<S> {
-    /// Takes the keys of `route` and lays the lanes. Without a `sealer` nothing is sealed.
+    /// Takes the keys of `route` and lays the lanes. With `seals` unset nothing is sealed.
     ///
     /// # Errors
     /// Those of laying.
     pub fn new<T: Transport>(
         transport: &mut T,
-        mut sealer: Option<S>,
+        mut sealer: S,
+        seals: bool,
         geometry: Geometry,
         route: &DirectRoute,
     ) -> Result<Self, TransportError> {
         // The mix's own cells, all k c of a message.
         let (cells, payload) = (geometry.circuits() * geometry.cells as usize, geometry.payload as usize);
-        let length = match sealer {
-            Some(_) => BEAT + cells * (payload + TAG),
-            None => BEAT_RECORD + geometry.message(),
-        };
+        let length = if seals { BEAT + cells * (payload + TAG) } else { BEAT_RECORD + geometry.message() };
         let lanes = |links: &[Link]| -> Vec<Lane> {
             let length = |link: &Link| {
                 if usize::from(link.message) == SPARE { BEAT } else { length }
@@ -68,47 +74,53 @@ impl<S: Sealer> Direct<S> {
         let (outgoing, incoming) = (lanes(&route.outgoing), lanes(&route.incoming));
         transport.lay(&outgoing, &incoming)?;
         let mut sides = |links: &[Link]| -> Vec<Side> {
-            let side = |link: &Link| Side {
-                peer: link.peer,
-                message: link.message.into(),
-                key: sealer.as_mut().map(|sealer| sealer.add(&link.key)),
-            };
+            let side =
+                |link: &Link| Side { peer: link.peer, message: link.message.into(), key: sealer.add(&link.key) };
             links.iter().map(side).collect()
         };
         let mut direct = Self {
             geometry,
             outgoing: sides(&route.outgoing),
             incoming: sides(&route.incoming),
-            seal: Vec::new(),
-            open: Vec::new(),
+            cells: None,
             sent: outgoing.iter().map(|lane| lane.length).collect(),
             capacity: incoming.iter().map(|lane| lane.length).collect(),
             heard: Order::GoOn,
             sealer,
         };
-        let places = |block: usize, side: &Side, cell_number: usize| {
-            let in_message = Place { block: side.message, offset: cell_number * payload };
-            (in_message, Place { block, offset: BEAT + cell_number * (payload + TAG) })
-        };
-        for cell in 0..cells {
-            for (block, side) in direct.outgoing.iter().enumerate().filter(|(_, side)| side.message != SPARE) {
-                let (from, to) = places(block, side, cell);
-                let layers = side.key.into_iter().collect();
-                direct.seal.push(SealJob { layers, cell: cell as u32, from, to });
-            }
-            for (block, side) in direct.incoming.iter().enumerate().filter(|(_, side)| side.message != SPARE) {
-                let (to, from) = places(block, side, cell);
-                direct.open.extend(side.key.map(|key| OpenJob { key, cell: cell as u32, from, to }));
-            }
+        if seals {
+            direct.lay_cells(cells);
         }
         Ok(direct)
     }
+
+    fn lay_cells(&mut self, cells: usize) {
+        let payload = self.geometry.payload as usize;
+        let places = |block: usize, side: &Side, cell: usize| {
+            let in_message = Place { block: side.message, offset: cell * payload };
+            (in_message, Place { block, offset: BEAT + cell * (payload + TAG) })
+        };
+        let full = |(_, side): &(usize, &Side)| side.message != SPARE;
+        let (mut seals, mut opens, mut senders) = (Vec::new(), Vec::new(), Vec::new());
+        for (block, side) in self.outgoing.iter().enumerate().filter(full) {
+            seals.extend((0..cells).map(|cell| {
+                let (from, to) = places(block, side, cell);
+                SealJob { layers: vec![side.key], cell: cell as u32, from, to }
+            }));
+        }
+        for (block, side) in self.incoming.iter().enumerate().filter(full) {
+            opens.extend((0..cells).map(|cell| {
+                let (to, from) = places(block, side, cell);
+                OpenJob { key: side.key, cell: cell as u32, from, to }
+            }));
+            senders.extend((0..cells).map(|_| side.peer));
+        }
+        let (seal, open) = (self.sealer.lay_seals(payload, seals), self.sealer.lay_opens(payload + TAG, opens));
+        self.cells = Some(Cells { seal, open, senders });
+    }
 }
 
-impl<T: Transport, S: Sealer> Courier<T> for Direct<S>
-where
-    S::Bytes: AsRef<[u8]> + AsMut<[u8]>,
-{
+impl<T: Transport, S: Sealer> Courier<T> for Direct<S> {
     type Bytes = S::Bytes;
 
     /// Addresses show who succeeds whom in any case: whoever finds a fault may end the run in public.
@@ -129,22 +141,19 @@ where
         }
         let started = Instant::now();
         // A record's cell number is above all others, and numbers only grow.
-        if let Some(sealer) = &mut self.sealer {
-            sealer.seal(slot, self.geometry.payload as usize, &self.seal, &post.outbox, transport.blocks().0);
+        if let Some(cells) = &self.cells {
+            self.sealer.seal(slot, cells.seal, &post.outbox, transport.blocks().0)?;
         }
         let record = self.heard.to_record();
         for (i, side) in self.outgoing.iter().enumerate() {
             let block = transport.blocks().0[i].as_mut();
-            match (&mut self.sealer, side.key) {
-                (Some(sealer), Some(key)) => {
-                    sealer.seal_record(key, RECORD_CELL, slot, &record, &mut block[..BEAT]);
-                }
-                _ => {
-                    let used = if side.message == SPARE { 0 } else { post.used[side.message].max(HEAD) };
-                    block[..BEAT_RECORD].copy_from_slice(&record);
-                    block[BEAT_RECORD..][..used].copy_from_slice(&post.outbox[side.message].as_ref()[..used]);
-                    self.sent[i] = BEAT_RECORD + used;
-                }
+            if self.cells.is_some() {
+                self.sealer.seal_record(side.key, RECORD_CELL, slot, &record, &mut block[..BEAT]);
+            } else {
+                let used = if side.message == SPARE { 0 } else { post.used[side.message].max(HEAD) };
+                block[..BEAT_RECORD].copy_from_slice(&record);
+                self.sealer.fetch(&post.outbox[side.message], &mut block[BEAT_RECORD..][..used])?;
+                self.sent[i] = BEAT_RECORD + used;
             }
         }
         timing.seal += started.elapsed();
@@ -159,17 +168,15 @@ where
         for (i, side) in self.incoming.iter().enumerate() {
             let block = transport.blocks().1[i].as_ref();
             let mut record = [0; BEAT_RECORD];
-            match (&mut self.sealer, side.key) {
-                (Some(sealer), Some(key)) => sealer
-                    .open_record(key, RECORD_CELL, slot, &block[..BEAT], &mut record)
-                    .map_err(|Unauthentic| unauthentic(side.peer))?,
-                _ => {
-                    record.copy_from_slice(&block[..BEAT_RECORD]);
-                    if side.message != SPARE {
-                        let message = post.inbox[side.message].as_mut();
-                        let length = message.len();
-                        message.copy_from_slice(&block[BEAT_RECORD..][..length]);
-                    }
+            if self.cells.is_some() {
+                self.sealer
+                    .open_record(side.key, RECORD_CELL, slot, &block[..BEAT], &mut record)
+                    .map_err(|Unauthentic| unauthentic(side.peer))?;
+            } else {
+                record.copy_from_slice(&block[..BEAT_RECORD]);
+                if side.message != SPARE {
+                    let arrived = &block[BEAT_RECORD..][..self.geometry.message()];
+                    self.sealer.store(arrived, &mut post.inbox[side.message])?;
                 }
             }
             let word = Order::from_record(&record).ok_or(MixError::Beat { slot, from: side.peer })?;
@@ -177,10 +184,12 @@ where
                 self.heard = word;
             }
         }
-        if let Some(sealer) = &mut self.sealer {
-            let cell = self.geometry.payload as usize + TAG;
-            let opened = sealer.open(slot, cell, &self.open, transport.blocks().1, &mut post.inbox);
-            opened.map_err(|bad| unauthentic(self.incoming[self.open[bad.job].from.block].peer))?;
+        if let Some(cells) = &self.cells {
+            match self.sealer.open(slot, cells.open, transport.blocks().1, &mut post.inbox) {
+                Ok(()) => {}
+                Err(OpenError::BadCell(bad)) => return Err(unauthentic(cells.senders[bad.job])),
+                Err(OpenError::Device(error)) => return Err(error.into()),
+            }
         }
         timing.open += started.elapsed();
         Ok(Heard { order: self.heard, fault: None })

@@ -19,6 +19,7 @@ pub mod slot;
 
 use thiserror::Error;
 
+use crate::crypto::sealer::DeviceError;
 use crate::ids::{Phase, Rank, Slot};
 use crate::transport::TransportError;
 
@@ -79,6 +80,9 @@ pub enum MixError {
     /// The operating system has no randomness to give.
     #[error("no randomness from the operating system: {0}")]
     Randomness(#[from] rand::rngs::SysError),
+    /// The device that seals has failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// Blocks did not travel.
     #[error(transparent)]
     Transport(#[from] TransportError),

@@ -3,17 +3,15 @@
 
 use super::geometry::Geometry;
 use super::package::{MixedRoute, hop_key, lane, peers};
-use crate::crypto::sealer::{KeyId, OpenJob, Place, SealJob, Sealer};
+use crate::crypto::sealer::{KeyId, OpenBatch, OpenJob, Place, SealBatch, SealJob, Sealer};
 use crate::ids::{Epoch, Phase, Rank};
 
 /// The jobs of a slot, the same in every slot of an epoch but for the slot's number.
 pub struct Onion {
     /// Seal the own cells.
-    pub seal: Vec<SealJob>,
-    /// By phase but the last: peel what is passed on.
-    pub peel: Vec<Vec<OpenJob>>,
-    /// Open what arrives.
-    pub open: Vec<OpenJob>,
+    pub seal: SealBatch,
+    /// By phase: peel what is passed on; in the last, open what arrives.
+    pub opens: Vec<OpenBatch>,
     /// By lane: the key of the beat that leaves over it.
     pub beats_out: Vec<KeyId>,
     /// By lane: the key of the beat that arrives over it.
@@ -30,7 +28,6 @@ impl Onion {
         epoch: Epoch,
         sealer: &mut S,
     ) -> Self {
-        let hops = geometry.hops;
         let (cells, payload) = (geometry.cells, geometry.payload as usize);
         let in_block = |lane: usize, phase: Phase, cell: u32| Place {
             block: lane,
@@ -40,29 +37,25 @@ impl Onion {
             block: usize::from(message),
             offset: (usize::from(part) * cells as usize + cell as usize) * payload,
         };
-        let mut onion = Self {
-            seal: Vec::new(),
-            peel: Vec::new(),
-            open: Vec::new(),
-            beats_out: Vec::new(),
-            beats_in: Vec::new(),
-        };
+        let (mut seals, mut beats_out, mut beats_in) = (Vec::new(), Vec::new(), Vec::new());
         for (out, circuit) in route.circuits.iter().enumerate() {
             let layers: Vec<KeyId> = circuit.layers.iter().map(|key| sealer.add(key)).collect();
-            onion.beats_out.push(layers[0]);
-            onion.seal.extend((0..cells).map(|cell| SealJob {
+            beats_out.push(layers[0]);
+            seals.extend((0..cells).map(|cell| SealJob {
                 layers: layers.clone(),
                 cell,
                 from: in_message(circuit.message, circuit.part, cell),
                 to: in_block(out, Phase(1), cell),
             }));
         }
-        for phase in Phase::all(hops) {
+        let seal = sealer.lay_seals(payload, seals);
+        let mut opens = Vec::new();
+        for phase in Phase::all(geometry.hops) {
             let mut jobs = Vec::new();
             for (from, peer) in peers(rank, geometry.ranks).enumerate() {
                 let key = sealer.add(&hop_key(&route.secret, run, epoch, rank, phase, peer));
                 if phase == Phase(1) {
-                    onion.beats_in.push(key);
+                    beats_in.push(key);
                 }
                 jobs.extend((0..cells).map(|cell| OpenJob {
                     key,
@@ -77,12 +70,8 @@ impl Onion {
                     },
                 }));
             }
-            if phase.0 < hops {
-                onion.peel.push(jobs);
-            } else {
-                onion.open = jobs;
-            }
+            opens.push(sealer.lay_opens(geometry.cell(phase), jobs));
         }
-        onion
+        Self { seal, opens, beats_out, beats_in }
     }
 }

@@ -23,7 +23,7 @@ use super::geometry::{BEAT, BEAT_RECORD, Geometry};
 use super::onion::Onion;
 use super::package::{MixedRoute, peers};
 use crate::crypto::Unauthentic;
-use crate::crypto::sealer::Sealer;
+use crate::crypto::sealer::{OpenError, Sealer};
 use crate::ids::{Epoch, Phase, Rank, Slot};
 use crate::transport::{Lane, Transport};
 
@@ -149,12 +149,11 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
         post: &mut Post<S::Bytes>,
         timing: &mut Timing,
     ) -> Result<Heard, MixError> {
-        let payload = self.geometry.payload as usize;
         let mut heard = Heard { order: word.order, fault: None };
         let mut found: Option<Noticed> = None;
 
         let started = Instant::now();
-        self.sealer.seal(slot, payload, &self.onion.seal, &post.outbox, transport.blocks().0);
+        self.sealer.seal(slot, self.onion.seal, &post.outbox, transport.blocks().0)?;
         self.seal_beats(transport, slot, word);
         timing.seal += started.elapsed();
 
@@ -167,7 +166,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
             timing.sent += lengths.iter().sum::<usize>() as u64;
 
             let started = Instant::now();
-            let cell = self.geometry.cell(phase);
+            let batch = self.onion.opens[phase.index() - 1];
             if phase == Phase(1) {
                 self.clock.first_is_here();
                 (heard, found) = self.open_beats(transport, slot, word.order);
@@ -178,8 +177,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
             if phase.0 < self.geometry.hops {
                 if found.is_none() {
                     let (outgoing, incoming) = transport.blocks();
-                    let peeled =
-                        self.sealer.peel(slot, cell, &self.onion.peel[phase.index() - 1], incoming, outgoing);
+                    let peeled = self.sealer.peel(slot, batch, incoming, outgoing);
                     found = peeled.err().map(|bad| self.noticed(slot, phase, self.sender(bad.job)));
                 }
                 if found.is_some() {
@@ -188,9 +186,13 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
                 timing.peel += started.elapsed();
             } else {
                 if found.is_none() {
-                    let opened =
-                        self.sealer.open(slot, cell, &self.onion.open, transport.blocks().1, &mut post.inbox);
-                    found = opened.err().map(|bad| self.noticed(slot, phase, self.sender(bad.job)));
+                    match self.sealer.open(slot, batch, transport.blocks().1, &mut post.inbox) {
+                        Ok(()) => {}
+                        Err(OpenError::BadCell(bad)) => {
+                            found = Some(self.noticed(slot, phase, self.sender(bad.job)));
+                        }
+                        Err(OpenError::Device(error)) => return Err(error.into()),
+                    }
                 }
                 timing.open += started.elapsed();
             }

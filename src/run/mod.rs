@@ -234,7 +234,7 @@ impl RunError {
             RunError::Weights(error) => error.exit_code(),
             RunError::Trust(error) => error.exit_code(),
             RunError::Mix(MixError::CellTooSmall { .. } | MixError::NoPlan { .. }) => 2,
-            RunError::Mix(MixError::Randomness(_)) | RunError::Randomness(_) => 3,
+            RunError::Mix(MixError::Randomness(_) | MixError::Device(_)) | RunError::Randomness(_) => 3,
             RunError::Mix(MixError::Transport(error)) | RunError::Transport(error) => match error {
                 TransportError::Timeout { .. } => 5,
                 TransportError::Aborted { code } => *code,

@@ -68,8 +68,8 @@ pub(super) fn courier<T: Transport, B: Platform>(
             Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch, clock)?)
         }
         Route::Direct(route) => {
-            let sealer = (public.profile == Profile::Sealed).then_some(sealer);
-            Box::new(Direct::new(transport, sealer, public.geometry, &route)?)
+            let seals = public.profile == Profile::Sealed;
+            Box::new(Direct::new(transport, sealer, seals, public.geometry, &route)?)
         }
     })
 }

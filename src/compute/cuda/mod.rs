@@ -6,6 +6,7 @@
 //! The same bits from run to run: no sum depends on which thread is first. Elementary functions and what is done to each value
 //! on its own have the processor's bits, too; sums and products have an order of their own.
 
+mod aead;
 mod attention;
 mod conv;
 mod device;
@@ -23,6 +24,7 @@ mod softmax;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use aead::CudaSealer;
 pub use device::{Arg, Device, Launch, Product, Side};
 
 use super::ComputeError;
@@ -33,6 +35,7 @@ macro_rules! sources {
 
 /// The sources of the kernels, by file: what a device compiles.
 pub const SOURCES: &[(&str, &str)] = sources![
+    "aes_gcm.cu",
     "attention.cu",
     "conv.cu",
     "elementwise.cu",

@@ -1,0 +1,271 @@
+//! Sealing and opening on the device, where messages are: launches of `kernels/aes_gcm.cu`.
+//!
+//! It has a queue of its own, so that cells never wait behind the worker's arithmetic; who seals a message sees to it that the
+//! arithmetic that wrote it is done. What is passed on, and beats, are the processor's: they never come to the device.
+
+mod batch;
+
+use zeroize::Zeroizing;
+
+use self::batch::Batch;
+use super::{Arg, Device, Launch, Message, THREADS};
+use crate::compute::ComputeError;
+use crate::crypto::Unauthentic;
+use crate::crypto::aead::{self, Aead};
+use crate::crypto::key::Key;
+use crate::crypto::sealer::{
+    BadCell, CpuSealer, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, SealBatch, SealJob, Sealer,
+};
+use crate::ids::Slot;
+
+/// Bytes of an expanded key: `struct Expanded`.
+const EXPANDED: usize = 16 * (15 + 1 + 256 + 512);
+/// Bytes of shared memory with which keys are expanded, and cells sealed and opened.
+const SHARED: [u32; 2] = [256 * 256, (256 + 128) * 256 + (128 + 16) * 16];
+/// Cells that a block of threads takes at most, one after the other, and blocks that there are to be before it takes two. Each
+/// block lays its tables first.
+const CELLS: [u32; 2] = [8, 1024];
+
+/// Keys on the device, and its queue.
+struct Keys<D: Device> {
+    device: D,
+    /// What cells are bound to, and how long that is.
+    data: (D::Memory, u32),
+    /// Keys that are still to be expanded.
+    fresh: Vec<Key>,
+    /// How many are.
+    known: usize,
+    expanded: D::Memory,
+}
+
+impl<D: Device> Keys<D> {
+    /// Expands the keys that are new. They are wiped here; on the device only what is expanded stays.
+    fn expand(&mut self) -> Result<(), ComputeError> {
+        let fresh = self.fresh.len();
+        if fresh == 0 {
+            return Ok(());
+        }
+        let expanded = self.device.allocate((self.known + fresh) * EXPANDED)?;
+        let keys = self.device.allocate(32 * fresh)?;
+        self.device.copy(&self.expanded, &expanded, self.known * EXPANDED);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(32 * fresh));
+        self.fresh.iter().for_each(|key| bytes.extend(key.bytes()));
+        self.device.write(&bytes, &keys, 0);
+        let launch =
+            Launch { kernel: "aes_gcm_expand", grid: [fresh as u32, 1, 1], block: THREADS, shared: SHARED[0] };
+        let to = Arg::Memory(&expanded, self.known * EXPANDED);
+        self.device.launch(launch, &[Arg::Memory(&keys, 0), Arg::Memory(&self.data.0, 0), Arg::U32(self.data.1), to]);
+        self.expanded = expanded;
+        self.known += fresh;
+        self.fresh.clear();
+        Ok(())
+    }
+
+    /// Launches a kernel over a batch's cells. `bad` is an argument of opening alone.
+    fn launch(
+        &self,
+        kernel: &'static str,
+        slot: Slot,
+        batch: &Batch<D::Memory>,
+        messages: &[Message<D::Memory>],
+        bad: Option<&D::Memory>,
+    ) {
+        let [most, blocks] = CELLS;
+        let each = (batch.count / blocks).clamp(1, most);
+        let keys = [Arg::Memory(&self.expanded, 0), Arg::U32(self.data.1)];
+        let jobs = [Arg::Memory(&batch.jobs, 0), Arg::U32(batch.count), Arg::U32(each)];
+        let cells = [Arg::Memory(&batch.cells, 0)].into_iter().chain(bad.map(|bad| Arg::Memory(bad, 0)));
+        let args: Vec<_> = keys
+            .into_iter()
+            .chain(jobs)
+            .chain([Arg::U64(slot.0), Arg::U32(batch.length)])
+            .chain(batch.messages(messages))
+            .chain(cells)
+            .collect();
+        if batch.count > 0 {
+            let grid = [batch.count.div_ceil(each), 1, 1];
+            self.device.launch(Launch { kernel, grid, block: THREADS, shared: SHARED[1] }, &args);
+        }
+    }
+}
+
+/// Seals from, and opens into, messages on a device.
+pub struct CudaSealer<D: Device, A = aead::Default> {
+    keys: Keys<D>,
+    /// Relays, seals records, and has the jobs.
+    cpu: CpuSealer<A, Vec<u8>>,
+    /// The least job that was found bad.
+    bad: D::Memory,
+    seals: Vec<Option<Batch<D::Memory>>>,
+    opens: Vec<Option<Batch<D::Memory>>>,
+}
+
+impl<D: Device, A> CudaSealer<D, A> {
+    /// A sealer without keys, on a queue beside `device`'s, whose cells are bound to `data`.
+    ///
+    /// # Errors
+    /// [`ComputeError`].
+    pub fn new(device: &D, data: Vec<u8>) -> Result<Self, ComputeError> {
+        let device = device.beside()?;
+        let on_device = device.allocate(data.len())?;
+        device.write(&data, &on_device, 0);
+        let (expanded, bad) = (device.allocate(0)?, device.allocate(4)?);
+        let keys = Keys { device, data: (on_device, data.len() as u32), fresh: Vec::new(), known: 0, expanded };
+        Ok(Self { keys, cpu: CpuSealer::new(data), bad, seals: Vec::new(), opens: Vec::new() })
+    }
+
+    /// Starts to seal a batch's cells, which stay on the device.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    pub fn start_to_seal(
+        &mut self,
+        slot: Slot,
+        SealBatch(number): SealBatch,
+        messages: &[Message<D::Memory>],
+    ) -> Result<(), ComputeError> {
+        self.keys.expand()?;
+        self.cpu.note(slot, SealBatch(number));
+        let jobs = &self.cpu.seals[number];
+        let batch = match &mut self.seals[number] {
+            Some(batch) => batch,
+            none => none.insert(Batch::of_seals(&self.keys.device, jobs.length, &jobs.jobs)?),
+        };
+        self.keys.launch("aes_gcm_seal", slot, batch, messages, None);
+        Ok(())
+    }
+
+    /// Starts to open the cells of a batch that are on the device: those of `from`, or the same as the last time.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    pub fn start_to_open<K: AsRef<[u8]>>(
+        &mut self,
+        slot: Slot,
+        OpenBatch(number): OpenBatch,
+        from: Option<&[K]>,
+        messages: &mut [Message<D::Memory>],
+    ) -> Result<(), ComputeError> {
+        self.keys.expand()?;
+        let jobs = &self.cpu.opens[number];
+        let batch = match &mut self.opens[number] {
+            Some(batch) => batch,
+            none => none.insert(Batch::of_opens(&self.keys.device, jobs.length, &jobs.jobs)?),
+        };
+        for span in from.iter().flat_map(|_| &batch.spans) {
+            let block = from.map_or(&[][..], |from| from[span.block].as_ref());
+            self.keys.device.write(&block[span.offset..][..span.len], &batch.cells, span.at);
+        }
+        self.keys.device.write(&u32::MAX.to_le_bytes(), &self.bad, 0);
+        self.keys.launch("aes_gcm_open", slot, batch, messages, Some(&self.bad));
+        Ok(())
+    }
+
+    /// Waits for what was started: the least job that was bad in the last opening.
+    ///
+    /// # Errors
+    /// [`ComputeError::Device`].
+    pub fn finish(&mut self) -> Result<Option<BadCell>, ComputeError> {
+        let mut bad = [0; 4];
+        self.keys.device.read(&self.bad, 0, &mut bad);
+        self.keys.device.finish()?;
+        let job = u32::from_le_bytes(bad);
+        Ok((job != u32::MAX).then_some(BadCell { job: job as usize }))
+    }
+}
+
+impl From<ComputeError> for DeviceError {
+    fn from(error: ComputeError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl From<ComputeError> for OpenError {
+    fn from(error: ComputeError) -> Self {
+        Self::Device(error.into())
+    }
+}
+
+impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
+    type Bytes = Message<D::Memory>;
+
+    fn add(&mut self, key: &Key) -> KeyId {
+        self.keys.fresh.push(key.twin());
+        self.cpu.add(key)
+    }
+
+    fn lay_seals(&mut self, payload: usize, jobs: Vec<SealJob>) -> SealBatch {
+        self.seals.push(None);
+        self.cpu.lay_seals(payload, jobs)
+    }
+
+    fn lay_opens(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> OpenBatch {
+        self.opens.push(None);
+        self.cpu.lay_opens(sealed, jobs)
+    }
+
+    fn seal<L: AsMut<[u8]>>(
+        &mut self,
+        slot: Slot,
+        batch: SealBatch,
+        messages: &[Self::Bytes],
+        blocks: &mut [L],
+    ) -> Result<(), DeviceError> {
+        self.start_to_seal(slot, batch, messages)?;
+        if let Some(batch) = &self.seals[batch.0] {
+            for span in &batch.spans {
+                let block = &mut blocks[span.block].as_mut()[span.offset..][..span.len];
+                self.keys.device.read(&batch.cells, span.at, block);
+            }
+        }
+        Ok(self.keys.device.finish()?)
+    }
+
+    fn peel<L: AsMut<[u8]>, K: AsRef<[u8]>>(
+        &mut self,
+        slot: Slot,
+        batch: OpenBatch,
+        from: &[K],
+        to: &mut [L],
+    ) -> Result<(), BadCell> {
+        self.cpu.peel(slot, batch, from, to)
+    }
+
+    fn open<K: AsRef<[u8]>>(
+        &mut self,
+        slot: Slot,
+        batch: OpenBatch,
+        from: &[K],
+        messages: &mut [Self::Bytes],
+    ) -> Result<(), OpenError> {
+        self.start_to_open(slot, batch, Some(from), messages)?;
+        self.finish()?.map_or(Ok(()), |bad| Err(OpenError::BadCell(bad)))
+    }
+
+    fn fetch(&mut self, message: &Self::Bytes, host: &mut [u8]) -> Result<(), DeviceError> {
+        message.check(0, host.len());
+        self.keys.device.read(&message.memory, 0, host);
+        Ok(self.keys.device.finish()?)
+    }
+
+    fn store(&mut self, host: &[u8], message: &mut Self::Bytes) -> Result<(), DeviceError> {
+        message.check(0, host.len());
+        self.keys.device.write(host, &message.memory, 0);
+        Ok(self.keys.device.finish()?)
+    }
+
+    fn seal_record(&mut self, key: KeyId, cell: u32, slot: Slot, plain: &[u8], sealed: &mut [u8]) {
+        self.cpu.seal_record(key, cell, slot, plain, sealed);
+    }
+
+    fn open_record(
+        &mut self,
+        key: KeyId,
+        cell: u32,
+        slot: Slot,
+        sealed: &[u8],
+        plain: &mut [u8],
+    ) -> Result<(), Unauthentic> {
+        self.cpu.open_record(key, cell, slot, sealed, plain)
+    }
+}

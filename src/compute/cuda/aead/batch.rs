@@ -1,0 +1,173 @@
+//! Jobs as `kernels/aes_gcm.cu` reads them, and which bytes of blocks they cover.
+
+use crate::compute::ComputeError;
+use crate::compute::cuda::{Arg, Device, Message};
+use crate::crypto::sealer::{OpenJob, Place, SealJob};
+
+/// Messages that a kernel takes.
+const MESSAGES: usize = 3;
+/// Layers of an onion that a job has room for.
+const LAYERS: usize = 4;
+
+/// Bytes of a block, all of them some job's, and where they stand on the device.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) block: usize,
+    pub(super) offset: usize,
+    pub(super) len: usize,
+    pub(super) at: usize,
+}
+
+/// A batch on the device.
+pub(super) struct Batch<M> {
+    /// The jobs, in the kernel's layout.
+    pub(super) jobs: M,
+    /// How many.
+    pub(super) count: u32,
+    /// Bytes of a payload, or of a sealed cell.
+    pub(super) length: u32,
+    /// The bytes of blocks that jobs cover.
+    pub(super) cells: M,
+    /// Whose they are.
+    pub(super) spans: Vec<Span>,
+    /// Bytes that each message must have.
+    reach: [usize; MESSAGES],
+}
+
+impl<M> Batch<M> {
+    /// Sealing, from payloads of `payload` bytes.
+    pub(super) fn of_seals<D: Device<Memory = M>>(
+        device: &D,
+        payload: usize,
+        jobs: &[SealJob],
+    ) -> Result<Self, ComputeError> {
+        let layers = jobs.first().map_or(0, |job| job.layers.len());
+        let targets: Vec<Place> = jobs.iter().map(|job| job.to).collect();
+        let (spans, at) = spans(&targets, payload + 16 * layers);
+        let mut bytes = Words::default();
+        for (job, at) in jobs.iter().zip(at) {
+            assert!(job.layers.len() == layers && (1..=LAYERS).contains(&layers), "onions of 1 to {LAYERS} layers");
+            bytes.u32(job.cell);
+            bytes.u32(layers as u32);
+            let innermost_first = job.layers.iter().rev().map(|key| key.0).chain(std::iter::repeat(0));
+            innermost_first.take(LAYERS).for_each(|key| bytes.u32(key));
+            bytes.places(job.from, at);
+        }
+        Self::lay(device, payload, jobs.iter().map(|job| job.from), payload, spans, &bytes)
+    }
+
+    /// Opening, of cells of `sealed` bytes.
+    pub(super) fn of_opens<D: Device<Memory = M>>(
+        device: &D,
+        sealed: usize,
+        jobs: &[OpenJob],
+    ) -> Result<Self, ComputeError> {
+        let sources: Vec<Place> = jobs.iter().map(|job| job.from).collect();
+        let (spans, at) = spans(&sources, sealed);
+        let mut bytes = Words::default();
+        for (job, at) in jobs.iter().zip(at) {
+            bytes.u32(job.key.0);
+            bytes.u32(job.cell);
+            bytes.places(job.to, at);
+        }
+        Self::lay(device, sealed, jobs.iter().map(|job| job.to), sealed - 16, spans, &bytes)
+    }
+
+    fn lay<D: Device<Memory = M>>(
+        device: &D,
+        length: usize,
+        in_messages: impl ExactSizeIterator<Item = Place>,
+        payload: usize,
+        spans: Vec<Span>,
+        bytes: &Words,
+    ) -> Result<Self, ComputeError> {
+        let count = in_messages.len() as u32;
+        let mut reach = [0; MESSAGES];
+        for place in in_messages {
+            assert!(place.offset.is_multiple_of(16), "payloads begin on a multiple of 16");
+            reach[place.block] = reach[place.block].max(place.offset + payload);
+        }
+        let jobs = device.allocate(bytes.0.len())?;
+        device.write(&bytes.0, &jobs, 0);
+        let cells = device.allocate(spans.last().map_or(0, |last| last.at + last.len))?;
+        Ok(Self { jobs, count, length: length as u32, cells, spans, reach })
+    }
+
+    /// The messages as a kernel takes them.
+    ///
+    /// # Panics
+    /// Where one is missing, or shorter than the jobs say.
+    pub(super) fn messages<'a>(&self, messages: &'a [Message<M>]) -> [Arg<'a, M>; MESSAGES] {
+        std::array::from_fn(|i| if self.reach[i] == 0 { Arg::Null } else { messages[i].arg(0, self.reach[i]) })
+    }
+}
+
+/// Little-endian numbers, one behind the other.
+#[derive(Default)]
+struct Words(Vec<u8>);
+
+impl Words {
+    fn u32(&mut self, number: u32) {
+        self.0.extend(number.to_le_bytes());
+    }
+
+    /// Where a job's payload is, in a message, and its cell, among those on the device.
+    fn places(&mut self, message: Place, cell: usize) {
+        self.u32(message.block as u32);
+        self.u32(0);
+        self.0.extend((message.offset as u64).to_le_bytes());
+        self.0.extend((cell as u64).to_le_bytes());
+    }
+}
+
+/// The bytes that cells of `len` bytes at `places` cover, and where each cell stands among them: on a multiple of 16, as kernels
+/// load. Cells that follow each other in a block are one span, so that they are copied at once.
+fn spans(places: &[Place], len: usize) -> (Vec<Span>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..places.len()).collect();
+    order.sort_unstable_by_key(|&job| (places[job].block, places[job].offset));
+    let mut spans: Vec<Span> = Vec::new();
+    let mut at = vec![0; places.len()];
+    for job in order {
+        let Place { block, offset } = places[job];
+        let end = spans.last().map_or(0, |last| last.at + last.len);
+        let span = match spans.pop() {
+            Some(last)
+                if last.block == block
+                    && offset <= last.offset + last.len
+                    && (offset - last.offset).is_multiple_of(16) =>
+            {
+                Span { len: last.len.max(offset - last.offset + len), ..last }
+            }
+            last => {
+                spans.extend(last);
+                Span { block, offset, len, at: end.next_multiple_of(16) }
+            }
+        };
+        at[job] = span.at + offset - span.offset;
+        spans.push(span);
+    }
+    (spans, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(block: usize, offset: usize) -> Place {
+        Place { block, offset }
+    }
+
+    #[test]
+    fn neighbours_are_one_span() {
+        let places = [place(1, 80), place(0, 32), place(1, 32), place(1, 56), place(0, 100)];
+        let (found, at) = spans(&places, 24);
+        // 56 follows 32 without a gap, but would not begin on a multiple of 16.
+        let due = [(0, 32, 24, 0), (0, 100, 24, 32), (1, 32, 24, 64), (1, 56, 24, 96), (1, 80, 24, 128)];
+        let due: Vec<Span> =
+            due.into_iter().map(|(block, offset, len, at)| Span { block, offset, len, at }).collect();
+        assert_eq!((found, at), (due, vec![128, 0, 64, 96, 32]));
+        let (found, at) = spans(&[place(2, 64), place(2, 32), place(2, 32), place(3, 0)], 32);
+        let due = [Span { block: 2, offset: 32, len: 64, at: 0 }, Span { block: 3, offset: 0, len: 32, at: 64 }];
+        assert_eq!((found.as_slice(), at), (due.as_slice(), vec![32, 0, 0, 64]));
+    }
+}
