@@ -28,17 +28,21 @@ struct Expanded {
   uint4 product[512];        // of nibble n of 32 and its value v, at 16 n + v, with H^256
 };
 
+// Where a payload is, in a message, and its cell, among the cells on the device.
+struct Places {
+  u32 message, unused;
+  u64 in_message, in_cells;
+};
+
 struct SealJob {
   u32 cell, layers;
   u32 key[4];  // the innermost first
-  u32 message, unused;
-  u64 from, to;
+  Places at;
 };
 
 struct OpenJob {
   u32 key, cell;
-  u32 message, unused;
-  u64 from, to;
+  Places at;
 };
 
 // Shared memory: 256 rows of 256 bytes, then 128 more. Row x of the 256: SubBytes and MixColumns of x, 32 times, and the product
@@ -316,8 +320,8 @@ extern "C" __launch_bounds__(256, 2) __global__ void aes_gcm_seal(
   u32 at_hand = 0xffffffffu;
   for (u32 number = blockIdx.x * each; number < min(count, (blockIdx.x + 1) * each); number++) {
     const SealJob *job = jobs + number;
-    u8 *to = cells + job->to;
-    const u8 *from = message_of(job->message, first, second, third) + job->from;
+    u8 *to = cells + job->at.in_cells;
+    const u8 *from = message_of(job->at.message, first, second, third) + job->at.in_message;
     u32 length = payload;
 #pragma unroll 1
     for (u32 layer = 0; layer < job->layers; layer++) {
@@ -348,8 +352,8 @@ extern "C" __launch_bounds__(256, 2) __global__ void aes_gcm_open(
   u32 length = sealed - 16;
   for (u32 number = blockIdx.x * each; number < min(count, (blockIdx.x + 1) * each); number++) {
     const OpenJob *job = jobs + number;
-    const u8 *from = cells + job->from;
-    u8 *to = message_of(job->message, first, second, third) + job->to;
+    const u8 *from = cells + job->at.in_cells;
+    u8 *to = message_of(job->at.message, first, second, third) + job->at.in_message;
     uint4 tag = pass<false>(shared, keys + job->key, job->key == at_hand, bound_bytes, job->cell, slot, from, to, length);
     at_hand = job->key;
     if (threadIdx.x == THREADS - 1) {

@@ -4,7 +4,11 @@
 mod parity;
 mod shim;
 
-use mixnn::compute::cuda::{Bounds, Cuda, SOURCES};
+use mixnn::compute::Memory;
+use mixnn::compute::cuda::{Bounds, Cuda, CudaSealer, SOURCES};
+use mixnn::crypto::key::Key;
+use mixnn::crypto::sealer::{OpenBatch, OpenError, OpenJob, Place, SealBatch, SealJob, Sealer};
+use mixnn::ids::Slot;
 use shim::Shim;
 
 /// Threads of a block run from the first and from the last: a missing barrier makes one of the two wrong.
@@ -69,6 +73,48 @@ fn sets() {
 fn sets_by_few_blocks() {
     let bounds = Bounds { blocks: 2, ..Bounds::default() };
     check_on(|shim| Cuda::new(shim).bounded(bounds), parity::norm::checks);
+}
+
+#[test]
+fn cells() {
+    check(parity::cells::checks);
+}
+
+/// A sealer on a shim, and a batch of one cell.
+fn one_cell(device: &Shim) -> (CudaSealer<Shim>, SealBatch, OpenBatch) {
+    let mut sealer = CudaSealer::new(device, b"run".to_vec()).unwrap();
+    let key = sealer.add(&Key::from_bytes([3; 32]));
+    let [from, to] = [Place { block: 0, offset: 0 }; 2];
+    let seal = sealer.lay_seals(16, vec![SealJob { layers: vec![key], cell: 7, from, to }]);
+    let open = sealer.lay_opens(32, vec![OpenJob { key, cell: 7, from, to }]);
+    (sealer, seal, open)
+}
+
+/// Neither sealed nor opened: whoever gave the cells learns that the device is lost.
+#[test]
+fn a_lost_device_is_reported() {
+    let device = Shim::new(false);
+    let (mut sealer, seal, open) = one_cell(&device);
+    let mut messages = [Cuda::new(Shim::new(false)).bytes(16).unwrap()];
+    let mut blocks = [[0; 32]];
+    sealer.seal(Slot(0), seal, &messages, &mut blocks).unwrap();
+    sealer.open(Slot(0), open, &blocks, &mut messages).unwrap();
+    device.lost.store(true, std::sync::atomic::Ordering::Relaxed);
+    sealer.seal(Slot(1), seal, &messages, &mut blocks).unwrap_err();
+    assert!(matches!(sealer.open(Slot(1), open, &blocks, &mut messages), Err(OpenError::Device(_))));
+    sealer.fetch(&messages[0], &mut [0; 16]).unwrap_err();
+    sealer.store(&[0; 16], &mut messages[0]).unwrap_err();
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "would seal cell 7")]
+fn a_nonce_that_comes_twice_is_noticed() {
+    let (mut sealer, seal, _) = one_cell(&Shim::new(false));
+    let messages = [Cuda::new(Shim::new(false)).bytes(16).unwrap()];
+    for _ in 0..2 {
+        sealer.seal(Slot(9), seal, &messages, &mut [[0; 32]]).unwrap();
+    }
 }
 
 /// What no test launches is not tested.

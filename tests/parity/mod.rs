@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod attention;
+pub mod cells;
 pub mod each;
 pub mod images;
 pub mod losses;

@@ -6,6 +6,7 @@ use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use libloading::Library;
@@ -166,6 +167,8 @@ pub struct Shim {
     backwards: bool,
     /// Blocks and threads are the kernels' own globals: one launch at a time in the process.
     cpu: Arc<Cpu>,
+    /// Whether all queues of this device fail from now on.
+    pub lost: Arc<AtomicBool>,
 }
 
 /// One launch at a time.
@@ -173,7 +176,7 @@ static RUNNING: Mutex<()> = Mutex::new(());
 
 impl Shim {
     pub fn new(backwards: bool) -> Self {
-        Self { backwards, cpu: Arc::new(Cpu::new(1).unwrap()) }
+        Self { backwards, cpu: Arc::new(Cpu::new(1).unwrap()), lost: Arc::default() }
     }
 }
 
@@ -280,11 +283,14 @@ impl Device for Shim {
     }
 
     fn finish(&self) -> Result<(), ComputeError> {
-        Ok(())
+        match self.lost.load(Ordering::Relaxed) {
+            true => Err(ComputeError::Device { device: "shim".into(), call: "finish".into(), what: "lost".into() }),
+            false => Ok(()),
+        }
     }
 
     fn beside(&self) -> Result<Self, ComputeError> {
-        Ok(Self { backwards: self.backwards, cpu: Arc::clone(&self.cpu) })
+        Ok(Self { backwards: self.backwards, cpu: Arc::clone(&self.cpu), lost: Arc::clone(&self.lost) })
     }
 
     fn fingerprint(&self) -> String {

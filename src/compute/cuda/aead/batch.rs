@@ -111,7 +111,7 @@ impl Words {
         self.0.extend(number.to_le_bytes());
     }
 
-    /// Where a job's payload is, in a message, and its cell, among those on the device.
+    /// `struct Places`.
     fn places(&mut self, message: Place, cell: usize) {
         self.u32(message.block as u32);
         self.u32(0);
