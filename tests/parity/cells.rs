@@ -253,7 +253,7 @@ fn lengths<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
 
 /// Three cells under two keys, of which one or more are not what was sealed.
 fn refusals<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
-    const PAYLOAD: usize = 48;
+    const PAYLOAD: usize = 32;
     const SEALED: usize = PAYLOAD + TAG;
     let backend = bench.backend;
     let slot = Slot(0x0102_0304_0506_0708);
@@ -299,12 +299,18 @@ fn refusals<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
     };
     let open = sealer.lay_opens(SEALED, opens(None, None));
     check(&mut sealer, open, slot, &blocks, &[], "as sealed");
-    for bit in 0..8 * SEALED {
-        let cell = bit % 3;
-        let at = 32 + cell * SEALED + bit / 8;
-        blocks[0][at] ^= 1 << (bit % 8);
-        check(&mut sealer, open, slot, &blocks, &[cell], &format!("bit {bit} of cell {cell}"));
-        blocks[0][at] ^= 1 << (bit % 8);
+    // Two bits at a time, of two cells.
+    for bit in (0..8 * SEALED).step_by(2) {
+        let altered = [bit / 2 % 3, (bit / 2 + 1) % 3];
+        let flip = |blocks: &mut [Vec<u8>; 1]| {
+            for (cell, bit) in altered.into_iter().zip(bit..) {
+                blocks[0][32 + cell * SEALED + bit / 8] ^= 1 << (bit % 8);
+            }
+        };
+        flip(&mut blocks);
+        let bad = [altered[0].min(altered[1]), altered[0].max(altered[1])];
+        check(&mut sealer, open, slot, &blocks, &bad, &format!("bit {bit} and the next, of cells {bad:?}"));
+        flip(&mut blocks);
     }
     for two in [[0, 1], [0, 2], [1, 2]] {
         two.iter().for_each(|cell| blocks[0][32 + cell * SEALED + SEALED - 1] ^= 0x80);
