@@ -85,8 +85,15 @@ pub fn run<T: Transport>(
 ) -> Result<(Outcome, Model), RunError> {
     let started = Instant::now();
     let public = open(transport, prepared)?;
-    match platform::choose(public.compute, Standing::of(transport, public.pacing))? {
+    let (chosen, note) = platform::choose(public.compute, Standing::of(transport, public.pacing))?;
+    note.iter().for_each(|note| watcher.note(note));
+    match chosen {
         Chosen::Cpu(backend) => {
+            let lead = Lead::new(transport, backend, public, prepared, place)?;
+            run_with(transport, lead, started, watcher)
+        }
+        #[cfg(feature = "cuda")]
+        Chosen::Cuda(backend) => {
             let lead = Lead::new(transport, backend, public, prepared, place)?;
             run_with(transport, lead, started, watcher)
         }

@@ -7,16 +7,23 @@ use super::RunError;
 use super::opening::Pacing;
 use super::seat::share_of_cores;
 use crate::compute::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use crate::compute::cuda::{
+    Cuda, CudaSealer,
+    driver::{About, Driver, found},
+};
 use crate::compute::{Backend, ComputeError};
 use crate::crypto::aead;
 use crate::crypto::sealer::{CpuSealer, Sealer};
 use crate::job::{self, Compute};
 use crate::transport::Transport;
 
+/// NVIDIA's GPUs.
+#[cfg(feature = "cuda")]
+pub(super) type Gpu = Cuda<Driver>;
+
 /// A backend, and what seals its messages.
-pub(super) trait Platform:
-    Backend<Bytes: Sync + AsRef<[u8]> + AsMut<[u8]>, Buf: Sync> + Send + Sync + Sized + 'static
-{
+pub(super) trait Platform: Backend<Bytes: Sync, Buf: Sync> + Send + Sync + Sized + 'static {
     /// What seals and opens.
     type Sealer: Sealer<Bytes = Self::Bytes> + 'static;
 
@@ -40,12 +47,24 @@ impl Platform for Cpu {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl Platform for Gpu {
+    type Sealer = CudaSealer<Driver>;
+
+    const NAME: &'static str = "cuda";
+
+    fn sealer(&self, data: Vec<u8>) -> Result<Self::Sealer, ComputeError> {
+        CudaSealer::new(self.device(), data)
+    }
+}
+
 /// Where a rank stands.
 #[derive(Clone, Copy)]
 pub(super) struct Standing {
     /// Ranks on its host.
     pub(super) ranks_on_host: u16,
     /// Which of them it is, from 0 on.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "deals out GPUs"))]
     pub(super) rank_on_host: u16,
     /// When slots begin.
     pub(super) pacing: Pacing,
@@ -67,21 +86,54 @@ impl Standing {
 pub(super) enum Chosen {
     /// The processor.
     Cpu(Arc<Cpu>),
+    /// A GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(Arc<Gpu>),
 }
 
-/// What `asked` comes to on this machine.
+/// What `asked` comes to on this machine: for `auto` a GPU, where there is one and it opens. And a line on what that is, where it
+/// is not what goes without saying.
 ///
 /// # Errors
 /// [`RunError::Compute`], [`RunError::Threads`]: there is no such thing here.
-pub(super) fn choose(asked: Compute, standing: Standing) -> Result<Chosen, RunError> {
-    let Standing { ranks_on_host, pacing, .. } = standing;
+pub(super) fn choose(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), RunError> {
+    let cpu = |note| -> Result<_, RunError> {
+        let threads = share_of_cores(asked.threads, standing.ranks_on_host, standing.pacing);
+        Ok((Chosen::Cpu(Arc::new(Cpu::new(threads)?)), note))
+    };
     match asked.backend {
-        job::Backend::Auto | job::Backend::Cpu => {
-            Ok(Chosen::Cpu(Arc::new(Cpu::new(share_of_cores(asked.threads, ranks_on_host, pacing))?)))
-        }
-        job::Backend::Cuda => {
-            let missing = "not yet".to_owned();
-            Err(ComputeError::NoDevice { missing }.into())
-        }
+        job::Backend::Cpu => cpu(None),
+        job::Backend::Cuda => Ok(gpu(asked, standing)?),
+        job::Backend::Auto => match (gpus(), gpu(asked, standing)) {
+            (_, Ok(gpu)) => Ok(gpu),
+            (0, Err(_)) => cpu(None),
+            (_, Err(error)) => cpu(Some(format!("the processor computes, though there is a GPU: {error}"))),
+        },
     }
+}
+
+/// How many GPUs there are.
+#[cfg(feature = "cuda")]
+fn gpus() -> usize {
+    found().map_or(0, |(gpus, _)| gpus.len())
+}
+
+/// The GPU of this rank: those of a host are dealt out to its ranks in turn.
+#[cfg(feature = "cuda")]
+fn gpu(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
+    let (gpus, _) = found()?;
+    let driver = Driver::open(usize::from(standing.rank_on_host) % gpus.len(), asked.precision)?;
+    let About { ordinal, name, .. } = driver.about();
+    let note = format!("computing on GPU {ordinal}, {name}");
+    Ok((Chosen::Cuda(Arc::new(Gpu::new(driver))), Some(note)))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpus() -> usize {
+    0
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(_: Compute, _: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
+    Err(ComputeError::NoDevice { missing: "this program is built without the feature cuda".to_owned() })
 }

@@ -77,7 +77,9 @@ pub fn run_watched<T: Transport>(
     transport.set_timeout(Duration::from_millis(public.timeout));
     transport.share_memory(public.windows);
     match platform::choose(public.compute, Standing::of(transport, public.pacing))? {
-        Chosen::Cpu(backend) => serve(transport, host, credentials, &public, backend, insight),
+        (Chosen::Cpu(backend), _) => serve(transport, host, credentials, &public, backend, insight),
+        #[cfg(feature = "cuda")]
+        (Chosen::Cuda(backend), _) => serve(transport, host, credentials, &public, backend, insight),
     }
 }
 

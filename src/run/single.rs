@@ -21,8 +21,12 @@ use crate::role::score::{Score, Tally, weight};
 /// # Errors
 /// [`RunError`].
 pub fn run(prepared: &Prepared, watcher: &mut (dyn Watcher + Send)) -> Result<(Outcome, Model), RunError> {
-    match platform::choose(prepared.job.compute, Standing::alone())? {
+    let (chosen, note) = platform::choose(prepared.job.compute, Standing::alone())?;
+    note.iter().for_each(|note| watcher.note(note));
+    match chosen {
         Chosen::Cpu(backend) => backend.enter(|| train(&*backend, prepared, watcher)),
+        #[cfg(feature = "cuda")]
+        Chosen::Cuda(backend) => backend.enter(|| train(&*backend, prepared, watcher)),
     }
 }
 

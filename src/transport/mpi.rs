@@ -359,7 +359,9 @@ impl Transport for Mpi {
     }
 
     fn rank_on_host(&self) -> u16 {
-        self.neighbours.iter().filter(|peer| **peer < self.rank).count() as u16
+        // Slurm has its own number for it, by which it deals out what a host has.
+        let slurm = std::env::var("SLURM_LOCALID").ok().and_then(|id| id.parse().ok());
+        slurm.unwrap_or_else(|| self.neighbours.iter().filter(|peer| **peer < self.rank).count() as u16)
     }
 
     fn timeout(&self) -> Duration {

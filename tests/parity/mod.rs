@@ -15,12 +15,18 @@ pub mod norm;
 pub mod parameters;
 pub mod rows;
 
-use mixnn::compute::Memory;
 use mixnn::compute::cpu::Cpu;
+use mixnn::compute::{Backend, Memory};
 use mixnn::random::{Philox, Seed};
 
 /// A call, its name, and what is wrong with it, if anything is.
 pub type Check<B> = (&'static str, fn(&mut Bench<'_, B>));
+
+/// All checks but those of cells, which a device has and not its backend.
+pub fn all<B: Backend>() -> Vec<Check<B>> {
+    let sums = [rows::checks(), attention::checks(), losses::checks(), parameters::checks(), images::checks()];
+    [each::checks(), norm::checks()].into_iter().chain(sums).flatten().collect()
+}
 
 /// A backend beside the processor's, and numbers for both.
 pub struct Bench<'a, B: Memory> {

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use aead::CudaSealer;
 pub use device::{Arg, Device, Launch, Product, Side};
 
-use super::ComputeError;
+use super::{Backend, ComputeError};
 
 macro_rules! sources {
     ($($file:literal),*) => { &[$(($file, include_str!(concat!("../../../kernels/", $file)))),*] };
@@ -143,6 +143,17 @@ impl<D: Device> Cuda<D> {
         if !grid.contains(&0) {
             self.device.launch(Launch { kernel, grid, block, shared: 0 }, args);
         }
+    }
+}
+
+impl<D: Device> Backend for Cuda<D> {
+    /// Calls are carried out elsewhere: who makes them is no matter.
+    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
+
+    fn fingerprint(&self) -> String {
+        self.device.fingerprint()
     }
 }
 
