@@ -152,10 +152,18 @@ impl Gpu {
             return Ok(*function);
         }
         let not_found = result::DriverError(sys::CUresult::CUDA_ERROR_NOT_FOUND);
-        let mut tried = self.modules.iter().map(|module| function(*module, name, self.device));
-        let found = tried.find_map(Result::ok).ok_or(not_found)?;
-        functions.insert(name, found);
-        Ok(found)
+        for module in &self.modules {
+            match function(*module, name, self.device) {
+                // One of the other modules may have it.
+                Err(error) if error == not_found => {}
+                Err(error) => return Err(error),
+                Ok(found) => {
+                    functions.insert(name, found);
+                    return Ok(found);
+                }
+            }
+        }
+        Err(not_found)
     }
 }
 
@@ -169,6 +177,10 @@ pub(super) fn failure(about: &About, call: &str, error: result::DriverError) -> 
 }
 
 fn load(cubin: &[u8]) -> Result<sys::CUmodule, result::DriverError> {
+    // The driver is not told where it ends, and reads an ELF header at least.
+    if cubin.len() < 64 || !cubin.starts_with(b"\x7fELF") {
+        return Err(result::DriverError(sys::CUresult::CUDA_ERROR_INVALID_IMAGE));
+    }
     // SAFETY: a CUBIN says its own length; the driver copies what it takes.
     unsafe { result::module::load_data(cubin.as_ptr().cast()) }
 }

@@ -106,27 +106,19 @@ impl Products {
         let alignments = [a, b, c].map(|at| 1 << at.trailing_zeros().min(8));
         let key = Key { product, bias: bias.is_some(), alignments };
         if !self.plans.contains_key(&key) {
-            let plan = Plan::new(self.handle, self.precision, key)?;
+            let plan = Plan::new(self.handle, self.precision, key, bias)?;
             self.plans.insert(key, plan);
         }
         let plan = &self.plans[&key];
+        if let Some(bias) = bias {
+            plan.set(sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
+        }
         let (one, beta) = (1.0_f32, if product.shape.accumulate { 1.0_f32 } else { 0.0 });
         let [of_b, of_a, of_c] = plan.layouts;
         let (one, beta): (*const f32, *const f32) = (&raw const one, &raw const beta);
         // SAFETY: the plan lives; memory of the sizes that the layouts say stands behind the pointers, and outlives the queue's
         // work, as the device's memory waits for that before it goes.
         unsafe {
-            if let Some(bias) = bias {
-                let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
-                let pointer: *const CUdeviceptr = &raw const bias;
-                result::set_matmul_desc_attribute(
-                    plan.operation,
-                    attribute,
-                    pointer.cast(),
-                    size_of::<CUdeviceptr>(),
-                )
-                .map_err(failed("bias"))?;
-            }
             result::matmul(
                 self.handle,
                 plan.operation,
@@ -151,8 +143,13 @@ impl Products {
 }
 
 impl Plan {
-    fn new(handle: sys::cublasLtHandle_t, precision: Precision, key: Key) -> Result<Self, ComputeError> {
-        let Key { product: Product { shape, count, a, b, c }, bias, alignments } = key;
+    fn new(
+        handle: sys::cublasLtHandle_t,
+        precision: Precision,
+        key: Key,
+        bias: Option<CUdeviceptr>,
+    ) -> Result<Self, ComputeError> {
+        let Key { product: Product { shape, count, a, b, c }, alignments, .. } = key;
         let compute = match precision {
             Precision::Fp32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
             Precision::Tf32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
@@ -173,8 +170,10 @@ impl Plan {
         use sys::cublasLtMatmulDescAttributes_t as Of;
         plan.set(Of::CUBLASLT_MATMUL_DESC_TRANSA, &i32::from(shape.b_transposed))?;
         plan.set(Of::CUBLASLT_MATMUL_DESC_TRANSB, &i32::from(shape.a_transposed))?;
-        if bias {
+        if let Some(bias) = bias {
             plan.set(Of::CUBLASLT_MATMUL_DESC_EPILOGUE, &(sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS as u32))?;
+            // The heuristic looks at it, too: without one, an algorithm may be refused that would do.
+            plan.set(Of::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
         }
         plan.algorithm = plan.choose(handle, alignments)?;
         Ok(plan)

@@ -16,8 +16,8 @@ use cudarc::driver::{result, sys};
 use self::gpu::{Gpu, failure};
 use self::lt::{Operands, Products, WORKSPACE};
 use self::pinned::Pinned;
-use super::{Arg, Device, Launch, Product};
-use crate::compute::ComputeError;
+use super::{Arg, Device, Launch, Product, Side};
+use crate::compute::{ComputeError, Gemm};
 use crate::float::Precision;
 
 pub use gpu::{About, GpuMemory, found};
@@ -25,10 +25,11 @@ pub use lt::version as products_version;
 
 /// A queue of a GPU.
 pub struct Driver {
-    gpu: Arc<Gpu>,
     queue: sys::CUstream,
     precision: Precision,
     state: Mutex<State>,
+    /// The last to be dropped: what stands above is given back to it.
+    gpu: Arc<Gpu>,
 }
 
 /// What calls share.
@@ -50,6 +51,8 @@ impl Driver {
     /// # Errors
     /// [`ComputeError::NoDevice`], [`ComputeError::Compile`], [`ComputeError::Device`].
     pub fn open(ordinal: usize, precision: Precision) -> Result<Self, ComputeError> {
+        // The driver first: where that is missing, all else is, too.
+        found()?;
         lt::version()?;
         Self::on(Gpu::open(ordinal)?, precision)
     }
@@ -65,7 +68,7 @@ impl Driver {
             .and_then(|()| result::stream::create(result::stream::StreamKind::NonBlocking))
             .map_err(|error| failure(&gpu.about, "make a queue", error))?;
         let state = State { products: None, pinned: Pinned::none(), failed: None };
-        Ok(Self { gpu, queue, precision, state: Mutex::new(state) })
+        Ok(Self { queue, precision, state: Mutex::new(state), gpu })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -167,8 +170,11 @@ impl Device for Driver {
     }
 
     fn multiply(&self, product: Product, a: &GpuMemory, b: &GpuMemory, c: &GpuMemory, bias: Option<&GpuMemory>) {
+        check(&product, [a, b, c], bias);
+        let Product { shape: Gemm { m, n, .. }, count, .. } = product;
         let mut state = self.state();
-        if state.failed.is_some() {
+        // cuBLASLt has no matrices without values.
+        if state.failed.is_some() || [m, n, count].contains(&0) {
             return;
         }
         let done = (|| {
@@ -187,10 +193,12 @@ impl Device for Driver {
     }
 
     fn finish(&self) -> Result<(), ComputeError> {
-        self.call("finish", |_| self.synchronize());
-        match self.state().failed.take() {
+        let mut state = self.state();
+        // After an error, too: what was queued before it may be using memory.
+        let done = self.gpu.enter().and_then(|()| self.synchronize());
+        match state.failed.take() {
             Some(error) => Err(error),
-            None => Ok(()),
+            None => done.map_err(|error| failure(&self.gpu.about, "finish", error)),
         }
     }
 
@@ -205,6 +213,27 @@ impl Device for Driver {
         let products = lt::version().map_or("?".to_owned(), |version| version.to_string());
         let precision = self.precision.name();
         format!("cuda/{name}/{units}/{precision}/driver {driver}/nvrtc {compiler}/cublaslt {products}")
+    }
+}
+
+/// Stops where a product would read or write beyond the memory that it is given.
+fn check(product: &Product, [a, b, c]: [&GpuMemory; 3], bias: Option<&GpuMemory>) {
+    let Product { shape: Gemm { m, n, k, a_transposed, b_transposed, .. }, count, .. } = *product;
+    let end = |side: Side, transposed: bool, [rows, columns]: [usize; 2]| {
+        let [rows, columns] = if transposed { [columns, rows] } else { [rows, columns] };
+        match [rows, columns, count].contains(&0) {
+            true => 0,
+            false => side.at + (count - 1) * side.step + (rows - 1) * side.row + columns,
+        }
+    };
+    let ends = [
+        (a, end(product.a, a_transposed, [m, k])),
+        (b, end(product.b, b_transposed, [k, n])),
+        (c, end(product.c, false, [m, n])),
+    ];
+    for (memory, values) in ends.into_iter().chain(bias.map(|bias| (bias, n))) {
+        let there = memory.bytes / 4;
+        assert!(values <= there, "a product takes {values} values of {there}: {product:?}");
     }
 }
 
