@@ -1,4 +1,4 @@
-// Runs blocks of fibers: see cuda.h. What mod.rs puts before this file names the kernels, in `shim_families`.
+// Runs blocks of fibers: see cuda.h. What build.rs puts before this file names the kernels, in `shim_families`.
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -140,6 +140,22 @@ static void run_block(const char *kernel, unsigned threads, bool backwards) {
 
 }  // namespace shim
 
+// The kernel of this name, of one file alone where that is said; null where there is none.
+extern "C" const Named *shim_find(const char *name, const Family *only) {
+  for (const Family *family = only ? only : shim_families; family->file; family++) {
+    for (const Named *named = family->kernels; named->name; named++)
+      if (!strcmp(named->name, name)) return named;
+    if (only) break;
+  }
+  return nullptr;
+}
+
+// What the parameters of a kernel are.
+extern "C" const char *shim_kinds(const char *name) {
+  const Named *named = shim_find(name, nullptr);
+  return named ? named->kinds : nullptr;
+}
+
 // Runs a kernel: 0 where there is none of that name.
 extern "C" int shim_launch(const char *name, const unsigned *grid, unsigned block, unsigned shared, void **args,
                            int backwards) {
@@ -154,10 +170,7 @@ extern "C" int shim_launch(const char *name, const unsigned *grid, unsigned bloc
     fprintf(stderr, "%s: a block of %u threads and %u bytes\n", name, block, shared);
     abort();
   }
-  const Named *kernel = nullptr;
-  for (const Named *const *family = shim_families; *family && !kernel; family++)
-    for (const Named *named = *family; named->name && !kernel; named++)
-      if (!strcmp(named->name, name)) kernel = named;
+  const Named *kernel = shim_find(name, nullptr);
   if (!kernel) return 0;
   gridDim = {grid[0], grid[1], grid[2]};
   blockDim = {block, 1, 1};

@@ -38,6 +38,15 @@ inline ulonglong2 make_ulonglong2(unsigned long long x, unsigned long long y) { 
 
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
+// A kernel, and its parameters: p for a pointer, u for unsigned, U for unsigned long long, f for float.
+struct Named { const char *name; void (*call)(void **); const char *kinds; };
+// A file of kernels, and the checksum of its text.
+struct Family { const char *file; unsigned long long checksum; const Named *kernels; };
+extern const Family shim_families[];
+extern "C" const Named *shim_find(const char *name, const Family *only);
+extern "C" int shim_launch(const char *name, const unsigned *grid, unsigned block, unsigned shared, void **args,
+                           int backwards);
+
 namespace shim {
 // Waits for all threads of the block.
 void block_barrier();

@@ -1,18 +1,20 @@
-//! A [`Device`] that runs the kernels of `kernels/` on the processor: compiled as C++ by the system's compiler (`CXX`, else `c++`),
-//! over `cuda.h` beside this file. Matrix products are those of the processor's backend.
+//! A [`Device`] that runs the kernels of `kernels/` on the processor, compiled as C++. Matrix products are those of the
+//! processor's backend.
 #![allow(unreachable_pub, unsafe_code)]
 
-use std::ffi::{CString, c_char, c_int, c_uint, c_void};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod build;
+
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use libloading::Library;
 use mixnn::compute::cpu::Cpu;
-use mixnn::compute::cuda::{Arg, Device, FUNCTIONS, Launch, Product, SOURCES, Side};
+use mixnn::compute::cuda::{Arg, Device, Launch, Product, Side};
 use mixnn::compute::{ComputeError, Matrix, Memory};
+
+#[allow(unused_imports)]
+pub use build::{fakes, kernel_names};
 
 type LaunchKernel =
     unsafe extern "C" fn(*const c_char, *const c_uint, c_uint, c_uint, *mut *mut c_void, c_int) -> c_int;
@@ -21,116 +23,10 @@ type LaunchKernel =
 fn kernels() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let path = compiled();
+        let path = build::kernels();
         // SAFETY: nothing runs when the library is loaded.
         unsafe { Library::new(&path) }.unwrap_or_else(|error| panic!("cannot load {}: {error}", path.display()))
     })
-}
-
-fn compiled() -> PathBuf {
-    let shim = [include_str!("cuda.h"), include_str!("cuda.cpp")];
-    let mut hasher = DefaultHasher::new();
-    (SOURCES, FUNCTIONS, shim).hash(&mut hasher);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kernels-{:016x}", hasher.finish()));
-    let library = folder.join("kernels.so");
-    std::fs::create_dir_all(&folder).unwrap();
-    // Tests are processes: the first compiles, the others wait.
-    let lock = std::fs::File::create(folder.join("lock")).unwrap();
-    lock.lock().unwrap();
-    if library.exists() {
-        return library;
-    }
-    std::fs::write(folder.join("cuda.h"), shim[0]).unwrap();
-    std::fs::write(folder.join("functions.cuh"), FUNCTIONS).unwrap();
-    // Each family is a program of its own, so that two may have functions of one name: objects, compiled side by side.
-    let mut compilers = Vec::new();
-    for (i, (file, source)) in SOURCES.iter().enumerate() {
-        let text = format!("#include \"cuda.h\"\n#line 1 \"kernels/{file}\"\n{source}\n{}", table(i, source));
-        compilers.push(compile(&folder, &format!("{file}.cpp"), &text));
-    }
-    let families: String = (0..SOURCES.len()).map(|i| format!("extern const Named family_{i}[];\n")).collect();
-    let list: String = (0..SOURCES.len()).map(|i| format!("family_{i}, ")).collect();
-    let text = format!(
-        "#include \"cuda.h\"\n{NAMED}{families}const Named *const shim_families[] = {{{list}nullptr}};\n{}",
-        shim[1]
-    );
-    compilers.push(compile(&folder, "cuda.cpp", &text));
-    let mut objects = Vec::new();
-    for (object, mut compiler) in compilers {
-        assert!(compiler.wait().unwrap().success(), "{} does not compile as C++", object.display());
-        objects.push(object);
-    }
-    let unfinished = folder.join("unfinished.so");
-    let linked = Command::new(compiler()).arg("-shared").args(&objects).arg("-o").arg(&unfinished).status().unwrap();
-    assert!(linked.success());
-    std::fs::rename(&unfinished, &library).unwrap();
-    library
-}
-
-fn compiler() -> String {
-    std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned())
-}
-
-const NAMED: &str = "struct Named { const char *name; void (*call)(void **); };\n";
-
-/// The kernels of `source`, by name.
-fn table(number: usize, source: &str) -> String {
-    let mut rows = String::new();
-    for name in kernel_names(source) {
-        rows += &format!("  {{\"{name}\", shim_call<{name}>}},\n");
-    }
-    format!(
-        "#include <utility>\n{NAMED}
-template <auto kernel, class... P, size_t... I>
-static void shim_apply(void (*)(P...), void **args, std::index_sequence<I...>) {{ kernel(*(P *)args[I]...); }}
-template <class... P> static constexpr size_t shim_count(void (*)(P...)) {{ return sizeof...(P); }}
-template <auto kernel> static void shim_call(void **args) {{
-  shim_apply<kernel>(kernel, args, std::make_index_sequence<shim_count(kernel)>());
-}}
-extern const Named family_{number}[];
-const Named family_{number}[] = {{\n{rows}  {{nullptr, nullptr}}}};\n"
-    )
-}
-
-/// The names behind `__global__ void`, and the first words of macros that define kernels, in capitals at a line's begin.
-pub fn kernel_names(source: &str) -> Vec<String> {
-    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    let mut names = Vec::new();
-    let mut makers = Vec::new();
-    let mut before = "";
-    for line in source.lines() {
-        if let Some(at) = line.find("__global__ ") {
-            let rest = line[at..].split_once("void ").map_or("", |(_, rest)| rest);
-            let rest = rest.trim_start();
-            // Of a kernel that a macro defines, the name is the macro's argument.
-            let defined = before.starts_with("#define ").then(|| word(&before[8..]));
-            match defined {
-                Some(maker) => makers.push(maker),
-                None => names.push(word(rest)),
-            }
-        }
-        for maker in &makers {
-            if let Some(rest) = line.strip_prefix(maker.as_str()).and_then(|rest| rest.strip_prefix('(')) {
-                names.push(word(rest));
-            }
-        }
-        before = line;
-    }
-    names
-}
-
-fn compile(folder: &Path, file: &str, text: &str) -> (PathBuf, std::process::Child) {
-    let source = folder.join(file);
-    let object = folder.join(format!("{file}.o"));
-    std::fs::write(&source, text).unwrap();
-    // As NVRTC compiles them: no contraction.
-    let options = ["-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused"];
-    let started = Command::new(compiler())
-        .args(options)
-        .args(["-march=native", "-fno-strict-aliasing", "-c", "-o"])
-        .args([&object, &source])
-        .spawn();
-    (object, started.unwrap_or_else(|error| panic!("cannot run {}: {error}", compiler())))
 }
 
 /// Memory on the processor, as if it were a device's. Behind it stand bytes that no kernel may change.
@@ -158,6 +54,27 @@ impl HostMemory {
         // SAFETY: the vector owns these bytes, `FENCE` behind the first `len`.
         let fence = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<u8>().add(self.len), FENCE) };
         fence.iter().all(|byte| *byte == FENCED)
+    }
+}
+
+/// What a kernel's parameters are, as `cuda.h` says them.
+fn kinds(kernel: &CStr) -> String {
+    type Kinds = unsafe extern "C" fn(*const c_char) -> *const c_char;
+    // SAFETY: the library has this function; what it returns is null or a constant of the library, which stays loaded.
+    unsafe {
+        let ask: libloading::Symbol<'_, Kinds> = kernels().get(b"shim_kinds").unwrap();
+        let kinds = ask(kernel.as_ptr());
+        assert!(!kinds.is_null(), "there is no kernel {kernel:?}");
+        CStr::from_ptr(kinds).to_str().unwrap().to_owned()
+    }
+}
+
+fn kind<M>(arg: &Arg<'_, M>) -> char {
+    match arg {
+        Arg::Memory(..) | Arg::Null => 'p',
+        Arg::U32(_) => 'u',
+        Arg::U64(_) => 'U',
+        Arg::F32(_) => 'f',
     }
 }
 
@@ -226,9 +143,11 @@ impl Device for Shim {
             .collect();
         let mut pointers: Vec<*mut c_void> = words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
         let name = CString::new(launch.kernel).unwrap();
+        let given: String = args.iter().map(kind).collect();
+        assert_eq!(given, kinds(&name), "{} is given arguments other than it has", launch.kernel);
         let _running = RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // SAFETY: the library has this function; `words` are as many and of the types that the kernel takes, which is what is
-        // tested, little-endian as this processor is; device memory outlives the call.
+        // SAFETY: the library has this function; `words` are as many and of the types that the kernel takes, as was asked,
+        // little-endian as this processor is; device memory outlives the call.
         let known = unsafe {
             let run: libloading::Symbol<'_, LaunchKernel> = kernels().get(b"shim_launch").unwrap();
             let Launch { grid, block, shared, .. } = launch;
