@@ -6,10 +6,11 @@
 //
 // Counter mode: thread t encrypts every 256th block. A round is 16 lookups in the table of SubBytes and MixColumns, of which each
 // lane has a copy in the bank of its own; the three words that all of a cell's counters share go through the first round once.
+//
 // GHASH, sum of X_i H^(n-i): thread t takes h = h H^256 + X_i over its own blocks, 32 lookups a block in the products, of which
-// each of eight lanes that load together has a copy in banks of its own. Zero blocks stand in front, so that thread t's last block
-// is always the one before the last 255 - t, and its sum counts H^(256-t). The hash of the associated data is added to the first
-// block; the lengths are one block more, whose turn in counter mode, with the counter 1, encrypts the tag.
+// each of eight lanes that load together has a copy in banks of its own. Zero blocks stand in front, so that the last block of
+// thread t has 255 - t blocks behind it, and its sum counts H^(256-t). The hash of the associated data is added to
+// the first block; the lengths are one block more, whose turn in counter mode, with the counter 1, encrypts the tag.
 //
 // A block of 16 bytes costs 212 loads of 4 bytes and 32 of 16: 1360 bytes, where a multiprocessor loads 128 a cycle. That bounds
 // it, not global memory: so the layers of an onion are put on one after the other, each with its key's tables at hand.
@@ -340,8 +341,8 @@ extern "C" __launch_bounds__(256, 2) __global__ void aes_gcm_seal(
   }
 }
 
-// Opens `count` cells of `sealed` bytes, `each` a block of threads, from `cells` into three messages. `bad` becomes the least number
-// of those that are not authentic, whose plaintext is zeros.
+// Opens `count` cells of `sealed` bytes, `each` a block of threads, from `cells` into three messages. `bad` becomes the least
+// number of those that are not authentic, whose plaintext is zeros.
 extern "C" __launch_bounds__(256, 2) __global__ void aes_gcm_open(
     const Expanded *keys, u32 bound_bytes, const OpenJob *jobs, u32 count, u32 each, u64 slot, u32 sealed, u8 *first, u8 *second,
     u8 *third, u8 *cells, u32 *bad) {

@@ -1,0 +1,251 @@
+//! The processor's sealer: cell after cell, by any AES-256-GCM.
+
+use super::{BadCell, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, SealBatch, SealJob, Sealer};
+use crate::crypto::Unauthentic;
+use crate::crypto::aead::{Aead, Nonce, TAG};
+use crate::crypto::key::Key;
+use crate::ids::Slot;
+
+/// Cell number (4 bytes) and slot (8 bytes), little-endian.
+fn nonce(cell: u32, slot: Slot) -> Nonce {
+    let mut nonce = [0; 12];
+    nonce[..4].copy_from_slice(&cell.to_le_bytes());
+    nonce[4..].copy_from_slice(&slot.0.to_le_bytes());
+    nonce
+}
+
+/// Jobs of cells of one length.
+pub(crate) struct Laid<J> {
+    /// Bytes of a payload, or of a sealed cell.
+    pub(crate) length: usize,
+    /// In the order in which they run.
+    pub(crate) jobs: Vec<J>,
+}
+
+/// The processor's sealer, over any [`Aead`] and any message memory that is bytes.
+pub struct CpuSealer<A, Bytes> {
+    keys: Vec<A>,
+    /// Associated data of every cell: what binds it to this run.
+    data: Vec<u8>,
+    pub(crate) seals: Vec<Laid<SealJob>>,
+    pub(crate) opens: Vec<Laid<OpenJob>>,
+    uses: Uses,
+    messages: std::marker::PhantomData<fn(Bytes)>,
+}
+
+impl<A, Bytes> CpuSealer<A, Bytes> {
+    /// A sealer without keys, whose cells are bound to `data`.
+    pub fn new(data: Vec<u8>) -> Self {
+        Self {
+            keys: Vec::new(),
+            data,
+            seals: Vec::new(),
+            opens: Vec::new(),
+            uses: Uses::default(),
+            messages: std::marker::PhantomData,
+        }
+    }
+
+    /// Notes that a batch's nonces are used now, whoever seals it.
+    pub(crate) fn note(&mut self, slot: Slot, batch: SealBatch) {
+        if cfg!(debug_assertions) {
+            for job in &self.seals[batch.0].jobs {
+                job.layers.iter().rev().for_each(|key| self.uses.note(*key, job.cell, slot));
+            }
+        }
+    }
+}
+
+impl<A: Aead, Bytes> CpuSealer<A, Bytes> {
+    fn open_all<K: AsRef<[u8]>, L: AsMut<[u8]>>(
+        &self,
+        slot: Slot,
+        batch: OpenBatch,
+        from: &[K],
+        to: &mut [L],
+    ) -> Result<(), BadCell> {
+        let Laid { length: sealed, jobs } = &self.opens[batch.0];
+        for (index, job) in jobs.iter().enumerate() {
+            let cell = &from[job.from.block].as_ref()[job.from.offset..][..*sealed];
+            let plain = &mut to[job.to.block].as_mut()[job.to.offset..][..sealed - TAG];
+            let opened = self.keys[job.key.0 as usize].open(&nonce(job.cell, slot), &self.data, cell, plain);
+            opened.map_err(|Unauthentic| BadCell { job: index })?;
+        }
+        Ok(())
+    }
+}
+
+impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<A, Bytes> {
+    type Bytes = Bytes;
+
+    fn add(&mut self, key: &Key) -> KeyId {
+        self.keys.push(A::new(key));
+        KeyId(self.keys.len() as u32 - 1)
+    }
+
+    fn lay_seals(&mut self, payload: usize, jobs: Vec<SealJob>) -> SealBatch {
+        self.seals.push(Laid { length: payload, jobs });
+        SealBatch(self.seals.len() - 1)
+    }
+
+    fn lay_opens(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> OpenBatch {
+        self.opens.push(Laid { length: sealed, jobs });
+        OpenBatch(self.opens.len() - 1)
+    }
+
+    fn seal<L: AsMut<[u8]>>(
+        &mut self,
+        slot: Slot,
+        batch: SealBatch,
+        messages: &[Bytes],
+        blocks: &mut [L],
+    ) -> Result<(), DeviceError> {
+        self.note(slot, batch);
+        let Laid { length: payload, jobs } = &self.seals[batch.0];
+        for job in jobs {
+            let nonce = nonce(job.cell, slot);
+            let plain = &messages[job.from.block].as_ref()[job.from.offset..][..*payload];
+            let onion = &mut blocks[job.to.block].as_mut()[job.to.offset..];
+            let mut length = payload + TAG;
+            for (depth, key) in job.layers.iter().rev().enumerate() {
+                let aead = &self.keys[key.0 as usize];
+                match depth {
+                    0 => aead.seal(&nonce, &self.data, plain, &mut onion[..length]),
+                    _ => aead.seal_in_place(&nonce, &self.data, &mut onion[..length]),
+                }
+                length += TAG;
+            }
+        }
+        Ok(())
+    }
+
+    fn peel<L: AsMut<[u8]>, K: AsRef<[u8]>>(
+        &mut self,
+        slot: Slot,
+        batch: OpenBatch,
+        from: &[K],
+        to: &mut [L],
+    ) -> Result<(), BadCell> {
+        self.open_all(slot, batch, from, to)
+    }
+
+    fn open<K: AsRef<[u8]>>(
+        &mut self,
+        slot: Slot,
+        batch: OpenBatch,
+        from: &[K],
+        messages: &mut [Bytes],
+    ) -> Result<(), OpenError> {
+        self.open_all(slot, batch, from, messages).map_err(OpenError::BadCell)
+    }
+
+    fn fetch(&mut self, message: &Bytes, host: &mut [u8]) -> Result<(), DeviceError> {
+        host.copy_from_slice(&message.as_ref()[..host.len()]);
+        Ok(())
+    }
+
+    fn store(&mut self, host: &[u8], message: &mut Bytes) -> Result<(), DeviceError> {
+        message.as_mut()[..host.len()].copy_from_slice(host);
+        Ok(())
+    }
+
+    fn seal_record(&mut self, key: KeyId, cell: u32, slot: Slot, plain: &[u8], sealed: &mut [u8]) {
+        self.uses.note(key, cell, slot);
+        self.keys[key.0 as usize].seal(&nonce(cell, slot), &self.data, plain, sealed);
+    }
+
+    fn open_record(
+        &mut self,
+        key: KeyId,
+        cell: u32,
+        slot: Slot,
+        sealed: &[u8],
+        plain: &mut [u8],
+    ) -> Result<(), Unauthentic> {
+        self.keys[key.0 as usize].open(&nonce(cell, slot), &self.data, sealed, plain)
+    }
+}
+
+/// In debug builds, the last (slot, cell) that each key sealed: they may only grow, so no nonce comes twice.
+#[derive(Default)]
+struct Uses {
+    #[cfg(debug_assertions)]
+    last: Vec<Option<(Slot, u32)>>,
+}
+
+impl Uses {
+    #[cfg(debug_assertions)]
+    fn note(&mut self, key: KeyId, cell: u32, slot: Slot) {
+        let index = key.0 as usize;
+        if self.last.len() <= index {
+            self.last.resize(index + 1, None);
+        }
+        let last = self.last[index].replace((slot, cell));
+        assert!(last < Some((slot, cell)), "key {index} would seal cell {cell} of {slot} after {last:?}");
+    }
+
+    #[cfg(not(debug_assertions))]
+    fn note(&mut self, _key: KeyId, _cell: u32, _slot: Slot) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::aead;
+    use crate::crypto::sealer::Place;
+
+    type Subject = CpuSealer<aead::Default, Vec<u8>>;
+
+    fn three_layers() -> (Subject, SealJob) {
+        let mut sealer = Subject::new(b"run".to_vec());
+        let layers = (0..3).map(|i| sealer.add(&Key::from_bytes([i; 32]))).collect();
+        let job =
+            SealJob { layers, cell: 5, from: Place { block: 1, offset: 16 }, to: Place { block: 0, offset: 32 } };
+        (sealer, job)
+    }
+
+    #[test]
+    fn an_onion_opens_hop_by_hop() {
+        let (mut sealer, job) = three_layers();
+        let messages = [vec![0; 8], (0..64).collect::<Vec<u8>>()];
+        let mut blocks = [vec![0; 32 + 32 + 48]];
+        let layers = job.layers.clone();
+        let batch = sealer.lay_seals(32, vec![job]);
+        sealer.seal(Slot(9), batch, &messages, &mut blocks).unwrap();
+        let mut cell = blocks[0][32..].to_vec();
+        for (hop, key) in layers.into_iter().enumerate() {
+            let at = Place { block: 0, offset: 0 };
+            let sealed = cell.len();
+            let open = sealer.lay_opens(sealed, vec![OpenJob { key, cell: 5, from: at, to: at }]);
+            let mut inside = [vec![0; sealed - TAG]];
+            assert_eq!(sealer.peel(Slot(8), open, &[&cell], &mut inside), Err(BadCell { job: 0 }), "{hop}");
+            assert_eq!(sealer.peel(Slot(9), open, &[&cell], &mut inside), Ok(()));
+            let [peeled] = inside;
+            cell = peeled;
+        }
+        assert_eq!(cell, messages[1][16..48]);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "would seal cell 5")]
+    fn a_nonce_that_comes_twice_is_noticed() {
+        let (mut sealer, job) = three_layers();
+        let (messages, mut blocks) = ([vec![0; 8], vec![0; 64]], [vec![0; 112]]);
+        let batch = sealer.lay_seals(32, vec![job]);
+        for _ in 0..2 {
+            sealer.seal(Slot(9), batch, &messages, &mut blocks).unwrap();
+        }
+    }
+
+    #[test]
+    fn cells_are_bound_to_their_run() {
+        let key = Key::from_bytes([1; 32]);
+        let (mut here, mut there) = (Subject::new(b"run 1".to_vec()), Subject::new(b"run 2".to_vec()));
+        let (mine, theirs) = (here.add(&key), there.add(&key));
+        let (mut sealed, mut plain) = ([0; 32], [0; 16]);
+        here.seal_record(mine, 0, Slot(0), &[3; 16], &mut sealed);
+        assert_eq!(there.open_record(theirs, 0, Slot(0), &sealed, &mut plain), Err(Unauthentic));
+        assert_eq!(here.open_record(mine, 0, Slot(0), &sealed, &mut plain), Ok(()));
+    }
+}
