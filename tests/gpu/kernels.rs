@@ -14,7 +14,11 @@ use crate::{driver, own, with_stand_ins};
 /// What has been compiled so far.
 fn compiled() -> Vec<String> {
     let list = std::fs::read_to_string(own().join("compiled")).unwrap();
-    list.lines().map(str::to_owned).collect()
+    // Those of one start are compiled side by side.
+    let mut list: Vec<String> = list.lines().map(str::to_owned).collect();
+    let last = list.len().min(SOURCES.len());
+    list[..last].sort_unstable();
+    list
 }
 
 /// What is kept of a file of kernels.

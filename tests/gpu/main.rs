@@ -5,6 +5,8 @@
 #![cfg(feature = "cuda")]
 #![allow(clippy::unwrap_used)]
 
+#[path = "../binary/mod.rs"]
+mod binary;
 #[path = "../shim/build.rs"]
 mod build;
 mod copies;
@@ -14,6 +16,7 @@ mod kernels;
 mod parity;
 mod products;
 mod queues;
+mod runs;
 mod stand_in;
 
 use std::path::PathBuf;
@@ -90,4 +93,15 @@ fn values_on_their_own_have_the_same_bits() {
 #[test]
 fn matrices() {
     with_stand_ins(&[], || check(parity::rows::checks()));
+}
+
+#[test]
+fn cells() {
+    with_stand_ins(&[], || check(parity::cells::checks()));
+}
+
+/// Those of all families pass what they take, and no more.
+#[test]
+fn every_call() {
+    with_stand_ins(&[], || check(parity::all()));
 }

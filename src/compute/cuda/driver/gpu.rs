@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use cudarc::driver::sys::CUdevice_attribute as Is;
 use cudarc::driver::{result, sys};
+use rayon::prelude::*;
 
 use super::compile::{Compiler, cache_folder};
 use crate::compute::ComputeError;
@@ -125,8 +126,10 @@ impl Gpu {
         let (modules, functions) = (Vec::new(), Mutex::new(HashMap::new()));
         let mut gpu = Self { about: about.clone(), driver, device, context, modules, functions };
         gpu.enter().map_err(|error| failed("enter its context", error))?;
-        for (file, source) in SOURCES {
-            let module = match load(&compiler.cubin(file, source, false)?) {
+        // To compile takes seconds, the first time: side by side.
+        let cubins: Vec<_> = SOURCES.par_iter().map(|(file, source)| compiler.cubin(file, source, false)).collect();
+        for ((file, source), cubin) in SOURCES.iter().zip(cubins) {
+            let module = match load(&cubin?) {
                 Ok(module) => module,
                 // What was kept may be of a kind that this driver does not take.
                 Err(_) => {

@@ -1,0 +1,109 @@
+//! Whole runs of the program on GPUs.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::binary::{MIXNN, Ran, Run, alone};
+use crate::build;
+
+/// Small: every thread of a GPU is a fiber here.
+const JOB: &str = r#"
+name = "small"
+seed = 7
+[data]
+source = "csv"
+path = "data.csv"
+labels = "label"
+validation = 0.0
+[train]
+epochs = 2
+batch = 8
+micro_batch = 4
+optimizer = { kind = "sgd", lr = 0.1, momentum = 0.9 }
+[[stage]]
+ops = [{ op = "linear", out = 5 }, { op = "relu" }]
+[[stage]]
+ops = [{ op = "linear", out = 3 }]
+"#;
+
+/// `mixnn ARGS` with the stand-ins and `settings`, in `folder`.
+fn mixnn(folder: &Path, settings: &[(&str, &str)], args: &[&str]) -> Ran {
+    let mut command = alone(Command::new("timeout"));
+    command.args(["-k", "5", "100", MIXNN]).args(args).current_dir(folder);
+    command.env("LD_LIBRARY_PATH", build::fakes()).env("XDG_CACHE_HOME", folder.join("cache"));
+    Ran::of(&command.envs(settings.iter().copied()).output().unwrap())
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut data = "a,b,label\n".to_owned();
+    for i in 0..40 {
+        data += &format!("{},{},{}\n", i % 7, (i * 3) % 11, i % 3);
+    }
+    std::fs::write(folder.path().join("data.csv"), data).unwrap();
+    std::fs::write(folder.path().join("job.toml"), JOB).unwrap();
+    folder
+}
+
+#[test]
+fn the_same_bits_on_any_number_of_ranks_and_those_of_a_run_named() {
+    let folder = folder();
+    let run = |out: &str, args: &str| {
+        let args: Vec<&str> = ["run", "job.toml", "--out", out].into_iter().chain(args.split(' ')).collect();
+        let ran = mixnn(folder.path(), &[], &args).well();
+        (Run::read(folder.path().join(out)), ran.stderr)
+    };
+    let (single, said) = run("single", "--single");
+    assert!(said.contains("computing on GPU 0"), "{said}");
+    assert_eq!(single.result["backend"], "cuda");
+    let ways = [
+        "--local 6",
+        "--local 6 --set compute.overlap=true",
+        "--local 3 --profile sealed --set compute.backend=cuda",
+        "--local 3 --profile bare",
+    ];
+    for (i, way) in ways.into_iter().enumerate() {
+        let (other, _) = run(&i.to_string(), way);
+        assert_eq!(other.result["backend"], "cuda", "{way}");
+        assert_eq!(other.bits(), single.bits(), "{way}");
+    }
+    let (cpu, _) = run("cpu", "--single --set compute.backend=cpu");
+    assert_eq!(cpu.result["backend"], "cpu");
+    // Sums have another order there, so the bits may be others; what is learned is not.
+    let loss = |run: &Run| run.result["test_loss"].as_f64().unwrap();
+    assert!((loss(&cpu) - loss(&single)).abs() < 1e-4, "{} {}", loss(&cpu), loss(&single));
+}
+
+#[test]
+fn without_a_gpu_auto_takes_the_processor_and_cuda_is_refused() {
+    let folder = folder();
+    let none = [("MIXNN_FAKE_DEVICES", "0")];
+    let ran = mixnn(folder.path(), &none, &["run", "job.toml", "--single", "--out", "cpu"]).well();
+    assert!(!ran.stderr.contains("GPU"), "{}", ran.stderr);
+    assert_eq!(Run::read(folder.path().join("cpu")).result["backend"], "cpu");
+    let cuda = ["run", "job.toml", "--set", "compute.backend=cuda", "--out", "none"];
+    for how in [&["--single"][..], &["--local", "6"]] {
+        mixnn(folder.path(), &none, &[&cuda[..], how].concat()).refused(3, &["no GPU"]);
+        assert!(!folder.path().join("none").exists());
+    }
+}
+
+#[test]
+fn a_gpu_that_is_lost_or_full_ends_the_run_everywhere() {
+    let folder = folder();
+    let run = ["run", "job.toml", "--local", "6", "--set", "transport.timeout=20s", "--out", "lost"];
+    mixnn(folder.path(), &[("MIXNN_FAKE_LOST", "300")], &run).refused(3, &["GPU"]);
+    mixnn(folder.path(), &[("MIXNN_FAKE_MEMORY", "40000000")], &run).refused(3, &["memory"]);
+}
+
+#[test]
+fn the_doctor_looks_at_every_gpu() {
+    let folder = folder();
+    let well = mixnn(folder.path(), &[], &["doctor"]).well();
+    for word in ["NVRTC", "cuBLASLt", "0: ", "1: ", "results are right"] {
+        assert!(well.stdout.contains(word), "{}", well.stdout);
+    }
+    let broken = mixnn(folder.path(), &[("MIXNN_FAKE_REFUSED", "matrix.cu")], &["doctor"]);
+    assert_eq!(broken.code, 3, "{}", broken.stdout);
+    assert!(broken.stdout.contains("BROKEN") && broken.stdout.contains("matrix.cu"), "{}", broken.stdout);
+}
