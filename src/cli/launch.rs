@@ -6,7 +6,7 @@ use crate::job::Profile;
 use crate::run::local::Led;
 use crate::run::prepare::Prepared;
 use crate::run::trust::Credentials;
-use crate::run::{RunError, Watcher, local, owner, single};
+use crate::run::{RunError, Watcher, is_here, local, owner, single};
 
 /// Where launchers of MPI processes say how many there are.
 const LAUNCHED_RANKS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
@@ -94,6 +94,7 @@ fn alone<E: Errand>(errand: &E) -> Result<i32, RunError> {
             );
         }
     }
+    is_here(prepared.job.compute)?;
     let out = errand.open(&prepared)?;
     let host = hostname();
     match how.single {
@@ -181,6 +182,7 @@ fn under_mpi<E: Errand>(errand: Option<&E>, identity: &IdentityArgs) -> i32 {
     }
     let ready = prepare(errand).and_then(|prepared| {
         owner::can_run(&prepared, transport.ranks())?;
+        is_here(prepared.job.compute)?;
         let credentials = identity.of_owner(&prepared.job)?;
         let out = errand.open(&prepared)?;
         Ok((prepared, credentials, out))

@@ -43,6 +43,7 @@ use crate::transport::TransportError;
 
 pub use model::Model;
 pub use opening::refuse;
+pub use platform::is_here;
 pub use trust::TrustError;
 pub use weights::WeightsError;
 

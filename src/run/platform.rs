@@ -10,7 +10,7 @@ use crate::compute::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::compute::cuda::{
     Cuda, CudaSealer,
-    driver::{About, Driver, found},
+    driver::{About, Driver, compile, found, products_version},
 };
 use crate::compute::{Backend, ComputeError};
 use crate::crypto::aead;
@@ -118,6 +118,24 @@ fn gpus() -> usize {
     found().map_or(0, |(gpus, _)| gpus.len())
 }
 
+/// Whether there is on this machine what `asked` says must be: before a run leaves a trace.
+///
+/// # Errors
+/// [`RunError::Compute`].
+pub fn is_here(asked: Compute) -> Result<(), RunError> {
+    match asked.backend {
+        job::Backend::Cuda => Ok(gpu_is_here()?),
+        job::Backend::Auto | job::Backend::Cpu => Ok(()),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu_is_here() -> Result<(), ComputeError> {
+    found()?;
+    compile::version()?;
+    products_version().map(|_| ())
+}
+
 /// The GPU of this rank: those of a host are dealt out to its ranks in turn.
 #[cfg(feature = "cuda")]
 fn gpu(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
@@ -134,6 +152,16 @@ fn gpus() -> usize {
 }
 
 #[cfg(not(feature = "cuda"))]
+fn gpu_is_here() -> Result<(), ComputeError> {
+    Err(no_feature())
+}
+
+#[cfg(not(feature = "cuda"))]
 fn gpu(_: Compute, _: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
-    Err(ComputeError::NoDevice { missing: "this program is built without the feature cuda".to_owned() })
+    Err(no_feature())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn no_feature() -> ComputeError {
+    ComputeError::NoDevice { missing: "this program is built without the feature cuda".to_owned() }
 }

@@ -14,7 +14,7 @@ seed = 7
 source = "csv"
 path = "data.csv"
 labels = "label"
-validation = 0.0
+validation = 0.2
 [train]
 epochs = 2
 batch = 8
@@ -93,7 +93,8 @@ fn a_gpu_that_is_lost_or_full_ends_the_run_everywhere() {
     let folder = folder();
     let run = ["run", "job.toml", "--local", "6", "--set", "transport.timeout=20s", "--out", "lost"];
     mixnn(folder.path(), &[("MIXNN_FAKE_LOST", "300")], &run).refused(3, &["GPU"]);
-    mixnn(folder.path(), &[("MIXNN_FAKE_MEMORY", "40000000")], &run).refused(3, &["memory"]);
+    std::fs::remove_dir_all(folder.path().join("lost")).unwrap();
+    mixnn(folder.path(), &[("MIXNN_FAKE_MEMORY", "20000000")], &run).refused(3, &["memory"]);
 }
 
 #[test]
@@ -103,6 +104,8 @@ fn the_doctor_looks_at_every_gpu() {
     for word in ["NVRTC", "cuBLASLt", "0: ", "1: ", "results are right"] {
         assert!(well.stdout.contains(word), "{}", well.stdout);
     }
+    // What is kept is not compiled again.
+    std::fs::remove_dir_all(folder.path().join("cache")).unwrap();
     let broken = mixnn(folder.path(), &[("MIXNN_FAKE_REFUSED", "matrix.cu")], &["doctor"]);
     assert_eq!(broken.code, 3, "{}", broken.stdout);
     assert!(broken.stdout.contains("BROKEN") && broken.stdout.contains("matrix.cu"), "{}", broken.stdout);
