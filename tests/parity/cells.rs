@@ -189,13 +189,14 @@ fn onions<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
         pair.there.seal(next, batch, &sent, &mut there).unwrap();
         assert!(here == there && here != before);
 
+        let key_of = |lane: usize, hop: usize| -> KeyId { keys[lane][hop] };
         for hop in 0..layers {
             let sealed = payload + (layers - hop) * TAG;
             // Every cell's place in a message, in another order than in the blocks.
             let place_of = |at: usize| place(at % 3, 16 + (lanes * cells - 1 - at) * (sealed + 16));
             let jobs = || {
                 (0..lanes * cells).map(|at| (at / cells, at % cells)).map(|(lane, cell)| OpenJob {
-                    key: keys[lane][hop],
+                    key: key_of(lane, hop),
                     cell: cell as u32,
                     from: place(lane, 32 + cell * onion),
                     to: place_of(lane * cells + cell),
