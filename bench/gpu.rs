@@ -146,7 +146,8 @@ fn device(gpu: &Gpu, cell: usize, cells: usize, layers: usize) -> [f64; 2] {
     let bytes = (cells * payload) as f64;
     let rate = |took: f64| bytes / took / 1e9;
     let each = (1 << 30_usize).div_ceil(cells * cell).clamp(4, 200);
-    let mut timed = |sealer: &mut CudaSealer<Driver, AwsLc>, work: &mut dyn FnMut(&mut CudaSealer<Driver, AwsLc>, Slot)| {
+    let mut timed = |sealer: &mut CudaSealer<Driver, AwsLc>,
+                     work: &mut dyn FnMut(&mut CudaSealer<Driver, AwsLc>, Slot)| {
         let mut took = Vec::new();
         for round in 0..=ROUNDS {
             let started = Instant::now();

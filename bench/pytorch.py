@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the same training costs in PyTorch on the CPU, without mixnn and without any protection.
+"""What the same training costs in PyTorch on the CPU, or on a GPU (--device cuda), without mixnn and without any protection.
 
 Trains a network (cross entropy, SGD) on all 60,000 MNIST training images, shuffled once an epoch, last partial batch kept,
 and times whole epochs: indexing, forward, backward, optimizer. Not timed: start-up, reading the data (float32, scaled to 0..1
@@ -126,7 +126,7 @@ def make_optimizer(args, model, kind):
 
 
 def accuracy(args, model):
-    images, labels = read_data(args, "t10k")
+    images, labels = (part.to(args.device) for part in read_data(args, "t10k"))
     with torch.no_grad():
         right = [(model(x).argmax(-1) == y).float().mean().item() * len(y) for x, y in zip(images.split(500), labels.split(500))]
     return sum(right) / len(labels)
@@ -153,31 +153,39 @@ def train(model, optimizer, images, labels, batches):  # index_select: half the 
         optimizer.step()
 
 
+def settle(args):
+    if args.device == "cuda":
+        torch.cuda.synchronize()
+
+
 def fastest_optimizer(args, model, images, labels):
     """Times torch's three implementations of SGD on copies of the model: in turn, best of three rounds each."""
     samples = 16 * args.batch if args.model == "transformer" else max(64 * args.batch, 8192)
-    batches = torch.randperm(len(images))[:samples].split(args.batch)
+    batches = torch.randperm(len(images))[:samples].to(args.device).split(args.batch)
     best = dict.fromkeys(OPTIMIZERS, float("inf"))
     for _ in range(3):
         for kind in OPTIMIZERS:
             trial = copy.deepcopy(model)
             start = time.perf_counter()
             train(trial, make_optimizer(args, trial, kind), images, labels, batches)
+            settle(args)
             best[kind] = min(best[kind], time.perf_counter() - start)
     return min(best, key=best.get)
 
 
 def single(args):
     torch.set_num_threads(args.threads)
-    images, labels = read_data(args, "train")
-    model = nn.Sequential(*make_layers(args))
+    torch.backends.cudnn.allow_tf32 = False  # as products are
+    images, labels = (part.to(args.device) for part in read_data(args, "train"))
+    model = nn.Sequential(*make_layers(args)).to(args.device)
     kind = args.optimizer if args.optimizer != "auto" else fastest_optimizer(args, model, images, labels)
     optimizer = make_optimizer(args, model, kind)
     order = torch.Generator().manual_seed(SEED)
     seconds = []
     for _ in range(args.warmup + args.epochs):
         start = time.perf_counter()
-        train(model, optimizer, images, labels, torch.randperm(len(images), generator=order).split(args.batch))
+        train(model, optimizer, images, labels, torch.randperm(len(images), generator=order).to(args.device).split(args.batch))
+        settle(args)
         seconds.append(time.perf_counter() - start)
     report(args, seconds[args.warmup :], accuracy(args, model), kind, len(images))
 
@@ -285,6 +293,7 @@ def main():
     p.add_argument("--text", default="jobs/moby-dick.txt", metavar="FILE", help="of 80 different characters")
     p.add_argument("--model", choices=["mlp", "lenet", "transformer"], default="mlp")
     p.add_argument("--mode", choices=["single", "split"], default="single")
+    p.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: single only")
     p.add_argument("--batch", type=int, default=64)
     p.add_argument("--micro-batch", type=int, help="split only; default: the whole batch")
     p.add_argument("--threads", type=int, help="per process; default: 2 for single, 1 for split")
@@ -298,8 +307,8 @@ def main():
     args = p.parse_args()
     if args.mode == "single" and args.micro_batch not in (None, args.batch):
         p.error("--micro-batch is for --mode split")
-    if args.mode == "split" and args.model != "mlp":
-        p.error("--mode split is for --model mlp")
+    if args.mode == "split" and (args.model != "mlp" or args.device != "cpu"):
+        p.error("--mode split is for --model mlp, on the CPU")
     args.micro_batch = args.micro_batch or args.batch
     args.threads = args.threads or (2 if args.mode == "single" else 1)
     if args.mode == "split" and args.optimizer == "auto":

@@ -7,7 +7,7 @@ mod batch;
 
 use zeroize::Zeroizing;
 
-use self::batch::Batch;
+use self::batch::{Batch, Span};
 use super::{Arg, Device, Launch, Message, THREADS};
 use crate::compute::ComputeError;
 use crate::crypto::Unauthentic;
@@ -152,9 +152,9 @@ impl<D: Device, A> CudaSealer<D, A> {
             Some(batch) => batch,
             none => none.insert(Batch::of_opens(&self.keys.device, jobs.length, &jobs.jobs)?),
         };
-        for span in from.iter().flat_map(|_| &batch.spans) {
-            let block = from.map_or(&[][..], |from| from[span.block].as_ref());
-            self.keys.device.write(&block[span.offset..][..span.len], &batch.cells, span.at);
+        if let Some(from) = from {
+            let part = |span: &Span| (&from[span.block].as_ref()[span.offset..][..span.len], span.at);
+            self.keys.device.write_parts(batch.spans.iter().map(part), &batch.cells);
         }
         self.keys.device.write(&u32::MAX.to_le_bytes(), &self.bad, 0);
         self.keys.launch("aes_gcm_open", slot, batch, messages, Some(&self.bad));
@@ -172,6 +172,20 @@ impl<D: Device, A> CudaSealer<D, A> {
         let job = u32::from_le_bytes(bad);
         Ok((job != u32::MAX).then_some(BadCell { job: job as usize }))
     }
+}
+
+/// Where each of the `spans` stands on the device, and in `blocks`. They are sorted, and do not overlap.
+fn parts<'a, L: AsMut<[u8]>>(spans: &[Span], blocks: &'a mut [L]) -> Vec<(usize, &'a mut [u8])> {
+    let (mut parts, mut spans) = (Vec::with_capacity(spans.len()), spans.iter().peekable());
+    for (number, block) in blocks.iter_mut().enumerate() {
+        let (mut rest, mut passed) = (block.as_mut(), 0);
+        while let Some(span) = spans.next_if(|span| span.block == number) {
+            let (here, behind) = rest.split_at_mut(span.offset - passed + span.len);
+            parts.push((span.at, &mut here[span.offset - passed..]));
+            (rest, passed) = (behind, span.offset + span.len);
+        }
+    }
+    parts
 }
 
 impl From<ComputeError> for DeviceError {
@@ -213,10 +227,7 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
     ) -> Result<(), DeviceError> {
         self.start_to_seal(slot, batch, messages)?;
         if let Some(batch) = &self.seals[batch.0] {
-            for span in &batch.spans {
-                let block = &mut blocks[span.block].as_mut()[span.offset..][..span.len];
-                self.keys.device.read(&batch.cells, span.at, block);
-            }
+            self.keys.device.read_parts(&batch.cells, parts(&batch.spans, blocks).into_iter());
         }
         Ok(self.keys.device.finish()?)
     }

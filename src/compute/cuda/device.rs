@@ -85,6 +85,16 @@ pub trait Device: Send + Sync + Sized {
     /// Copies the memory from `at` on to `host`; done when it returns.
     fn read(&self, from: &Self::Memory, at: usize, host: &mut [u8]);
 
+    /// Copies parts of `host`, each to its place in the memory, as [`write`](Self::write) would.
+    fn write_parts<'a>(&self, parts: impl Iterator<Item = (&'a [u8], usize)>, to: &Self::Memory) {
+        parts.for_each(|(host, at)| self.write(host, to, at));
+    }
+
+    /// Copies parts of the memory, each from its place to `host`, as [`read`](Self::read) would.
+    fn read_parts<'a>(&self, from: &Self::Memory, parts: impl Iterator<Item = (usize, &'a mut [u8])>) {
+        parts.for_each(|(at, host)| self.read(from, at, host));
+    }
+
     /// Copies the first `bytes` bytes.
     fn copy(&self, from: &Self::Memory, to: &Self::Memory, bytes: usize);
 

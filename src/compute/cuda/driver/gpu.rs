@@ -228,6 +228,15 @@ pub struct GpuMemory {
     pub(super) bytes: usize,
 }
 
+impl GpuMemory {
+    /// Where its bytes from `at` up to `at + len` are.
+    pub(super) fn part(&self, at: usize, len: usize) -> sys::CUdeviceptr {
+        let fits = at.checked_add(len).is_some_and(|end| end <= self.bytes);
+        assert!(fits, "{len} bytes at {at} of {}", self.bytes);
+        self.at + at as u64
+    }
+}
+
 impl Drop for GpuMemory {
     /// Waits for what is queued, which may use it, zeroes it and gives it back.
     fn drop(&mut self) {

@@ -114,15 +114,21 @@ impl Device for Driver {
     }
 
     fn write(&self, host: &[u8], to: &GpuMemory, at: usize) {
-        assert!(at + host.len() <= to.bytes, "{} bytes at {at} of {}", host.len(), to.bytes);
-        let to = to.at + at as u64;
-        self.call("copy to it", |state| state.pinned.write(host, to, self.queue));
+        self.write_parts(std::iter::once((host, at)), to);
     }
 
     fn read(&self, from: &GpuMemory, at: usize, host: &mut [u8]) {
-        assert!(at + host.len() <= from.bytes, "{} bytes at {at} of {}", host.len(), from.bytes);
-        let from = from.at + at as u64;
-        self.call("copy from it", |state| state.pinned.read(from, host, self.queue));
+        self.read_parts(from, std::iter::once((at, host)));
+    }
+
+    fn write_parts<'a>(&self, parts: impl Iterator<Item = (&'a [u8], usize)>, to: &GpuMemory) {
+        let parts: Vec<_> = parts.map(|(host, at)| (host, to.part(at, host.len()))).collect();
+        self.call("copy to it", |state| state.pinned.write(&parts, self.queue));
+    }
+
+    fn read_parts<'a>(&self, from: &GpuMemory, parts: impl Iterator<Item = (usize, &'a mut [u8])>) {
+        let mut parts: Vec<_> = parts.map(|(at, host)| (from.part(at, host.len()), host)).collect();
+        self.call("copy from it", |state| state.pinned.read(&mut parts, self.queue));
     }
 
     fn copy(&self, from: &GpuMemory, to: &GpuMemory, bytes: usize) {

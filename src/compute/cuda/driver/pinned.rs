@@ -64,14 +64,14 @@ impl Pinned {
         Self { outward: Buffer::NONE, inward: Buffer::NONE, left: None }
     }
 
-    /// Queues a copy of `host` to `to`.
+    /// Queues copies of the `parts`, each to its address.
     pub(super) fn write(
         &mut self,
-        host: &[u8],
-        to: CUdeviceptr,
+        parts: &[(&[u8], CUdeviceptr)],
         queue: sys::CUstream,
     ) -> Result<(), result::DriverError> {
-        if host.is_empty() {
+        let bytes = parts.iter().map(|(host, _)| host.len()).sum();
+        if bytes == 0 {
             return Ok(());
         }
         // SAFETY: the event is this value's; the buffer holds the bytes until the event says that they have left.
@@ -84,31 +84,40 @@ impl Pinned {
                 }
             };
             result::event::synchronize(left)?;
-            let room = self.outward.room(host.len())?;
-            room[..host.len()].copy_from_slice(host);
-            result::memcpy_htod_async(to, &room[..host.len()], queue)?;
+            let mut room = self.outward.room(bytes)?;
+            for (host, to) in parts.iter().filter(|(host, _)| !host.is_empty()) {
+                let (here, behind) = room.split_at_mut(host.len());
+                here.copy_from_slice(host);
+                result::memcpy_htod_async(*to, here, queue)?;
+                room = behind;
+            }
             result::event::record(left, queue)
         }
     }
 
-    /// Copies from `from` to `host`, after all that is queued.
+    /// Copies the `parts`, each from its address, after all that is queued.
     pub(super) fn read(
         &mut self,
-        from: CUdeviceptr,
-        host: &mut [u8],
+        parts: &mut [(CUdeviceptr, &mut [u8])],
         queue: sys::CUstream,
     ) -> Result<(), result::DriverError> {
-        if host.is_empty() {
+        let bytes = parts.iter().map(|(_, host)| host.len()).sum();
+        if bytes == 0 {
             return Ok(());
         }
-        let room = self.inward.room(host.len())?;
-        let room = &mut room[..host.len()];
-        // SAFETY: the buffer stays until the queue is done.
-        unsafe {
-            result::memcpy_dtoh_async(room, from, queue)?;
-            result::stream::synchronize(queue)?;
+        let mut room = self.inward.room(bytes)?;
+        let mut arrived = Vec::with_capacity(parts.len());
+        for (from, host) in parts.iter().filter(|(_, host)| !host.is_empty()) {
+            let (here, behind) = room.split_at_mut(host.len());
+            // SAFETY: the buffer stays until the queue is done.
+            unsafe { result::memcpy_dtoh_async(here, *from, queue) }?;
+            arrived.push(&*here);
+            room = behind;
         }
-        host.copy_from_slice(room);
+        // SAFETY: the queue is its owner's, who calls.
+        unsafe { result::stream::synchronize(queue) }?;
+        let hosts = parts.iter_mut().filter(|(_, host)| !host.is_empty());
+        hosts.zip(arrived).for_each(|((_, host), here)| host.copy_from_slice(here));
         Ok(())
     }
 }
