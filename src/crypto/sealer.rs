@@ -102,7 +102,7 @@ pub trait Sealer: Send {
     /// Seals a batch's cells into `blocks`.
     ///
     /// # Errors
-    /// [`DeviceError`]; then what was written is of no use.
+    /// [`DeviceError`]; then what was written is of no use, and must not leave. In later slots empty messages are sealed.
     fn seal<L: AsMut<[u8]>>(
         &mut self,
         slot: Slot,

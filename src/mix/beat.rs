@@ -45,11 +45,13 @@ pub enum Reason {
     NotANumber = 3,
     /// A rank cannot do its work.
     Failure = 4,
+    /// The device that computes or seals for a rank is lost, or refuses.
+    Device = 5,
 }
 
 impl Reason {
     fn from_number(number: u8) -> Option<Self> {
-        [Self::Authentication, Self::Message, Self::NotANumber, Self::Failure]
+        [Self::Authentication, Self::Message, Self::NotANumber, Self::Failure, Self::Device]
             .into_iter()
             .find(|reason| *reason as u8 == number)
     }
@@ -164,7 +166,7 @@ mod tests {
         for word in [Order::GoOn, Order::EpochEnds { after: Slot(7) }, Order::RunEnds { after }, pace] {
             assert_eq!(Order::from_record(&word.to_record()), Some(word));
         }
-        for reason in [Reason::Authentication, Reason::Message, Reason::NotANumber, Reason::Failure] {
+        for reason in (1..=5).filter_map(Reason::from_number) {
             let stop = Order::Stop(reason);
             assert_eq!(Order::from_record(&stop.to_record()), Some(stop));
             let fault = Fault { reason, ..FAULT_OF_ALL_FIELDS };

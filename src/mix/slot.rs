@@ -112,6 +112,12 @@ impl<S: Sealer> Mixer<S> {
         Noticed { fault: Fault { slot, phase, peer, reason: Reason::Authentication }, by: self.rank }
     }
 
+    /// The device that seals for this rank has failed.
+    fn own(&self, slot: Slot) -> Noticed {
+        let fault = Fault { slot, phase: Phase(0), peer: self.rank, reason: Reason::Device };
+        Noticed { fault, by: self.rank }
+    }
+
     /// The rank from whose block the cell of job `job` came.
     fn sender(&self, job: usize) -> Rank {
         peers(self.rank, self.geometry.ranks).nth(job / self.geometry.cells as usize).unwrap_or(self.rank)
@@ -153,7 +159,12 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
         let mut found: Option<Noticed> = None;
 
         let started = Instant::now();
-        self.sealer.seal(slot, self.onion.seal, &post.outbox, transport.blocks().0)?;
+        // What a device has begun to seal is not sealed again in this slot: a nonce would come twice.
+        let sealed = self.sealer.seal(slot, self.onion.seal, &post.outbox, transport.blocks().0);
+        let mut own = sealed.err().map(|_| self.own(slot));
+        if own.is_some() {
+            self.pass_noise_on(transport, Phase(1));
+        }
         self.seal_beats(transport, slot, word);
         timing.seal += started.elapsed();
 
@@ -191,7 +202,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
                         Err(OpenError::BadCell(bad)) => {
                             found = Some(self.noticed(slot, phase, self.sender(bad.job)));
                         }
-                        Err(OpenError::Device(error)) => return Err(error.into()),
+                        Err(OpenError::Device(_)) => own = own.or_else(|| Some(self.own(slot))),
                     }
                 }
                 timing.open += started.elapsed();
@@ -201,7 +212,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
             self.clock.set(pace);
         }
         timing.overran += self.clock.take_overran();
-        heard.fault = Noticed::first(heard.fault, found);
+        heard.fault = Noticed::first(heard.fault, Noticed::first(own, found));
         Ok(heard)
     }
 }

@@ -67,6 +67,7 @@ impl RoleError {
         match self {
             RoleError::Header { .. } | RoleError::Unexpected { .. } | RoleError::Untold => Reason::Message,
             RoleError::NotANumber { .. } => Reason::NotANumber,
+            RoleError::Compute(ComputeError::Device { .. }) => Reason::Device,
             RoleError::Compute(_) | RoleError::Gone => Reason::Failure,
         }
     }

@@ -33,7 +33,7 @@ impl<Bytes> Overlapped<Bytes> {
         backend: &B,
         length: usize,
     ) -> Result<(Self, Workshop<Bytes>), ComputeError> {
-        let (tasks, done, workshop) = workshop();
+        let ((tasks, done), workshop) = workshop();
         let idle = Some(Task::new(backend, length)?);
         Ok((Self { tasks, done, idle, answer: None, took: Duration::ZERO, progress: None }, workshop))
     }

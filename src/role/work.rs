@@ -86,11 +86,14 @@ impl<Bytes> Task<Bytes> {
     }
 }
 
+/// Who gives tasks, and takes them back.
+pub(super) type Bench<Bytes> = (SyncSender<Box<Task<Bytes>>>, Receiver<Box<Task<Bytes>>>);
+
 /// The ends of one who gives tasks and takes them back, and of the thread that does them.
-pub(super) fn workshop<Bytes>() -> (SyncSender<Box<Task<Bytes>>>, Receiver<Box<Task<Bytes>>>, Workshop<Bytes>) {
+pub(super) fn workshop<Bytes>() -> (Bench<Bytes>, Workshop<Bytes>) {
     let (tasks, to_do) = sync_channel(1);
     let (answer, done) = sync_channel(1);
-    (tasks, done, Workshop { tasks: to_do, done: answer })
+    ((tasks, done), Workshop { tasks: to_do, done: answer })
 }
 
 /// What the thread of a role does.
@@ -140,7 +143,7 @@ impl<Bytes> Worker<Bytes> {
         backend: &B,
         length: usize,
     ) -> Result<(Self, Workshop<Bytes>), ComputeError> {
-        let (tasks, done, workshop) = workshop();
+        let ((tasks, done), workshop) = workshop();
         let mut worker = Self {
             length,
             tasks,

@@ -203,6 +203,7 @@ fn describe(noticed: &Noticed, own: Option<&RoleError>) -> String {
         (Reason::Message, None) => format!("{slot}: {by} got a message that does not fit what went before"),
         (Reason::NotANumber, None) => format!("{slot}: {by} came upon what is not a number"),
         (Reason::Failure, None) => format!("{slot}: {by} could not do its work, for want of memory"),
+        (Reason::Device, None) => format!("{slot}: the GPU of {by} is lost, or refuses a call"),
     };
     format!("{what}; the run ends on all ranks and leaves no model")
 }
@@ -212,7 +213,7 @@ fn code_of(reason: Reason) -> i32 {
     match reason {
         Reason::Authentication | Reason::Message => 4,
         Reason::NotANumber => 1,
-        Reason::Failure => 3,
+        Reason::Failure | Reason::Device => 3,
     }
 }
 

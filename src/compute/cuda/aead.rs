@@ -14,7 +14,7 @@ use crate::crypto::Unauthentic;
 use crate::crypto::aead::{self, Aead};
 use crate::crypto::key::Key;
 use crate::crypto::sealer::{
-    BadCell, CpuSealer, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, SealBatch, SealJob, Sealer,
+    BadCell, CpuSealer, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, Place, SealBatch, SealJob, Sealer,
 };
 use crate::ids::Slot;
 
@@ -94,6 +94,8 @@ pub struct CudaSealer<D: Device, A = aead::Default> {
     keys: Keys<D>,
     /// Relays, seals records, and has the jobs.
     cpu: CpuSealer<A, Vec<u8>>,
+    /// Whether the device has failed. From then on what is sealed is empty, by the processor, and what is opened is only verified.
+    lost: bool,
     /// The least job that was found bad.
     bad: D::Memory,
     seals: Vec<Option<Batch<D::Memory>>>,
@@ -111,7 +113,7 @@ impl<D: Device, A> CudaSealer<D, A> {
         device.write(&data, &on_device, 0);
         let (expanded, bad) = (device.allocate(0)?, device.allocate(4)?);
         let keys = Keys { device, data: (on_device, data.len() as u32), fresh: Vec::new(), known: 0, expanded };
-        Ok(Self { keys, cpu: CpuSealer::new(data), bad, seals: Vec::new(), opens: Vec::new() })
+        Ok(Self { keys, cpu: CpuSealer::new(data), lost: false, bad, seals: Vec::new(), opens: Vec::new() })
     }
 
     /// Starts to seal a batch's cells, which stay on the device.
@@ -133,6 +135,20 @@ impl<D: Device, A> CudaSealer<D, A> {
         };
         self.keys.launch("aes_gcm_seal", slot, batch, messages, None);
         Ok(())
+    }
+
+    fn seal_there<L: AsMut<[u8]>>(
+        &mut self,
+        slot: Slot,
+        batch: SealBatch,
+        messages: &[Message<D::Memory>],
+        blocks: &mut [L],
+    ) -> Result<(), ComputeError> {
+        self.start_to_seal(slot, batch, messages)?;
+        if let Some(batch) = &self.seals[batch.0] {
+            self.keys.device.read_parts(&batch.cells, parts(&batch.spans, blocks).into_iter());
+        }
+        self.keys.device.finish()
     }
 
     /// Starts to open the cells of a batch that are on the device: those of `from`, or the same as the last time.
@@ -172,6 +188,17 @@ impl<D: Device, A> CudaSealer<D, A> {
         let job = u32::from_le_bytes(bad);
         Ok((job != u32::MAX).then_some(BadCell { job: job as usize }))
     }
+}
+
+/// Messages on the processor that reach `len` bytes beyond each of the places.
+fn room(places: impl Iterator<Item = Place>, len: usize) -> Vec<Vec<u8>> {
+    let mut room: Vec<Vec<u8>> = Vec::new();
+    for Place { block, offset } in places {
+        room.resize_with(room.len().max(block + 1), Vec::new);
+        let reach = room[block].len().max(offset + len);
+        room[block].resize(reach, 0);
+    }
+    room
 }
 
 /// Where each of the `spans` stands on the device, and in `blocks`. They are sorted, and do not overlap.
@@ -225,11 +252,14 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
         messages: &[Self::Bytes],
         blocks: &mut [L],
     ) -> Result<(), DeviceError> {
-        self.start_to_seal(slot, batch, messages)?;
-        if let Some(batch) = &self.seals[batch.0] {
-            self.keys.device.read_parts(&batch.cells, parts(&batch.spans, blocks).into_iter());
+        if self.lost {
+            let jobs = &self.cpu.seals[batch.0];
+            let empty = room(jobs.jobs.iter().map(|job| job.from), jobs.length);
+            return self.cpu.seal(slot, batch, &empty, blocks);
         }
-        Ok(self.keys.device.finish()?)
+        let sealed = self.seal_there(slot, batch, messages, blocks);
+        self.lost = sealed.is_err();
+        Ok(sealed?)
     }
 
     fn peel<L: AsMut<[u8]>, K: AsRef<[u8]>>(
@@ -249,8 +279,14 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
         from: &[K],
         messages: &mut [Self::Bytes],
     ) -> Result<(), OpenError> {
-        self.start_to_open(slot, batch, Some(from), messages)?;
-        self.finish()?.map_or(Ok(()), |bad| Err(OpenError::BadCell(bad)))
+        if self.lost {
+            let jobs = &self.cpu.opens[batch.0];
+            let mut shown = room(jobs.jobs.iter().map(|job| job.to), jobs.length);
+            return self.cpu.open(slot, batch, from, &mut shown);
+        }
+        let opened = self.start_to_open(slot, batch, Some(from), messages).and_then(|()| self.finish());
+        self.lost = opened.is_err();
+        opened?.map_or(Ok(()), |bad| Err(OpenError::BadCell(bad)))
     }
 
     fn fetch(&mut self, message: &Self::Bytes, host: &mut [u8]) -> Result<(), DeviceError> {

@@ -106,7 +106,9 @@ impl Products {
         let alignments = [a, b, c].map(|at| 1 << at.trailing_zeros().min(8));
         let key = Key { product, bias: bias.is_some(), alignments };
         if !self.plans.contains_key(&key) {
-            let plan = Plan::new(self.handle, self.precision, key, bias)?;
+            // What tensor cores do not take, for its size or its place, is computed as it is.
+            let plan = Plan::new(self.handle, self.precision, key, bias)
+                .or_else(|_| Plan::new(self.handle, Precision::Fp32, key, bias))?;
             self.plans.insert(key, plan);
         }
         let plan = &self.plans[&key];
