@@ -26,6 +26,36 @@ use serde_json::{Value, json};
 
 type Gpu = Cuda<Driver>;
 
+/// How large all is.
+struct Size {
+    /// Values that are copied.
+    copied: usize,
+    /// KiB of a cell, and how many there are.
+    kib: &'static [usize],
+    cells: &'static [usize],
+    /// Launches of a batch at least.
+    least: usize,
+    /// Bytes that the processor seals.
+    processor: usize,
+    /// Side of a tensor, and of a stage.
+    side: usize,
+    stage: usize,
+}
+
+const FULL: Size = Size {
+    copied: 1 << 28,
+    kib: &[4, 16, 64],
+    cells: &[1, 16, 256, 1024, 4096],
+    least: 4,
+    processor: 256 << 20,
+    side: 8192,
+    stage: 4096,
+};
+
+/// To see that it runs: the figures mean nothing.
+const SMALL: Size =
+    Size { copied: 1 << 12, kib: &[1], cells: &[1, 3], least: 1, processor: 1 << 20, side: 32, stage: 32 };
+
 /// Repetitions whose median counts.
 const ROUNDS: usize = 7;
 /// Bytes of a tag.
@@ -34,16 +64,17 @@ const TAG: usize = 16;
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let file = args.iter().position(|arg| arg == "--json").and_then(|at| args.get(at + 1));
+    let size = if args.iter().any(|arg| arg == "--small") { SMALL } else { FULL };
     let gpu = Cuda::new(Driver::open(0, Precision::Fp32).unwrap_or_else(|error| panic!("{error}")));
     let about = gpu.device().about().clone();
     println!("{}, compute capability {}.{}", about.name, about.capability[0], about.capability[1]);
     println!("{}\n", gpu.fingerprint());
     let wrong = correctness(&gpu);
-    let copy = copy_rate(&gpu);
+    let copy = copy_rate(&gpu, &size);
     println!("copy within the device: {copy:.0} GB/s, read and written\n");
-    let sealing = sealing(&gpu);
-    let kernels = kernels(&gpu, copy);
-    let stages = [Precision::Fp32, Precision::Tf32, Precision::Bf16].map(stage);
+    let sealing = sealing(&gpu, &size);
+    let kernels = kernels(&gpu, copy, size.side);
+    let stages = [Precision::Fp32, Precision::Tf32, Precision::Bf16].map(|precision| stage(precision, size.stage));
     let found = json!({
         "device": about.name, "fingerprint": gpu.fingerprint(), "wrong": wrong, "copy_gb_s": copy, "sealing": sealing,
         "kernels": kernels, "stages": stages,
@@ -58,7 +89,7 @@ fn main() {
 fn correctness(gpu: &Gpu) -> Vec<String> {
     let seed: u64 = rand::random();
     let mut wrong = Vec::new();
-    let checks = parity::all::<Gpu>();
+    let checks = [parity::all::<Gpu>(), parity::cells::checks::<Driver>()].concat();
     for (name, check) in &checks {
         let ran = catch_unwind(AssertUnwindSafe(|| check(&mut parity::Bench::new(gpu, &format!("{name} {seed}")))));
         if ran.is_err() {
@@ -92,21 +123,21 @@ fn random(gpu: &Gpu, len: usize) -> <Gpu as Memory>::Buf {
     buffer
 }
 
-fn copy_rate(gpu: &Gpu) -> f64 {
-    let len = 1 << 28;
+fn copy_rate(gpu: &Gpu, size: &Size) -> f64 {
+    let len = size.copied;
     let (from, mut to) = (random(gpu, len), gpu.zeros(len).unwrap());
     8.0 * len as f64 / seconds(gpu, 10, || gpu.copy(len, &from, &mut to)) / 1e9
 }
 
 /// AES-256-GCM on the GPU, for cells on the device, and on the processor.
-fn sealing(gpu: &Gpu) -> Vec<Value> {
+fn sealing(gpu: &Gpu, size: &Size) -> Vec<Value> {
     println!("AES-256-GCM, GB/s         GPU seal   open   3 layers   one core   {} cores", cores());
     let mut rows = Vec::new();
-    for cell in [4, 16, 64].map(|kib: usize| kib << 10) {
-        let [one, all] = [1, cores()].map(|threads| processor(cell, threads));
-        for cells in [1, 16, 256, 1024, 4096] {
-            let [seal, open] = device(gpu, cell, cells, 1);
-            let [onion, _] = device(gpu, cell, cells, 3);
+    for cell in size.kib.iter().map(|kib| kib << 10) {
+        let [one, all] = [1, cores()].map(|threads| processor(size, cell, threads));
+        for cells in size.cells.iter().copied() {
+            let [seal, open] = device(gpu, size, cell, cells, 1);
+            let [onion, _] = device(gpu, size, cell, cells, 3);
             println!(
                 "{cells:>5} cells of {:>2} KiB       {seal:>8.1} {open:>6.1} {onion:>10.1} {one:>10.1} {all:>10.1}",
                 cell >> 10
@@ -126,7 +157,7 @@ fn cores() -> usize {
 }
 
 /// GB/s of sealing, and of opening where there is one layer, `cells` cells whose payloads fill `cell` bytes.
-fn device(gpu: &Gpu, cell: usize, cells: usize, layers: usize) -> [f64; 2] {
+fn device(gpu: &Gpu, size: &Size, cell: usize, cells: usize, layers: usize) -> [f64; 2] {
     let payload = cell - layers * TAG;
     let mut sealer = CudaSealer::<Driver, AwsLc>::new(gpu.device(), b"bench".to_vec()).unwrap();
     let messages: Vec<_> = (0..3).map(|_| gpu.bytes(cells * payload).unwrap()).collect();
@@ -145,7 +176,7 @@ fn device(gpu: &Gpu, cell: usize, cells: usize, layers: usize) -> [f64; 2] {
     let mut slot = 0;
     let bytes = (cells * payload) as f64;
     let rate = |took: f64| bytes / took / 1e9;
-    let each = (1 << 30_usize).div_ceil(cells * cell).clamp(4, 200);
+    let each = (1_usize << 30).div_ceil(cells * cell).clamp(size.least, size.least * 50);
     let mut timed = |sealer: &mut CudaSealer<Driver, AwsLc>,
                      work: &mut dyn FnMut(&mut CudaSealer<Driver, AwsLc>, Slot)| {
         let mut took = Vec::new();
@@ -182,8 +213,8 @@ fn device(gpu: &Gpu, cell: usize, cells: usize, layers: usize) -> [f64; 2] {
 }
 
 /// GB/s of sealing cells of `cell` bytes on so many cores.
-fn processor(cell: usize, threads: usize) -> f64 {
-    let each = (256 << 20_usize).div_ceil(cell);
+fn processor(size: &Size, cell: usize, threads: usize) -> f64 {
+    let each = (size.processor).div_ceil(cell);
     let started = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -202,15 +233,14 @@ fn processor(cell: usize, threads: usize) -> f64 {
 }
 
 /// Kernels that the memory's speed bounds, as a part of the copy's rate.
-fn kernels(gpu: &Gpu, copy: f64) -> Vec<Value> {
-    const N: usize = 8192;
-    let len = N * N;
+fn kernels(gpu: &Gpu, copy: f64, n: usize) -> Vec<Value> {
+    let len = n * n;
     let [x, dy] = [random(gpu, len), random(gpu, len)];
     let [mut y, mut m, mut s] = [random(gpu, len), gpu.zeros(len).unwrap(), gpu.zeros(len).unwrap()];
-    let [mut small, mut other] = [random(gpu, N), random(gpu, N)];
+    let [mut small, mut other] = [random(gpu, n), random(gpu, n)];
     let mut message = gpu.bytes(4 * len).unwrap();
-    let grid = Grid { outer: 1, sets: N, inner: N };
-    let columns = Grid { outer: N, sets: N, inner: 1 };
+    let grid = Grid { outer: 1, sets: n, inner: n };
+    let columns = Grid { outer: n, sets: n, inner: 1 };
     let step = Adam { mean: [0.9, 0.1], square: [0.99, 0.01], rate: 0.1, root: 1.0, eps: 1e-8, keep: 1.0 };
     let place = Place { key: [1, 2], counter: [3, 4, 5] };
     let mut rows = Vec::new();
@@ -226,10 +256,10 @@ fn kernels(gpu: &Gpu, copy: f64) -> Vec<Value> {
     time("gelu backward", 12, &mut || gpu.map_backward(Function::Gelu, len, &x, &x, &dy, &mut y));
     time("add", 12, &mut || gpu.add(len, &x, &mut y));
     time("dropout", 8, &mut || gpu.drop_out(place, 0.1, len, &x, &mut y));
-    time("transpose", 8, &mut || gpu.transpose(N, N, &x, &mut y));
-    time("sum of rows", 4, &mut || gpu.sum_rows(N, N, &x, false, &mut small));
-    time("softmax", 8, &mut || gpu.softmax(N, N, &x, &mut y));
-    time("softmax backward", 12, &mut || gpu.softmax_backward(N, N, &x, &dy, &mut y));
+    time("transpose", 8, &mut || gpu.transpose(n, n, &x, &mut y));
+    time("sum of rows", 4, &mut || gpu.sum_rows(n, n, &x, false, &mut small));
+    time("softmax", 8, &mut || gpu.softmax(n, n, &x, &mut y));
+    time("softmax backward", 12, &mut || gpu.softmax_backward(n, n, &x, &dy, &mut y));
     time("moments of rows", 4, &mut || gpu.moments(grid, true, &x, &mut small, &mut other));
     time("normalize rows", 8, &mut || gpu.normalize(grid, 1e-5, &x, &small, &other, &mut y));
     time("scale columns", 8, &mut || gpu.scale(columns, &x, &small, Some(&other), &mut y));
@@ -243,36 +273,35 @@ fn kernels(gpu: &Gpu, copy: f64) -> Vec<Value> {
 }
 
 /// A stage that products bound: 4096 wide, 4096 samples, forward and backward, against its products alone.
-fn stage(precision: Precision) -> Value {
-    const N: usize = 4096;
+fn stage(precision: Precision, n: usize) -> Value {
     let gpu = Cuda::new(Driver::open(0, precision).unwrap());
     let spec = StageSpec {
-        ops: vec![Op::Linear(Linear { input: None, out: N as u32, bias: true }), Op::Activation(Activation::Relu)],
-        input: Shape::new([N as u32]),
-        output: Shape::new([N as u32]),
+        ops: vec![Op::Linear(Linear { input: None, out: n as u32, bias: true }), Op::Activation(Activation::Relu)],
+        input: Shape::new([n as u32]),
+        output: Shape::new([n as u32]),
         data: None,
         wire: Float::F32,
-        micro_batch: N as u32,
+        micro_batch: n as u32,
         optimizer: Optimizer::sgd(0.0),
         seed: Seed::from_text("bench"),
         values: None,
     };
     let mut stage = Stage::new(&gpu, &spec).unwrap();
-    let [a, b] = [random(&gpu, N * N), random(&gpu, N * N)];
-    let mut c = gpu.zeros(N * N).unwrap();
-    let shape = Gemm { m: N, n: N, k: N, a_transposed: false, b_transposed: false, accumulate: false };
+    let [a, b] = [random(&gpu, n * n), random(&gpu, n * n)];
+    let mut c = gpu.zeros(n * n).unwrap();
+    let shape = Gemm { m: n, n, k: n, a_transposed: false, b_transposed: false, accumulate: false };
     let product = seconds(&gpu, 10, || gpu.gemm(shape, &a, &b, &mut c));
     let passed = seconds(&gpu, 5, || {
-        gpu.copy(N * N, &a, stage.input(&gpu, Pass::evaluation(N)).unwrap());
+        gpu.copy(n * n, &a, stage.input(&gpu, Pass::evaluation(n)).unwrap());
         stage.forward(&gpu);
-        gpu.copy(N * N, &b, stage.output_gradient());
+        gpu.copy(n * n, &b, stage.output_gradient());
         stage.backward_input(&gpu);
         stage.backward_params(&gpu);
     });
     // What is copied here lies there already in a run.
-    let copied = seconds(&gpu, 10, || gpu.copy(N * N, &a, &mut c));
+    let copied = seconds(&gpu, 10, || gpu.copy(n * n, &a, &mut c));
     let passed = passed - 2.0 * copied;
-    let flops = 2.0 * (N as f64).powi(3);
+    let flops = 2.0 * (n as f64).powi(3);
     let (peak, rate) = (flops / product / 1e12, 3.0 * flops / passed / 1e12);
     let name = precision.name();
     println!("stage, {name:<5} {rate:>7.1} TFLOP/s, cuBLASLt alone {peak:>7.1}: {:.2}", rate / peak);

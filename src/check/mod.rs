@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use leaks::Leak;
 use protection::{PLANS, Protection, Setup, TIME};
 
+use crate::compute::cuda::own_memory;
 use crate::ids::Phase;
-use crate::job::{Job, Pace, Profile};
+use crate::job::{Backend, Job, Pace, Profile};
 use crate::mix::geometry::Geometry;
 use crate::nn::StageSpec;
 use crate::pipeline::Pass;
@@ -31,6 +32,8 @@ pub struct Checked {
     samples: [usize; 3],
     slots: [u64; 2],
     memory: u64,
+    /// Of a GPU, where a rank may use one.
+    gpu_memory: Option<u64>,
     /// What colluding hosts find out; where there is no mix, there is nothing to find out.
     protection: Option<Protection>,
     leaks: Vec<Leak>,
@@ -84,6 +87,10 @@ impl Checked {
         let memory = largest(&specs, remote, in_flight)
             + messages * geometry.message() as u64
             + 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
+        // Of its own circuits, and of those that it relays.
+        let keys = 2 * geometry.lanes() as u64 * u64::from(geometry.hops);
+        let gpu_memory =
+            (cfg!(feature = "cuda") && job.compute.backend != Backend::Cpu).then(|| memory + own_memory(keys));
         Ok(Self {
             ranks,
             geometry,
@@ -91,6 +98,7 @@ impl Checked {
             samples: [prepared.train.samples(), prepared.validation.samples(), prepared.test.samples()],
             slots: [training.slots() + validation, looks(prepared.test.samples())],
             memory,
+            gpu_memory,
             protection,
             leaks: leaks::of(prepared, ranks, hosts),
             warnings,
@@ -141,6 +149,7 @@ impl Checked {
             "bytes_per_rank_and_slot": self.slot_bytes(),
             "bytes_per_rank_and_epoch": self.slot_bytes().map(|bytes| bytes * self.slots[0]),
             "memory_of_largest_rank_bytes": self.memory,
+            "gpu_memory_of_largest_rank_bytes": self.gpu_memory,
             "protection": self.protection.as_ref().map(Protection::json),
             "leaks": self.leaks.iter().map(Leak::json).collect::<Vec<Value>>(),
             "warnings": self.warnings,
@@ -207,6 +216,10 @@ impl fmt::Display for Checked {
             "memory",
             format!("{:.1} MiB on the largest rank, beside program and MPI", self.memory as f64 / f64::from(1 << 20)),
         )?;
+        if let Some(memory) = self.gpu_memory {
+            let mib = memory as f64 / f64::from(1 << 20);
+            row(f, "  on a GPU", format!("{mib:.1} MiB of its memory, and up to 64 MiB for each convolution"))?;
+        }
         writeln!(f)?;
         match &self.protection {
             Some(protection) => write!(f, "{protection}")?,

@@ -19,7 +19,7 @@ use crate::crypto::sealer::{
 use crate::ids::Slot;
 
 /// Bytes of an expanded key: `struct Expanded`.
-const EXPANDED: usize = 16 * (15 + 1 + 256 + 512);
+pub(super) const EXPANDED: usize = 16 * (15 + 1 + 256 + 512);
 /// Bytes of shared memory with which keys are expanded, and cells sealed and opened.
 const SHARED: [u32; 2] = [256 * 256, (256 + 128) * 256 + (128 + 16) * 16];
 /// Cells that a block of threads takes at most, one after the other, and blocks that there are to be before it takes two. Each

@@ -52,6 +52,14 @@ pub const SOURCES: &[(&str, &str)] = sources![
 /// What they include: `functions.cuh`.
 pub const FUNCTIONS: &str = include_str!("../../../kernels/functions.cuh");
 
+/// Bytes that matrix products may use for themselves: what NVIDIA recommends for Hopper.
+const WORKSPACE: usize = 32 << 20;
+
+/// Bytes of a device's memory that a rank takes besides tensors, messages and cells, where its sealer has so many keys.
+pub fn own_memory(keys: u64) -> u64 {
+    (WORKSPACE + aead::EXPANDED * keys as usize) as u64
+}
+
 /// Threads of a block where it does not matter.
 const THREADS: u32 = 256;
 

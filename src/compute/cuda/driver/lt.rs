@@ -12,11 +12,9 @@ use cudarc::cublaslt::{result, sys};
 use cudarc::driver::sys::{CUdeviceptr, CUstream};
 
 use crate::compute::ComputeError;
-use crate::compute::cuda::{Product, Side};
+use crate::compute::cuda::{Product, Side, WORKSPACE};
 use crate::float::Precision;
 
-/// Bytes of the workspace: what NVIDIA recommends for Hopper.
-pub(super) const WORKSPACE: usize = 32 << 20;
 /// Reductions of parts of a product: in a workspace, or not at all; in place is left out.
 const REDUCTIONS: u32 = 2 | 4;
 

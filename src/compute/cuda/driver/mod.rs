@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cudarc::driver::{result, sys};
 
 use self::gpu::{Gpu, failure};
-use self::lt::{Operands, Products, WORKSPACE};
+use self::lt::{Operands, Products};
 use self::pinned::Pinned;
-use super::{Arg, Device, Launch, Product, Side};
+use super::{Arg, Device, Launch, Product, Side, WORKSPACE};
 use crate::compute::{ComputeError, Gemm};
 use crate::float::Precision;
 
