@@ -1,5 +1,5 @@
 //! What a GPU does, beside its own ceilings measured in the same run: correctness first, then sealing, products, and what the
-//! memory's speed bounds. `bench/gpu` runs this, and jobs; `--json FILE` keeps the figures.
+//! memory's speed bounds. `bench/gpu.py` runs this, and jobs; `--json FILE` keeps the figures.
 #![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub)]
 
 #[path = "../tests/parity/mod.rs"]

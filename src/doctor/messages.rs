@@ -5,10 +5,15 @@ use crate::transport::aware;
 use crate::transport::mpi::library;
 
 pub(super) fn examined() -> Vec<Line> {
+    let through = "messages pass through the processor's";
     let takes = match aware::takes_device_memory() {
-        Some(true) => "takes a GPU's memory",
-        Some(false) => "takes no GPU's memory (it is not CUDA-aware): messages pass through the processor's",
-        None => "does not say whether it takes a GPU's memory: messages pass through the processor's",
+        Some(true) => {
+            Line::there("MPI and GPU", format!("built to take a GPU's memory, which is not made use of: {through}"))
+        }
+        Some(false) => {
+            Line::absent("MPI and GPU", format!("takes no GPU's memory (it is not CUDA-aware): {through}"))
+        }
+        None => Line::absent("MPI and GPU", format!("does not say whether it takes a GPU's memory: {through}")),
     };
-    vec![Line::there("MPI", library()), Line::absent("MPI and GPU", takes)]
+    vec![Line::there("MPI", library()), takes]
 }

@@ -105,6 +105,9 @@ pub trait Courier<T: Transport> {
         Duration::ZERO
     }
 
+    /// The device that holds this rank's messages has failed: from now on empty ones leave, and what arrives is only verified.
+    fn send_no_messages(&mut self) {}
+
     /// Runs one slot: `post.outbox` leaves, `post.inbox` is what arrived. Where there is a fault, and where the owner says
     /// [`Order::Stop`], the inbox means nothing.
     ///

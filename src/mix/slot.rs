@@ -139,6 +139,10 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
         true
     }
 
+    fn send_no_messages(&mut self) {
+        self.sealer.seal_no_messages();
+    }
+
     fn wait_to_seal(&mut self, timing: &mut Timing) {
         timing.wait += self.clock.wait_to_seal();
     }

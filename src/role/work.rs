@@ -171,6 +171,8 @@ impl<Bytes> Worker<Bytes> {
             }
         }
         task.slot = slot;
+        // What was cleared is clear for the role; a device that fails here fails the role's step, too.
+        let _ = backend.finish();
         // A thread that is gone is noticed where its answer is awaited.
         let _ = self.tasks.send(task);
     }

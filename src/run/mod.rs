@@ -203,7 +203,9 @@ fn describe(noticed: &Noticed, own: Option<&RoleError>) -> String {
         (Reason::Message, None) => format!("{slot}: {by} got a message that does not fit what went before"),
         (Reason::NotANumber, None) => format!("{slot}: {by} came upon what is not a number"),
         (Reason::Failure, None) => format!("{slot}: {by} could not do its work, for want of memory"),
-        (Reason::Device, None) => format!("{slot}: the GPU of {by} is lost, or refuses a call"),
+        (Reason::Device, None) => {
+            format!("{slot}: the GPU of {by} is lost, or refuses a call; `mixnn doctor` on its host says more")
+        }
     };
     format!("{what}; the run ends on all ranks and leaves no model")
 }

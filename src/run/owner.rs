@@ -348,14 +348,15 @@ impl<'a, B: Platform> Lead<'a, B> {
         if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
             return Err(RunError::Fault { noticed, own });
         }
-        let (returns, told) = self.collect(transport, epoch, ended.slots)?;
-        if let Some(noticed) = Noticed::first(fault, told) {
-            if !last {
-                self.dismiss(transport, Epoch(epoch.0 + 1), code_of(noticed.fault.reason))?;
+        match self.collect(transport, epoch, ended.slots, fault)? {
+            Ok(returns) => Ok(Ran { scores, slots: ended.slots, returns, inferred }),
+            Err(noticed) => {
+                if !last {
+                    self.dismiss(transport, Epoch(epoch.0 + 1), code_of(noticed.fault.reason))?;
+                }
+                Err(RunError::Fault { noticed, own })
             }
-            return Err(RunError::Fault { noticed, own });
         }
-        Ok(Ran { scores, slots: ended.slots, returns, inferred })
     }
 
     /// A package that is `sealed` to `rank`, signed.
@@ -473,19 +474,20 @@ impl<'a, B: Platform> Lead<'a, B> {
         })
     }
 
-    /// Takes the ranks' results, and the first fault that one of them tells.
+    /// Takes the ranks' results; or the first fault, of `fault` and those that ranks tell.
     fn collect<T: Transport>(
         &self,
         transport: &mut T,
         epoch: Epoch,
         slots: u64,
-    ) -> Result<(Returns, Option<Noticed>), RunError> {
+        fault: Option<Noticed>,
+    ) -> Result<Result<Returns, Noticed>, RunError> {
         let length = self.public.result as usize + hpke::OVERHEAD;
         let blobs = transport.gather(&vec![0; length])?;
         let mut timing = vec![RankTiming::new(0, &self.seat.timing)];
         let mut sent = self.seat.timing.sent;
         let mut overran = self.seat.timing.overran;
-        let mut told = None;
+        let mut first = fault;
         let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
         for (rank, blob) in Rank::all(transport.ranks()).zip(&blobs).skip(1) {
             let info = result_info(&self.public.run, epoch, rank, slots);
@@ -493,7 +495,7 @@ impl<'a, B: Platform> Lead<'a, B> {
                 self.pair.open(&info, Some(&self.results[rank.index()]), blob).map_err(sealed("the result", rank))?;
             let returned: Returned =
                 unpadded(&plain).ok_or(RunError::Unreadable { what: "the result", from: rank })?;
-            told = Noticed::first(told, returned.fault.map(|fault| Noticed { fault, by: rank }));
+            first = Noticed::first(first, returned.fault.map(|fault| Noticed { fault, by: rank }));
             let rank_timing = seat::from_numbers(returned.timing);
             sent += rank_timing.sent;
             overran = overran.max(rank_timing.overran);
@@ -502,12 +504,15 @@ impl<'a, B: Platform> Lead<'a, B> {
                 values[self.remote.start + stage.index()] = returned.values;
             }
         }
+        if let Some(noticed) = first {
+            return Ok(Err(noticed));
+        }
         for (hosted, first) in [(&self.hosted.head, 0), (&self.hosted.tail, self.remote.end)] {
             let own = hosted.as_ref().map(|network| network.values(&*self.seat.backend)).transpose()?;
             for (values, own) in values[first..].iter_mut().zip(own.into_iter().flatten()) {
                 *values = own;
             }
         }
-        Ok((Returns { model: Model::new(&self.specs, &values)?, timing, sent, overran }, told))
+        Ok(Ok(Returns { model: Model::new(&self.specs, &values)?, timing, sent, overran }))
     }
 }

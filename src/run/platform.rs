@@ -9,7 +9,7 @@ use super::seat::share_of_cores;
 use crate::compute::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::compute::cuda::{
-    Cuda, CudaSealer,
+    Cuda, CudaSealer, Device,
     driver::{About, Driver, compile, found, products_version},
 };
 use crate::compute::{Backend, ComputeError};
@@ -30,6 +30,12 @@ pub(super) trait Platform: Backend<Bytes: Sync, Buf: Sync> + Send + Sync + Sized
     /// What a job calls it.
     const NAME: &'static str;
 
+    /// The same for the thread that mixes, whose calls wait for none of the arithmetic's.
+    ///
+    /// # Errors
+    /// [`ComputeError`].
+    fn beside(self: &Arc<Self>) -> Result<Arc<Self>, ComputeError>;
+
     /// A sealer without keys, whose cells are bound to `data`.
     ///
     /// # Errors
@@ -42,6 +48,10 @@ impl Platform for Cpu {
 
     const NAME: &'static str = "cpu";
 
+    fn beside(self: &Arc<Self>) -> Result<Arc<Self>, ComputeError> {
+        Ok(Arc::clone(self))
+    }
+
     fn sealer(&self, data: Vec<u8>) -> Result<Self::Sealer, ComputeError> {
         Ok(CpuSealer::new(data))
     }
@@ -52,6 +62,10 @@ impl Platform for Gpu {
     type Sealer = CudaSealer<Driver>;
 
     const NAME: &'static str = "cuda";
+
+    fn beside(self: &Arc<Self>) -> Result<Arc<Self>, ComputeError> {
+        Ok(Arc::new(Self::new(self.device().beside()?)))
+    }
 
     fn sealer(&self, data: Vec<u8>) -> Result<Self::Sealer, ComputeError> {
         CudaSealer::new(self.device(), data)

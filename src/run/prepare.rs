@@ -9,7 +9,7 @@ use super::weights::{Values, Weights};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
 use crate::element::Encoding;
 use crate::ids::Epoch;
-use crate::job::{self, Boundary, Job, Op, Sample, Shape, Wanted};
+use crate::job::{self, Boundary, Job, Op, Pace, Sample, Shape, Wanted};
 use crate::mix::geometry::Geometry;
 use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
@@ -144,9 +144,9 @@ impl Prepared {
         depth.latency(self.latency())
     }
 
-    /// Slots after which a stage answers.
+    /// Slots after which a stage answers; under a fixed pace as few as it can.
     pub fn latency(&self) -> u8 {
-        1 + u8::from(self.job.compute.overlap)
+        1 + u8::from(self.job.compute.overlap && self.job.mix.pace == Pace::Lockstep)
     }
 
     /// The learning rate of each step of the run.

@@ -10,7 +10,7 @@ use super::platform::Platform;
 use crate::compute::ComputeError;
 use crate::ids::{Epoch, Phase, Rank, Slot};
 use crate::job::Profile;
-use crate::mix::beat::{Fault, Order};
+use crate::mix::beat::{Fault, Order, Reason};
 use crate::mix::clock::{Clock, Pace};
 use crate::mix::courier::{Courier, Noticed, Post, Timing, Word};
 use crate::mix::direct::Direct;
@@ -132,8 +132,9 @@ impl<B: Platform> Seat<B> {
         calibration: Option<Calibration>,
         after: &mut dyn FnMut(Over),
     ) -> Result<Ended, RunError> {
-        // Work beside the slots is with the same backend.
+        // Work beside the slots has the backend, and the slots one that does not wait for it.
         let backend = Arc::clone(&self.backend);
+        let beside = backend.beside()?;
         let (mut work, workshop): (Box<dyn Work<B>>, _) = match self.pacing {
             Pacing::Fixed { .. } => {
                 let (worker, workshop) = Worker::new(&*backend, self.message)?;
@@ -144,11 +145,11 @@ impl<B: Platform> Seat<B> {
                 let (work, workshop) = Overlapped::new(&*backend, self.message)?;
                 (Box::new(work), workshop)
             }
-            Pacing::Lockstep => return self.slots_of(transport, courier, &mut Prompt(role), None, after),
+            Pacing::Lockstep => return self.slots_of(transport, courier, &backend, &mut Prompt(role), None, after),
         };
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| workshop.run(&*backend, role));
-            let ended = self.slots_of(transport, courier, &mut *work, calibration, after);
+            let ended = self.slots_of(transport, courier, &beside, &mut *work, calibration, after);
             drop(work);
             match thread.join() {
                 Ok(()) => ended,
@@ -165,11 +166,12 @@ impl<B: Platform> Seat<B> {
         &mut self,
         transport: &mut T,
         courier: &mut dyn Courier<T, Bytes = B::Bytes>,
+        backend: &B,
         work: &mut dyn Work<B>,
         mut calibration: Option<Calibration>,
         after: &mut dyn FnMut(Over),
     ) -> Result<Ended, RunError> {
-        let Self { backend, post, timing, pacing, message: length, .. } = self;
+        let Self { post, timing, pacing, message: length, .. } = self;
         // Nothing is on its way when an epoch begins.
         for message in &mut post.inbox {
             backend.clear(message, 0, HEADER);
@@ -186,7 +188,7 @@ impl<B: Platform> Seat<B> {
             if let Some(order) = calibrating {
                 ended.order = order;
             } else if works {
-                match work.take(&**backend, slot, post, &mut timing.compute) {
+                match work.take(backend, slot, post, &mut timing.compute) {
                     Ok(order) => ended.order = order,
                     Err(error) if courier.reports_faults() => {
                         let fault = Fault { slot, phase: Phase(0), peer: rank, reason: error.reason() };
@@ -195,6 +197,9 @@ impl<B: Platform> Seat<B> {
                     }
                     Err(error) => return Err(error.into()),
                 }
+            }
+            if ended.own.as_ref().is_some_and(|own| own.reason() == Reason::Device) {
+                courier.send_no_messages();
             }
             let mut word = Word { order: ended.order, fault: None };
             if let Some(noticed) = ended.fault {
@@ -210,6 +215,8 @@ impl<B: Platform> Seat<B> {
                     return Err(RunError::Unanswered(noticed));
                 }
             }
+            // What is sealed, and opened into, is what was cleared. A device that fails here fails the sealer, too.
+            let _ = backend.finish();
             let heard = courier.slot(transport, slot, word, post, timing).map_err(|error| match ended.fault {
                 // Others may have heard the owner say stop where this rank could not.
                 Some(noticed) => RunError::Unanswered(noticed),
@@ -221,7 +228,7 @@ impl<B: Platform> Seat<B> {
             ended.fault = Noticed::first(ended.fault, heard.fault);
             let real = [FORWARD, BACKWARD].map(|which| post.used[which] > 0);
             if works && ended.fault.is_none() {
-                work.give(&**backend, slot, post);
+                work.give(backend, slot, post);
             }
             after(Over { slot, real, progress: work.progress() });
             ended.slots += 1;

@@ -16,8 +16,8 @@ use super::seat::{self, Seat};
 use super::trust::Credentials;
 use super::{RunError, code_of, sealed};
 use crate::crypto::hpke::{self, KeyPair};
-use crate::ids::{Epoch, Rank, Slot};
-use crate::mix::beat::Order;
+use crate::ids::{Epoch, Phase, Rank, Slot};
+use crate::mix::beat::{Fault, Order};
 use crate::mix::package::Package;
 use crate::role::relay::Relay;
 use crate::role::stage::StageRole;
@@ -124,8 +124,17 @@ fn serve<T: Transport, B: Platform>(
         if let Order::Stop(reason) = ended.order {
             return Err(RunError::Stopped { code: code_of(reason) });
         }
-        let values = stage.as_mut().map_or(Ok(Vec::new()), |stage| stage.values(&*backend))?;
-        let fault = ended.fault.map(|noticed| noticed.fault);
+        let mut fault = ended.fault.map(|noticed| noticed.fault);
+        // A fault is told like that of any rank, whoever hosts a stage; values are then of no use.
+        let values = match stage.as_mut().filter(|_| fault.is_none()).map(|stage| stage.values(&*backend)) {
+            Some(Ok(values)) => values,
+            Some(Err(error)) => {
+                let slot = Slot(ended.slots.saturating_sub(1));
+                fault = Some(Fault { slot, phase: Phase(0), peer: transport.rank(), reason: error.reason() });
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
         let returned = Returned { timing: seat::numbers(&seat.timing), values, fault };
         let plain = padded(&returned, public.result as usize)?;
         let info = result_info(&public.run, epoch, transport.rank(), ended.slots);

@@ -3,7 +3,8 @@
 
 use std::ffi::c_int;
 
-/// What the library says: `MPIX_Query_cuda_support`, an extension that Open MPI and MPICH have and others may have. `None` where
+/// What the library says, before MPI is initialized: how it was built. What it finds when it starts may be less.
+/// `MPIX_Query_cuda_support`, an extension that Open MPI and MPICH have and others may have. `None` where
 /// it does not say.
 pub fn takes_device_memory() -> Option<bool> {
     // SAFETY: the name is a C string; the handle means this process's own symbols.
@@ -11,8 +12,7 @@ pub fn takes_device_memory() -> Option<bool> {
     if symbol.is_null() {
         return None;
     }
-    // SAFETY: the function of that name takes nothing and gives an int, in every library that has it. It tells how the library
-    // was built, which does not depend on whether MPI is initialized.
+    // SAFETY: the function of that name takes nothing and gives an int, in every library that has it.
     let query = unsafe { std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn() -> c_int>(symbol) };
     // SAFETY: as above.
     Some(unsafe { query() } != 0)

@@ -359,9 +359,13 @@ impl Transport for Mpi {
     }
 
     fn rank_on_host(&self) -> u16 {
-        // Slurm has its own number for it, by which it deals out what a host has.
-        let slurm = std::env::var("SLURM_LOCALID").ok().and_then(|id| id.parse().ok());
-        slurm.unwrap_or_else(|| self.neighbours.iter().filter(|peer| **peer < self.rank).count() as u16)
+        // Slurm has its own number for it, by which it deals out what a host has. Where another launcher has started the ranks
+        // within a job of Slurm, all have the numbers of the job's script.
+        let said = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+        let started = said("SLURM_PROCID") == Some(self.rank.0) && said("SLURM_STEP_NUM_TASKS") == Some(self.ranks);
+        said("SLURM_LOCALID")
+            .filter(|_| started)
+            .unwrap_or_else(|| self.neighbours.iter().filter(|peer| **peer < self.rank).count() as u16)
     }
 
     fn timeout(&self) -> Duration {

@@ -5,7 +5,7 @@
 
 mod batch;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use self::batch::{Batch, Span};
 use super::{Arg, Device, Launch, Message, THREADS};
@@ -245,6 +245,10 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
         self.cpu.lay_opens(sealed, jobs)
     }
 
+    fn seal_no_messages(&mut self) {
+        self.lost = true;
+    }
+
     fn seal<L: AsMut<[u8]>>(
         &mut self,
         slot: Slot,
@@ -282,7 +286,9 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
         if self.lost {
             let jobs = &self.cpu.opens[batch.0];
             let mut shown = room(jobs.jobs.iter().map(|job| job.to), jobs.length);
-            return self.cpu.open(slot, batch, from, &mut shown);
+            let opened = self.cpu.open(slot, batch, from, &mut shown);
+            shown.iter_mut().for_each(|message| message.zeroize());
+            return opened;
         }
         let opened = self.start_to_open(slot, batch, Some(from), messages).and_then(|()| self.finish());
         self.lost = opened.is_err();

@@ -6,6 +6,7 @@
 
 use std::ffi::CString;
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use cudarc::nvrtc::{result, sys};
@@ -46,7 +47,8 @@ impl Compiler {
     /// # Errors
     /// [`ComputeError::Compile`].
     pub fn cubin(&self, name: &str, source: &str, anew: bool) -> Result<Vec<u8>, ComputeError> {
-        let path = self.folder.as_ref().map(|folder| folder.join(self.file(name, source)));
+        let path = self.folder.as_ref().filter(|folder| is_private(folder));
+        let path = path.map(|folder| folder.join(self.file(name, source)));
         if let Some(kept) = path.as_deref().filter(|_| !anew).and_then(read) {
             return Ok(kept);
         }
@@ -150,12 +152,24 @@ pub fn version() -> Result<[i32; 2], ComputeError> {
 /// `$XDG_CACHE_HOME/mixnn`, or `~/.cache/mixnn`.
 pub fn cache_folder() -> Option<PathBuf> {
     let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let home =
+        || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")).filter(|path| path.is_absolute());
     Some(named.or_else(home)?.join("mixnn"))
+}
+
+/// Whether what is there, if anything is, is this user's and no one else can write it: kernels see keys and activations.
+fn is_private(path: &Path) -> bool {
+    let (Ok(found), Ok(own)) = (std::fs::metadata(path), std::fs::metadata("/proc/self")) else {
+        return !path.exists();
+    };
+    found.uid() == own.uid() && found.mode() & 0o022 == 0
 }
 
 /// A kept CUBIN that is whole.
 fn read(path: &Path) -> Option<Vec<u8>> {
+    if !is_private(path) {
+        return None;
+    }
     let mut bytes = std::fs::read(path).ok()?;
     let hash = bytes.split_off(bytes.len().checked_sub(HASH)?);
     (Sha256::digest(&bytes).as_slice() == hash).then_some(bytes)
@@ -164,7 +178,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 /// Keeps a CUBIN: it is there as a whole, or not at all.
 fn write(path: &Path, cubin: &[u8]) -> std::io::Result<()> {
     let Some(folder) = path.parent() else { return Ok(()) };
-    std::fs::create_dir_all(folder)?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(cubin)?;
     file.write_all(&Sha256::digest(cubin))?;
@@ -206,6 +220,25 @@ mod tests {
         let Some(compiler) = compiler([9, 0], None) else { return };
         let error = compiler.compile("bad.cu", "__global__ void f() { undeclared = 1; }").unwrap_err().to_string();
         assert!(error.contains("bad.cu") && error.contains("undeclared") && error.contains("sm_90"), "{error}");
+    }
+
+    #[test]
+    fn what_others_can_write_is_not_taken() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let Some(compiler) = compiler([9, 0], Some(folder.path().join("kept"))) else { return };
+        let (name, source) = SOURCES[0];
+        let cubin = compiler.cubin(name, source, false).unwrap();
+        let (folder, path) =
+            (folder.path().join("kept"), folder.path().join("kept").join(compiler.file(name, source)));
+        for open in [&path, &folder] {
+            write(&path, b"forged").unwrap();
+            assert_eq!(compiler.cubin(name, source, false).unwrap(), b"forged");
+            let mode = std::fs::metadata(open).unwrap().permissions().mode();
+            std::fs::set_permissions(open, std::fs::Permissions::from_mode(mode | 0o020)).unwrap();
+            assert_eq!(compiler.cubin(name, source, false).unwrap(), cubin);
+            std::fs::set_permissions(open, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
     }
 
     #[test]

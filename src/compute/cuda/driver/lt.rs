@@ -105,8 +105,12 @@ impl Products {
         let key = Key { product, bias: bias.is_some(), alignments };
         if !self.plans.contains_key(&key) {
             // What tensor cores do not take, for its size or its place, is computed as it is.
-            let plan = Plan::new(self.handle, self.precision, key, bias)
-                .or_else(|_| Plan::new(self.handle, Precision::Fp32, key, bias))?;
+            let plan = Plan::new(self.handle, self.precision, key, bias).or_else(|error| {
+                match error.to_string().contains("NOT_SUPPORTED") {
+                    true => Plan::new(self.handle, Precision::Fp32, key, bias),
+                    false => Err(error),
+                }
+            })?;
             self.plans.insert(key, plan);
         }
         let plan = &self.plans[&key];

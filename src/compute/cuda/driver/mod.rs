@@ -23,6 +23,13 @@ use crate::float::Precision;
 pub use gpu::{About, GpuMemory, found};
 pub use lt::version as products_version;
 
+/// What has the driver write a GPU's memory to a file.
+const DUMPS: [&str; 3] = [
+    "CUDA_ENABLE_COREDUMP_ON_EXCEPTION",
+    "CUDA_ENABLE_CPU_COREDUMP_ON_EXCEPTION",
+    "CUDA_ENABLE_USER_TRIGGERED_COREDUMP",
+];
+
 /// A queue of a GPU.
 pub struct Driver {
     queue: sys::CUstream,
@@ -54,6 +61,10 @@ impl Driver {
         // The driver first: where that is missing, all else is, too.
         found()?;
         lt::version()?;
+        if let Some(name) = DUMPS.into_iter().find(|name| std::env::var_os(name).is_some_and(|said| said != "0")) {
+            let missing = format!("{name} is set: a GPU's dump would hold keys and parameters; unset it");
+            return Err(ComputeError::NoDevice { missing });
+        }
         Self::on(Gpu::open(ordinal)?, precision)
     }
 
