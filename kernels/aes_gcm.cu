@@ -16,7 +16,7 @@
 // it, not global memory: so the layers of an onion are put on one after the other, each with its key's tables at hand.
 //
 // No branch and no address in global memory depends on a key or on a payload; addresses in shared memory do, within a lane's own
-// banks: no two lanes ever want one bank, whatever they look up. What does show is whether a cell was authentic.
+// banks: no two of the lanes that load together ever want one bank, whatever they look up. What does show is whether a cell was authentic.
 #include "functions.cuh"
 
 #define THREADS 256u
@@ -372,9 +372,9 @@ extern "C" __launch_bounds__(256, 2) __global__ void aes_gcm_open(
   }
 }
 
-// Expands a key of 32 bytes a block of threads.
-extern "C" __launch_bounds__(256, 2) __global__ void aes_gcm_expand(const u32 *keys, const u8 *bound,
-                                                                        u32 bound_bytes, Expanded *expanded) {
+// Expands a key of 32 bytes a block of threads. It has registers enough: what is spilled, of keys here, nobody wipes.
+extern "C" __launch_bounds__(256, 1) __global__ void aes_gcm_expand(const u32 *keys, const u8 *bound, u32 bound_bytes,
+                                                                    Expanded *expanded) {
   DYNAMIC_SHARED(u8, shared);
   lay_substitution(shared);
   __syncthreads();

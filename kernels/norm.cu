@@ -73,7 +73,7 @@ static __device__ __forceinline__ void moments_of_row(const float *__restrict__ 
   }
 }
 
-extern "C" __global__ void moments_rows_f32(const float *__restrict__ x, float *__restrict__ mean,
+extern "C" __launch_bounds__(1024) __global__ void moments_rows_f32(const float *__restrict__ x, float *__restrict__ mean,
                                             float *__restrict__ variance, u64 sets, u32 inner, u32 centred, u32 warps) {
   __shared__ float partial[32];
   if (warps) moments_of_row<true>(x, mean, variance, sets, inner, centred, partial);
@@ -92,7 +92,7 @@ static __device__ __forceinline__ void normalize_row(const float *__restrict__ x
   for (u32 i = row.first; i < inner; i += row.step) y[at + i] = (x[at + i] - centre) * scale;
 }
 
-extern "C" __global__ void normalize_rows_f32(const float *__restrict__ x, const float *__restrict__ mean,
+extern "C" __launch_bounds__(1024) __global__ void normalize_rows_f32(const float *__restrict__ x, const float *__restrict__ mean,
                                               const float *__restrict__ variance, float *__restrict__ y, u64 sets,
                                               u32 inner, float eps, u32 warps) {
   if (warps) normalize_row<true>(x, mean, variance, y, sets, inner, eps);
@@ -117,7 +117,7 @@ static __device__ __forceinline__ void backward_row(const float *__restrict__ ns
   for (u32 i = row.first; i < inner; i += row.step) dx[at + i] = fmaf(-n[i], slope, dn[i] - mean) * scale;
 }
 
-extern "C" __global__ void normalize_backward_rows_f32(const float *__restrict__ n, const float *__restrict__ variance,
+extern "C" __launch_bounds__(1024) __global__ void normalize_backward_rows_f32(const float *__restrict__ n, const float *__restrict__ variance,
                                                        const float *__restrict__ dn, float *__restrict__ dx, u64 sets,
                                                        u32 inner, float eps, u32 centred, u32 warps) {
   __shared__ float partial[32];

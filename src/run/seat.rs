@@ -215,8 +215,15 @@ impl<B: Platform> Seat<B> {
                     return Err(RunError::Unanswered(noticed));
                 }
             }
-            // What is sealed, and opened into, is what was cleared. A device that fails here fails the sealer, too.
-            let _ = backend.finish();
+            // What is sealed, and opened into, is what was cleared.
+            if let Err(error) = backend.finish() {
+                courier.send_no_messages();
+                let error = RoleError::from(error);
+                let fault = Fault { slot, phase: Phase(0), peer: rank, reason: error.reason() };
+                if ended.fault.is_none() {
+                    (ended.fault, ended.own) = (Some(Noticed { fault, by: rank }), Some(error));
+                }
+            }
             let heard = courier.slot(transport, slot, word, post, timing).map_err(|error| match ended.fault {
                 // Others may have heard the owner say stop where this rank could not.
                 Some(noticed) => RunError::Unanswered(noticed),

@@ -72,6 +72,7 @@ impl<D: Device> Matrix for Cuda<D> {
         let len = rows * columns;
         let args = [from.arg(len), to.arg(len), Arg::U32(rows as u32), Arg::U32(columns as u32)];
         let grid = [columns.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, 1];
+        assert!(grid[1] <= 65_535, "{rows} rows are more than a grid has");
         self.grid(grid, (TILE * LINES) as u32, "transpose_f32", &args);
     }
 

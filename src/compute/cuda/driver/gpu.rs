@@ -13,6 +13,9 @@ use super::compile::{Compiler, cache_folder};
 use crate::compute::ComputeError;
 use crate::compute::cuda::SOURCES;
 
+/// The least compute capability: of those before, a block has not the shared memory in which cells are sealed.
+const LEAST: [i32; 2] = [8, 0];
+
 /// What a GPU says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
@@ -116,6 +119,11 @@ impl Gpu {
             let missing = format!("there is no GPU {ordinal}: this process may use {count}, from 0 on");
             return Err(ComputeError::NoDevice { missing });
         };
+        if about.capability < LEAST {
+            let [found, least] = [about.capability, LEAST].map(|[major, minor]| format!("{major}.{minor}"));
+            let missing = format!("{} has compute capability {found}; {least} or above is needed", about.name);
+            return Err(ComputeError::NoDevice { missing });
+        }
         let compiler = Compiler::new(about.capability, cache_folder())?;
         let opened = result::device::get(ordinal as i32).and_then(|device| {
             // SAFETY: the driver has named this device; the context is released once, when the `Gpu` is dropped.
@@ -148,15 +156,15 @@ impl Gpu {
         unsafe { result::ctx::set_current(self.context) }
     }
 
-    /// The kernel of this name.
-    pub(super) fn function(&self, name: &'static str) -> Result<sys::CUfunction, result::DriverError> {
+    /// The kernel of this name, which is always launched with so much shared memory.
+    pub(super) fn function(&self, name: &'static str, shared: u32) -> Result<sys::CUfunction, result::DriverError> {
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = functions.get(name) {
             return Ok(*function);
         }
         let not_found = result::DriverError(sys::CUresult::CUDA_ERROR_NOT_FOUND);
         for module in &self.modules {
-            match function(*module, name, self.device) {
+            match function(*module, name, shared) {
                 // One of the other modules may have it.
                 Err(error) if error == not_found => {}
                 Err(error) => return Err(error),
@@ -188,21 +196,20 @@ fn load(cubin: &[u8]) -> Result<sys::CUmodule, result::DriverError> {
     unsafe { result::module::load_data(cubin.as_ptr().cast()) }
 }
 
-/// The kernel `name`, allowed as much shared memory as the device lets a block have.
-fn function(
-    module: sys::CUmodule,
-    name: &str,
-    device: sys::CUdevice,
-) -> Result<sys::CUfunction, result::DriverError> {
+/// Bytes of shared memory that a block may have without asking.
+const UNASKED: u32 = 48 << 10;
+
+/// The kernel `name`, allowed `shared` bytes of shared memory beside its own.
+fn function(module: sys::CUmodule, name: &str, shared: u32) -> Result<sys::CUfunction, result::DriverError> {
     use sys::CUfunction_attribute_enum as Of;
     let Ok(name) = CString::new(name) else { unreachable!("a name without a zero byte") };
-    // SAFETY: the module is loaded and stays so; the attributes are those of this function and device.
+    // SAFETY: the module is loaded and stays so; the attribute is this function's.
     unsafe {
         let function = result::module::get_function(module, name)?;
-        let most = result::device::get_attribute(device, Is::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
-        let own = result::function::get_function_attribute(function, Of::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?;
-        let dynamic = Of::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        result::function::set_function_attribute(function, dynamic, most - own)?;
+        if shared > UNASKED {
+            let dynamic = Of::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            result::function::set_function_attribute(function, dynamic, shared as i32)?;
+        }
         Ok(function)
     }
 }

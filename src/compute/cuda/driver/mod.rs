@@ -180,7 +180,7 @@ impl Device for Driver {
         let mut pointers = words.each_mut().map(|word| std::ptr::from_mut(word).cast::<c_void>());
         // SAFETY: the tests launch every kernel with these arguments; memory waits for the queue before it goes.
         self.call(kernel, |_| unsafe {
-            let function = self.gpu.function(kernel)?;
+            let function = self.gpu.function(kernel, shared)?;
             let pointers = &mut pointers[..args.len()];
             result::launch_kernel(function, (x, y, z), (block, 1, 1), shared, self.queue, pointers)
         });
