@@ -194,7 +194,7 @@ mod tests {
             record[place] = value;
             assert_eq!(Order::from_record(&record), None, "byte {place} = {value}");
         }
-        for (place, value) in [(0, 3), (0, 5), (1, 0), (1, 5), (3, 1), (6, 1), (7, 1)] {
+        for (place, value) in [(0, 3), (0, 5), (1, 0), (1, 6), (3, 1), (6, 1), (7, 1)] {
             let mut record = FAULT_OF_ALL_FIELDS.to_record();
             record[place] = value;
             assert_eq!(Fault::from_record(&record), None, "byte {place} = {value}");

@@ -2,6 +2,8 @@
 
 use std::sync::PoisonError;
 
+use zeroize::Zeroizing;
+
 use super::{Arg, Cuda, Device, Message, Tensor};
 use crate::compute::{ComputeError, Memory};
 use crate::element::{Element, Encoding};
@@ -14,9 +16,13 @@ impl<D: Device> Cuda<D> {
     }
 }
 
-/// The bytes of numbers, as the device has them: little-endian.
-pub(super) fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+/// The bytes of numbers, as the device has them: little-endian. They may be parameters.
+pub(super) fn bytes_of(values: &[f32]) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(vec![0; 4 * values.len()]);
+    for (bytes, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        *bytes = value.to_le_bytes();
+    }
+    bytes
 }
 
 impl<D: Device> Memory for Cuda<D> {
@@ -34,7 +40,7 @@ impl<D: Device> Memory for Cuda<D> {
 
     fn download(&self, buf: &Self::Buf, values: &mut [f32]) {
         buf.check(values.len());
-        let mut bytes = vec![0; 4 * values.len()];
+        let mut bytes = Zeroizing::new(vec![0; 4 * values.len()]);
         self.device.read(&buf.memory, 0, &mut bytes);
         for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
             *value = f32::from_le_bytes(*bytes);
