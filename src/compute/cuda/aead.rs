@@ -1,7 +1,7 @@
 //! Sealing and opening on the device, where messages are: launches of `kernels/aes_gcm.cu`.
 //!
-//! It has a queue of its own, so that cells never wait behind the worker's arithmetic; who seals a message sees to it that the
-//! arithmetic that wrote it is done. What is passed on, and beats, are the processor's: they never come to the device.
+//! It has a queue of its own, so that cells are not queued behind the worker's arithmetic, though they share the device with it; who
+//! seals a message sees to it that the arithmetic that wrote it is done. What is passed on, and beats, are the processor's: they never come to the device.
 
 mod batch;
 

@@ -1,6 +1,6 @@
 //! A GPU as a [`Device`]: NVIDIA's driver, looked for when the program runs.
 //!
-//! What goes wrong in a call is kept until [`finish`](Device::finish) is asked; after it, calls do nothing.
+//! What goes wrong in a call is kept until [`finish`](Device::finish) is asked; until then, calls do nothing.
 #![allow(unsafe_code)]
 
 pub mod compile;

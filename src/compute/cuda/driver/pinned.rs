@@ -1,7 +1,7 @@
 //! Copies between the processor's memory and a GPU's, through memory that the GPU reads and writes by itself.
 //!
 //! One page-locked buffer for each way, as large as the largest copy so far. What passes through is wiped when the buffer is given
-//! back; plaintext activations never come here, but parameters, samples and labels do.
+//! back; activations do not come here but in the profile `bare`; parameters, samples and labels do.
 #![allow(unsafe_code)]
 
 use cudarc::driver::sys::CUdeviceptr;
