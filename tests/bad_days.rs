@@ -206,7 +206,9 @@ fn a_launcher_that_is_told_to_stop_takes_all_ranks_with_it() {
     for name in ["INT", "TERM"] {
         let mut run = Endless::start(true);
         signal(name, run.launcher.id());
-        assert_ne!(run.ends_within(END), 0, "{name}");
+        let code = run.ends_within(END);
+        // MPICH's launcher gives what it has heard of its ranks before it ends them, which may be nothing.
+        assert!(code != 0 || launcher::kind() == launcher::Kind::Mpich, "{name}: {}", run.log());
         run.leaves_no_result();
     }
 }
