@@ -275,6 +275,30 @@ fn micro_batches_in_flight_do_not_mix() {
     assert!(run(true) == run(false));
 }
 
+/// A relu is carried out along with the product before it. A leaky one without a slope, which is not, does the same to numbers.
+#[test]
+fn a_relu_along_with_a_product_changes_nothing_but_the_memory() {
+    let (rows, width) = (5, 33);
+    let of = |relu: &str| {
+        let text = format!(
+            "{{ op = \"linear\", out = {width} }}, {{ op = {relu} }}, {{ op = \"linear\", out = {width}, bias = false }}, \
+             {{ op = {relu} }}, {{ op = \"linear\", out = 4 }}, {{ op = {relu} }}"
+        );
+        spec(ops(&text), Shape::new([7]), rows)
+    };
+    let [along, behind] = [of("\"relu\""), of("\"leaky_relu\", negative_slope = 0")];
+    let [x, dy] = [("x", 7), ("dy", 4)].map(|(usage, width)| values(usage, rows * width));
+    for threads in [1, 3] {
+        let backend = Cpu::new(threads).unwrap();
+        let [along, behind] = [&along, &behind].map(|spec| through(&backend, spec, None, &x, &dy));
+        assert!(along.y.contains(&0.0) && along.y.iter().any(|y| *y > 0.0));
+        assert_eq!(along, behind);
+    }
+    // Not along with the product that has no bias.
+    let unkept = rows as u64 * (width + 4);
+    assert_eq!(along.activation_count() + unkept, behind.activation_count());
+}
+
 #[test]
 fn dropout_keeps_the_mean_and_draws_anew_for_every_micro_batch() {
     let backend = Cpu::new(1).unwrap();

@@ -27,11 +27,9 @@ pub trait Matrix: Memory {
     /// C = A B, or C + A B.
     fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf);
 
-    /// C = A B, and `bias` (n) added to each of its rows; `shape` does not accumulate.
-    fn gemm_bias(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, bias: &Self::Buf, c: &mut Self::Buf) {
-        self.fill_rows(shape.m, shape.n, bias, c);
-        self.gemm(Gemm { accumulate: true, ..shape }, a, b, c);
-    }
+    /// C = A B, and `bias` (n) added to each of its rows, then, if `relu`, 0 in place of what is below it; `shape` does not
+    /// accumulate. The same bits as one after the other.
+    fn gemm_bias(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, bias: &Self::Buf, relu: bool, c: &mut Self::Buf);
 
     /// Every row of `y` (rows, n) = `bias` (n).
     fn fill_rows(&self, rows: usize, n: usize, bias: &Self::Buf, y: &mut Self::Buf);

@@ -50,12 +50,21 @@ impl<B: Backend> Affine<B> {
 
     /// `y` (rows, out) of `x` (rows, in).
     pub(super) fn forward(&self, backend: &B, rows: usize, x: &B::Buf, y: &mut B::Buf) {
-        let shape =
-            Gemm { m: rows, n: self.out, k: self.input, a_transposed: false, b_transposed: false, accumulate: false };
         match &self.bias {
-            Some(bias) => backend.gemm_bias(shape, x, &self.weight.value, &bias.value, y),
-            None => backend.gemm(shape, x, &self.weight.value, y),
+            Some(bias) => backend.gemm_bias(self.product(rows), x, &self.weight.value, &bias.value, false, y),
+            None => backend.gemm(self.product(rows), x, &self.weight.value, y),
         }
+    }
+
+    /// As [`forward`](Affine::forward), with 0 in place of what is below it. It has a bias.
+    pub(super) fn forward_relu(&self, backend: &B, rows: usize, x: &B::Buf, y: &mut B::Buf) {
+        let Some(bias) = &self.bias else { unreachable!("relu goes along with a bias") };
+        backend.gemm_bias(self.product(rows), x, &self.weight.value, &bias.value, true, y);
+    }
+
+    /// Forward's.
+    fn product(&self, rows: usize) -> Gemm {
+        Gemm { m: rows, n: self.out, k: self.input, a_transposed: false, b_transposed: false, accumulate: false }
     }
 
     /// `dx = dy W`

@@ -11,6 +11,10 @@ impl Spec for op::Linear {
         affine::declared(["weight", "bias"], width as usize, self.out as usize, self.bias).collect()
     }
 
+    fn takes_relu(&self) -> bool {
+        self.bias
+    }
+
     fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
         let (vectors, input) = Self::vectors(builder.input);
         let sizes = [input as usize, self.out as usize];
@@ -30,6 +34,10 @@ struct Linear<B: Backend> {
 impl<B: Backend> Operation<B> for Linear<B> {
     fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, _kept: &mut [B::Buf]) {
         self.map.forward(backend, pass.rows * self.vectors, x, y);
+    }
+
+    fn forward_relu(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf) {
+        self.map.forward_relu(backend, pass.rows * self.vectors, x, y);
     }
 
     fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf) {

@@ -85,6 +85,14 @@ pub trait Operation<B: Backend>: Send {
     /// `y` (rows, out) from `x` (rows, in).
     fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, kept: &mut [B::Buf]);
 
+    /// As [`forward`](Operation::forward), with 0 in place of what is below it.
+    ///
+    /// # Panics
+    /// Unless [`Spec::takes_relu`].
+    fn forward_relu(&mut self, _backend: &B, _pass: Pass, _x: &B::Buf, _y: &mut B::Buf) {
+        unreachable!("an operation that takes no relu is asked for one")
+    }
+
     /// The gradient `dx` (rows, in) of what went in.
     fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf);
 
@@ -151,6 +159,11 @@ trait Spec {
         false
     }
 
+    /// Whether it can be carried out together with a `relu` behind it. Its backward pass then does without what it gives itself.
+    fn takes_relu(&self) -> bool {
+        false
+    }
+
     /// The operation itself.
     fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError>;
 }
@@ -191,6 +204,10 @@ impl Spec for Op {
 
     fn chained(&self) -> bool {
         of!(self, spec => spec.chained())
+    }
+
+    fn takes_relu(&self) -> bool {
+        of!(self, spec => spec.takes_relu())
     }
 
     fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {

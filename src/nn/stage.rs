@@ -9,6 +9,7 @@ use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, output, v
 use crate::compute::{Backend, ComputeError};
 use crate::element::Encoding;
 use crate::float::Float;
+use crate::job::op::Activation;
 use crate::job::{Clip, MOST_ACTIVATIONS, MOST_OPS, Op, Optimizer, Shape};
 use crate::random::Seed;
 
@@ -87,12 +88,18 @@ impl StageSpec {
         self.parameters().iter().map(|(_, declared)| declared.values()).fold(0, u64::saturating_add)
     }
 
+    /// Whether each operation is carried out together with a relu behind it.
+    fn fused(&self) -> impl Iterator<Item = bool> {
+        let relu = |op: Option<&Op>| matches!(op, Some(Op::Activation(Activation::Relu)));
+        self.ops.iter().enumerate().map(move |(i, op)| op.takes_relu() && relu(self.ops.get(i + 1)))
+    }
+
     /// Values of one micro-batch's activations: what goes into each operation and what comes out of the last, and what else
-    /// they keep.
+    /// they keep. What goes into a relu is not there where another operation does that along with its own.
     pub fn activation_count(&self) -> u64 {
-        let outputs = self.with_inputs().map(|(op, input)| {
+        let outputs = self.with_inputs().zip(self.fused()).map(|((op, input), fused)| {
             let kept: u64 = op.keeps(&input, 1).into_iter().map(|values| values as u64).sum();
-            u64::from(output(op, &input).values()) + kept
+            kept + if fused { 0 } else { u64::from(output(op, &input).values()) }
         });
         let sample = outputs.fold(u64::from(self.input_features()), u64::saturating_add);
         sample.saturating_mul(self.micro_batch.into())
@@ -108,6 +115,8 @@ pub struct Stage<B: Backend> {
     ops: Vec<Box<dyn Operation<B>>>,
     /// Values of a micro-batch that go into each operation and come out of the last.
     sizes: Vec<usize>,
+    /// Whether each operation is carried out together with the relu behind it.
+    fused: Vec<bool>,
     /// Sizes of what each operation keeps of a micro-batch.
     kept: Vec<Vec<usize>>,
     /// Whether anyone asks for the gradient of the input.
@@ -124,11 +133,20 @@ pub struct Stage<B: Backend> {
     bound: Option<(f32, B::Buf)>,
 }
 
-/// `values[i]` (rows, features) goes into operation i; the last comes out of the stage. `kept[i]` is what operation i keeps.
+/// `values[i]` (rows, features) goes into operation i, empty where that is a relu that was carried out along with the operation
+/// before; the last comes out of the stage. `kept[i]` is what operation i keeps.
 struct Activations<B: Backend> {
     pass: Pass,
     values: Vec<B::Buf>,
     kept: Vec<Vec<B::Buf>>,
+}
+
+impl<B: Backend> Activations<B> {
+    /// What has gone through operation `i`. A relu's slope is above 0 where what comes out is: it does without what went in.
+    fn flow<'a>(&'a self, i: usize, fused: &[bool], dy: &'a B::Buf) -> Flow<'a, B> {
+        let x = if i > 0 && fused[i - 1] { i + 1 } else { i };
+        Flow { x: &self.values[x], y: &self.values[i + 1], kept: &self.kept[i], dy }
+    }
 }
 
 impl<B: Backend + 'static> Stage<B> {
@@ -160,6 +178,7 @@ impl<B: Backend + 'static> Stage<B> {
         let mut stage = Self {
             ops,
             sizes,
+            fused: spec.fused().collect(),
             kept,
             wants_input_gradient,
             first,
@@ -172,23 +191,19 @@ impl<B: Backend + 'static> Stage<B> {
                 _ => None,
             },
         };
-        stage.gradients = stage.tensors(backend)?;
+        stage.gradients = stage.sizes.iter().map(|size| backend.zeros(*size)).collect::<Result<_, _>>()?;
         if let Some(values) = &spec.values {
             stage.set_values(backend, values)?;
         }
         Ok(stage)
     }
 
-    /// One buffer for what goes into each operation, and one for what comes out of the last.
-    fn tensors(&self, backend: &B) -> Result<Vec<B::Buf>, ComputeError> {
-        self.sizes.iter().map(|size| backend.zeros(*size)).collect()
-    }
-
     /// Memory for what one micro-batch leaves behind.
     fn activations(&self, backend: &B, pass: Pass) -> Result<Activations<B>, ComputeError> {
         let kept = |sizes: &Vec<usize>| sizes.iter().map(|size| backend.zeros(*size)).collect();
         let kept = self.kept.iter().map(kept).collect::<Result<_, _>>()?;
-        Ok(Activations { pass, values: self.tensors(backend)?, kept })
+        let value = |i: usize| backend.zeros(if i > 0 && self.fused[i - 1] { 0 } else { self.sizes[i] });
+        Ok(Activations { pass, values: (0..self.sizes.len()).map(value).collect::<Result<_, _>>()?, kept })
     }
 
     /// Takes a micro-batch in: the buffer (rows, in) that its input is to be written to, before
@@ -216,7 +231,11 @@ impl<B: Backend + 'static> Stage<B> {
         let Activations { pass, values, kept } = &mut self.in_flight[last];
         for (i, (op, kept)) in self.ops.iter_mut().zip(kept).enumerate() {
             let (x, y) = values.split_at_mut(i + 1);
-            op.forward(backend, *pass, &x[i], &mut y[0], kept);
+            match (i > 0 && self.fused[i - 1], self.fused[i]) {
+                (true, _) => {}
+                (_, true) => op.forward_relu(backend, *pass, &x[i], &mut y[1]),
+                _ => op.forward(backend, *pass, &x[i], &mut y[0], kept),
+            }
         }
         &values[self.ops.len()]
     }
@@ -242,11 +261,11 @@ impl<B: Backend + 'static> Stage<B> {
     /// # Panics
     /// Where no micro-batch is in flight.
     pub fn backward_input(&mut self, backend: &B) -> Option<&B::Buf> {
-        let Activations { pass, values, kept } = &self.in_flight[0];
+        let oldest = &self.in_flight[0];
         for i in (self.first..self.ops.len()).rev() {
             let (dx, dy) = self.gradients.split_at_mut(i + 1);
-            let flow = Flow { x: &values[i], y: &values[i + 1], kept: &kept[i], dy: &dy[0] };
-            self.ops[i].backward_input(backend, *pass, flow, &mut dx[i]);
+            let flow = oldest.flow(i, &self.fused, &dy[0]);
+            self.ops[i].backward_input(backend, oldest.pass, flow, &mut dx[i]);
         }
         self.input_gradient()
     }
@@ -264,10 +283,9 @@ impl<B: Backend + 'static> Stage<B> {
         let Some(oldest) = self.in_flight.pop_front() else {
             unreachable!("backward_input has taken a micro-batch in flight")
         };
-        let Activations { pass, values, kept } = &oldest;
         for (i, op) in self.ops.iter_mut().enumerate() {
-            let flow = Flow { x: &values[i], y: &values[i + 1], kept: &kept[i], dy: &self.gradients[i + 1] };
-            op.backward_params(backend, *pass, flow, self.summed > 0);
+            let flow = oldest.flow(i, &self.fused, &self.gradients[i + 1]);
+            op.backward_params(backend, oldest.pass, flow, self.summed > 0);
         }
         self.summed += 1;
         self.spare.push(oldest);

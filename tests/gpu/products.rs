@@ -43,7 +43,7 @@ fn len(side: Side, rows: usize, count: usize) -> usize {
 
 /// C after the product.
 fn sums(product: Product, a: &[f32], b: &[f32], c: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-    let Product { shape: Gemm { m, n, k, a_transposed, b_transposed, accumulate }, count, .. } = product;
+    let Product { shape: Gemm { m, n, k, a_transposed, b_transposed, accumulate }, count, relu, .. } = product;
     let place = |side: Side, i: usize, transposed: bool, row: usize, column: usize| {
         let [row, column] = if transposed { [column, row] } else { [row, column] };
         side.at + i * side.step + row * side.row + column
@@ -59,7 +59,8 @@ fn sums(product: Product, a: &[f32], b: &[f32], c: &[f32], bias: Option<&[f32]>)
                 let at = place(product.c, i, false, row, column);
                 let before = if accumulate { f64::from(c[at]) } else { 0.0 };
                 let bias = bias.map_or(0.0, |bias| f64::from(bias[column]));
-                out[at] = ((0..k).map(term).sum::<f64>() + before + bias) as f32;
+                let sum = ((0..k).map(term).sum::<f64>() + before + bias) as f32;
+                out[at] = if relu { sum.max(0.0) } else { sum };
             }
         }
     }
@@ -70,7 +71,7 @@ fn sums(product: Product, a: &[f32], b: &[f32], c: &[f32], bias: Option<&[f32]>)
 fn every_kind() {
     with_stand_ins(&[], || {
         let (driver, mut random) = (driver(), Seed::from_text("products").stream());
-        for kind in 0..64_u32 {
+        for kind in 0..128_u32 {
             let flag = |bit: u32| kind >> bit & 1 == 1;
             let [m, n, k] = [(); 3].map(|()| 1 + random.below(12) as usize);
             let (a_transposed, b_transposed, accumulate) = (flag(0), flag(1), flag(2));
@@ -84,6 +85,8 @@ fn every_kind() {
                 a: side(&mut random, a_stored, false),
                 b: side(&mut random, b_stored, flag(5)),
                 c: side(&mut random, [m, n], false),
+                // Only behind a bias.
+                relu: flag(4) && flag(6),
             };
             let a = Values::new(&driver, &mut random, len(product.a, a_stored[0], count));
             let b = Values::new(&driver, &mut random, len(product.b, b_stored[0], count));
@@ -105,7 +108,8 @@ fn a_bias_is_its_own_products() {
         let (driver, mut random) = (driver(), Seed::from_text("bias").stream());
         let [m, n, k] = [4, 6, 5];
         let shape = Gemm { m, n, k, a_transposed: false, b_transposed: false, accumulate: false };
-        let product = Product { shape, count: 1, a: Side::whole(k), b: Side::whole(n), c: Side::whole(n) };
+        let product =
+            Product { shape, count: 1, a: Side::whole(k), b: Side::whole(n), c: Side::whole(n), relu: false };
         let mut new = |len| Values::new(&driver, &mut random, len);
         let (a, b, biases, results) = (new(m * k), new(k * n), [new(n), new(n)], [new(m * n), new(m * n)]);
         // Both are queued before either is done.
@@ -128,7 +132,8 @@ fn nothing_is_multiplied_where_there_is_nothing() {
         let values = Values::new(&driver, &mut random, 64);
         for (count, m, n) in [(0, 2, 2), (1, 0, 2), (1, 2, 0)] {
             let shape = Gemm { m, n, k: 3, a_transposed: false, b_transposed: false, accumulate: false };
-            let product = Product { shape, count, a: Side::whole(3), b: Side::whole(n), c: Side::whole(n) };
+            let product =
+                Product { shape, count, a: Side::whole(3), b: Side::whole(n), c: Side::whole(n), relu: false };
             driver.multiply(product, &values.here, &values.here, &values.here, None);
         }
         assert_eq!(values.now(&driver), values.there);
@@ -142,7 +147,7 @@ fn a_product_does_not_leave_its_memory() {
         let memory = driver.allocate(4 * 16).unwrap();
         let shape = Gemm { m: 4, n: 4, k: 4, a_transposed: false, b_transposed: false, accumulate: false };
         let whole = Side::whole(4);
-        let product = Product { shape, count: 1, a: whole, b: Side { at: 1, ..whole }, c: whole };
+        let product = Product { shape, count: 1, a: whole, b: Side { at: 1, ..whole }, c: whole, relu: false };
         let multiply = || driver.multiply(product, &memory, &memory, &memory, None);
         let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(multiply)).unwrap_err();
         let said = said.downcast_ref::<String>().unwrap();
@@ -157,7 +162,7 @@ fn a_workspace_for_which_there_is_no_room_is_an_error() {
         let values = Values::new(&driver, &mut random, 16);
         let shape = Gemm { m: 4, n: 4, k: 4, a_transposed: false, b_transposed: false, accumulate: false };
         let whole = Side::whole(4);
-        let product = Product { shape, count: 1, a: whole, b: whole, c: whole };
+        let product = Product { shape, count: 1, a: whole, b: whole, c: whole, relu: false };
         driver.multiply(product, &values.here, &values.here, &values.here, None);
         let error = driver.finish().unwrap_err();
         assert!(matches!(error, ComputeError::OutOfMemory { bytes } if bytes == 32 << 20), "{error}");

@@ -44,10 +44,13 @@ fn products<B: Memory + Matrix>(bench: &mut Bench<'_, B>) {
         bench.backend.gemm(shape, &a.here, &b.here, &mut c.here);
         bench.cpu.gemm(shape, &a.there, &b.there, &mut c.there);
         bench.near(&c, SUM * k as f32, &format!("{shape:?}"));
-        let (bias, mut y) = (bench.tensor(n, 1.0), bench.poison(m * n));
+        let bias = bench.tensor(n, 1.0);
         let shape = Gemm { accumulate: false, ..shape };
-        bench.backend.gemm_bias(shape, &a.here, &b.here, &bias.here, &mut y.here);
-        bench.cpu.gemm_bias(shape, &a.there, &b.there, &bias.there, &mut y.there);
-        bench.near(&y, SUM * (k + 1) as f32, &format!("{shape:?} with a bias"));
+        for relu in [false, true] {
+            let mut y = bench.poison(m * n);
+            bench.backend.gemm_bias(shape, &a.here, &b.here, &bias.here, relu, &mut y.here);
+            bench.cpu.gemm_bias(shape, &a.there, &b.there, &bias.there, relu, &mut y.there);
+            bench.near(&y, SUM * (k + 1) as f32, &format!("{shape:?} with a bias, relu {relu}"));
+        }
     }
 }

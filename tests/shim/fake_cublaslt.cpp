@@ -143,8 +143,8 @@ static Product product(const Operation *operation, const Layout *a, const Layout
   asked.sane &= c->rows == d->rows && c->columns == d->columns && c->ld == d->ld && c->step == d->step;
   // One product must not write over another's.
   asked.sane &= d->count == 1 || d->step >= d->ld * (int64_t)(d->columns - 1) + (int64_t)d->rows;
-  // The epilogue is none, or a bias; without its pointer an algorithm may be one that does not fit it.
-  asked.sane &= operation->epilogue == 1 || (operation->epilogue == 4 && operation->bias);
+  // The epilogue is none, or a bias, or a bias and relu; without its pointer an algorithm may be one that does not fit it.
+  asked.sane &= operation->epilogue == 1 || ((operation->epilogue == 4 || operation->epilogue == 6) && operation->bias);
   return asked;
 }
 
@@ -196,12 +196,13 @@ API cublasLtMatmul(Handle *handle, Operation *operation, const float *alpha, con
   for (int i = 0; i < 4; i++) same &= (uint64_t)pointers[i] % chosen->data[1 + i] == 0;
   if (!asked.sane || !same || c != d || room < WORKSPACE || (uint64_t)workspace % 256) return CUBLAS_STATUS_INVALID_VALUE;
   std::vector<fake::Range> uses = {range(a, of_a), range(b, of_b), range(d, of_d), {(uint64_t)workspace, room}};
-  const float *bias = operation->epilogue == 4 ? (const float *)operation->bias : nullptr;
+  const float *bias = operation->epilogue != 1 ? (const float *)operation->bias : nullptr;
   if (bias) uses.push_back({operation->bias, 4 * asked.m});
   // All that describes the product is taken now: it may be changed or destroyed before the work is done.
   Layout la = *of_a, lb = *of_b, ld = *of_d;
   bool ta = operation->transposed[0], tb = operation->transposed[1];
   float scale = *alpha, keep = *beta;
+  bool relu = operation->epilogue == 6;
   CUresult queued = fake::enqueue(stream, "cublasLtMatmul", uses, [=] {
     memset(workspace, 0xff, WORKSPACE);
     for (int64_t i = 0; i < ld.count; i++)
@@ -217,6 +218,7 @@ API cublasLtMatmul(Handle *handle, Operation *operation, const float *alpha, con
           // As BLAS has it: with a beta of 0, what was there does not matter.
           if (keep != 0) sum += (double)keep * *to;
           *to = (float)(sum + (bias ? bias[row] : 0));
+          if (relu && *to < 0) *to = 0;
         }
   });
   return queued == CUDA_SUCCESS ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;

@@ -191,6 +191,9 @@ impl Device for Shim {
             if let Some(bias) = bias {
                 let bias = floats(bias);
                 values.iter_mut().enumerate().for_each(|(i, value)| *value += bias[i % n]);
+                // As cuBLASLt, it has this behind a bias alone.
+                let below = values.iter_mut().filter(|value| product.relu && **value < 0.0);
+                below.for_each(|value| *value = 0.0);
             }
             c.with(|bytes| {
                 for (at, value) in values.iter().enumerate() {

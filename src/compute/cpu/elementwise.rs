@@ -45,6 +45,19 @@ fn each(simd: Arch, x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
     );
 }
 
+/// 0 in place of what is below it.
+pub(super) fn relu(simd: Arch, y: &mut [f32]) {
+    vectorised(
+        simd,
+        #[inline(always)]
+        || {
+            for y in y.iter_mut() {
+                *y = if *y < 0.0 { 0.0 } else { *y };
+            }
+        },
+    );
+}
+
 /// `dx = f(of) dy`
 #[inline(always)]
 fn each_backward(simd: Arch, of: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(f32) -> f32) {

@@ -188,6 +188,15 @@ impl Matrix for Cpu {
         }
     }
 
+    fn gemm_bias(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, bias: &Self::Buf, relu: bool, c: &mut Self::Buf) {
+        self.fill_rows(shape.m, shape.n, bias, c);
+        self.gemm(Gemm { accumulate: true, ..shape }, a, b, c);
+        if relu {
+            let c = &mut c[..shape.m * shape.n];
+            self.side_by_side(elementwise::COPIED, [], c, |[], c| elementwise::relu(self.simd, c));
+        }
+    }
+
     fn fill_rows(&self, rows: usize, n: usize, bias: &Self::Buf, y: &mut Self::Buf) {
         for row in y[..rows * n].chunks_exact_mut(n) {
             row.copy_from_slice(&bias[..n]);

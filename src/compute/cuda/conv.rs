@@ -109,7 +109,7 @@ impl<D: Device> Cuda<D> {
     fn products(&self, shape: Gemm, [images, groups]: [usize; 2], all: [Each<'_, D::Memory>; 3]) {
         let multiply = |count, [a, b, c]: [Side; 3]| {
             let [left, right, out] = all.each_ref().map(|each| &each.tensor.memory);
-            self.device.multiply(Product { shape, count, a, b, c }, left, right, out, None);
+            self.device.multiply(Product { shape, count, a, b, c, relu: false }, left, right, out, None);
         };
         if all.iter().all(|each| each.image == groups * each.group) && images * groups <= PRODUCTS {
             multiply(images * groups, all.each_ref().map(|each| each.side(each.group, 0)));
@@ -274,6 +274,7 @@ impl<D: Device> Cuda<D> {
                 a: side(behind),
                 b: side(0),
                 c: Side { row: under, step: out * under, at: at + done * out * under },
+                relu: false,
             };
             self.device.multiply(product, &scratch.memory, &scratch.memory, &c.memory, None);
         };

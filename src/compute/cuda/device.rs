@@ -66,6 +66,8 @@ pub struct Product {
     pub b: Side,
     /// Where C is.
     pub c: Side,
+    /// Whether 0 stands in place of what is below it in the end. Only with a bias.
+    pub relu: bool,
 }
 
 /// Memory and a queue. Calls run one after the other, in order; all but those that say so may return before they are done.

@@ -18,7 +18,7 @@ impl<D: Device> Cuda<D> {
         a: &Tensor<D::Memory>,
         b: &Tensor<D::Memory>,
         c: &Tensor<D::Memory>,
-        bias: Option<&Tensor<D::Memory>>,
+        (bias, relu): (Option<&Tensor<D::Memory>>, bool),
     ) {
         let Gemm { m, n, k, a_transposed, b_transposed, .. } = shape;
         a.check(m * k);
@@ -30,6 +30,7 @@ impl<D: Device> Cuda<D> {
             a: Side::whole(if a_transposed { m } else { k }),
             b: Side::whole(if b_transposed { k } else { n }),
             c: Side::whole(n),
+            relu,
         };
         let bias = bias.map(|bias| {
             bias.check(n);
@@ -77,11 +78,11 @@ impl<D: Device> Matrix for Cuda<D> {
     }
 
     fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf) {
-        self.product(shape, a, b, c, None);
+        self.product(shape, a, b, c, (None, false));
     }
 
-    fn gemm_bias(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, bias: &Self::Buf, c: &mut Self::Buf) {
-        self.product(shape, a, b, c, Some(bias));
+    fn gemm_bias(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, bias: &Self::Buf, relu: bool, c: &mut Self::Buf) {
+        self.product(shape, a, b, c, (Some(bias), relu));
     }
 
     fn fill_rows(&self, rows: usize, n: usize, bias: &Self::Buf, y: &mut Self::Buf) {

@@ -153,7 +153,7 @@ impl Plan {
         key: Key,
         bias: Option<CUdeviceptr>,
     ) -> Result<Self, ComputeError> {
-        let Key { product: Product { shape, count, a, b, c }, alignments, .. } = key;
+        let Key { product: Product { shape, count, a, b, c, relu }, alignments, .. } = key;
         let compute = match precision {
             Precision::Fp32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
             Precision::Tf32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
@@ -175,7 +175,11 @@ impl Plan {
         plan.set(Of::CUBLASLT_MATMUL_DESC_TRANSA, &i32::from(shape.b_transposed))?;
         plan.set(Of::CUBLASLT_MATMUL_DESC_TRANSB, &i32::from(shape.a_transposed))?;
         if let Some(bias) = bias {
-            plan.set(Of::CUBLASLT_MATMUL_DESC_EPILOGUE, &(sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS as u32))?;
+            let behind = match relu {
+                true => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_RELU_BIAS,
+                false => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
+            };
+            plan.set(Of::CUBLASLT_MATMUL_DESC_EPILOGUE, &(behind as u32))?;
             // The heuristic looks at it, too: without one, an algorithm may be refused that would do.
             plan.set(Of::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
         }
