@@ -55,6 +55,12 @@ pub enum ComputeError {
         /// What.
         missing: String,
     },
+    /// The devices' driver is there, and does not start: there may be a GPU.
+    #[error("NVIDIA's driver does not start: {said}")]
+    Driver {
+        /// What it says.
+        said: String,
+    },
     /// A kernel that does not compile.
     #[error("the kernels of {file} do not compile for {architecture}: {log}")]
     Compile {

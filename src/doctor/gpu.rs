@@ -16,22 +16,22 @@ const TOLERANCE: f32 = 1e-4;
 
 pub(super) fn examined(cpu: &Cpu) -> Vec<Line> {
     let found = found();
-    // What a GPU needs is missed only where there is one.
-    let missing = |of, error: ComputeError| match &found {
-        Ok(_) => Line::broken(of, error.to_string()),
-        Err(_) => Line::absent(of, error.to_string()),
+    // What a GPU needs is missed only where there may be one.
+    let missing = |of, error: &ComputeError| match &found {
+        Err(ComputeError::NoDevice { .. }) => Line::absent(of, error.to_string()),
+        _ => Line::broken(of, error.to_string()),
     };
     let mut lines = vec![match &found {
         Ok((_, [major, minor])) => Line::there("driver", format!("of CUDA {major}.{minor}")),
-        Err(error) => Line::absent("driver", error.to_string()),
+        Err(error) => missing("driver", error),
     }];
     lines.push(match compile::version() {
         Ok([major, minor]) => Line::there("NVRTC", format!("{major}.{minor}")),
-        Err(error) => missing("NVRTC", error),
+        Err(error) => missing("NVRTC", &error),
     });
     lines.push(match products_version() {
         Ok(version) => Line::there("cuBLASLt", version.to_string()),
-        Err(error) => missing("cuBLASLt", error),
+        Err(error) => missing("cuBLASLt", &error),
     });
     for gpu in found.map(|(gpus, _)| gpus).into_iter().flatten() {
         let About { ordinal, name, capability: [major, minor], units, memory } = &gpu;

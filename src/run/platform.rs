@@ -118,18 +118,18 @@ pub(super) fn choose(asked: Compute, standing: Standing) -> Result<(Chosen, Opti
     match asked.backend {
         job::Backend::Cpu => cpu(None),
         job::Backend::Cuda => Ok(gpu(asked, standing)?),
-        job::Backend::Auto => match (gpus(), gpu(asked, standing)) {
-            (_, Ok(gpu)) => Ok(gpu),
-            (0, Err(_)) => cpu(None),
-            (_, Err(error)) => cpu(Some(format!("the processor computes, though there is a GPU: {error}"))),
+        job::Backend::Auto => match (gpu(asked, standing), there_is_none()) {
+            (Ok(gpu), _) => Ok(gpu),
+            (Err(_), true) => cpu(None),
+            (Err(error), false) => cpu(Some(format!("the processor computes, not the GPU: {error}"))),
         },
     }
 }
 
-/// How many GPUs there are.
+/// Whether it goes without saying that no GPU computes.
 #[cfg(feature = "cuda")]
-fn gpus() -> usize {
-    found().map_or(0, |(gpus, _)| gpus.len())
+fn there_is_none() -> bool {
+    matches!(found(), Err(ComputeError::NoDevice { .. }))
 }
 
 /// Whether there is on this machine what `asked` says must be: before a run leaves a trace.
@@ -161,8 +161,8 @@ fn gpu(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), C
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpus() -> usize {
-    0
+fn there_is_none() -> bool {
+    true
 }
 
 #[cfg(not(feature = "cuda"))]

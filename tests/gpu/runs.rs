@@ -103,6 +103,26 @@ fn a_gpu_that_is_lost_or_full_ends_the_run_everywhere() {
 }
 
 #[test]
+fn a_driver_that_does_not_start_is_not_passed_over() {
+    let folder = folder();
+    let unfit = [("MIXNN_FAKE_UNFIT", "1")];
+    let words = ["the processor computes, not the GPU: NVIDIA's driver does not start"];
+    let run = ["run", "job.toml", "--single", "--set", "train.epochs=1"];
+    let auto = |out| [&run[..], &["--set", "compute.backend=auto", "--out", out]].concat();
+    let ran = mixnn(folder.path(), &unfit, &auto("unfit")).well();
+    assert!(words.iter().all(|word| ran.stderr.contains(word)), "{}", ran.stderr);
+    let asked = [&run[..], &["--set", "compute.backend=cuda", "--out", "asked"]].concat();
+    mixnn(folder.path(), &unfit, &asked).refused(3, &["NVIDIA's driver does not start"]);
+    let found = mixnn(folder.path(), &unfit, &["doctor"]);
+    assert_eq!(found.code, 3, "{}", found.stdout);
+    assert!(found.stdout.contains("BROKEN  driver"), "{}", found.stdout);
+    // No GPU is nothing to speak of.
+    let none = [("MIXNN_FAKE_DEVICES", "0")];
+    mixnn(folder.path(), &none, &["doctor"]).well();
+    assert!(!mixnn(folder.path(), &none, &auto("none")).well().stderr.contains("GPU"));
+}
+
+#[test]
 fn the_doctor_looks_at_every_gpu() {
     let folder = folder();
     let well = mixnn(folder.path(), &[], &["doctor"]).well();

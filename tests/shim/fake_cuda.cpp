@@ -1,7 +1,7 @@
 // A stand-in for libcuda.so, as much of it as mixnn calls: devices, contexts, modules. See fake.h.
 //
 // MIXNN_FAKE_DEVICES: how many devices there are, 2 where it is not set. MIXNN_FAKE_MEMORY: bytes of each. MIXNN_FAKE_LOST:
-// launches after which a device is lost.
+// launches after which a device is lost. MIXNN_FAKE_UNFIT: the driver is not the one that the system has loaded.
 #include "fake_device.h"
 
 #include "cuda.h"
@@ -52,6 +52,7 @@ const int SHARED = 48 << 10, MOST_SHARED = 227 << 10, OWN_SHARED = 1 << 10;
 API cuInit(unsigned flags) {
   std::lock_guard<std::recursive_mutex> held(state.lock);
   if (flags) return CUDA_ERROR_INVALID_VALUE;
+  if (getenv("MIXNN_FAKE_UNFIT")) return CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
   if (devices() == 0) return CUDA_ERROR_NO_DEVICE;
   for (int i = 0; i < MOST_DEVICES; i++) state.contexts[i].device = state.contexts[i].standard.device = i;
   state.started = true;
@@ -76,6 +77,8 @@ static const struct { CUresult error; const char *name, *text; } ERRORS[] = {
     {CUDA_ERROR_ECC_UNCORRECTABLE, "CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered"},
     {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
+    {CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
+     "system has unsupported display driver / cuda driver combination"},
 };
 
 API cuGetErrorName(CUresult error, const char **name) {

@@ -34,7 +34,7 @@ pub struct About {
 /// The GPUs of this host, and the version of their driver: [13, 0].
 ///
 /// # Errors
-/// [`ComputeError::NoDevice`].
+/// [`ComputeError::NoDevice`], [`ComputeError::Driver`].
 pub fn found() -> Result<(Vec<About>, [i32; 2]), ComputeError> {
     let missing = |missing: String| ComputeError::NoDevice { missing };
     // SAFETY: loads the library, whose initialisation does nothing that others see.
@@ -42,7 +42,10 @@ pub fn found() -> Result<(Vec<About>, [i32; 2]), ComputeError> {
         let said = "NVIDIA's driver (libcuda.so) is not found: this host has no NVIDIA GPU, or not its driver";
         return Err(missing(said.to_owned()));
     }
-    result::init().map_err(|error| missing(format!("NVIDIA's driver does not start: {}", said(error))))?;
+    result::init().map_err(|error| match error.0 {
+        sys::CUresult::CUDA_ERROR_NO_DEVICE => missing(said(error)),
+        _ => ComputeError::Driver { said: said(error) },
+    })?;
     let mut version = 0;
     // SAFETY: the driver is there; the number is written.
     let asked = unsafe { sys::cuDriverGetVersion(&raw mut version) };

@@ -56,7 +56,7 @@ impl Driver {
     /// Opens the GPU `ordinal`, which computes products in `precision`.
     ///
     /// # Errors
-    /// [`ComputeError::NoDevice`], [`ComputeError::Compile`], [`ComputeError::Device`].
+    /// [`ComputeError::NoDevice`], [`ComputeError::Driver`], [`ComputeError::Compile`], [`ComputeError::Device`].
     pub fn open(ordinal: usize, precision: Precision) -> Result<Self, ComputeError> {
         // The driver first: where that is missing, all else is, too.
         found()?;
