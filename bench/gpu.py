@@ -55,6 +55,16 @@ def torch(args, batch, model, epochs):
     return json.loads(output(command).splitlines()[-1])["epoch_seconds"]
 
 
+def ratio(above, below):
+    """Median, least and most of the turns, each of which has the medians of its epochs."""
+    turns = sorted(statistics.median(a) / statistics.median(b) for a, b in zip(above, below))
+    return {"median": statistics.median(turns), "least": turns[0], "most": turns[-1]}
+
+
+def shown(of):
+    return f"{of['median']:.2f} ({of['least']:.2f} to {of['most']:.2f})"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", default="data/mnist")
@@ -62,7 +72,7 @@ def main():
     parser.add_argument("--mixnn", default="target/release/mixnn")
     parser.add_argument("--gpu", default="target/release/examples/gpu")
     parser.add_argument("--epochs", type=int, default=3, help="epochs timed in each turn")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     args.mnist = str(Path(args.mnist).resolve())
@@ -71,21 +81,22 @@ def main():
         print(output([args.gpu, "--json", f"{folder}/found"]), flush=True)
         found = json.loads(Path(folder, "found").read_text())
     rows = []
-    print(f"{'seconds an epoch':<36} {'--single':>9} {'PyTorch':>9} {'ratio':>6} {'mixed, 7 ranks':>15} {'to --single':>12}")
+    print(f"{'seconds an epoch':<36} {'--single':>9} {'PyTorch':>9} {'ratio':>19} {'mixed, 7 ranks':>15} {'to --single':>19}")
     for name, job, batch, model in JOBS:
         ours, theirs, mixed, digests = [], [], [], set()
         for _ in range(args.rounds):
             seconds, digest = mixnn(args, ["--single"], job, batch, args.epochs)
-            ours += seconds
+            ours.append(seconds)
             digests.add(digest)
-            theirs += torch(args, batch, model, args.epochs)
+            theirs.append(torch(args, batch, model, args.epochs))
             seconds, digest = mixnn(args, ["--local", "7"], job, batch, args.epochs)
-            mixed += seconds
+            mixed.append(seconds)
             digests.add(digest)
-        a, b, c = map(statistics.median, (ours, theirs, mixed))
-        print(f"{name:<36} {a:9.3f} {b:9.3f} {b / a:6.2f} {c:15.3f} {c / a:12.2f}", flush=True)
+        a, b, c = (statistics.median(sum(turns, [])) for turns in (ours, theirs, mixed))
+        faster, slower = ratio(theirs, ours), ratio(mixed, ours)
+        print(f"{name:<36} {a:9.3f} {b:9.3f} {shown(faster):>19} {c:15.3f} {shown(slower):>19}", flush=True)
         rows.append({"what": name, "single_seconds": ours, "pytorch_seconds": theirs, "mixed_seconds": mixed,
-                     "times_faster": b / a, "mixed_to_single": c / a, "weights_sha256": sorted(digests)})
+                     "times_faster": faster, "mixed_to_single": slower, "weights_sha256": sorted(digests)})
         if len(digests) != 1:
             found.setdefault("wrong", []).append(f"{name}: other bits from run to run, or on ranks")
     found["jobs"] = rows

@@ -5,6 +5,7 @@
 #[path = "../tests/parity/mod.rs"]
 mod parity;
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -71,12 +72,12 @@ fn main() {
     println!("{}\n", gpu.fingerprint());
     let wrong = correctness(&gpu);
     let copy = copy_rate(&gpu, &size);
-    println!("copy within the device: {copy:.0} GB/s, read and written\n");
+    println!("copy within the device: {copy} GB/s, read and written\n");
     let sealing = sealing(&gpu, &size);
-    let kernels = kernels(&gpu, copy, size.side);
+    let kernels = kernels(&gpu, copy.median, size.side);
     let stages = [Precision::Fp32, Precision::Tf32, Precision::Bf16].map(|precision| stage(precision, size.stage));
     let found = json!({
-        "device": about.name, "fingerprint": gpu.fingerprint(), "wrong": wrong, "copy_gb_s": copy, "sealing": sealing,
+        "device": about.name, "fingerprint": gpu.fingerprint(), "wrong": wrong, "copy_gb_s": copy.json(), "sealing": sealing,
         "kernels": kernels, "stages": stages,
     });
     if let Some(file) = file {
@@ -100,19 +101,53 @@ fn correctness(gpu: &Gpu) -> Vec<String> {
     wrong
 }
 
-/// Median seconds of `work`, of which `each` are queued at a time.
-fn seconds(gpu: &Gpu, each: usize, mut work: impl FnMut()) -> f64 {
-    let mut took: Vec<f64> = (0..=ROUNDS)
-        .map(|_| {
+/// A figure of several rounds.
+#[derive(Clone, Copy)]
+struct Figure {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Figure {
+    /// Of the seconds that [`ROUNDS`] repetitions of `each` calls took, after one that does not count.
+    fn seconds(each: usize, mut round: impl FnMut()) -> Self {
+        let took = (0..=ROUNDS).map(|_| {
             let started = Instant::now();
-            (0..each).for_each(|_| work());
-            gpu.finish().unwrap();
+            round();
             started.elapsed().as_secs_f64() / each as f64
-        })
-        .skip(1)
-        .collect();
-    took.sort_unstable_by(f64::total_cmp);
-    took[ROUNDS / 2]
+        });
+        Self::of(took.skip(1).collect())
+    }
+
+    fn of(mut found: Vec<f64>) -> Self {
+        found.sort_unstable_by(f64::total_cmp);
+        Self { median: found[found.len() / 2], least: found[0], most: found[found.len() - 1] }
+    }
+
+    /// So much done in these seconds: how much a second.
+    fn rate(self, done: f64) -> Self {
+        Self { median: done / self.median, least: done / self.most, most: done / self.least }
+    }
+
+    fn json(self) -> Value {
+        json!({ "median": self.median, "least": self.least, "most": self.most })
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { median, least, most } = self;
+        write!(f, "{median:.1} ({least:.1} to {most:.1})")
+    }
+}
+
+/// Seconds of `work`, of which `each` are queued at a time.
+fn seconds(gpu: &Gpu, each: usize, mut work: impl FnMut()) -> Figure {
+    Figure::seconds(each, || {
+        (0..each).for_each(|_| work());
+        gpu.finish().unwrap();
+    })
 }
 
 fn random(gpu: &Gpu, len: usize) -> <Gpu as Memory>::Buf {
@@ -123,10 +158,11 @@ fn random(gpu: &Gpu, len: usize) -> <Gpu as Memory>::Buf {
     buffer
 }
 
-fn copy_rate(gpu: &Gpu, size: &Size) -> f64 {
+/// GB/s, read and written.
+fn copy_rate(gpu: &Gpu, size: &Size) -> Figure {
     let len = size.copied;
     let (from, mut to) = (random(gpu, len), gpu.zeros(len).unwrap());
-    8.0 * len as f64 / seconds(gpu, 10, || gpu.copy(len, &from, &mut to)) / 1e9
+    seconds(gpu, 10, || gpu.copy(len, &from, &mut to)).rate(8e-9 * len as f64)
 }
 
 /// AES-256-GCM on the GPU, for cells on the device, and on the processor.
@@ -138,13 +174,15 @@ fn sealing(gpu: &Gpu, size: &Size) -> Vec<Value> {
         for cells in size.cells.iter().copied() {
             let [seal, open] = device(gpu, size, cell, cells, 1);
             let [onion, _] = device(gpu, size, cell, cells, 3);
+            let [s, o, l, c, a] = [seal, open, onion, one, all].map(|figure| figure.median);
             println!(
-                "{cells:>5} cells of {:>2} KiB       {seal:>8.1} {open:>6.1} {onion:>10.1} {one:>10.1} {all:>10.1}",
+                "{cells:>5} cells of {:>2} KiB       {s:>8.1} {o:>6.1} {l:>10.1} {c:>10.1} {a:>10.1}",
                 cell >> 10
             );
             rows.push(json!({
-                "cells": cells, "bytes": cell, "seal_gb_s": seal, "open_gb_s": open, "seal_3_layers_gb_s": onion,
-                "one_core_gb_s": one, "cores": cores(), "all_cores_gb_s": all,
+                "cells": cells, "bytes": cell, "seal_gb_s": seal.json(), "open_gb_s": open.json(),
+                "seal_3_layers_gb_s": onion.json(), "one_core_gb_s": one.json(), "cores": cores(),
+                "all_cores_gb_s": all.json(),
             }));
         }
     }
@@ -156,8 +194,8 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// GB/s of sealing, and of opening where there is one layer, `cells` cells whose payloads fill `cell` bytes.
-fn device(gpu: &Gpu, size: &Size, cell: usize, cells: usize, layers: usize) -> [f64; 2] {
+/// GB/s of sealing, and of opening where there is one layer, else of sealing again, `cells` cells whose payloads fill `cell` bytes.
+fn device(gpu: &Gpu, size: &Size, cell: usize, cells: usize, layers: usize) -> [Figure; 2] {
     let payload = cell - layers * TAG;
     let mut sealer = CudaSealer::<Driver, AwsLc>::new(gpu.device(), b"bench".to_vec()).unwrap();
     let messages: Vec<_> = (0..3).map(|_| gpu.bytes(cells * payload).unwrap()).collect();
@@ -174,29 +212,21 @@ fn device(gpu: &Gpu, size: &Size, cell: usize, cells: usize, layers: usize) -> [
     });
     let seals = sealer.lay_seals(payload, seals.collect());
     let mut slot = 0;
-    let bytes = (cells * payload) as f64;
-    let rate = |took: f64| bytes / took / 1e9;
+    let rate = |took: Figure| took.rate(1e-9 * (cells * payload) as f64);
     let each = (1_usize << 30).div_ceil(cells * cell).clamp(size.least, size.least * 50);
     let mut timed = |sealer: &mut CudaSealer<Driver, AwsLc>,
                      work: &mut dyn FnMut(&mut CudaSealer<Driver, AwsLc>, Slot)| {
-        let mut took = Vec::new();
-        for round in 0..=ROUNDS {
-            let started = Instant::now();
+        Figure::seconds(each, || {
             for _ in 0..each {
                 slot += 1;
                 work(sealer, Slot(slot));
             }
             sealer.finish().unwrap();
-            if round > 0 {
-                took.push(started.elapsed().as_secs_f64() / each as f64);
-            }
-        }
-        took.sort_unstable_by(f64::total_cmp);
-        took[ROUNDS / 2]
+        })
     };
     let seal = timed(&mut sealer, &mut |sealer, slot| sealer.start_to_seal(slot, seals, &messages).unwrap());
     if layers > 1 {
-        return [rate(seal), 0.0];
+        return [rate(seal); 2];
     }
     let opens = (0..cells).map(|i| OpenJob {
         key: keys[lane(i)],
@@ -213,9 +243,14 @@ fn device(gpu: &Gpu, size: &Size, cell: usize, cells: usize, layers: usize) -> [
 }
 
 /// GB/s of sealing cells of `cell` bytes on so many cores.
-fn processor(size: &Size, cell: usize, threads: usize) -> f64 {
-    let each = (size.processor).div_ceil(cell);
-    let started = Instant::now();
+fn processor(size: &Size, cell: usize, threads: usize) -> Figure {
+    let each = (size.processor / ROUNDS).div_ceil(cell);
+    let took = Figure::seconds(1, || sealed(each, cell, threads));
+    took.rate(1e-9 * (threads * each * cell) as f64)
+}
+
+/// Seals `each` cells on each of so many cores.
+fn sealed(each: usize, cell: usize, threads: usize) {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -229,7 +264,6 @@ fn processor(size: &Size, cell: usize, threads: usize) -> f64 {
             });
         }
     });
-    (threads * each * cell) as f64 / started.elapsed().as_secs_f64() / 1e9
 }
 
 /// Kernels that the memory's speed bounds, as a part of the copy's rate.
@@ -246,9 +280,9 @@ fn kernels(gpu: &Gpu, copy: f64, n: usize) -> Vec<Value> {
     let mut rows = Vec::new();
     // Bytes of a value that must be read and written, at least.
     let mut time = |name: &str, bytes: usize, work: &mut dyn FnMut()| {
-        let rate = (bytes * len) as f64 / seconds(gpu, 10, work) / 1e9;
-        println!("{name:<24} {rate:>8.0} GB/s {:>6.2} of the copy", rate / copy);
-        rows.push(json!({ "kernel": name, "gb_s": rate, "of_copy": rate / copy }));
+        let rate = seconds(gpu, 10, work).rate(1e-9 * (bytes * len) as f64);
+        println!("{name:<24} {:>8.0} GB/s {:>6.2} of the copy", rate.median, rate.median / copy);
+        rows.push(json!({ "kernel": name, "gb_s": rate.json(), "of_copy": rate.median / copy }));
     };
     time("relu", 8, &mut || gpu.map(Function::Relu, len, &x, &mut y));
     time("gelu", 8, &mut || gpu.map(Function::Gelu, len, &x, &mut y));
@@ -299,11 +333,13 @@ fn stage(precision: Precision, n: usize) -> Value {
         stage.backward_params(&gpu);
     });
     // What is copied here lies there already in a run.
-    let copied = seconds(&gpu, 10, || gpu.copy(n * n, &a, &mut c));
-    let passed = passed - 2.0 * copied;
-    let flops = 2.0 * (n as f64).powi(3);
-    let (peak, rate) = (flops / product / 1e12, 3.0 * flops / passed / 1e12);
+    let copied = 2.0 * seconds(&gpu, 10, || gpu.copy(n * n, &a, &mut c)).median;
+    let Figure { median, least, most } = passed;
+    let passed = Figure { median: median - copied, least: least - copied, most: most - copied };
+    let tera = 2e-12 * (n as f64).powi(3);
+    let (peak, rate) = (product.rate(tera), passed.rate(3.0 * tera));
     let name = precision.name();
-    println!("stage, {name:<5} {rate:>7.1} TFLOP/s, cuBLASLt alone {peak:>7.1}: {:.2}", rate / peak);
-    json!({ "precision": name, "stage_tflop_s": rate, "product_tflop_s": peak, "part": rate / peak })
+    let part = rate.median / peak.median;
+    println!("stage, {name:<5} {rate} TFLOP/s, cuBLASLt alone {peak}: {part:.2}");
+    json!({ "precision": name, "stage_tflop_s": rate.json(), "product_tflop_s": peak.json(), "part": part })
 }

@@ -140,6 +140,7 @@ def report(args, seconds, correct, optimizer, samples):
         "samples_per_second": round(samples / median), "test_accuracy": round(correct, 4),
         "epochs_trained": args.warmup + args.epochs, "model": args.model, "hidden": args.hidden, "momentum": args.momentum,
         "optimizer": optimizer, "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else args.device,
     }), flush=True)
 
 

@@ -55,6 +55,17 @@ API cuStreamCreate(CUstream *stream, unsigned flags) {
   return CUDA_SUCCESS;
 }
 
+API cuCtxGetStreamPriorityRange(int *least, int *greatest) {
+  IN_CONTEXT;
+  *least = 0;
+  *greatest = -5;
+  return CUDA_SUCCESS;
+}
+
+API cuStreamCreateWithPriority(CUstream *stream, unsigned flags, int priority) {
+  return priority == -5 ? cuStreamCreate(stream, flags) : CUDA_ERROR_INVALID_VALUE;
+}
+
 // What is queued is still done.
 API cuStreamDestroy_v2(CUstream stream) {
   IN_CONTEXT;

@@ -122,7 +122,8 @@ pub trait Device: Send + Sync + Sized {
     /// [`ComputeError::Device`]: what went wrong in one of them.
     fn finish(&self) -> Result<(), ComputeError>;
 
-    /// Another queue of the same device and memory, which waits for none of this one's calls.
+    /// Another queue of the same device and memory, which waits for none of this one's calls, and goes before them where both want
+    /// the device.
     ///
     /// # Errors
     /// [`ComputeError`].

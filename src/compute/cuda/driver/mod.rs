@@ -11,6 +11,7 @@ mod pinned;
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cudarc::driver::result::stream::StreamKind;
 use cudarc::driver::{result, sys};
 
 use self::gpu::{Gpu, failure};
@@ -65,7 +66,7 @@ impl Driver {
             let missing = format!("{name} is set: a GPU's dump would hold keys and parameters; unset it");
             return Err(ComputeError::NoDevice { missing });
         }
-        Self::on(Gpu::open(ordinal)?, precision)
+        Self::on(Gpu::open(ordinal)?, precision, result::stream::create)
     }
 
     /// What the GPU says of itself.
@@ -73,10 +74,14 @@ impl Driver {
         &self.gpu.about
     }
 
-    fn on(gpu: Arc<Gpu>, precision: Precision) -> Result<Self, ComputeError> {
+    fn on(
+        gpu: Arc<Gpu>,
+        precision: Precision,
+        queue: fn(StreamKind) -> Result<sys::CUstream, result::DriverError>,
+    ) -> Result<Self, ComputeError> {
         let queue = gpu
             .enter()
-            .and_then(|()| result::stream::create(result::stream::StreamKind::NonBlocking))
+            .and_then(|()| queue(StreamKind::NonBlocking))
             .map_err(|error| failure(&gpu.about, "make a queue", error))?;
         let state = State { products: None, pinned: Pinned::none(), failed: None };
         Ok(Self { queue, precision, state: Mutex::new(state), gpu })
@@ -220,7 +225,7 @@ impl Device for Driver {
     }
 
     fn beside(&self) -> Result<Self, ComputeError> {
-        Self::on(Arc::clone(&self.gpu), self.precision)
+        Self::on(Arc::clone(&self.gpu), self.precision, ahead_of_others)
     }
 
     fn fingerprint(&self) -> String {
@@ -231,6 +236,13 @@ impl Device for Driver {
         let precision = self.precision.name();
         format!("cuda/{name}/{units}/{precision}/driver {driver}/nvrtc {compiler}/cublaslt {products}")
     }
+}
+
+/// A queue whose work is taken up before that of other queues, as far as multiprocessors become free: ranks wait for messages, not
+/// for arithmetic.
+fn ahead_of_others(kind: StreamKind) -> Result<sys::CUstream, result::DriverError> {
+    let (_, greatest) = result::stream::get_priority_range()?;
+    result::stream::create_with_priority(kind, greatest)
 }
 
 /// Stops where a product would read or write beyond the memory that it is given.
