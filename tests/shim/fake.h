@@ -71,5 +71,7 @@ struct Range {
 // Of libcuda.so, for libcublasLt.so: queues `run`, where all ranges are memory of the stream's device.
 CUresult enqueue(CUstream stream, const char *what, const std::vector<Range> &uses, std::function<void()> run);
 bool has_context();
+// Where stand-ins see the memory at an address.
+uint8_t *seen(uint64_t at);
 
 }  // namespace fake

@@ -204,20 +204,23 @@ API cublasLtMatmul(Handle *handle, Operation *operation, const float *alpha, con
   float scale = *alpha, keep = *beta;
   bool relu = operation->epilogue == 6;
   CUresult queued = fake::enqueue(stream, "cublasLtMatmul", uses, [=] {
-    memset(workspace, 0xff, WORKSPACE);
+    auto seen = [](const void *at) { return (float *)fake::seen((uint64_t)at); };
+    const float *of_left = seen(a), *of_right = seen(b), *added = seen(bias);
+    float *of_out = seen(d);
+    memset(seen(workspace), 0xff, WORKSPACE);
     for (int64_t i = 0; i < ld.count; i++)
       for (uint64_t column = 0; column < asked.n; column++)
         for (uint64_t row = 0; row < asked.m; row++) {
           double sum = 0;
-          const float *left = a + i * la.step, *right = b + i * lb.step;
+          const float *left = of_left + i * la.step, *right = of_right + i * lb.step;
           for (uint64_t k = 0; k < asked.k; k++)
             sum += (double)(ta ? left[row * la.ld + k] : left[k * la.ld + row]) *
                    (tb ? right[k * lb.ld + column] : right[column * lb.ld + k]);
-          float *to = d + i * ld.step + column * ld.ld + row;
+          float *to = of_out + i * ld.step + column * ld.ld + row;
           sum *= scale;
           // As BLAS has it: with a beta of 0, what was there does not matter.
           if (keep != 0) sum += (double)keep * *to;
-          *to = (float)(sum + (bias ? bias[row] : 0));
+          *to = (float)(sum + (added ? added[row] : 0));
           if (relu && *to < 0) *to = 0;
         }
   });

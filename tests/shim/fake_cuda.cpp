@@ -244,7 +244,7 @@ API cuLaunchKernel(Function *function, unsigned x, unsigned y, unsigned z, unsig
   for (const char *kind = function->named->kinds; *kind; kind++) {
     uint64_t word = 0;
     memcpy(&word, given[words.size()], *kind == 'u' || *kind == 'f' ? 4 : 8);
-    words.push_back(word);
+    words.push_back(*kind == 'p' ? (uint64_t)fake::seen(word) : word);
     if (*kind == 'p' && word) uses.push_back({word, 0});
   }
   int device = current->device;

@@ -35,7 +35,7 @@ struct Block {
   int device;  // whose context it was taken in
   bool locked;  // page-locked memory of the processor, which every device reaches
   size_t bytes;
-  uint8_t *memory;  // a fence before, and a fence behind
+  uint8_t *memory;  // as stand-ins see it: a fence before, and a fence behind
 };
 
 // All that there is, one call at a time.
