@@ -103,7 +103,7 @@ fn loop_alone(transport: &mut Mpi, geometry: Geometry, slots: u64) -> f64 {
         .filter(|peer| *peer != me)
         .map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) })
         .collect();
-    transport.lay(&lanes, &lanes).unwrap();
+    transport.lay(&lanes, &lanes, None).unwrap();
     let key = aead::Default::new(&Key::from_bytes([1; 32]));
     let payload = geometry.payload as usize;
     let message = vec![0_u8; payload];

@@ -14,7 +14,7 @@
 //! 6. [`run`] puts these together to a whole run, from the first key to the finished model; [`check`], [`report`] and
 //!    [`cli`] are what a user sees of it, [`audit`] what others may see of it, [`doctor`] what a host has to run it on.
 //!
-//! [`ids`], [`random`], [`float`], [`element`] and [`bulk`] are leaves that all others may use.
+//! [`ids`], [`random`], [`float`], [`element`], [`bulk`] and [`device_memory`] are leaves that all others may use.
 
 pub mod audit;
 pub(crate) mod bulk;
@@ -23,6 +23,7 @@ pub mod cli;
 pub mod compute;
 pub mod crypto;
 pub mod data;
+pub mod device_memory;
 pub mod doctor;
 pub mod element;
 pub mod float;

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What any module may import.
-const LEAVES: [&str; 5] = ["bulk", "element", "float", "ids", "random"];
+const LEAVES: [&str; 6] = ["bulk", "device_memory", "element", "float", "ids", "random"];
 /// What a module may import besides the leaves. `None`: all others.
-const RULES: [(&str, Option<&[&str]>); 21] = [
+const RULES: [(&str, Option<&[&str]>); 22] = [
     ("bulk", Some(&[])),
+    ("device_memory", Some(&[])),
     ("element", Some(&[])),
     ("float", Some(&[])),
     ("ids", Some(&[])),
@@ -31,14 +32,15 @@ const RULES: [(&str, Option<&[&str]>); 21] = [
     ("report", None),
     ("cli", None),
 ];
-/// The files that call the matrix product, MPI and CUDA.
-const UNSAFE: [&str; 10] = [
+/// The files that call the matrix product, MPI and CUDA, and the one in which these two meet.
+const UNSAFE: [&str; 11] = [
     "compute/cpu/exact.rs",
     "compute/cuda/driver/compile.rs",
     "compute/cuda/driver/gpu.rs",
     "compute/cuda/driver/lt.rs",
     "compute/cuda/driver/mod.rs",
     "compute/cuda/driver/pinned.rs",
+    "device_memory.rs",
     "transport/aware.rs",
     "transport/mpi.rs",
     "transport/shared.rs",

@@ -8,7 +8,7 @@ use mixnn::compute::Memory;
 use mixnn::compute::cuda::{Bounds, Cuda, CudaSealer, SOURCES};
 use mixnn::crypto::aead;
 use mixnn::crypto::key::Key;
-use mixnn::crypto::sealer::{CpuSealer, OpenBatch, OpenError, OpenJob, Place, SealBatch, SealJob, Sealer};
+use mixnn::crypto::sealer::{CpuSealer, KeyId, OpenBatch, OpenError, OpenJob, Place, SealBatch, SealJob, Sealer};
 use mixnn::ids::Slot;
 use shim::Shim;
 
@@ -79,6 +79,7 @@ fn sets_by_few_blocks() {
 #[test]
 fn cells() {
     check(parity::cells::checks);
+    check(parity::lanes::checks);
 }
 
 /// A sealer on a shim, and a batch of one cell.
@@ -115,6 +116,32 @@ fn a_lost_device_is_reported() {
     assert_eq!(opened, [vec![0; 16]]);
     sealer.open(Slot(2), open, &blocks, &mut messages).unwrap();
     assert!(matches!(sealer.open(Slot(3), open, &blocks, &mut messages), Err(OpenError::BadCell(_))));
+}
+
+/// A key takes 12.5 KB there, expanded: those that only relay are not there, unless blocks are.
+#[test]
+fn the_device_expands_the_keys_of_its_own_jobs() {
+    for (lanes, due) in [(false, 3), (true, 5)] {
+        let device = Shim::new(false);
+        let mut sealer = CudaSealer::<Shim>::new(&device, Vec::new()).unwrap();
+        assert!(!lanes || sealer.lay_lanes(&[32], &[32]).unwrap().is_some());
+        let keys: Vec<KeyId> = (0..6).map(|i| sealer.add(&Key::from_bytes([i; 32]))).collect();
+        let [from, to] = [Place { block: 0, offset: 0 }; 2];
+        let opens =
+            |of: &[usize]| of.iter().map(|i| OpenJob { key: keys[*i], cell: 0, from, to }).collect::<Vec<_>>();
+        sealer.lay_peels(32, opens(&[5, 1]));
+        sealer.lay_peels(32, opens(&[3]));
+        sealer.lay_opens(32, opens(&[2, 0]));
+        let seal = sealer.lay_seals(16, vec![SealJob { layers: vec![keys[1]], cell: 0, from, to }]);
+        let message = Cuda::new(Shim::new(false)).bytes(16).unwrap();
+        for slot in 0..2 {
+            sealer.seal(Slot(slot), seal, std::slice::from_ref(&message), &mut [[0; 32]]).unwrap();
+        }
+        let launched = device.launched.lock().unwrap();
+        let expanded: Vec<u32> =
+            launched.iter().filter(|launch| launch.kernel == "aes_gcm_expand").map(|launch| launch.grid[0]).collect();
+        assert_eq!(expanded, [due], "lanes there: {lanes}");
+    }
 }
 
 #[test]

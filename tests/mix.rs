@@ -7,6 +7,7 @@ mod seats;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use mixnn::device_memory::DeviceLanes;
 use mixnn::ids::{Phase, Rank, Slot};
 use mixnn::mix::beat::{Fault, Order, Reason};
 use mixnn::mix::courier::{Courier, Heard, Noticed, Timing, Word};
@@ -162,9 +163,14 @@ impl Transport for Attacked {
         self.inner.set_timeout(timeout);
     }
 
-    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError> {
+    fn lay(
+        &mut self,
+        outgoing: &[Lane],
+        incoming: &[Lane],
+        device: Option<DeviceLanes>,
+    ) -> Result<(), TransportError> {
         self.outgoing = outgoing.to_vec();
-        self.inner.lay(outgoing, incoming)
+        self.inner.lay(outgoing, incoming, device)
     }
 
     fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {

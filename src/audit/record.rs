@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::truth::Truth;
+use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::transport::{Backoff, Lane, Transport, TransportError};
 
@@ -144,10 +145,15 @@ impl<T: Transport> Transport for Recorder<T> {
         self.inner.share_memory(windows);
     }
 
-    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError> {
+    fn lay(
+        &mut self,
+        outgoing: &[Lane],
+        incoming: &[Lane],
+        device: Option<DeviceLanes>,
+    ) -> Result<(), TransportError> {
         self.senders = bits(incoming.iter().map(|lane| lane.peer));
         self.recording.lanes = outgoing.to_vec();
-        self.inner.lay(outgoing, incoming)
+        self.inner.lay(outgoing, incoming, device)
     }
 
     fn blocks(&mut self) -> (&mut [T::Block], &[T::Block]) {

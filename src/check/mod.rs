@@ -87,7 +87,7 @@ impl Checked {
         let memory = largest(&specs, remote, in_flight)
             + messages * geometry.message() as u64
             + 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
-        // Of its own circuits, and of those that it relays.
+        // Of its own circuits, and of those that it relays; these are on a GPU where blocks stand there, which is the most that it may take.
         let keys = 2 * geometry.lanes() as u64 * u64::from(geometry.hops);
         let gpu_memory =
             (cfg!(feature = "cuda") && job.compute.backend != Backend::Cpu).then(|| memory + own_memory(keys));

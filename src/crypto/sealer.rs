@@ -3,16 +3,21 @@
 //! A [`Sealer`] holds an epoch's keys, expanded. A job names keys by their place in it, and bytes by their [`Place`]. An epoch's
 //! jobs are laid down once, in batches; each slot adds its number. So a device has the jobs at hand and takes a whole slot in one
 //! call.
+//!
+//! Blocks are the processor's memory. Where they [stand on the device](Sealer::lay_lanes) that seals, the processor's are what
+//! goes there and comes from there in parts, and what remains when the device has failed.
 
 mod cpu;
 
 use std::error::Error;
+use std::ops::Range;
 
 pub use cpu::CpuSealer;
 use thiserror::Error;
 
 use super::Unauthentic;
 use super::key::Key;
+use crate::device_memory::DeviceLanes;
 use crate::ids::Slot;
 
 /// A key of the sealer, by the order in which it was added.
@@ -58,7 +63,11 @@ pub struct OpenJob {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealBatch(pub(crate) usize);
 
-/// Jobs laid down to be peeled or opened, by the order in which they were.
+/// Jobs laid down to be peeled, from blocks to blocks, by the order in which they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeelBatch(pub(crate) usize);
+
+/// Jobs laid down to be opened, from blocks to messages, by the order in which they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenBatch(pub(crate) usize);
 
@@ -74,7 +83,7 @@ pub struct BadCell {
 #[error("the device that seals has failed: {0}")]
 pub struct DeviceError(#[from] pub Box<dyn Error + Send + Sync>);
 
-/// Why a batch was not opened.
+/// Why a batch was not peeled or opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// A cell is not what was sealed.
@@ -90,13 +99,53 @@ pub trait Sealer: Send {
     /// The memory of messages.
     type Bytes;
 
+    /// Where this sealer is on a device whose memory others may name: lays blocks of these lengths there, which from then on
+    /// take the place of those that the calls below are given. Before any jobs are laid down.
+    ///
+    /// # Errors
+    /// [`DeviceError`]: no memory.
+    fn lay_lanes(&mut self, _outgoing: &[usize], _incoming: &[usize]) -> Result<Option<DeviceLanes>, DeviceError> {
+        Ok(None)
+    }
+
+    /// Whether blocks stand on the device. Not any more once it has failed.
+    fn lanes_on_device(&self) -> bool {
+        false
+    }
+
+    /// Copies a part of each outgoing block to the device, where blocks stand there.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; then blocks stand there no more.
+    fn push<L: AsRef<[u8]>>(&mut self, _blocks: &[L], _part: Range<usize>) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    /// Copies the head of each incoming block, wherever it stands.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; then blocks stand there no more, and those of this phase are lost.
+    fn heads<K: AsRef<[u8]>, const LEN: usize>(
+        &mut self,
+        blocks: &[K],
+        heads: &mut [[u8; LEN]],
+    ) -> Result<(), DeviceError> {
+        for (block, head) in blocks.iter().zip(heads) {
+            head.copy_from_slice(&block.as_ref()[..LEN]);
+        }
+        Ok(())
+    }
+
     /// Takes a key for this epoch.
     fn add(&mut self, key: &Key) -> KeyId;
 
     /// Lays down jobs that seal payloads of `payload` bytes.
     fn lay_seals(&mut self, payload: usize, jobs: Vec<SealJob>) -> SealBatch;
 
-    /// Lays down jobs that take a layer off cells of `sealed` bytes.
+    /// Lays down jobs that take a layer off cells of `sealed` bytes, into blocks.
+    fn lay_peels(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> PeelBatch;
+
+    /// Lays down jobs that take the last layer off cells of `sealed` bytes, into messages.
     fn lay_opens(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> OpenBatch;
 
     /// The memory of messages has failed: from now on empty ones are sealed, and what arrives is only verified.
@@ -117,14 +166,14 @@ pub trait Sealer: Send {
     /// Takes a layer off a batch's cells, from blocks to blocks. All are verified before it returns.
     ///
     /// # Errors
-    /// The first [`BadCell`]; then what was written is of no use.
+    /// [`OpenError`], of bad cells the first; then what was written is of no use, and must not leave.
     fn peel<L: AsMut<[u8]>, K: AsRef<[u8]>>(
         &mut self,
         slot: Slot,
-        batch: OpenBatch,
+        batch: PeelBatch,
         from: &[K],
         to: &mut [L],
-    ) -> Result<(), BadCell>;
+    ) -> Result<(), OpenError>;
 
     /// Takes the last layer off a batch's cells, from blocks to messages. All are verified before it returns.
     ///

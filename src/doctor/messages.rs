@@ -8,7 +8,7 @@ pub(super) fn examined() -> Vec<Line> {
     let through = "messages pass through the processor's";
     let takes = match aware::takes_device_memory() {
         Some(true) => {
-            Line::there("MPI and GPU", format!("built to take a GPU's memory, which is not made use of: {through}"))
+            Line::there("MPI and GPU", "built to take a GPU's memory: where it does, blocks travel from and to there")
         }
         Some(false) => {
             Line::absent("MPI and GPU", format!("takes no GPU's memory (it is not CUDA-aware): {through}"))

@@ -15,7 +15,7 @@ use crate::crypto::Unauthentic;
 use crate::crypto::aead::TAG;
 use crate::crypto::sealer::{KeyId, OpenBatch, OpenError, OpenJob, Place, SealBatch, SealJob, Sealer};
 use crate::ids::{Phase, Rank, Slot};
-use crate::transport::{Lane, Transport, TransportError};
+use crate::transport::{Lane, Transport};
 
 /// Bytes of a message that always travel, even of an empty one, in `bare`: there its zeros say that it is empty.
 const HEAD: usize = 64;
@@ -32,6 +32,8 @@ pub struct Direct<S> {
     cells: Option<Cells>,
     sent: Vec<usize>,
     capacity: Vec<usize>,
+    /// By incoming link: the sealed record that arrived.
+    records: Vec<[u8; BEAT]>,
     heard: Order,
 }
 
@@ -51,17 +53,18 @@ struct Cells {
 }
 
 impl<S: Sealer> Direct<S> {
-    /// Takes the keys of `route` and lays the lanes. With `seals` unset nothing is sealed.
+    /// Takes the keys of `route` and lays the lanes. With `seals` unset nothing is sealed. What is sealed stands on the sealer's
+    /// device, where it has one and `transport` takes its memory.
     ///
     /// # Errors
-    /// Those of laying.
+    /// Those of laying; [`MixError::Device`].
     pub fn new<T: Transport>(
         transport: &mut T,
         mut sealer: S,
         seals: bool,
         geometry: Geometry,
         route: &DirectRoute,
-    ) -> Result<Self, TransportError> {
+    ) -> Result<Self, MixError> {
         // The mix's own cells, all k c of a message.
         let (cells, payload) = (geometry.circuits() * geometry.cells as usize, geometry.payload as usize);
         let length = if seals { BEAT + cells * (payload + TAG) } else { BEAT_RECORD + geometry.message() };
@@ -72,7 +75,15 @@ impl<S: Sealer> Direct<S> {
             links.iter().map(|link| Lane { peer: link.peer, tag: link.message, length: length(link) }).collect()
         };
         let (outgoing, incoming) = (lanes(&route.outgoing), lanes(&route.incoming));
-        transport.lay(&outgoing, &incoming)?;
+        let device = match seals && transport.takes_device_memory() {
+            true => {
+                let [outgoing, incoming] =
+                    [&outgoing, &incoming].map(|lanes| lanes.iter().map(|lane| lane.length).collect::<Vec<_>>());
+                sealer.lay_lanes(&outgoing, &incoming)?
+            }
+            false => None,
+        };
+        transport.lay(&outgoing, &incoming, device)?;
         let mut sides = |links: &[Link]| -> Vec<Side> {
             let side =
                 |link: &Link| Side { peer: link.peer, message: link.message.into(), key: sealer.add(&link.key) };
@@ -85,6 +96,7 @@ impl<S: Sealer> Direct<S> {
             cells: None,
             sent: outgoing.iter().map(|lane| lane.length).collect(),
             capacity: incoming.iter().map(|lane| lane.length).collect(),
+            records: vec![[0; BEAT]; incoming.len()],
             heard: Order::GoOn,
             sealer,
         };
@@ -156,6 +168,9 @@ impl<T: Transport, S: Sealer> Courier<T> for Direct<S> {
                 self.sent[i] = BEAT_RECORD + used;
             }
         }
+        if self.cells.is_some() {
+            self.sealer.push(transport.blocks().0, 0..BEAT)?;
+        }
         timing.seal += started.elapsed();
 
         let exchanged = transport.exchange(Phase(1), &self.sent, &self.capacity)?;
@@ -165,12 +180,15 @@ impl<T: Transport, S: Sealer> Courier<T> for Direct<S> {
 
         let started = Instant::now();
         let unauthentic = |from| MixError::Unauthentic { slot, phase: Phase(1), from };
+        if self.cells.is_some() {
+            self.sealer.heads(transport.blocks().1, &mut self.records)?;
+        }
         for (i, side) in self.incoming.iter().enumerate() {
             let block = transport.blocks().1[i].as_ref();
             let mut record = [0; BEAT_RECORD];
             if self.cells.is_some() {
                 self.sealer
-                    .open_record(side.key, RECORD_CELL, slot, &block[..BEAT], &mut record)
+                    .open_record(side.key, RECORD_CELL, slot, &self.records[i], &mut record)
                     .map_err(|Unauthentic| unauthentic(side.peer))?;
             } else {
                 record.copy_from_slice(&block[..BEAT_RECORD]);

@@ -3,15 +3,17 @@
 
 use super::geometry::Geometry;
 use super::package::{MixedRoute, hop_key, lane, peers};
-use crate::crypto::sealer::{KeyId, OpenBatch, OpenJob, Place, SealBatch, SealJob, Sealer};
+use crate::crypto::sealer::{KeyId, OpenBatch, OpenJob, PeelBatch, Place, SealBatch, SealJob, Sealer};
 use crate::ids::{Epoch, Phase, Rank};
 
 /// The jobs of a slot, the same in every slot of an epoch but for the slot's number.
 pub struct Onion {
     /// Seal the own cells.
     pub seal: SealBatch,
-    /// By phase: peel what is passed on; in the last, open what arrives.
-    pub opens: Vec<OpenBatch>,
+    /// By phase but the last: peel what is passed on.
+    pub peels: Vec<PeelBatch>,
+    /// In the last: open what arrives.
+    pub open: OpenBatch,
     /// By lane: the key of the beat that leaves over it.
     pub beats_out: Vec<KeyId>,
     /// By lane: the key of the beat that arrives over it.
@@ -49,8 +51,7 @@ impl Onion {
             }));
         }
         let seal = sealer.lay_seals(payload, seals);
-        let mut opens = Vec::new();
-        for phase in Phase::all(geometry.hops) {
+        let mut jobs_of = |phase: Phase, sealer: &mut S| {
             let mut jobs = Vec::new();
             for (from, peer) in peers(rank, geometry.ranks).enumerate() {
                 let key = sealer.add(&hop_key(&route.secret, run, epoch, rank, phase, peer));
@@ -70,8 +71,16 @@ impl Onion {
                     },
                 }));
             }
-            opens.push(sealer.lay_opens(geometry.cell(phase), jobs));
+            jobs
+        };
+        let mut peels = Vec::new();
+        for phase in Phase::all(geometry.hops - 1) {
+            let jobs = jobs_of(phase, sealer);
+            peels.push(sealer.lay_peels(geometry.cell(phase), jobs));
         }
-        Self { seal, opens, beats_out, beats_in }
+        let last = Phase(geometry.hops);
+        let jobs = jobs_of(last, sealer);
+        let open = sealer.lay_opens(geometry.cell(last), jobs);
+        Self { seal, peels, open, beats_out, beats_in }
     }
 }

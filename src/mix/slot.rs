@@ -9,6 +9,9 @@
 //! A rank that finds a bad cell or beat goes on, so that no one sees who has found it: it passes on random bytes for the
 //! rest of the slot, has nothing to show for it, and tells the owner in the next slot's beat (docs/PROTOCOL.md, "When something
 //! is bad").
+//!
+//! Where the sealer is on a device and the transport takes its memory, blocks stand there, and only beats and random bytes pass
+//! through the processor's. When the device fails, the blocks of later phases are the processor's.
 
 use std::time::{Duration, Instant};
 
@@ -23,9 +26,9 @@ use super::geometry::{BEAT, BEAT_RECORD, Geometry};
 use super::onion::Onion;
 use super::package::{MixedRoute, peers};
 use crate::crypto::Unauthentic;
-use crate::crypto::sealer::{OpenError, Sealer};
+use crate::crypto::sealer::{DeviceError, OpenError, Sealer};
 use crate::ids::{Epoch, Phase, Rank, Slot};
-use crate::transport::{Lane, Transport};
+use crate::transport::{ExchangeTime, Lane, Transport, TransportError};
 
 /// The cell number of a beat: no cell has it.
 const BEAT_CELL: u32 = u32::MAX;
@@ -38,16 +41,18 @@ pub struct Mixer<S> {
     onion: Onion,
     /// Bytes of each lane's block, by phase.
     lengths: Vec<Vec<usize>>,
+    /// By lane: the beat that arrived.
+    beats: Vec<[u8; BEAT]>,
     /// What is passed on in place of bad cells.
     noise: StdRng,
     clock: Clock,
 }
 
 impl<S: Sealer> Mixer<S> {
-    /// Takes the keys of `route` and lays the lanes.
+    /// Takes the keys of `route` and lays the lanes: on the sealer's device, where it has one and `transport` takes its memory.
     ///
     /// # Errors
-    /// Those of laying; [`MixError::Randomness`].
+    /// Those of laying; [`MixError::Device`], [`MixError::Randomness`].
     pub fn new<T: Transport>(
         transport: &mut T,
         mut sealer: S,
@@ -60,15 +65,26 @@ impl<S: Sealer> Mixer<S> {
         let rank = transport.rank();
         let lanes: Vec<Lane> =
             peers(rank, geometry.ranks).map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) }).collect();
-        transport.lay(&lanes, &lanes)?;
+        let device = match transport.takes_device_memory() {
+            true => {
+                let longest = vec![geometry.block(Phase(1)); lanes.len()];
+                sealer.lay_lanes(&longest, &longest)?
+            }
+            false => None,
+        };
+        transport.lay(&lanes, &lanes, device)?;
         let onion = Onion::lay(route, &geometry, rank, run, epoch, &mut sealer);
         let lengths = Phase::all(geometry.hops).map(|phase| vec![geometry.block(phase); lanes.len()]).collect();
+        let beats = vec![[0; BEAT]; lanes.len()];
         let noise = StdRng::try_from_rng(&mut SysRng)?;
-        Ok(Self { geometry, rank, sealer, onion, lengths, noise, clock })
+        Ok(Self { geometry, rank, sealer, onion, lengths, beats, noise, clock })
     }
 
     /// Puts a beat at the head of each first-phase block: the owner's word to all, another rank's to the owner.
-    fn seal_beats<T: Transport>(&mut self, transport: &mut T, slot: Slot, word: Word) {
+    ///
+    /// # Errors
+    /// [`DeviceError`]: the beats are on the processor alone, where blocks stand from now on.
+    fn seal_beats<T: Transport>(&mut self, transport: &mut T, slot: Slot, word: Word) -> Result<(), DeviceError> {
         let to_all = if self.rank == Rank::OWNER { word.order.to_record() } else { WELL };
         let to_owner = word.fault.map_or(WELL, Fault::to_record);
         let blocks = transport.blocks().0.iter_mut();
@@ -76,18 +92,36 @@ impl<S: Sealer> Mixer<S> {
             let record = if to == Rank::OWNER { to_owner } else { to_all };
             self.sealer.seal_record(*key, BEAT_CELL, slot, &record, &mut block.as_mut()[..BEAT]);
         }
+        self.sealer.push(transport.blocks().0, 0..BEAT)
+    }
+
+    /// As [`Transport::exchange`], of the device's blocks until it fails.
+    fn exchange<T: Transport>(&mut self, transport: &mut T, phase: Phase) -> Result<ExchangeTime, TransportError> {
+        if !self.sealer.lanes_on_device() {
+            transport.leave_device();
+        }
+        let lengths = &self.lengths[phase.index() - 1];
+        transport.exchange(phase, lengths, lengths)
     }
 
     /// Opens the beats of all first-phase blocks: what this rank is told, and the first that is bad or says what no one
     /// says.
-    fn open_beats<T: Transport>(&mut self, transport: &mut T, slot: Slot, own: Order) -> (Heard, Option<Noticed>) {
+    ///
+    /// # Errors
+    /// [`DeviceError`]: this rank hears nothing in this slot.
+    fn open_beats<T: Transport>(
+        &mut self,
+        transport: &mut T,
+        slot: Slot,
+        own: Order,
+    ) -> Result<(Heard, Option<Noticed>), DeviceError> {
+        self.sealer.heads(transport.blocks().1, &mut self.beats)?;
         let mut heard = Heard { order: own, fault: None };
         let mut found = None;
         let ranks = self.geometry.ranks;
-        for ((block, key), from) in transport.blocks().1.iter().zip(&self.onion.beats_in).zip(peers(self.rank, ranks))
-        {
+        for ((beat, key), from) in self.beats.iter().zip(&self.onion.beats_in).zip(peers(self.rank, ranks)) {
             let mut record = [0; BEAT_RECORD];
-            let opened = self.sealer.open_record(*key, BEAT_CELL, slot, &block.as_ref()[..BEAT], &mut record);
+            let opened = self.sealer.open_record(*key, BEAT_CELL, slot, beat, &mut record);
             let understood = match opened {
                 Err(Unauthentic) => None,
                 Ok(()) if from == Rank::OWNER => Order::from_record(&record).map(|order| {
@@ -104,7 +138,7 @@ impl<S: Sealer> Mixer<S> {
                 None => found = found.or_else(|| Some(self.noticed(slot, Phase(1), from))),
             }
         }
-        (heard, found)
+        Ok((heard, found))
     }
 
     /// A bad cell or beat from `peer`.
@@ -123,12 +157,14 @@ impl<S: Sealer> Mixer<S> {
         peers(self.rank, self.geometry.ranks).nth(job / self.geometry.cells as usize).unwrap_or(self.rank)
     }
 
-    /// Puts random bytes in place of all cells that leave in `phase`.
+    /// Puts random bytes in place of all cells that leave in `phase`, on the processor and, where blocks stand there, on the
+    /// device. Where that fails, the processor's leave.
     fn pass_noise_on<T: Transport>(&mut self, transport: &mut T, phase: Phase) {
         let cells = self.geometry.cells_at(phase)..self.geometry.block(phase);
         for block in transport.blocks().0 {
             self.noise.fill(&mut block.as_mut()[cells.clone()]);
         }
+        let _ = self.sealer.push(transport.blocks().0, cells);
     }
 }
 
@@ -165,52 +201,51 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
         let started = Instant::now();
         // What a device has begun to seal is not sealed again in this slot: a nonce would come twice.
         let sealed = self.sealer.seal(slot, self.onion.seal, &post.outbox, transport.blocks().0);
-        let mut own = sealed.err().map(|_| self.own(slot));
+        let beats = self.seal_beats(transport, slot, word);
+        let mut own = sealed.and(beats).err().map(|_| self.own(slot));
         if own.is_some() {
             self.pass_noise_on(transport, Phase(1));
         }
-        self.seal_beats(transport, slot, word);
         timing.seal += started.elapsed();
 
         for phase in Phase::all(self.geometry.hops) {
-            let lengths = &self.lengths[phase.index() - 1];
             timing.wait += self.clock.wait_for(phase);
-            let exchanged = transport.exchange(phase, lengths, lengths)?;
+            let exchanged = self.exchange(transport, phase)?;
             timing.exchange += exchanged.busy;
             timing.wait += exchanged.waiting;
-            timing.sent += lengths.iter().sum::<usize>() as u64;
+            timing.sent += self.lengths[phase.index() - 1].iter().sum::<usize>() as u64;
 
             let started = Instant::now();
-            let batch = self.onion.opens[phase.index() - 1];
+            let mut taken = Ok(());
             if phase == Phase(1) {
                 self.clock.first_is_here();
-                (heard, found) = self.open_beats(transport, slot, word.order);
+                match self.open_beats(transport, slot, word.order) {
+                    Ok(opened) => (heard, found) = opened,
+                    Err(error) => taken = Err(OpenError::Device(error)),
+                }
                 if matches!(heard.order, Order::Stop(_)) {
                     return Ok(heard);
                 }
             }
-            if phase.0 < self.geometry.hops {
-                if found.is_none() {
-                    let (outgoing, incoming) = transport.blocks();
-                    let peeled = self.sealer.peel(slot, batch, incoming, outgoing);
-                    found = peeled.err().map(|bad| self.noticed(slot, phase, self.sender(bad.job)));
-                }
-                if found.is_some() {
-                    self.pass_noise_on(transport, Phase(phase.0 + 1));
-                }
-                timing.peel += started.elapsed();
-            } else {
-                if found.is_none() {
-                    match self.sealer.open(slot, batch, transport.blocks().1, &mut post.inbox) {
-                        Ok(()) => {}
-                        Err(OpenError::BadCell(bad)) => {
-                            found = Some(self.noticed(slot, phase, self.sender(bad.job)));
-                        }
-                        Err(OpenError::Device(_)) => own = own.or_else(|| Some(self.own(slot))),
-                    }
-                }
-                timing.open += started.elapsed();
+            let relays = phase.0 < self.geometry.hops;
+            if found.is_none() && taken.is_ok() {
+                let (outgoing, incoming) = transport.blocks();
+                taken = match relays {
+                    true => self.sealer.peel(slot, self.onion.peels[phase.index() - 1], incoming, outgoing),
+                    false => self.sealer.open(slot, self.onion.open, incoming, &mut post.inbox),
+                };
             }
+            // What a failed device had of this phase is lost; what comes in later ones the processor takes.
+            let lost = matches!(taken, Err(OpenError::Device(_)));
+            match taken {
+                Ok(()) => {}
+                Err(OpenError::BadCell(bad)) => found = Some(self.noticed(slot, phase, self.sender(bad.job))),
+                Err(OpenError::Device(_)) => own = own.or_else(|| Some(self.own(slot))),
+            }
+            if relays && (found.is_some() || lost) {
+                self.pass_noise_on(transport, Phase(phase.0 + 1));
+            }
+            *(if relays { &mut timing.peel } else { &mut timing.open }) += started.elapsed();
         }
         if let Order::Keep(pace) = heard.order {
             self.clock.set(pace);

@@ -87,6 +87,9 @@ pub fn run<T: Transport>(
     let public = open(transport, prepared)?;
     let (chosen, note) = platform::choose(public.compute, Standing::of(transport, public.pacing))?;
     note.iter().for_each(|note| watcher.note(note));
+    if chosen.lanes_on_device(transport, public.profile) {
+        watcher.note("MPI takes the GPU's memory: blocks travel from and to there");
+    }
     match chosen {
         Chosen::Cpu(backend) => {
             let lead = Lead::new(transport, backend, public, prepared, place)?;
@@ -182,6 +185,7 @@ fn run_with<T: Transport, B: Platform>(
         ranks: transport.ranks(),
         hops: if job.mix.profile == Profile::Mixed { job.mix.hops } else { 0 },
         backend: B::NAME.to_owned(),
+        device_lanes: transport.lanes_on_device(),
         mpi: place.carrier.to_owned(),
         version: VERSION.to_owned(),
         fingerprint: lead.seat.backend.fingerprint(),

@@ -15,7 +15,7 @@ use crate::compute::cuda::{
 use crate::compute::{Backend, ComputeError};
 use crate::crypto::aead;
 use crate::crypto::sealer::{CpuSealer, Sealer};
-use crate::job::{self, Compute};
+use crate::job::{self, Compute, Profile};
 use crate::transport::Transport;
 
 /// NVIDIA's GPUs.
@@ -103,6 +103,13 @@ pub(super) enum Chosen {
     /// A GPU.
     #[cfg(feature = "cuda")]
     Cuda(Arc<Gpu>),
+}
+
+impl Chosen {
+    /// Whether what is sent in slots stands on a device.
+    pub(super) fn lanes_on_device<T: Transport>(&self, transport: &T, profile: Profile) -> bool {
+        !matches!(self, Chosen::Cpu(_)) && transport.takes_device_memory() && profile != Profile::Bare
+    }
 }
 
 /// What `asked` comes to on this machine: for `auto` a GPU, where there is one and it opens. And a line on what that is, where it

@@ -35,6 +35,8 @@ pub struct Outcome {
     pub hops: u8,
     /// Who did the matrix work.
     pub backend: String,
+    /// Whether what the owner sent in slots, and received, stood in its GPU's memory.
+    pub device_lanes: bool,
     /// The MPI library, `local`, or `none`.
     pub mpi: String,
     /// The version of mixnn.

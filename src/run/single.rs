@@ -77,6 +77,7 @@ fn train<B: Platform>(
         ranks: 1,
         hops: 0,
         backend: B::NAME.to_owned(),
+        device_lanes: false,
         mpi: "none".to_owned(),
         version: VERSION.to_owned(),
         fingerprint: backend.fingerprint(),

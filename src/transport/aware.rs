@@ -3,9 +3,10 @@
 
 use std::ffi::c_int;
 
-/// What the library says, before MPI is initialized: how it was built. What it finds when it starts may be less.
-/// `MPIX_Query_cuda_support`, an extension that Open MPI and MPICH have and others may have. `None` where
-/// it does not say.
+/// What the library says; `None` where it does not say. Once MPI is initialized this is what counts; before, how it was built, which
+/// may be more than what it finds when it starts.
+///
+/// `MPIX_Query_cuda_support`: an extension that Open MPI and MPICH have and others may have.
 pub fn takes_device_memory() -> Option<bool> {
     // SAFETY: the name is a C string; the handle means this process's own symbols.
     let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"MPIX_Query_cuda_support".as_ptr()) };

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Backoff, Lane, Transport, TransportError};
+use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 
 /// Lanes between the same two ranks, at most.
@@ -142,7 +143,7 @@ impl Transport for Local {
         self.hub.spins
     }
 
-    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError> {
+    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane], _: Option<DeviceLanes>) -> Result<(), TransportError> {
         let blocks = |lanes: &[Lane]| lanes.iter().map(|lane| vec![0; lane.length]).collect();
         (self.outgoing, self.incoming) = (outgoing.to_vec(), incoming.to_vec());
         (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing), blocks(incoming));
@@ -250,7 +251,7 @@ mod tests {
                 scope.spawn(move || {
                     let me = end.rank().0;
                     let lanes = lanes(me);
-                    end.lay(&lanes, &lanes).unwrap();
+                    end.lay(&lanes, &lanes, None).unwrap();
                     for phase in 1..=100_u8 {
                         for (lane, block) in lanes.iter().zip(end.blocks().0) {
                             block.fill((me * 16 + lane.peer.0) as u8 ^ phase);
@@ -286,7 +287,7 @@ mod tests {
         let mut ends = connect(3);
         let mut end = ends.remove(0);
         end.set_timeout(Duration::from_millis(20));
-        end.lay(&lanes(0), &lanes(0)).unwrap();
+        end.lay(&lanes(0), &lanes(0), None).unwrap();
         match end.exchange(Phase(1), &[8, 8], &[8, 8]) {
             Err(TransportError::Timeout { missing, .. }) => assert_eq!(missing, [Rank(1), Rank(2)]),
             other => panic!("{other:?}"),
@@ -298,7 +299,7 @@ mod tests {
         let mut ends = connect(3);
         ends[1].abort(4);
         ends[2].abort(5);
-        ends[0].lay(&lanes(0), &lanes(0)).unwrap();
+        ends[0].lay(&lanes(0), &lanes(0), None).unwrap();
         let error = ends[0].exchange(Phase(1), &[8, 8], &[8, 8]);
         assert!(matches!(error, Err(TransportError::Aborted { code: 4 })), "{error:?}");
         assert!(matches!(ends[1].scatter(&[], 4), Err(TransportError::Aborted { code: 4 })));

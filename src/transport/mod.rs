@@ -2,7 +2,7 @@
 //!
 //! In a phase a rank sends one block over each of its outgoing lanes and receives one over each incoming one. The lanes
 //! are the transport's memory, so that sealing can write straight into what is sent. [`local`] carries them between the
-//! threads of one process, [`mpi`] between processes.
+//! threads of one process, [`mpi`] between processes; there they may stand in a device's memory.
 //!
 //! Outside slots, [`Transport::scatter`] and [`Transport::gather`] carry one message of one length between the owner and
 //! each other rank, directly: MPI's collectives may travel through other ranks.
@@ -28,6 +28,7 @@ use thiserror::Error;
 
 pub use backoff::Backoff;
 
+use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 
 /// Why blocks did not travel.
@@ -137,11 +138,32 @@ pub trait Transport {
     /// on. Changes nothing where they do in any case.
     fn share_memory(&mut self, _windows: bool) {}
 
-    /// Lays the lanes of all phases to come; earlier ones are gone. Each lane's other end lays it too.
+    /// Whether lanes may stand in a device's memory.
+    fn takes_device_memory(&self) -> bool {
+        false
+    }
+
+    /// Lays the lanes of all phases to come; earlier ones are gone. Each lane's other end lays it too, wherever its own blocks
+    /// stand. `device`, where such memory is [taken](Transport::takes_device_memory): what is sent and received in place of
+    /// [`blocks`](Transport::blocks), which are there all the same.
     ///
     /// # Errors
     /// [`TransportError`].
-    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError>;
+    fn lay(
+        &mut self,
+        outgoing: &[Lane],
+        incoming: &[Lane],
+        device: Option<DeviceLanes>,
+    ) -> Result<(), TransportError>;
+
+    /// Whether what is sent and received is a device's memory.
+    fn lanes_on_device(&self) -> bool {
+        false
+    }
+
+    /// A device has failed: from the next phase on, between two of which this is called, [`blocks`](Transport::blocks) are sent and
+    /// received.
+    fn leave_device(&mut self) {}
 
     /// The blocks of the outgoing lanes, to write, and of the incoming ones, to read; in the order in which they were
     /// laid.

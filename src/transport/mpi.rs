@@ -3,12 +3,13 @@
 //! Only non-blocking point-to-point calls, polled: a rank that waits inside MPI would steal the core from the one it waits
 //! for. The blocks are the transport's own and stay where they are, so that MPI may read and write them until a phase is
 //! complete. Ranks of one host exchange theirs through shared memory ([`shared`](super::shared)), unless they are told not
-//! to.
+//! to, or the blocks of one of them stand in a device's memory: MPI is given that where it [says](super::aware) that it takes it.
 //!
 //! Where a call of MPI does not return, which waits for a peer without a deadline, [`watch`] ends the process.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use mpi::environment::Universe;
@@ -21,7 +22,8 @@ use rand::seq::SliceRandom;
 use super::shared::{Block, Segment, Shared};
 use super::watch::{self, Running, Watch};
 use super::window::{self, Window};
-use super::{Backoff, Lane, Transport, TransportError};
+use super::{Backoff, Lane, Transport, TransportError, aware};
+use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 
 /// Settings of Open MPI's shared-memory transport, where the user has made none: blocks of up to 32 KiB are copied through
@@ -36,7 +38,7 @@ const SETTINGS: [(&str, &str); 4] = [
 /// Tags of lanes are `phase * LANE_TAGS + tag`; tag 0 carries what goes outside slots.
 const LANE_TAGS: u8 = 4;
 const LETTER: c_int = 0;
-/// Carries nothing, so that two ranks of a host know of each other that they have come so far.
+/// Carries a byte or none, so that two ranks of a host know of each other that they have come so far.
 const MEETING: c_int = 1;
 
 /// This process's end of an MPI job.
@@ -44,6 +46,8 @@ pub struct Mpi {
     // What is dropped first stands first; the universe's drop ends MPI.
     outgoing_blocks: Vec<Block>,
     incoming_blocks: Vec<Block>,
+    /// What messages carry in place of the blocks.
+    device: Option<DeviceLanes>,
     window: Option<Shared<Window>>,
     host: SimpleCommunicator,
     world: SimpleCommunicator,
@@ -56,6 +60,8 @@ pub struct Mpi {
     spins: bool,
     timeout: Duration,
     windows: bool,
+    /// Whether MPI takes a device's memory.
+    aware: bool,
     outgoing: Vec<Lane>,
     incoming: Vec<Lane>,
     /// The outgoing lanes, and after them the incoming ones, that messages carry; the former in the order in which the
@@ -128,10 +134,13 @@ impl Mpi {
             neighbours,
             timeout: Duration::from_secs(600),
             windows: false,
+            // Some libraries know only now what they have found.
+            aware: aware::takes_device_memory() == Some(true),
             outgoing: Vec::new(),
             incoming: Vec::new(),
             outgoing_blocks: Vec::new(),
             incoming_blocks: Vec::new(),
+            device: None,
             window: None,
             sends: Vec::new(),
             receives: Vec::new(),
@@ -212,19 +221,37 @@ impl Mpi {
         Ok(())
     }
 
-    /// Waits until each of `peers`, who do the same, has come here.
-    fn meet(&self, peers: &[Rank]) -> Result<(), TransportError> {
+    /// Waits until each of `peers`, who do the same, has come here: what each says, where all say something.
+    fn meet(&self, peers: &[Rank], says: &'static [u8]) -> Result<Vec<u8>, TransportError> {
         let mut requests = Vec::with_capacity(2 * peers.len());
-        let nothing = std::ptr::NonNull::dangling().as_ptr();
-        for peer in peers {
-            // SAFETY: no byte is read or written.
-            requests.push(unsafe { self.irecv(nothing, 0, *peer, MEETING)? });
+        // Where not all is complete, the bytes are leaked.
+        let mut heard = ManuallyDrop::new(vec![0; peers.len() * says.len()]);
+        for (i, peer) in peers.iter().enumerate() {
+            let to = heard[i * says.len()..].as_mut_ptr();
+            // SAFETY: the bytes stay until all is complete.
+            requests.push(unsafe { self.irecv(to, says.len(), *peer, MEETING)? });
         }
         for peer in peers {
-            // SAFETY: as above.
-            requests.push(unsafe { self.isend(nothing, 0, *peer, MEETING)? });
+            // SAFETY: the bytes are constants.
+            requests.push(unsafe { self.isend(says.as_ptr(), says.len(), *peer, MEETING)? });
         }
-        self.complete(&mut requests, &[peers, peers].concat())
+        self.complete(&mut requests, &[peers, peers].concat())?;
+        Ok(ManuallyDrop::into_inner(heard))
+    }
+
+    /// The other ranks of this host.
+    fn others(&self) -> Vec<Rank> {
+        self.neighbours.iter().copied().filter(|rank| *rank != self.rank).collect()
+    }
+
+    /// Whether all ranks of this host, who ask the same, have their blocks in the processor's memory, so that they can share it.
+    fn agree_to_share(&self) -> Result<bool, TransportError> {
+        const DEVICE: u8 = 1;
+        if self.window.is_some() {
+            return Ok(self.device.is_none());
+        }
+        let heard = self.meet(&self.others(), if self.device.is_some() { &[DEVICE] } else { &[0] })?;
+        Ok(self.device.is_none() && !heard.contains(&DEVICE))
     }
 
     /// The place of `rank` among the ranks of this host.
@@ -236,17 +263,15 @@ impl Mpi {
     fn lay_window(&mut self) -> Result<(), TransportError> {
         let lanes = self.outgoing.iter().filter_map(|lane| Some((self.neighbour(lane.peer)?, lane.tag, lane.length)));
         let outgoing: Vec<(usize, u8, usize)> = lanes.collect();
-        let others: Vec<Rank> = self.neighbours.iter().copied().filter(|rank| *rank != self.rank).collect();
         if self.window.is_none() {
-            // What follows is collective, and waits without end: first all have to be there.
-            self.meet(&others)?;
+            // This is collective, and waits without end: all are there, as they have agreed to share.
             let bytes = Segment::bytes(self.neighbours.len(), outgoing.iter().map(|(_, _, length)| *length));
             let _call = self.watch.call();
             self.window = Some(window::allocate(&self.host, bytes)?);
         }
         // The window stays where it is whatever happens: it is freed by all ranks at once, which an error may not wait for.
         let places = self.window.as_mut().map_or(Ok(Vec::new()), |window| window.lay(&outgoing))?;
-        self.meet(&others)?;
+        self.meet(&self.others(), &[])?;
         let Some(window) = &self.window else {
             return Ok(());
         };
@@ -385,9 +410,19 @@ impl Transport for Mpi {
         self.windows = windows;
     }
 
-    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError> {
+    fn takes_device_memory(&self) -> bool {
+        self.aware
+    }
+
+    fn lay(
+        &mut self,
+        outgoing: &[Lane],
+        incoming: &[Lane],
+        device: Option<DeviceLanes>,
+    ) -> Result<(), TransportError> {
         (self.outgoing, self.incoming) = (outgoing.to_vec(), incoming.to_vec());
-        let windows = self.windows && self.neighbours.len() > 1;
+        self.device = device;
+        let windows = self.windows && self.neighbours.len() > 1 && self.agree_to_share()?;
         let shared = |lane: &Lane| windows && self.neighbours.contains(&lane.peer);
         let blocks = |lanes: &[Lane]| {
             lanes.iter().map(|lane| Block::own(if shared(lane) { 0 } else { lane.length })).collect()
@@ -401,6 +436,17 @@ impl Transport for Mpi {
         }
         self.window = None;
         Ok(())
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        self.device.is_some()
+    }
+
+    fn leave_device(&mut self) {
+        // Not the memory of a phase that goes on.
+        if !self.begun {
+            self.device = None;
+        }
     }
 
     fn blocks(&mut self) -> (&mut [Block], &[Block]) {
@@ -417,8 +463,11 @@ impl Transport for Mpi {
         for place in 0..self.receives.len() {
             let i = self.receives[place];
             let lane = self.incoming[i];
-            let to = self.incoming_blocks[i].as_mut()[..incoming[i]].as_mut_ptr();
-            // SAFETY: blocks stay in place, and are borrowed by no one, until `poll` says that the phase is complete;
+            let to = match &self.device {
+                Some(lanes) => lanes.incoming.at(i, incoming[i]),
+                None => self.incoming_blocks[i].as_mut()[..incoming[i]].as_mut_ptr(),
+            };
+            // SAFETY: blocks, on a device too, stay in place, and are borrowed by no one, until `poll` says that the phase is complete;
             // on an error the process ends.
             let request = unsafe { self.irecv(to, incoming[i], lane.peer, tag(&lane))? };
             self.requests.push(request);
@@ -427,7 +476,10 @@ impl Transport for Mpi {
         for place in 0..self.sends.len() {
             let i = self.sends[place];
             let lane = self.outgoing[i];
-            let from = self.outgoing_blocks[i].as_ref()[..outgoing[i]].as_ptr();
+            let from = match &self.device {
+                Some(lanes) => lanes.outgoing.at(i, outgoing[i]).cast_const(),
+                None => self.outgoing_blocks[i].as_ref()[..outgoing[i]].as_ptr(),
+            };
             // SAFETY: as above.
             let request = unsafe { self.isend(from, outgoing[i], lane.peer, tag(&lane))? };
             self.requests.push(request);

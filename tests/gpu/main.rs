@@ -3,7 +3,7 @@
 //!
 //! Libraries are looked for when a process starts: each test runs itself again, in a process that finds the stand-ins.
 #![cfg(feature = "cuda")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../binary/mod.rs"]
 mod binary;
@@ -12,10 +12,15 @@ mod build;
 mod copies;
 mod failures;
 mod kernels;
+#[cfg(feature = "mpi")]
+#[path = "../launcher/mod.rs"]
+mod launcher;
 #[path = "../parity/mod.rs"]
 mod parity;
 mod products;
 mod queues;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod runs;
 mod stand_in;
 
@@ -97,7 +102,7 @@ fn matrices() {
 
 #[test]
 fn cells() {
-    with_stand_ins(&[], || check(parity::cells::checks()));
+    with_stand_ins(&[], || check([parity::cells::checks(), parity::lanes::checks()].concat()));
 }
 
 /// Those of all families pass what they take, and no more.

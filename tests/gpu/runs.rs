@@ -27,14 +27,14 @@ ops = [{ op = "linear", out = 3 }]
 "#;
 
 /// `mixnn ARGS` with the stand-ins and `settings`, in `folder`.
-fn mixnn(folder: &Path, settings: &[(&str, &str)], args: &[&str]) -> Ran {
+pub(crate) fn mixnn(folder: &Path, settings: &[(&str, &str)], args: &[&str]) -> Ran {
     let mut command = alone(Command::new("timeout"));
     command.args(["-k", "5", "100", MIXNN]).args(args).current_dir(folder);
     command.env("LD_LIBRARY_PATH", build::fakes()).env("XDG_CACHE_HOME", folder.join("cache"));
     Ran::of(&command.envs(settings.iter().copied()).output().unwrap())
 }
 
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut data = "a,b,label\n".to_owned();
     for i in 0..40 {

@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::{Bench, Check};
 
-const TAG: usize = 16;
+pub(super) const TAG: usize = 16;
 /// What no one has written to.
-const BLANK: u8 = 0xee;
+pub(super) const BLANK: u8 = 0xee;
 
 type Host = CpuSealer<aead::Default, Vec<u8>>;
 type On<D> = CudaSealer<D>;
@@ -29,22 +29,22 @@ pub fn checks<D: Device>() -> Vec<Check<Cuda<D>>> {
     ]
 }
 
-fn place(block: usize, offset: usize) -> Place {
+pub(super) fn place(block: usize, offset: usize) -> Place {
     Place { block, offset }
 }
 
 /// Two sealers with the same keys, on the device and on the processor.
-struct Pair<D: Device> {
-    here: On<D>,
-    there: Host,
+pub(super) struct Pair<D: Device> {
+    pub(super) here: On<D>,
+    pub(super) there: Host,
 }
 
 impl<D: Device> Pair<D> {
-    fn new(backend: &Cuda<D>, data: &[u8]) -> Self {
+    pub(super) fn new(backend: &Cuda<D>, data: &[u8]) -> Self {
         Self { here: On::new(&**backend.device(), data.to_vec()).unwrap(), there: Host::new(data.to_vec()) }
     }
 
-    fn add(&mut self, bytes: [u8; 32]) -> KeyId {
+    pub(super) fn add(&mut self, bytes: [u8; 32]) -> KeyId {
         let key = Key::from_bytes(bytes);
         let id = self.here.add(&key);
         assert_eq!(self.there.add(&key), id);
@@ -52,30 +52,30 @@ impl<D: Device> Pair<D> {
     }
 }
 
-fn random_bytes<D: Device>(bench: &mut Bench<'_, Cuda<D>>, len: usize) -> Vec<u8> {
+pub(super) fn random_bytes<D: Device>(bench: &mut Bench<'_, Cuda<D>>, len: usize) -> Vec<u8> {
     (0..len).map(|_| bench.random.next_u32() as u8).collect()
 }
 
-fn random_key<D: Device>(bench: &mut Bench<'_, Cuda<D>>) -> [u8; 32] {
+pub(super) fn random_key<D: Device>(bench: &mut Bench<'_, Cuda<D>>) -> [u8; 32] {
     random_bytes(bench, 32).try_into().unwrap()
 }
 
 /// `bytes` as a message on the device, there for other queues.
-fn message<D: Device>(backend: &Cuda<D>, bytes: &[u8]) -> Bytes<D> {
+pub(super) fn message<D: Device>(backend: &Cuda<D>, bytes: &[u8]) -> Bytes<D> {
     let mut message = backend.bytes(bytes.len()).unwrap();
     backend.put(bytes, &mut message, 0);
     backend.finish().unwrap();
     message
 }
 
-fn read<D: Device>(backend: &Cuda<D>, message: &Bytes<D>, len: usize) -> Vec<u8> {
+pub(super) fn read<D: Device>(backend: &Cuda<D>, message: &Bytes<D>, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     backend.get(message, 0, &mut bytes);
     bytes
 }
 
 /// Which job of a batch was bad, if one was.
-fn verdict(opened: Result<(), OpenError>) -> Option<usize> {
+pub(super) fn verdict(opened: Result<(), OpenError>) -> Option<usize> {
     match opened {
         Ok(()) => None,
         Err(OpenError::BadCell(BadCell { job })) => Some(job),
@@ -241,8 +241,8 @@ fn lengths<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
         assert!(here == there, "{payload} bytes");
         let mut inside = [vec![0; payload + TAG]];
         let hop = vec![OpenJob { key: layers[0], cell: 1, from: place(0, 3), to: place(0, 0) }];
-        let peel = pair.here.lay_opens(payload + 2 * TAG, hop);
-        assert_eq!(pair.here.peel(slot, peel, &here, &mut inside), Ok(()));
+        let peel = pair.here.lay_peels(payload + 2 * TAG, hop);
+        assert_eq!(verdict(pair.here.peel(slot, peel, &here, &mut inside)), None);
         let open = vec![OpenJob { key: layers[1], cell: 1, from: place(0, 0), to: place(0, 16) }];
         let open = pair.here.lay_opens(payload + TAG, open);
         let mut opened = [message(backend, &vec![BLANK; payload + 19])];

@@ -10,6 +10,7 @@ pub mod attention;
 pub mod cells;
 pub mod each;
 pub mod images;
+pub mod lanes;
 pub mod losses;
 pub mod norm;
 pub mod parameters;

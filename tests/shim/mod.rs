@@ -5,13 +5,15 @@
 mod build;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use libloading::Library;
 use mixnn::compute::cpu::Cpu;
 use mixnn::compute::cuda::{Arg, Device, Launch, Product, Side};
 use mixnn::compute::{ComputeError, Matrix, Memory};
+use mixnn::device_memory::DeviceBlocks;
 
 #[allow(unused_imports)]
 pub use build::{fakes, kernel_names};
@@ -86,6 +88,10 @@ pub struct Shim {
     cpu: Arc<Cpu>,
     /// Whether all queues of this device fail from now on.
     pub lost: Arc<AtomicBool>,
+    /// How often they can be waited for before they are lost.
+    pub finishes: Arc<AtomicI64>,
+    /// All launches of its queues.
+    pub launched: Arc<Mutex<Vec<Launch>>>,
 }
 
 /// One launch at a time.
@@ -93,7 +99,9 @@ static RUNNING: Mutex<()> = Mutex::new(());
 
 impl Shim {
     pub fn new(backwards: bool) -> Self {
-        Self { backwards, cpu: Arc::new(Cpu::new(1).unwrap()), lost: Arc::default() }
+        let finishes = Arc::new(AtomicI64::new(i64::MAX));
+        let cpu = Arc::new(Cpu::new(1).unwrap());
+        Self { backwards, cpu, lost: Arc::default(), finishes, launched: Arc::default() }
     }
 }
 
@@ -108,6 +116,13 @@ impl Device for Shim {
         let memory = HostMemory { bytes: Mutex::new(words), len: bytes };
         memory.with(|bytes| bytes.fill(0));
         Ok(memory)
+    }
+
+    fn named(&self, memory: &Arc<HostMemory>, blocks: Vec<Range<usize>>) -> Option<DeviceBlocks> {
+        assert!(blocks.iter().all(|block| block.end <= memory.len));
+        let keeper: Arc<HostMemory> = Arc::clone(memory);
+        // SAFETY: the vector never moves, and is there as long as the memory is.
+        Some(unsafe { DeviceBlocks::new(memory.at().expose_provenance(), blocks, keeper) })
     }
 
     fn write(&self, host: &[u8], to: &HostMemory, at: usize) {
@@ -142,6 +157,7 @@ impl Device for Shim {
             })
             .collect();
         let mut pointers: Vec<*mut c_void> = words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
+        self.launched.lock().unwrap().push(launch);
         let name = CString::new(launch.kernel).unwrap();
         let given: String = args.iter().map(kind).collect();
         assert_eq!(given, kinds(&name), "{} is given arguments other than it has", launch.kernel);
@@ -205,6 +221,9 @@ impl Device for Shim {
     }
 
     fn finish(&self) -> Result<(), ComputeError> {
+        if self.finishes.fetch_sub(1, Ordering::Relaxed) <= 0 {
+            self.lost.store(true, Ordering::Relaxed);
+        }
         match self.lost.load(Ordering::Relaxed) {
             true => Err(ComputeError::Device { device: "shim".into(), call: "finish".into(), what: "lost".into() }),
             false => Ok(()),
@@ -212,7 +231,8 @@ impl Device for Shim {
     }
 
     fn beside(&self) -> Result<Self, ComputeError> {
-        Ok(Self { backwards: self.backwards, cpu: Arc::clone(&self.cpu), lost: Arc::clone(&self.lost) })
+        let (cpu, lost, finishes) = (Arc::clone(&self.cpu), Arc::clone(&self.lost), Arc::clone(&self.finishes));
+        Ok(Self { backwards: self.backwards, cpu, lost, finishes, launched: Arc::clone(&self.launched) })
     }
 
     fn fingerprint(&self) -> String {

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use mixnn::check::Checked;
+use mixnn::device_memory::DeviceLanes;
 use mixnn::ids::{Phase, Rank};
 use mixnn::run::prepare::Prepared;
 use mixnn::run::results::{EpochReport, Outcome};
@@ -142,10 +143,15 @@ impl Transport for Wire {
         self.inner.set_timeout(timeout);
     }
 
-    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError> {
+    fn lay(
+        &mut self,
+        outgoing: &[Lane],
+        incoming: &[Lane],
+        device: Option<DeviceLanes>,
+    ) -> Result<(), TransportError> {
         self.outgoing = outgoing.to_vec();
         (self.laid, self.begun) = (self.laid + 1, 0);
-        self.inner.lay(outgoing, incoming)
+        self.inner.lay(outgoing, incoming, device)
     }
 
     fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {

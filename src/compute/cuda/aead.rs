@@ -1,21 +1,29 @@
 //! Sealing and opening on the device, where messages are: launches of `kernels/aes_gcm.cu`.
 //!
 //! It has a queue of its own, so that cells are not queued behind the worker's arithmetic, though they share the device with it; who
-//! seals a message sees to it that the arithmetic that wrote it is done. What is passed on, and beats, are the processor's: they never come to the device.
+//! seals a message sees to it that the arithmetic that wrote it is done. What is passed on is the processor's, and never comes to the
+//! device, but where blocks stand there: then it is peeled from block to block, by the kernel that opens. Beats are sealed and opened by
+//! the processor.
 
 mod batch;
+mod lanes;
+
+use std::ops::Range;
 
 use zeroize::{Zeroize, Zeroizing};
 
 use self::batch::{Batch, Span};
+use self::lanes::Lanes;
 use super::{Arg, Device, Launch, Message, THREADS};
 use crate::compute::ComputeError;
 use crate::crypto::Unauthentic;
 use crate::crypto::aead::{self, Aead};
 use crate::crypto::key::Key;
 use crate::crypto::sealer::{
-    BadCell, CpuSealer, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, Place, SealBatch, SealJob, Sealer,
+    BadCell, CpuSealer, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, PeelBatch, Place, SealBatch, SealJob,
+    Sealer,
 };
+use crate::device_memory::DeviceLanes;
 use crate::ids::Slot;
 
 /// Bytes of an expanded key: `struct Expanded`.
@@ -31,6 +39,8 @@ struct Keys<D: Device> {
     device: D,
     /// What cells are bound to, and how long that is.
     data: (D::Memory, u32),
+    /// All keys of the sealer.
+    all: Vec<Wanted>,
     /// Keys that are still to be expanded.
     fresh: Vec<Key>,
     /// How many are.
@@ -38,7 +48,33 @@ struct Keys<D: Device> {
     expanded: D::Memory,
 }
 
+/// A key, and whether the device needs it: expanded, it takes four hundred times its room there.
+enum Wanted {
+    NotYet(Key),
+    /// It is the device's key of this number.
+    There(u32),
+}
+
 impl<D: Device> Keys<D> {
+    /// A job on the device needs the key, which is expanded before the next launch.
+    fn want(&mut self, KeyId(key): KeyId) {
+        let number = (self.known + self.fresh.len()) as u32;
+        let wanted = &mut self.all[key as usize];
+        if matches!(wanted, Wanted::NotYet(_))
+            && let Wanted::NotYet(key) = std::mem::replace(wanted, Wanted::There(number))
+        {
+            self.fresh.push(key);
+        }
+    }
+
+    /// The key's number on the device.
+    fn number(&self, KeyId(key): KeyId) -> u32 {
+        match self.all[key as usize] {
+            Wanted::There(number) => number,
+            Wanted::NotYet(_) => unreachable!("wanted when its jobs were laid down"),
+        }
+    }
+
     /// Expands the keys that are new. They are wiped here; on the device only what is expanded stays.
     fn expand(&mut self) -> Result<(), ComputeError> {
         let fresh = self.fresh.len();
@@ -61,25 +97,25 @@ impl<D: Device> Keys<D> {
         Ok(())
     }
 
-    /// Launches a kernel over a batch's cells. `bad` is an argument of opening alone.
+    /// Launches a kernel over a batch's cells, between them and `messages`. `bad` is an argument of opening alone.
     fn launch(
         &self,
         kernel: &'static str,
         slot: Slot,
         batch: &Batch<D::Memory>,
-        messages: &[Message<D::Memory>],
+        messages: [Arg<'_, D::Memory>; 3],
         bad: Option<&D::Memory>,
     ) {
         let [most, blocks] = CELLS;
         let each = (batch.count / blocks).clamp(1, most);
         let keys = [Arg::Memory(&self.expanded, 0), Arg::U32(self.data.1)];
         let jobs = [Arg::Memory(&batch.jobs, 0), Arg::U32(batch.count), Arg::U32(each)];
-        let cells = [Arg::Memory(&batch.cells, 0)].into_iter().chain(bad.map(|bad| Arg::Memory(bad, 0)));
+        let cells = [Arg::Memory(&*batch.cells, 0)].into_iter().chain(bad.map(|bad| Arg::Memory(bad, 0)));
         let args: Vec<_> = keys
             .into_iter()
             .chain(jobs)
             .chain([Arg::U64(slot.0), Arg::U32(batch.length)])
-            .chain(batch.messages(messages))
+            .chain(messages)
             .chain(cells)
             .collect();
         if batch.count > 0 {
@@ -98,7 +134,10 @@ pub struct CudaSealer<D: Device, A = aead::Default> {
     lost: bool,
     /// The least job that was found bad.
     bad: D::Memory,
+    /// Blocks, where they stand on the device.
+    lanes: Option<Lanes<D::Memory>>,
     seals: Vec<Option<Batch<D::Memory>>>,
+    peels: Vec<Option<Batch<D::Memory>>>,
     opens: Vec<Option<Batch<D::Memory>>>,
 }
 
@@ -112,8 +151,16 @@ impl<D: Device, A> CudaSealer<D, A> {
         let on_device = device.allocate(data.len())?;
         device.write(&data, &on_device, 0);
         let (expanded, bad) = (device.allocate(0)?, device.allocate(4)?);
-        let keys = Keys { device, data: (on_device, data.len() as u32), fresh: Vec::new(), known: 0, expanded };
-        Ok(Self { keys, cpu: CpuSealer::new(data), lost: false, bad, seals: Vec::new(), opens: Vec::new() })
+        let keys = Keys {
+            device,
+            data: (on_device, data.len() as u32),
+            all: Vec::new(),
+            fresh: Vec::new(),
+            known: 0,
+            expanded,
+        };
+        let (seals, peels, opens) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { keys, cpu: CpuSealer::new(data), lost: false, bad, lanes: None, seals, peels, opens })
     }
 
     /// Starts to seal a batch's cells, which stay on the device.
@@ -131,9 +178,13 @@ impl<D: Device, A> CudaSealer<D, A> {
         let jobs = &self.cpu.seals[number];
         let batch = match &mut self.seals[number] {
             Some(batch) => batch,
-            none => none.insert(Batch::of_seals(&self.keys.device, jobs.length, &jobs.jobs)?),
+            none => {
+                let (keys, lanes) = (&self.keys, self.lanes.as_ref().map(|lanes| &lanes.outgoing));
+                let number = |key| keys.number(key);
+                none.insert(Batch::of_seals(&keys.device, jobs.length, &jobs.jobs, number, lanes)?)
+            }
         };
-        self.keys.launch("aes_gcm_seal", slot, batch, messages, None);
+        self.keys.launch("aes_gcm_seal", slot, batch, batch.messages(messages), None);
         Ok(())
     }
 
@@ -166,15 +217,48 @@ impl<D: Device, A> CudaSealer<D, A> {
         let jobs = &self.cpu.opens[number];
         let batch = match &mut self.opens[number] {
             Some(batch) => batch,
-            none => none.insert(Batch::of_opens(&self.keys.device, jobs.length, &jobs.jobs)?),
+            none => {
+                let (keys, lanes) = (&self.keys, self.lanes.as_ref().map(|lanes| &lanes.incoming));
+                let number = |key| keys.number(key);
+                none.insert(Batch::of_opens(&keys.device, jobs.length, &jobs.jobs, number, lanes, None)?)
+            }
         };
         if let Some(from) = from {
             let part = |span: &Span| (&from[span.block].as_ref()[span.offset..][..span.len], span.at);
             self.keys.device.write_parts(batch.spans.iter().map(part), &batch.cells);
         }
         self.keys.device.write(&u32::MAX.to_le_bytes(), &self.bad, 0);
-        self.keys.launch("aes_gcm_open", slot, batch, messages, Some(&self.bad));
+        self.keys.launch("aes_gcm_open", slot, batch, batch.messages(messages), Some(&self.bad));
         Ok(())
+    }
+
+    /// Peels cells of blocks that stand on the device: the least job that was bad.
+    fn peel_there(&mut self, slot: Slot, PeelBatch(number): PeelBatch) -> Result<Option<BadCell>, ComputeError> {
+        let Some(Lanes { outgoing, incoming }) = &self.lanes else { return Ok(None) };
+        self.keys.expand()?;
+        let (jobs, keys) = (&self.cpu.peels[number], &self.keys);
+        let batch = match &mut self.peels[number] {
+            Some(batch) => batch,
+            none => {
+                let (from, to) = (Some(incoming), Some(outgoing));
+                let number = |key| keys.number(key);
+                none.insert(Batch::of_opens(&keys.device, jobs.length, &jobs.jobs, number, from, to)?)
+            }
+        };
+        keys.device.write(&u32::MAX.to_le_bytes(), &self.bad, 0);
+        let blocks = [Arg::Memory(&*outgoing.memory, 0), Arg::Null, Arg::Null];
+        keys.launch("aes_gcm_open", slot, batch, blocks, Some(&self.bad));
+        self.finish()
+    }
+
+    /// Carries out `work` on the blocks that stand on the device, if any do, and waits for it; where that fails they stand there no
+    /// more.
+    fn on_lanes(&mut self, work: impl FnOnce(&D, &Lanes<D::Memory>)) -> Result<(), DeviceError> {
+        let Some(lanes) = self.lanes.as_ref().filter(|_| !self.lost) else { return Ok(()) };
+        work(&self.keys.device, lanes);
+        let done = self.keys.device.finish();
+        self.lost = done.is_err();
+        Ok(done?)
     }
 
     /// Waits for what was started: the least job that was bad in the last opening.
@@ -230,17 +314,60 @@ impl From<ComputeError> for OpenError {
 impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
     type Bytes = Message<D::Memory>;
 
+    fn lay_lanes(&mut self, outgoing: &[usize], incoming: &[usize]) -> Result<Option<DeviceLanes>, DeviceError> {
+        let laid = Lanes::lay(&self.keys.device, outgoing, incoming)?;
+        Ok(laid.map(|(lanes, named)| {
+            self.lanes = Some(lanes);
+            named
+        }))
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        self.lanes.is_some() && !self.lost
+    }
+
+    fn push<L: AsRef<[u8]>>(&mut self, blocks: &[L], part: Range<usize>) -> Result<(), DeviceError> {
+        self.on_lanes(|device, Lanes { outgoing, .. }| {
+            let parts = blocks.iter().map(|block| &block.as_ref()[part.clone()]);
+            device.write_parts(parts.zip(outgoing.parts(part.clone())), &outgoing.memory);
+        })
+    }
+
+    fn heads<K: AsRef<[u8]>, const LEN: usize>(
+        &mut self,
+        blocks: &[K],
+        heads: &mut [[u8; LEN]],
+    ) -> Result<(), DeviceError> {
+        if !self.lanes_on_device() {
+            return self.cpu.heads(blocks, heads);
+        }
+        self.on_lanes(|device, Lanes { incoming, .. }| {
+            let heads = heads.iter_mut().map(|head| head.as_mut_slice());
+            device.read_parts(&incoming.memory, incoming.parts(0..LEN).zip(heads));
+        })
+    }
+
     fn add(&mut self, key: &Key) -> KeyId {
-        self.keys.fresh.push(key.twin());
+        self.keys.all.push(Wanted::NotYet(key.twin()));
         self.cpu.add(key)
     }
 
     fn lay_seals(&mut self, payload: usize, jobs: Vec<SealJob>) -> SealBatch {
+        jobs.iter().flat_map(|job| &job.layers).for_each(|key| self.keys.want(*key));
         self.seals.push(None);
         self.cpu.lay_seals(payload, jobs)
     }
 
+    fn lay_peels(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> PeelBatch {
+        if self.lanes.is_some() {
+            jobs.iter().for_each(|job| self.keys.want(job.key));
+        }
+        self.peels.push(None);
+        self.cpu.lay_peels(sealed, jobs)
+    }
+
     fn lay_opens(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> OpenBatch {
+        jobs.iter().for_each(|job| self.keys.want(job.key));
         self.opens.push(None);
         self.cpu.lay_opens(sealed, jobs)
     }
@@ -269,11 +396,16 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
     fn peel<L: AsMut<[u8]>, K: AsRef<[u8]>>(
         &mut self,
         slot: Slot,
-        batch: OpenBatch,
+        batch: PeelBatch,
         from: &[K],
         to: &mut [L],
-    ) -> Result<(), BadCell> {
-        self.cpu.peel(slot, batch, from, to)
+    ) -> Result<(), OpenError> {
+        if !self.lanes_on_device() {
+            return self.cpu.peel(slot, batch, from, to);
+        }
+        let peeled = self.peel_there(slot, batch);
+        self.lost = peeled.is_err();
+        peeled?.map_or(Ok(()), |bad| Err(OpenError::BadCell(bad)))
     }
 
     fn open<K: AsRef<[u8]>>(

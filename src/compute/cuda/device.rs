@@ -4,7 +4,11 @@
 //! carries that out. One is [`Driver`](super::driver::Driver), a GPU; the tests have another, which runs the same kernels, compiled as C++,
 //! on the processor.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use crate::compute::ComputeError;
+use crate::device_memory::DeviceBlocks;
 
 /// A launch: `grid` blocks of `block` threads, with `shared` bytes of shared memory beyond what the kernel declares itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +84,15 @@ pub trait Device: Send + Sync + Sized {
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
     fn allocate(&self, bytes: usize) -> Result<Self::Memory, ComputeError>;
+
+    /// The `blocks` of a memory, in bytes from its beginning on, for who is not of this process's code: an MPI library. `None` where
+    /// nobody else could use it.
+    ///
+    /// # Panics
+    /// Where a block ends beyond the memory.
+    fn named(&self, _memory: &Arc<Self::Memory>, _blocks: Vec<Range<usize>>) -> Option<DeviceBlocks> {
+        None
+    }
 
     /// Copies `host` to the memory from `at` on. `host` may change once it returns.
     fn write(&self, host: &[u8], to: &Self::Memory, at: usize);

@@ -55,7 +55,7 @@ pub const FUNCTIONS: &str = include_str!("../../../kernels/functions.cuh");
 /// Bytes that matrix products may use for themselves: what NVIDIA recommends for Hopper.
 const WORKSPACE: usize = 32 << 20;
 
-/// Bytes of a device's memory that a rank takes besides tensors, messages and cells, where its sealer has so many keys.
+/// Bytes of a device's memory that a rank takes besides tensors, messages and cells, where so many of its sealer's keys are used there.
 pub fn own_memory(keys: u64) -> u64 {
     (WORKSPACE + aead::EXPANDED * keys as usize) as u64
 }

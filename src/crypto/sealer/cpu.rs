@@ -1,6 +1,6 @@
 //! The processor's sealer: cell after cell, by any AES-256-GCM.
 
-use super::{BadCell, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, SealBatch, SealJob, Sealer};
+use super::{BadCell, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, PeelBatch, SealBatch, SealJob, Sealer};
 use crate::crypto::Unauthentic;
 use crate::crypto::aead::{Aead, Nonce, TAG};
 use crate::crypto::key::Key;
@@ -28,6 +28,7 @@ pub struct CpuSealer<A, Bytes> {
     /// Associated data of every cell: what binds it to this run.
     data: Vec<u8>,
     pub(crate) seals: Vec<Laid<SealJob>>,
+    pub(crate) peels: Vec<Laid<OpenJob>>,
     pub(crate) opens: Vec<Laid<OpenJob>>,
     uses: Uses,
     messages: std::marker::PhantomData<fn(Bytes)>,
@@ -40,6 +41,7 @@ impl<A, Bytes> CpuSealer<A, Bytes> {
             keys: Vec::new(),
             data,
             seals: Vec::new(),
+            peels: Vec::new(),
             opens: Vec::new(),
             uses: Uses::default(),
             messages: std::marker::PhantomData,
@@ -60,16 +62,15 @@ impl<A: Aead, Bytes> CpuSealer<A, Bytes> {
     fn open_all<K: AsRef<[u8]>, L: AsMut<[u8]>>(
         &self,
         slot: Slot,
-        batch: OpenBatch,
+        Laid { length: sealed, jobs }: &Laid<OpenJob>,
         from: &[K],
         to: &mut [L],
-    ) -> Result<(), BadCell> {
-        let Laid { length: sealed, jobs } = &self.opens[batch.0];
+    ) -> Result<(), OpenError> {
         for (index, job) in jobs.iter().enumerate() {
             let cell = &from[job.from.block].as_ref()[job.from.offset..][..*sealed];
             let plain = &mut to[job.to.block].as_mut()[job.to.offset..][..sealed - TAG];
             let opened = self.keys[job.key.0 as usize].open(&nonce(job.cell, slot), &self.data, cell, plain);
-            opened.map_err(|Unauthentic| BadCell { job: index })?;
+            opened.map_err(|Unauthentic| OpenError::BadCell(BadCell { job: index }))?;
         }
         Ok(())
     }
@@ -86,6 +87,11 @@ impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<A, Bytes> {
     fn lay_seals(&mut self, payload: usize, jobs: Vec<SealJob>) -> SealBatch {
         self.seals.push(Laid { length: payload, jobs });
         SealBatch(self.seals.len() - 1)
+    }
+
+    fn lay_peels(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> PeelBatch {
+        self.peels.push(Laid { length: sealed, jobs });
+        PeelBatch(self.peels.len() - 1)
     }
 
     fn lay_opens(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> OpenBatch {
@@ -122,11 +128,11 @@ impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<A, Bytes> {
     fn peel<L: AsMut<[u8]>, K: AsRef<[u8]>>(
         &mut self,
         slot: Slot,
-        batch: OpenBatch,
+        batch: PeelBatch,
         from: &[K],
         to: &mut [L],
-    ) -> Result<(), BadCell> {
-        self.open_all(slot, batch, from, to)
+    ) -> Result<(), OpenError> {
+        self.open_all(slot, &self.peels[batch.0], from, to)
     }
 
     fn open<K: AsRef<[u8]>>(
@@ -136,7 +142,7 @@ impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<A, Bytes> {
         from: &[K],
         messages: &mut [Bytes],
     ) -> Result<(), OpenError> {
-        self.open_all(slot, batch, from, messages).map_err(OpenError::BadCell)
+        self.open_all(slot, &self.opens[batch.0], from, messages)
     }
 
     fn fetch(&mut self, message: &Bytes, host: &mut [u8]) -> Result<(), DeviceError> {
@@ -216,10 +222,11 @@ mod tests {
         for (hop, key) in layers.into_iter().enumerate() {
             let at = Place { block: 0, offset: 0 };
             let sealed = cell.len();
-            let open = sealer.lay_opens(sealed, vec![OpenJob { key, cell: 5, from: at, to: at }]);
+            let peel = sealer.lay_peels(sealed, vec![OpenJob { key, cell: 5, from: at, to: at }]);
             let mut inside = [vec![0; sealed - TAG]];
-            assert_eq!(sealer.peel(Slot(8), open, &[&cell], &mut inside), Err(BadCell { job: 0 }), "{hop}");
-            assert_eq!(sealer.peel(Slot(9), open, &[&cell], &mut inside), Ok(()));
+            let refused = sealer.peel(Slot(8), peel, &[&cell], &mut inside);
+            assert!(matches!(refused, Err(OpenError::BadCell(BadCell { job: 0 }))), "{hop}");
+            sealer.peel(Slot(9), peel, &[&cell], &mut inside).unwrap();
             let [peeled] = inside;
             cell = peeled;
         }

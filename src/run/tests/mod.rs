@@ -20,6 +20,7 @@ use super::trust::{Credentials, Trust};
 use super::{Model, RunError, TrustError, Watcher, local as threads, serve};
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::identity::Identity;
+use crate::device_memory::DeviceLanes;
 use crate::ids::{Epoch, Phase, Rank};
 use crate::job::Job;
 use crate::mix::package::Package;
@@ -75,8 +76,13 @@ impl Transport for Between {
         self.end.set_timeout(timeout);
     }
 
-    fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane]) -> Result<(), TransportError> {
-        self.end.lay(outgoing, incoming)
+    fn lay(
+        &mut self,
+        outgoing: &[Lane],
+        incoming: &[Lane],
+        device: Option<DeviceLanes>,
+    ) -> Result<(), TransportError> {
+        self.end.lay(outgoing, incoming, device)
     }
 
     fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {

@@ -1,8 +1,11 @@
 //! Jobs as `kernels/aes_gcm.cu` reads them, and which bytes of blocks they cover.
 
+use std::sync::Arc;
+
+use super::lanes::Blocks;
 use crate::compute::ComputeError;
 use crate::compute::cuda::{Arg, Device, Message};
-use crate::crypto::sealer::{OpenJob, Place, SealJob};
+use crate::crypto::sealer::{KeyId, OpenJob, Place, SealJob};
 
 /// Messages that a kernel takes.
 const MESSAGES: usize = 3;
@@ -26,51 +29,63 @@ pub(super) struct Batch<M> {
     pub(super) count: u32,
     /// Bytes of a payload, or of a sealed cell.
     pub(super) length: u32,
-    /// The bytes of blocks that jobs cover.
-    pub(super) cells: M,
-    /// Whose they are.
+    /// The bytes of blocks that jobs cover; those of lanes that stand on the device.
+    pub(super) cells: Arc<M>,
+    /// Whose they are, where they are copied; none of lanes that stand on the device.
     pub(super) spans: Vec<Span>,
     /// Bytes that each message must have.
     reach: [usize; MESSAGES],
 }
 
 impl<M> Batch<M> {
-    /// Sealing, from payloads of `payload` bytes.
+    /// Sealing, from payloads of `payload` bytes, into `lanes` where those stand on the device. `number` says which of the
+    /// device's keys is whose.
     pub(super) fn of_seals<D: Device<Memory = M>>(
         device: &D,
         payload: usize,
         jobs: &[SealJob],
+        number: impl Fn(KeyId) -> u32,
+        lanes: Option<&Blocks<M>>,
     ) -> Result<Self, ComputeError> {
         let layers = jobs.first().map_or(0, |job| job.layers.len());
         let targets: Vec<Place> = jobs.iter().map(|job| job.to).collect();
-        let (spans, at) = spans(&targets, payload + 16 * layers);
+        let cells = Cells::at(device, &targets, payload + 16 * layers, lanes)?;
         let mut bytes = Words::default();
-        for (job, at) in jobs.iter().zip(at) {
+        for (job, at) in jobs.iter().zip(&cells.at) {
             assert!(job.layers.len() == layers && (1..=LAYERS).contains(&layers), "onions of 1 to {LAYERS} layers");
             bytes.u32(job.cell);
             bytes.u32(layers as u32);
-            let innermost_first = job.layers.iter().rev().map(|key| key.0).chain(std::iter::repeat(0));
+            let innermost_first = job.layers.iter().rev().map(|key| number(*key)).chain(std::iter::repeat(0));
             innermost_first.take(LAYERS).for_each(|key| bytes.u32(key));
-            bytes.places(job.from, at);
+            bytes.places(job.from, *at);
         }
-        Self::lay(device, payload, jobs.iter().map(|job| job.from), payload, spans, &bytes)
+        Self::lay(device, payload, jobs.iter().map(|job| job.from), payload, cells, &bytes)
     }
 
-    /// Opening, of cells of `sealed` bytes.
+    /// Opening, of cells of `sealed` bytes, from `lanes` where those stand on the device; into `to` in place of messages where it
+    /// peels.
     pub(super) fn of_opens<D: Device<Memory = M>>(
         device: &D,
         sealed: usize,
         jobs: &[OpenJob],
+        number: impl Fn(KeyId) -> u32,
+        lanes: Option<&Blocks<M>>,
+        to: Option<&Blocks<M>>,
     ) -> Result<Self, ComputeError> {
         let sources: Vec<Place> = jobs.iter().map(|job| job.from).collect();
-        let (spans, at) = spans(&sources, sealed);
+        let cells = Cells::at(device, &sources, sealed, lanes)?;
+        // All blocks that leave are one message to the kernel.
+        let target = |job: &OpenJob| match to {
+            Some(blocks) => Place { block: 0, offset: blocks.at(job.to, sealed - 16) },
+            None => job.to,
+        };
         let mut bytes = Words::default();
-        for (job, at) in jobs.iter().zip(at) {
-            bytes.u32(job.key.0);
+        for (job, at) in jobs.iter().zip(&cells.at) {
+            bytes.u32(number(job.key));
             bytes.u32(job.cell);
-            bytes.places(job.to, at);
+            bytes.places(target(job), *at);
         }
-        Self::lay(device, sealed, jobs.iter().map(|job| job.to), sealed - 16, spans, &bytes)
+        Self::lay(device, sealed, jobs.iter().map(target), sealed - 16, cells, &bytes)
     }
 
     fn lay<D: Device<Memory = M>>(
@@ -78,7 +93,7 @@ impl<M> Batch<M> {
         length: usize,
         in_messages: impl ExactSizeIterator<Item = Place>,
         payload: usize,
-        spans: Vec<Span>,
+        cells: Cells<M>,
         bytes: &Words,
     ) -> Result<Self, ComputeError> {
         let count = in_messages.len() as u32;
@@ -89,8 +104,8 @@ impl<M> Batch<M> {
         }
         let jobs = device.allocate(bytes.0.len())?;
         device.write(&bytes.0, &jobs, 0);
-        let cells = device.allocate(spans.last().map_or(0, |last| last.at + last.len))?;
-        Ok(Self { jobs, count, length: length as u32, cells, spans, reach })
+        let Cells { memory, spans, .. } = cells;
+        Ok(Self { jobs, count, length: length as u32, cells: memory, spans, reach })
     }
 
     /// The messages as a kernel takes them.
@@ -99,6 +114,33 @@ impl<M> Batch<M> {
     /// Where one is missing, or shorter than the jobs say.
     pub(super) fn messages<'a>(&self, messages: &'a [Message<M>]) -> [Arg<'a, M>; MESSAGES] {
         std::array::from_fn(|i| if self.reach[i] == 0 { Arg::Null } else { messages[i].arg(0, self.reach[i]) })
+    }
+}
+
+/// Where a batch's cells are.
+struct Cells<M> {
+    memory: Arc<M>,
+    spans: Vec<Span>,
+    /// By job.
+    at: Vec<usize>,
+}
+
+impl<M> Cells<M> {
+    /// Cells of `len` bytes at `places`: in `lanes`, or in memory of their own.
+    fn at<D: Device<Memory = M>>(
+        device: &D,
+        places: &[Place],
+        len: usize,
+        lanes: Option<&Blocks<M>>,
+    ) -> Result<Self, ComputeError> {
+        if let Some(blocks) = lanes {
+            let at: Vec<usize> = places.iter().map(|place| blocks.at(*place, len)).collect();
+            assert!(at.iter().all(|at| at.is_multiple_of(16)), "cells begin on a multiple of 16");
+            return Ok(Self { memory: Arc::clone(&blocks.memory), spans: Vec::new(), at });
+        }
+        let (spans, at) = spans(places, len);
+        let memory = device.allocate(spans.last().map_or(0, |last| last.at + last.len))?;
+        Ok(Self { memory: Arc::new(memory), spans, at })
     }
 }
 

@@ -9,6 +9,7 @@ mod lt;
 mod pinned;
 
 use std::ffi::c_void;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::result::stream::StreamKind;
@@ -19,6 +20,7 @@ use self::lt::{Operands, Products};
 use self::pinned::Pinned;
 use super::{Arg, Device, Launch, Product, Side, WORKSPACE};
 use crate::compute::{ComputeError, Gemm};
+use crate::device_memory::DeviceBlocks;
 use crate::float::Precision;
 
 pub use gpu::{About, GpuMemory, found};
@@ -127,6 +129,14 @@ impl Device for Driver {
             self.synchronize().map_err(failed)?;
             Ok(memory)
         }
+    }
+
+    fn named(&self, memory: &Arc<GpuMemory>, blocks: Vec<Range<usize>>) -> Option<DeviceBlocks> {
+        let fits = blocks.iter().all(|block| block.start <= block.end && block.end <= memory.bytes);
+        assert!(fits, "{blocks:?} of {} bytes", memory.bytes);
+        let keeper: Arc<GpuMemory> = Arc::clone(memory);
+        // SAFETY: the memory has these bytes until it is dropped; queues are finished before others use what they have written.
+        Some(unsafe { DeviceBlocks::new(memory.at as usize, blocks, keeper) })
     }
 
     fn write(&self, host: &[u8], to: &GpuMemory, at: usize) {
