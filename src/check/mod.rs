@@ -84,13 +84,13 @@ impl Checked {
         let more = if paced { training.in_flight() } else { 0 };
         let in_flight = [training.in_flight(), training.in_flight_before()].map(|most| most + more);
         let messages = if paced || job.compute.overlap { 12 } else { 6 };
-        let memory = largest(&specs, remote, in_flight)
-            + messages * geometry.message() as u64
-            + 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
-        // Of its own circuits, and of those that it relays; these are on a GPU where blocks stand there, which is the most that it may take.
+        let blocks = 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
+        let memory = largest(&specs, remote, in_flight) + messages * geometry.message() as u64 + blocks;
+        // Of its own circuits, and of those that it relays. Where MPI takes a GPU's memory all are there, and the blocks of two
+        // epochs while one follows the other.
         let keys = 2 * geometry.lanes() as u64 * u64::from(geometry.hops);
-        let gpu_memory =
-            (cfg!(feature = "cuda") && job.compute.backend != Backend::Cpu).then(|| memory + own_memory(keys));
+        let gpu_memory = (cfg!(feature = "cuda") && job.compute.backend != Backend::Cpu)
+            .then(|| memory + blocks + own_memory(keys));
         Ok(Self {
             ranks,
             geometry,
@@ -159,7 +159,9 @@ impl Checked {
 
 /// Parameters with gradient, transpose and what the optimizer keeps, activations of all micro-batches in flight, gradients of one.
 fn stage_memory(spec: &StageSpec, in_flight: u64) -> u64 {
-    4 * ((3 + spec.optimizer.state()) * spec.parameter_count() + (in_flight + 1) * spec.activation_count())
+    let [activations, unkept] = [spec.activation_count(), spec.unkept_count()];
+    let passing = in_flight * (activations - unkept) + activations;
+    4 * ((3 + spec.optimizer.state()) * spec.parameter_count() + passing)
 }
 
 /// Memory of the stages of the rank that needs most: the owner's together, or one of another rank's. `in_flight`: micro-batches

@@ -28,7 +28,7 @@ pub trait Matrix: Memory {
     fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf);
 
     /// C = A B, and `bias` (n) added to each of its rows, then, if `relu`, 0 in place of what is below it; `shape` does not
-    /// accumulate. The same bits as one after the other.
+    /// accumulate.
     fn gemm_bias(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, bias: &Self::Buf, relu: bool, c: &mut Self::Buf);
 
     /// Every row of `y` (rows, n) = `bias` (n).

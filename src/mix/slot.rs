@@ -49,7 +49,8 @@ pub struct Mixer<S> {
 }
 
 impl<S: Sealer> Mixer<S> {
-    /// Takes the keys of `route` and lays the lanes: on the sealer's device, where it has one and `transport` takes its memory.
+    /// Takes the keys of `route` and lays the lanes: on the sealer's device, where it has one and lets them, and `transport` takes its
+    /// memory.
     ///
     /// # Errors
     /// Those of laying; [`MixError::Device`], [`MixError::Randomness`].
@@ -97,7 +98,7 @@ impl<S: Sealer> Mixer<S> {
 
     /// As [`Transport::exchange`], of the device's blocks until it fails.
     fn exchange<T: Transport>(&mut self, transport: &mut T, phase: Phase) -> Result<ExchangeTime, TransportError> {
-        if !self.sealer.lanes_on_device() {
+        if transport.lanes_on_device() && !self.sealer.lanes_on_device() {
             transport.leave_device();
         }
         let lengths = &self.lengths[phase.index() - 1];

@@ -94,14 +94,21 @@ impl StageSpec {
         self.ops.iter().enumerate().map(move |(i, op)| op.takes_relu() && relu(self.ops.get(i + 1)))
     }
 
-    /// Values of one micro-batch's activations: what goes into each operation and what comes out of the last, and what else
-    /// they keep. What goes into a relu is not there where another operation does that along with its own.
+    /// Values of one micro-batch's activations, of which there are [`unkept_count`](StageSpec::unkept_count) fewer, and no more
+    /// than these of its gradients: what goes into each operation and what comes out of the last, and what else they keep.
     pub fn activation_count(&self) -> u64 {
-        let outputs = self.with_inputs().zip(self.fused()).map(|((op, input), fused)| {
+        let outputs = self.with_inputs().map(|(op, input)| {
             let kept: u64 = op.keeps(&input, 1).into_iter().map(|values| values as u64).sum();
-            kept + if fused { 0 } else { u64::from(output(op, &input).values()) }
+            u64::from(output(op, &input).values()) + kept
         });
         let sample = outputs.fold(u64::from(self.input_features()), u64::saturating_add);
+        sample.saturating_mul(self.micro_batch.into())
+    }
+
+    /// Values of one micro-batch that go into relus which other operations do along with their own: they are not kept.
+    pub fn unkept_count(&self) -> u64 {
+        let outputs = self.with_inputs().zip(self.fused()).filter(|(_, fused)| *fused);
+        let sample: u64 = outputs.map(|((op, input), _)| u64::from(output(op, &input).values())).sum();
         sample.saturating_mul(self.micro_batch.into())
     }
 }

@@ -189,6 +189,14 @@ pub enum RunError {
     /// Something that cannot be.
     #[error("a bug: {0}")]
     Bug(String),
+    /// Training has failed, though the loss does not show it.
+    #[error("{parameter} has become {value}: training has diverged; lower train.optimizer.lr")]
+    NotFinite {
+        /// Its name in the model.
+        parameter: String,
+        /// What it holds.
+        value: f32,
+    },
 }
 
 /// What has ended a run.
@@ -246,6 +254,7 @@ impl RunError {
                 TransportError::Mpi { .. } | TransportError::Window { .. } => 3,
             },
             RunError::Mix(_) | RunError::Sealed { .. } | RunError::Unreadable { .. } => 4,
+            RunError::NotFinite { .. } => 1,
             RunError::Compute(_) | RunError::Threads(_) => 3,
             RunError::Write { .. } | RunError::TooFewRanks { .. } => 3,
             RunError::Refused { code } => *code,

@@ -37,7 +37,7 @@ impl Model {
     /// Names the `values` of each stage, in the order of [`StageSpec::parameters`].
     ///
     /// # Errors
-    /// [`RunError::Bug`] where a stage has returned another number of values than it has.
+    /// [`RunError::NotFinite`]; [`RunError::Bug`] where a stage has returned another number of values than it has.
     pub fn new(specs: &[StageSpec], values: &[Vec<f32>]) -> Result<Self, RunError> {
         let mut tensors = Vec::new();
         for (named, values) in named(specs).into_iter().zip(values) {
@@ -46,6 +46,9 @@ impl Model {
                 let Some((here, behind)) = rest.split_at_checked(shape.iter().product()) else {
                     return Err(RunError::Bug(format!("a stage has returned {} values, too few", values.len())));
                 };
+                if let Some(value) = here.iter().find(|value| !value.is_finite()) {
+                    return Err(RunError::NotFinite { value: *value, parameter: name });
+                }
                 let bytes = here.iter().flat_map(|value| value.to_le_bytes()).collect();
                 tensors.push((name, shape, bytes));
                 rest = behind;

@@ -87,7 +87,7 @@ pub fn run<T: Transport>(
     let public = open(transport, prepared)?;
     let (chosen, note) = platform::choose(public.compute, Standing::of(transport, public.pacing))?;
     note.iter().for_each(|note| watcher.note(note));
-    if chosen.lanes_on_device(transport, public.profile) {
+    if chosen.lanes_on_device(transport, &public) {
         watcher.note("MPI takes the GPU's memory: blocks travel from and to there");
     }
     match chosen {

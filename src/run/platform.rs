@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::RunError;
-use super::opening::Pacing;
+use super::opening::{Pacing, Public};
 use super::seat::share_of_cores;
 use crate::compute::cpu::Cpu;
 #[cfg(feature = "cuda")]
@@ -36,11 +36,12 @@ pub(super) trait Platform: Backend<Bytes: Sync, Buf: Sync> + Send + Sync + Sized
     /// [`ComputeError`].
     fn beside(self: &Arc<Self>) -> Result<Arc<Self>, ComputeError>;
 
-    /// A sealer without keys, whose cells are bound to `data`.
+    /// A sealer without keys, whose cells are bound to `data`. Under a fixed pace relaying has a core of its own; it would wait
+    /// for a device's arithmetic.
     ///
     /// # Errors
     /// [`ComputeError`].
-    fn sealer(&self, data: Vec<u8>) -> Result<Self::Sealer, ComputeError>;
+    fn sealer(&self, data: Vec<u8>, pacing: Pacing) -> Result<Self::Sealer, ComputeError>;
 }
 
 impl Platform for Cpu {
@@ -52,7 +53,7 @@ impl Platform for Cpu {
         Ok(Arc::clone(self))
     }
 
-    fn sealer(&self, data: Vec<u8>) -> Result<Self::Sealer, ComputeError> {
+    fn sealer(&self, data: Vec<u8>, _: Pacing) -> Result<Self::Sealer, ComputeError> {
         Ok(CpuSealer::new(data))
     }
 }
@@ -67,8 +68,9 @@ impl Platform for Gpu {
         Ok(Arc::new(Self::new(self.device().beside()?)))
     }
 
-    fn sealer(&self, data: Vec<u8>) -> Result<Self::Sealer, ComputeError> {
-        CudaSealer::new(self.device(), data)
+    fn sealer(&self, data: Vec<u8>, pacing: Pacing) -> Result<Self::Sealer, ComputeError> {
+        let sealer = CudaSealer::new(&**self.device(), data)?;
+        Ok(if pacing == Pacing::Lockstep { sealer } else { sealer.without_lanes() })
     }
 }
 
@@ -107,8 +109,9 @@ pub(super) enum Chosen {
 
 impl Chosen {
     /// Whether what is sent in slots stands on a device.
-    pub(super) fn lanes_on_device<T: Transport>(&self, transport: &T, profile: Profile) -> bool {
-        !matches!(self, Chosen::Cpu(_)) && transport.takes_device_memory() && profile != Profile::Bare
+    pub(super) fn lanes_on_device<T: Transport>(&self, transport: &T, public: &Public) -> bool {
+        let seals_there = public.profile != Profile::Bare && public.pacing == Pacing::Lockstep;
+        !matches!(self, Chosen::Cpu(_)) && transport.takes_device_memory() && seals_there
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn courier<T: Transport, B: Platform>(
     route: Route,
     epoch: Epoch,
 ) -> Result<Box<dyn Courier<T, Bytes = B::Bytes>>, RunError> {
-    let sealer = backend.sealer(associated_data(&public.run))?;
+    let sealer = backend.sealer(associated_data(&public.run), public.pacing)?;
     let clock = Clock::new(pace, cores_suffice(transport.ranks_on_host()));
     Ok(match route {
         Route::Mixed(route) => {

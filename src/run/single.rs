@@ -46,9 +46,10 @@ fn train<B: Platform>(
         let began = Instant::now();
         let samples = prepared.train.samples();
         let passed = learner.train(backend, Epoch(epoch), &mut |done| watcher.progress(epoch, done, samples));
-        let trained = match (passed, &kept) {
-            (Ok(score), _) => score,
-            (Err(error @ RunError::Role(RoleError::NotANumber { .. })), Some(model)) => {
+        let passed = passed.and_then(|score| Ok((score, learner.model(backend, &specs)?)));
+        let (trained, model) = match (passed, &kept) {
+            (Ok(passed), _) => passed,
+            (Err(error), Some(model)) if error.exit_code() == 1 => {
                 watcher.keep(epoch, model)?;
                 return Err(error);
             }
@@ -62,7 +63,7 @@ fn train<B: Platform>(
         let report = EpochReport::new(epoch, trained, validation, samples, seconds, 0);
         watcher.epoch(&report)?;
         epochs.push(report);
-        kept = Some(learner.model(backend, &specs)?);
+        kept = Some(model);
     }
     let test = match prepared.infers() {
         true => {

@@ -46,13 +46,15 @@ pub struct Mpi {
     // What is dropped first stands first; the universe's drop ends MPI.
     outgoing_blocks: Vec<Block>,
     incoming_blocks: Vec<Block>,
-    /// What messages carry in place of the blocks.
-    device: Option<DeviceLanes>,
     window: Option<Shared<Window>>,
     host: SimpleCommunicator,
     world: SimpleCommunicator,
     _running: Running,
     _universe: Universe,
+    /// What messages carry in place of the blocks, if `on_device`. It outlives MPI, which has things of its own on the device
+    /// that it gives back when it ends.
+    device: Option<DeviceLanes>,
+    on_device: bool,
     rank: Rank,
     ranks: u16,
     /// The ranks of this host, in the order of `host`.
@@ -141,6 +143,7 @@ impl Mpi {
             outgoing_blocks: Vec::new(),
             incoming_blocks: Vec::new(),
             device: None,
+            on_device: false,
             window: None,
             sends: Vec::new(),
             receives: Vec::new(),
@@ -226,10 +229,10 @@ impl Mpi {
         let mut requests = Vec::with_capacity(2 * peers.len());
         // Where not all is complete, the bytes are leaked.
         let mut heard = ManuallyDrop::new(vec![0; peers.len() * says.len()]);
+        let first = heard.as_mut_ptr();
         for (i, peer) in peers.iter().enumerate() {
-            let to = heard[i * says.len()..].as_mut_ptr();
-            // SAFETY: the bytes stay until all is complete.
-            requests.push(unsafe { self.irecv(to, says.len(), *peer, MEETING)? });
+            // SAFETY: each peer has its bytes, which stay until all is complete.
+            requests.push(unsafe { self.irecv(first.add(i * says.len()), says.len(), *peer, MEETING)? });
         }
         for peer in peers {
             // SAFETY: the bytes are constants.
@@ -247,11 +250,12 @@ impl Mpi {
     /// Whether all ranks of this host, who ask the same, have their blocks in the processor's memory, so that they can share it.
     fn agree_to_share(&self) -> Result<bool, TransportError> {
         const DEVICE: u8 = 1;
-        if self.window.is_some() {
-            return Ok(self.device.is_none());
+        // What they agreed on holds: backends and profile stay for a run.
+        if self.window.is_some() && !self.on_device {
+            return Ok(true);
         }
-        let heard = self.meet(&self.others(), if self.device.is_some() { &[DEVICE] } else { &[0] })?;
-        Ok(self.device.is_none() && !heard.contains(&DEVICE))
+        let heard = self.meet(&self.others(), if self.on_device { &[DEVICE] } else { &[0] })?;
+        Ok(!self.on_device && !heard.contains(&DEVICE))
     }
 
     /// The place of `rank` among the ranks of this host.
@@ -421,7 +425,9 @@ impl Transport for Mpi {
         device: Option<DeviceLanes>,
     ) -> Result<(), TransportError> {
         (self.outgoing, self.incoming) = (outgoing.to_vec(), incoming.to_vec());
-        self.device = device;
+        self.on_device = device.is_some();
+        // That of a device which has failed is kept, too.
+        self.device = device.or(self.device.take());
         let windows = self.windows && self.neighbours.len() > 1 && self.agree_to_share()?;
         let shared = |lane: &Lane| windows && self.neighbours.contains(&lane.peer);
         let blocks = |lanes: &[Lane]| {
@@ -439,14 +445,12 @@ impl Transport for Mpi {
     }
 
     fn lanes_on_device(&self) -> bool {
-        self.device.is_some()
+        self.on_device
     }
 
     fn leave_device(&mut self) {
-        // Not the memory of a phase that goes on.
-        if !self.begun {
-            self.device = None;
-        }
+        assert!(!self.begun, "blocks change their place between phases");
+        self.on_device = false;
     }
 
     fn blocks(&mut self) -> (&mut [Block], &[Block]) {
@@ -463,7 +467,7 @@ impl Transport for Mpi {
         for place in 0..self.receives.len() {
             let i = self.receives[place];
             let lane = self.incoming[i];
-            let to = match &self.device {
+            let to = match self.device.as_ref().filter(|_| self.on_device) {
                 Some(lanes) => lanes.incoming.at(i, incoming[i]),
                 None => self.incoming_blocks[i].as_mut()[..incoming[i]].as_mut_ptr(),
             };
@@ -476,7 +480,7 @@ impl Transport for Mpi {
         for place in 0..self.sends.len() {
             let i = self.sends[place];
             let lane = self.outgoing[i];
-            let from = match &self.device {
+            let from = match self.device.as_ref().filter(|_| self.on_device) {
                 Some(lanes) => lanes.outgoing.at(i, outgoing[i]).cast_const(),
                 None => self.outgoing_blocks[i].as_ref()[..outgoing[i]].as_ptr(),
             };

@@ -131,7 +131,7 @@ impl<'a, B: Memory> Bench<'a, B> {
     pub fn near(&self, twin: &Twin<B>, most: f32, what: &str) {
         let [here, there] = self.both(twin);
         for (i, (here, there)) in here.iter().zip(&there).enumerate() {
-            let near = (here - there).abs() <= most || (here.is_nan() && there.is_nan());
+            let near = here == there || (here - there).abs() <= most || (here.is_nan() && there.is_nan());
             assert!(near, "{what}: value {i} of {} is {here:e}, the processor has {there:e}", twin.len);
         }
     }

@@ -52,5 +52,13 @@ fn products<B: Memory + Matrix>(bench: &mut Bench<'_, B>) {
             bench.cpu.gemm_bias(shape, &a.there, &b.there, &bias.there, relu, &mut y.there);
             bench.near(&y, SUM * (k + 1) as f32, &format!("{shape:?} with a bias, relu {relu}"));
         }
+        // What is not a number stays so, and infinite what is.
+        let mut odd = vec![0.5; n];
+        odd[0] = f32::NAN;
+        odd[n - 1] = f32::INFINITY;
+        let (bias, mut y) = (bench.put(&odd), bench.poison(m * n));
+        bench.backend.gemm_bias(shape, &a.here, &b.here, &bias.here, true, &mut y.here);
+        bench.cpu.gemm_bias(shape, &a.there, &b.there, &bias.there, true, &mut y.there);
+        bench.near(&y, SUM * (k + 1) as f32, &format!("{shape:?} with an odd bias and relu"));
     }
 }

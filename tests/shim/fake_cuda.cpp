@@ -162,6 +162,14 @@ API cuDevicePrimaryCtxRelease_v2(int device) {
   return CUDA_SUCCESS;
 }
 
+// Whether any device is still in use.
+extern "C" int fake_in_use() {
+  std::lock_guard<std::recursive_mutex> held(state.lock);
+  for (const Context &context : state.contexts)
+    if (context.held) return 1;
+  return 0;
+}
+
 API cuCtxSetCurrent(Context *context) {
   std::lock_guard<std::recursive_mutex> held(state.lock);
   if (!state.started) return CUDA_ERROR_NOT_INITIALIZED;

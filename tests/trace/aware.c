@@ -2,7 +2,8 @@
  *
  * Preloaded (LD_PRELOAD), it answers MPIX_Query_cuda_support, once MPI is initialized: yes, or where AWARE_RANKS has numbers yes on
  * these ranks alone. Blocks in a device's memory, which the processor cannot touch, are copied to where MPI can, and
- * back when they have arrived. What goes from a device before its work is done ends the process.
+ * back when they have arrived. What goes from a device before its work is done ends the process, and so does an end of MPI when the
+ * device is no longer in use: a real library has things of its own there until then.
  *
  * Rank R leaves in AWARE_FOLDER/R how many blocks it has sent from a device's memory and from the processor's, how many it has
  * received into each, and how many windows it has allocated. With AWARE_FLIP, "RANK PHASE BLOCK", bit 0 of byte 40 of that block, counted
@@ -16,6 +17,7 @@
 
 static int (*holds)(const void *at);
 static void (*moved)(void *to, const void *from, size_t bytes);
+static int (*in_use)(void);
 static long sent[2], received[2], windows;
 
 static int rank_of_this(void) {
@@ -45,6 +47,7 @@ static int on_device(const void *at) {
         if (!library)
             return 0;
         *(void **)&moved = dlsym(library, "fake_moved");
+        *(void **)&in_use = dlsym(library, "fake_in_use");
         *(void **)&holds = dlsym(library, "fake_holds");
     }
     return holds(at);
@@ -133,6 +136,10 @@ int MPI_Win_allocate_shared(MPI_Aint size, int unit, MPI_Info info, MPI_Comm com
 }
 
 int MPI_Finalize(void) {
+    if (sent[1] + received[1] && !in_use()) {
+        fprintf(stderr, "MPI ends, and the device is gone\n");
+        abort();
+    }
     const char *folder = getenv("AWARE_FOLDER");
     char path[4096];
     snprintf(path, sizeof path, "%s/%d", folder ? folder : ".", rank_of_this());

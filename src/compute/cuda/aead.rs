@@ -134,7 +134,9 @@ pub struct CudaSealer<D: Device, A = aead::Default> {
     lost: bool,
     /// The least job that was found bad.
     bad: D::Memory,
-    /// Blocks, where they stand on the device.
+    /// Whether blocks may stand on the device.
+    takes_lanes: bool,
+    /// Blocks, where they do.
     lanes: Option<Lanes<D::Memory>>,
     seals: Vec<Option<Batch<D::Memory>>>,
     peels: Vec<Option<Batch<D::Memory>>>,
@@ -160,7 +162,23 @@ impl<D: Device, A> CudaSealer<D, A> {
             expanded,
         };
         let (seals, peels, opens) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { keys, cpu: CpuSealer::new(data), lost: false, bad, lanes: None, seals, peels, opens })
+        Ok(Self {
+            keys,
+            cpu: CpuSealer::new(data),
+            lost: false,
+            bad,
+            takes_lanes: true,
+            lanes: None,
+            seals,
+            peels,
+            opens,
+        })
+    }
+
+    /// The same, but that blocks stay the processor's, and so does relaying.
+    #[must_use]
+    pub fn without_lanes(self) -> Self {
+        Self { takes_lanes: false, ..self }
     }
 
     /// Starts to seal a batch's cells, which stay on the device.
@@ -315,6 +333,9 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
     type Bytes = Message<D::Memory>;
 
     fn lay_lanes(&mut self, outgoing: &[usize], incoming: &[usize]) -> Result<Option<DeviceLanes>, DeviceError> {
+        if !self.takes_lanes {
+            return Ok(None);
+        }
         let laid = Lanes::lay(&self.keys.device, outgoing, incoming)?;
         Ok(laid.map(|(lanes, named)| {
             self.lanes = Some(lanes);

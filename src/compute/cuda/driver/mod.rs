@@ -257,7 +257,8 @@ fn ahead_of_others(kind: StreamKind) -> Result<sys::CUstream, result::DriverErro
 
 /// Stops where a product would read or write beyond the memory that it is given.
 fn check(product: &Product, [a, b, c]: [&GpuMemory; 3], bias: Option<&GpuMemory>) {
-    let Product { shape: Gemm { m, n, k, a_transposed, b_transposed, .. }, count, .. } = *product;
+    let Product { shape: Gemm { m, n, k, a_transposed, b_transposed, .. }, count, relu, .. } = *product;
+    assert!(!relu || bias.is_some(), "a relu without a bias");
     let end = |side: Side, transposed: bool, [rows, columns]: [usize; 2]| {
         let [rows, columns] = if transposed { [columns, rows] } else { [rows, columns] };
         match [rows, columns, count].contains(&0) {
