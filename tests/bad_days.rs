@@ -255,7 +255,8 @@ fn a_loss_that_is_not_a_number_leaves_the_model_of_the_last_good_epoch() {
 #[test]
 fn a_parameter_that_is_not_finite_is_no_model() {
     let folder = tempfile::tempdir().unwrap();
-    let job = ["--set", "train.epochs=1", "--set", "train.batch=1600", "--set", "train.lr=3e38", "--set", "data.std=1e-4"];
+    let job =
+        ["--set", "train.epochs=1", "--set", "train.batch=1600", "--set", "train.lr=3e38", "--set", "data.std=1e-4"];
     let words = ["has become", "training has diverged"];
     let single = ["run", DIGITS, "--single", "--out", "single"];
     mixnn(folder.path(), &[&single[..], &job].concat()).refused(1, &words);
