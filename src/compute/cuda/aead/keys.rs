@@ -1,0 +1,121 @@
+//! Keys on the device, expanded, and launches over cells under them.
+
+use zeroize::Zeroizing;
+
+use super::batch::Batch;
+use crate::compute::ComputeError;
+use crate::compute::cuda::{Arg, Device, Launch, THREADS};
+use crate::crypto::key::Key;
+use crate::crypto::sealer::KeyId;
+use crate::ids::Slot;
+
+/// Bytes of an expanded key: `struct Expanded`.
+pub(in crate::compute::cuda) const EXPANDED: usize = 16 * (15 + 1 + 256 + 512);
+/// Bytes of shared memory with which keys are expanded, and cells sealed and opened.
+const SHARED: [u32; 2] = [256 * 256, (256 + 128) * 256 + (128 + 16) * 16];
+/// Cells that a block of threads takes at most, one after the other, and blocks that there are to be before it takes two. Each
+/// block lays its tables first.
+const CELLS: [u32; 2] = [8, 1024];
+
+/// Keys on the device, and its queue.
+pub(super) struct Keys<D: Device> {
+    pub(super) device: D,
+    /// What cells are bound to, and how long that is.
+    data: (D::Memory, u32),
+    /// All keys of the sealer.
+    all: Vec<Wanted>,
+    /// Keys that are still to be expanded.
+    fresh: Vec<Key>,
+    /// How many are.
+    known: usize,
+    expanded: D::Memory,
+}
+
+/// A key, and whether the device needs it: expanded, it takes four hundred times its room there.
+enum Wanted {
+    NotYet(Key),
+    /// It is the device's key of this number.
+    There(u32),
+}
+
+impl<D: Device> Keys<D> {
+    /// None yet, on a queue of its own; cells are bound to `data`.
+    pub(super) fn new(device: D, data: &[u8]) -> Result<Self, ComputeError> {
+        let (on_device, expanded) = (device.allocate(data.len())?, device.allocate(0)?);
+        device.write(data, &on_device, 0);
+        let data = (on_device, data.len() as u32);
+        Ok(Self { device, data, all: Vec::new(), fresh: Vec::new(), known: 0, expanded })
+    }
+
+    /// Takes the sealer's next key.
+    pub(super) fn add(&mut self, key: &Key) {
+        self.all.push(Wanted::NotYet(key.twin()));
+    }
+
+    /// A job on the device needs the key, which is expanded before the next launch.
+    pub(super) fn want(&mut self, KeyId(key): KeyId) {
+        let number = (self.known + self.fresh.len()) as u32;
+        let wanted = &mut self.all[key as usize];
+        match std::mem::replace(wanted, Wanted::There(number)) {
+            Wanted::NotYet(key) => self.fresh.push(key),
+            there => *wanted = there,
+        }
+    }
+
+    /// The key's number on the device.
+    pub(super) fn number(&self, KeyId(key): KeyId) -> u32 {
+        match self.all[key as usize] {
+            Wanted::There(number) => number,
+            Wanted::NotYet(_) => unreachable!("wanted when its jobs were laid down"),
+        }
+    }
+
+    /// Expands the keys that are new. They are wiped here; on the device only what is expanded stays.
+    pub(super) fn expand(&mut self) -> Result<(), ComputeError> {
+        let fresh = self.fresh.len();
+        if fresh == 0 {
+            return Ok(());
+        }
+        let expanded = self.device.allocate((self.known + fresh) * EXPANDED)?;
+        let keys = self.device.allocate(32 * fresh)?;
+        self.device.copy(&self.expanded, &expanded, self.known * EXPANDED);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(32 * fresh));
+        self.fresh.iter().for_each(|key| bytes.extend(key.bytes()));
+        self.device.write(&bytes, &keys, 0);
+        let launch =
+            Launch { kernel: "aes_gcm_expand", grid: [fresh as u32, 1, 1], block: THREADS, shared: SHARED[0] };
+        let to = Arg::Memory(&expanded, self.known * EXPANDED);
+        self.device.launch(launch, &[Arg::Memory(&keys, 0), Arg::Memory(&self.data.0, 0), Arg::U32(self.data.1), to]);
+        self.expanded = expanded;
+        self.known += fresh;
+        self.fresh.clear();
+        Ok(())
+    }
+
+    /// Launches a kernel over a batch's cells, between them and `messages`. `bad` is an argument of opening alone.
+    pub(super) fn launch(
+        &self,
+        kernel: &'static str,
+        slot: Slot,
+        batch: &Batch<D::Memory>,
+        messages: [Arg<'_, D::Memory>; 3],
+        bad: Option<&D::Memory>,
+    ) {
+        let [most, blocks] = CELLS;
+        let each = (batch.count / blocks).clamp(1, most);
+        let keys = [Arg::Memory(&self.expanded, 0), Arg::U32(self.data.1)];
+        let jobs = [Arg::Memory(&batch.jobs, 0), Arg::U32(batch.count), Arg::U32(each)];
+        let cells = [Arg::Memory(&*batch.cells, 0)].into_iter().chain(bad.map(|bad| Arg::Memory(bad, 0)));
+        let args: Vec<_> = keys
+            .into_iter()
+            .chain(jobs)
+            .chain([Arg::U64(slot.0), Arg::U32(batch.length)])
+            .chain(messages)
+            .chain(cells)
+            .collect();
+        if batch.count > 0 {
+            let grid = [batch.count.div_ceil(each), 1, 1];
+            self.device.launch(Launch { kernel, grid, block: THREADS, shared: SHARED[1] }, &args);
+        }
+    }
+}
