@@ -94,8 +94,8 @@ impl StageSpec {
         self.ops.iter().enumerate().map(move |(i, op)| op.takes_relu() && relu(self.ops.get(i + 1)))
     }
 
-    /// Values of one micro-batch's activations, of which there are [`unkept_count`](StageSpec::unkept_count) fewer, and no more
-    /// than these of its gradients: what goes into each operation and what comes out of the last, and what else they keep.
+    /// Values of one micro-batch's activations: what goes into each operation and what comes out of the last, and what else
+    /// they keep. [`unkept_count`](StageSpec::unkept_count) of them are not there, though their gradients are.
     pub fn activation_count(&self) -> u64 {
         let outputs = self.with_inputs().map(|(op, input)| {
             let kept: u64 = op.keeps(&input, 1).into_iter().map(|values| values as u64).sum();
