@@ -88,10 +88,10 @@ impl StageSpec {
         self.parameters().iter().map(|(_, declared)| declared.values()).fold(0, u64::saturating_add)
     }
 
-    /// Whether each operation is carried out together with a relu behind it.
-    fn fused(&self) -> impl Iterator<Item = bool> {
-        let relu = |op: Option<&Op>| matches!(op, Some(Op::Activation(Activation::Relu)));
-        self.ops.iter().enumerate().map(move |(i, op)| op.takes_relu() && relu(self.ops.get(i + 1)))
+    /// Whether each operation is a relu that is carried out along with the operation before.
+    fn along(&self) -> impl Iterator<Item = bool> {
+        let taken = |i: usize| i > 0 && self.ops[i - 1].takes_relu();
+        self.ops.iter().enumerate().map(move |(i, op)| matches!(op, Op::Activation(Activation::Relu)) && taken(i))
     }
 
     /// Values of one micro-batch's activations: what goes into each operation and what comes out of the last, and what else
@@ -105,10 +105,10 @@ impl StageSpec {
         sample.saturating_mul(self.micro_batch.into())
     }
 
-    /// Values of one micro-batch that go into relus which other operations do along with their own: they are not kept.
+    /// Values of one micro-batch that go into relus which are carried out along with the operations before: they are not kept.
     pub fn unkept_count(&self) -> u64 {
-        let outputs = self.with_inputs().zip(self.fused()).filter(|(_, fused)| *fused);
-        let sample: u64 = outputs.map(|((op, input), _)| u64::from(output(op, &input).values())).sum();
+        let inputs = self.with_inputs().zip(self.along()).filter(|(_, along)| *along);
+        let sample: u64 = inputs.map(|((_, input), _)| u64::from(input.values())).sum();
         sample.saturating_mul(self.micro_batch.into())
     }
 }
@@ -122,8 +122,8 @@ pub struct Stage<B: Backend> {
     ops: Vec<Box<dyn Operation<B>>>,
     /// Values of a micro-batch that go into each operation and come out of the last.
     sizes: Vec<usize>,
-    /// Whether each operation is carried out together with the relu behind it.
-    fused: Vec<bool>,
+    /// Whether each operation is a relu that is carried out along with the operation before.
+    along: Vec<bool>,
     /// Sizes of what each operation keeps of a micro-batch.
     kept: Vec<Vec<usize>>,
     /// Whether anyone asks for the gradient of the input.
@@ -150,8 +150,8 @@ struct Activations<B: Backend> {
 
 impl<B: Backend> Activations<B> {
     /// What has gone through operation `i`. A relu's slope is above 0 where what comes out is: it does without what went in.
-    fn flow<'a>(&'a self, i: usize, fused: &[bool], dy: &'a B::Buf) -> Flow<'a, B> {
-        let x = if i > 0 && fused[i - 1] { i + 1 } else { i };
+    fn flow<'a>(&'a self, i: usize, along: &[bool], dy: &'a B::Buf) -> Flow<'a, B> {
+        let x = if along[i] { i + 1 } else { i };
         Flow { x: &self.values[x], y: &self.values[i + 1], kept: &self.kept[i], dy }
     }
 }
@@ -185,7 +185,7 @@ impl<B: Backend + 'static> Stage<B> {
         let mut stage = Self {
             ops,
             sizes,
-            fused: spec.fused().collect(),
+            along: spec.along().collect(),
             kept,
             wants_input_gradient,
             first,
@@ -209,8 +209,9 @@ impl<B: Backend + 'static> Stage<B> {
     fn activations(&self, backend: &B, pass: Pass) -> Result<Activations<B>, ComputeError> {
         let kept = |sizes: &Vec<usize>| sizes.iter().map(|size| backend.zeros(*size)).collect();
         let kept = self.kept.iter().map(kept).collect::<Result<_, _>>()?;
-        let value = |i: usize| backend.zeros(if i > 0 && self.fused[i - 1] { 0 } else { self.sizes[i] });
-        Ok(Activations { pass, values: (0..self.sizes.len()).map(value).collect::<Result<_, _>>()?, kept })
+        let along = self.along.iter().chain([&false]);
+        let value = |(size, along): (&usize, &bool)| backend.zeros(if *along { 0 } else { *size });
+        Ok(Activations { pass, values: self.sizes.iter().zip(along).map(value).collect::<Result<_, _>>()?, kept })
     }
 
     /// Takes a micro-batch in: the buffer (rows, in) that its input is to be written to, before
@@ -238,9 +239,9 @@ impl<B: Backend + 'static> Stage<B> {
         let Activations { pass, values, kept } = &mut self.in_flight[last];
         for (i, (op, kept)) in self.ops.iter_mut().zip(kept).enumerate() {
             let (x, y) = values.split_at_mut(i + 1);
-            match (i > 0 && self.fused[i - 1], self.fused[i]) {
+            match (self.along[i], self.along.get(i + 1)) {
                 (true, _) => {}
-                (_, true) => op.forward_relu(backend, *pass, &x[i], &mut y[1]),
+                (_, Some(true)) => op.forward_relu(backend, *pass, &x[i], &mut y[1]),
                 _ => op.forward(backend, *pass, &x[i], &mut y[0], kept),
             }
         }
@@ -271,7 +272,7 @@ impl<B: Backend + 'static> Stage<B> {
         let oldest = &self.in_flight[0];
         for i in (self.first..self.ops.len()).rev() {
             let (dx, dy) = self.gradients.split_at_mut(i + 1);
-            let flow = oldest.flow(i, &self.fused, &dy[0]);
+            let flow = oldest.flow(i, &self.along, &dy[0]);
             self.ops[i].backward_input(backend, oldest.pass, flow, &mut dx[i]);
         }
         self.input_gradient()
@@ -291,7 +292,7 @@ impl<B: Backend + 'static> Stage<B> {
             unreachable!("backward_input has taken a micro-batch in flight")
         };
         for (i, op) in self.ops.iter_mut().enumerate() {
-            let flow = oldest.flow(i, &self.fused, &self.gradients[i + 1]);
+            let flow = oldest.flow(i, &self.along, &self.gradients[i + 1]);
             op.backward_params(backend, oldest.pass, flow, self.summed > 0);
         }
         self.summed += 1;
