@@ -1,9 +1,13 @@
 //! How far apart two cores are: what a cache line takes from one to the other and back, nanoseconds, the median of 5
 //! tries. On virtual machines it depends on where the host has put them, and changes while a bench runs.
-#![allow(clippy::print_stdout, missing_docs)]
+#![allow(missing_docs)]
+
+mod say;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+use say::say;
 
 const TRIES: usize = 5;
 const TRIPS: u64 = 200_000;
@@ -14,7 +18,7 @@ struct Line(AtomicU64);
 fn main() {
     let mut found: Vec<u128> = (0..TRIES).map(|_| round_trip()).collect();
     found.sort_unstable();
-    println!("{}", found[TRIES / 2]);
+    say(found[TRIES / 2].to_string());
 }
 
 fn round_trip() -> u128 {

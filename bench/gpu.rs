@@ -1,9 +1,10 @@
 //! What a GPU does, beside its own ceilings measured in the same run: correctness first, then sealing, products, and what the
 //! memory's speed bounds. `bench/gpu.py` runs this, and jobs; `--json FILE` keeps the figures.
-#![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub)]
+#![allow(clippy::unwrap_used, unreachable_pub)]
 
 #[path = "../tests/parity/mod.rs"]
 mod parity;
+mod say;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +24,7 @@ use mixnn::job::op::{Activation, Linear};
 use mixnn::job::{Op, Optimizer, Shape};
 use mixnn::nn::{Pass, Stage, StageSpec};
 use mixnn::random::Seed;
+use say::say;
 use serde_json::{Value, json};
 
 type Gpu = Cuda<Driver>;
@@ -68,11 +70,11 @@ fn main() {
     let size = if args.iter().any(|arg| arg == "--small") { SMALL } else { FULL };
     let gpu = Cuda::new(Driver::open(0, Precision::Fp32).unwrap_or_else(|error| panic!("{error}")));
     let about = gpu.device().about().clone();
-    println!("{}, compute capability {}.{}", about.name, about.capability[0], about.capability[1]);
-    println!("{}\n", gpu.fingerprint());
+    say(format!("{}, compute capability {}.{}", about.name, about.capability[0], about.capability[1]));
+    say(format!("{}\n\n", gpu.fingerprint()));
     let wrong = correctness(&gpu);
     let copy = copy_rate(&gpu, &size);
-    println!("copy within the device: {copy} GB/s, read and written\n");
+    say(format!("copy within the device: {copy} GB/s, read and written\n\n"));
     let sealing = sealing(&gpu, &size);
     let kernels = kernels(&gpu, copy.median, size.side);
     let stages = [Precision::Fp32, Precision::Tf32, Precision::Bf16].map(|precision| stage(precision, size.stage));
@@ -97,7 +99,7 @@ fn correctness(gpu: &Gpu) -> Vec<String> {
             wrong.push((*name).to_owned());
         }
     }
-    println!("correctness: {} of {} checks pass (seed {seed})", checks.len() - wrong.len(), checks.len());
+    say(format!("correctness: {} of {} checks pass (seed {seed})", checks.len() - wrong.len(), checks.len()));
     wrong
 }
 
@@ -167,7 +169,7 @@ fn copy_rate(gpu: &Gpu, size: &Size) -> Figure {
 
 /// AES-256-GCM on the GPU, for cells on the device, and on the processor.
 fn sealing(gpu: &Gpu, size: &Size) -> Vec<Value> {
-    println!("AES-256-GCM, GB/s         GPU seal   open   3 layers   one core   {} cores", cores());
+    say(format!("AES-256-GCM, GB/s         GPU seal   open   3 layers   one core   {} cores", cores()));
     let mut rows = Vec::new();
     for cell in size.kib.iter().map(|kib| kib << 10) {
         let [one, all] = [1, cores()].map(|threads| processor(size, cell, threads));
@@ -175,10 +177,10 @@ fn sealing(gpu: &Gpu, size: &Size) -> Vec<Value> {
             let [seal, open] = device(gpu, size, cell, cells, 1);
             let [onion, _] = device(gpu, size, cell, cells, 3);
             let [s, o, l, c, a] = [seal, open, onion, one, all].map(|figure| figure.median);
-            println!(
+            say(format!(
                 "{cells:>5} cells of {:>2} KiB       {s:>8.1} {o:>6.1} {l:>10.1} {c:>10.1} {a:>10.1}",
                 cell >> 10
-            );
+            ));
             rows.push(json!({
                 "cells": cells, "bytes": cell, "seal_gb_s": seal.json(), "open_gb_s": open.json(),
                 "seal_3_layers_gb_s": onion.json(), "one_core_gb_s": one.json(), "cores": cores(),
@@ -186,7 +188,7 @@ fn sealing(gpu: &Gpu, size: &Size) -> Vec<Value> {
             }));
         }
     }
-    println!();
+    say("");
     rows
 }
 
@@ -281,7 +283,7 @@ fn kernels(gpu: &Gpu, copy: f64, n: usize) -> Vec<Value> {
     // Bytes of a value that must be read and written, at least.
     let mut time = |name: &str, bytes: usize, work: &mut dyn FnMut()| {
         let rate = seconds(gpu, 10, work).rate(1e-9 * (bytes * len) as f64);
-        println!("{name:<24} {:>8.0} GB/s {:>6.2} of the copy", rate.median, rate.median / copy);
+        say(format!("{name:<24} {:>8.0} GB/s {:>6.2} of the copy", rate.median, rate.median / copy));
         rows.push(json!({ "kernel": name, "gb_s": rate.json(), "of_copy": rate.median / copy }));
     };
     time("relu", 8, &mut || gpu.map(Function::Relu, len, &x, &mut y));
@@ -302,7 +304,7 @@ fn kernels(gpu: &Gpu, copy: f64, n: usize) -> Vec<Value> {
     time("encode f32", 8, &mut || gpu.encode(Float::F32, &x, len, &mut message, 0));
     time("encode bf16", 6, &mut || gpu.encode(Float::Bf16, &x, len, &mut message, 0));
     time("decode bf16", 6, &mut || gpu.decode(Float::Bf16, &message, 0, len, &mut y));
-    println!();
+    say("");
     rows
 }
 
@@ -340,6 +342,6 @@ fn stage(precision: Precision, n: usize) -> Value {
     let (peak, rate) = (product.rate(tera), passed.rate(3.0 * tera));
     let name = precision.name();
     let part = rate.median / peak.median;
-    println!("stage, {name:<5} {rate} TFLOP/s, cuBLASLt alone {peak}: {part:.2}");
+    say(format!("stage, {name:<5} {rate} TFLOP/s, cuBLASLt alone {peak}: {part:.2}"));
     json!({ "precision": name, "stage_tflop_s": rate.json(), "product_tflop_s": peak.json(), "part": part })
 }

@@ -6,7 +6,9 @@
 //! Trains jobs/mnist-mlp.toml. Then an attacker who holds `k` images with what the rank of stage 1 got for them fits a linear map
 //! back to the image (ridge regression) and tries it on others; and one who holds `k` labelled gradients names others' labels
 //! after the nearest mean direction, or, with no label, finds ten clusters.
-#![allow(clippy::print_stdout, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)]
+
+mod say;
 
 use std::path::Path;
 
@@ -18,6 +20,7 @@ use mixnn::nn::{Criterion, Network, Pass};
 use mixnn::role::score::weight;
 use mixnn::run::prepare::Prepared;
 use ndarray::{Array2, Axis, s};
+use say::say;
 
 /// Images that the attacker tries its map on.
 const TRIED: usize = 5000;
@@ -232,26 +235,26 @@ fn main() {
         let all = |of: &dyn Fn(&Seen) -> &Vec<f32>| {
             matrix(labels.len(), &seen.iter().flat_map(|seen| of(seen).clone()).collect::<Vec<f32>>())
         };
-        println!("epoch {}, labels of {} samples", epoch + 1, labels.len());
+        say(format!("epoch {}, labels of {} samples", epoch + 1, labels.len()));
         let gradient = all(&|seen| &seen.backward[last]);
         let least = |row: ndarray::ArrayView1<'_, f64>| {
             row.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class as u32)
         };
         let read =
             gradient.rows().into_iter().zip(&labels).filter(|(row, label)| least(*row) == Some(**label)).count();
-        println!("  last stage on a rank: its gradient's least value {:.3}", read as f64 / labels.len() as f64);
+        say(format!("  last stage on a rank: its gradient's least value {:.3}", read as f64 / labels.len() as f64));
         for (what, rows) in [
             ("its gradient", all(&|seen| &seen.backward[last - 1])),
             ("its own output", all(&|seen| &seen.forward[last - 1])),
         ] {
-            print!(
+            let mut line = format!(
                 "  last stage on the owner, the rank before it, {what}: clusters {:.3}",
                 clustered(&rows, &labels)
             );
             for known in [1, 10, 100] {
-                print!(", {known} known of each class {:.3}", named(&rows, &labels, known));
+                line += &format!(", {known} known of each class {:.3}", named(&rows, &labels, known));
             }
-            println!();
+            say(line);
         }
     }
     let test = net.prepared.test.clone();
@@ -264,9 +267,12 @@ fn main() {
         outputs.extend_from_slice(&seen[1]);
     }
     let (images, outputs) = (matrix(rows.len(), &images), matrix(rows.len(), &outputs));
-    println!("images: part of the variance of {TRIED} others that is explained");
-    println!("  first stage on a rank: 1.000, it gets the bytes");
+    say(format!("images: part of the variance of {TRIED} others that is explained"));
+    say("  first stage on a rank: 1.000, it gets the bytes");
     for known in [10, 100, 1000, 5000] {
-        println!("  first stage on the owner, {known} pairs known: {:.3}", reconstructed(&outputs, &images, known));
+        say(format!(
+            "  first stage on the owner, {known} pairs known: {:.3}",
+            reconstructed(&outputs, &images, known)
+        ));
     }
 }

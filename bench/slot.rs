@@ -3,7 +3,9 @@
 //! `mpirun -n 6 target/release/examples/slot [CELL_BYTES] [SLOTS] [ROUNDS]` alternates between slots of the mix and a plain
 //! loop that seals, exchanges and peels the same cells over the same MPI, and prints the medians and their ratio: first with
 //! every block a message, then with blocks in memory that the ranks share.
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod say;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use mixnn::mix::plan::Plan;
 use mixnn::mix::slot::Mixer;
 use mixnn::transport::mpi::Mpi;
 use mixnn::transport::{Lane, Transport};
+use say::say;
 
 const HOPS: u8 = 3;
 const RUN: [u8; 32] = [7; 32];
@@ -34,10 +37,10 @@ fn main() {
     let geometry = Geometry { ranks: transport.ranks(), hops: HOPS, cells: 1, payload };
 
     if transport.rank() == Rank::OWNER {
-        println!(
+        say(format!(
             "{} ranks, {HOPS} hops, one cell of {cell} bytes a lane, {rounds} rounds of {slots} slots",
             transport.ranks()
-        );
+        ));
     }
     for windows in [false, true] {
         transport.share_memory(windows);
@@ -59,9 +62,9 @@ fn main() {
         let show = |name: &str, unit: &str, values: &mut Vec<f64>| {
             values.sort_by(f64::total_cmp);
             let (low, high) = (values[0], values[values.len() - 1]);
-            println!("{name:<28} {:8.3} {unit:<3} ({low:.3} to {high:.3})", values[values.len() / 2]);
+            say(format!("{name:<28} {:8.3} {unit:<3} ({low:.3} to {high:.3})", values[values.len() / 2]));
         };
-        println!("{}", if windows { "shared memory" } else { "messages" });
+        say(if windows { "shared memory" } else { "messages" });
         show("mixed slot", "us", &mut mixed);
         show("seal, exchange, peel alone", "us", &mut plain);
         show("ratio", "", &mut ratios);

@@ -14,7 +14,7 @@
 //! 6. [`run`] puts these together to a whole run, from the first key to the finished model; [`check`], [`report`] and
 //!    [`cli`] are what a user sees of it, [`audit`] what others may see of it, [`doctor`] what a host has to run it on.
 //!
-//! [`ids`], [`random`], [`float`], [`element`], [`bulk`] and [`device_memory`] are leaves that all others may use.
+//! [`ids`], [`random`], [`float`], [`element`], [`bulk`], [`device_memory`] and [`terminal`] are leaves that all others may use.
 
 pub mod audit;
 pub(crate) mod bulk;
@@ -36,5 +36,6 @@ pub mod random;
 pub mod report;
 pub mod role;
 pub mod run;
+pub mod terminal;
 pub mod transport;
 pub mod wire;

@@ -8,6 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{complain, progress};
 use crate::audit::{AuditError, Options, RUNS, SLOTS, audit};
+use crate::run::RunError;
+use crate::terminal;
 
 #[derive(Debug, Args)]
 pub(super) struct AuditArgs {
@@ -64,14 +66,14 @@ fn played(args: &AuditArgs) -> Result<(), AuditError> {
     if let Some(path) = page {
         std::fs::write(path, audited.html()).map_err(|source| AuditError::Write { path: path.to_owned(), source })?;
         if !args.json {
-            eprintln!("the page is in {}", path.display());
+            terminal::note(&format!("the page is in {}", path.display()));
         }
     }
-    match args.json {
-        true => println!("{:#}", audited.json()),
-        false => print!("{audited}"),
-    }
-    Ok(())
+    let printed = terminal::print(&match args.json {
+        true => format!("{:#}", audited.json()),
+        false => audited.to_string(),
+    });
+    Ok(printed.map_err(RunError::from)?)
 }
 
 /// Whether a file can be at `path`, as far as can be told without touching it.

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::{complain, fail};
 use crate::data::fetch;
+use crate::terminal;
 
 /// Brings the data set `name`; the exit code.
 pub(super) fn fetch(name: &str, to: Option<PathBuf>, from: Option<PathBuf>) -> i32 {
@@ -11,15 +13,16 @@ pub(super) fn fetch(name: &str, to: Option<PathBuf>, from: Option<PathBuf>) -> i
         "cifar10" => fetch::cifar10,
         _ => fetch::mnist,
     };
-    match bring(&to, from.as_deref(), &mut |line| eprintln!("{line}")) {
+    match bring(&to, from.as_deref(), &mut terminal::note) {
         Ok(files) => {
-            for file in files {
-                println!("{}  {:>10} bytes  sha256 {}", to.join(file.name).display(), file.bytes, file.sha256);
-            }
-            0
+            let line = |file: &fetch::Fetched| {
+                format!("{}  {:>10} bytes  sha256 {}\n", to.join(file.name).display(), file.bytes, file.sha256)
+            };
+            let printed = terminal::print(&files.iter().map(line).collect::<String>());
+            printed.map_or_else(|error| fail(&error.into()), |()| 0)
         }
         Err(error) => {
-            eprintln!("mixnn: error: {error}");
+            complain(&format!("error: {error}"));
             error.exit_code()
         }
     }

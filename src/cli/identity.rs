@@ -12,6 +12,7 @@ use crate::crypto::identity::Identity;
 use crate::job::Job;
 use crate::run::RunError;
 use crate::run::trust::{Credentials, Trust, load_identity, make_identity};
+use crate::terminal;
 
 /// Who this process is, and whom it serves.
 #[derive(Debug, Args)]
@@ -69,12 +70,15 @@ pub(super) fn keygen(out: Option<PathBuf>) -> i32 {
     };
     match make_identity(&path, &hostname()) {
         Ok(line) => {
-            eprintln!(
+            terminal::note(&format!(
                 "{} is this host's identity, and private; the line for the trust files of others:",
                 path.display()
-            );
-            println!("{line}");
-            0
+            ));
+            let printed = terminal::print(&line).map_err(|error| {
+                let file = path.display();
+                error.though(format!("the identity is in {file}, and its last line is the one that is lost"))
+            });
+            printed.map_or_else(|error| fail(&error.into()), |()| 0)
         }
         Err(error) => fail(&error.into()),
     }

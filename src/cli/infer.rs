@@ -10,6 +10,7 @@ use super::progress::Looking;
 use crate::run::folder::Pending;
 use crate::run::prepare::Prepared;
 use crate::run::{RunError, outputs};
+use crate::terminal;
 
 #[derive(Debug, Args)]
 pub(super) struct InferArgs {
@@ -48,7 +49,8 @@ impl Errand for InferArgs {
         let shape = prepared.outputs();
         out.write(&outputs::npy(&shape, &values))?;
         let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
-        println!("{}: float32 ({})", self.output.display(), shape.join(", "));
-        Ok(())
+        let (output, shape) = (self.output.display(), shape.join(", "));
+        let printed = terminal::print(&format!("{output}: float32 ({shape})"));
+        Ok(printed.map_err(|error| error.though(format!("what comes out is in {output}")))?)
     }
 }

@@ -7,6 +7,7 @@ use crate::run::local::Led;
 use crate::run::prepare::Prepared;
 use crate::run::trust::Credentials;
 use crate::run::{RunError, Watcher, is_here, local, owner, single};
+use crate::terminal;
 
 /// Where launchers of MPI processes say how many there are.
 const LAUNCHED_RANKS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
@@ -89,9 +90,9 @@ fn alone<E: Errand>(errand: &E) -> Result<i32, RunError> {
     if !how.single {
         owner::can_run(&prepared, ranks)?;
         if how.local.is_none() {
-            eprintln!(
+            terminal::note(&format!(
                 "not started by mpirun or srun: running {ranks} ranks as threads of this process, as --local {ranks}"
-            );
+            ));
         }
     }
     is_here(prepared.job.compute)?;
@@ -113,9 +114,9 @@ fn note(prepared: &Prepared, credentials: &Credentials) {
         return;
     }
     match (&credentials.trust, &credentials.identity) {
-        (None, _) => eprintln!("ranks not authenticated: the MPI layer is trusted"),
-        (Some(_), None) => eprintln!(
-            "the owner has no identity: ranks cannot know it, and those with a trust file refuse it; mixnn keygen makes one"
+        (None, _) => terminal::note("ranks not authenticated: the MPI layer is trusted"),
+        (Some(_), None) => terminal::note(
+            "the owner has no identity: ranks cannot know it, and those with a trust file refuse it; mixnn keygen makes one",
         ),
         (Some(_), Some(_)) => {}
     }

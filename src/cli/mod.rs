@@ -1,6 +1,5 @@
 //! The command line. What it prints of a job is in [`check`](crate::check), [`audit`](crate::audit) and
 //! [`report`](crate::report).
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod audit;
 mod data;
@@ -10,7 +9,6 @@ mod launch;
 mod progress;
 mod run;
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -19,6 +17,7 @@ use identity::IdentityArgs;
 
 use crate::run::RunError;
 use crate::run::trust::Trust;
+use crate::terminal;
 
 /// Trains neural networks on MPI ranks that do not trust each other: every stage of layers on a rank of its own,
 /// activations and gradients as onion-encrypted cells of one length through a mix of all ranks.
@@ -143,12 +142,7 @@ pub fn main() -> i32 {
     protect_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and versions are no errors.
-            let code = if error.use_stderr() { 2 } else { 0 };
-            let _ = error.print();
-            return code;
-        }
+        Err(error) => return refused(&error),
     };
     match cli.command {
         Command::Check(args) => check(&args).map_or_else(|error| fail(&error), |()| 0),
@@ -162,24 +156,37 @@ pub fn main() -> i32 {
     }
 }
 
+/// Prints what clap has to say; the exit code. Help and versions are results, and no errors.
+fn refused(error: &clap::Error) -> i32 {
+    let styled = error.render();
+    let text = |terminal: bool| match terminal && !progress::is_plain() {
+        true => styled.ansi().to_string(),
+        false => styled.to_string(),
+    };
+    if error.use_stderr() {
+        terminal::note(&text(terminal::stderr_is_terminal()));
+        return 2;
+    }
+    terminal::print(&text(terminal::stdout_is_terminal())).map_or_else(|error| fail(&error.into()), |()| 0)
+}
+
 fn check(args: &CheckArgs) -> Result<(), RunError> {
     let prepared = crate::run::prepare::Prepared::load(&args.job, &args.sets)?;
     prepared.job.trust.ranks.as_deref().map(Trust::load).transpose()?;
     let checked = crate::check::Checked::of(&prepared, args.ranks, args.hosts)?;
-    match args.json {
-        true => println!("{:#}", checked.json()),
-        false => print!("{checked}"),
-    }
-    Ok(())
+    Ok(terminal::print(&match args.json {
+        true => format!("{:#}", checked.json()),
+        false => checked.to_string(),
+    })?)
 }
 
 /// The exit code: 3 where something that is there does not work.
 fn doctor(json: bool) -> Result<i32, RunError> {
     let examined = crate::doctor::Examined::here()?;
-    match json {
-        true => println!("{:#}", examined.json()),
-        false => print!("{examined}"),
-    }
+    terminal::print(&match json {
+        true => format!("{:#}", examined.json()),
+        false => examined.to_string(),
+    })?;
     Ok(if examined.is_well() { 0 } else { 3 })
 }
 
@@ -189,10 +196,8 @@ fn fail(error: &RunError) -> i32 {
     error.exit_code()
 }
 
-/// Writes a line to the terminal in one piece: lines of several ranks must not run into each other.
 fn complain(text: &str) {
-    // Where there is no one to read it, there is no one to tell.
-    let _ = std::io::stderr().write_all(format!("mixnn: {text}\n").as_bytes());
+    terminal::note(&format!("mixnn: {text}"));
 }
 
 fn hostname() -> String {

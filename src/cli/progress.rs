@@ -1,8 +1,5 @@
 //! What a user sees of a run that is under way: a bar on a terminal, a line an epoch anywhere.
 
-use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
-
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::report;
@@ -10,6 +7,7 @@ use crate::run::folder::Folder;
 use crate::run::prepare::MODEL;
 use crate::run::results::EpochReport;
 use crate::run::{Model, RunError, Watcher};
+use crate::terminal;
 
 /// Set to 1 by those who run mixnn under a launcher that hides a terminal from it, as mpirun does.
 const FORCE: &str = "MIXNN_PROGRESS";
@@ -26,10 +24,16 @@ pub(super) fn target(hidden: bool) -> ProgressDrawTarget {
     let forced = std::env::var_os(FORCE).is_some_and(|value| value == "1");
     match (hidden, forced) {
         (true, _) => ProgressDrawTarget::hidden(),
-        (false, true) => ProgressDrawTarget::term_like_with_hz(Box::new(Pipe(Mutex::new(std::io::stderr()))), 10),
-        (false, false) if std::io::stderr().is_terminal() => ProgressDrawTarget::stderr(),
+        (false, true) => ProgressDrawTarget::term_like_with_hz(Box::new(Pipe), 10),
+        (false, false) if terminal::stderr_is_terminal() => ProgressDrawTarget::stderr(),
         (false, false) => ProgressDrawTarget::hidden(),
     }
+}
+
+/// Whether this terminal wants neither colours nor movement.
+pub(super) fn is_plain() -> bool {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    variable("NO_COLOR").is_some() || variable("TERM").is_none_or(|term| term == "dumb")
 }
 
 /// A bar that counts samples.
@@ -54,7 +58,7 @@ impl<'a> Progress<'a> {
 
 impl Watcher for Progress<'_> {
     fn note(&mut self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| terminal::note(line));
     }
 
     fn progress(&mut self, epoch: u32, done: usize, of: usize) {
@@ -71,7 +75,7 @@ impl Watcher for Progress<'_> {
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
-        self.bar.suspend(|| eprintln!("{}", report::epoch_line(report, self.epochs)));
+        self.note(&report::epoch_line(report, self.epochs));
         let line = serde_json::to_string(report).map_err(|error| RunError::Bug(error.to_string()))?;
         self.folder.append("metrics.jsonl", &line)
     }
@@ -97,7 +101,7 @@ impl Looking {
 
 impl Watcher for Looking {
     fn note(&mut self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| terminal::note(line));
     }
 
     fn progress(&mut self, _epoch: u32, done: usize, of: usize) {
@@ -121,12 +125,12 @@ impl Watcher for Looking {
 
 /// A terminal behind a pipe: draws without asking what it is.
 #[derive(Debug)]
-struct Pipe(Mutex<std::io::Stderr>);
+struct Pipe;
 
 impl Pipe {
     fn put(&self, text: &str) -> std::io::Result<()> {
-        let mut stderr = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        stderr.write_all(text.as_bytes())
+        terminal::draw(text);
+        Ok(())
     }
 }
 
@@ -164,6 +168,6 @@ impl TermLike for Pipe {
     }
 
     fn flush(&self) -> std::io::Result<()> {
-        std::io::stderr().flush()
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use crate::report;
 use crate::run::RunError;
 use crate::run::folder::Folder;
 use crate::run::prepare::{JOB, MODEL, Prepared};
+use crate::terminal;
 
 impl Errand for RunArgs {
     type Out = Folder;
@@ -34,12 +35,15 @@ impl Errand for RunArgs {
         model.write(&folder.path().join(MODEL))?;
         let json = serde_json::to_string_pretty(&outcome).map_err(|error| RunError::Bug(error.to_string()))?;
         folder.write("result.json", format!("{json}\n").as_bytes())?;
-        match self.json {
-            true => println!("{json}"),
-            false => print!("{}", report::summary(&outcome, &prepared.job, folder.path())),
-        }
+        let printed = terminal::print(&match self.json {
+            true => json,
+            false => report::summary(&outcome, &prepared.job, folder.path()),
+        });
         match outcome.test_loss.is_finite() {
-            true => Ok(()),
+            true => {
+                Ok(printed
+                    .map_err(|error| error.though(format!("the run is whole, in {}", folder.path().display())))?)
+            }
             false => Err(RunError::TestLoss { loss: outcome.test_loss, folder: folder.path().to_owned() }),
         }
     }

@@ -39,6 +39,7 @@ use crate::mix::MixError;
 use crate::mix::beat::{Fault, Reason};
 use crate::mix::courier::Noticed;
 use crate::role::RoleError;
+use crate::terminal::PrintError;
 use crate::transport::TransportError;
 
 pub use model::Model;
@@ -85,6 +86,9 @@ pub enum RunError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// A result cannot be printed.
+    #[error(transparent)]
+    Print(#[from] PrintError),
     /// The folder named is there already.
     #[error("the folder {0} exists; name another with --out, or remove it")]
     FolderExists(std::path::PathBuf),
@@ -256,7 +260,7 @@ impl RunError {
             RunError::Mix(_) | RunError::Sealed { .. } | RunError::Unreadable { .. } => 4,
             RunError::NotFinite { .. } => 1,
             RunError::Compute(_) | RunError::Threads(_) => 3,
-            RunError::Write { .. } | RunError::TooFewRanks { .. } => 3,
+            RunError::Write { .. } | RunError::Print(_) | RunError::TooFewRanks { .. } => 3,
             RunError::Refused { code } => *code,
             RunError::Bug(_) => 70,
         }
@@ -266,7 +270,11 @@ impl RunError {
     pub fn is_orderly(&self) -> bool {
         matches!(
             self,
-            RunError::Refused { .. } | RunError::Stopped { .. } | RunError::Fault { .. } | RunError::TestLoss { .. }
+            RunError::Refused { .. }
+                | RunError::Stopped { .. }
+                | RunError::Fault { .. }
+                | RunError::TestLoss { .. }
+                | RunError::Print(_)
         )
     }
 

@@ -3,12 +3,12 @@
 //!
 //! What stands here belongs to the process, as MPI does.
 
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::ids::Rank;
+use crate::terminal;
 
 /// How much longer than the time-out a call may take.
 const SPARE: Duration = Duration::from_secs(2);
@@ -122,10 +122,10 @@ fn watch(rank: Rank, abort: fn(i32), leave: fn(i32) -> !) {
         if code == NONE && unchanged >= limit {
             let words = format!(
                 "mixnn: {rank}: error: MPI has kept this rank waiting for {} s: another rank hangs; the run ends \
-                 (transport.timeout)\n",
+                 (transport.timeout)",
                 limit.as_secs_f64()
             );
-            let _ = std::io::stderr().write_all(words.as_bytes());
+            terminal::note(&words);
             if FINALIZING.load(Ordering::Relaxed) {
                 last_words();
                 leave(TIMED_OUT);

@@ -1,0 +1,153 @@
+//! The one writer to stdout and stderr. The standard macros panic where nothing can be written; no word of this program is worth
+//! a training.
+//!
+//! Stdout gets results, and a result that is lost is an error. Stderr gets everything else. A line there that cannot be written is
+//! dropped: the reader may be gone, or the disk behind it full.
+//!
+//! Architecture invariant: nothing else of the crate writes to stdout or stderr. Rust ignores SIGPIPE, and it stays so: a reader
+//! that is gone is an error of one call, not the end of the process.
+
+use std::fmt;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::thread::sleep;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Between two tries at a stdout that takes nothing just now.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A result that cannot be written to stdout.
+#[derive(Debug, Error)]
+pub struct PrintError {
+    source: io::Error,
+    /// Where the result is all the same.
+    kept: Option<String>,
+}
+
+impl PrintError {
+    /// The same error, and `kept`: where the user has the result all the same.
+    pub fn though(self, kept: String) -> Self {
+        Self { kept: Some(kept), ..self }
+    }
+}
+
+impl fmt::Display for PrintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot write the result to stdout: {}", self.source)?;
+        self.kept.as_ref().map_or(Ok(()), |kept| write!(f, "; {kept}"))
+    }
+}
+
+/// Writes a line to stderr, in one piece: lines of several ranks must not run into each other. What cannot be written is dropped.
+pub fn note(text: &str) {
+    draw(&format!("{}\n", text.trim_end()));
+}
+
+/// Writes `text` to stderr as it is. What cannot be written is dropped.
+pub fn draw(text: &str) {
+    // Where there is no one to read it, there is no one to tell.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Writes a result to stdout, with a line's end behind it. Where the reader is gone, it wants no more: that is no error.
+///
+/// # Errors
+/// [`PrintError`]: it cannot be written, as to a full disk.
+pub fn print(text: &str) -> Result<(), PrintError> {
+    deliver(&mut io::stdout().lock(), text)
+}
+
+/// Whether a person may be looking at stdout.
+pub fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Whether a person may be looking at stderr.
+pub fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+fn deliver(out: &mut impl Write, text: &str) -> Result<(), PrintError> {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let written = [text, end].iter().try_for_each(|part| {
+        let mut rest = part.as_bytes();
+        while !rest.is_empty() {
+            match patiently(|| out.write(rest))? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                taken => rest = &rest[taken..],
+            }
+        }
+        Ok(())
+    });
+    match written.and_then(|()| patiently(|| out.flush())) {
+        Err(source) if source.kind() != ErrorKind::BrokenPipe => Err(PrintError { source, kept: None }),
+        _ => Ok(()),
+    }
+}
+
+/// Repeats `call` while it says that now is not the time. Whoever shares a pipe with others may find it set not to wait.
+fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => sleep(PAUSE),
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes three bytes at a time, and answers `says` before each.
+    struct Slow {
+        says: Option<ErrorKind>,
+        refused: bool,
+        got: Vec<u8>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.refused = !self.refused;
+            match self.says {
+                Some(kind) if self.refused => Err(kind.into()),
+                _ => {
+                    let taken = bytes.len().min(3);
+                    self.got.extend_from_slice(&bytes[..taken]);
+                    Ok(taken)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn delivered(says: Option<ErrorKind>, text: &str) -> (Result<(), PrintError>, String) {
+        let mut out = Slow { says, refused: false, got: Vec::new() };
+        let result = deliver(&mut out, text);
+        (result, String::from_utf8(out.got).unwrap())
+    }
+
+    #[test]
+    fn a_result_arrives_whole_with_one_line_end() {
+        for says in [None, Some(ErrorKind::WouldBlock), Some(ErrorKind::Interrupted)] {
+            for text in ["a longer line", "a longer line\n"] {
+                let (result, got) = delivered(says, text);
+                result.unwrap();
+                assert_eq!(got, "a longer line\n");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_no_error_and_a_full_disk_is_one() {
+        assert!(delivered(Some(ErrorKind::BrokenPipe), "text").0.is_ok());
+        let full = delivered(Some(ErrorKind::StorageFull), "text").0.unwrap_err();
+        assert!(full.to_string().starts_with("cannot write the result to stdout: "), "{full}");
+        let kept = full.though("it is in a file".to_owned()).to_string();
+        assert!(kept.ends_with("; it is in a file"), "{kept}");
+    }
+}
