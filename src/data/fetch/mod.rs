@@ -7,7 +7,7 @@
 //! must take them. A file that is there already is kept if it is right and never overwritten if
 //! it is not.
 //!
-//! `download` speaks HTTPS, `local` reads folders and archives. Both know one `Original` at a time;
+//! `download` has HTTPS spoken by a program of the system, `local` reads folders and archives. Both know one `Original` at a time;
 //! what to ask for and where to write is decided here.
 
 mod download;
@@ -90,14 +90,14 @@ enum Source<'a> {
     /// A folder or an archive.
     Local(&'a Path),
     /// Addresses that end in `/`, tried in order.
-    Mirrors { agent: ureq::Agent, addresses: &'a [&'a str] },
+    Mirrors { tools: &'a [download::Tool], addresses: &'a [&'a str] },
     /// Nowhere.
     None,
 }
 
 /// Brings the four files of MNIST, plain, into the folder `to`, which is created if need be.
 ///
-/// Without `from` they are downloaded from public mirrors over HTTPS. `from` names a folder, which
+/// Without `from` they are downloaded from public mirrors over HTTPS, by `curl` or `wget`. `from` names a folder, which
 /// is searched up to eight folders deep, or a `.tar`, `.tar.gz` or `.tgz`, that holds them
 /// anywhere, plain or gzipped. `progress` is told in words what happens. Returns the four files,
 /// also those that were there already.
@@ -109,7 +109,7 @@ enum Source<'a> {
 pub fn mnist(to: &Path, from: Option<&Path>, progress: &mut dyn FnMut(&str)) -> Result<Vec<Fetched>, DataError> {
     let source = match from {
         Some(path) => Source::Local(path),
-        None => Source::Mirrors { agent: download::agent(), addresses: &download::MIRRORS },
+        None => Source::Mirrors { tools: &download::TOOLS, addresses: &download::MIRRORS },
     };
     fetch(&MNIST, to, source, progress)
 }
@@ -151,9 +151,9 @@ fn fetch(
                 fetched.push(original.write(to, &bytes, progress)?);
             }
         }
-        Source::Mirrors { agent, addresses } => {
+        Source::Mirrors { tools, addresses } => {
             for original in wanted {
-                let bytes = download::read(&agent, addresses, original, progress)?;
+                let bytes = download::read(tools, addresses, original, progress)?;
                 fetched.push(original.write(to, &bytes, progress)?);
             }
         }

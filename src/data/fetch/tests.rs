@@ -4,11 +4,13 @@
 use std::{
     io::{BufRead, BufReader},
     net::TcpListener,
+    process::Command,
     thread,
 };
 
 use tempfile::{TempDir, tempdir};
 
+use super::download::{MIRRORS, TOOLS, Tool};
 use super::*;
 
 const ABC: &[u8] = b"abc";
@@ -69,17 +71,33 @@ fn server(answer: fn(&str) -> Option<Vec<u8>>) -> String {
             };
             write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())
                 .unwrap();
-            stream.write_all(&body).unwrap();
+            // Who has enough goes away.
+            let _ = stream.write_all(&body);
         }
     });
     address
 }
 
-fn from_mirrors(to: &TempDir, addresses: &[&str]) -> (Result<Vec<Fetched>, DataError>, Vec<String>) {
-    let agent = ureq::Agent::config_builder().proxy(None).timeout_global(Some(std::time::Duration::from_secs(20)));
+/// The tools that this machine has, without their care for HTTPS and past any proxy. Where `MIXNN_DOWNLOAD` is `required`, all.
+fn installed() -> Vec<Tool> {
+    let past_proxies: [&[&str]; 2] = [&["--noproxy", "*"], &["--no-proxy"]];
+    let tools = TOOLS.into_iter().zip(past_proxies).map(|(tool, https)| Tool { https, ..tool });
+    let (here, absent): (Vec<Tool>, Vec<Tool>) = tools.partition(is_here);
+    let is_required = std::env::var_os("MIXNN_DOWNLOAD").is_some_and(|word| word == "required");
+    for tool in absent {
+        assert!(!is_required, "no {} here", tool.name);
+        eprintln!("no {} here: not tried", tool.name);
+    }
+    here
+}
+
+fn is_here(tool: &Tool) -> bool {
+    Command::new(tool.name).arg("--version").output().is_ok()
+}
+
+fn from_mirrors(tools: &[Tool], to: &TempDir, addresses: &[&str]) -> (Result<Vec<Fetched>, DataError>, Vec<String>) {
     let mut said = Vec::new();
-    let source = Source::Mirrors { agent: agent.build().into(), addresses };
-    let result = fetch(&TINY, to.path(), source, &mut |line| said.push(line.to_owned()));
+    let result = fetch(&TINY, to.path(), Source::Mirrors { tools, addresses }, &mut |line| said.push(line.to_owned()));
     (result, said)
 }
 
@@ -185,12 +203,14 @@ fn a_source_without_the_files_says_so() {
 }
 
 #[test]
-fn downloads_from_a_mirror() {
-    let to = tempdir().unwrap();
-    let (result, said) = from_mirrors(&to, &[&server(good)]);
-    assert_eq!(result.unwrap().len(), 2);
-    assert!(holds_both(&to));
-    assert!(said[0].contains("downloading http://127.0.0.1"), "{said:?}");
+fn every_tool_downloads_from_a_mirror() {
+    for tool in installed() {
+        let to = tempdir().unwrap();
+        let (result, said) = from_mirrors(&[tool], &to, &[&server(good)]);
+        assert_eq!(result.unwrap().len(), 2);
+        assert!(holds_both(&to));
+        assert!(said[0].contains("downloading http://127.0.0.1"), "{said:?}");
+    }
 }
 
 #[test]
@@ -199,17 +219,21 @@ fn a_mirror_that_lacks_damages_or_forges_a_file_is_followed_by_the_next() {
     let damaged = server(|path| good(path).map(|bytes| bytes[..bytes.len() - 9].to_vec()));
     let forged = server(|_| Some(gzip::pack(b"forged")));
     let endless = server(|_| Some(vec![0; 1 << 20]));
-    for bad in [&absent, &damaged, &forged, &endless] {
+    for tool in installed() {
+        for (bad, why) in [(&absent, "404"), (&damaged, ".gz"), (&forged, DIGESTS[0]), (&endless, "more than the 1027 bytes")] {
+            let to = tempdir().unwrap();
+            let (result, said) = from_mirrors(&[tool], &to, &[bad, &server(good)]);
+            result.unwrap();
+            assert!(holds_both(&to));
+            assert!(said[1].contains(why), "{}: {said:?}", tool.name);
+        }
         let to = tempdir().unwrap();
-        from_mirrors(&to, &[bad, &server(good)]).0.unwrap();
-        assert!(holds_both(&to));
+        let message = from_mirrors(&[tool], &to, &[&absent, &forged]).0.unwrap_err().to_string();
+        for part in [absent.as_str(), "404", forged.as_str(), DIGESTS[0], "--from"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
     }
-    let to = tempdir().unwrap();
-    let message = from_mirrors(&to, &[&absent, &forged]).0.unwrap_err().to_string();
-    for part in [absent.as_str(), "404", forged.as_str(), DIGESTS[0], "--from"] {
-        assert!(message.contains(part), "{message}");
-    }
-    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
 }
 
 #[test]
@@ -217,17 +241,58 @@ fn no_mirror_within_reach_is_told_with_the_way_out() {
     // Bound and dropped: nobody listens there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("http://127.0.0.1:{port}/");
-    let message = from_mirrors(&tempdir().unwrap(), &[&address]).0.unwrap_err().to_string();
-    assert!(message.contains("cannot download abc") && message.contains("--from FOLDER_OR_ARCHIVE"), "{message}");
+    for tool in installed() {
+        let message = from_mirrors(&[tool], &tempdir().unwrap(), &[&address]).0.unwrap_err().to_string();
+        for part in ["cannot download abc", &address, &port.to_string(), "--from FOLDER_OR_ARCHIVE"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
 }
 
 #[test]
-fn the_real_client_refuses_plain_http() {
-    let to = tempdir().unwrap();
+fn what_is_not_installed_is_passed_over_and_told_where_nothing_is() {
+    let absent = Tool { name: "mixnn-no-such-tool", options: &[], https: &[] };
     let address = server(good);
-    let source = Source::Mirrors { agent: download::agent(), addresses: &[&address] };
-    let error = fetch(&TINY, to.path(), source, &mut |_| {}).unwrap_err();
-    assert!(matches!(error, DataError::Download { .. }), "{error}");
+    for tool in installed() {
+        let to = tempdir().unwrap();
+        from_mirrors(&[absent, tool], &to, &[&address]).0.unwrap();
+        assert!(holds_both(&to));
+    }
+    let message = from_mirrors(&[absent], &tempdir().unwrap(), &[&address]).0.unwrap_err().to_string();
+    for part in [&format!("{address}abc.gz"), "is installed: mixnn-no-such-tool", "--from FOLDER_OR_ARCHIVE"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn nothing_but_https_is_spoken() {
+    assert!(MIRRORS.iter().all(|mirror| mirror.starts_with("https://")));
+    let address = server(good);
+    for real in TOOLS.into_iter().filter(is_here) {
+        // wget does not refuse an address by its kind; a mirror that sends it on is none.
+        let address = if real.name == "wget" { moved(&address) } else { address.clone() };
+        let error = from_mirrors(&[real], &tempdir().unwrap(), &[&address]).0.unwrap_err();
+        assert!(matches!(error, DataError::Download { .. }), "{}: {error}", real.name);
+    }
+}
+
+/// A server that says of every file that it is now at `address`.
+fn moved(address: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = format!("http://{}/", listener.local_addr().unwrap());
+    let address = address.to_owned();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let request = lines.next().unwrap().unwrap();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let name = request.split(' ').nth(1).unwrap().trim_start_matches('/');
+            let head = format!("HTTP/1.1 302 Found\r\nLocation: {address}{name}\r\nContent-Length: 0\r\n");
+            write!(stream, "{head}Connection: close\r\n\r\n").unwrap();
+        }
+    });
+    here
 }
 
 fn cifar10_from(to: &TempDir, from: Option<&Path>) -> (Result<Vec<Fetched>, DataError>, Vec<String>) {
