@@ -2,24 +2,29 @@
 """Speeds of mixnn against PyTorch on the same machine, in one run, turn about: medians, spreads, ratios.
 
     make bench                                     or
-    python3 bench/compare.py --mnist data/mnist --rounds 5 --json bench/results/NAME.json
+    make bench BENCH="--rounds 5 --json bench/results/NAME.json --readme README.md"
 
-Needs: target/release/mixnn and the examples beside it (make build; cargo build --release --examples), MNIST
-(mixnn data fetch mnist), mpirun, and a Python with PyTorch (--python; bench/requirements.txt). Times seconds an epoch with plain SGD: of
-the 60,000 training samples of MNIST, or of the sequences of a text. Beside the ratio of each turn stands how far apart the cores were (bench/cores.rs):
-ranks that exchange through shared memory feel it. Run it on a machine that does nothing else: two threads of PyTorch beside another
-busy process are several times slower.
+Needs: target/release/mixnn and the examples beside it, which `make bench` builds, MNIST (mixnn data fetch mnist), mpirun, and a
+Python with PyTorch (--python; bench/requirements.txt). It installs nothing, and says at the start what is missing. Times seconds an
+epoch with plain SGD: of the 60,000 training samples of MNIST, or of the sequences of a text. Beside the ratio of each turn stands how
+far apart the cores were (bench/cores.rs): ranks that exchange through shared memory feel it. Run it on a machine that does nothing
+else: two threads of PyTorch beside another busy process are several times slower.
+
+Prints README's tables at the end; --readme writes them into a file between the lines <!-- figures --> and <!-- end of figures -->,
+so that no figure is typed by hand. --from JSON makes them of an earlier run's file, and times nothing.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import figures
+import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 MIXNN = ROOT / "target/release/mixnn"
@@ -102,9 +107,14 @@ def main():
     parser.add_argument("--mpirun", default="mpirun")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2, help="epochs timed in each turn")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="where to write all that was measured")
+    parser.add_argument("--readme", type=Path, help="the file whose tables are made anew")
+    parser.add_argument("--from", dest="earlier", type=Path, help="a file of --json: its tables again")
     args = parser.parse_args()
+    if args.earlier:
+        return show(json.loads(args.earlier.read_text()), args.earlier, args.readme)
     args.mnist = str(Path(args.mnist).resolve())
+    missing(args)
     text = (ROOT / "jobs/moby-dick.txt").read_text()
     part = tempfile.NamedTemporaryFile("w", suffix=".txt")
     # With every character once, as the job's vocabulary has them.
@@ -133,13 +143,36 @@ def main():
                          lambda: mixnn(args, "mixed", 64, micro_batch, 0), lambda: torch(args, "split", 64, 1)))
     slot = output([args.mpirun, "-n", "6", SLOT])
     print(slot, end="")
+    found = {"machine": machine.described(args.mpirun, args.python, MIXNN), "rounds": args.rounds, "rows": rows,
+             "slot": slot.splitlines()}
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                machine["processor"] = line.split(":", 1)[1].strip()
-        args.json.write_text(json.dumps({"machine": machine, "rows": rows, "slot": slot.splitlines()}, indent=2) + "\n")
+        args.json.write_text(json.dumps(found, indent=2) + "\n")
+    show(found, args.json, args.readme)
+
+
+def missing(args):
+    """Ends, before anything is timed, where something is not there."""
+    wants = [(path.exists(), f"{path.relative_to(ROOT)}: make build; cargo build --release --locked --examples")
+             for path in (MIXNN, SLOT, CORES)]
+    wants += [
+        ((Path(args.mnist) / "train-images-idx3-ubyte").exists(),
+         f"MNIST in {args.mnist}: target/release/mixnn data fetch mnist, or --mnist FOLDER"),
+        (machine.runs([args.mpirun, "--version"]), f"{args.mpirun}: an MPI library, or --mpirun"),
+        (machine.runs([args.python, "-c", "import torch, numpy"]),
+         f"PyTorch and NumPy for {args.python}: pip install -r bench/requirements.txt, or --python PYTHON"),
+    ]
+    absent = [how for there, how in wants if not there]
+    if absent:
+        print("the comparison needs, and does not find:\n  " + "\n  ".join(absent), file=sys.stderr)
+        sys.exit(3)
+
+
+def show(found, file, readme):
+    tables = figures.tables(found, file)
+    print("\n" + tables)
+    if readme:
+        figures.write(readme, tables)
 
 
 main()

@@ -258,6 +258,7 @@ fn results_and_metrics_have_the_keys_of_the_design() {
         assert_eq!(result["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(result["backend"], "cpu");
         assert!(result["fingerprint"].as_str().unwrap().starts_with("cpu/"));
+        assert_eq!(result["processor"], mixnn::compute::processor::name());
         for key in ["test_accuracy", "test_loss", "seconds"] {
             assert!(result[key].as_f64().unwrap() > 0.0, "{key}: {result}");
         }

@@ -25,6 +25,7 @@ mod memory;
 mod norm;
 mod optimize;
 pub(crate) mod precise;
+pub mod processor;
 mod softmax;
 
 use thiserror::Error;

@@ -24,6 +24,7 @@ use super::results::{EpochReport, Outcome, RankTiming, VERSION};
 use super::seat::{self, Seat, cores};
 use super::trust::Credentials;
 use super::{RunError, Watcher, code_of, sealed};
+use crate::compute::processor;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
 use crate::ids::{Epoch, Rank};
@@ -189,6 +190,7 @@ fn run_with<T: Transport, B: Platform>(
         mpi: place.carrier.to_owned(),
         version: VERSION.to_owned(),
         fingerprint: lead.seat.backend.fingerprint(),
+        processor: processor::name(),
         test_accuracy: test.accuracy,
         test_loss: test.loss,
         weights_sha256: model.sha256(),

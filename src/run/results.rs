@@ -43,6 +43,8 @@ pub struct Outcome {
     pub version: String,
     /// What the bits depend on, besides job and version.
     pub fingerprint: String,
+    /// The model of the owner's processor, which the times depend on.
+    pub processor: String,
     /// Part of the test samples that are classified correctly.
     pub test_accuracy: Option<f64>,
     /// Mean loss of a test sample.

@@ -9,7 +9,7 @@ use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
 use super::results::{EpochReport, Outcome, VERSION};
 use super::{RunError, Watcher};
-use crate::compute::{Backend, ComputeError, LossSum};
+use crate::compute::{Backend, ComputeError, LossSum, processor};
 use crate::data::{Augmented, Batches, Dataset, Targets};
 use crate::ids::{Batch, Epoch, MicroBatch};
 use crate::nn::{Criterion, Network, Pass, StageSpec};
@@ -82,6 +82,7 @@ fn train<B: Platform>(
         mpi: "none".to_owned(),
         version: VERSION.to_owned(),
         fingerprint: backend.fingerprint(),
+        processor: processor::name(),
         test_accuracy: test.accuracy,
         test_loss: test.loss,
         weights_sha256: model.sha256(),
