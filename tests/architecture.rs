@@ -34,8 +34,9 @@ const RULES: [(&str, Option<&[&str]>); 23] = [
     ("cli", None),
 ];
 /// The files that call the matrix product, MPI and CUDA, and the one in which these two meet.
-const UNSAFE: [&str; 11] = [
+const UNSAFE: [&str; 12] = [
     "compute/cpu/exact.rs",
+    "compute/cpu/kernel.rs",
     "compute/cuda/driver/compile.rs",
     "compute/cuda/driver/gpu.rs",
     "compute/cuda/driver/lt.rs",

@@ -4,7 +4,9 @@
 
 mod binary;
 
-use binary::{DIGITS, Run, json, mixnn};
+use std::process::Command;
+
+use binary::{DIGITS, MIXNN, Ran, Run, alone, json, mixnn};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -63,6 +65,35 @@ fn the_same_bits_whatever_carries_the_messages() {
     for (args, sets) in ways {
         assert_eq!(bits(args, &[&[SHORT], sets.as_slice()].concat()), reference, "{args} {sets:?}");
     }
+}
+
+/// Each instruction set that the processor has gives one set of bits, which its fingerprint names; what it lacks is refused before
+/// anything is left behind.
+#[test]
+fn the_same_bits_with_each_instruction_set_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |simd: &str, way: &str| {
+        let out = format!("{simd}{way}").replace(' ', "");
+        let mut command = alone(Command::new(MIXNN));
+        command.args(["run", DIGITS, "--set", SHORT, "--out", &out]).args(way.split(' ')).env("MIXNN_SIMD", simd);
+        (Ran::of(&command.current_dir(folder.path()).output().unwrap()), folder.path().join(out))
+    };
+    let mut there = Vec::new();
+    for simd in ["avx512", "avx2", "neon", "scalar", "abacus"] {
+        let (ran, out) = run(simd, "--single");
+        if ran.code != 0 {
+            ran.refused(3, &[&format!("MIXNN_SIMD is \"{simd}\"; this processor has"), "scalar"]);
+            assert!(!out.exists());
+            continue;
+        }
+        let single = Run::read(out);
+        assert_eq!(single.result["fingerprint"], format!("cpu/{simd}"));
+        let (ran, out) = run(simd, "--local 7");
+        ran.well();
+        assert_eq!(Run::read(out).bits(), single.bits(), "{simd}");
+        there.push(simd);
+    }
+    assert!(there.contains(&"scalar") && !there.contains(&"abacus"), "{there:?}");
 }
 
 /// The control: what does belong to the job changes the bits.

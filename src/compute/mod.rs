@@ -26,6 +26,9 @@ mod norm;
 mod optimize;
 pub(crate) mod precise;
 pub mod processor;
+#[cfg(test)]
+#[path = "../../tests/rounding/mod.rs"]
+pub(crate) mod rounding;
 mod softmax;
 
 use thiserror::Error;
@@ -50,6 +53,19 @@ pub enum ComputeError {
         /// Bytes asked for.
         bytes: usize,
     },
+    /// The environment asks for vector instructions that the processor lacks.
+    #[error("{variable} is {said:?}; this processor has {there}: set it to one of these, or unset it for the first")]
+    Simd {
+        /// The variable.
+        variable: &'static str,
+        /// What it names.
+        said: String,
+        /// What there is, the best first.
+        there: String,
+    },
+    /// Threads cannot be started.
+    #[error("cannot start worker threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
     /// There is no such device, or something that it needs.
     #[error("no GPU can be used: {missing}")]
     NoDevice {
@@ -96,6 +112,6 @@ pub trait Backend:
     /// Runs `work` where the backend's threads are at hand.
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
 
-    /// What the bits of a result depend on, besides the program: instruction set, cache sizes, device.
+    /// What the bits of a result depend on, besides the program: instruction set, device.
     fn fingerprint(&self) -> String;
 }

@@ -51,7 +51,7 @@ impl Examined {
     /// Looks at this host.
     ///
     /// # Errors
-    /// [`RunError::Threads`].
+    /// [`RunError::Compute`].
     pub fn here() -> Result<Self, RunError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cpu = Cpu::new(cores)?;

@@ -75,9 +75,6 @@ pub enum RunError {
     /// Arithmetic failed.
     #[error(transparent)]
     Compute(#[from] ComputeError),
-    /// Threads cannot be started.
-    #[error("cannot start worker threads: {0}")]
-    Threads(#[from] rayon::ThreadPoolBuildError),
     /// A file of the run cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -259,8 +256,7 @@ impl RunError {
             },
             RunError::Mix(_) | RunError::Sealed { .. } | RunError::Unreadable { .. } => 4,
             RunError::NotFinite { .. } => 1,
-            RunError::Compute(_) | RunError::Threads(_) => 3,
-            RunError::Write { .. } | RunError::Print(_) | RunError::TooFewRanks { .. } => 3,
+            RunError::Compute(_) | RunError::Write { .. } | RunError::Print(_) | RunError::TooFewRanks { .. } => 3,
             RunError::Refused { code } => *code,
             RunError::Bug(_) => 70,
         }

@@ -462,7 +462,8 @@ impl<'a, B: Platform> Lead<'a, B> {
             _ => {
                 let kinds = kinds.join(" and ");
                 watcher.note(&format!(
-                    "warning: ranks compute differently ({kinds}): the bits depend on who hosts what"
+                    "warning: ranks compute differently ({kinds}): the bits depend on who hosts what; on processors one \
+                     MIXNN_SIMD in the environment of all ranks mends it"
                 ));
                 Ok(())
             }

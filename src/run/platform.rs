@@ -119,7 +119,7 @@ impl Chosen {
 /// is not what goes without saying.
 ///
 /// # Errors
-/// [`RunError::Compute`], [`RunError::Threads`]: there is no such thing here.
+/// [`RunError::Compute`]: there is no such thing here.
 pub(super) fn choose(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), RunError> {
     let cpu = |note| -> Result<_, RunError> {
         let threads = share_of_cores(asked.threads, standing.ranks_on_host, standing.pacing);
@@ -147,6 +147,7 @@ fn there_is_none() -> bool {
 /// # Errors
 /// [`RunError::Compute`].
 pub fn is_here(asked: Compute) -> Result<(), RunError> {
+    Cpu::is_here()?;
     match asked.backend {
         job::Backend::Cuda => Ok(gpu_is_here()?),
         job::Backend::Auto | job::Backend::Cpu => Ok(()),

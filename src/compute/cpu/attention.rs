@@ -3,7 +3,7 @@
 //! The samples of a micro-batch fall into at most [`PARTS`] parts of equal size, whatever the number of threads. Each part has
 //! scratch memory of its own, and no sum goes beyond a sample. If causal, the keys behind a block's last query are left out.
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -77,7 +77,7 @@ impl Head {
         let (stride, _) = self.strides();
         let shape = product(queries, keys, self.shape.width, [false, true], false);
         let (query, key) = ((&x[self.of(0, first)..], stride), (&x[self.of(1, 0)..], stride));
-        multiply(shape, self.scale(), query, key, (p, keys));
+        multiply(simd, shape, self.scale(), query, key, (p, keys));
         let seen = |row: usize| if self.shape.causal { first + row + 1 } else { keys };
         vectorised(
             simd,
@@ -101,7 +101,7 @@ impl Head {
             self.weights(simd, block, x, p);
             let shape = product(queries, self.shape.width, keys, [false, false], false);
             let (value, y) = ((&x[self.of(2, 0)..], from), (&mut y[first * to + self.at..], to));
-            multiply(shape, 1.0, (p, keys), value, y);
+            multiply(simd, shape, 1.0, (p, keys), value, y);
         }
     }
 
@@ -116,6 +116,7 @@ impl Head {
             self.weights(simd, block, x, p);
             let dy = (&dy[first * of_y + self.at..], of_y);
             multiply(
+                simd,
                 product(queries, keys, width, [false, true], false),
                 1.0,
                 dy,
@@ -123,7 +124,7 @@ impl Head {
                 (&mut *dp, keys),
             );
             let dv = (&mut dx[self.of(2, 0)..], stride);
-            multiply(product(keys, width, queries, [true, false], i > 0), 1.0, (&*p, keys), dy, dv);
+            multiply(simd, product(keys, width, queries, [true, false], i > 0), 1.0, (&*p, keys), dy, dv);
             vectorised(
                 simd,
                 #[inline(always)]
@@ -132,6 +133,7 @@ impl Head {
             let (scale, ds) = (self.scale(), (&*dp, keys));
             let dq = (&mut dx[self.of(0, first)..], stride);
             multiply(
+                simd,
                 product(queries, width, keys, [false, false], false),
                 scale,
                 ds,
@@ -140,6 +142,7 @@ impl Head {
             );
             let dk = (&mut dx[self.of(1, 0)..], stride);
             multiply(
+                simd,
                 product(keys, width, queries, [true, false], i > 0),
                 scale,
                 ds,
@@ -156,8 +159,8 @@ fn product(m: usize, n: usize, k: usize, transposed: [bool; 2], accumulate: bool
 }
 
 /// See [`exact::within`]; the threads are the parts'.
-fn multiply(shape: Gemm, scale: f32, a: (&[f32], usize), b: (&[f32], usize), c: (&mut [f32], usize)) {
-    exact::within(shape, Parallelism::None, scale, a, b, c);
+fn multiply(simd: Arch, shape: Gemm, scale: f32, a: (&[f32], usize), b: (&[f32], usize), c: (&mut [f32], usize)) {
+    exact::within(simd, shape, Parallelism::None, scale, a, b, c);
 }
 
 /// `f` of each value, folded by `add` into partial results, and these in order.
@@ -284,13 +287,17 @@ impl Attention for Cpu {
 mod tests {
     use super::*;
     use crate::compute::Memory;
+    use crate::compute::rounding::{Sum, UNIT, gamma};
 
     fn values(len: usize, seed: f32) -> Vec<f32> {
         (0..len).map(|i| (i as f32 * 0.73 + seed).sin()).collect()
     }
 
-    /// The sum that the trait's text writes, in f64.
-    fn due(shape: Heads, x: &[f32]) -> Vec<f64> {
+    /// The sum that the trait's text writes, in f64, and how far f32 may lie from it.
+    ///
+    /// A score is a sum of `width` products, times a scale that has been rounded twice. The largest is taken from it, which is off
+    /// by as much, and `exp` is within two units, or four roundings. A weight is that over a sum of as many as there are keys.
+    fn due(shape: Heads, x: &[f32]) -> Vec<(f64, f64)> {
         let (values, width) = (shape.values(), shape.width);
         let mut y = Vec::new();
         for sample in x.chunks(shape.tokens * 3 * values) {
@@ -300,10 +307,22 @@ mod tests {
             for (token, head) in (0..shape.tokens).flat_map(|token| (0..shape.heads).map(move |head| (token, head))) {
                 let seen = if shape.causal { token + 1 } else { shape.tokens };
                 let of = |i: usize| head * width + i;
-                let score = |key| (0..width).map(|i| at(0, token, of(i)) * at(1, key, of(i))).sum::<f64>();
-                let p: Vec<f64> = (0..seen).map(|key| (score(key) / (width as f64).sqrt()).exp()).collect();
+                let score = |key| {
+                    let mut score = Sum::default();
+                    (0..width).for_each(|i| score.add(at(0, token, of(i)) * at(1, key, of(i))));
+                    score.times(1.0 / (width as f64).sqrt())
+                };
+                let scores: Vec<Sum> = (0..seen).map(score).collect();
+                let most = scores.iter().map(|score| score.size).fold(0.0, f64::max);
+                let of_score = 2.0 * gamma(width + 3) * most + 2.0 * most * UNIT;
+                let off = (2.0 * of_score).exp() * (1.0 + gamma(2 * seen + 11)) - 1.0;
+                let p: Vec<f64> = scores.iter().map(|score| score.value.exp()).collect();
                 let sum = p.iter().sum::<f64>();
-                y.extend((0..width).map(|i| (0..seen).map(|key| p[key] / sum * at(2, key, of(i))).sum::<f64>()));
+                y.extend((0..width).map(|i| {
+                    let mut mean = Sum::default();
+                    (0..seen).for_each(|key| mean.add(p[key] / sum * at(2, key, of(i))));
+                    (mean.value, off * mean.size)
+                }));
             }
         }
         y
@@ -333,8 +352,10 @@ mod tests {
                 let shape = Heads { tokens, heads, width, causal };
                 let [y, dx] = run(1, shape, 2);
                 let due = due(shape, &values(dx.len(), 1.0));
-                // Means of values of at most 1.
-                assert!(y.iter().zip(due).all(|(y, due)| (f64::from(*y) - due).abs() < 2e-6), "{shape:?}");
+                for (y, (due, most)) in y.iter().zip(due) {
+                    let off = (f64::from(*y) - due).abs();
+                    assert!(off <= most, "{shape:?}: {y} is off by {off:e}, which may be {most:e}");
+                }
                 assert!(dx.iter().all(|dx| dx.is_finite()), "{shape:?}");
             }
         }
@@ -364,10 +385,18 @@ mod tests {
         backend.rotate(shape, 2, false, &turns, &mut x);
         // The second sample's third token: the second head's key, whose first pair turns by 2.
         let (at, [a, b]) = (72 + 48 + 12, [before[72 + 48 + 12], before[72 + 48 + 14]]);
-        assert!((x[at] - (a * 2.0_f32.cos() - b * 2.0_f32.sin())).abs() < 1e-6);
-        assert!((x[at + 2] - (b * 2.0_f32.cos() + a * 2.0_f32.sin())).abs() < 1e-6);
+        let turned = |first: f32, second: f32| {
+            let mut sum = Sum::default();
+            sum.add(f64::from(first) * f64::from(2.0_f32.cos()));
+            sum.add(f64::from(second) * f64::from(2.0_f32.sin()));
+            sum
+        };
+        turned(a, -b).is_nearly(x[at], 0);
+        turned(b, a).is_nearly(x[at + 2], 0);
         assert_eq!(x[72 + 48 + 16..][..8], before[72 + 48 + 16..][..8], "values stay");
         backend.rotate(shape, 2, true, &turns, &mut x);
-        assert!(x.iter().zip(&before).all(|(x, before)| (x - before).abs() < 1e-6));
+        // Four products of values up to 1, with sines and cosines that are off by a unit themselves.
+        let most = (4.0 * gamma(8)) as f32;
+        assert!(x.iter().zip(&before).all(|(x, before)| (x - before).abs() <= most));
     }
 }

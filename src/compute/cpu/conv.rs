@@ -3,7 +3,7 @@
 //! The images of a micro-batch fall into at most [`PARTS`] parts of equal size, whatever the number of threads. Each part has
 //! scratch memory of its own and, for the weight's gradient, a sum of its own; these are folded in order.
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 use pulp::Arch;
 
 use super::vector::vectorised;
@@ -76,7 +76,7 @@ pub(super) fn forward(
             let groups = x.chunks_exact(s.group).zip(y.chunks_exact_mut(s.out * s.places));
             for ((x, y), weight) in groups.zip(weight.chunks_exact(s.out * s.under)) {
                 let columns = columns(simd, shape.window, x, scratch);
-                product(s.out, s.places, s.under, [false, false], bias.is_some(), weight, columns, y);
+                product(simd, s.out, s.places, s.under, [false, false], bias.is_some(), weight, columns, y);
             }
         }
     };
@@ -109,10 +109,10 @@ pub(super) fn backward_input(
             let groups = dx.chunks_exact_mut(s.group).zip(dy.chunks_exact(s.out * s.places));
             for ((dx, dy), weight) in groups.zip(weight.chunks_exact(s.out * s.under)) {
                 if is_plain(shape.window) {
-                    product(s.under, s.places, s.out, [true, false], false, weight, dy, dx);
+                    product(simd, s.under, s.places, s.out, [true, false], false, weight, dy, dx);
                 } else {
                     let columns = &mut scratch[..s.under * s.places];
-                    product(s.under, s.places, s.out, [true, false], false, weight, dy, columns);
+                    product(simd, s.under, s.places, s.out, [true, false], false, weight, dy, columns);
                     fold(simd, shape.window, columns, dx);
                 }
             }
@@ -150,7 +150,7 @@ pub(super) fn backward_weight(
             let groups = x.chunks_exact(s.group).zip(dy.chunks_exact(s.out * s.places));
             for ((x, dy), sum) in groups.zip(sum.chunks_exact_mut(s.out * s.under)) {
                 let columns = columns(simd, shape.window, x, scratch);
-                product(s.out, s.under, s.places, [false, true], image > 0, dy, columns, sum);
+                product(simd, s.out, s.under, s.places, [false, true], image > 0, dy, columns, sum);
             }
         }
     };
@@ -175,6 +175,7 @@ pub(super) fn backward_weight(
 
 #[allow(clippy::too_many_arguments)]
 fn product(
+    simd: Arch,
     m: usize,
     n: usize,
     k: usize,
@@ -185,7 +186,7 @@ fn product(
     c: &mut [f32],
 ) {
     let [a_transposed, b_transposed] = transposed;
-    exact::gemm(Gemm { m, n, k, a_transposed, b_transposed, accumulate }, Parallelism::None, a, b, c);
+    exact::gemm(simd, Gemm { m, n, k, a_transposed, b_transposed, accumulate }, Parallelism::None, a, b, c);
 }
 
 /// Whether an image is its own columns: a window of one value that stops everywhere.
@@ -307,7 +308,9 @@ fn lines(window: Window, planes: usize, mut each: impl FnMut(Line)) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::simd::there;
     use super::*;
+    use crate::compute::rounding::Sum;
 
     fn values(len: usize, seed: f32) -> Vec<f32> {
         (0..len).map(|i| (i as f32 * 0.73 + seed).sin()).collect()
@@ -353,10 +356,8 @@ mod tests {
         }
     }
 
-    fn near(found: &[f32], due: &[f64]) {
-        for (found, due) in found.iter().zip(due) {
-            assert!((f64::from(*found) - due).abs() < 2e-5, "{found} {due}");
-        }
+    fn near(found: &[f32], due: &[Sum]) {
+        due.iter().zip(found).for_each(|(due, found)| due.is_nearly(*found, 0));
     }
 
     #[test]
@@ -366,17 +367,18 @@ mod tests {
                 let (inputs, outputs) = (rows * c.channels * c.window.pixels(), rows * c.out * c.window.outputs());
                 let (x, w, dy) = (values(inputs, 1.0), values(c.out * c.under(), 2.0), values(outputs, 3.0));
                 let bias = values(c.out, 4.0);
-                let mut due = [vec![0.0; outputs], vec![0.0; inputs], vec![0.0; w.len()]];
+                let mut due = [outputs, inputs, w.len()].map(|len| vec![Sum::default(); len]);
                 for (i, y) in due[0].iter_mut().enumerate() {
-                    *y = f64::from(bias[i / c.window.outputs() % c.out]);
+                    y.add(f64::from(bias[i / c.window.outputs() % c.out]));
                 }
                 terms(c, rows, |of_y, of_w, of_x| {
-                    due[0][of_y] += f64::from(w[of_w]) * f64::from(x[of_x]);
-                    due[1][of_x] += f64::from(w[of_w]) * f64::from(dy[of_y]);
-                    due[2][of_w] += f64::from(x[of_x]) * f64::from(dy[of_y]);
+                    due[0][of_y].add(f64::from(w[of_w]) * f64::from(x[of_x]));
+                    due[1][of_x].add(f64::from(w[of_w]) * f64::from(dy[of_y]));
+                    due[2][of_w].add(f64::from(x[of_x]) * f64::from(dy[of_y]));
                 });
-                let simd = Arch::new();
-                let run = |parallel| {
+                let twice: Vec<Sum> =
+                    due[2].iter().map(|once| Sum { terms: 2 * once.terms, ..once.times(2.0) }).collect();
+                let run = |simd, parallel| {
                     let mut scratch = vec![f32::NAN; scratch(c)];
                     let (mut y, mut dx, mut dw) = (vec![7.0; outputs], vec![7.0; inputs], vec![7.0; w.len()]);
                     forward(simd, parallel, c, &x, &w, Some(&bias), &mut scratch, &mut y);
@@ -384,12 +386,14 @@ mod tests {
                     backward_weight(simd, parallel, c, &x, &dy, false, &mut scratch, &mut dw);
                     let once = dw.clone();
                     backward_weight(simd, parallel, c, &x, &dy, true, &mut scratch, &mut dw);
-                    assert!(dw.iter().zip(&once).all(|(twice, once)| (twice - 2.0 * once).abs() < 1e-5));
+                    near(&dw, &twice);
                     [y, dx, once]
                 };
-                let found = run(false);
-                found.iter().zip(&due).for_each(|(found, due)| near(found, due));
-                assert_eq!(run(true), found, "{c:?}");
+                for simd in there() {
+                    let found = run(simd, false);
+                    found.iter().zip(&due).for_each(|(found, due)| near(found, due));
+                    assert_eq!(run(simd, true), found, "{c:?}");
+                }
             }
         }
     }

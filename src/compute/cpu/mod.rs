@@ -1,4 +1,4 @@
-//! The processor: rayon's threads, the crate `gemm`, vector loops.
+//! The processor: rayon's threads, the kernels of the crate `gemm`, vector loops.
 //!
 //! A result has the same bits for any number of threads: element-wise loops have no order, sums are folded in a fixed
 //! one, and `gemm` splits no sum between threads.
@@ -7,19 +7,21 @@ mod attention;
 mod conv;
 mod elementwise;
 mod exact;
-mod fingerprint;
 mod functions;
 mod images;
+mod kernel;
 mod lookup;
 mod loss;
 mod norm;
 mod optimize;
 mod pool;
+mod simd;
 mod softmax;
 mod vector;
 mod wire;
 
 use aligned_vec::{AVec, ConstAlign};
+use gemm_common::Parallelism;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -35,6 +37,7 @@ const PARALLEL_WORK: usize = 1 << 20;
 
 /// The processor as a [`Backend`].
 pub struct Cpu {
+    /// The vector instructions of all loops and products.
     simd: pulp::Arch,
     /// `None` for one thread: work runs where it is called.
     pool: Option<ThreadPool>,
@@ -45,13 +48,14 @@ impl Cpu {
     /// A backend of `threads` threads, at least one.
     ///
     /// # Errors
-    /// Where the threads cannot be started.
-    pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+    /// [`ComputeError::Threads`]; [`ComputeError::Simd`]: the environment names vector instructions that the processor lacks.
+    pub fn new(threads: usize) -> Result<Self, ComputeError> {
+        let simd = simd::chosen()?;
         let pool = match threads {
             0 | 1 => None,
             many => Some(ThreadPoolBuilder::new().num_threads(many).thread_name(|i| format!("worker {i}")).build()?),
         };
-        Ok(Self { simd: pulp::Arch::new(), pool, threads: threads.max(1) })
+        Ok(Self { simd, pool, threads: threads.max(1) })
     }
 
     /// Runs `f` where the threads are, and tells whether to use them for so many multiplications.
@@ -90,12 +94,16 @@ impl Cpu {
         });
     }
 
-    fn parallelism(&self, work: usize) -> gemm::Parallelism {
-        if self.threads > 1 && work >= PARALLEL_WORK {
-            gemm::Parallelism::Rayon(self.threads)
-        } else {
-            gemm::Parallelism::None
-        }
+    /// Whether there are the vector instructions that the environment asks for, if it does.
+    ///
+    /// # Errors
+    /// [`ComputeError::Simd`].
+    pub fn is_here() -> Result<(), ComputeError> {
+        simd::chosen().map(|_| ())
+    }
+
+    fn parallelism(&self, work: usize) -> Parallelism {
+        if self.threads > 1 && work >= PARALLEL_WORK { Parallelism::Rayon(self.threads) } else { Parallelism::None }
     }
 }
 
@@ -183,8 +191,8 @@ impl Matrix for Cpu {
 
     fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf) {
         match self.parallelism(shape.m * shape.n * shape.k) {
-            gemm::Parallelism::None => exact::gemm(shape, gemm::Parallelism::None, a, b, c),
-            threads => self.enter(|| exact::gemm(shape, threads, a, b, c)),
+            Parallelism::None => exact::gemm(self.simd, shape, Parallelism::None, a, b, c),
+            threads => self.enter(|| exact::gemm(self.simd, shape, threads, a, b, c)),
         }
     }
 
@@ -217,6 +225,6 @@ impl Backend for Cpu {
     }
 
     fn fingerprint(&self) -> String {
-        fingerprint::of(self.simd)
+        format!("cpu/{}", simd::name(self.simd))
     }
 }

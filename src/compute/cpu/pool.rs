@@ -167,6 +167,7 @@ fn spots(window: Window, mut each: impl FnMut(usize, Spot)) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::simd::chosen;
     use super::*;
 
     const OVERLAPPING: Window = Window { image: [3, 4], kernel: [2, 3], stride: [1, 2], padding: [1, 1] };
@@ -180,14 +181,14 @@ mod tests {
             3.0, 3.0, 9.0, -4.0,
         ];
         let (mut max, mut mean) = ([0.0; 8], [0.0; 8]);
-        forward(Arch::new(), Pool::Max, OVERLAPPING, &x, &mut max);
-        forward(Arch::new(), Pool::Mean, OVERLAPPING, &x, &mut mean);
+        forward(chosen().unwrap(), Pool::Max, OVERLAPPING, &x, &mut max);
+        forward(chosen().unwrap(), Pool::Mean, OVERLAPPING, &x, &mut mean);
         assert_eq!(max, [5.0, 5.0, 7.0, 5.0, 7.0, 9.0, 3.0, 9.0]);
         assert_eq!(mean.map(|mean| (mean * 6.0_f32).round()), [6.0, 9.0, 13.0, 10.0, 13.0, 9.0, 6.0, 8.0]);
         let dy = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
         let (mut of_max, mut of_mean) = ([9.0; 12], [9.0; 12]);
-        backward(Arch::new(), Pool::Max, OVERLAPPING, &x, &dy, &mut of_max);
-        backward(Arch::new(), Pool::Mean, OVERLAPPING, &x, &dy, &mut of_mean);
+        backward(chosen().unwrap(), Pool::Max, OVERLAPPING, &x, &dy, &mut of_max);
+        backward(chosen().unwrap(), Pool::Mean, OVERLAPPING, &x, &dy, &mut of_mean);
         assert_eq!(of_max, [0.0, 7.0, 0.0, 0.0, 8.0, 0.0, 0.0, 0.0, 7.0, 0.0, 14.0, 0.0]);
         assert_eq!((of_mean[0] * 6.0_f32).round(), 4.0);
         assert_eq!((of_mean[5] * 6.0_f32).round(), 18.0);
@@ -202,8 +203,8 @@ mod tests {
             x[3] = f32::NAN;
             let dy: Vec<f32> = (0..2 * window.outputs()).map(|i| i as f32 + 1.0).collect();
             let (mut y, mut dx) = (vec![9.0; dy.len()], vec![9.0; x.len()]);
-            forward(Arch::new(), Pool::Max, window, &x, &mut y);
-            backward(Arch::new(), Pool::Max, window, &x, &dy, &mut dx);
+            forward(chosen().unwrap(), Pool::Max, window, &x, &mut y);
+            backward(chosen().unwrap(), Pool::Max, window, &x, &dy, &mut dx);
             let (mut due_y, mut due_dx) = (vec![9.0; dy.len()], vec![0.0; x.len()]);
             for plane in 0..2 {
                 spots(window, |place, spot| {
@@ -222,7 +223,7 @@ mod tests {
     fn what_is_not_a_number_is_the_largest() {
         let mut y = [0.0; 1];
         let window = Window { image: [1, 3], kernel: [1, 3], stride: [1, 1], padding: [0, 0] };
-        forward(Arch::new(), Pool::Max, window, &[1.0, f32::NAN, 2.0], &mut y);
+        forward(chosen().unwrap(), Pool::Max, window, &[1.0, f32::NAN, 2.0], &mut y);
         assert!(y[0].is_nan());
     }
 }
