@@ -4,6 +4,7 @@
 
 mod binary;
 mod npy;
+mod rounding;
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use binary::{DIGITS, Run, json, mixnn};
+use rounding::gamma;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;
@@ -152,8 +154,9 @@ fn a_run_starts_from_pytorch_and_gives_its_outputs() {
     let (shape, found) = npy::read(&folder.path().join("y.npy"));
     assert_eq!(shape, "(7, 10)");
     for (found, due) in found.iter().zip(floats(outputs.tensor("y").unwrap().data())) {
-        // Sums of at most 36 terms in another order.
-        assert!((found - due).abs() <= 1e-5 * due.abs().max(1.0), "{found}, PyTorch gives {due}");
+        // The sums of four layers, of terms whose sizes are below 1 together or below twice the result.
+        let most = 2.0 * gamma(9 + 36 + 32 + 16) as f32 * due.abs().max(1.0);
+        assert!((found - due).abs() <= most, "{found}, PyTorch gives {due}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! Ten steps of every optimizer against PyTorch in f64 (tests/reference/optimizers.py).
 #![allow(clippy::unwrap_used)]
 
+mod rounding;
+
 use std::path::Path;
 
 use mixnn::compute::Memory;
@@ -10,12 +12,17 @@ use mixnn::ids::{Batch, Epoch, MicroBatch};
 use mixnn::job::{Job, Shape};
 use mixnn::nn::{Pass, Stage, StageSpec};
 use mixnn::random::Seed;
+use rounding::gamma;
 use safetensors::SafeTensors;
 
 const ROWS: usize = 4;
 const STEPS: usize = 10;
-/// Ten steps in f32 against f64: a few roundings each.
-const TOLERANCE: f32 = 2e-6;
+
+/// Ten steps in f32 against f64: each rounds a value once, and adds to it what is a tenth of it at most and has passed less than 20
+/// roundings: in a sum of four products, in means and their roots.
+fn tolerance() -> f32 {
+    gamma(3 * STEPS) as f32
+}
 
 fn job(train: &str) -> Job {
     let text = format!(
@@ -91,7 +98,7 @@ fn ten_steps_are_those_of_pytorch() {
     ];
     for name in names {
         let found = difference(&reference(name), None);
-        assert!(found < TOLERANCE, "{name}: off by {found}");
+        assert!(found <= tolerance(), "{name}: off by {found}");
     }
 }
 
@@ -110,6 +117,6 @@ fn another_key_is_another_optimizer() {
     ];
     for (name, train) in changed {
         let found = difference(&reference(name), Some(train));
-        assert!(found > 10.0 * TOLERANCE, "{name} with {train}: off by {found} only");
+        assert!(found > 10.0 * tolerance(), "{name} with {train}: off by {found} only");
     }
 }

@@ -1,6 +1,8 @@
 //! What is not promised (docs/THREATS.md), as figures: what ranks can do with what they are given in any case.
 #![allow(clippy::unwrap_used)]
 
+mod rounding;
+
 use mixnn::compute::cpu::Cpu;
 use mixnn::compute::{Loss, Memory};
 use mixnn::float::Float;
@@ -8,6 +10,7 @@ use mixnn::job::op::Linear;
 use mixnn::job::{Op, Optimizer, Shape};
 use mixnn::nn::{Pass, Stage, StageSpec};
 use mixnn::random::Seed;
+use rounding::gamma;
 
 const IN: usize = 64;
 const OUT: usize = 32;
@@ -81,7 +84,8 @@ fn two_neighbours_solve_for_a_linear_stage() {
     let error: f64 = places().map(|(i, o)| (found(i, o) - true_value(i, o)).powi(2)).sum::<f64>().sqrt();
     let norm: f64 = places().map(|(i, o)| true_value(i, o).powi(2)).sum::<f64>().sqrt();
     println!("relative error of all parameters: {:.1e}", error / norm);
-    assert!(error / norm < 1e-4, "{error} of {norm}");
+    // What sums of so many terms are off by; three equations for an unknown make less than ten times that of it.
+    assert!(error / norm < 10.0 * gamma(IN + 1), "{error} of {norm}");
 }
 
 /// The rank of the last stage gets the gradient of its output: its one negative entry is the label.

@@ -69,7 +69,8 @@ mod tests {
     fn a_cosine_is_that_of_pytorch() {
         let expected = [0.8, 0.773_358, 0.697_487, 0.583_939, 0.45, 0.316_061, 0.202_513, 0.126_642];
         for (found, expected) in rates(Decay::Cosine { least: 0.1 }, 0).into_iter().zip(expected) {
-            assert!((found - expected).abs() < 2e-6, "{found}, expected {expected}");
+            // Six digits, and what f32 adds.
+            assert!((found - expected).abs() < 5e-7 + f32::EPSILON, "{found}, expected {expected}");
         }
     }
 }

@@ -6,6 +6,9 @@
 //! Included by the tests, over the shim, and by the benchmark of a GPU, over that.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "../rounding/mod.rs"]
+pub mod rounding;
+
 pub mod attention;
 pub mod cells;
 pub mod each;
@@ -137,6 +140,10 @@ impl<'a, B: Memory> Bench<'a, B> {
     }
 }
 
-/// What two orders of a sum may differ by, as a part of the sum of the terms' sizes: f32 has 2^-24 a step, and thousands of
-/// terms of random sign make it some ten times that.
-pub const SUM: f32 = 2e-6;
+/// What two orders of a sum may differ by, as a part of the largest sum that the terms' sizes allow.
+///
+/// The terms are random. So a partial sum of j terms of either sign is some √j of them large; each addition rounds it by at most
+/// [`UNIT`](rounding::UNIT) of that, up or down, and n of them come to less than n units of a term. Where all terms have one sign, a
+/// set's partial sums have no more than some 300 of them, whose roundings come to some √300 units of the sum. So this is above what
+/// any order makes, whatever the instructions, and a small part of a term.
+pub const SUM: f32 = 32.0 * rounding::UNIT as f32;
