@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use binary::{MIXNN, Ran, alone, mixnn};
+use binary::{HANGS, MIXNN, Ran, alone, mixnn};
 use serde_json::Value;
 
 const WIDE: &str = r#"
@@ -35,12 +35,12 @@ relays = 3
 /// Audits run one after the other: two at once have twice the threads for the same cores, and take many times as long.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// An audit, which has more time than other commands: where others want the cores too, a hundred runs take a while.
+/// An audit, one at a time.
 fn audit(folder: &Path, args: &[&str]) -> Ran {
     fs::write(folder.join("job.toml"), WIDE).unwrap();
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = alone(Command::new("timeout"));
-    let command = command.args(["-k", "5", "300", MIXNN, "audit", "job.toml"]).args(args).current_dir(folder);
+    let command = command.args(["-k", "5", HANGS, MIXNN, "audit", "job.toml"]).args(args).current_dir(folder);
     Ran::of(&command.output().unwrap())
 }
 

@@ -138,11 +138,11 @@ fn launcher_crashed(code: i32, log: &str) -> bool {
 /// Not an exit code: the launcher was ended by a signal.
 const BY_SIGNAL: i32 = -1;
 
-/// How long a run may take to get going: where others want the cores, an epoch takes seconds.
-const START: Duration = Duration::from_secs(45);
+/// How long a run may take to get going: where others want the cores, an epoch takes a while.
+const START: Duration = Duration::from_secs(300);
 
-/// The time-out and ten seconds.
-const END: Duration = Duration::from_secs(13);
+/// The time-out, and what launchers take where others want the cores.
+const END: Duration = Duration::from_secs(63);
 
 #[test]
 fn a_killed_rank_ends_the_run() {

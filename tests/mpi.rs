@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use binary::{DIGITS, MIXNN, Ran, Run, mixnn};
 use launcher::{Kind, RANK, launch};
 
-const SHORT: [&str; 2] = ["--set", "train.epochs=2"];
-/// A refusal takes far less, but for a machine that has other things to do.
-const QUICK: Duration = Duration::from_secs(20);
+/// Two epochs of a few slots, which have several micro-batches each: where others want the cores a slot of nine ranks takes a while.
+const SHORT: [&str; 6] = ["--set", "train.epochs=2", "--set", "train.batch=256", "--set", "train.micro_batch=64"];
+/// Below the time-out of those who wait for an answer. A refusal takes far less, but for a machine that has other things to do.
+const QUICK: Duration = Duration::from_secs(110);
 
 /// The bits of the short digits job in one process.
 fn reference() -> String {
@@ -71,8 +72,8 @@ fn all_profiles_give_the_same_bits() {
 #[test]
 fn ranks_that_join_do_as_well_and_need_no_job() {
     let folder = tempfile::tempdir().unwrap();
-    let owner = ["-n", "1", MIXNN, "run", DIGITS, "--out", "out", SHORT[0], SHORT[1]];
-    launch(folder.path(), &[&owner, [":", "-n", "6", MIXNN, "join"].as_slice()].concat()).well();
+    let owner = ["-n", "1", MIXNN, "run", DIGITS, "--out", "out"];
+    launch(folder.path(), &[&owner, SHORT.as_slice(), [":", "-n", "6", MIXNN, "join"].as_slice()].concat()).well();
     assert_eq!(Run::read(folder.path().join("out")).bits(), reference());
 }
 

@@ -67,10 +67,14 @@ pub(crate) fn alone(mut command: Command) -> Command {
     command
 }
 
-/// `mixnn ARGS` in `folder`, at most a minute.
+/// Seconds after which a process that hangs is ended. One that does not is done in a few, or, where others want the cores, in
+/// minutes: no test counts on its share of a machine.
+pub(crate) const HANGS: &str = "600";
+
+/// `mixnn ARGS` in `folder`.
 pub(crate) fn mixnn(folder: &Path, args: &[&str]) -> Ran {
     let mut command = alone(Command::new("timeout"));
-    Ran::of(&command.args(["-k", "5", "60", MIXNN]).args(args).current_dir(folder).output().unwrap())
+    Ran::of(&command.args(["-k", "5", HANGS, MIXNN]).args(args).current_dir(folder).output().unwrap())
 }
 
 /// The JSON in a file.

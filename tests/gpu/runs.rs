@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::binary::{MIXNN, Ran, Run, alone};
+use crate::binary::{HANGS, MIXNN, Ran, Run, alone};
 use crate::build;
+use crate::parity::rounding::gamma;
 
 /// Small: every thread of a GPU is a fiber here.
 const JOB: &str = r#"
@@ -29,7 +30,7 @@ ops = [{ op = "linear", out = 3 }]
 /// `mixnn ARGS` with the stand-ins and `settings`, in `folder`.
 pub(crate) fn mixnn(folder: &Path, settings: &[(&str, &str)], args: &[&str]) -> Ran {
     let mut command = alone(Command::new("timeout"));
-    command.args(["-k", "5", "100", MIXNN]).args(args).current_dir(folder);
+    command.args(["-k", "5", HANGS, MIXNN]).args(args).current_dir(folder);
     command.env("LD_LIBRARY_PATH", build::fakes()).env("XDG_CACHE_HOME", folder.join("cache"));
     Ran::of(&command.envs(settings.iter().copied()).output().unwrap())
 }
@@ -70,9 +71,15 @@ fn the_same_bits_on_any_number_of_ranks_and_those_of_a_run_named() {
     }
     let (cpu, _) = run("cpu", "--single --set compute.backend=cpu");
     assert_eq!(cpu.result["backend"], "cpu");
-    // Sums have another order there, so the bits may be others; what is learned is not.
+    // Sums have another order there, so the bits may be others; what is learned is not: values of up to 10 pass sums of 2, 5 and 8
+    // terms, forward and backward, in some steps.
     let loss = |run: &Run| run.result["test_loss"].as_f64().unwrap();
-    assert!((loss(&cpu) - loss(&single)).abs() < 1e-4, "{} {}", loss(&cpu), loss(&single));
+    assert!(
+        (loss(&cpu) - loss(&single)).abs() < 10.0 * gamma(10 * 2 * (2 + 5 + 8)),
+        "{} {}",
+        loss(&cpu),
+        loss(&single)
+    );
 }
 
 #[test]

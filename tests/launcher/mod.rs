@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::binary::{Ran, alone};
+use crate::binary::{HANGS, Ran, alone};
 
 /// A rank's number, in a shell that a launcher has started.
 pub(crate) const RANK: &str = "${OMPI_COMM_WORLD_RANK:-$PMI_RANK}";
@@ -42,10 +42,10 @@ pub(crate) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The launcher with `args`, in `folder`, ended after a minute at the latest.
+/// The launcher with `args`, in `folder`, ended where it hangs.
 pub(crate) fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = alone(Command::new("timeout"));
-    command.args(["-k", "5", "60", &mpirun()]);
+    command.args(["-k", "5", HANGS, &mpirun()]);
     if kind() == Kind::OpenMpi {
         command.arg("--oversubscribe");
         command.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
