@@ -17,6 +17,7 @@ typedef unsigned long long u64;
 #endif
 
 #define INFINITE __uint_as_float(0x7f800000u)
+#define NO_NUMBER __uint_as_float(0x7fc00000u)
 
 // This thread's number in a one-dimensional grid, and how many there are.
 static __device__ __forceinline__ u64 thread_of_grid() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }

@@ -2,7 +2,8 @@
 //
 // y[i] = table[x[i]] is a copy. table[x[i]] += y[i], for i in order, without a race: the numbers 0.. of x are sorted by the row
 // that they name, stably, eight bits of the row at a time (a radix sort from the lowest digit), so that of each row the i stand
-// side by side and in order; then each value of the table adds what is its own.
+// side by side and in order; then each value of the table adds what is its own. A number that names no row looks up NaN; it
+// is sorted behind all rows, and adds nothing.
 #include "functions.cuh"
 
 // Threads of a block that sorts: as many as a digit has values.
@@ -10,11 +11,11 @@
 // Loads of a sum that are on their way at once.
 #define AHEAD 8
 
-// The nearest row. See src/compute/cpu/lookup.rs, row.
+// The row that x names, or `rows` where it names none. See src/compute/cpu/lookup.rs, row.
 static __device__ __forceinline__ u32 row_of(float x, u32 rows) {
-  if (!(x >= 1.0f)) return 0;
-  u32 whole = x < 4294967296.0f ? (u32)x : 0xffffffffu;
-  return whole < rows ? whole : rows - 1;
+  if (!(x >= 0.0f && x < 4294967296.0f)) return rows;
+  u32 whole = (u32)x;
+  return whole < rows && (float)whole == x ? whole : rows;
 }
 
 // A team of threads a row.
@@ -23,8 +24,13 @@ extern "C" __global__ void look_up_f32(const float *__restrict__ x, const float 
   u32 lane = threadIdx.x % team;
   u64 lines = blockDim.x / team;
   for (u64 i = blockIdx.x * lines + threadIdx.x / team; i < count; i += gridDim.x * lines) {
-    const float *from = table + (u64)row_of(x[i], rows) * n;
+    u32 row = row_of(x[i], rows);
     float *to = y + i * n;
+    if (row == rows) {
+      for (u32 k = lane; k < n; k += team) to[k] = NO_NUMBER;
+      continue;
+    }
+    const float *from = table + (u64)row * n;
     if (n % 4 == 0) {
 #pragma unroll 4
       for (u32 k = lane; k < n / 4; k += team) ((float4 *)to)[k] = ((const float4 *)from)[k];
@@ -35,7 +41,7 @@ extern "C" __global__ void look_up_f32(const float *__restrict__ x, const float 
   }
 }
 
-// The digit from bit `shift` on of the row that the number i of x names; of those in `order`, or of all in order if that is null.
+// The digit from bit `shift` on of `row_of` for the number i of x; of those in `order`, or of all in order if that is null.
 static __device__ __forceinline__ u32 number_at(const u32 *order, u32 place) { return order ? order[place] : place; }
 static __device__ __forceinline__ u32 digit_of(float x, u32 rows, u32 shift) { return row_of(x, rows) >> shift & (DIGITS - 1); }
 
@@ -104,6 +110,7 @@ extern "C" __global__ void bound_rows_u32(const float *__restrict__ x, const u32
                                           u32 *__restrict__ bounds, u32 count, u32 rows) {
   for (u64 i = thread_of_grid(); i < count; i += threads_of_grid()) {
     u32 row = row_of(x[order[i]], rows);
+    if (row == rows) continue;
     if (i == 0 || row_of(x[order[i - 1]], rows) != row) bounds[row] = (u32)i;
     if (i + 1 == count || row_of(x[order[i + 1]], rows) != row) bounds[(u64)rows + row] = (u32)(i + 1);
   }

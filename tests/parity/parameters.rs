@@ -62,7 +62,7 @@ fn add_up<B: Memory + Lookup + Optimize>(bench: &mut Bench<'_, B>) {
 
 /// More numbers than one block sorts, and numbers of rows of three digits.
 fn many<B: Memory + Lookup + Optimize>(bench: &mut Bench<'_, B>) {
-    for (count, rows) in [(8193, 2), (9000, 300), (4096, 70_000)] {
+    for (count, rows) in [(8193, 2), (9000, 300), (4096, 65_536), (4096, 70_000)] {
         added(bench, count, rows, 2);
     }
 }

@@ -38,15 +38,16 @@ impl<D: Device> Lookup for Cuda<D> {
         table: &mut Self::Buf,
     ) {
         let most = u32::MAX as usize;
-        assert!(count <= most && rows <= most, "{count} numbers of {rows} rows");
+        assert!(count <= most && rows < most, "{count} numbers of {rows} rows");
         let (tiles, team) = (count.div_ceil(TILE), team(n));
         // The numbers in order, twice; where each row's begin and end; counts of digits.
         let (order, bounds, counts) = (4 * count, 8 * rows, 4 * DIGITS * tiles);
         self.with_scratch((2 * order + bounds + counts) / 4, |scratch| {
             let at = |bytes| Arg::Memory(&scratch.memory, bytes);
             let sizes = || [count, rows].map(|size| Arg::U32(size as u32));
-            let bits = usize::BITS - (rows - 1).leading_zeros();
-            let passes = bits.div_ceil(BITS).max(1);
+            // What names no row has the number behind the last.
+            let bits = usize::BITS - rows.leading_zeros();
+            let passes = bits.div_ceil(BITS);
             for pass in 0..passes {
                 let (from, to) = (pass % 2, (pass + 1) % 2);
                 let sorted = || if pass == 0 { Arg::Null } else { at(from as usize * order) };
