@@ -223,5 +223,5 @@ fn tokens_are_looked_up() {
     assert_eq!(npy::read(&folder.path().join("y")), ("(2, 1)".to_owned(), vec![33.0, 600.0]));
     npy::write(&folder.path().join("x.npy"), "<u2", &[2, 2], &tokens([0, 1, 3, 2]));
     let ran = mixnn(folder.path(), &["infer", "run", "--input", "x.npy", "--output", "y.npy", "--single"]);
-    ran.refused(2, &["x.npy, token 0 of sample 1: 3, expected one below 3"]);
+    ran.refused(2, &["x.npy, value 0 of sample 1: 3, expected a whole number from 0 to 2"]);
 }

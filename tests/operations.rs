@@ -224,6 +224,34 @@ fn values(usage: &str, len: usize) -> Vec<f32> {
     (0..len).map(|_| stream.unit_f32().mul_add(2.0, -1.0)).collect()
 }
 
+/// Two values a channel are the fewest: mean and variance, and the running ones, as PyTorch has them: the output by the variance
+/// of the two, the running one by that times n / (n - 1). One value has no variance, and the running one shows it.
+#[test]
+fn a_batch_norm_of_two_values_is_pytorchs() {
+    let (backend, eps, momentum) = (Cpu::new(1).unwrap(), 1e-3_f32, 0.3_f32);
+    let after = |rows: usize, x: &[f32]| {
+        let text = format!("{{ op = \"batch_norm\", eps = {eps}, momentum = {momentum} }}");
+        let mut stage = Stage::new(&backend, &spec(ops(&text), Shape::new([3]), rows)).unwrap();
+        let (epoch, batch, micro_batch) = NO_BATCH;
+        let pass = Pass::training(rows, epoch, batch, micro_batch);
+        let y = forward(&backend, &mut stage, pass, x, x.len());
+        // Weight and bias, running mean and variance.
+        (y, stage.values(&backend).unwrap()[6..].to_vec())
+    };
+    let x = [1.0, -2.0, 0.5, 4.0, -2.5, 0.5];
+    let (y, running) = after(2, &x);
+    let near = |found: f32, due: f32| assert!((found - due).abs() <= 1e-6 * (1.0 + due.abs()), "{found} for {due}");
+    for channel in 0..3 {
+        let (a, b) = (x[channel], x[channel + 3]);
+        let (mean, variance) = ((a + b) / 2.0, (a - b) * (a - b) / 4.0);
+        near(y[channel], (a - mean) / (variance + eps).sqrt());
+        near(y[channel + 3], (b - mean) / (variance + eps).sqrt());
+        near(running[channel], momentum * mean);
+        near(running[channel + 3], 1.0 - momentum + momentum * 2.0 * variance);
+    }
+    assert!(after(1, &x[..3]).1[3..].iter().all(|variance| variance.is_nan()));
+}
+
 /// So large that a second thread is worth it.
 #[test]
 fn the_same_bits_for_any_number_of_threads() {

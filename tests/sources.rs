@@ -169,7 +169,7 @@ fn losses_of_numbers_give_the_same_bits() {
     bits(beyond.path(), &losses[0], &["--single"]);
 }
 
-/// Every part passes through the embedding, and what it does not know would count as its last row.
+/// Every part passes through the embedding.
 #[test]
 fn tokens_of_every_part_are_below_the_vocabulary() {
     let tokens = |largest: u16| {
@@ -185,7 +185,8 @@ fn tokens_of_every_part_are_below_the_vocabulary() {
         job(&data, "cross_entropy", &ops, 9)
     };
     let ran = |train: &str, keys: &str, vocabulary: u32| refused(folder.path(), &job_of(train, keys, vocabulary));
-    let words = ["`embedding` has 8 tokens (vocabulary), the data have token 8"];
+    let words =
+        ["high, value 0 of sample 5: 8, expected a whole number from 0 to 7, for which the embedding has a row"];
     ran("low", "test = \"high\"", 8).refused(2, &words);
     ran("low", "test = \"high\"", 9).well();
     ran("low", "test = \"low\"", 8).well();

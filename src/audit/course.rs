@@ -25,7 +25,7 @@ const BARE: usize = 80;
 pub(super) const LOCKSTEP: &str = "lockstep";
 
 /// What is laid on top of any job: short, alone, one thread for arithmetic.
-const SHORT: [&str; 3] = ["train.epochs=1", "data.validation=0", "compute.threads=1"];
+const SHORT: [&str; 2] = ["train.epochs=1", "compute.threads=1"];
 
 /// Runs of one kind.
 pub(super) struct Course {
@@ -61,7 +61,7 @@ impl Courses {
     pub(super) fn of(path: &Path, sets: &[String], options: &Options) -> Result<Self, RunError> {
         let runs = options.runs as usize;
         let short_sets = SHORT.iter().map(|set| (*set).to_owned());
-        let job = Job::load(path, &sets.iter().cloned().chain(short_sets).collect::<Vec<String>>())?;
+        let mut job = Job::load(path, &sets.iter().cloned().chain(short_sets).collect::<Vec<String>>())?;
         let (profile, pace) = (job.mix.profile, job.mix.pace.to_string());
         // Without relays there would be nothing to tell stages from.
         let as_mixed = Job { mix: Mix { profile: Profile::Mixed, ..job.mix.clone() }, ..job.clone() };
@@ -69,6 +69,8 @@ impl Courses {
         let whole = Prepared::of(job.clone())?;
         can_run(&whole, ranks)?;
         let data = short(whole, options.slots.into());
+        // What is left may be less than a batch.
+        job.train.drop_last = false;
         let ready = |job: &Job| data.with(job.clone());
         let other = |job: &Job| other_widths(job).map(|job| ready(&job)).transpose();
 
@@ -134,7 +136,9 @@ fn short(whole: Prepared, slots: u64) -> Prepared {
     let full = job.train.batch.div_ceil(micro);
     let fits = |total: &u32| Pass::training(depth, full, *total).slots() <= slots;
     let total = (1..).take_while(fits).last().unwrap_or(1);
-    whole.short(total as usize * micro as usize, micro as usize)
+    // Whole micro-batches, as far as the job has them.
+    let most = whole.trained();
+    whole.short(most.min(total as usize * micro as usize), micro as usize)
 }
 
 /// `job` with half of each hidden width, or twice where that would leave few; `None` where it has none, or where other
@@ -220,6 +224,16 @@ mod tests {
         assert_eq!(controls, ["profile sealed", "profile bare", "lengths not fixed"]);
         let free = &courses.all[3];
         assert_ne!(free.a.geometry(7).unwrap(), free.b.as_ref().unwrap().geometry(7).unwrap());
+    }
+
+    /// However few samples are played with, they are played.
+    #[test]
+    fn a_batch_that_is_not_whole_is_played_all_the_same() {
+        let sets = ["train.drop_last=true".to_owned()];
+        let courses = Courses::of(Path::new(DIGITS), &sets, &Options { slots: 1, ..OPTIONS }).unwrap();
+        for course in &courses.all {
+            assert_eq!((course.a.train.samples(), course.a.trained()), (16, 16));
+        }
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Checked {
     /// Values of parameters, by stage.
     parameters: Vec<u64>,
     samples: [usize; 3],
+    /// Samples to train on that each epoch leaves out.
+    dropped: usize,
     slots: [u64; 2],
     memory: u64,
     /// Of a GPU, where a rank may use one.
@@ -96,6 +98,7 @@ impl Checked {
             geometry,
             parameters: specs.iter().map(StageSpec::parameter_count).collect(),
             samples: [prepared.train.samples(), prepared.validation.samples(), prepared.test.samples()],
+            dropped: prepared.train.samples() - prepared.trained(),
             slots: [training.slots() + validation, looks(prepared.test.samples())],
             memory,
             gpu_memory,
@@ -139,6 +142,7 @@ impl Checked {
             "parameters": self.parameters,
             "initial_values": self.job.init.from,
             "samples": { "train": self.samples[0], "validation": self.samples[1], "test": self.samples[2] },
+            "samples_left_out": self.dropped,
             "message_bytes": g.message(),
             "cells_per_lane": g.cells,
             "cell_payload_bytes": g.payload,
@@ -192,7 +196,11 @@ impl fmt::Display for Checked {
             row(f, "initial values", from.display().to_string())?;
         }
         let [train, validation, test] = self.samples;
-        row(f, "samples", format!("{train} to train, {validation} to validate, {test} to test"))?;
+        let dropped = match self.dropped {
+            0 => String::new(),
+            dropped => format!(" ({dropped} of them left out of each epoch)"),
+        };
+        row(f, "samples", format!("{train} to train{dropped}, {validation} to validate, {test} to test"))?;
         row(f, "message", format!("{} bytes", g.message()))?;
         if let Some(bytes) = self.slot_bytes() {
             let cells = format!("{} a lane, {} bytes of a message in each", g.cells, g.payload);

@@ -14,6 +14,15 @@ impl Batches {
         Self { order, batch: batch.max(1) as usize, micro_batch: micro_batch.max(1) as usize }
     }
 
+    /// Samples of the smallest of the micro-batches into which `samples` samples are cut: of the last one, where it is short.
+    pub fn smallest(samples: usize, micro_batch: u32) -> usize {
+        let micro_batch = micro_batch.max(1) as usize;
+        match samples % micro_batch {
+            0 => micro_batch,
+            short => short,
+        }
+    }
+
     /// Samples.
     pub fn samples(&self) -> usize {
         self.order.len()
@@ -69,20 +78,25 @@ mod tests {
 
     #[test]
     fn every_sample_is_in_one_micro_batch_in_order() {
-        for (samples, batch, micro) in [(100, 32, 8), (64, 64, 16), (65, 64, 16), (5, 64, 64), (0, 4, 2)] {
+        for (samples, batch, micro) in
+            [(100, 32, 8), (64, 64, 16), (65, 64, 16), (5, 64, 64), (33, 32, 32), (33, 32, 1), (41, 32, 8), (0, 4, 2)]
+        {
             let batches = Batches::new((0..samples).rev().collect(), batch, micro);
             let mut seen = Vec::new();
             let mut count = 0;
+            let mut smallest = micro as usize;
             for b in 0..batches.batches() {
                 for (m, rows) in batches.micro_batches_of(b) {
                     assert_eq!(rows, batches.micro_batch(b, m));
                     assert!(!rows.is_empty() && rows.len() <= micro as usize);
+                    smallest = smallest.min(rows.len());
                     seen.extend_from_slice(rows);
                     count += 1;
                 }
             }
             assert_eq!(seen, (0..samples).rev().collect::<Vec<u32>>());
             assert_eq!(count, batches.micro_batches(), "{samples} {batch} {micro}");
+            assert_eq!(smallest, Batches::smallest(samples as usize, micro), "{samples} {batch} {micro}");
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::element::{Element, Encoding};
 /// What the array is called in errors.
 const NAME: &str = "inputs";
 
-/// Reads the samples of `file` for a model that takes samples of `sample_shape` as `encoding` has them, and tokens below
-/// `vocabulary`. They may stand as (samples, ...) or as (samples, values).
+/// Reads the samples of `file` for a model that takes samples of `sample_shape` as `encoding` has them; where they go
+/// into an embedding, it has a row for each token below `vocabulary`. They may stand as (samples, ...) or as (samples, values).
 ///
 /// # Errors
 /// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
@@ -55,18 +55,14 @@ pub fn load(
             return Err(DataError::content(file, place, number.to_string(), "a finite number"));
         }
     }
-    if let (Element::U16, Some(vocabulary)) = (encoding.element, vocabulary) {
-        let tokens = array.bytes().as_chunks().0.iter().map(|token| u16::from_le_bytes(*token));
-        if let Some((index, token)) = tokens.enumerate().find(|(_, token)| u32::from(*token) >= vocabulary) {
-            let place = format!("token {} of sample {}", index % features, index / features);
-            let expected = format!("one below {vocabulary}, the vocabulary of the model's embedding");
-            return Err(DataError::content(file, place, token.to_string(), expected));
-        }
-    }
     let row = features * encoding.element.bytes() as usize;
     let inputs = Array2::from_shape_vec((samples as usize, row), array.into_bytes())
         .map_err(|error| refused(error.to_string(), format!("{samples} rows of {row} bytes")))?;
-    Ok(Dataset { inputs, encoding, sample_shape, targets: Targets::none() })
+    let samples = Dataset { inputs, encoding, sample_shape, targets: Targets::none() };
+    if let Some(vocabulary) = vocabulary {
+        samples.known(file, vocabulary, "save such tokens as the model was trained on")?;
+    }
+    Ok(samples)
 }
 
 #[cfg(test)]
@@ -74,15 +70,15 @@ mod tests {
     use super::npy::encode;
     use super::*;
 
-    fn loaded(bytes: &[u8], element: Element, shape: &[usize]) -> Result<Dataset, DataError> {
+    fn loaded(bytes: &[u8], element: Element, shape: &[usize], rows: Option<u32>) -> Result<Dataset, DataError> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.npy");
         std::fs::write(&file, bytes).unwrap();
-        load(&file, Encoding::scaled(element, 0.5), shape.to_vec(), Some(3))
+        load(&file, Encoding::scaled(element, 1.0), shape.to_vec(), rows)
     }
 
-    fn refused(bytes: &[u8], element: Element, shape: &[usize]) -> String {
-        let error = loaded(bytes, element, shape).unwrap_err();
+    fn refused(bytes: &[u8], element: Element, shape: &[usize], rows: Option<u32>) -> String {
+        let error = loaded(bytes, element, shape, rows).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let error = error.to_string();
         error[error.find("x.npy").unwrap()..].to_owned()
@@ -92,20 +88,21 @@ mod tests {
     fn samples_stand_in_their_shape_or_in_rows() {
         let values: Vec<u8> = (0..12).collect();
         for dims in [&[2, 1, 2, 3][..], &[2, 6]] {
-            let set = loaded(&encode("|u1", dims, &values), Element::U8, &[1, 2, 3]).unwrap();
+            let set = loaded(&encode("|u1", dims, &values), Element::U8, &[1, 2, 3], None).unwrap();
             assert_eq!((set.samples(), set.features(), set.sample_shape.as_slice()), (2, 6, &[1, 2, 3][..]));
             assert!(set.inputs.iter().copied().eq(values.iter().copied()));
             assert_eq!(set.targets.samples(), 0);
         }
         let floats: Vec<u8> = [0.5_f32, -1.0].iter().flat_map(|value| value.to_le_bytes()).collect();
-        let set = loaded(&encode("<f4", &[1, 2], &floats), Element::F32, &[2]).unwrap();
+        let set = loaded(&encode("<f4", &[1, 2], &floats), Element::F32, &[2], None).unwrap();
         assert!(set.inputs.iter().eq(&floats));
     }
 
     #[test]
     fn what_the_model_does_not_take_is_refused() {
-        let image =
-            |descr, dims: &[usize], values: &[u8]| refused(&encode(descr, dims, values), Element::U8, &[1, 2, 3]);
+        let image = |descr, dims: &[usize], values: &[u8]| {
+            refused(&encode(descr, dims, values), Element::U8, &[1, 2, 3], None)
+        };
         assert_eq!(
             image("<f4", &[1, 6], &[0; 24]),
             "x.npy, inputs: float32, expected uint8, which the model takes: save x.astype(numpy.uint8)"
@@ -130,7 +127,7 @@ mod tests {
     fn what_is_no_finite_number_is_named() {
         for (number, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
             let floats: Vec<u8> = [0.0, 1.0, number, 2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
-            let error = refused(&encode("<f4", &[2, 2], &floats), Element::F32, &[2]);
+            let error = refused(&encode("<f4", &[2, 2], &floats), Element::F32, &[2], None);
             assert_eq!(error, format!("x.npy, value 0 of sample 1: {shown}, expected a finite number"));
         }
     }
@@ -138,10 +135,22 @@ mod tests {
     #[test]
     fn tokens_that_the_model_does_not_know_are_named() {
         let tokens = |last: u8| encode("<u2", &[2, 2], &[0, 0, 1, 0, 2, 0, last, 0]);
-        assert!(loaded(&tokens(2), Element::U16, &[2]).is_ok());
+        assert!(loaded(&tokens(2), Element::U16, &[2], Some(3)).is_ok());
+        let expected = "expected a whole number from 0 to 2, for which the embedding has a row: save such tokens as the model was \
+                        trained on";
         assert_eq!(
-            refused(&tokens(3), Element::U16, &[2]),
-            "x.npy, token 1 of sample 1: 3, expected one below 3, the vocabulary of the model's embedding"
+            refused(&tokens(3), Element::U16, &[2], Some(3)),
+            format!("x.npy, value 1 of sample 1: 3, {expected}")
+        );
+        let floats = |last: f32| encode("<f4", &[2, 2], &[0.0, 1.0, 2.0, last].map(f32::to_le_bytes).concat());
+        assert!(loaded(&floats(2.0), Element::F32, &[2], Some(3)).is_ok());
+        for (last, shown) in [(3.0, "3"), (0.5, "0.5"), (-1.0, "-1"), (1e9, "1000000000")] {
+            let found = refused(&floats(last), Element::F32, &[2], Some(3));
+            assert_eq!(found, format!("x.npy, value 1 of sample 1: {shown}, {expected}"));
+        }
+        assert!(
+            refused(&encode("|u1", &[1, 2], &[2, 3]), Element::U8, &[2], Some(3))
+                .starts_with("x.npy, value 1 of sample 0: 3")
         );
     }
 }

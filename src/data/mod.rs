@@ -20,7 +20,7 @@
 //! Samples without targets, for a model that is trained, are read by [`inputs`].
 //!
 //! Below them, [`idx`] reads the IDX format, `gzip` whole files, plain or gzipped; `array` makes samples of arrays,
-//! `sequence` of tokens. What labels there must be is asked by [`Wanted`]. Beside them, [`fetch`] brings the
+//! `sequence` of tokens; [`Dataset::known`] says whether an embedding has rows for them. What labels there must be is asked by [`Wanted`]. Beside them, [`fetch`] brings the
 //! files of MNIST into a folder and proves by digest that they are the originals, and those of CIFAR-10 from a folder or
 //! an archive; nothing else here uses the network.
 //!
@@ -54,6 +54,7 @@ mod sequence;
 mod targets;
 pub mod text;
 pub mod tokens;
+mod vocabulary;
 
 pub use array::{Array, Form, Kind};
 pub use augment::{Augment, Augmented};

@@ -18,6 +18,7 @@ mod schedule;
 mod section;
 mod shape;
 mod source;
+mod tokens;
 mod tree;
 mod write;
 
@@ -92,6 +93,8 @@ pub struct Train {
     pub batch: u32,
     /// Samples that move through the pipeline at once.
     pub micro_batch: u32,
+    /// Whether an epoch ends with the last batch that is whole; else the last one may be short.
+    pub drop_last: bool,
     /// What is minimised.
     pub loss: Loss,
     /// How parameters follow their gradients.

@@ -63,6 +63,7 @@ fn train(section: Section<'_>) -> Result<Train, JobError> {
     let epochs = section.required("epochs", epochs, "how many passes over the data to train")?;
     let batch: u32 = section.integer("batch", 1..=1_000_000)?.unwrap_or(64);
     let micro_batch: u32 = section.integer("micro_batch", 1..=1_000_000)?.unwrap_or(batch);
+    let drop_last = section.boolean("drop_last")?.unwrap_or(false);
     let loss = loss::read(&section)?;
     let clip = optimizer::read_clip(section.section("clip")?)?;
     let (optimizer, peak) = optimizer::read(section.section("optimizer")?, clip)?;
@@ -78,7 +79,7 @@ fn train(section: Section<'_>) -> Result<Train, JobError> {
             fix: format!("take one of {}", shortened(&fits)),
         });
     }
-    Ok(Train { epochs, batch, micro_batch, loss, optimizer, rate })
+    Ok(Train { epochs, batch, micro_batch, drop_last, loss, optimizer, rate })
 }
 
 fn shortened(items: &[String]) -> String {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Job, JobError, Loss, Op};
+use super::{Job, JobError, Loss, tokens};
 use crate::element::Element;
 
 /// The most dimensions of a sample.
@@ -103,7 +103,7 @@ pub enum Wanted {
 /// [`JobError::Conflict`] where an operation does not take what the one before gives, the first one not what the data give,
 /// or the last stage's output is not what the data's targets are compared with.
 pub fn chain(job: &Job, sample: &Sample) -> Result<Vec<Boundary>, JobError> {
-    takes_tokens(job, sample)?;
+    tokens::fit(job, sample)?;
     let mut flowing = sample.shape.clone();
     let mut boundaries = vec![Boundary { shape: sample.shape.clone(), width: sample.element.bytes() }];
     for (index, stage) in job.stages.iter().enumerate() {
@@ -130,36 +130,6 @@ pub fn chain(job: &Job, sample: &Sample) -> Result<Vec<Boundary>, JobError> {
         answers(job, &flowing, wanted)?;
     }
     Ok(boundaries)
-}
-
-/// Whether tokens go into an embedding that has a row for each.
-fn takes_tokens(job: &Job, sample: &Sample) -> Result<(), JobError> {
-    let first = job.stages[0].ops.first();
-    let Some(token) = sample.largest_token else {
-        return match first {
-            Some(Op::Embedding(_)) if sample.element == Element::U8 && sample.is_scaled => Err(JobError::Conflict {
-                at: job.stages[0].at.clone(),
-                problem: "stage 1: `embedding` takes tokens, the data are bytes that are scaled".to_owned(),
-                fix: "save them as uint16, with .astype(numpy.uint16)".to_owned(),
-            }),
-            _ => Ok(()),
-        };
-    };
-    let (problem, fix) = match first {
-        Some(Op::Embedding(embedding)) if u32::from(token) < embedding.vocabulary => return Ok(()),
-        Some(Op::Embedding(embedding)) => (
-            format!(
-                "stage 1: `embedding` has {} tokens (vocabulary), the data have token {token}",
-                embedding.vocabulary
-            ),
-            format!("take a vocabulary of {} or more", u32::from(token) + 1),
-        ),
-        _ => (
-            "stage 1 does not begin with an `embedding`, but the data are tokens".to_owned(),
-            format!("begin it with {{ op = \"embedding\", vocabulary = {}, width = 128 }}", u32::from(token) + 1),
-        ),
-    };
-    Err(JobError::Conflict { at: job.stages[0].at.clone(), problem, fix })
 }
 
 /// Whether the last stage's `output` can be compared with what is `wanted`.

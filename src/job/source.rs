@@ -155,6 +155,20 @@ impl Source {
         }
     }
 
+    /// Where its inputs are: the file or folder, or its word where it has none, and the file to test on.
+    pub fn paths(&self) -> (&Path, Option<&Path>) {
+        match self {
+            Source::Digits => (Path::new(self.name()), None),
+            Source::Mnist(path) | Source::Cifar10(path) => (path, None),
+            Source::Npy { path, test, .. } => (path, test.as_ref().map(|(inputs, _)| inputs.as_path())),
+            Source::Text { path, test, .. }
+            | Source::Tokens { path, test, .. }
+            | Source::Csv { path, test, .. }
+            | Source::Npz { path, test, .. }
+            | Source::Safetensors { path, test, .. } => (path, test.as_deref()),
+        }
+    }
+
     /// The number of classes that the job names.
     pub fn classes(&self) -> Option<u32> {
         self.form()?.classes

@@ -42,7 +42,10 @@ fn the_resolved_job_is_read_back_the_same() {
         let again = Job::parse("resolved", &job.to_toml(), &[]).unwrap();
         assert_eq!(again, job);
     }
+    let dropping = parse(JOB, &["train.drop_last=true"]).unwrap();
+    assert!(dropping.train.drop_last && parse(&dropping.to_toml(), &[]).unwrap() == dropping);
     let job = parse(JOB, &[]).unwrap();
+    assert!(!job.train.drop_last);
     assert_eq!(job.transport.timeout, Duration::from_secs(120));
     assert_eq!((job.mix.hops, job.mix.relays, job.ranks()), (3, 3, 6));
     assert_eq!(parse(JOB, &["mix.profile=bare"]).unwrap().ranks(), 3);
@@ -235,18 +238,73 @@ fn tokens_go_into_an_embedding() {
     };
     let embedding = network("{ op = \"embedding\", vocabulary = 10, width = 4 }");
     assert_eq!(chain(&embedding, &tokens(9)).unwrap()[0].bytes(2), 2 * 2 * 8);
-    let message = chain(&embedding, &tokens(10)).unwrap_err().to_string();
-    assert!(message.contains("`embedding` has 10 tokens (vocabulary), the data have token 10"), "{message}");
-    let bytes = |is_scaled| Sample { element: Element::U8, is_scaled, largest_token: None, ..tokens(9) };
-    assert!(chain(&embedding, &bytes(false)).is_ok());
-    let message = chain(&embedding, &bytes(true)).unwrap_err().to_string();
-    assert!(
-        message.contains("`embedding` takes tokens, the data are bytes that are scaled; save them as uint16"),
-        "{message}"
-    );
+    assert_eq!(embedding.embedding().map(|first| first.vocabulary), Some(10));
+    assert_eq!(parse(JOB, &[]).unwrap().embedding(), None);
+    let floats = |is_scaled| Sample { element: Element::F32, is_scaled, largest_token: None, ..tokens(9) };
+    let bytes = |is_scaled| Sample { element: Element::U8, ..floats(is_scaled) };
+    let with_data = |data: &str| parse(&embedding.to_toml(), &[&format!("data={{ {data} }}")]).unwrap();
+    let array = "source = \"npz\", path = \"x\"";
+    for (job, sample, words) in [
+        (with_data(array), bytes(true), "bytes that are scaled; write data.scale = 1, or save them as uint16"),
+        (
+            with_data(&format!("{array}, mean = 1, std = 2")),
+            bytes(true),
+            "scaled, and moved by data.mean and data.std; leave both out, and write data.scale = 1 or save tokens as uint16",
+        ),
+        (
+            with_data(&format!("{array}, mean = 1, std = 2")),
+            floats(true),
+            "moved or scaled by data.mean and data.std; leave both out",
+        ),
+        (embedding.clone(), bytes(true), "pixels; take a source of tokens, such as \"tokens\" or \"text\""),
+    ] {
+        assert!(chain(&job, &Sample { is_scaled: false, ..sample.clone() }).is_ok());
+        let message = chain(&job, &sample).unwrap_err().to_string();
+        assert!(message.contains(&format!("stage 1: `embedding` takes tokens, the data are {words}")), "{message}");
+    }
     let message = chain(&network("{ op = \"linear\", out = 8 }"), &tokens(9)).unwrap_err().to_string();
     assert!(message.contains("does not begin with an `embedding`, but the data are tokens"), "{message}");
     assert!(message.contains("vocabulary = 10"), "{message}");
+}
+
+/// What other operations compute is no number of a row.
+#[test]
+fn an_embedding_takes_the_data_alone() {
+    const EMBEDDING: &str = "{ op = \"embedding\", vocabulary = 10, width = 8 }";
+    let network = |stages: [&str; 2]| {
+        let stages = stages.map(|ops| format!("{{ ops = [{ops}] }}"));
+        chain(&parse(JOB, &[&format!("stage=[{}]", stages.join(", "))]).unwrap(), &classes([8], 64))
+    };
+    let reshaped = format!("{{ op = \"reshape\", shape = [2, 4] }}, {{ op = \"flatten\" }}, {EMBEDDING}");
+    assert!(network([&reshaped, "{ op = \"flatten\" }"]).is_ok());
+    let flat = "{ op = \"flatten\" }";
+    for (stages, stage) in [
+        ([&format!("{{ op = \"relu\" }}, {EMBEDDING}")[..], flat], 1),
+        ([flat, EMBEDDING], 2),
+        ([&format!("{EMBEDDING}, {{ op = \"linear\", out = 1 }}, {flat}, {EMBEDDING}"), flat], 1),
+        ([&format!("{{ op = \"residual\", ops = [{EMBEDDING}, {{ op = \"linear\", out = 1 }}, {flat}] }}"), flat], 1),
+    ] {
+        let message = network(stages).unwrap_err().to_string();
+        let words = format!(
+            "stage {stage}: `embedding` takes the data's tokens, not what other operations make of them; begin stage 1 with it"
+        );
+        assert!(message.contains(&words), "{message}");
+    }
+}
+
+#[test]
+fn operations_learn_from_enough_samples() {
+    let fewest = |op: &str, shape: &[u32]| with_ops(op).stages[0].ops[0].fewest(&Shape::new(shape));
+    const NORM: &str = "{ op = \"batch_norm\" }";
+    for (shape, due) in [(&[8][..], 2), (&[1], 2), (&[8, 1, 1], 2), (&[8, 1, 2], 1), (&[1, 3, 1], 1)] {
+        assert_eq!(fewest(NORM, shape), due, "{shape:?}");
+        let residual = |ops: &str| format!("{{ op = \"residual\", ops = [{ops}] }}");
+        assert_eq!(fewest(&residual(&format!("{{ op = \"relu\" }}, {}", residual(NORM))), shape), due, "{shape:?}");
+    }
+    assert_eq!(fewest("{ op = \"relu\" }", &[8]), 1);
+    // What goes in within it counts, not what goes into it.
+    let pooled = "{ op = \"residual\", ops = [{ op = \"global_avg_pool\" }, { op = \"batch_norm\" }] }";
+    assert_eq!(fewest(pooled, &[8, 2, 2]), 2);
 }
 
 #[test]
@@ -325,6 +383,14 @@ fn operations_say_what_they_take_and_what_they_get() {
         (
             "{ op = \"reshape\", shape = [3, 20] }",
             "60 values a sample to make (3, 20) of them, but gets (1, 8, 8); name a shape of 64 values",
+        ),
+        (
+            "{ op = \"linear\", out = 1 }, { op = \"layer_norm\" }",
+            "`layer_norm` takes two values or more, but gets (1); leave it out",
+        ),
+        (
+            "{ op = \"linear\", out = 8 }, { op = \"group_norm\", groups = 8 }",
+            "`group_norm` takes two values a group or more, but gets (8); take fewer than 8 groups",
         ),
         (
             "{ op = \"reshape\", shape = [8, 8] }, { op = \"batch_norm\" }",

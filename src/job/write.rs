@@ -10,6 +10,7 @@ pub(super) fn job(job: &Job) -> String {
         ("epochs", i64::from(job.train.epochs).into()),
         ("batch", i64::from(job.train.batch).into()),
         ("micro_batch", i64::from(job.train.micro_batch).into()),
+        ("drop_last", job.train.drop_last.into()),
         ("loss", job.train.loss.write()),
         ("optimizer", job.train.optimizer.write(job.train.rate.peak)),
         ("schedule", job.train.rate.write()),

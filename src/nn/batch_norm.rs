@@ -71,9 +71,10 @@ impl<B: Backend> Operation<B> for BatchNorm<B> {
         let [mean, variance] = kept else { unreachable!("mean and variance are kept") };
         let (mean, variance) = if pass.training {
             backend.moments(grid, true, x, mean, variance);
-            // The running variance is an estimate for all samples.
+            // The running variance is an estimate for all samples. One value gives none: it becomes no number, which ends the
+            // run. The owner takes no job that comes to that.
             let members = grid.members() as f32;
-            let factor = members / (members - 1.0).max(1.0);
+            let factor = members / (members - 1.0);
             backend.blend(self.channels, self.momentum, 1.0, mean, &mut running_mean.value);
             backend.blend(self.channels, self.momentum, factor, variance, &mut running_variance.value);
             (&*mean, &*variance)

@@ -26,6 +26,7 @@ mod seat;
 pub mod serve;
 pub mod single;
 mod sources;
+mod statistics;
 pub mod trust;
 mod weights;
 
@@ -129,6 +130,17 @@ pub enum RunError {
     NoSamples {
         /// Samples that are held out.
         held_out: usize,
+    },
+    /// No batch is whole, and one that is not is left out.
+    #[error(
+        "no batch is left to train on: train.drop_last leaves out what is no whole batch, and there are {samples} samples for a \
+         train.batch of {batch}; take a train.batch of {samples} or less, or train.drop_last = false"
+    )]
+    NoBatch {
+        /// Samples to train on.
+        samples: usize,
+        /// Samples of a batch.
+        batch: u32,
     },
     /// A message that no transport takes.
     #[error("{what} would have {bytes} bytes, the most is {most}; {fix}")]
@@ -237,7 +249,7 @@ impl RunError {
             RunError::Stopped { code } => *code,
             RunError::Fault { noticed, .. } | RunError::Unanswered(noticed) => code_of(noticed.fault.reason),
             RunError::Job(JobError::Read { .. }) => 3,
-            RunError::NoSamples { .. } | RunError::TooLong { .. } => 2,
+            RunError::NoSamples { .. } | RunError::NoBatch { .. } | RunError::TooLong { .. } => 2,
             RunError::Job(_)
             | RunError::FolderExists(_)
             | RunError::FileExists(_)

@@ -173,7 +173,7 @@ fn run_with<T: Transport, B: Platform>(
         }
         let seconds = began.elapsed().as_secs_f64();
         let validation = validated.then(|| scores[1]);
-        let report = EpochReport::new(epoch, scores[0], validation, prepared.train.samples(), seconds, slots);
+        let report = EpochReport::new(epoch, scores[0], validation, prepared.trained(), seconds, slots);
         watcher.epoch(&report)?;
         epochs.push(report);
         kept = Some(returns);

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use super::RunError;
 use super::opening::{encoded_length, package_length, result_length};
-use super::sources;
 use super::weights::{Values, Weights};
+use super::{sources, statistics};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
 use crate::element::Encoding;
 use crate::ids::Epoch;
-use crate::job::{self, Boundary, Job, Op, Pace, Sample, Shape, Wanted};
+use crate::job::{self, Boundary, Job, Pace, Sample, Shape, Wanted};
 use crate::mix::geometry::Geometry;
 use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
@@ -60,6 +60,9 @@ impl Prepared {
     /// As [`Prepared::load`].
     pub fn of(job: Job) -> Result<Self, RunError> {
         let loaded = sources::load(&job)?;
+        let boundaries = job::chain(&job, &sample(&[&loaded.train, loaded.test.as_ref().unwrap_or(&loaded.train)]))?;
+        // Before they change places: an error names a sample as its file counts it.
+        sources::known(&job, &loaded)?;
         let (train, test) = match loaded.test {
             Some(test) => (loaded.train, test),
             None => part(loaded.train, TEST_PART, &job, "test")?,
@@ -68,8 +71,7 @@ impl Prepared {
         if train.samples() == 0 {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
-        let boundaries = job::chain(&job, &sample([&train, &validation, &test]))?;
-        Self { job, train, validation, test, boundaries, infers: false, start: None }.started()
+        Self { job, train, validation, test, boundaries, infers: false, start: None }.trainable()?.started()
     }
 
     /// The model that a run has left in the folder `run`, with `sets` on top of its job, and the file `inputs` to look at.
@@ -83,16 +85,23 @@ impl Prepared {
         let weights = Weights::read(&run.join(MODEL))?;
         let input = weights.input()?;
         let shape: Vec<usize> = input.shape.dims().iter().map(|dim| *dim as usize).collect();
-        let vocabulary = match job.stages[0].ops.first() {
-            Some(Op::Embedding(embedding)) => Some(embedding.vocabulary),
-            _ => None,
-        };
-        let test = data::inputs::load(inputs, input.encoding(), shape, vocabulary)?;
-        let boundaries = job::chain(&job, &Sample { wanted: None, ..sample([&test; 3]) })?;
+        let test =
+            data::inputs::load(inputs, input.encoding(), shape, job.embedding().map(|first| first.vocabulary))?;
+        let boundaries = job::chain(&job, &Sample { wanted: None, ..sample(&[&test]) })?;
         let [train, validation] = [test.first(0), test.first(0)];
         let mut prepared = Self { job, train, validation, test, boundaries, infers: true, start: None };
         prepared.start = Some(weights.values(&prepared.specs(), &[])?);
         Ok(prepared)
+    }
+
+    /// The same, where an epoch has batches that all operations learn from.
+    fn trainable(self) -> Result<Self, RunError> {
+        let (samples, batch) = (self.train.samples(), self.job.train.batch);
+        if self.trained() == 0 {
+            return Err(RunError::NoBatch { samples, batch });
+        }
+        statistics::suffice(&self.job, &self.boundaries, samples)?;
+        Ok(self)
     }
 
     /// The same, with the values that the job names.
@@ -132,7 +141,7 @@ impl Prepared {
     /// # Errors
     /// [`RunError::Job`] where its stages do not fit the data; [`RunError::Weights`].
     pub fn with(&self, job: Job) -> Result<Self, RunError> {
-        let boundaries = job::chain(&job, &sample([&self.train, &self.validation, &self.test]))?;
+        let boundaries = job::chain(&job, &sample(&[&self.train, &self.validation, &self.test]))?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
         Self { job, train, validation, test, boundaries, infers: false, start: None }.started()
     }
@@ -171,9 +180,17 @@ impl Prepared {
         self.job.stages.iter().enumerate().map(spec).collect()
     }
 
+    /// Training samples of an epoch: all of them, or those of whole batches.
+    pub fn trained(&self) -> usize {
+        let (samples, batch) = (self.train.samples(), self.job.train.batch as usize);
+        if self.job.train.drop_last { samples - samples % batch } else { samples }
+    }
+
     /// The training samples of `epoch`, in its own order.
     pub fn batches(&self, epoch: u32) -> Batches {
-        let order = self.job.seed().derive("shuffle", epoch.into()).stream().permutation(self.train.samples() as u32);
+        let mut shuffled = self.job.seed().derive("shuffle", epoch.into()).stream();
+        let mut order = shuffled.permutation(self.train.samples() as u32);
+        order.truncate(self.trained());
         Batches::new(order, self.job.train.batch, self.job.train.micro_batch)
     }
 
@@ -284,15 +301,15 @@ fn travelling(package: u64, result: u64) -> Result<(u32, u64), RunError> {
     }
 }
 
-/// What a stage's operations must know of the samples to train, to validate and to test: all pass through them.
-fn sample(parts: [&Dataset; 3]) -> Sample {
+/// What a stage's operations must know of samples, whose `parts` all pass through them.
+fn sample(parts: &[&Dataset]) -> Sample {
     let data = parts[0];
     let Encoding { element, scale, shift } = &data.encoding;
     Sample {
         shape: Shape::new(data.sample_shape.iter().map(|dim| *dim as u32).collect::<Vec<u32>>()),
         element: *element,
         is_scaled: scale.iter().any(|scale| *scale != 1.0) || shift.iter().any(|shift| *shift != 0.0),
-        largest_token: parts.into_iter().filter_map(Dataset::largest_token).max(),
+        largest_token: parts.iter().filter_map(|part| part.largest_token()).max(),
         wanted: Some(match data.targets {
             Targets::Classes { places, classes, .. } => {
                 Wanted::Classes { places: places as u32, classes: classes as u32 }

@@ -44,7 +44,7 @@ fn train<B: Platform>(
     let passes = if prepared.infers() { 0 } else { job.train.epochs };
     for epoch in 0..passes {
         let began = Instant::now();
-        let samples = prepared.train.samples();
+        let samples = prepared.trained();
         let passed = learner.train(backend, Epoch(epoch), &mut |done| watcher.progress(epoch, done, samples));
         let passed = passed.and_then(|score| Ok((score, learner.model(backend, &specs)?)));
         let (trained, model) = match (passed, &kept) {

@@ -41,6 +41,21 @@ pub(super) fn load(job: &Job) -> Result<Loaded, DataError> {
     Ok(loaded)
 }
 
+/// Whether the embedding that the data of `job` go into, if one is there, has a row for each of their values.
+///
+/// # Errors
+/// [`DataError::Content`].
+pub(super) fn known(job: &Job, loaded: &Loaded) -> Result<(), DataError> {
+    const REMEDY: &str = "count tokens from 0, and let `vocabulary` be above the largest";
+    let Some(embedding) = job.embedding() else { return Ok(()) };
+    let (path, test) = job.data.source.paths();
+    loaded.train.known(path, embedding.vocabulary, REMEDY)?;
+    match &loaded.test {
+        Some(part) => part.known(test.unwrap_or(path), embedding.vocabulary, REMEDY),
+        None => Ok(()),
+    }
+}
+
 /// What `loss` wants of the labels, of which the job says that there are as many `classes`.
 fn wanted(loss: Loss, classes: Option<u32>) -> Result<Wanted, DataError> {
     match (loss, classes) {

@@ -9,7 +9,7 @@ use crate::job::shape::Shape;
 use crate::job::{JobError, MOST_FEATURES};
 
 /// Row `x` of `weight`, of shape (vocabulary, width), for each token `x`, a whole number from 0 up to, not including,
-/// `vocabulary`. A number beside these counts as the nearest of them: data are looked at where they are read.
+/// `vocabulary`. The owner looks at all data where they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Embedding {
     /// Tokens that there are.

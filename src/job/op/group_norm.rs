@@ -55,6 +55,11 @@ impl Spec for GroupNorm {
                 let takes = format!("channels in {} equal groups", self.groups);
                 Err(Misfit::new(self.word(), &takes, input, format!("let `groups` divide {channels}")))
             }
+            // Its mean is the value itself: 0 would come out, whatever goes in.
+            _ if input.values() == self.groups => {
+                let fix = format!("take fewer than {} groups", self.groups);
+                Err(Misfit::new(self.word(), "two values a group or more", input, fix))
+            }
             _ => Ok(input.clone()),
         }
     }

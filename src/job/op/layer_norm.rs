@@ -40,6 +40,10 @@ impl Spec for LayerNorm {
     }
 
     fn output(&self, input: &Shape) -> Result<Shape, Misfit> {
-        Ok(input.clone())
+        match *input.dims() {
+            // Its mean is the value itself: 0 would come out, whatever goes in.
+            [1] | [_, 1] | [1, 1, 1] => Err(Misfit::new(self.word(), "two values or more", input, "leave it out")),
+            _ => Ok(input.clone()),
+        }
     }
 }

@@ -64,6 +64,11 @@ trait Spec {
 
     /// The shape of a sample that comes out where `input` goes in.
     fn output(&self, input: &Shape) -> Result<Shape, Misfit>;
+
+    /// The fewest samples of a micro-batch that it learns from, where samples have the shape `input`.
+    fn fewest(&self, _input: &Shape) -> u32 {
+        1
+    }
 }
 
 /// How a spec is read.
@@ -185,6 +190,11 @@ impl Op {
                 fix: format!("an operation gives at most {MOST_FEATURES}"),
             }),
         }
+    }
+
+    /// The fewest samples of a micro-batch that it learns from, where samples have the shape `input`.
+    pub fn fewest(&self, input: &Shape) -> u32 {
+        self.spec().fewest(input)
     }
 
     /// Residual operations within each other.

@@ -89,4 +89,9 @@ impl Spec for Residual {
             fix: "let them keep the shape, with `padding` and `out`".to_owned(),
         })
     }
+
+    fn fewest(&self, input: &Shape) -> u32 {
+        let shapes = self.shapes(input).unwrap_or_default();
+        self.ops.iter().zip(&shapes).map(|(op, input)| op.fewest(input)).max().unwrap_or(1)
+    }
 }
