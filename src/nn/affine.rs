@@ -9,16 +9,15 @@ use super::optimizer::Layout;
 use super::{Declared, Parameter};
 use crate::compute::{Backend, ComputeError, Gemm};
 
-/// The weight and, if there is one, the bias, called so.
+/// The weight and, if there is one, the bias, called so, and where they start.
 pub(super) fn declared(
-    names: [&str; 2],
+    [weight, bias]: [(&str, Start); 2],
     input: usize,
     out: usize,
-    bias: bool,
+    biased: bool,
 ) -> impl Iterator<Item = Declared> + use<> {
-    let start = Start::FanIn(input);
-    let weight = Declared { layout: Layout::Transposed, ..Declared::new(names[0], [out, input], start) };
-    let bias = bias.then(|| Declared::new(names[1], [out], start));
+    let weight = Declared { layout: Layout::Transposed, ..Declared::new(weight.0, [out, input], weight.1) };
+    let bias = biased.then(|| Declared::new(bias.0, [out], bias.1));
     std::iter::once(weight).chain(bias)
 }
 

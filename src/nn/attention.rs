@@ -5,6 +5,7 @@
 //! of tokens times tokens, are not: backward works them out again.
 
 use super::affine::{self, Affine};
+use super::initial::Start;
 use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
 use crate::compute::precise::{exp, ln, sin_cos};
 use crate::compute::{Backend, ComputeError, Heads};
@@ -20,8 +21,11 @@ fn width(input: &Shape) -> usize {
 impl Spec for op::Attention {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         let width = width(input);
-        let into = affine::declared(["in_proj_weight", "in_proj_bias"], width, 3 * width, self.bias);
-        into.chain(affine::declared(["out_proj.weight", "out_proj.bias"], width, width, self.bias)).collect()
+        let zero = Start::Is(0.0);
+        let into = [("in_proj_weight", Start::Xavier { fan_in: width, fan_out: 3 * width }), ("in_proj_bias", zero)];
+        let out = [("out_proj.weight", Start::FanIn(width)), ("out_proj.bias", zero)];
+        let into = affine::declared(into, width, 3 * width, self.bias);
+        into.chain(affine::declared(out, width, width, self.bias)).collect()
     }
 
     /// Queries, keys and values, and what is gathered of them.

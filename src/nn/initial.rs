@@ -9,6 +9,14 @@ pub(super) enum Start {
     /// Uniform in [-bound, bound) with `bound = 1 / sqrt(fan in)`: what PyTorch's `nn.Linear` and `nn.Conv2d` start from
     /// (Kaiming uniform with a = sqrt(5) for the weight, the same bound for the bias).
     FanIn(usize),
+    /// Uniform in [-bound, bound) with `bound = sqrt(6 / (fan in + fan out))` (Glorot and Bengio, 2010, equation 16): what the
+    /// `in_proj_weight` of PyTorch's `nn.MultiheadAttention` starts from.
+    Xavier {
+        /// Values that one output sees.
+        fan_in: usize,
+        /// Outputs that see one value.
+        fan_out: usize,
+    },
     /// Normal around 0, with this standard deviation: what PyTorch's `nn.Embedding` starts from, with 1.
     Normal(f32),
     /// This value everywhere.
@@ -19,15 +27,15 @@ impl Start {
     /// `len` values.
     pub(super) fn values(self, seed: &Seed, len: usize) -> Vec<f32> {
         match self {
-            Start::FanIn(fan_in) => uniform_fan_in(seed, len, fan_in),
+            Start::FanIn(fan_in) => uniform(seed, len, 1.0 / (fan_in as f32).sqrt()),
+            Start::Xavier { fan_in, fan_out } => uniform(seed, len, (6.0 / (fan_in + fan_out) as f32).sqrt()),
             Start::Normal(deviation) => normal(seed, len, deviation),
             Start::Is(value) => vec![value; len],
         }
     }
 }
 
-fn uniform_fan_in(seed: &Seed, len: usize, fan_in: usize) -> Vec<f32> {
-    let bound = 1.0 / (fan_in as f32).sqrt();
+fn uniform(seed: &Seed, len: usize, bound: f32) -> Vec<f32> {
     let mut stream = seed.stream();
     (0..len).map(|_| bound * stream.unit_f32().mul_add(2.0, -1.0)).collect()
 }
@@ -52,16 +60,136 @@ fn normal(seed: &Seed, len: usize, deviation: f32) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::cpu::Cpu;
+    use crate::float::Float;
+    use crate::job::{Job, Op, Optimizer, Shape};
+    use crate::nn::{Stage, StageSpec};
 
+    /// What PyTorch draws a parameter from.
+    enum Due {
+        /// Uniform between minus this and this.
+        Within(f64),
+        /// Normal, with this deviation.
+        Normal(f64),
+        /// This value.
+        Is(f32),
+    }
+    use Due::{Is, Normal, Within};
+
+    fn op(text: &str) -> Op {
+        let head = "name = \"x\"\nseed = 1\ndata.source = \"digits\"\ntrain.epochs = 1\n";
+        let job = Job::parse("job.toml", &format!("{head}[[stage]]\nops = [{text}]"), &[]).unwrap();
+        job.stages[0].ops[0].clone()
+    }
+
+    /// The parameters of an operation that is built as a run builds it: name and values.
+    fn drawn(op: Op, input: Shape) -> Vec<(String, Vec<f32>)> {
+        let spec = StageSpec {
+            output: op.output(&input).unwrap(),
+            ops: vec![op],
+            input,
+            data: None,
+            wire: Float::F32,
+            micro_batch: 1,
+            optimizer: Optimizer::sgd(0.0),
+            seed: Seed::from_text("x"),
+            values: None,
+        };
+        let backend = Cpu::new(1).unwrap();
+        let values = Stage::new(&backend, &spec).unwrap().values(&backend).unwrap();
+        let mut rest = values.as_slice();
+        let part = |(_, declared): (usize, crate::nn::Declared)| {
+            let (here, behind) = rest.split_at(declared.values() as usize);
+            rest = behind;
+            (declared.name, here.to_vec())
+        };
+        spec.parameters().into_iter().map(part).collect()
+    }
+
+    /// All operations with parameters, each drawn as PyTorch's module draws it (`reset_parameters`); bounds are worked out by
+    /// hand. Where PyTorch has no such module, as for `position`, the deviation is our own.
     #[test]
-    fn fills_its_range_evenly() {
-        let values = uniform_fan_in(&Seed::from_text("x"), 10_000, 100);
-        assert!(values.iter().all(|v| v.abs() <= 0.1));
-        let mean = values.iter().sum::<f32>() / 1e4;
-        let deviation = (values.iter().map(|v| v * v).sum::<f32>() / 1e4).sqrt();
-        assert!(mean.abs() < 0.002, "{mean}");
-        // The standard deviation of a uniform variable in (-b, b) is b / sqrt(3).
-        assert!((deviation - 0.057_735).abs() < 0.001, "{deviation}");
+    fn every_operation_starts_as_in_pytorch() {
+        let norm: &[_] = &[("weight", Is(1.0)), ("bias", Is(0.0))];
+        let cases: [(&str, &str, &[u32], &[(&str, Due)]); 13] = [
+            // 1 / sqrt(64); 1 / sqrt(100), of each token.
+            ("linear", "out = 50,", &[64], &[("weight", Within(0.125)), ("bias", Within(0.125))]),
+            ("linear", "out = 50,", &[7, 100], &[("weight", Within(0.1)), ("bias", Within(0.1))]),
+            // 1 / sqrt(4 x 5 x 5), and with two groups 1 / sqrt(8 / 2 x 3 x 3).
+            ("conv2d", "out = 90, kernel = 5,", &[4, 8, 8], &[("weight", Within(0.1)), ("bias", Within(0.1))]),
+            (
+                "conv2d",
+                "out = 90, kernel = 3, groups = 2,",
+                &[8, 5, 5],
+                &[("weight", Within(1.0 / 6.0)), ("bias", Within(1.0 / 6.0))],
+            ),
+            ("embedding", "vocabulary = 300, width = 20,", &[4], &[("weight", Normal(1.0))]),
+            ("position", "", &[80, 30], &[("weight", Normal(0.02))]),
+            // sqrt(6 / (64 + 192)); 1 / sqrt(64).
+            (
+                "attention",
+                "heads = 4,",
+                &[5, 64],
+                &[
+                    ("in_proj_weight", Within(0.153_093_1)),
+                    ("in_proj_bias", Is(0.0)),
+                    ("out_proj.weight", Within(0.125)),
+                    ("out_proj.bias", Is(0.0)),
+                ],
+            ),
+            (
+                "attention",
+                "heads = 2, bias = false,",
+                &[5, 24],
+                &[("in_proj_weight", Within(0.25)), ("out_proj.weight", Within(0.204_124_1))],
+            ),
+            (
+                "batch_norm",
+                "",
+                &[6, 3, 3],
+                &[("weight", Is(1.0)), ("bias", Is(0.0)), ("running_mean", Is(0.0)), ("running_var", Is(1.0))],
+            ),
+            ("layer_norm", "", &[4, 6], norm),
+            ("group_norm", "groups = 2,", &[6, 3, 3], norm),
+            ("rms_norm", "", &[6], &[("weight", Is(1.0))]),
+            (
+                "residual",
+                "ops = [{ op = \"relu\" }, { op = \"linear\", out = 64 }],",
+                &[64],
+                &[("1.weight", Within(0.125)), ("1.bias", Within(0.125))],
+            ),
+        ];
+        for (name, keys, input, due) in cases {
+            let found = drawn(op(&format!("{{ {keys} op = {name:?} }}")), Shape::new(input));
+            let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, due.iter().map(|(name, _)| *name).collect::<Vec<&str>>());
+            for ((parameter, values), (_, due)) in found.iter().zip(due) {
+                is_drawn(values, due, &format!("{name}, {parameter}"));
+            }
+        }
+    }
+
+    /// Holds the largest value, mean and mean square against those of the distribution.
+    fn is_drawn(values: &[f32], due: &Due, what: &str) {
+        let n = values.len() as f64;
+        let moment = |power| values.iter().map(|v| f64::from(*v).powi(power)).sum::<f64>() / n;
+        // The square's mean and deviation: b^2 / 3 and b^2 sqrt(4 / 45), or d^2 and d^2 sqrt(2).
+        let (square, scatter) = match due {
+            Is(value) => {
+                return assert!(values.iter().all(|v| v == value), "{what}: {values:?}, PyTorch has {value}");
+            }
+            Within(bound) => {
+                let largest = values.iter().fold(0.0, |most: f64, v| most.max(f64::from(v.abs())));
+                // Rounded to f32; and with a chance of e^-20 none of n values is so near to the bound.
+                let near = bound * (1.0 - 20.0 / n)..=bound * (1.0 + 1e-6);
+                assert!(near.contains(&largest), "{what}: the largest is {largest}, PyTorch's bound {bound}");
+                (bound * bound / 3.0, bound * bound * (4.0_f64 / 45.0).sqrt())
+            }
+            Normal(deviation) => (deviation * deviation, deviation * deviation * 2.0_f64.sqrt()),
+        };
+        let (mean, found) = (moment(1), moment(2));
+        assert!(mean.abs() < 4.0 * (square / n).sqrt(), "{what}: a mean of {mean}");
+        assert!((found - square).abs() < 4.0 * scatter / n.sqrt(), "{what}: a mean square of {found}, not {square}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! An affine map of each vector of a sample.
 
 use super::affine::{self, Affine};
+use super::initial::Start;
 use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec};
 use crate::compute::{Backend, ComputeError};
 use crate::job::{Shape, op};
@@ -8,7 +9,8 @@ use crate::job::{Shape, op};
 impl Spec for op::Linear {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         let (_, width) = Self::vectors(input);
-        affine::declared(["weight", "bias"], width as usize, self.out as usize, self.bias).collect()
+        let start = Start::FanIn(width as usize);
+        affine::declared([("weight", start), ("bias", start)], width as usize, self.out as usize, self.bias).collect()
     }
 
     fn takes_relu(&self) -> bool {
