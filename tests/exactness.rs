@@ -263,6 +263,57 @@ fn short_batches_give_the_same_bits() {
     }
 }
 
+/// No sample to test on, no label that counts: there is no loss then, and no accuracy, in any mode.
+#[test]
+fn a_mean_over_nothing_is_null_and_a_dash() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let job = |data: &str, loss: &str, out: u32| {
+        format!(
+            "name = \"x\"\nseed = 1\n[data]\nsource = \"csv\"\npath = \"a.csv\"\nlabels = \"y\"\n{data}\n[train]\nepochs = 2\n\
+             batch = 2\nloss = {loss}\n[[stage]]\nops = [{{ op = \"linear\", out = 3 }}]\n\
+             [[stage]]\nops = [{{ op = \"linear\", out = {out} }}]\n"
+        )
+    };
+    let runs = |name: &str, row: &str, nulls: &dyn Fn(&Run)| {
+        for (way, out) in [("--single", "a"), ("--local 6", "b"), ("--local 3 --profile bare", "c")] {
+            let args: Vec<&str> = ["run", "job.toml", "--out", out].into_iter().chain(way.split(' ')).collect();
+            let ran = mixnn(folder.path(), &args).well();
+            assert!(ran.stdout.contains(row), "{name} {way}: {}", ran.stdout);
+            let out = folder.path().join(out);
+            let run = Run::read(out.clone());
+            assert!(run.result["test_loss"].is_null() && run.result["test_accuracy"].is_null(), "{name} {way}");
+            assert_eq!(run.result["epochs"].as_array().unwrap(), &run.metrics);
+            let validated = ran.stderr.lines().filter(|line| line.contains("   validation -   ")).count();
+            assert_eq!(validated, 2, "{name} {way}: {}", ran.stderr);
+            nulls(&run);
+            std::fs::remove_dir_all(out).unwrap();
+        }
+    };
+    // A fifth of two samples is none.
+    write("a.csv", "x,y\n1,0\n2,1\n");
+    let learned = |run: &Run| {
+        for epoch in &run.metrics {
+            assert!(epoch["train_loss"].as_f64().unwrap() > 0.0 && epoch["validation_loss"].is_null(), "{epoch}");
+        }
+    };
+    for (loss, out, row) in
+        [("cross_entropy", 2, "test accuracy  -\n"), ("mean_squared_error", 1, "test loss      -\n")]
+    {
+        write("job.toml", &job("validation = 0.0", &format!("{loss:?}"), out));
+        runs(loss, row, &learned);
+    }
+    write("a.csv", "x,y\n1,-100\n2,-100\n3,-100\n4,-100\n5,-100\n6,-100\n");
+    write("job.toml", &job("classes = 2\nvalidation = 0.4", "{ ignore_index = -100 }", 2));
+    runs("ignored", "test accuracy  -\n", &|run| {
+        for epoch in &run.metrics {
+            for key in ["train_loss", "validation_accuracy", "validation_loss"] {
+                assert!(epoch[key].is_null(), "{key}: {epoch}");
+            }
+        }
+    });
+}
+
 #[test]
 fn the_whole_job_learns_the_digits() {
     let (_folder, run) = run(&["--single"]);

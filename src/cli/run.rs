@@ -39,12 +39,12 @@ impl Errand for RunArgs {
             true => json,
             false => report::summary(&outcome, &prepared.job, folder.path()),
         });
-        match outcome.test_loss.is_finite() {
-            true => {
+        match outcome.test_loss {
+            Some(loss) if !loss.is_finite() => Err(RunError::TestLoss { loss, folder: folder.path().to_owned() }),
+            _ => {
                 Ok(printed
                     .map_err(|error| error.though(format!("the run is whole, in {}", folder.path().display())))?)
             }
-            false => Err(RunError::TestLoss { loss: outcome.test_loss, folder: folder.path().to_owned() }),
         }
     }
 }

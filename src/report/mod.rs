@@ -7,18 +7,30 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::job::{Job, Profile};
+use crate::nn::Criterion;
 use crate::run::results::{EpochReport, Outcome};
+
+/// What stands for a mean over nothing.
+const NOTHING: &str = "-";
+
+/// A mean with so many decimals.
+fn shown(mean: Option<f64>, decimals: usize) -> String {
+    mean.map_or(NOTHING.to_owned(), |mean| format!("{mean:.decimals$}"))
+}
 
 /// One line on an epoch.
 pub fn epoch_line(report: &EpochReport, epochs: u32) -> String {
     let validation = match (report.validation_accuracy, report.validation_loss) {
-        (Some(accuracy), _) => format!("   validation {:.2} %", accuracy * 100.0),
-        (None, Some(loss)) => format!("   validation loss {loss:.4}"),
-        (None, None) => String::new(),
+        (Some(accuracy), _) => format!("{:.2} %", accuracy * 100.0),
+        (None, Some(loss)) => format!("loss {loss:.4}"),
+        (None, None) => NOTHING.to_owned(),
     };
     format!(
-        "epoch {:>2}/{epochs}   loss {:.4}{validation}   {:.2} s   {:.0} samples/s",
-        report.epoch, report.train_loss, report.seconds, report.samples_per_second
+        "epoch {:>2}/{epochs}   loss {}   validation {validation}   {:.2} s   {:.0} samples/s",
+        report.epoch,
+        shown(report.train_loss, 4),
+        report.seconds,
+        report.samples_per_second
     )
 }
 
@@ -30,8 +42,9 @@ pub fn summary(outcome: &Outcome, job: &Job, folder: &Path) -> String {
         let _ = writeln!(text, "  {name:<14} {value}");
     };
     match outcome.test_accuracy {
-        Some(accuracy) => row("test accuracy", &format!("{accuracy:.4}   (loss {:.4})", outcome.test_loss)),
-        None => row("test loss", &format!("{:.6}", outcome.test_loss)),
+        Some(accuracy) => row("test accuracy", &format!("{accuracy:.4}   (loss {})", shown(outcome.test_loss, 4))),
+        None if Criterion::new(job.train.loss).classifies() => row("test accuracy", NOTHING),
+        None => row("test loss", &shown(outcome.test_loss, 6)),
     }
     row("time", &format!("{:.2} s, {} epochs", outcome.seconds, outcome.epochs.len()));
     row("ranks", &format!("{} ({})", outcome.ranks, outcome.mpi));

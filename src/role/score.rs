@@ -7,9 +7,10 @@ use crate::nn::{Criterion, Target};
 /// What a pass came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
-    /// Mean loss of a label, or of a value.
-    pub loss: f64,
-    /// Part of the labels, or values, for which the output says what it should; `None` where a loss has no right and wrong.
+    /// Mean loss of a label, or of a value; `None` where none counts.
+    pub loss: Option<f64>,
+    /// Part of the labels, or values, for which the output says what it should; `None` where none counts, and where a loss has no
+    /// right and wrong.
     pub accuracy: Option<f64>,
 }
 
@@ -43,8 +44,8 @@ impl Tally {
 
     /// The mean over what was added.
     pub fn score(&self) -> Score {
-        let terms = self.terms.max(1) as f64;
-        Score { loss: self.loss / terms, accuracy: self.correct.map(|correct| correct as f64 / terms) }
+        let mean = |sum: f64| (self.terms > 0).then(|| sum / self.terms as f64);
+        Score { loss: mean(self.loss), accuracy: self.correct.and_then(|correct| mean(correct as f64)) }
     }
 }
 
@@ -60,4 +61,32 @@ impl<'a> From<&'a Targets> for Target<'a> {
 /// What the gradient of one term of a batch is worth, where the loss is the mean over `terms`.
 pub fn weight(terms: usize) -> f32 {
     1.0 / terms.max(1) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Loss;
+
+    /// A mean over nothing is none: neither 0 nor not a number.
+    #[test]
+    fn what_nothing_counts_for_has_no_score() {
+        let of = |loss, sums: &[LossSum]| {
+            let mut tally = Tally::new(Criterion::new(loss));
+            sums.iter().for_each(|sum| tally.add(*sum, 4));
+            tally.score()
+        };
+        let sum = |loss, terms, correct| LossSum { loss, terms, correct };
+        let entropy = Loss::CrossEntropy { smoothing: 0.0, ignored: Some(-100) };
+        for loss in [entropy, Loss::MeanSquaredError, Loss::BinaryCrossEntropy] {
+            for sums in [&[][..], &[sum(0.0, 0, 0); 2]] {
+                assert_eq!(of(loss, sums), Score { loss: None, accuracy: None });
+            }
+        }
+        let counted = [sum(0.0, 0, 0), sum(3.0, 4, 1)];
+        assert_eq!(of(entropy, &counted), Score { loss: Some(0.75), accuracy: Some(0.25) });
+        assert_eq!(of(Loss::MeanSquaredError, &counted), Score { loss: Some(0.75), accuracy: None });
+        // What is not a number stays so: it ends the run.
+        assert!(of(entropy, &[sum(f64::NAN, 4, 0)]).loss.is_some_and(f64::is_nan));
+    }
 }

@@ -10,9 +10,9 @@ use crate::role::score::Score;
 pub struct EpochReport {
     /// From 1.
     pub epoch: u32,
-    /// Mean loss of a training sample, while the parameters moved.
-    pub train_loss: f64,
-    /// Part of the held-out samples that are classified correctly; absent where none are held out.
+    /// Mean loss of a training sample, while the parameters moved; null where no label counts, as all means here.
+    pub train_loss: Option<f64>,
+    /// Part of the held-out samples that are classified correctly; null where none are held out.
     pub validation_accuracy: Option<f64>,
     /// Mean loss of a held-out sample.
     pub validation_loss: Option<f64>,
@@ -45,10 +45,10 @@ pub struct Outcome {
     pub fingerprint: String,
     /// The model of the owner's processor, which the times depend on.
     pub processor: String,
-    /// Part of the test samples that are classified correctly.
+    /// Part of the test samples that are classified correctly; null where there are none, or none of their labels counts.
     pub test_accuracy: Option<f64>,
     /// Mean loss of a test sample.
-    pub test_loss: f64,
+    pub test_loss: Option<f64>,
     /// SHA-256 over the model's values.
     pub weights_sha256: String,
     /// Wall time from the first word to the last result.
@@ -114,7 +114,7 @@ impl EpochReport {
             epoch: epoch + 1,
             train_loss: train.loss,
             validation_accuracy: validation.and_then(|score| score.accuracy),
-            validation_loss: validation.map(|score| score.loss),
+            validation_loss: validation.and_then(|score| score.loss),
             seconds,
             slots,
             samples_per_second: samples as f64 / seconds.max(1e-9),
