@@ -133,7 +133,7 @@ impl Checked {
         let g = &self.geometry;
         let blocks: Vec<usize> = Phase::all(g.hops).map(|phase| g.block(phase)).collect();
         json!({
-            "job": self.job.to_toml(),
+            "job": self.job.to_json(),
             "profile": self.job.mix.profile.name(),
             "ranks": self.ranks,
             "stages": self.job.stages.len(),

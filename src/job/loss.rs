@@ -4,7 +4,6 @@ use toml::Value;
 
 use super::JobError;
 use super::section::Section;
-use super::tree::{Node, Value as Found};
 use super::write::{exact, table};
 
 /// What is minimised: the mean over what counts of a batch.
@@ -56,11 +55,8 @@ impl Loss {
 
 /// Reads the key `loss` of `train`: a word, or a table.
 pub(super) fn read(train: &Section<'_>) -> Result<Loss, JobError> {
-    if !matches!(train.get("loss"), Some(Node { value: Found::Table(_), .. })) {
-        return Ok(train.choice("loss", &KINDS)?.unwrap_or(USUAL));
-    }
-    let section = train.section("loss")?;
-    let mut loss = section.choice("kind", &KINDS)?.unwrap_or(USUAL);
+    let (kind, section) = train.kind("loss", &KINDS)?;
+    let mut loss = kind.unwrap_or(USUAL);
     if let Loss::CrossEntropy { smoothing, ignored } = &mut loss {
         let found = section.number("label_smoothing", "a part from 0 to 1", |part| (0.0..=1.0).contains(&part))?;
         *smoothing = found.map_or(0.0, |part| part as f32);

@@ -350,7 +350,13 @@ impl Job {
 
     /// The resolved job as TOML; reading it gives the same job.
     pub fn to_toml(&self) -> String {
-        write::job(self)
+        write::job(self).to_string()
+    }
+
+    /// The resolved job as JSON, with the tables and keys of [`to_toml`](Job::to_toml).
+    pub fn to_json(&self) -> serde_json::Value {
+        // A job's tables hold nothing that JSON has not: no dates, and finite numbers alone.
+        serde_json::to_value(write::job(self)).unwrap_or_default()
     }
 
     /// What all repeatable numbers of the job are drawn from.
@@ -371,6 +377,9 @@ impl Job {
     /// [`JobError::Conflict`].
     pub fn can_be_shared(&self) -> Result<(), JobError> {
         let (problem, fix) = match (self.remote().len(), self.mix.profile) {
+            (0, Profile::Mixed) => {
+                ("all stages have at = \"owner\"", "leave it out of at least 2 stages, or run the job with --single")
+            }
             (0, _) => (
                 "all stages have at = \"owner\"",
                 "leave it out where a rank is to host the stage, or run the job with --single",
@@ -395,5 +404,7 @@ impl Job {
     }
 }
 
+#[cfg(test)]
+mod hints;
 #[cfg(test)]
 mod tests;

@@ -117,8 +117,8 @@ impl Clip {
     }
 }
 
-/// Reads `train.optimizer`: the optimizer, and the rate at which it starts.
-pub(super) fn read(section: Section<'_>, clip: Option<Clip>) -> Result<(Optimizer, f32), JobError> {
+/// Reads the key `optimizer` of `train`, a word or a table: the optimizer, and the rate at which it starts.
+pub(super) fn read(train: &Section<'_>, clip: Option<Clip>) -> Result<(Optimizer, f32), JobError> {
     #[derive(Clone, Copy)]
     enum Kind {
         Sgd,
@@ -126,7 +126,8 @@ pub(super) fn read(section: Section<'_>, clip: Option<Clip>) -> Result<(Optimize
     }
     let kinds =
         [("sgd", Kind::Sgd), ("adam", Kind::Adam { decoupled: false }), ("adamw", Kind::Adam { decoupled: true })];
-    let kind = section.choice("kind", &kinds)?.unwrap_or(Kind::Sgd);
+    let (kind, section) = train.kind("optimizer", &kinds)?;
+    let kind = kind.unwrap_or(Kind::Sgd);
     let lr = section.number("lr", "a learning rate above 0", |lr| is_size(lr as f32))?;
     let decay = section.number("weight_decay", "a number of 0 or above", |decay| is_decay(decay as f32))?;
     let (rule, usual_lr, usual_decay) = match kind {
@@ -138,7 +139,7 @@ pub(super) fn read(section: Section<'_>, clip: Option<Clip>) -> Result<(Optimize
                 return Err(JobError::Conflict {
                     at: section.at("nesterov"),
                     problem: "nesterov = true without momentum".to_owned(),
-                    fix: "add momentum = 0.9, or leave `nesterov` out".to_owned(),
+                    fix: "set momentum = 0.9, or leave `nesterov` out".to_owned(),
                 });
             }
             (Rule::Sgd { momentum, nesterov }, 0.1, 0.0)

@@ -66,8 +66,8 @@ fn train(section: Section<'_>) -> Result<Train, JobError> {
     let drop_last = section.boolean("drop_last")?.unwrap_or(false);
     let loss = loss::read(&section)?;
     let clip = optimizer::read_clip(section.section("clip")?)?;
-    let (optimizer, peak) = optimizer::read(section.section("optimizer")?, clip)?;
-    let rate = schedule::read(section.section("schedule")?, peak)?;
+    let (optimizer, peak) = optimizer::read(&section, clip)?;
+    let rate = schedule::read(&section, peak)?;
     let micro_at = section.at("micro_batch");
     section.finish()?;
     if micro_batch > batch || !batch.is_multiple_of(micro_batch) {

@@ -51,19 +51,22 @@ impl LearningRate {
     }
 }
 
-/// Reads `train.schedule` for the rate `peak`.
-pub(super) fn read(section: Section<'_>, peak: f32) -> Result<LearningRate, JobError> {
+/// What a step schedule cannot do without.
+const EVERY: &str = "epochs between two falls of the rate, as in schedule = { kind = \"step\", every = 10 }";
+
+/// Reads the key `schedule` of `train`, a word or a table, for the rate `peak`.
+pub(super) fn read(train: &Section<'_>, peak: f32) -> Result<LearningRate, JobError> {
     let kinds = [
         ("constant", Decay::Constant),
         ("step", Decay::Step { every: 1, factor: 0.1 }),
         ("cosine", Decay::Cosine { least: 0.0 }),
     ];
-    let kind = section.choice("kind", &kinds)?.unwrap_or(Decay::Constant);
-    let decay = match kind {
+    let (kind, section) = train.kind("schedule", &kinds)?;
+    let decay = match kind.unwrap_or(Decay::Constant) {
         Decay::Constant => Decay::Constant,
         Decay::Step { factor: usual, .. } => {
             let every = section.integer("every", 1..=1_000_000)?;
-            let every = section.required("every", every, "epochs between two falls of the rate")?;
+            let every = section.required("every", every, EVERY)?;
             let factor = section.number("factor", "a factor above 0 and up to 1", |factor| {
                 let factor = factor as f32;
                 factor > 0.0 && factor <= 1.0

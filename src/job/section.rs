@@ -232,6 +232,26 @@ impl<'a> Section<'a> {
         found.map(|(_, choice)| Some(*choice)).ok_or_else(|| self.wrong(key, node, &expected()))
     }
 
+    /// The table under `key` and its `kind`, one word of `choices`. The word alone, in place of the table, is the short form of a
+    /// table that holds nothing else.
+    pub(super) fn kind<T: Copy>(
+        &self,
+        key: &'static str,
+        choices: &[(&str, T)],
+    ) -> Result<(Option<T>, Section<'a>), JobError> {
+        match self.get(key) {
+            None | Some(Node { value: Value::Table(_), .. }) => {
+                let section = self.section(key)?;
+                Ok((section.choice("kind", choices)?, section))
+            }
+            Some(Node { at, .. }) => {
+                let short =
+                    Section { name: format!("[{key}]"), at: at.clone(), table: None, asked: RefCell::default() };
+                Ok((self.choice(key, choices)?, short))
+            }
+        }
+    }
+
     /// The error that `key`'s value is not what was `expected`.
     pub(super) fn wrong(&self, key: &str, node: &Node, expected: &str) -> JobError {
         let table = match self.name.strip_prefix("[[") {
@@ -257,8 +277,12 @@ impl<'a> Section<'a> {
 
     fn unknown(&self, key: &str, at: &At) -> JobError {
         let known = self.asked.borrow().clone();
+        // In a file, a key that is there already would be there twice.
+        let there = |known: &str| self.table.is_some_and(|table| table.contains_key(known));
+        let is_free = |known: &&&str| matches!(at, At::Set(_)) || !there(known);
         let nearest = known
             .iter()
+            .filter(is_free)
             .map(|known| (strsim::jaro_winkler(known, key), *known))
             .filter(|(alike, _)| *alike > ALIKE)
             .max_by(|a, b| a.0.total_cmp(&b.0))

@@ -87,11 +87,54 @@ fn sets_go_on_top() {
     assert_eq!((job.train.optimizer, job.train.rate.peak), (Optimizer::sgd(0.9), 0.05));
     assert_eq!((job.mix.relays, job.name.as_str(), job.data.validation), (5, "other", 0.25));
     assert!(refused(JOB, &["train.epochs"]).contains("there is no `=`"));
-    assert!(refused(JOB, &["name.first=1"]).contains("`name` is no table"));
+    let found = refused(JOB, &["name.first=1"]);
+    let due = "`name` is the string \"test\", not a table; set all of it, with --set name=value";
+    assert!(found.ends_with(due), "{found}");
     assert!(
         refused(JOB, &["train.epochs=many"])
             .contains("--set train.epochs=many: `train.epochs` is the string \"many\"")
     );
+}
+
+/// A word is short for a table, also where a `--set` goes on below it.
+#[test]
+fn a_short_form_opens_into_its_table() {
+    let with = |line: &str| JOB.replace("optimizer = { kind = \"sgd\", lr = 0.1, momentum = 0.9 }", line);
+    let words = with("optimizer = \"adamw\"\nloss = \"cross_entropy\"\nschedule = \"cosine\"");
+    let tables = with(
+        "optimizer = { kind = \"adamw\" }\nloss = { kind = \"cross_entropy\" }\nschedule = { kind = \"cosine\" }",
+    );
+    assert_eq!(parse(&words, &[]).unwrap(), parse(&tables, &[]).unwrap());
+    assert_eq!(parse(&with("optimizer = \"sgd\""), &[]).unwrap(), parse(&with(""), &[]).unwrap());
+    let sets = ["train.loss.label_smoothing=0.1", "train.lr=0.01", "train.schedule.warmup=5"];
+    let job = parse(&words, &sets).unwrap();
+    assert_eq!(job, parse(&tables, &sets).unwrap());
+    assert_eq!(job.train.loss, Loss::CrossEntropy { smoothing: 0.1, ignored: None });
+    assert_eq!((job.train.optimizer.weight_decay, job.train.rate.peak, job.train.rate.warmup), (0.01, 0.01, 5));
+    // A word on top takes the whole table's place, and a later one goes on below it.
+    let job = parse(JOB, &["train.optimizer=adam", "train.optimizer.eps=1e-6"]).unwrap();
+    assert_eq!(job, parse(JOB, &["train.optimizer={ kind = \"adam\", eps = 1e-6 }"]).unwrap());
+    assert!(overrides::KINDS.iter().all(|key| parse(&words, &[&format!("{key}.warp=1")]).is_err()));
+    // Errors point at the word, or at what went on below it.
+    for (line, sets, words) in [
+        (
+            "optimizer = \"adamx\"",
+            &[][..],
+            "job.toml:12:13: `train.optimizer` is the string \"adamx\"; expected \"sgd\"",
+        ),
+        ("optimizer = 3", &[], "job.toml:12:13: `train.optimizer` is the integer 3; expected \"sgd\" or \"adam\""),
+        ("optimizer = \"adamx\"", &["train.lr=1"], "job.toml:12:13: `optimizer.kind` is the string \"adamx\""),
+        (
+            "loss = \"mean_squared_error\"",
+            &["train.loss.ignore_index=1"],
+            "--set train.loss.ignore_index=1: unknown key",
+        ),
+        ("schedule = \"step\"", &[], "job.toml:12:12: [schedule] lacks the key `every`"),
+        ("optimizer = 3", &["train.lr=1"], "--set train.lr=1: `train.optimizer` is the integer 3, not a table"),
+    ] {
+        let found = refused(&with(line), sets);
+        assert!(found.starts_with(words), "{line} {sets:?}: {found}");
+    }
 }
 
 #[test]
@@ -109,7 +152,7 @@ fn optimizers_say_what_they_take() {
         (optimizer("kind = \"adam\", betas = [0.9, 1.0]"), "two parts from 0 up to, not including, 1"),
         (optimizer("kind = \"adam\", betas = [0.9]"), "two parts from 0 up to, not including, 1"),
         (optimizer("kind = \"adam\", eps = 0"), "a small number above 0"),
-        (optimizer("nesterov = true"), "nesterov = true without momentum; add momentum = 0.9"),
+        (optimizer("nesterov = true"), "nesterov = true without momentum; set momentum = 0.9"),
         (optimizer("weight_decay = -0.1"), "a number of 0 or above"),
         ("train.clip={ value = 1, norm = 1 }".to_owned(), "both value and norm; keep one of them"),
         ("train.clip={ norm = 0 }".to_owned(), "a bound above 0"),
@@ -375,7 +418,7 @@ fn operations_say_what_they_take_and_what_they_get() {
         ),
         (
             "{ op = \"conv2d\", out = 4, kernel = 3, groups = 2 }",
-            "channels in 2 equal groups, but gets (1, 8, 8); let `groups` divide 1",
+            "channels in 2 equal groups, but gets (1, 8, 8); let `groups` divide 1 and `out`, 4",
         ),
         ("{ op = \"max_pool\", kernel = 3, padding = 2 }", "a padding of at most half its kernel"),
         ("{ op = \"flatten\" }, { op = \"avg_pool\", kernel = 2 }", "`avg_pool` takes an image"),
@@ -407,11 +450,11 @@ fn operations_say_what_they_take_and_what_they_get() {
         ),
         (
             "{ op = \"reshape\", shape = [8, 8] }, { op = \"attention\", heads = 3 }",
-            "`attention` takes tokens of 3 equal heads, but gets (8, 8); let `heads` divide 8",
+            "`attention` takes tokens of 3 equal heads, but gets (8, 8); take heads = 2",
         ),
         (
             "{ op = \"reshape\", shape = [8, 8] }, { op = \"attention\", heads = 8, rotary = true }",
-            "heads of an even width where `rotary` is true, but gets (8, 8); take other `heads`: 8 of them have 1",
+            "heads of an even width where `rotary` is true, but gets (8, 8); take heads = 4",
         ),
         (
             "{ op = \"embedding\", vocabulary = 17, width = 4 }",
@@ -420,7 +463,7 @@ fn operations_say_what_they_take_and_what_they_get() {
         ("{ op = \"group_norm\", groups = 3 }", "channels in 3 equal groups"),
         (
             "{ op = \"residual\", ops = [{ op = \"linear\", out = 63 }] }",
-            "`residual` gets (1, 8, 8), but its operations make (63) of it; let them keep",
+            "`residual` gets (1, 8, 8), but its operations make (63) of it; let them give 64 values, and end in",
         ),
         (
             "{ op = \"residual\", ops = [{ op = \"flatten\" }, { op = \"max_pool\", kernel = 2 }] }",

@@ -1,11 +1,11 @@
-//! The resolved job as TOML.
+//! The resolved job as a table of TOML.
 
 use toml::{Table, Value};
 
 use super::{Job, op};
 
-/// Prints `job`; [`Job::parse`] reads the same job back.
-pub(super) fn job(job: &Job) -> String {
+/// All keys of `job`; [`Job::parse`] reads the same job back.
+pub(super) fn job(job: &Job) -> Table {
     let mut train = table([
         ("epochs", i64::from(job.train.epochs).into()),
         ("batch", i64::from(job.train.batch).into()),
@@ -66,7 +66,7 @@ pub(super) fn job(job: &Job) -> String {
     if let Some(ranks) = &job.trust.ranks {
         root.insert("trust".to_owned(), table([("ranks", ranks.display().to_string().into())]).into());
     }
-    root.to_string()
+    root
 }
 
 /// The f64 whose shortest text is that of the f32, so that 0.1 is printed as 0.1.

@@ -57,14 +57,16 @@ impl Spec for Attention {
             return Err(Misfit::new(self.word(), "a sequence (tokens, width)", input, fix));
         };
         let heads = self.heads.max(1);
-        if !width.is_multiple_of(heads) {
-            let takes = format!("tokens of {heads} equal heads");
-            return Err(Misfit::new(self.word(), &takes, input, format!("let `heads` divide {width}")));
-        }
-        if self.rotary && !(width / heads).is_multiple_of(2) {
-            let fix = format!("take other `heads`: {heads} of them have {} values each", width / heads);
-            return Err(Misfit::new(self.word(), "heads of an even width where `rotary` is true", input, fix));
-        }
-        Ok(input.clone())
+        let fits = |heads: u32| width.is_multiple_of(heads) && !(self.rotary && !(width / heads).is_multiple_of(2));
+        let takes = match (width.is_multiple_of(heads), fits(heads)) {
+            (_, true) => return Ok(input.clone()),
+            (false, _) => format!("tokens of {heads} equal heads"),
+            (true, _) => "heads of an even width where `rotary` is true".to_owned(),
+        };
+        let fix = match (1..heads).rev().find(|heads| fits(*heads)) {
+            Some(fewer) => format!("take heads = {fewer}"),
+            None => "take tokens of an even width, or leave `rotary` out".to_owned(),
+        };
+        Err(Misfit::new(self.word(), &takes, input, fix))
     }
 }

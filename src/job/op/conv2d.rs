@@ -64,7 +64,8 @@ impl Spec for Conv2d {
         let (channels, [height, width]) = self.window.places(self.word(), input)?;
         if !channels.is_multiple_of(self.groups.max(1)) {
             let takes = format!("channels in {} equal groups", self.groups);
-            return Err(Misfit::new(self.word(), &takes, input, format!("let `groups` divide {channels}")));
+            let fix = format!("let `groups` divide {channels} and `out`, {}", self.out);
+            return Err(Misfit::new(self.word(), &takes, input, fix));
         }
         let [high, wide] = self.window.kernel;
         let under = u64::from(channels / self.groups.max(1)) * u64::from(high) * u64::from(wide);

@@ -84,10 +84,15 @@ impl Spec for Residual {
         if output == input {
             return Ok(input.clone());
         }
-        Err(Misfit {
-            problem: format!("`residual` gets {input}, but its operations make {output} of it"),
-            fix: "let them keep the shape, with `padding` and `out`".to_owned(),
-        })
+        let fix = match output.dims().len() == input.dims().len() {
+            true => "let them keep the shape, with `padding` and `out`".to_owned(),
+            false => format!(
+                "let them give {} values, and end in {{ op = \"reshape\", shape = {:?} }}",
+                input.values(),
+                input.dims()
+            ),
+        };
+        Err(Misfit { problem: format!("`residual` gets {input}, but its operations make {output} of it"), fix })
     }
 
     fn fewest(&self, input: &Shape) -> u32 {
