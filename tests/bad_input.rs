@@ -519,7 +519,7 @@ fn initial_values_that_do_not_fit_are_all_named() {
         "\n  left over: fc1.scale (64)",
         "\n  wrong type: fc2.weight (32, 64) is I64, expected F32, F64, F16 or BF16",
         "\n  left over: norm.weight (3)",
-        "\nmodules were taken in the order fc1, fc2, fc10, norm; init.order = [...] names another",
+        "\nmodules were taken in the order fc1, fc2, fc10, norm; they fit in no order; init.order = [...] names another",
     ];
     for args in [from.as_slice(), &["run", DIGITS, "--single", "--set", from[3]]] {
         let ran = mixnn(folder.path(), args);
@@ -529,6 +529,66 @@ fn initial_values_that_do_not_fit_are_all_named() {
     let order = "init={ from = \"saved.safetensors\", order = [\"fc2\", \"fc3\"] }";
     let ran = mixnn(saved(&good).path(), &["check", DIGITS, "--set", order]);
     one_error(ran.refused(2, &["init.order: no module fc3 in the file", "order fc2, fc1, fc10;"]));
+}
+
+/// Two modules of one shape, whose names do not tell which runs first: both orders are shown, and each can be typed.
+#[test]
+fn an_order_of_initial_values_that_nothing_tells_is_asked_for() {
+    use Dtype::F32;
+    let tensors = [
+        ("stem.weight", F32, &[64, 64][..]),
+        ("stem.bias", F32, &[64]),
+        ("body.weight", F32, &[64, 64]),
+        ("body.bias", F32, &[64]),
+        ("zhead.weight", F32, &[10, 64]),
+        ("zhead.bias", F32, &[10]),
+    ];
+    let stages = "stage=[{ ops = [{ op = \"linear\", out = 64 }, { op = \"relu\" }, { op = \"linear\", out = 64 }] }, { ops = [{ op = \
+                  \"linear\", out = 10 }] }]";
+    let folder = saved(&tensors);
+    let sets = [DIGITS, "--set", stages, "--set", "init.from=saved.safetensors"];
+    let words = [
+        "saved.safetensors: its modules fit the job's network in more than one order",
+        "\n  parameter          operation        natural order of names  another order\n",
+        "\n  0.weight (64, 64)  linear, stage 1  body.weight             stem.weight\n",
+        "\n  2.bias (64)        linear, stage 1  stem.bias               body.bias\n",
+        "\n  order = [\"body\", \"stem\", \"zhead\"]\n  order = [\"stem\", \"body\", \"zhead\"]\n",
+    ];
+    for command in [&["check"][..], &["run", "--single"]] {
+        let ran = mixnn(folder.path(), &[command, &sets].concat());
+        one_error(ran.refused(2, &words));
+        assert!(!ran.stderr.contains("zhead.weight"), "what is the same in both: {}", ran.stderr);
+    }
+    for (order, first, second) in [
+        ("init.order=[\"body\", \"stem\", \"zhead\"]", "body", "stem"),
+        ("init.order=[\"stem\", \"body\", \"zhead\"]", "stem", "body"),
+    ] {
+        let args = [&sets[..], &["--set", order]].concat();
+        let text = mixnn(folder.path(), &[&["check"], args.as_slice()].concat()).well().stdout;
+        let lines = [
+            "initial values         saved.safetensors, in the order of init.order\n  tensor        parameter"
+                .to_owned(),
+            format!("\n  {first}.weight   0.weight (64, 64)  linear, stage 1\n"),
+            format!("\n  {second}.bias     2.bias (64)        linear, stage 1\n"),
+            "\n  zhead.weight  3.weight (10, 64)  linear, stage 2\n".to_owned(),
+        ];
+        lines.iter().for_each(|line| assert!(text.contains(line), "no {line:?} in {text}"));
+        let json = check(folder.path(), &args);
+        let tensors = json["initial_tensors"]["tensors"].as_array().unwrap();
+        let due = json!({
+            "tensor": format!("{second}.weight"), "shape": [64, 64], "parameter": "2.weight", "operation": "linear", "stage": 1,
+        });
+        assert_eq!((tensors.len(), &tensors[2]), (6, &due));
+    }
+    // Where all names are the network's own, the whole mapping is printed too.
+    let own = ["0.weight", "0.bias", "2.weight", "2.bias", "3.weight", "3.bias"];
+    let own: Vec<(&str, Dtype, &[usize])> =
+        own.iter().zip(&tensors).map(|(name, old)| (*name, old.1, old.2)).collect();
+    let text = mixnn(saved(&own).path(), &[&["check"], &sets[..]].concat()).well().stdout;
+    assert!(
+        text.contains("saved.safetensors, by name\n") && text.contains("\n  2.weight  2.weight (64, 64)"),
+        "{text}"
+    );
 }
 
 #[test]

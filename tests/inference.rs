@@ -125,7 +125,8 @@ fn a_run_starts_from_pytorch_and_gives_its_outputs() {
     let from = reference("lenet.safetensors");
     fs::write(folder.path().join("job.toml"), lenet(&from, "")).unwrap();
     let checked = mixnn(folder.path(), &["check", "job.toml"]).well().stdout;
-    assert!(checked.contains(&format!("initial values         {}", from.display())), "{checked}");
+    assert!(checked.contains(&format!("initial values         {}, by the shapes", from.display())), "{checked}");
+    assert!(checked.contains("  conv2.bias    3.bias (8)             conv2d, stage 2\n"), "{checked}");
     assert!(checked.contains("the order of samples"), "a short seed still tells something: {checked}");
     let mut bits = Vec::new();
     for (way, out) in [("--single", "run"), ("--local 7", "a"), ("--local 5 --profile bare", "b"), ("--local 8", "c")]
@@ -184,16 +185,19 @@ fn the_job_names_the_order_where_names_do_not() {
         mixnn(folder.path(), &["run", "job.toml", "--single", "--out", out])
     };
     let renamed = Path::new("renamed.safetensors");
-    let words = [
-        "renamed.safetensors does not fit the job's network:",
-        "wrong shape: net.answers.weight (10, 16), expected 3.weight (8, 4, 3, 3)",
-        "modules were taken in the order first, net.answers, net.hidden, second; init.order = [...] names another",
-    ];
-    run(renamed, "", "none").refused(2, &words);
+    // Here the shapes tell, too.
+    run(renamed, "", "shapes").well();
     run(renamed, "order = [\"first\", \"second\", \"net.hidden\", \"net\"]", "ordered").well();
     run(&reference("lenet.safetensors"), "", "plain").well();
     let digest = |out: &str| Run::read(folder.path().join(out)).result["weights_sha256"].clone();
-    assert_eq!(digest("ordered"), digest("plain"));
+    assert_eq!([digest("ordered"), digest("shapes")], [digest("plain"), digest("plain")]);
+    let words = [
+        "renamed.safetensors does not fit the job's network:",
+        "wrong shape: second.weight (8, 4, 3, 3), expected 0.weight (4, 1, 3, 3)",
+        "modules were taken in the order second, first, net.answers, net.hidden; in another order they fit: order = \
+         [\"first\", \"second\", \"net.hidden\", \"net.answers\"]",
+    ];
+    run(renamed, "order = [\"second\", \"first\"]", "none").refused(2, &words);
     // The job that a run writes names it too.
     mixnn(folder.path(), &["run", "ordered/job.toml", "--single", "--out", "again"]).well();
     assert_eq!(digest("again"), digest("plain"));

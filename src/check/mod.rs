@@ -18,9 +18,9 @@ use crate::job::{Backend, Job, Pace, Profile};
 use crate::mix::geometry::Geometry;
 use crate::nn::StageSpec;
 use crate::pipeline::Pass;
-use crate::run::RunError;
 use crate::run::owner::can_run;
 use crate::run::prepare::Prepared;
+use crate::run::{Assigned, How, RunError};
 
 /// A job's needs.
 pub struct Checked {
@@ -29,6 +29,8 @@ pub struct Checked {
     geometry: Geometry,
     /// Values of parameters, by stage.
     parameters: Vec<u64>,
+    /// Which tensor of a file is which parameter, and how that was found.
+    assigned: Option<(How, Vec<Assigned>)>,
     samples: [usize; 3],
     /// Samples to train on that each epoch leaves out.
     dropped: usize,
@@ -97,6 +99,7 @@ impl Checked {
             ranks,
             geometry,
             parameters: specs.iter().map(StageSpec::parameter_count).collect(),
+            assigned: prepared.assigned().map(|(how, assigned)| (how, assigned.to_vec())),
             samples: [prepared.train.samples(), prepared.validation.samples(), prepared.test.samples()],
             dropped: prepared.train.samples() - prepared.trained(),
             slots: [training.slots() + validation, looks(prepared.test.samples())],
@@ -141,6 +144,9 @@ impl Checked {
             "relays": usize::from(self.ranks) - 1 - self.job.remote().len(),
             "parameters": self.parameters,
             "initial_values": self.job.init.from,
+            "initial_tensors": self.assigned.as_ref().map(|(how, assigned)| {
+                json!({ "taken": how.to_string(), "tensors": assigned })
+            }),
             "samples": { "train": self.samples[0], "validation": self.samples[1], "test": self.samples[2] },
             "samples_left_out": self.dropped,
             "message_bytes": g.message(),
@@ -192,8 +198,9 @@ impl fmt::Display for Checked {
             let name = format!("  stage {}", index + 1);
             row(f, &name, format!("{}: {parameters} parameters{place}", ops.join(", ")))?;
         }
-        if let Some(from) = &self.job.init.from {
-            row(f, "initial values", from.display().to_string())?;
+        if let (Some(from), Some((how, assigned))) = (&self.job.init.from, &self.assigned) {
+            row(f, "initial values", format!("{}, {how}", from.display()))?;
+            write!(f, "{}", Assigned::table(assigned))?;
         }
         let [train, validation, test] = self.samples;
         let dropped = match self.dropped {

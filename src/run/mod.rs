@@ -47,7 +47,7 @@ pub use model::Model;
 pub use opening::refuse;
 pub use platform::is_here;
 pub use trust::TrustError;
-pub use weights::WeightsError;
+pub use weights::{Assigned, How, WeightsError};
 
 /// Why a run ended.
 #[derive(Debug, Error)]

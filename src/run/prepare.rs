@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::RunError;
 use super::opening::{encoded_length, package_length, result_length};
-use super::weights::{Values, Weights};
+use super::weights::{Assigned, How, Taken, Weights};
 use super::{sources, statistics};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
 use crate::element::Encoding;
@@ -31,7 +31,7 @@ pub struct Prepared {
     /// Whether nothing is learned, and the outputs for the samples of `test` are all that is asked for.
     infers: bool,
     /// What each stage starts from; `None`: from values drawn from the seed.
-    start: Option<Vec<Values>>,
+    start: Option<Taken>,
 }
 
 /// Bytes of a message, and of a result, at most: MPI counts in a C int.
@@ -107,10 +107,15 @@ impl Prepared {
     /// The same, with the values that the job names.
     fn started(mut self) -> Result<Self, RunError> {
         if let Some(from) = &self.job.init.from {
-            let values = Weights::read(from)?.values(&self.specs(), &self.job.init.order)?;
-            self.start = Some(values);
+            let taken = Weights::read(from)?.values(&self.specs(), &self.job.init.order)?;
+            self.start = Some(taken);
         }
         Ok(self)
+    }
+
+    /// How tensors of a file were found to be parameters, and which is which; `None` where values are drawn.
+    pub fn assigned(&self) -> Option<(How, &[Assigned])> {
+        self.start.as_ref().map(|start| (start.how, start.assigned.as_slice()))
     }
 
     /// Whether nothing is learned, and the outputs for the samples of `test` are all that is asked for.
@@ -175,7 +180,7 @@ impl Prepared {
             micro_batch: self.job.train.micro_batch,
             optimizer: self.job.train.optimizer,
             seed: seed.derive("stage", index as u64),
-            values: self.start.as_ref().map(|start| start[index].clone()),
+            values: self.start.as_ref().map(|start| start.values[index].clone()),
         };
         self.job.stages.iter().enumerate().map(spec).collect()
     }

@@ -1,10 +1,12 @@
 //! Why a file's values are not those of a network.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use thiserror::Error;
+
+use super::assigned::{Assigned, columns};
 
 /// Why a network does not start from a file.
 #[derive(Debug, Error)]
@@ -34,6 +36,18 @@ pub enum WeightsError {
         mismatches: Vec<Mismatch>,
         /// How the two were compared, and what to do.
         hint: String,
+    },
+    /// Modules that fit the network in more orders than one.
+    #[error("{}", undecided(.path, .orders, .assigned, *.natural))]
+    Undecided {
+        /// The file.
+        path: PathBuf,
+        /// Two orders of its modules.
+        orders: [Vec<String>; 2],
+        /// Which tensor would be which parameter in each.
+        assigned: [Vec<Assigned>; 2],
+        /// Whether the first is the natural order of the names.
+        natural: bool,
     },
     /// A value that is no number.
     #[error("{path}: value {index} of {name} is {found}, expected a finite number that an f32 holds")]
@@ -132,4 +146,30 @@ impl fmt::Display for Mismatch {
 
 fn lines(mismatches: &[Mismatch]) -> String {
     mismatches.iter().map(|mismatch| format!("\n  {mismatch}")).collect()
+}
+
+/// The most parameters that are shown in both orders.
+const SHOWN: usize = 24;
+
+fn undecided(path: &Path, orders: &[Vec<String>; 2], assigned: &[Vec<Assigned>; 2], natural: bool) -> String {
+    let first = if natural { "natural order of names" } else { "one order" };
+    let head = ["parameter", "operation", first, "another order"].map(str::to_owned);
+    let [one, other] = assigned;
+    let differ = || one.iter().zip(other).filter(|(one, other)| one.tensor != other.tensor);
+    let row = |(one, other): (&Assigned, &Assigned)| {
+        let [parameter, place] = one.place();
+        [parameter, place, one.tensor.clone(), other.tensor.clone()]
+    };
+    let more = match differ().count().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("  and {more} more\n"),
+    };
+    format!(
+        "{}: its modules fit the job's network in more than one order, and neither shapes nor names tell the right one:\n{}{more}\
+         write it into the job, below [init]: the modules as they run, such as\n  order = {:?}\n  order = {:?}",
+        path.display(),
+        columns(std::iter::once(head).chain(differ().take(SHOWN).map(row)).collect()),
+        orders[0],
+        orders[1],
+    )
 }

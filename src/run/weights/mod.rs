@@ -1,9 +1,13 @@
 //! A network's values out of a safetensors file: of PyTorch's, to start from, or of a run's own model.
 //!
-//! [`matching`] says which tensor is which parameter. A file may hold them in any float format; parameters are f32.
+//! [`matching`] says which tensor is which parameter: [`names`] what names tell of it, [`orders`] which orders of modules fit,
+//! [`mod@assigned`] what a person sees of it. A file may hold values in any float format; parameters are f32.
 
+mod assigned;
 mod error;
 mod matching;
+mod names;
+mod orders;
 
 use std::path::{Path, PathBuf};
 
@@ -12,17 +16,29 @@ use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors};
 use zeroize::Zeroizing;
 
+pub use assigned::Assigned;
 pub use error::WeightsError;
 use error::{Mismatch, Tensor};
-use matching::{Matched, matched};
+pub use matching::How;
+use matching::{Matched, Undecided, matched};
 
 use super::input::{self, Input};
 use super::model::named;
 use crate::data;
-use crate::nn::StageSpec;
+use crate::nn::{Declared, StageSpec};
 
 /// A stage's values, in the order of [`StageSpec::parameters`], each as PyTorch lays it out.
 pub(super) type Values = Zeroizing<Vec<f32>>;
+
+/// What a network starts from.
+pub(super) struct Taken {
+    /// By stage.
+    pub(super) values: Vec<Values>,
+    /// How tensors were found to be parameters.
+    pub(super) how: How,
+    /// Which is which, in the order of the parameters.
+    pub(super) assigned: Vec<Assigned>,
+}
 
 /// A file of values.
 pub(super) struct Weights {
@@ -61,11 +77,11 @@ impl Weights {
         parsed.map_err(|why| WeightsError::Input { path: self.path.clone(), why })
     }
 
-    /// The values of each stage. `order`: the file's modules, empty for their natural order.
+    /// The values of each stage. `order`: the file's modules in the order of the network's, empty where it need not be told.
     ///
     /// # Errors
     /// [`WeightsError`].
-    pub(super) fn values(&self, specs: &[StageSpec], order: &[String]) -> Result<Vec<Values>, WeightsError> {
+    pub(super) fn values(&self, specs: &[StageSpec], order: &[String]) -> Result<Taken, WeightsError> {
         let (file, _) = self.opened()?;
         let stages = named(specs);
         let ours: Vec<Tensor> = stages
@@ -78,7 +94,14 @@ impl Weights {
         let tensor =
             |(name, view): &(String, TensorView<'_>)| Tensor { name: name.clone(), shape: view.shape().to_vec() };
         let theirs: Vec<Tensor> = views.iter().map(tensor).collect();
-        let Matched { pairs, mut mismatches, hint } = matched(&ours, &theirs, order);
+        let assigned = |pairs: &[usize]| assigned(specs, &ours, pairs.iter().map(|index| &theirs[*index]));
+        let Matched { pairs, how, mut mismatches, hint } = match matched(&ours, &theirs, order) {
+            Ok(matched) => matched,
+            Err(Undecided { orders, pairs, natural }) => {
+                let assigned = pairs.each_ref().map(|pairs| assigned(pairs));
+                return Err(WeightsError::Undecided { path: self.path.clone(), orders, assigned, natural });
+            }
+        };
         for index in &pairs {
             let found = views[*index].1.dtype();
             if !matches!(found, Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16) {
@@ -88,6 +111,7 @@ impl Weights {
         if !mismatches.is_empty() {
             return Err(WeightsError::Mismatch { path: self.path.clone(), mismatches, hint });
         }
+        let assigned = assigned(&pairs);
         let mut pairs = pairs.into_iter();
         let mut all = Vec::with_capacity(stages.len());
         for stage in &stages {
@@ -99,7 +123,7 @@ impl Weights {
             }
             all.push(values);
         }
-        Ok(all)
+        Ok(Taken { values: all, how, assigned })
     }
 
     /// Adds the values of one tensor.
@@ -123,6 +147,22 @@ impl Weights {
             }
         }
     }
+}
+
+/// Which of `tensors`, in the order of `ours`, is which parameter of `specs`.
+fn assigned<'a>(specs: &[StageSpec], ours: &[Tensor], tensors: impl Iterator<Item = &'a Tensor>) -> Vec<Assigned> {
+    let operations = specs.iter().enumerate().flat_map(|(stage, spec)| {
+        let words = |(op, declared): (usize, Declared)| assigned::operation(&spec.ops[op], &declared.name);
+        spec.parameters().into_iter().map(words).map(move |words| (stage + 1, words))
+    });
+    let one = |((ours, tensor), (stage, operation)): ((&Tensor, &Tensor), (usize, String))| Assigned {
+        tensor: tensor.name.clone(),
+        shape: ours.shape.clone(),
+        parameter: ours.name.clone(),
+        operation,
+        stage,
+    };
+    ours.iter().zip(tensors).zip(operations).map(one).collect()
 }
 
 #[cfg(test)]
@@ -180,7 +220,7 @@ mod tests {
             ("fc2.weight", Dtype::F64, &[1, 2][..], double(&[0.1, 1e-3])),
             ("fc2.bias", Dtype::F32, &[1][..], singles(&[0.1])),
         ];
-        let values = weights(&tensors).values(&specs(), &[]).unwrap();
+        let values = weights(&tensors).values(&specs(), &[]).unwrap().values;
         assert_eq!(*values[0], [1.0, 2.0, 3.0, 4.0, 5.0, 0.5, -1.0, 0.25]);
         assert_eq!(*values[1], [0.1, 1e-3, 0.1]);
         for (bad, shown) in [(1e39, "1000000000000000000000000000000000000000"), (f64::NAN, "NaN")] {
@@ -195,8 +235,8 @@ mod tests {
         assert_eq!(
             error,
             "model does not fit the job's network:\n  wrong shape: fc2.bias (1, 1), expected 2.bias (1)\n  wrong type: \
-             fc2.weight (1, 2) is I32, expected F32, F64, F16 or BF16\nmodules were taken in the order fc1, fc2; init.order = \
-             [...] names another"
+             fc2.weight (1, 2) is I32, expected F32, F64, F16 or BF16\nmodules were taken in the order fc1, fc2; they fit in no \
+             order; init.order = [...] names another to compare by"
         );
     }
 
@@ -208,7 +248,8 @@ mod tests {
         let model = Model::new(&specs(), &values).unwrap();
         model.write(&path).unwrap();
         let read = Weights::read(&path).unwrap();
-        let found: Vec<Vec<f32>> = read.values(&specs(), &[]).unwrap().iter().map(|values| values.to_vec()).collect();
+        let found: Vec<Vec<f32>> =
+            read.values(&specs(), &[]).unwrap().values.iter().map(|values| values.to_vec()).collect();
         assert_eq!(found, values);
         let input = read.input().unwrap();
         assert_eq!((input.shape.clone(), input.encoding()), (Shape::new([3]), Encoding::scaled(Element::U8, 0.25)));
