@@ -215,7 +215,7 @@ fn sets_are_checked_like_the_file() {
     set_refused(&["train.epoch=1"], 2, &["--set train.epoch=1: unknown key `epoch` in [train]", "`epochs`"]);
     set_refused(&["trian.epochs=1"], 2, &["--set trian.epochs=1", "unknown key `trian`", "`train`"]);
     set_refused(&["train..epochs=1"], 2, &["a part of the key is empty"]);
-    set_refused(&["name.first=1"], 2, &["`name` is no table"]);
+    set_refused(&["name.first=1"], 2, &["`name` is the string \"digits\", not a table; set all of it"]);
     set_refused(&["train.epochs=soon"], 2, &["--set train.epochs=soon", "the string \"soon\""]);
     set_refused(&["transport.timeout=12"], 2, &["`transport.timeout`", "\"120s\""]);
 }

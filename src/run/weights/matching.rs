@@ -6,19 +6,13 @@
 //! what names tell ([`names`](super::names)); else nothing does: a file does not keep the order in which a program declared its
 //! modules.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use super::error::{Mismatch, Tensor};
+use super::modules::{Member, Module, PASSED_OVER, grouped, is_below, modules, split, whole};
 use super::names::{Families, natural};
 use super::orders::{Orders, orders};
-
-/// What PyTorch's batch norm counts and nothing depends on.
-const PASSED_OVER: &str = "num_batches_tracked";
-/// A parameter that attention alone has, and the part of it that has parameters of its own.
-const ATTENTION: &str = "in_proj_weight";
-const PART: &str = ".out_proj";
 
 /// How tensors were found to be parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,83 +200,6 @@ impl Found {
         let left = theirs.iter().filter(|member| !wanted.contains(member.name));
         self.mismatches.extend(left.map(|member| Mismatch::LeftOver(member.tensor.clone())));
     }
-}
-
-/// A tensor of a module.
-struct Member<'a> {
-    /// Its name there.
-    name: &'a str,
-    /// Which it is, of all.
-    index: usize,
-    tensor: &'a Tensor,
-}
-
-/// The tensors whose names agree up to the last dot. The parts of an attention are one module.
-struct Module<'a> {
-    name: &'a str,
-    members: Vec<Member<'a>>,
-}
-
-impl<'a> Module<'a> {
-    /// What another must have, too, to be taken for it.
-    fn kind(&self) -> BTreeSet<(&'a str, &'a [usize])> {
-        self.members.iter().map(|member| (member.name, member.tensor.shape.as_slice())).collect()
-    }
-}
-
-/// Module and parameter of a name; the module is empty where there is no dot.
-fn split(name: &str) -> (&str, &str) {
-    name.rsplit_once('.').unwrap_or(("", name))
-}
-
-/// All tensors, by their whole names.
-fn whole<'a>(tensors: &[(usize, &'a Tensor)]) -> Vec<Member<'a>> {
-    tensors.iter().map(|(index, tensor)| Member { name: &tensor.name, index: *index, tensor }).collect()
-}
-
-/// The modules in the order in which their first tensors come.
-fn modules<'a>(tensors: &[(usize, &'a Tensor)]) -> Vec<Module<'a>> {
-    let attentions: HashSet<&str> = tensors
-        .iter()
-        .map(|(_, tensor)| split(&tensor.name))
-        .filter(|name| name.1 == ATTENTION)
-        .map(|name| name.0)
-        .collect();
-    let mut modules: Vec<Module<'a>> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    for (index, tensor) in tensors {
-        let (mut module, mut name) = split(&tensor.name);
-        if let Some(whole) = module.strip_suffix(PART).filter(|whole| attentions.contains(whole)) {
-            (module, name) = (whole, &tensor.name[whole.len() + 1..]);
-        }
-        let member = Member { name, index: *index, tensor };
-        match places.entry(module) {
-            Entry::Occupied(place) => modules[*place.get()].members.push(member),
-            Entry::Vacant(place) => {
-                place.insert(modules.len());
-                modules.push(Module { name: module, members: vec![member] });
-            }
-        }
-    }
-    modules
-}
-
-/// Sorts `modules` by `order`, where a name stands for all modules below it that have no name of their own there: how many stand for
-/// each name. What `order` leaves out comes last.
-fn grouped(modules: &mut [Module<'_>], order: &[String]) -> Vec<usize> {
-    let place = |module: &Module<'_>| {
-        let named = order.iter().enumerate().filter(|(_, name)| is_below(module.name, name));
-        named.max_by_key(|(_, name)| name.len()).map_or(order.len(), |(place, _)| place)
-    };
-    let mut groups = vec![0; order.len() + 1];
-    modules.iter().for_each(|module| groups[place(module)] += 1);
-    modules.sort_by_cached_key(place);
-    groups
-}
-
-/// Whether `module` is `name`, or one of its parts.
-fn is_below(module: &str, name: &str) -> bool {
-    module.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! A network's values out of a safetensors file: of PyTorch's, to start from, or of a run's own model.
 //!
-//! [`matching`] says which tensor is which parameter: [`names`] what names tell of it, [`orders`] which orders of modules fit,
+//! [`matching`] says which tensor is which parameter: [`modules`] what belongs together, [`names`] what names tell, [`orders`] which orders of modules fit,
 //! [`mod@assigned`] what a person sees of it. A file may hold values in any float format; parameters are f32.
 
 mod assigned;
 mod error;
 mod matching;
+mod modules;
 mod names;
 mod orders;
 
