@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What any module may import.
-const LEAVES: [&str; 7] = ["bulk", "device_memory", "element", "float", "ids", "random", "terminal"];
+const LEAVES: [&str; 8] =
+    ["bulk", "device_memory", "element", "float", "ids", "random", "terminal", "threads"];
 /// What a module may import besides the leaves. `None`: all others.
-const RULES: [(&str, Option<&[&str]>); 23] = [
+const RULES: [(&str, Option<&[&str]>); 24] = [
     ("bulk", Some(&[])),
     ("device_memory", Some(&[])),
     ("element", Some(&[])),
@@ -16,6 +17,7 @@ const RULES: [(&str, Option<&[&str]>); 23] = [
     ("ids", Some(&[])),
     ("random", Some(&[])),
     ("terminal", Some(&[])),
+    ("threads", Some(&[])),
     ("job", Some(&[])),
     ("wire", Some(&[])),
     ("pipeline", Some(&[])),

@@ -1,28 +1,53 @@
-//! Finds out which rank of what this process is, and plays it: an errand on rank 0, whoever serves it elsewhere.
+//! Finds out whether this process is one rank of several or all of them, and has it play that. Ranks that are processes are played in
+//! `ranks.rs`.
 
-use super::identity::IdentityArgs;
-use super::{HowArgs, complain, fail, hostname};
-use crate::job::Profile;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::launcher::Start;
+use super::{HowArgs, JoinArgs, complain, fail, hostname};
+use crate::job::{self, Profile};
 use crate::run::local::Led;
 use crate::run::prepare::Prepared;
 use crate::run::trust::Credentials;
 use crate::run::{RunError, Watcher, is_here, local, owner, single};
 use crate::terminal;
 
-/// Where launchers of MPI processes say how many there are.
-const LAUNCHED_RANKS: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+/// How ranks that are processes find together.
+#[derive(Debug, Args)]
+pub(super) struct StartArgs {
+    /// How long a rank waits for others that do not get to start, until it knows the job; then the job's transport.timeout counts
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "MIXNN_START_TIMEOUT",
+        hide_env_values = true,
+        default_value = START_TIMEOUT,
+        value_parser = patience
+    )]
+    pub(super) start_timeout: Duration,
+}
 
-/// What launchers of MPI processes leave in the environment.
-#[cfg(feature = "mpi")]
-const LAUNCHERS: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "PMI_RANK"];
+const START_TIMEOUT: &str = "120s";
+/// The owner tells the others each second that it is coming, if it is a machine that has time for it.
+const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Reads how long to wait. An empty text, as of a variable that was set to nothing, is the default.
+fn patience(text: &str) -> Result<Duration, String> {
+    let text = if text.is_empty() { START_TIMEOUT } else { text };
+    job::duration(text, Duration::from_millis(1))
+        .filter(|time| *time >= LEAST_PATIENCE)
+        .ok_or_else(|| "expected a time of at least \"5s\", such as \"120s\" or \"10m\"".to_owned())
+}
 
 /// What runs a job that is ready, for someone who watches.
 pub(super) type Lead<'a> = dyn FnMut(&mut (dyn Watcher + Send)) -> Led + 'a;
 
 /// What rank 0 is asked for. All other ranks serve, whatever it is.
-pub(super) trait Errand {
+pub(super) trait Errand: Sync {
     /// What it writes to.
-    type Out;
+    type Out: Send;
 
     /// How it is to run.
     fn how(&self) -> &HowArgs;
@@ -39,27 +64,37 @@ pub(super) trait Errand {
 
 /// Carries `errand` out; the exit code.
 pub(super) fn start<E: Errand>(errand: &E) -> i32 {
-    let how = errand.how();
+    let (start, how) = (Start::here(), errand.how());
     let one_process = how.single || how.local.is_some();
-    if one_process && launched_ranks() > 1 {
-        complain("error: --single and --local run in one process, and a launcher started several: leave mpirun out");
+    if one_process && start.is_of_several() {
+        complain(&format!("error: {}", start.not_the_only_one()));
         return 2;
     }
     #[cfg(feature = "mpi")]
-    if !one_process && launched() {
-        return under_mpi(Some(errand), &how.identity);
+    if !one_process && start.may_be_mpi() {
+        return super::ranks::play(Some(errand), &start, &how.identity, &how.start);
     }
-    alone(errand).unwrap_or_else(|error| fail(&error))
+    #[cfg(not(feature = "mpi"))]
+    if start.is_of_several() {
+        complain(&format!("error: {}", start.split(None)));
+        return 3;
+    }
+    alone(errand, &start).unwrap_or_else(|error| fail(&error))
 }
 
 /// `mixnn join`; the exit code.
-pub(super) fn join(identity: &IdentityArgs) -> i32 {
+pub(super) fn join(args: &JoinArgs) -> i32 {
+    let start = Start::here();
     #[cfg(feature = "mpi")]
-    if launched() {
-        return under_mpi::<super::RunArgs>(None, identity);
+    if start.may_be_mpi() {
+        return super::ranks::play::<super::RunArgs>(None, &start, &args.identity, &args.start);
     }
     #[cfg(not(feature = "mpi"))]
-    let _ = identity;
+    if start.is_of_several() {
+        let _ = args;
+        complain(&format!("error: {}", start.split(None)));
+        return 3;
+    }
     complain(&format!(
         "error: `join` serves on ranks other than 0 of an MPI job, but this process was started alone{}; start it \
          with mpirun -n 1 mixnn run JOB : -n 6 mixnn join",
@@ -68,14 +103,16 @@ pub(super) fn join(identity: &IdentityArgs) -> i32 {
     2
 }
 
-/// Processes that a launcher has started, as it says; 1 without one.
-fn launched_ranks() -> u32 {
-    let said = |name: &&str| std::env::var(name).ok()?.parse().ok();
-    LAUNCHED_RANKS.iter().find_map(said).unwrap_or(1)
+/// The words of `error`, with what to type where that depends on how this process was started.
+pub(super) fn explained(error: &RunError) -> String {
+    match error {
+        RunError::TooFewRanks { needed, .. } => format!("{error}; start {needed}: {}", Start::here().more(*needed)),
+        _ => error.to_string(),
+    }
 }
 
 /// The job with what the command line lays on top.
-fn prepare<E: Errand>(errand: &E) -> Result<Prepared, RunError> {
+pub(super) fn prepare<E: Errand>(errand: &E) -> Result<Prepared, RunError> {
     let how = errand.how();
     let mut sets = how.sets.clone();
     sets.extend(how.profile.iter().map(|profile| format!("mix.profile={profile:?}")));
@@ -83,16 +120,14 @@ fn prepare<E: Errand>(errand: &E) -> Result<Prepared, RunError> {
 }
 
 /// One process: `--single`, or all ranks as threads.
-fn alone<E: Errand>(errand: &E) -> Result<i32, RunError> {
+pub(super) fn alone<E: Errand>(errand: &E, start: &Start) -> Result<i32, RunError> {
     let prepared = prepare(errand)?;
     let how = errand.how();
     let ranks = how.local.unwrap_or_else(|| prepared.job.ranks());
     if !how.single {
         owner::can_run(&prepared, ranks)?;
         if how.local.is_none() {
-            terminal::note(&format!(
-                "not started by mpirun or srun: running {ranks} ranks as threads of this process, as --local {ranks}"
-            ));
+            terminal::note(&start.alone(ranks, cfg!(feature = "mpi")));
         }
     }
     is_here(prepared.job.compute)?;
@@ -109,7 +144,7 @@ fn alone<E: Errand>(errand: &E) -> Result<i32, RunError> {
 }
 
 /// What does not hold, said before the run.
-fn note(prepared: &Prepared, credentials: &Credentials) {
+pub(super) fn note(prepared: &Prepared, credentials: &Credentials) {
     if prepared.job.mix.profile == Profile::Bare {
         return;
     }
@@ -122,103 +157,16 @@ fn note(prepared: &Prepared, credentials: &Credentials) {
     }
 }
 
-#[cfg(feature = "mpi")]
-fn launched() -> bool {
-    LAUNCHERS.iter().any(|name| std::env::var_os(name).is_some())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// One process a rank. Only rank 0 has use for `errand`; `join` has none.
-#[cfg(feature = "mpi")]
-fn under_mpi<E: Errand>(errand: Option<&E>, identity: &IdentityArgs) -> i32 {
-    use crate::ids::Rank;
-    use crate::run::serve;
-    use crate::transport::Transport;
-    use crate::transport::mpi::{Mpi, abort_everywhere};
-
-    let mut transport = match Mpi::start() {
-        Ok(transport) => transport,
-        Err(error) => {
-            complain(&format!("error: {error}"));
-            return 3;
-        }
-    };
-    let rank = transport.rank();
-    let shown = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        shown(panic);
-        abort_everywhere(70);
-    }));
-    if rank != Rank::OWNER {
-        let host = transport.host();
-        let served = identity.of_rank().and_then(|credentials| serve::run(&mut transport, &host, &credentials));
-        return match served {
-            Ok(()) => 0,
-            Err(error) => {
-                if !error.is_told_elsewhere() {
-                    complain(&format!("{rank}: error: {error}"));
-                }
-                if !error.is_orderly() {
-                    transport.abort(error.exit_code());
-                }
-                error.exit_code()
-            }
-        };
-    }
-    let Some(errand) = errand else {
-        complain("error: rank 0 is the owner and runs the job: mpirun -n 1 mixnn run JOB : -n 6 mixnn join");
-        return refuse(&mut transport, 2);
-    };
-    if transport.ranks() == 1 {
-        drop(transport);
-        if launched_ranks() > 1 {
-            let library = crate::transport::mpi::library();
-            complain(&format!(
-                "error: a launcher has started {} processes, but MPI shows each of them one rank: this binary is built for \
-                 {library}; start it with that library's mpirun, or build it for this one",
-                launched_ranks()
-            ));
-            return 3;
-        }
-        return alone(errand).unwrap_or_else(|error| fail(&error));
-    }
-    let ready = prepare(errand).and_then(|prepared| {
-        owner::can_run(&prepared, transport.ranks())?;
-        is_here(prepared.job.compute)?;
-        let credentials = identity.of_owner(&prepared.job)?;
-        let out = errand.open(&prepared)?;
-        Ok((prepared, credentials, out))
-    });
-    let (prepared, credentials, out) = match ready {
-        Ok(ready) => ready,
-        Err(error) => {
-            let code = fail(&error);
-            return refuse(&mut transport, code);
-        }
-    };
-    note(&prepared, &credentials);
-    let host = transport.host();
-    let library = crate::transport::mpi::library();
-    let strict = errand.how().strict;
-    let place = owner::Place { host: &host, carrier: &library, strict, credentials: &credentials };
-    let done =
-        errand.carry_out(&prepared, out, &mut |watcher| owner::run(&mut transport, &prepared, &place, watcher));
-    match done {
-        Ok(()) => 0,
-        Err(error) => {
-            let code = fail(&error);
-            if !error.is_orderly() {
-                transport.abort(code);
-            }
-            code
+    #[test]
+    fn patience_has_a_least() {
+        assert_eq!(patience(""), patience("120s"));
+        assert_eq!((patience("5s"), patience("2m")), (Ok(LEAST_PATIENCE), Ok(Duration::from_secs(120))));
+        for text in ["4999ms", "0", "-1s", "forever"] {
+            assert!(patience(text).unwrap_err().contains("at least"), "{text}");
         }
     }
-}
-
-/// Tells all ranks that there is no run; the exit code.
-#[cfg(feature = "mpi")]
-fn refuse(transport: &mut crate::transport::mpi::Mpi, code: i32) -> i32 {
-    if let Err(error) = crate::run::refuse(transport, code) {
-        complain(&format!("error: {error}"));
-    }
-    code
 }

@@ -6,7 +6,10 @@ mod data;
 mod identity;
 mod infer;
 mod launch;
+mod launcher;
 mod progress;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod run;
 
 use std::path::PathBuf;
@@ -14,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use identity::IdentityArgs;
+use launch::StartArgs;
 
 use crate::run::RunError;
 use crate::run::trust::Trust;
@@ -42,7 +46,7 @@ enum Command {
     /// Train and test. Under mpirun or srun one process a rank; alone all ranks as threads (--local)
     Run(RunArgs),
     /// Serve on a rank other than 0 without a job: mpirun -n 1 mixnn run JOB : -n 6 mixnn join
-    Join(IdentityArgs),
+    Join(JoinArgs),
     /// The testing phase alone: what the model of a run makes of new inputs. Under mpirun or srun, with ranks that infer or
     /// join, alone, --local and --single as `run`, with the same bits
     Infer(infer::InferArgs),
@@ -99,6 +103,14 @@ struct RunArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct JoinArgs {
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    start: StartArgs,
+}
+
 /// How a job runs.
 #[derive(Debug, Args)]
 struct HowArgs {
@@ -116,6 +128,8 @@ struct HowArgs {
     sets: Vec<String>,
     #[command(flatten)]
     identity: IdentityArgs,
+    #[command(flatten)]
+    start: StartArgs,
     /// End with an error where ranks compute differently, so that bits would depend on who hosts what
     #[arg(long)]
     strict: bool,
@@ -192,7 +206,7 @@ fn doctor(json: bool) -> Result<i32, RunError> {
 
 /// Prints why there is nothing to do but end; the exit code.
 fn fail(error: &RunError) -> i32 {
-    complain(&format!("error: {error}"));
+    complain(&format!("error: {}", launch::explained(error)));
     error.exit_code()
 }
 

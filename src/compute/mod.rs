@@ -33,6 +33,8 @@ mod softmax;
 
 use thiserror::Error;
 
+use crate::threads::Starved;
+
 pub use attention::{Attention, Heads};
 pub use elementwise::{Elementwise, Function, Place};
 pub use images::{Conv, Images, Pool, Window};
@@ -64,8 +66,8 @@ pub enum ComputeError {
         there: String,
     },
     /// Threads cannot be started.
-    #[error("cannot start worker threads: {0}")]
-    Threads(#[from] rayon::ThreadPoolBuildError),
+    #[error(transparent)]
+    Threads(#[from] Starved),
     /// There is no such device, or something that it needs.
     #[error("no GPU can be used: {missing}")]
     NoDevice {

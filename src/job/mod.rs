@@ -34,6 +34,7 @@ pub use init::Init;
 pub use loss::Loss;
 pub use op::Op;
 pub use optimizer::{Clip, Optimizer, Rule};
+pub use read::duration;
 pub use schedule::{Decay, LearningRate};
 pub use shape::{Boundary, MOST_ACTIVATIONS, MOST_OPS, Sample, Shape, Wanted, chain};
 pub use source::{Form, Source};

@@ -183,7 +183,7 @@ fn transport(section: Section<'_>) -> Result<Transport, JobError> {
 
 /// "120s", "500ms", "2m", "1h", in whole `grains`, since that is what is printed and what ranks are told; at least one and at
 /// most a year.
-fn duration(text: &str, grain: Duration) -> Option<Duration> {
+pub fn duration(text: &str, grain: Duration) -> Option<Duration> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
     let (number, unit) = text.split_at(digits);
     let unit = match unit {

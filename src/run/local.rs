@@ -8,6 +8,7 @@ use super::prepare::Prepared;
 use super::results::Outcome;
 use super::trust::Credentials;
 use super::{RunError, Watcher, serve};
+use crate::threads;
 use crate::transport::{Transport, local};
 
 /// Runs `prepared` on `ranks` ranks, all threads of this process; this one is the owner.
@@ -51,31 +52,111 @@ pub fn served_by<T: Transport + Send>(
     };
     let serve = &serve;
     std::thread::scope(|scope| {
-        let serving: Vec<_> = ends
-            .map(|mut end| {
-                scope.spawn(move || {
-                    // A panic is shown by its hook; here it must not leave the others waiting.
-                    let served = catch_unwind(AssertUnwindSafe(|| serve(&mut end, host)))
-                        .unwrap_or_else(|_| Err(RunError::Bug("a rank's thread panicked".to_owned())));
-                    tear_out(&mut end, &served);
-                    served
-                })
-            })
-            .collect();
-        let credentials = Credentials::default();
-        let place = Place { host, carrier: "local", strict: false, credentials: &credentials };
-        let led = owner::run(&mut own, prepared, &place, watcher);
+        let mut serving = Vec::new();
+        let mut starved = None;
+        for mut end in ends {
+            let name = end.rank().to_string();
+            let work = move || {
+                let served = caught(|| serve(&mut end, host));
+                tear_out(&mut end, &served);
+                served
+            };
+            match threads::spawn(scope, &name, work) {
+                Ok(thread) => serving.push(thread),
+                Err(error) => {
+                    starved = Some(error);
+                    break;
+                }
+            }
+        }
+        let led = match starved {
+            // Those that have started wait for what does not come.
+            Some(error) => Err(error.into()),
+            None => {
+                let credentials = Credentials::default();
+                let place = Place { host, carrier: "local", strict: false, credentials: &credentials };
+                caught(|| owner::run(&mut own, prepared, &place, watcher))
+            }
+        };
         tear_out(&mut own, &led);
-        let joined = serving.into_iter().map(|thread| {
-            thread.join().unwrap_or_else(|_| Err(RunError::Bug("a rank's thread panicked".to_owned())))
-        });
+        let joined = serving.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked())));
         (led, joined.collect())
     })
+}
+
+/// What a rank comes to. A panic, which its hook shows, must not leave the others waiting.
+fn caught<R>(rank: impl FnOnce() -> Result<R, RunError>) -> Result<R, RunError> {
+    catch_unwind(AssertUnwindSafe(rank)).unwrap_or_else(|_| Err(panicked()))
+}
+
+fn panicked() -> RunError {
+    RunError::Bug("a rank's thread has panicked".to_owned())
 }
 
 /// Ends the run on all ranks where one cannot go on and the others do not know.
 fn tear_out<T: Transport, R>(end: &mut T, ran: &Result<R, RunError>) {
     if let Some(error) = ran.as_ref().err().filter(|error| !error.is_orderly()) {
         end.abort(error.exit_code());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::job::Job;
+    use crate::run::results::EpochReport;
+
+    /// Whose progress cannot be shown, and panics.
+    struct Broken;
+
+    impl Watcher for Broken {
+        fn note(&mut self, _: &str) {}
+        fn progress(&mut self, _: u32, _: usize, _: usize) {
+            panic!("a panic, on purpose");
+        }
+        fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
+            Ok(())
+        }
+        fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+            Ok(())
+        }
+    }
+
+    impl Watcher for () {
+        fn note(&mut self, _: &str) {}
+        fn progress(&mut self, _: u32, _: usize, _: usize) {}
+        fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
+            Ok(())
+        }
+        fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+            Ok(())
+        }
+    }
+
+    /// Far less than the time-out for which ranks wait for each other.
+    const SOON: Duration = Duration::from_secs(60);
+
+    fn prepared() -> Prepared {
+        let sets = ["train.epochs=1", "transport.timeout=600s", "compute.threads=1"].map(str::to_owned);
+        let job = Job::parse("digits.toml", include_str!("../../jobs/digits.toml"), &sets).unwrap();
+        Prepared::of(job).unwrap().short(64, 16)
+    }
+
+    /// Whichever rank panics, and wherever, the others end at once.
+    #[test]
+    fn a_panic_ends_all_ranks() {
+        let prepared = prepared();
+        let started = Instant::now();
+        let led = run(&prepared, 7, "host", &mut Broken).unwrap_err();
+        assert!(matches!(led, RunError::Bug(_)), "{led}");
+        let (led, served) = served_by(local::connect(7), &prepared, "host", &mut (), |end, host| {
+            assert_ne!(end.rank().0, 3, "a panic, on purpose");
+            serve::run(end, host, &Credentials::default())
+        });
+        assert_eq!((led.unwrap_err().exit_code(), served.len()), (70, 6));
+        assert!(served.iter().all(|served| served.as_ref().unwrap_err().exit_code() == 70));
+        assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
     }
 }

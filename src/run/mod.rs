@@ -1,7 +1,7 @@
 //! The four phases of a run: initialization, forward and backward propagation in slots, testing.
 //!
 //! [`prepare`] opens the job and the data, on the owner alone; or, to infer, the model that a run has left. [`owner`] and [`serve`] run a job together, one on rank 0,
-//! the other on all others; [`opening`] is what they say to each other outside slots, [`seat`] what both do within, [`pace`] what is measured
+//! the other on all others; [`opening`] is what they say to each other outside slots, [`refusal`] how they say that there is no run, [`seat`] what both do within, [`pace`] what is measured
 //! where slots begin at fixed times.
 //! [`trust`] and [`peers`] are who is who.
 //! [`single`] runs the same job in one process without messages, [`local`] with one thread a rank. [`results`], [`outputs`]
@@ -21,6 +21,7 @@ mod pace;
 mod peers;
 mod platform;
 pub mod prepare;
+mod refusal;
 pub mod results;
 mod seat;
 pub mod serve;
@@ -41,11 +42,12 @@ use crate::mix::beat::{Fault, Reason};
 use crate::mix::courier::Noticed;
 use crate::role::RoleError;
 use crate::terminal::PrintError;
+use crate::threads::Starved;
 use crate::transport::TransportError;
 
 pub use model::Model;
-pub use opening::refuse;
 pub use platform::is_here;
+pub use refusal::{refuse, while_others_wait};
 pub use trust::TrustError;
 pub use weights::{Assigned, How, WeightsError};
 
@@ -76,6 +78,9 @@ pub enum RunError {
     /// Arithmetic failed.
     #[error(transparent)]
     Compute(#[from] ComputeError),
+    /// Threads cannot be started.
+    #[error(transparent)]
+    Threads(#[from] Starved),
     /// A file of the run cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -105,7 +110,7 @@ pub enum RunError {
     },
     /// Too few ranks for the job.
     #[error(
-        "the job needs {needed} ranks (1 owner, {stages} stages and {relays} relays), there are {found}; start {needed}: mpirun -n {needed}, or --local {needed}"
+        "the job needs {needed} ranks (1 owner, {stages} stages and {relays} relays), there are {found}"
     )]
     TooFewRanks {
         /// Ranks that there are.
@@ -193,6 +198,22 @@ pub enum RunError {
         /// The exit code that it named.
         code: i32,
     },
+    /// Ranks have told the owner that they cannot take part.
+    #[error("{}", declined(.ranks))]
+    Declined {
+        /// Who.
+        ranks: Vec<crate::ids::Rank>,
+        /// The exit code that the first of them named.
+        code: i32,
+    },
+    /// All ranks have heard that there is no run.
+    #[error("{why}")]
+    Told {
+        /// Why, as far as this rank is concerned.
+        why: Box<RunError>,
+        /// The exit code that the owner named.
+        code: i32,
+    },
     /// The ranks do not compute alike.
     #[error("ranks differ in what their results' bits depend on: {0}; leave --strict out to run all the same")]
     Fingerprints(String),
@@ -210,6 +231,11 @@ pub enum RunError {
         /// What it holds.
         value: f32,
     },
+}
+
+fn declined(ranks: &[crate::ids::Rank]) -> String {
+    let names: Vec<String> = ranks.iter().map(ToString::to_string).collect();
+    format!("{} cannot take part, and say{} why", names.join(", "), if ranks.len() == 1 { "s" } else { "" })
 }
 
 /// What has ended a run.
@@ -268,8 +294,9 @@ impl RunError {
             },
             RunError::Mix(_) | RunError::Sealed { .. } | RunError::Unreadable { .. } => 4,
             RunError::NotFinite { .. } => 1,
-            RunError::Compute(_) | RunError::Write { .. } | RunError::Print(_) | RunError::TooFewRanks { .. } => 3,
-            RunError::Refused { code } => *code,
+            RunError::Compute(_) | RunError::Threads(_) => 3,
+            RunError::Write { .. } | RunError::Print(_) | RunError::TooFewRanks { .. } => 3,
+            RunError::Refused { code } | RunError::Declined { code, .. } | RunError::Told { code, .. } => *code,
             RunError::Bug(_) => 70,
         }
     }
@@ -279,6 +306,7 @@ impl RunError {
         matches!(
             self,
             RunError::Refused { .. }
+                | RunError::Told { .. }
                 | RunError::Stopped { .. }
                 | RunError::Fault { .. }
                 | RunError::TestLoss { .. }
@@ -288,13 +316,15 @@ impl RunError {
 
     /// Whether another rank says what happened.
     pub fn is_told_elsewhere(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            RunError::Told { why, .. } => why.is_told_elsewhere(),
             RunError::Refused { .. }
-                | RunError::Stopped { .. }
-                | RunError::Transport(TransportError::Aborted { .. })
-                | RunError::Mix(MixError::Transport(TransportError::Aborted { .. }))
-        )
+            | RunError::Declined { .. }
+            | RunError::Stopped { .. }
+            | RunError::Transport(TransportError::Aborted { .. })
+            | RunError::Mix(MixError::Transport(TransportError::Aborted { .. })) => true,
+            _ => false,
+        }
     }
 }
 

@@ -22,7 +22,6 @@ use crate::mix::clock::{LONGEST_SLOT, Pace};
 use crate::mix::geometry::{Geometry, rounded_up};
 use crate::mix::package::{Package, Route};
 use crate::nn::StageSpec;
-use crate::transport::{Transport, TransportError};
 use crate::wire::HEADER;
 
 /// Bytes of the owner's first message.
@@ -39,6 +38,8 @@ pub(super) enum Opening {
     Start(Public),
     /// No run: exit with this code.
     Refused(i32),
+    /// Not yet: the owner is busy with the job and the data. Another opening follows.
+    Coming,
 }
 
 /// The public numbers: all that a rank works from besides its package.
@@ -344,18 +345,6 @@ pub(super) fn seal_package(
     let plain = padded(package, public.package as usize)?;
     let info = package_info(public, epoch, rank, &announced.bytes);
     hpke::seal(&announced.says.key, &info, None, &plain).map_err(super::sealed("the key announcement", rank))
-}
-
-/// Tells all ranks that there is no run, and with which code to exit. Called by the owner instead of a run.
-///
-/// # Errors
-/// [`TransportError`].
-pub fn refuse<T: Transport>(transport: &mut T, code: i32) -> Result<(), TransportError> {
-    if let Ok(message) = opening(&Opening::Refused(code)) {
-        let messages = vec![message; usize::from(transport.ranks())];
-        transport.scatter(&messages, OPENING)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::pace::{self, Calibration};
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
+use super::refusal::{self, look_for_refusals, package_bytes, told};
 use super::results::{EpochReport, Outcome, RankTiming, VERSION};
 use super::seat::{self, Seat, cores};
 use super::trust::Credentials;
@@ -86,26 +87,35 @@ pub fn run<T: Transport>(
 ) -> Result<(Outcome, Model), RunError> {
     let started = Instant::now();
     let public = open(transport, prepared)?;
-    let (chosen, note) = platform::choose(public.compute, Standing::of(transport, public.pacing))?;
+    let (chosen, note) = match platform::choose(public.compute, Standing::of(transport, public.pacing)) {
+        Ok(chosen) => chosen,
+        Err(error) => return Err(told(error, |code| refusal::refuse_announcements(transport, &public, code))),
+    };
     note.iter().for_each(|note| watcher.note(note));
     if chosen.lanes_on_device(transport, &public) {
         watcher.note("MPI takes the GPU's memory: blocks travel from and to there");
     }
     match chosen {
-        Chosen::Cpu(backend) => {
-            let lead = Lead::new(transport, backend, public, prepared, place)?;
-            run_with(transport, lead, started, watcher)
-        }
+        Chosen::Cpu(backend) => run_on(transport, backend, public, prepared, place, started, watcher),
         #[cfg(feature = "cuda")]
-        Chosen::Cuda(backend) => {
-            let lead = Lead::new(transport, backend, public, prepared, place)?;
-            run_with(transport, lead, started, watcher)
-        }
+        Chosen::Cuda(backend) => run_on(transport, backend, public, prepared, place, started, watcher),
     }
 }
 
-/// Gives all ranks the public numbers.
+/// Gives all ranks the public numbers, or tells them that there is no run.
 fn open<T: Transport>(transport: &mut T, prepared: &Prepared) -> Result<Public, RunError> {
+    let (public, opening) = match public_numbers(transport, prepared) {
+        Ok(ready) => ready,
+        Err(error) => return Err(told(error, |code| refusal::refuse(transport, code))),
+    };
+    transport.scatter(&vec![opening; usize::from(transport.ranks())], OPENING)?;
+    transport.set_timeout(prepared.job.transport.timeout);
+    transport.share_memory(public.windows);
+    Ok(public)
+}
+
+/// The public numbers, and the opening that says them.
+fn public_numbers<T: Transport>(transport: &T, prepared: &Prepared) -> Result<(Public, Vec<u8>), RunError> {
     let job = &prepared.job;
     let ranks = transport.ranks();
     let (package, result) = prepared.sealed_lengths(ranks, &prepared.remote_specs())?;
@@ -130,10 +140,23 @@ fn open<T: Transport>(transport: &mut T, prepared: &Prepared) -> Result<Public, 
     };
     let opening = opening(&Opening::Start(public.clone()))?;
     public.digest = Sha256::digest(&opening).into();
-    transport.scatter(&vec![opening; usize::from(ranks)], OPENING)?;
-    transport.set_timeout(job.transport.timeout);
-    transport.share_memory(public.windows);
-    Ok(public)
+    Ok((public, opening))
+}
+
+/// Runs with `backend`, where all ranks have the `public` numbers.
+fn run_on<T: Transport, B: Platform>(
+    transport: &mut T,
+    backend: Arc<B>,
+    public: Public,
+    prepared: &Prepared,
+    place: &Place<'_>,
+    started: Instant,
+    watcher: &mut dyn Watcher,
+) -> Result<(Outcome, Model), RunError> {
+    match Lead::new(transport, backend, public.clone(), prepared, place) {
+        Ok(lead) => run_with(transport, lead, started, watcher),
+        Err(error) => Err(told(error, |code| refusal::refuse_announcements(transport, &public, code))),
+    }
 }
 
 /// Runs all epochs.
@@ -373,14 +396,15 @@ impl<'a, B: Platform> Lead<'a, B> {
 
     /// Tells the ranks, where they wait for the next epoch's packages, that there is none.
     fn dismiss<T: Transport>(&mut self, transport: &mut T, epoch: Epoch, code: i32) -> Result<(), RunError> {
-        let announced = self.hear(transport, epoch)?;
+        let messages = transport.gather(&[0; ANNOUNCEMENT + SIGNED])?;
+        let announced = self.hear(messages, epoch)?;
         let packages = Rank::all(transport.ranks()).zip(&announced).map(|(rank, announced)| match rank {
             Rank::OWNER => Ok(Vec::new()),
             _ => seal_package(&Handed::Stop(code), &self.public, epoch, rank, announced)
                 .map(|sealed| self.sign_package(epoch, rank, transport.ranks(), announced, sealed)),
         });
         let packages = packages.collect::<Result<Vec<_>, _>>()?;
-        transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD + SIGNED)?;
+        transport.scatter(&packages, package_bytes(&self.public))?;
         Ok(())
     }
 
@@ -391,8 +415,25 @@ impl<'a, B: Platform> Lead<'a, B> {
         epoch: Epoch,
         watcher: &mut dyn Watcher,
     ) -> Result<Route, RunError> {
-        let ranks = transport.ranks();
-        let announced = self.hear(transport, epoch)?;
+        let messages = transport.gather(&[0; ANNOUNCEMENT + SIGNED])?;
+        match self.packages(messages, epoch, watcher) {
+            Ok((own, packages)) => {
+                transport.scatter(&packages, package_bytes(&self.public))?;
+                Ok(own)
+            }
+            Err(error) => Err(told(error, |code| refusal::refuse_packages(transport, &self.public, code))),
+        }
+    }
+
+    /// The owner's own route in an epoch, and what each rank gets that has announced itself with one of these `messages`.
+    fn packages(
+        &mut self,
+        messages: Vec<Vec<u8>>,
+        epoch: Epoch,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(Route, Vec<Vec<u8>>), RunError> {
+        let ranks = messages.len() as u16;
+        let announced = self.hear(messages, epoch)?;
         if epoch == Epoch(0) {
             self.compare(&announced, watcher)?;
             self.drawn = Some(self.draw(&announced)?);
@@ -429,15 +470,15 @@ impl<'a, B: Platform> Lead<'a, B> {
         }
         // Initial values are with those whom they are for: this copy has served.
         self.specs.iter_mut().for_each(|spec| spec.values = None);
-        transport.scatter(&packages, self.public.package as usize + hpke::OVERHEAD + SIGNED)?;
-        own.ok_or_else(|| RunError::Bug("the owner has no route".to_owned()))
+        let own = own.ok_or_else(|| RunError::Bug("the owner has no route".to_owned()))?;
+        Ok((own, packages))
     }
 
-    /// The announcements of all ranks; its own, without a key, at place 0.
-    fn hear<T: Transport>(&mut self, transport: &mut T, epoch: Epoch) -> Result<Vec<Announced>, RunError> {
+    /// What all ranks announce with their `messages`; the owner's own announcement, without a key, at place 0.
+    fn hear(&mut self, messages: Vec<Vec<u8>>, epoch: Epoch) -> Result<Vec<Announced>, RunError> {
         const WHAT: &str = "the key announcement";
-        let ranks = transport.ranks();
-        let messages = transport.gather(&[0; ANNOUNCEMENT + SIGNED])?;
+        look_for_refusals(&messages)?;
+        let ranks = messages.len() as u16;
         let own = Announcement::new(epoch, &[], self.place.host, &self.seat.backend.fingerprint());
         let mut heard = vec![Announced { says: own, bytes: Vec::new() }];
         for (from, bytes) in Rank::all(ranks).zip(messages).skip(1) {

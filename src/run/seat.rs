@@ -20,6 +20,7 @@ use crate::mix::{BACKWARD, FORWARD};
 use crate::role::overlap::Overlapped;
 use crate::role::work::{Prompt, Work, Worker};
 use crate::role::{Role, RoleError};
+use crate::threads;
 use crate::transport::Transport;
 use crate::wire::HEADER;
 
@@ -148,7 +149,7 @@ impl<B: Platform> Seat<B> {
             Pacing::Lockstep => return self.slots_of(transport, courier, &backend, &mut Prompt(role), None, after),
         };
         std::thread::scope(|scope| {
-            let thread = scope.spawn(|| workshop.run(&*backend, role));
+            let thread = threads::spawn(scope, "role", || workshop.run(&*backend, role))?;
             let ended = self.slots_of(transport, courier, &beside, &mut *work, calibration, after);
             drop(work);
             match thread.join() {

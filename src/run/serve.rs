@@ -9,8 +9,9 @@ use super::opening::{
     self, ANNOUNCEMENT, Announcement, Handed, OPENING, Opening, Public, Returned, opened, package_info, padded,
     result_info,
 };
-use super::peers::{Peers, SIGNED, announcement_context, package_context};
+use super::peers::{Peers, announcement_context, package_context};
 use super::platform::{self, Chosen, Platform, Standing};
+use super::refusal::{self, package_bytes, refused};
 use super::results::VERSION;
 use super::seat::{self, Seat};
 use super::trust::Credentials;
@@ -74,12 +75,20 @@ pub fn run_watched<T: Transport>(
     insight: &mut dyn Insight,
 ) -> Result<(), RunError> {
     let public = hear(transport)?;
-    transport.set_timeout(Duration::from_millis(public.timeout));
-    transport.share_memory(public.windows);
-    match platform::choose(public.compute, Standing::of(transport, public.pacing))? {
-        (Chosen::Cpu(backend), _) => serve(transport, host, credentials, &public, backend, insight),
+    match platform::choose(public.compute, Standing::of(transport, public.pacing)) {
+        Ok((Chosen::Cpu(backend), _)) => serve(transport, host, credentials, &public, backend, insight),
         #[cfg(feature = "cuda")]
-        (Chosen::Cuda(backend), _) => serve(transport, host, credentials, &public, backend, insight),
+        Ok((Chosen::Cuda(backend), _)) => serve(transport, host, credentials, &public, backend, insight),
+        Err(error) => Err(refusal::decline(transport, &public, error)),
+    }
+}
+
+/// Takes no part in a run, for `why`; what this rank ends with when all have heard that there is none.
+pub fn decline<T: Transport>(transport: &mut T, why: RunError) -> RunError {
+    match hear(transport) {
+        Ok(public) => refusal::decline(transport, &public, why),
+        Err(RunError::Refused { code }) => RunError::Told { why: Box::new(why), code },
+        Err(_) => why,
     }
 }
 
@@ -149,13 +158,22 @@ fn serve<T: Transport, B: Platform>(
     }
 }
 
-/// The public numbers of the run.
+/// The public numbers of the run, by which this rank and the owner wait for each other from now on.
 fn hear<T: Transport>(transport: &mut T) -> Result<Public, RunError> {
-    match opened(&transport.scatter(&[], OPENING)?) {
-        Some(Opening::Start(public)) if public.version == VERSION && public.fits(transport.ranks()) => Ok(public),
-        Some(Opening::Refused(code)) => Err(RunError::Refused { code }),
-        _ => Err(RunError::Unreadable { what: "the opening", from: Rank::OWNER }),
-    }
+    let public = loop {
+        let message = transport.scatter(&[], OPENING)?;
+        if let Some(code) = refused(&message) {
+            return Err(RunError::Refused { code });
+        }
+        match opened(&message) {
+            Some(Opening::Coming) => {}
+            Some(Opening::Start(public)) if public.version == VERSION && public.fits(transport.ranks()) => break public,
+            _ => return Err(RunError::Unreadable { what: "the opening", from: Rank::OWNER }),
+        }
+    };
+    transport.set_timeout(Duration::from_millis(public.timeout));
+    transport.share_memory(public.windows);
+    Ok(public)
 }
 
 /// Makes a key pair for the epoch, announces it, and opens the package that comes for it.
@@ -172,7 +190,10 @@ fn announce<T: Transport>(
     let announcement = padded(&Announcement::new(epoch, pair.public(), host, fingerprint), ANNOUNCEMENT)?.to_vec();
     let announcement = peers.sign(&announcement_context(&public.digest, epoch, rank, ranks), announcement);
     transport.gather(&announcement)?;
-    let signed = transport.scatter(&[], public.package as usize + hpke::OVERHEAD + SIGNED)?;
+    let signed = transport.scatter(&[], package_bytes(public))?;
+    if let Some(code) = refused(&signed) {
+        return Err(RunError::Refused { code });
+    }
     let context = package_context(&public.digest, epoch, rank, ranks, pair.public());
     let package = peers.recognise("the package", Rank::OWNER, &context, &signed)?;
     let info = package_info(public, epoch, rank, &announcement);

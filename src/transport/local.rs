@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Backoff, Lane, Transport, TransportError};
+use super::{Backoff, Lane, TIMEOUT, Transport, TransportError};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 
@@ -106,7 +106,8 @@ impl Local {
             }
             self.hub.running()?;
             if backoff.pause().is_none() {
-                return Err(TransportError::Timeout { waited: self.timeout, missing: vec![from] });
+                let (waited, missing) = (self.timeout, vec![from]);
+                return Err(TransportError::Timeout { waited, missing, setting: TIMEOUT });
             }
         }
     }

@@ -12,6 +12,7 @@ pub mod aware;
 mod backoff;
 #[cfg(feature = "mpi")]
 mod futex;
+pub mod hosts;
 pub mod local;
 #[cfg(feature = "mpi")]
 pub mod mpi;
@@ -36,7 +37,7 @@ use crate::ids::{Phase, Rank};
 pub enum TransportError {
     /// A peer stayed silent.
     #[error(
-        "no answer within {} s from {}; the run ends (transport.timeout)",
+        "no answer within {} s from {}; the run ends ({setting})",
         waited.as_secs_f64(),
         missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
@@ -45,6 +46,8 @@ pub enum TransportError {
         waited: Duration,
         /// Who is missing.
         missing: Vec<Rank>,
+        /// What says how long to wait.
+        setting: &'static str,
     },
     /// Another rank ended the run.
     #[error("another rank ended the run with code {code}")]
@@ -85,6 +88,12 @@ pub enum TransportError {
         code: i32,
     },
 }
+
+/// What says how long a silent peer is waited for in a run.
+const TIMEOUT: &str = "transport.timeout";
+/// What says so until a rank knows the run.
+#[cfg(feature = "mpi")]
+const START_TIMEOUT: &str = "--start-timeout";
 
 /// One direction of what two ranks exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,7 +239,8 @@ pub trait Transport {
                 // A rank that was itself stopped may find everything there.
                 None if self.poll()? => break,
                 None => {
-                    return Err(TransportError::Timeout { waited: self.timeout(), missing: self.missing() });
+                    let (waited, missing) = (self.timeout(), self.missing());
+                    return Err(TransportError::Timeout { waited, missing, setting: TIMEOUT });
                 }
             }
         }

@@ -15,16 +15,18 @@ use std::time::Duration;
 use mpi::environment::Universe;
 use mpi::ffi;
 use mpi::topology::{Communicator, SimpleCommunicator};
-use mpi::traits::{AsRaw, Group};
+use mpi::traits::{AsRaw, CommunicatorCollectives, Group};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
+use super::hosts::{Hosts, NAME};
 use super::shared::{Block, Segment, Shared};
 use super::watch::{self, Running, Watch};
 use super::window::{self, Window};
-use super::{Backoff, Lane, Transport, TransportError, aware};
+use super::{Backoff, Lane, START_TIMEOUT, TIMEOUT, Transport, TransportError, aware};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
+use crate::threads::Starved;
 
 /// Settings of Open MPI's shared-memory transport, where the user has made none: blocks of up to 32 KiB are copied through
 /// shared memory without asking first. With 7 ranks on 2 cores and blocks of 6 KB a slot then takes three quarters of the time.
@@ -59,8 +61,11 @@ pub struct Mpi {
     ranks: u16,
     /// The ranks of this host, in the order of `host`.
     neighbours: Vec<Rank>,
+    hosts: Hosts,
     spins: bool,
     timeout: Duration,
+    /// What says so.
+    setting: &'static str,
     windows: bool,
     /// Whether MPI takes a device's memory.
     aware: bool,
@@ -97,6 +102,9 @@ pub enum StartError {
     /// More processes than a rank's number holds.
     #[error("{0} MPI processes are more than this program numbers (65,535)")]
     TooMany(i32),
+    /// No thread can be had that watches over calls of MPI.
+    #[error(transparent)]
+    Thread(#[from] Starved),
 }
 
 /// The MPI library's own name and version, one line.
@@ -107,25 +115,34 @@ pub fn library() -> String {
 }
 
 impl Mpi {
-    /// Initializes MPI.
+    /// Initializes MPI, on what is `rank` as far as is known. Until the [time-out](Transport::set_timeout) is set, other ranks are
+    /// waited for for `patience`, and where MPI itself waits for them longer than that, this process ends.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start() -> Result<Self, StartError> {
+    pub fn start(rank: Option<Rank>, patience: Duration) -> Result<Self, StartError> {
         for (name, value) in SETTINGS {
             if std::env::var_os(name).is_none() {
                 // SAFETY: no other thread runs yet.
                 unsafe { std::env::set_var(name, value) };
             }
         }
+        let watch = Watch::start(rank, patience, abort_everywhere, leave)?;
+        let initializing = watch.call();
         let (universe, _) =
             mpi::initialize_with_threading(mpi::Threading::Funneled).ok_or(StartError::Initialized)?;
+        drop(initializing);
         let world = universe.world();
+        watch.initialized(Rank(world.rank() as u16));
         // What a peer does wrong is to end the run as an error of ours, not inside MPI.
         // SAFETY: MPI is initialized; MPI 4.1, 9.3.
         unsafe { ffi::MPI_Comm_set_errhandler(world.as_raw(), ffi::RSMPI_ERRORS_RETURN) };
         let ranks = u16::try_from(world.size()).map_err(|_| StartError::TooMany(world.size()))?;
+        // The calls that follow are collective: they wait for all ranks.
+        let meeting = watch.call();
+        let hosts = hosts(&world);
         let host = world.split_shared(world.rank());
+        drop(meeting);
         let numbers: Vec<_> = (0..host.size()).collect();
         let neighbours = host.group().translate_ranks(&numbers, &world.group());
         let neighbours: Vec<Rank> = neighbours.into_iter().flatten().map(|rank| Rank(rank as u16)).collect();
@@ -134,7 +151,9 @@ impl Mpi {
             ranks,
             spins: super::a_core_each(neighbours.len() as u16),
             neighbours,
-            timeout: Duration::from_secs(600),
+            hosts,
+            timeout: patience,
+            setting: START_TIMEOUT,
             windows: false,
             // Some libraries know only now what they have found.
             aware: aware::takes_device_memory() == Some(true),
@@ -151,7 +170,7 @@ impl Mpi {
             requests: Vec::new(),
             statuses: Vec::new(),
             begun: false,
-            watch: Watch::start(Rank(world.rank() as u16), abort_everywhere, leave),
+            watch,
             host,
             world,
             _running: Running,
@@ -162,6 +181,11 @@ impl Mpi {
     /// The name of this host.
     pub fn host(&self) -> String {
         mpi::environment::processor_name().unwrap_or_default()
+    }
+
+    /// Where all ranks run.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// Sends `length` bytes from `from`.
@@ -218,7 +242,8 @@ impl Mpi {
         };
         while !test_all()? {
             if backoff.pause().is_none() && !test_all()? {
-                return Err(TransportError::Timeout { waited: self.timeout, missing: open(requests, peers) });
+                let (waited, missing) = (self.timeout, open(requests, peers));
+                return Err(TransportError::Timeout { waited, missing, setting: self.setting });
             }
         }
         Ok(())
@@ -313,6 +338,14 @@ impl Mpi {
     }
 }
 
+/// Where all ranks run, as each says. All ranks take part.
+fn hosts(world: &SimpleCommunicator) -> Hosts {
+    let own = mpi::environment::processor_name().unwrap_or_default();
+    let mut all = vec![0; NAME * world.size() as usize];
+    world.all_gather_into(&Hosts::packed(&own)[..], &mut all[..]);
+    Hosts::unpacked(&all)
+}
+
 /// MPI counts in a C int; those who lay out lengths refuse longer messages.
 fn count(length: usize) -> c_int {
     c_int::try_from(length).unwrap_or(c_int::MAX)
@@ -402,7 +435,7 @@ impl Transport for Mpi {
     }
 
     fn set_timeout(&mut self, timeout: Duration) {
-        self.timeout = timeout;
+        (self.timeout, self.setting) = (timeout, TIMEOUT);
         self.watch.set_timeout(timeout);
     }
 

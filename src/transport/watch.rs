@@ -1,14 +1,15 @@
 //! Ends this process where MPI does not give it back: some of MPI's calls wait for peers without a deadline, and a peer that
-//! was stopped there, or a launcher that does not answer, would keep this rank for ever.
+//! was stopped there or has never come, or a launcher that does not answer, would keep this rank for ever.
 //!
 //! What stands here belongs to the process, as MPI does.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::ids::Rank;
 use crate::terminal;
+use crate::threads::Starved;
 
 /// How much longer than the time-out a call may take.
 const SPARE: Duration = Duration::from_secs(2);
@@ -36,10 +37,51 @@ static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 static CODE: AtomicI32 = AtomicI32::new(NONE);
 /// This rank.
 static RANK: AtomicU16 = AtomicU16::new(0);
-/// Whether MPI is being finalized: it knows no communicator any more whose ranks it could end.
-static FINALIZING: AtomicBool = AtomicBool::new(false);
+/// How far this rank has come, a [`Stage`].
+static STAGE: AtomicU8 = AtomicU8::new(Stage::Initializing as u8);
 /// Whether the watch is over.
 static OVER: AtomicBool = AtomicBool::new(false);
+
+/// What MPI does for this rank.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+#[repr(u8)]
+enum Stage {
+    /// It starts, for which all ranks must come. It knows no communicator yet whose ranks it could end.
+    Initializing,
+    /// Ranks learn of each other, before this one knows a run.
+    Meeting,
+    /// It carries a run.
+    Running,
+    /// It ends, for which all ranks must come. It knows no communicator any more.
+    Finalizing,
+}
+
+impl Stage {
+    fn now() -> Self {
+        let stages = [Stage::Initializing, Stage::Meeting, Stage::Running, Stage::Finalizing];
+        stages[usize::from(STAGE.load(Ordering::Relaxed)).min(3)]
+    }
+
+    fn begin(self) {
+        STAGE.store(self as u8, Ordering::Relaxed);
+    }
+
+    /// What a user is told where a call of this stage has taken `seconds`.
+    fn complaint(self, seconds: f64) -> String {
+        match self {
+            Stage::Initializing => format!(
+                "MPI_Init has not come back for {seconds} s: it waits for a rank that hangs or has not got to start mixnn; the run \
+                 ends (--start-timeout)"
+            ),
+            Stage::Meeting => format!(
+                "MPI has kept this rank waiting for {seconds} s, before any run: another rank hangs; the run ends (--start-timeout)"
+            ),
+            Stage::Running | Stage::Finalizing => format!(
+                "MPI has kept this rank waiting for {seconds} s: another rank hangs; the run ends (transport.timeout)"
+            ),
+        }
+    }
+}
 
 /// The watch over this process's calls of MPI; over when it is dropped.
 pub(super) struct Watch(());
@@ -48,19 +90,34 @@ pub(super) struct Watch(());
 pub(super) struct Call(());
 
 impl Watch {
-    /// Begins to watch. `abort` ends the run, `leave` this process at once.
-    pub(super) fn start(rank: Rank, abort: fn(i32), leave: fn(i32) -> !) -> Self {
+    /// Begins to watch, before MPI is initialized: calls may take `patience`, and a little more. `abort` ends the run, `leave` this
+    /// process at once. `rank` is this one's number, as far as it is known.
+    ///
+    /// # Errors
+    /// [`Starved`]: nobody would watch.
+    pub(super) fn start(
+        rank: Option<Rank>,
+        patience: Duration,
+        abort: fn(i32),
+        leave: fn(i32) -> !,
+    ) -> Result<Self, Starved> {
+        RANK.store(rank.unwrap_or(Rank::OWNER).0, Ordering::Relaxed);
+        limit(patience);
+        let watch = move || watch(rank.is_some(), abort, leave);
+        thread::Builder::new().name("watch".to_owned()).stack_size(1 << 17).spawn(watch)?;
+        Ok(Self(()))
+    }
+
+    /// MPI is initialized, and this is `rank`.
+    pub(super) fn initialized(&self, rank: Rank) {
         RANK.store(rank.0, Ordering::Relaxed);
-        // Where there is no thread to be had, nobody watches: the run is as good as before.
-        let watch = move || watch(rank, abort, leave);
-        let _ = thread::Builder::new().name("watch".to_owned()).stack_size(1 << 17).spawn(watch);
-        Self(())
+        Stage::Meeting.begin();
     }
 
     /// Calls may take this time-out, and a little more.
     pub(super) fn set_timeout(&self, timeout: Duration) {
-        let limit = timeout.saturating_add(SPARE).as_millis();
-        LIMIT.store(u64::try_from(limit).unwrap_or(u64::MAX), Ordering::Relaxed);
+        limit(timeout);
+        Stage::Running.begin();
     }
 
     /// Until what it returns is dropped, a call goes on.
@@ -75,7 +132,7 @@ pub(super) struct Running;
 
 impl Drop for Running {
     fn drop(&mut self) {
-        FINALIZING.store(true, Ordering::Relaxed);
+        Stage::Finalizing.begin();
     }
 }
 
@@ -89,6 +146,12 @@ impl Drop for Call {
     fn drop(&mut self) {
         step();
     }
+}
+
+/// Sets how long a call may take.
+fn limit(timeout: Duration) {
+    let limit = timeout.saturating_add(SPARE).as_millis();
+    LIMIT.store(u64::try_from(limit).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
 fn step() {
@@ -105,7 +168,7 @@ pub(super) fn last_words() {
     thread::sleep(LAST_WORDS + TURN * u32::from(RANK.load(Ordering::Relaxed) % TURNS));
 }
 
-fn watch(rank: Rank, abort: fn(i32), leave: fn(i32) -> !) {
+fn watch(rank_is_known: bool, abort: fn(i32), leave: fn(i32) -> !) {
     let mut before = (0, NONE);
     let mut unchanged = Duration::ZERO;
     while !OVER.load(Ordering::Relaxed) {
@@ -120,13 +183,10 @@ fn watch(rank: Rank, abort: fn(i32), leave: fn(i32) -> !) {
         }
         let limit = Duration::from_millis(LIMIT.load(Ordering::Relaxed));
         if code == NONE && unchanged >= limit {
-            let words = format!(
-                "mixnn: {rank}: error: MPI has kept this rank waiting for {} s: another rank hangs; the run ends \
-                 (transport.timeout)",
-                limit.as_secs_f64()
-            );
-            terminal::note(&words);
-            if FINALIZING.load(Ordering::Relaxed) {
+            let (stage, rank) = (Stage::now(), Rank(RANK.load(Ordering::Relaxed)));
+            let who = if rank_is_known || stage > Stage::Initializing { format!("{rank}: ") } else { String::new() };
+            terminal::note(&format!("mixnn: {who}error: {}", stage.complaint(limit.as_secs_f64())));
+            if stage == Stage::Initializing || stage == Stage::Finalizing {
                 last_words();
                 leave(TIMED_OUT);
             }

@@ -28,6 +28,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::{Backend, ComputeError, Gemm, Matrix, Memory};
 use crate::element::Encoding;
 use crate::float::Float;
+use crate::threads::Starved;
 
 /// Memory on a cache line's boundary.
 pub type Aligned<T> = AVec<T, ConstAlign<64>>;
@@ -53,7 +54,10 @@ impl Cpu {
         let simd = simd::chosen()?;
         let pool = match threads {
             0 | 1 => None,
-            many => Some(ThreadPoolBuilder::new().num_threads(many).thread_name(|i| format!("worker {i}")).build()?),
+            many => {
+                let builder = ThreadPoolBuilder::new().num_threads(many).thread_name(|i| format!("worker {i}"));
+                Some(builder.build().map_err(Starved::from)?)
+            }
         };
         Ok(Self { simd, pool, threads: threads.max(1) })
     }

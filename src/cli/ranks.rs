@@ -1,0 +1,116 @@
+//! One process a rank: an errand on rank 0, whoever serves it elsewhere.
+
+use super::identity::IdentityArgs;
+use super::launch::{Errand, StartArgs, alone, explained, note, prepare};
+use super::launcher::Start;
+use super::{complain, fail};
+use crate::ids::Rank;
+use crate::run::{RunError, is_here, owner, serve, while_others_wait};
+use crate::transport::Transport;
+use crate::transport::mpi::{self, Mpi, abort_everywhere};
+
+/// Plays this process's rank; the exit code. Only rank 0 has use for `errand`; `join` has none.
+pub(super) fn play<E: Errand>(errand: Option<&E>, start: &Start, identity: &IdentityArgs, args: &StartArgs) -> i32 {
+    let library = mpi::library();
+    if start.is_beyond(&library) {
+        return refuse_alone(&start.split(Some(&library)), 3);
+    }
+    let mut transport = match Mpi::start(start.rank, args.start_timeout) {
+        Ok(transport) => transport,
+        Err(error) => return refuse_alone(&error.to_string(), 3),
+    };
+    let shown = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        shown(panic);
+        abort_everywhere(70);
+    }));
+    if transport.ranks() == 1 && start.is_of_several() {
+        drop(transport);
+        return refuse_alone(&start.split(Some(&library)), 3);
+    }
+    if transport.rank() != Rank::OWNER {
+        return serve(&mut transport, identity);
+    }
+    let Some(errand) = errand else {
+        let code = refuse_alone("rank 0 is the owner and runs the job: mpirun -n 1 mixnn run JOB : -n 6 mixnn join", 2);
+        return refuse(&mut transport, code);
+    };
+    if transport.ranks() == 1 {
+        drop(transport);
+        return alone(errand, start).unwrap_or_else(|error| fail(&error));
+    }
+    match lead(&mut transport, errand, identity, &library) {
+        Ok(()) => 0,
+        Err(error) => end(&mut transport, &error, ""),
+    }
+}
+
+/// Says why this process ends, before it knows of others; the exit code.
+fn refuse_alone(why: &str, code: i32) -> i32 {
+    complain(&format!("error: {why}"));
+    code
+}
+
+/// Serves on a rank other than 0; the exit code.
+fn serve(transport: &mut Mpi, identity: &IdentityArgs) -> i32 {
+    let host = transport.host();
+    let served = match identity.of_rank() {
+        Ok(credentials) => serve::run(transport, &host, &credentials),
+        Err(error) => Err(serve::decline(transport, error)),
+    };
+    match served {
+        Ok(()) => 0,
+        Err(error) if error.is_told_elsewhere() => leave(transport, &error),
+        Err(error) => {
+            let rank = transport.rank();
+            end(transport, &error, &format!("{rank}: "))
+        }
+    }
+}
+
+/// Carries `errand` out on rank 0.
+fn lead<E: Errand>(
+    transport: &mut Mpi,
+    errand: &E,
+    identity: &IdentityArgs,
+    library: &str,
+) -> Result<(), RunError> {
+    let ranks = transport.ranks();
+    let ready = while_others_wait(transport, || {
+        let prepared = prepare(errand)?;
+        owner::can_run(&prepared, ranks)?;
+        is_here(prepared.job.compute)?;
+        let credentials = identity.of_owner(&prepared.job)?;
+        let out = errand.open(&prepared)?;
+        Ok((prepared, credentials, out))
+    });
+    let (prepared, credentials, out) = ready?;
+    note(&prepared, &credentials);
+    let host = transport.host();
+    let strict = errand.how().strict;
+    let place = owner::Place { host: &host, carrier: library, strict, credentials: &credentials };
+    errand.carry_out(&prepared, out, &mut |watcher| owner::run(transport, &prepared, &place, watcher))
+}
+
+/// Prints why this rank ends, with the hosts of ranks that it names, and sees to it that all end; the exit code.
+fn end(transport: &mut Mpi, error: &RunError, who: &str) -> i32 {
+    complain(&format!("{who}error: {}", transport.hosts().named(&explained(error))));
+    leave(transport, error)
+}
+
+/// Ends the run on all ranks where they do not know yet; the exit code.
+fn leave(transport: &mut Mpi, error: &RunError) -> i32 {
+    if !error.is_orderly() {
+        transport.abort(error.exit_code());
+    }
+    error.exit_code()
+}
+
+/// Tells all ranks that there is no run; the exit code.
+fn refuse(transport: &mut Mpi, code: i32) -> i32 {
+    if let Err(error) = crate::run::refuse(transport, code) {
+        complain(&format!("error: {error}"));
+        transport.abort(code);
+    }
+    code
+}

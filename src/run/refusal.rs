@@ -1,0 +1,199 @@
+//! How a run is refused before its first slot, so that all ranks end alike and in order (docs/PROTOCOL.md, "Initialization", step 8).
+//!
+//! Whoever cannot go on says so in place of the message that is due from it, which has the same length then. Ranks tell the owner,
+//! and the owner tells all of them with which code to exit. To end the run by force is for peers that cannot be reached: a launcher
+//! that is asked for that by several ranks at once may lose the exit code.
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use super::RunError;
+use super::opening::{ANNOUNCEMENT, OPENING, Opening, Public, opened, opening};
+use super::peers::SIGNED;
+use crate::crypto::hpke;
+use crate::ids::Rank;
+use crate::threads;
+use crate::transport::Transport;
+
+/// How often the owner tells the others, who wait for the opening, that it is coming.
+const SIGN: Duration = Duration::from_secs(1);
+
+/// Bytes of a package as it travels.
+pub(super) fn package_bytes(public: &Public) -> usize {
+    public.package as usize + hpke::OVERHEAD + SIGNED
+}
+
+/// A refusal in place of a message of `length` bytes.
+fn refusal(code: i32, length: usize) -> Result<Vec<u8>, RunError> {
+    let mut message = opening(&Opening::Refused(code))?;
+    message.resize(length.max(OPENING), 0);
+    Ok(message)
+}
+
+/// The exit code, where `message` is a refusal. 0 would not be one.
+pub(super) fn refused(message: &[u8]) -> Option<i32> {
+    match opened(message.get(..OPENING)?) {
+        Some(Opening::Refused(code)) if code != 0 => Some(code),
+        _ => None,
+    }
+}
+
+/// Tells all ranks that there is no run, and with which code to exit. Called by the owner instead of a run.
+///
+/// # Errors
+/// [`RunError`].
+pub fn refuse<T: Transport>(transport: &mut T, code: i32) -> Result<(), RunError> {
+    scatter(transport, code, OPENING)
+}
+
+/// Tells all ranks so in place of their packages. Called by the owner when it has their announcements.
+///
+/// # Errors
+/// [`RunError`].
+pub(super) fn refuse_packages<T: Transport>(transport: &mut T, public: &Public, code: i32) -> Result<(), RunError> {
+    scatter(transport, code, package_bytes(public))
+}
+
+fn scatter<T: Transport>(transport: &mut T, code: i32, length: usize) -> Result<(), RunError> {
+    let message = refusal(code, length)?;
+    transport.scatter(&vec![message; usize::from(transport.ranks())], length)?;
+    Ok(())
+}
+
+/// The announcements of all ranks, taken by the owner only to refuse all of them, who wait for their packages.
+///
+/// # Errors
+/// [`RunError`].
+pub(super) fn refuse_announcements<T: Transport>(
+    transport: &mut T,
+    public: &Public,
+    code: i32,
+) -> Result<(), RunError> {
+    transport.gather(&[0; ANNOUNCEMENT + SIGNED])?;
+    refuse_packages(transport, public, code)
+}
+
+/// The ranks that refuse in place of what is in `messages`, by rank.
+///
+/// # Errors
+/// [`RunError::Declined`] where there are any, with the code of the first.
+pub(super) fn look_for_refusals(messages: &[Vec<u8>]) -> Result<(), RunError> {
+    let all = Rank::all(messages.len() as u16).zip(messages).skip(1);
+    let refusals: Vec<(Rank, i32)> =
+        all.filter_map(|(rank, message)| Some((rank, refused(message)?))).collect();
+    match refusals.first() {
+        None => Ok(()),
+        Some((_, code)) => {
+            Err(RunError::Declined { ranks: refusals.iter().map(|(rank, _)| *rank).collect(), code: *code })
+        }
+    }
+}
+
+/// What the owner ends with for `error`, which `tell` tells the others: it is [told](RunError::Told), unless they cannot be reached.
+pub(super) fn told(error: RunError, tell: impl FnOnce(i32) -> Result<(), RunError>) -> RunError {
+    let code = error.exit_code();
+    match tell(code) {
+        Ok(()) => RunError::Told { why: Box::new(error), code },
+        Err(_) => error,
+    }
+}
+
+/// What a rank ends with that has heard the opening and refuses for `why`, in place of its announcement.
+pub(super) fn decline<T: Transport>(transport: &mut T, public: &Public, why: RunError) -> RunError {
+    let mut last_word = || -> Result<i32, RunError> {
+        transport.gather(&refusal(why.exit_code(), ANNOUNCEMENT + SIGNED)?)?;
+        let word = transport.scatter(&[], package_bytes(public))?;
+        refused(&word).ok_or(RunError::Unreadable { what: "the owner's last word", from: Rank::OWNER })
+    };
+    match last_word() {
+        Ok(code) => RunError::Told { why: Box::new(why), code },
+        // Nobody knows, and the run is ended by force.
+        Err(_) => why,
+    }
+}
+
+/// Does the owner's `work`, which may take minutes where there is much data, and meanwhile tells the others that the opening is
+/// coming. Where the work fails, they hear that there is no run.
+///
+/// # Errors
+/// [`RunError`].
+pub fn while_others_wait<T: Transport, R: Send>(
+    transport: &mut T,
+    work: impl FnOnce() -> Result<R, RunError> + Send,
+) -> Result<R, RunError> {
+    let sign = opening(&Opening::Coming)?;
+    let signs = vec![sign; usize::from(transport.ranks())];
+    let worked = std::thread::scope(|scope| {
+        let (done, is_done) = channel::<()>();
+        let thread = threads::spawn(scope, "prepare", move || {
+            let result = work();
+            drop(done);
+            result
+        })?;
+        let mut signed = Ok(());
+        while signed.is_ok() && is_done.recv_timeout(SIGN) == Err(RecvTimeoutError::Timeout) {
+            signed = transport.scatter(&signs, OPENING).map(|_| ());
+        }
+        let panicked = |_| Err(RunError::Bug("the thread that prepares a run has panicked".to_owned()));
+        let result = thread.join().unwrap_or_else(panicked);
+        signed.map_err(RunError::from).and(result)
+    });
+    worked.map_err(|error| match error {
+        // Someone cannot be reached.
+        RunError::Transport(_) => error,
+        _ => told(error, |code| refuse(transport, code)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::local::connect;
+
+    #[test]
+    fn a_refusal_has_the_length_of_what_it_stands_for() {
+        for length in [OPENING, ANNOUNCEMENT + SIGNED, 4096] {
+            let message = refusal(3, length).unwrap();
+            assert_eq!((message.len(), refused(&message)), (length, Some(3)));
+            let mut altered = message;
+            altered[40] ^= 1;
+            assert_eq!(refused(&altered), None);
+        }
+        assert_eq!(refused(&refusal(0, OPENING).unwrap()), None, "0 would pass for a run that went well");
+        assert_eq!((refused(&[0; 4096]), refused(&[])), (None, None));
+    }
+
+    #[test]
+    fn all_who_refuse_are_named() {
+        let mut messages = vec![vec![0; OPENING]; 4];
+        assert!(look_for_refusals(&messages).is_ok());
+        (messages[1], messages[3]) = (refusal(3, OPENING).unwrap(), refusal(4, OPENING).unwrap());
+        let error = look_for_refusals(&messages).unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+        assert_eq!(error.to_string(), "rank 1, rank 3 cannot take part, and say why");
+    }
+
+    /// A rank that waits for less than the work takes, and for longer than from sign to sign.
+    #[test]
+    fn the_owner_that_has_much_to_do_is_waited_for() {
+        let mut ends = connect(2);
+        let mut rank = ends.remove(1);
+        std::thread::scope(|scope| {
+            let heard = scope.spawn(move || {
+                let mut signs = 0;
+                while let Some(Opening::Coming) = opened(&rank.scatter(&[], OPENING).unwrap()) {
+                    signs += 1;
+                }
+                signs
+            });
+            let own = &mut ends[0];
+            let fail = || -> Result<(), RunError> {
+                std::thread::sleep(SIGN * 3);
+                Err(RunError::Bug("on purpose".to_owned()))
+            };
+            let told = while_others_wait(own, fail).unwrap_err();
+            assert!(told.is_orderly() && told.exit_code() == 70, "{told}");
+            assert!((1..=3).contains(&heard.join().unwrap()));
+        });
+    }
+}
