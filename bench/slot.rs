@@ -32,7 +32,7 @@ fn main() {
     let cell = numbers.first().copied().unwrap_or(16_384) as u32;
     let slots = numbers.get(1).copied().unwrap_or(300);
     let rounds = numbers.get(2).copied().unwrap_or(15);
-    let mut transport = Mpi::start().unwrap();
+    let mut transport = Mpi::start(None, Duration::from_secs(120)).unwrap();
     let payload = (cell - HOPS as u32 * TAG as u32) / 16 * 16;
     let geometry = Geometry { ranks: transport.ranks(), hops: HOPS, cells: 1, payload };
 

@@ -6,8 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What any module may import.
-const LEAVES: [&str; 8] =
-    ["bulk", "device_memory", "element", "float", "ids", "random", "terminal", "threads"];
+const LEAVES: [&str; 8] = ["bulk", "device_memory", "element", "float", "ids", "random", "terminal", "threads"];
 /// What a module may import besides the leaves. `None`: all others.
 const RULES: [(&str, Option<&[&str]>); 24] = [
     ("bulk", Some(&[])),

@@ -199,6 +199,42 @@ fn a_rank_that_is_silent_where_mpi_waits_for_it_ends_the_run() {
     }
 }
 
+/// A rank that hangs before there is a run, whose time-out nobody knows yet: before MPI is initialized, where ranks learn of each
+/// other, where the owner is about to open the run, and where a rank waits for that.
+#[test]
+fn a_rank_that_is_silent_before_the_run_ends_it() {
+    let _turn = launcher::turn();
+    for (rank, place, words) in [
+        (3, "MPI_Init_thread", "MPI_Init has not come back for 7 s"),
+        (3, "MPI_Allgather", "MPI has kept this rank waiting for 7 s, before any run"),
+        (0, "MPI_Isend", "no answer within 5 s from rank 0; the run ends (--start-timeout)"),
+        (3, "MPI_Irecv", "no answer within 3 s from rank 3; the run ends (transport.timeout)"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let library = launcher::preloadable("stop", folder.path());
+        let stop = format!("STOP_RANK={rank} STOP_IN={place} STOP_TAG=0 STOP_CALL=1");
+        let variables = format!("LD_PRELOAD='{}' MIXNN_START_TIMEOUT=5s {stop}", library.display());
+        let mut run = Endless::launch(folder, &variables, "");
+        assert!(within(START, || run.log().contains("stopped in")), "{place}: {}", run.log());
+        run.find_ranks();
+        let code = run.ends_within(END * 2);
+        let log = run.log();
+        assert!(code == 5 || launcher_crashed(code, &log), "{place}: {code}: {log}");
+        assert!(log.contains(words), "{place}: no {words:?} in {log}");
+    }
+}
+
+/// A rank's process that is there and never becomes mixnn: a file system that hangs, a wrapper that waits.
+#[test]
+fn a_rank_that_never_starts_is_not_waited_for_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let script =
+        format!("[ {RANK} = 2 ] && exec sleep 50; exec '{MIXNN}' run '{DIGITS}' --out out --start-timeout 5s");
+    let ran = launcher::launch(folder.path(), &["-n", "7", "sh", "-c", &script]);
+    assert!(ran.code == 5 || launcher_crashed(ran.code, &ran.stderr), "{}: {}", ran.code, ran.stderr);
+    assert!(ran.stderr.contains("a rank that hangs or has not got to start mixnn"), "{}", ran.stderr);
+}
+
 /// What a user does with Ctrl-C, and a batch system at the end of the time: the launcher is told, and tells the ranks.
 #[test]
 fn a_launcher_that_is_told_to_stop_takes_all_ranks_with_it() {

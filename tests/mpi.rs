@@ -146,6 +146,24 @@ fn all_ranks_hear_a_refusal_and_one_tells_why() {
     }
 }
 
+/// Ranks that cannot take part tell the owner, and all end alike: the launcher has nothing to end by force.
+#[test]
+fn all_ranks_end_alike_where_some_cannot_take_part() {
+    for (who, told) in
+        [("1", "rank 1 cannot take part, and says why"), ("[2-5]", "rank 2, rank 3, rank 4, rank 5 cannot")]
+    {
+        let trust = format!("\"$(case {RANK} in {who}) echo /none;; esac)\"");
+        let (ran, codes) = codes(7, &format!("run '{DIGITS}' --out out --trust {trust}"));
+        assert_eq!(codes, ["3"; 7], "{}", ran.stderr);
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+        let each = ran.stderr.matches("error: cannot read the trust file /none").count();
+        assert_eq!(each, if who == "1" { 1 } else { 4 }, "{}", ran.stderr);
+    }
+    // All of them, the owner before it has said anything.
+    let (ran, codes) = codes(7, &format!("run '{DIGITS}' --out out --trust /none --identity /none"));
+    assert_eq!((codes, ran.stderr.matches("/none").count()), (vec!["3".to_owned(); 7], 7), "{}", ran.stderr);
+}
+
 /// What a user gets from the launcher: the code of the ranks.
 #[test]
 fn the_launcher_passes_the_code_on() {

@@ -105,7 +105,7 @@ pub(super) fn join(args: &JoinArgs) -> i32 {
 
 /// The words of `error`, with what to type where that depends on how this process was started.
 pub(super) fn explained(error: &RunError) -> String {
-    match error {
+    match error.cause() {
         RunError::TooFewRanks { needed, .. } => format!("{error}; start {needed}: {}", Start::here().more(*needed)),
         _ => error.to_string(),
     }

@@ -154,7 +154,9 @@ impl Start {
     pub(super) fn more(&self, needed: u16) -> String {
         match self.launcher {
             Launcher::Srun => format!("srun -n {needed}"),
-            Launcher::Nobody | Launcher::Mpirun | Launcher::Other => format!("mpirun -n {needed}, or --local {needed}"),
+            Launcher::Nobody | Launcher::Mpirun | Launcher::Other => {
+                format!("mpirun -n {needed}, or --local {needed}")
+            }
         }
     }
 }
@@ -174,7 +176,8 @@ mod tests {
     /// Reads "NAME=VALUE NAME=VALUE".
     fn read(variables: &str) -> Start {
         Start::read(|name| {
-            let value = |pair: &str| pair.split_once('=').filter(|(found, _)| *found == name).map(|(_, v)| v.to_owned());
+            let value =
+                |pair: &str| pair.split_once('=').filter(|(found, _)| *found == name).map(|(_, v)| v.to_owned());
             variables.split_whitespace().find_map(value)
         })
     }
@@ -215,7 +218,8 @@ mod tests {
 
     #[test]
     fn an_allocation_without_a_step_gets_a_hint() {
-        let salloc = read("SLURM_JOB_ID=6 SLURM_JOB_NUM_NODES=1 SLURM_NPROCS=4 SLURM_NTASKS=4 SLURM_TASKS_PER_NODE=4");
+        let salloc =
+            read("SLURM_JOB_ID=6 SLURM_JOB_NUM_NODES=1 SLURM_NPROCS=4 SLURM_NTASKS=4 SLURM_TASKS_PER_NODE=4");
         let batch = read("SLURM_JOB_ID=7 SLURM_LOCALID=0 SLURM_NTASKS=4 SLURM_PROCID=0 SLURM_TASK_PID=30109");
         let shell = read("SLURM_JOB_ID=8 SLURM_NTASKS=4 SLURM_STEP_NUM_TASKS=1 SLURM_PROCID=0");
         for start in [salloc, batch, shell] {
@@ -231,7 +235,8 @@ mod tests {
 
     #[test]
     fn the_launcher_next_to_the_library_counts() {
-        let open_mpi = "OMPI_COMM_WORLD_SIZE=7 OMPI_COMM_WORLD_RANK=4 OMPI_UNIVERSE_SIZE=7 PMIX_NAMESPACE=450887681 PMIX_RANK=4";
+        let open_mpi =
+            "OMPI_COMM_WORLD_SIZE=7 OMPI_COMM_WORLD_RANK=4 OMPI_UNIVERSE_SIZE=7 PMIX_NAMESPACE=450887681 PMIX_RANK=4";
         let hydra = "MPI_LOCALNRANKS=2 MPI_LOCALRANKID=0 PMI_FD=6 PMI_RANK=4 PMI_SIZE=7";
         // Within Slurm their own helpers are a step, with numbers that say nothing of ranks.
         for outside in ["", STEP, "SLURM_JOB_ID=7 SLURM_NTASKS=4"] {

@@ -22,6 +22,7 @@ use launch::StartArgs;
 use crate::run::RunError;
 use crate::run::trust::Trust;
 use crate::terminal;
+use crate::threads::Starved;
 
 /// Trains neural networks on MPI ranks that do not trust each other: every stage of layers on a rank of its own,
 /// activations and gradients as onion-encrypted cells of one length through a mix of all ranks.
@@ -164,7 +165,7 @@ pub fn main() -> i32 {
         Command::Join(args) => launch::join(&args),
         Command::Infer(args) => launch::start(&args),
         Command::Keygen { out } => identity::keygen(out),
-        Command::Audit(args) => audit::run(&args),
+        Command::Audit(args) => start_threads().map_or_else(|error| fail(&error), |()| audit::run(&args)),
         Command::Doctor { json } => doctor(json).unwrap_or_else(|error| fail(&error)),
         Command::Data(DataCommand::Fetch { name, to, from }) => data::fetch(&name, to, from),
     }
@@ -184,7 +185,14 @@ fn refused(error: &clap::Error) -> i32 {
     terminal::print(&text(terminal::stdout_is_terminal())).map_or_else(|error| fail(&error.into()), |()| 0)
 }
 
+/// Starts the threads on which `check` and `audit` work things out, one a core. Left to the first use of them, a lack of threads
+/// would be a panic.
+fn start_threads() -> Result<(), RunError> {
+    Ok(rayon::ThreadPoolBuilder::new().build_global().map_err(Starved::from)?)
+}
+
 fn check(args: &CheckArgs) -> Result<(), RunError> {
+    start_threads()?;
     let prepared = crate::run::prepare::Prepared::load(&args.job, &args.sets)?;
     prepared.job.trust.ranks.as_deref().map(Trust::load).transpose()?;
     let checked = crate::check::Checked::of(&prepared, args.ranks, args.hosts)?;

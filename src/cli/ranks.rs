@@ -32,7 +32,8 @@ pub(super) fn play<E: Errand>(errand: Option<&E>, start: &Start, identity: &Iden
         return serve(&mut transport, identity);
     }
     let Some(errand) = errand else {
-        let code = refuse_alone("rank 0 is the owner and runs the job: mpirun -n 1 mixnn run JOB : -n 6 mixnn join", 2);
+        let code =
+            refuse_alone("rank 0 is the owner and runs the job: mpirun -n 1 mixnn run JOB : -n 6 mixnn join", 2);
         return refuse(&mut transport, code);
     };
     if transport.ranks() == 1 {
@@ -69,12 +70,7 @@ fn serve(transport: &mut Mpi, identity: &IdentityArgs) -> i32 {
 }
 
 /// Carries `errand` out on rank 0.
-fn lead<E: Errand>(
-    transport: &mut Mpi,
-    errand: &E,
-    identity: &IdentityArgs,
-    library: &str,
-) -> Result<(), RunError> {
+fn lead<E: Errand>(transport: &mut Mpi, errand: &E, identity: &IdentityArgs, library: &str) -> Result<(), RunError> {
     let ranks = transport.ranks();
     let ready = while_others_wait(transport, || {
         let prepared = prepare(errand)?;

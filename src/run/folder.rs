@@ -17,7 +17,7 @@ impl Folder {
     /// Makes the folder: `out`, which must not exist, or else `runs/NAME`, `runs/NAME-2`, ...: the first that does not.
     ///
     /// # Errors
-    /// [`RunError::FolderExists`], [`RunError::Write`].
+    /// [`RunError::FolderExists`], [`RunError::NoFolder`].
     pub fn create(out: Option<&Path>, name: &str) -> Result<Self, RunError> {
         let make = |path: &Path| {
             if let Some(parent) = path.parent() {
@@ -31,7 +31,7 @@ impl Folder {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                     Err(RunError::FolderExists(out.to_owned()))
                 }
-                Err(source) => Err(RunError::Write { path: out.to_owned(), source }),
+                Err(source) => Err(RunError::NoFolder { path: out.to_owned(), source }),
             };
         }
         let mut count = 1;
@@ -43,7 +43,7 @@ impl Folder {
             match make(&path) {
                 Ok(()) => return Ok(Self { path }),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => count += 1,
-                Err(source) => return Err(RunError::Write { path, source }),
+                Err(source) => return Err(RunError::NoFolder { path, source }),
             }
         }
     }

@@ -92,6 +92,14 @@ pub enum RunError {
     /// A result cannot be printed.
     #[error(transparent)]
     Print(#[from] PrintError),
+    /// The run's folder cannot be made.
+    #[error("cannot make the folder {path}: {source}; name a place that can be written to with --out")]
+    NoFolder {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
     /// The folder named is there already.
     #[error("the folder {0} exists; name another with --out, or remove it")]
     FolderExists(std::path::PathBuf),
@@ -109,9 +117,7 @@ pub enum RunError {
         folder: std::path::PathBuf,
     },
     /// Too few ranks for the job.
-    #[error(
-        "the job needs {needed} ranks (1 owner, {stages} stages and {relays} relays), there are {found}"
-    )]
+    #[error("the job needs {needed} ranks (1 owner, {stages} stages and {relays} relays), there are {found}")]
     TooFewRanks {
         /// Ranks that there are.
         found: u16,
@@ -295,9 +301,20 @@ impl RunError {
             RunError::Mix(_) | RunError::Sealed { .. } | RunError::Unreadable { .. } => 4,
             RunError::NotFinite { .. } => 1,
             RunError::Compute(_) | RunError::Threads(_) => 3,
-            RunError::Write { .. } | RunError::Print(_) | RunError::TooFewRanks { .. } => 3,
+            RunError::Write { .. }
+            | RunError::NoFolder { .. }
+            | RunError::Print(_)
+            | RunError::TooFewRanks { .. } => 3,
             RunError::Refused { code } | RunError::Declined { code, .. } | RunError::Told { code, .. } => *code,
             RunError::Bug(_) => 70,
+        }
+    }
+
+    /// The error itself, whoever else has heard of it.
+    pub fn cause(&self) -> &Self {
+        match self {
+            RunError::Told { why, .. } => why.cause(),
+            error => error,
         }
     }
 
@@ -316,15 +333,14 @@ impl RunError {
 
     /// Whether another rank says what happened.
     pub fn is_told_elsewhere(&self) -> bool {
-        match self {
-            RunError::Told { why, .. } => why.is_told_elsewhere(),
+        matches!(
+            self.cause(),
             RunError::Refused { .. }
-            | RunError::Declined { .. }
-            | RunError::Stopped { .. }
-            | RunError::Transport(TransportError::Aborted { .. })
-            | RunError::Mix(MixError::Transport(TransportError::Aborted { .. })) => true,
-            _ => false,
-        }
+                | RunError::Declined { .. }
+                | RunError::Stopped { .. }
+                | RunError::Transport(TransportError::Aborted { .. })
+                | RunError::Mix(MixError::Transport(TransportError::Aborted { .. }))
+        )
     }
 }
 

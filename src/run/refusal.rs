@@ -79,8 +79,7 @@ pub(super) fn refuse_announcements<T: Transport>(
 /// [`RunError::Declined`] where there are any, with the code of the first.
 pub(super) fn look_for_refusals(messages: &[Vec<u8>]) -> Result<(), RunError> {
     let all = Rank::all(messages.len() as u16).zip(messages).skip(1);
-    let refusals: Vec<(Rank, i32)> =
-        all.filter_map(|(rank, message)| Some((rank, refused(message)?))).collect();
+    let refusals: Vec<(Rank, i32)> = all.filter_map(|(rank, message)| Some((rank, refused(message)?))).collect();
     match refusals.first() {
         None => Ok(()),
         Some((_, code)) => {

@@ -167,7 +167,9 @@ fn hear<T: Transport>(transport: &mut T) -> Result<Public, RunError> {
         }
         match opened(&message) {
             Some(Opening::Coming) => {}
-            Some(Opening::Start(public)) if public.version == VERSION && public.fits(transport.ranks()) => break public,
+            Some(Opening::Start(public)) if public.version == VERSION && public.fits(transport.ranks()) => {
+                break public;
+            }
             _ => return Err(RunError::Unreadable { what: "the opening", from: Rank::OWNER }),
         }
     };

@@ -61,7 +61,10 @@ mod tests {
     fn ranks_are_named_with_their_hosts() {
         let two = hosts(&["node-1", "node-1", "node-2"]);
         for (text, named) in [
-            ("no answer from rank 1, rank 2; the run", "no answer from rank 1 (on node-1), rank 2 (on node-2); the run"),
+            (
+                "no answer from rank 1, rank 2; the run",
+                "no answer from rank 1 (on node-1), rank 2 (on node-2); the run",
+            ),
             ("rank 2", "rank 2 (on node-2)"),
             ("rank 3 of a rank or frank 1, rank", "rank 3 of a rank or frank 1, rank"),
             ("rank 99999999999999999999999", "rank 99999999999999999999999"),

@@ -13,7 +13,17 @@ pub(crate) const MIXNN: &str = env!("CARGO_BIN_EXE_mixnn");
 pub(crate) const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs/digits.toml");
 
 /// What launchers of MPI processes leave in the environment; a test must not take itself for a rank.
-const LAUNCHERS: [&str; 5] = ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMI_SIZE", "PMI_RANK", "PMIX_RANK"];
+const LAUNCHERS: [&str; 9] = [
+    "OMPI_COMM_WORLD_SIZE",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_SIZE",
+    "PMI_RANK",
+    "PMIX_RANK",
+    "PMIX_NAMESPACE",
+    "MPI_LOCALNRANKS",
+    "SLURM_STEP_NUM_TASKS",
+    "SLURM_NTASKS",
+];
 
 /// A finished process.
 pub(crate) struct Ran {
