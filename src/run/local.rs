@@ -149,13 +149,13 @@ mod tests {
     fn a_panic_ends_all_ranks() {
         let prepared = prepared();
         let started = Instant::now();
-        let led = run(&prepared, 7, "host", &mut Broken).unwrap_err();
+        let led = run(&prepared, 7, "host", &mut Broken).err().unwrap();
         assert!(matches!(led, RunError::Bug(_)), "{led}");
         let (led, served) = served_by(local::connect(7), &prepared, "host", &mut (), |end, host| {
             assert_ne!(end.rank().0, 3, "a panic, on purpose");
             serve::run(end, host, &Credentials::default())
         });
-        assert_eq!((led.unwrap_err().exit_code(), served.len()), (70, 6));
+        assert_eq!((led.err().unwrap().exit_code(), served.len()), (70, 6));
         assert!(served.iter().all(|served| served.as_ref().unwrap_err().exit_code() == 70));
         assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
     }

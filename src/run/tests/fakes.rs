@@ -125,7 +125,10 @@ fn in_the_middle() -> (Cast, Arc<Mutex<Option<Handed>>>) {
             };
             let [theirs, altered] = &*said.lock().unwrap();
             let info = |announcement: &[u8]| package_info(public, Epoch(0), Rank(VICTIM as u16), announcement);
-            let plain = own.open(&info(altered), None, &message[..message.len() - SIGNED]).unwrap();
+            // What does not open is no package: the owner refuses.
+            let Ok(plain) = own.open(&info(altered), None, &message[..message.len() - SIGNED]) else {
+                return message;
+            };
             *opened.lock().unwrap() = unpadded(&plain);
             let key = unpadded::<Announcement>(&theirs[..ANNOUNCEMENT]).unwrap().key;
             let again = hpke::seal(&key, &info(theirs), None, &plain).unwrap();
