@@ -25,7 +25,7 @@ use mixnn::mix::package::{EpochSecrets, MixedRoute, Route, mixed_routes};
 use mixnn::mix::plan::Plan;
 use mixnn::mix::slot::Mixer;
 use mixnn::transport::local::{Local, connect};
-use mixnn::transport::{Lane, Transport, TransportError};
+use mixnn::transport::{Cores, Lane, Transport, TransportError};
 use shim::Shim;
 
 const RANKS: u16 = 6;
@@ -68,8 +68,8 @@ impl Transport for Taking {
         self.inner.ranks()
     }
 
-    fn ranks_on_host(&self) -> u16 {
-        self.inner.ranks_on_host()
+    fn cores(&self) -> Cores {
+        self.inner.cores()
     }
 
     fn rank_on_host(&self) -> u16 {
@@ -161,10 +161,6 @@ impl Transport for Taking {
 
     fn abort(&mut self, code: i32) {
         self.inner.abort(code);
-    }
-
-    fn spins(&self) -> bool {
-        self.inner.spins()
     }
 }
 

@@ -16,7 +16,7 @@ use mixnn::mix::plan::Plan;
 use mixnn::mix::{BACKWARD, FORWARD, SPARE};
 use mixnn::random::Seed;
 use mixnn::transport::local::Local;
-use mixnn::transport::{Lane, Transport, TransportError};
+use mixnn::transport::{Cores, Lane, Transport, TransportError};
 
 /// Rank counts among which circuits of four hops are found: with six there is no room, which `mixnn check` says.
 const FOUR_HOPS: [u16; 3] = [7, 8, 9];
@@ -147,8 +147,8 @@ impl Transport for Attacked {
         self.inner.ranks()
     }
 
-    fn ranks_on_host(&self) -> u16 {
-        self.inner.ranks_on_host()
+    fn cores(&self) -> Cores {
+        self.inner.cores()
     }
 
     fn rank_on_host(&self) -> u16 {
@@ -211,10 +211,6 @@ impl Transport for Attacked {
 
     fn abort(&mut self, code: i32) {
         self.inner.abort(code);
-    }
-
-    fn spins(&self) -> bool {
-        self.inner.spins()
     }
 }
 

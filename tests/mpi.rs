@@ -69,6 +69,69 @@ fn all_profiles_give_the_same_bits() {
     }
 }
 
+/// The cores that this test may run on, and so its launchers.
+fn cores() -> Vec<usize> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+    let ranges = list.trim().split(',').filter_map(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    });
+    ranges.flatten().collect()
+}
+
+/// The owner on the cores `own`, the host of the only stage on `other`, both of this machine.
+fn two_on(own: &[usize], other: &[usize]) -> (Ran, Run) {
+    let folder = tempfile::tempdir().unwrap().keep();
+    let list = |cores: &[usize]| cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let job = format!(
+        "run '{DIGITS}' --profile sealed --set 'stage=[{{ops=[{{op=\"linear\",out=10}}]}}]' {}",
+        SHORT.join(" ")
+    );
+    let script = format!(
+        "cores={}; [ {RANK} = 0 ] && cores={}; exec taskset -c $cores '{MIXNN}' {job} --out out",
+        list(other),
+        list(own)
+    );
+    // What binds here is the script, not the launcher.
+    let unbound =
+        ["OMPI_MCA_hwloc_base_binding_policy", "PRTE_MCA_hwloc_default_binding_policy"].map(|name| (name, "none"));
+    let _turn = launcher::turn();
+    let ran = Ran::of(&launcher::command(&folder, &["-n", "2", "sh", "-c", &script]).envs(unbound).output().unwrap())
+        .well();
+    let run = Run::read(folder.join("out"));
+    fs::remove_dir_all(folder).unwrap();
+    (ran, run)
+}
+
+/// A rank's threads follow from the masks of all ranks of its host, not from its own alone.
+#[test]
+fn ranks_of_a_host_tell_each_other_their_cores() {
+    let cores = cores();
+    if cores.len() < 2 || Command::new("taskset").arg("--version").output().is_err() {
+        eprintln!("one core, or no taskset: ranks cannot be bound to cores of their own");
+        return;
+    }
+    const IDLE: &str = "the launcher has bound the ranks of this host";
+    // Where there is a limit on processor time, less is given.
+    let limited = std::thread::available_parallelism().unwrap().get() < cores.len();
+    let (first, second) = cores.split_at(cores.len() / 2);
+    for (own, other, due) in [
+        (first, second, [first.len(), second.len()]),
+        (&cores, &cores, [cores.len() / 2; 2]),
+        (&cores, second, [first.len() + second.len() / 2, (second.len() / 2).max(1)]),
+    ] {
+        let (ran, run) = two_on(own, other);
+        let threads: Vec<usize> = serde_json::from_value(run.result["threads"].clone()).unwrap();
+        assert!(threads == due || limited, "{own:?}, {other:?}: {threads:?}");
+        assert!(!ran.stderr.contains(IDLE), "{own:?}, {other:?}: {}", ran.stderr);
+    }
+    let (ran, run) = two_on(&first[..1], &first[..1]);
+    assert_eq!(run.result["threads"], serde_json::json!([1, 1]));
+    assert!(ran.stderr.contains(&format!("left {} to none", cores.len() - 1)), "{}", ran.stderr);
+    assert!(ran.stderr.contains("threads: 1 on each rank"), "{}", ran.stderr);
+}
+
 #[test]
 fn ranks_that_join_do_as_well_and_need_no_job() {
     let folder = tempfile::tempdir().unwrap();

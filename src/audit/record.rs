@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::truth::Truth;
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
-use crate::transport::{Backoff, Lane, Transport, TransportError};
+use crate::transport::{Backoff, Cores, Lane, Transport, TransportError};
 
 /// Phases for which there is room before a recording must grow: growing would take time of one rank.
 const ROOM: usize = 1024;
@@ -125,8 +125,8 @@ impl<T: Transport> Transport for Recorder<T> {
         self.inner.ranks()
     }
 
-    fn ranks_on_host(&self) -> u16 {
-        self.inner.ranks_on_host()
+    fn cores(&self) -> Cores {
+        self.inner.cores()
     }
 
     fn rank_on_host(&self) -> u16 {
@@ -204,10 +204,6 @@ impl<T: Transport> Transport for Recorder<T> {
 
     fn abort(&mut self, code: i32) {
         self.inner.abort(code);
-    }
-
-    fn spins(&self) -> bool {
-        self.inner.spins()
     }
 }
 

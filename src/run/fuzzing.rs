@@ -113,7 +113,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         }
     }
     let name = || "node-1".to_owned();
-    add("announcement", padded(&Announcement::new(Epoch(2), &[7; 64], &name(), &name()), 192));
+    add("announcement", padded(&Announcement::new(Epoch(2), &[7; 64], &name(), &name(), 300), 192));
     add("returned", padded(&Returned { timing: [9; 8], values: vec![0.5; 8], fault: None }, 128));
     for (profile, rank, ranks) in [(Profile::Mixed, 3, 7), (Profile::Mixed, 3, 8), (Profile::Sealed, 1, 2)] {
         for role in [Vec::new(), role(), given()] {

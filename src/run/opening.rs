@@ -129,11 +129,13 @@ pub(super) struct Announcement {
     pub(super) host: String,
     /// What the bits of its results depend on.
     pub(super) fingerprint: String,
+    /// Threads with which it computes; 0 where a device does.
+    pub(super) threads: u16,
 }
 
 impl Announcement {
     /// What this version says.
-    pub(super) fn new(epoch: Epoch, key: &[u8], host: &str, fingerprint: &str) -> Self {
+    pub(super) fn new(epoch: Epoch, key: &[u8], host: &str, fingerprint: &str, threads: u16) -> Self {
         Self {
             version: VERSION.to_owned(),
             suite: hpke::SUITE,
@@ -141,6 +143,7 @@ impl Announcement {
             key: key.to_vec(),
             host: shortened(host),
             fingerprint: shortened(fingerprint),
+            threads,
         }
     }
 

@@ -21,8 +21,8 @@ use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
 use super::refusal::{self, look_for_refusals, package_bytes, told};
-use super::results::{EpochReport, Outcome, RankTiming, VERSION};
-use super::seat::{self, Seat, cores};
+use super::results::{EpochReport, Outcome, RankTiming, VERSION, threads_line};
+use super::seat::{self, Seat};
 use super::trust::Credentials;
 use super::{RunError, Watcher, code_of, sealed};
 use crate::compute::processor;
@@ -92,6 +92,12 @@ pub fn run<T: Transport>(
         Err(error) => return Err(told(error, |code| refusal::refuse_announcements(transport, &public, code))),
     };
     note.iter().for_each(|note| watcher.note(note));
+    if let idle @ 1.. = transport.cores().idle() {
+        watcher.note(&format!(
+            "the launcher has bound the ranks of this host to some of its cores and left {idle} to none; mpirun --bind-to none, or \
+             srun --cpu-bind=none, lets ranks use them"
+        ));
+    }
     if chosen.lanes_on_device(transport, &public) {
         watcher.note("MPI takes the GPU's memory: blocks travel from and to there");
     }
@@ -120,9 +126,13 @@ fn public_numbers<T: Transport>(transport: &T, prepared: &Prepared) -> Result<(P
     let ranks = transport.ranks();
     let (package, result) = prepared.sealed_lengths(ranks, &prepared.remote_specs())?;
     let pacing = match job.mix.profile {
-        Profile::Mixed => {
-            pace::pacing(job.mix.pace, job.mix.hops, result as usize, crowd(transport), job.transport.timeout)?
-        }
+        Profile::Mixed => pace::pacing(
+            job.mix.pace,
+            job.mix.hops,
+            result as usize,
+            transport.cores().crowd(),
+            job.transport.timeout,
+        )?,
         Profile::Bare | Profile::Sealed => Pacing::Lockstep,
     };
     let mut public = Public {
@@ -210,6 +220,7 @@ fn run_with<T: Transport, B: Platform>(
         hops: if job.mix.profile == Profile::Mixed { job.mix.hops } else { 0 },
         backend: B::NAME.to_owned(),
         device_lanes: transport.lanes_on_device(),
+        threads: lead.threads,
         mpi: place.carrier.to_owned(),
         version: VERSION.to_owned(),
         fingerprint: lead.seat.backend.fingerprint(),
@@ -222,7 +233,7 @@ fn run_with<T: Transport, B: Platform>(
         wire_bytes_per_rank: sent / u64::from(transport.ranks()),
         slot_seconds: lead.seat.pace().map(|pace| pace.slot().as_secs_f64()),
         overran,
-        cores_suffice: seat::cores_suffice(transport.ranks_on_host()),
+        cores_suffice: seat::cores_suffice(transport.cores()),
         timing: if job.output.timing { timing } else { Vec::new() },
     };
     Ok((outcome, model))
@@ -248,6 +259,8 @@ struct Lead<'a, B: Platform> {
     /// What proves that a result is of its rank.
     results: Vec<Key>,
     drawn: Option<Drawn>,
+    /// With which ranks compute, by rank, once they have said so.
+    threads: Vec<u16>,
 }
 
 /// An epoch that has run.
@@ -269,11 +282,6 @@ struct Returns {
     sent: u64,
     /// Slots so far that overran, on the rank that had most of them.
     overran: u64,
-}
-
-/// How many ranks of the owner's host share a core.
-fn crowd<T: Transport>(transport: &T) -> u32 {
-    u32::from(transport.ranks_on_host()).div_ceil(cores() as u32)
 }
 
 /// Drawn once a job.
@@ -317,6 +325,7 @@ impl<'a, B: Platform> Lead<'a, B> {
             pair: KeyPair::generate(),
             results: (0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?,
             drawn: None,
+            threads: Vec::new(),
             public,
         })
     }
@@ -357,7 +366,8 @@ impl<'a, B: Platform> Lead<'a, B> {
         let mut owner = Owner::new(&*backend, course, capacity)?;
         let calibration = match self.public.pacing {
             Pacing::Fixed { .. } if self.seat.pace().is_none() => {
-                let work = pace::work(&*backend, capacity, micro_batch, prepared.job.mix.wire)? * crowd(transport);
+                let work =
+                    pace::work(&*backend, capacity, micro_batch, prepared.job.mix.wire)? * transport.cores().crowd();
                 Some(Calibration::new(self.public.geometry.hops, work, transport.timeout()))
             }
             _ => None,
@@ -436,6 +446,8 @@ impl<'a, B: Platform> Lead<'a, B> {
         let announced = self.hear(messages, epoch)?;
         if epoch == Epoch(0) {
             self.compare(&announced, watcher)?;
+            self.threads = announced.iter().map(|announced| announced.says.threads).collect();
+            threads_line(&self.threads).iter().for_each(|line| watcher.note(line));
             self.drawn = Some(self.draw(&announced)?);
         }
         let Some(drawn) = &self.drawn else {
@@ -479,7 +491,8 @@ impl<'a, B: Platform> Lead<'a, B> {
         const WHAT: &str = "the key announcement";
         look_for_refusals(&messages)?;
         let ranks = messages.len() as u16;
-        let own = Announcement::new(epoch, &[], self.place.host, &self.seat.backend.fingerprint());
+        let backend = &self.seat.backend;
+        let own = Announcement::new(epoch, &[], self.place.host, &backend.fingerprint(), backend.threads());
         let mut heard = vec![Announced { says: own, bytes: Vec::new() }];
         for (from, bytes) in Rank::all(ranks).zip(messages).skip(1) {
             let context = announcement_context(&self.public.digest, epoch, from, ranks);

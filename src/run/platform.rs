@@ -16,7 +16,7 @@ use crate::compute::{Backend, ComputeError};
 use crate::crypto::aead;
 use crate::crypto::sealer::{CpuSealer, Sealer};
 use crate::job::{self, Compute, Profile};
-use crate::transport::Transport;
+use crate::transport::{Cores, Transport};
 
 /// NVIDIA's GPUs.
 #[cfg(feature = "cuda")]
@@ -29,6 +29,9 @@ pub(super) trait Platform: Backend<Bytes: Sync, Buf: Sync> + Send + Sync + Sized
 
     /// What a job calls it.
     const NAME: &'static str;
+
+    /// Threads of the processor with which it computes; none where a device does.
+    fn threads(&self) -> u16;
 
     /// The same for the thread that mixes, whose calls wait for none of the arithmetic's.
     ///
@@ -49,6 +52,10 @@ impl Platform for Cpu {
 
     const NAME: &'static str = "cpu";
 
+    fn threads(&self) -> u16 {
+        self.threads() as u16
+    }
+
     fn beside(self: &Arc<Self>) -> Result<Arc<Self>, ComputeError> {
         Ok(Arc::clone(self))
     }
@@ -64,6 +71,10 @@ impl Platform for Gpu {
 
     const NAME: &'static str = "cuda";
 
+    fn threads(&self) -> u16 {
+        0
+    }
+
     fn beside(self: &Arc<Self>) -> Result<Arc<Self>, ComputeError> {
         Ok(Arc::new(Self::new(self.device().beside()?)))
     }
@@ -77,9 +88,9 @@ impl Platform for Gpu {
 /// Where a rank stands.
 #[derive(Clone, Copy)]
 pub(super) struct Standing {
-    /// Ranks on its host.
-    pub(super) ranks_on_host: u16,
-    /// Which of them it is, from 0 on.
+    /// What it has of its host's cores.
+    pub(super) cores: Cores,
+    /// Which of its host's ranks it is, from 0 on.
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "deals out GPUs"))]
     pub(super) rank_on_host: u16,
     /// When slots begin.
@@ -89,12 +100,12 @@ pub(super) struct Standing {
 impl Standing {
     /// That of `transport`'s rank.
     pub(super) fn of<T: Transport>(transport: &T, pacing: Pacing) -> Self {
-        Self { ranks_on_host: transport.ranks_on_host(), rank_on_host: transport.rank_on_host(), pacing }
+        Self { cores: transport.cores(), rank_on_host: transport.rank_on_host(), pacing }
     }
 
     /// Alone in its process and on its host.
     pub(super) fn alone() -> Self {
-        Self { ranks_on_host: 1, rank_on_host: 0, pacing: Pacing::Lockstep }
+        Self { cores: Cores::of_threads(1), rank_on_host: 0, pacing: Pacing::Lockstep }
     }
 }
 
@@ -122,7 +133,7 @@ impl Chosen {
 /// [`RunError::Compute`]: there is no such thing here.
 pub(super) fn choose(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), RunError> {
     let cpu = |note| -> Result<_, RunError> {
-        let threads = share_of_cores(asked.threads, standing.ranks_on_host, standing.pacing);
+        let threads = share_of_cores(asked.threads, standing.cores, standing.pacing);
         Ok((Chosen::Cpu(Arc::new(Cpu::new(threads)?)), note))
     };
     match asked.backend {

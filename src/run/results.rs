@@ -37,6 +37,8 @@ pub struct Outcome {
     pub backend: String,
     /// Whether what the owner sent in slots, and received, stood in its GPU's memory.
     pub device_lanes: bool,
+    /// By rank, the threads with which it computed; 0 where a GPU did.
+    pub threads: Vec<u16>,
     /// The MPI library, `local`, or `none`.
     pub mpi: String,
     /// The version of mixnn.
@@ -122,5 +124,37 @@ impl EpochReport {
     }
 }
 
+/// The `threads` of a run's ranks in words, the owner's first; nothing where GPUs alone compute.
+pub(super) fn threads_line(threads: &[u16]) -> Option<String> {
+    let (own, others) = threads.split_first().filter(|_| threads.iter().any(|threads| *threads > 0))?;
+    let gpu = if threads.contains(&0) { " (0: a GPU computes)" } else { "" };
+    let counts = match others.iter().min().zip(others.iter().max()) {
+        None => own.to_string(),
+        Some((least, most)) if [least, most] == [own; 2] => format!("{own} on each rank"),
+        Some((least, most)) if least == most => format!("{own} on the owner, {least} on each other rank"),
+        Some((least, most)) => format!("{own} on the owner, {least} to {most} on the other ranks"),
+    };
+    Some(format!("threads: {counts}{gpu}"))
+}
+
 /// The version of mixnn.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_told_in_one_line() {
+        for (threads, line) in [
+            (&[4][..], "threads: 4"),
+            (&[2, 2, 2], "threads: 2 on each rank"),
+            (&[1, 4, 4], "threads: 1 on the owner, 4 on each other rank"),
+            (&[2, 1, 4, 3], "threads: 2 on the owner, 1 to 4 on the other ranks"),
+            (&[0, 2, 0], "threads: 0 on the owner, 0 to 2 on the other ranks (0: a GPU computes)"),
+        ] {
+            assert_eq!(threads_line(threads).unwrap(), line);
+        }
+        assert_eq!(threads_line(&[0, 0]), None);
+    }
+}

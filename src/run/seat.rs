@@ -9,7 +9,7 @@ use super::pace::Calibration;
 use super::platform::Platform;
 use crate::compute::ComputeError;
 use crate::ids::{Epoch, Phase, Rank, Slot};
-use crate::job::Profile;
+use crate::job::{MOST_THREADS, Profile};
 use crate::mix::beat::{Fault, Order, Reason};
 use crate::mix::clock::{Clock, Pace};
 use crate::mix::courier::{Courier, Noticed, Post, Timing, Word};
@@ -21,28 +21,22 @@ use crate::role::overlap::Overlapped;
 use crate::role::work::{Prompt, Work, Worker};
 use crate::role::{Role, RoleError};
 use crate::threads;
-use crate::transport::Transport;
+use crate::transport::{Cores, Transport};
 use crate::wire::HEADER;
 
-/// Cores of this host; 1 where it does not tell.
-pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// Whether each of a host's ranks has a core to mix on and another to compute on.
-pub(super) fn cores_suffice(ranks_on_host: u16) -> bool {
-    cores() >= 2 * usize::from(ranks_on_host)
+pub(super) fn cores_suffice(cores: Cores) -> bool {
+    cores.each_has(2)
 }
 
-/// Threads with which a rank computes: as many as asked for, or its share of its host's cores. Under a fixed pace the thread
-/// that mixes has a core of its own.
-pub(super) fn share_of_cores(asked: u16, ranks_on_host: u16, pacing: Pacing) -> usize {
+/// Threads with which a rank computes: as many as asked for, or its part of its host's cores. Under a fixed pace the thread that
+/// mixes has a core of its own.
+pub(super) fn share_of_cores(asked: u16, cores: Cores, pacing: Pacing) -> usize {
     let mixing = usize::from(pacing != Pacing::Lockstep);
     match asked {
-        0 => (cores() / usize::from(ranks_on_host.max(1))).saturating_sub(mixing),
+        0 => cores.whole().saturating_sub(mixing).clamp(1, MOST_THREADS.into()),
         asked => asked.into(),
     }
-    .max(1)
 }
 
 /// What every cell of a run is bound to: the version of the protocol, the suite and the run.
@@ -63,7 +57,7 @@ pub(super) fn courier<T: Transport, B: Platform>(
     epoch: Epoch,
 ) -> Result<Box<dyn Courier<T, Bytes = B::Bytes>>, RunError> {
     let sealer = backend.sealer(associated_data(&public.run), public.pacing)?;
-    let clock = Clock::new(pace, cores_suffice(transport.ranks_on_host()));
+    let clock = Clock::new(pace, cores_suffice(transport.cores()));
     Ok(match route {
         Route::Mixed(route) => {
             Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch, clock)?)

@@ -101,9 +101,9 @@ fn serve<T: Transport, B: Platform>(
     backend: Arc<B>,
     insight: &mut dyn Insight,
 ) -> Result<(), RunError> {
-    let fingerprint = backend.fingerprint();
+    let introduction = Introduction { host, fingerprint: &backend.fingerprint(), threads: backend.threads() };
     let mut peers = Peers::new(credentials);
-    let mut first = Some(announce(transport, public, &mut peers, Epoch(0), host, &fingerprint)?);
+    let mut first = Some(announce(transport, public, &mut peers, Epoch(0), &introduction)?);
     // No memory is taken by the public numbers before a package has opened, which shows that they are the owner's.
     let mut seat = Seat::new(Arc::clone(&backend), public)?;
     let mut stage: Option<StageRole<B>> = None;
@@ -111,7 +111,7 @@ fn serve<T: Transport, B: Platform>(
     loop {
         let mut package = match first.take() {
             Some(package) => package,
-            None => announce(transport, public, &mut peers, epoch, host, &fingerprint)?,
+            None => announce(transport, public, &mut peers, epoch, &introduction)?,
         };
         insight.package(epoch, &mut package);
         let role = std::mem::take(&mut package.role);
@@ -178,18 +178,26 @@ fn hear<T: Transport>(transport: &mut T) -> Result<Public, RunError> {
     Ok(public)
 }
 
+/// What a rank says of itself in every epoch.
+struct Introduction<'a> {
+    host: &'a str,
+    fingerprint: &'a str,
+    threads: u16,
+}
+
 /// Makes a key pair for the epoch, announces it, and opens the package that comes for it.
 fn announce<T: Transport>(
     transport: &mut T,
     public: &Public,
     peers: &mut Peers<'_>,
     epoch: Epoch,
-    host: &str,
-    fingerprint: &str,
+    introduction: &Introduction<'_>,
 ) -> Result<Package, RunError> {
     let (rank, ranks) = (transport.rank(), transport.ranks());
+    let Introduction { host, fingerprint, threads } = *introduction;
     let pair = KeyPair::generate();
-    let announcement = padded(&Announcement::new(epoch, pair.public(), host, fingerprint), ANNOUNCEMENT)?.to_vec();
+    let announcement =
+        padded(&Announcement::new(epoch, pair.public(), host, fingerprint, threads), ANNOUNCEMENT)?.to_vec();
     let announcement = peers.sign(&announcement_context(&public.digest, epoch, rank, ranks), announcement);
     transport.gather(&announcement)?;
     let signed = transport.scatter(&[], package_bytes(public))?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::model::Model;
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
-use super::results::{EpochReport, Outcome, VERSION};
+use super::results::{EpochReport, Outcome, VERSION, threads_line};
 use super::{RunError, Watcher};
 use crate::compute::{Backend, ComputeError, LossSum, processor};
 use crate::data::{Augmented, Batches, Dataset, Targets};
@@ -36,6 +36,7 @@ fn train<B: Platform>(
     watcher: &mut (dyn Watcher + Send),
 ) -> Result<(Outcome, Model), RunError> {
     let started = Instant::now();
+    threads_line(&[Platform::threads(backend)]).iter().for_each(|line| watcher.note(line));
     let job = &prepared.job;
     let specs = prepared.specs();
     let mut learner = Learner::new(backend, prepared, &specs)?;
@@ -79,6 +80,7 @@ fn train<B: Platform>(
         hops: 0,
         backend: B::NAME.to_owned(),
         device_lanes: false,
+        threads: vec![Platform::threads(backend)],
         mpi: "none".to_owned(),
         version: VERSION.to_owned(),
         fingerprint: backend.fingerprint(),

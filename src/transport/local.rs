@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Backoff, Lane, TIMEOUT, Transport, TransportError};
+use super::{Backoff, Cores, Lane, TIMEOUT, Transport, TransportError};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 
@@ -20,7 +20,7 @@ const RUNNING: i32 = -1;
 /// What the threads share.
 struct Hub {
     ranks: u16,
-    spins: bool,
+    cores: Cores,
     aborted: AtomicI32,
     lanes: Vec<Mutex<Handover>>,
     /// To the owner and from the owner, by rank.
@@ -52,7 +52,7 @@ pub fn connect(ranks: u16) -> Vec<Local> {
     let n = usize::from(ranks);
     let hub = Arc::new(Hub {
         ranks,
-        spins: super::a_core_each(ranks),
+        cores: Cores::of_threads(ranks),
         aborted: AtomicI32::new(RUNNING),
         lanes: (0..n * n * TAGS).map(|_| Mutex::default()).collect(),
         letters: (0..n).map(|_| Default::default()).collect(),
@@ -124,8 +124,8 @@ impl Transport for Local {
         self.hub.ranks
     }
 
-    fn ranks_on_host(&self) -> u16 {
-        self.hub.ranks
+    fn cores(&self) -> Cores {
+        self.hub.cores
     }
 
     fn rank_on_host(&self) -> u16 {
@@ -138,10 +138,6 @@ impl Transport for Local {
 
     fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
-    }
-
-    fn spins(&self) -> bool {
-        self.hub.spins
     }
 
     fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane], _: Option<DeviceLanes>) -> Result<(), TransportError> {

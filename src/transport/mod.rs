@@ -10,6 +10,7 @@
 #[cfg(feature = "mpi")]
 pub mod aware;
 mod backoff;
+mod cores;
 #[cfg(feature = "mpi")]
 mod futex;
 pub mod hosts;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 pub use backoff::Backoff;
+pub use cores::Cores;
 
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
@@ -115,11 +117,6 @@ pub struct ExchangeTime {
     pub waiting: Duration,
 }
 
-/// Whether `ranks_on_host` ranks have a core each. Asks the operating system, which takes its time: once a run.
-fn a_core_each(ranks_on_host: u16) -> bool {
-    std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= usize::from(ranks_on_host))
-}
-
 /// Carries blocks between the ranks of a job.
 pub trait Transport {
     /// A lane's memory.
@@ -131,8 +128,8 @@ pub trait Transport {
     /// Ranks of the job.
     fn ranks(&self) -> u16;
 
-    /// Ranks on this rank's host, this one included.
-    fn ranks_on_host(&self) -> u16;
+    /// This rank's part of its host's cores.
+    fn cores(&self) -> Cores;
 
     /// Which of its host's ranks this one is, from 0 on.
     fn rank_on_host(&self) -> u16;
@@ -216,8 +213,10 @@ pub trait Transport {
     /// Ends the run on all ranks with the exit code `code`, as far as the transport can.
     fn abort(&mut self, code: i32);
 
-    /// Whether each rank of this host has a core of its own, so that waiting may spin.
-    fn spins(&self) -> bool;
+    /// Whether waiting may spin: each rank of this host has a core of its own.
+    fn spins(&self) -> bool {
+        self.cores().each_has(1)
+    }
 
     /// Runs a whole phase.
     ///

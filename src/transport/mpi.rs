@@ -19,11 +19,12 @@ use mpi::traits::{AsRaw, CommunicatorCollectives, Group};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
+use super::cores::Allowed;
 use super::hosts::{Hosts, NAME};
 use super::shared::{Block, Segment, Shared};
 use super::watch::{self, Running, Watch};
 use super::window::{self, Window};
-use super::{Backoff, Lane, START_TIMEOUT, TIMEOUT, Transport, TransportError, aware};
+use super::{Backoff, Cores, Lane, START_TIMEOUT, TIMEOUT, Transport, TransportError, aware};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::threads::Starved;
@@ -40,7 +41,7 @@ const SETTINGS: [(&str, &str); 4] = [
 /// Tags of lanes are `phase * LANE_TAGS + tag`; tag 0 carries what goes outside slots.
 const LANE_TAGS: u8 = 4;
 const LETTER: c_int = 0;
-/// Carries a byte or none, so that two ranks of a host know of each other that they have come so far.
+/// Carries a few bytes or none, so that two ranks of a host know of each other that they have come so far.
 const MEETING: c_int = 1;
 
 /// This process's end of an MPI job.
@@ -62,7 +63,7 @@ pub struct Mpi {
     /// The ranks of this host, in the order of `host`.
     neighbours: Vec<Rank>,
     hosts: Hosts,
-    spins: bool,
+    cores: Cores,
     timeout: Duration,
     /// What says so.
     setting: &'static str,
@@ -105,6 +106,9 @@ pub enum StartError {
     /// No thread can be had that watches over calls of MPI.
     #[error(transparent)]
     Thread(#[from] Starved),
+    /// The ranks of a host have not met.
+    #[error("the ranks of this host do not tell each other which cores they may use: {0}")]
+    Cores(TransportError),
 }
 
 /// The MPI library's own name and version, one line.
@@ -146,10 +150,11 @@ impl Mpi {
         let numbers: Vec<_> = (0..host.size()).collect();
         let neighbours = host.group().translate_ranks(&numbers, &world.group());
         let neighbours: Vec<Rank> = neighbours.into_iter().flatten().map(|rank| Rank(rank as u16)).collect();
-        Ok(Self {
+        let mut mpi = Self {
             rank: Rank(world.rank() as u16),
             ranks,
-            spins: super::a_core_each(neighbours.len() as u16),
+            // Until they have told each other.
+            cores: Cores::of_threads(neighbours.len() as u16),
             neighbours,
             hosts,
             timeout: patience,
@@ -175,7 +180,20 @@ impl Mpi {
             world,
             _running: Running,
             _universe: universe,
-        })
+        };
+        mpi.cores = mpi.compare_cores().map_err(StartError::Cores)?;
+        Ok(mpi)
+    }
+
+    /// Tells the other ranks of this host which cores this one may use, and hears it of them.
+    fn compare_cores(&self) -> Result<Cores, TransportError> {
+        let own = Allowed::here();
+        // A kilobyte that stays, and once.
+        let heard = self.meet(&self.others(), own.to_bytes().leak())?;
+        let others = heard.as_chunks().0.iter().map(Allowed::from_bytes);
+        let allowed: Vec<Allowed> = std::iter::once(own).chain(others).collect();
+        let allocated = std::env::var("SLURM_CPUS_ON_NODE").ok().and_then(|cores| cores.parse().ok());
+        Ok(Cores::among(&allowed, 0).bound_within(&allowed, &Allowed::of_launcher(), allocated))
     }
 
     /// The name of this host.
@@ -416,8 +434,8 @@ impl Transport for Mpi {
         self.ranks
     }
 
-    fn ranks_on_host(&self) -> u16 {
-        self.neighbours.len() as u16
+    fn cores(&self) -> Cores {
+        self.cores
     }
 
     fn rank_on_host(&self) -> u16 {
@@ -437,10 +455,6 @@ impl Transport for Mpi {
     fn set_timeout(&mut self, timeout: Duration) {
         (self.timeout, self.setting) = (timeout, TIMEOUT);
         self.watch.set_timeout(timeout);
-    }
-
-    fn spins(&self) -> bool {
-        self.spins
     }
 
     fn share_memory(&mut self, windows: bool) {

@@ -14,7 +14,7 @@ use mixnn::run::results::{EpochReport, Outcome};
 use mixnn::run::trust::Credentials;
 use mixnn::run::{Model, RunError, Watcher, local, serve};
 use mixnn::transport::local::{Local, connect};
-use mixnn::transport::{Lane, Transport, TransportError};
+use mixnn::transport::{Cores, Lane, Transport, TransportError};
 
 pub(crate) const RANKS: u16 = 6;
 pub(crate) const HOPS: u8 = 3;
@@ -127,8 +127,8 @@ impl Transport for Wire {
         self.inner.ranks()
     }
 
-    fn ranks_on_host(&self) -> u16 {
-        self.inner.ranks_on_host()
+    fn cores(&self) -> Cores {
+        self.inner.cores()
     }
 
     fn rank_on_host(&self) -> u16 {
@@ -211,10 +211,6 @@ impl Transport for Wire {
 
     fn abort(&mut self, code: i32) {
         self.inner.abort(code);
-    }
-
-    fn spins(&self) -> bool {
-        self.inner.spins()
     }
 }
 

@@ -62,6 +62,11 @@ impl Cpu {
         Ok(Self { simd, pool, threads: threads.max(1) })
     }
 
+    /// Its threads.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// Runs `f` where the threads are, and tells whether to use them for so many multiplications.
     fn in_parts(&self, work: usize, f: impl FnOnce(bool) + Send) {
         match self.threads > 1 && work >= PARALLEL_WORK {

@@ -25,7 +25,7 @@ use crate::ids::{Epoch, Phase, Rank};
 use crate::job::Job;
 use crate::mix::package::Package;
 use crate::transport::local::{self, Local};
-use crate::transport::{Lane, Transport, TransportError};
+use crate::transport::{Cores, Lane, Transport, TransportError};
 
 const OWNER: usize = 0;
 /// The rank that is wrong, or whose messages someone alters.
@@ -60,8 +60,8 @@ impl Transport for Between {
         self.end.ranks()
     }
 
-    fn ranks_on_host(&self) -> u16 {
-        self.end.ranks_on_host()
+    fn cores(&self) -> Cores {
+        self.end.cores()
     }
 
     fn rank_on_host(&self) -> u16 {
@@ -113,10 +113,6 @@ impl Transport for Between {
 
     fn abort(&mut self, code: i32) {
         self.end.abort(code);
-    }
-
-    fn spins(&self) -> bool {
-        self.end.spins()
     }
 }
 
