@@ -10,7 +10,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use binary::{DIGITS, MIXNN, mixnn};
+use binary::{DIGITS, MIXNN, Ran, mixnn};
 use launcher::RANK;
 use serde_json::Value;
 
@@ -348,4 +348,49 @@ fn a_rank_without_memory_ends_the_run() {
     // Ended by itself, and not by `timeout`. Mostly that takes a second; now and then Open MPI's launcher takes its time.
     assert!(ran.code != 0 && ran.code != 124, "{}: {}", ran.code, ran.stderr);
     assert!(ran.stderr.contains("memory") && !folder.path().join("out/model.safetensors").exists(), "{}", ran.stderr);
+}
+
+/// Seven ranks that see a /dev/shm of `size`, with lanes of about 84 MB in it; `None` where this user may not mount one.
+fn with_small_shm(size: &str, sets: &str) -> Option<(Ran, tempfile::TempDir)> {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = format!("mount --make-rprivate / && mount -t tmpfs -o size={size} tmpfs /dev/shm || exit {NO_MOUNT}");
+    fs::write(folder.path().join("go.sh"), format!("{mount}; exec \"$@\"")).unwrap();
+    let job = format!(
+        "run {DIGITS} --out out --set train.epochs=1 --set data.validation=0.95 --set mix.message=3000000 {sets}"
+    );
+    let ranks: Vec<&str> = ["-n", "7", MIXNN].into_iter().chain(job.split_whitespace()).collect();
+    let launched = launcher::command(folder.path(), &ranks);
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "go.sh"])
+        .arg(launched.get_program())
+        .args(launched.get_args())
+        .current_dir(folder.path());
+    for (name, value) in launched.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let _turn = launcher::turn();
+    let ran = Ran::of(&command.output().ok()?);
+    (ran.code != NO_MOUNT && !ran.stderr.contains("unshare failed")).then_some((ran, folder))
+}
+
+/// Not an exit code of ours.
+const NO_MOUNT: i32 = 99;
+
+/// Containers have a /dev/shm of 64 MB. MPI may map more there than there is; whoever touches it is killed.
+#[test]
+fn too_little_memory_to_share_is_told_before_it_is_used() {
+    let Some((ran, folder)) = with_small_shm("64m", "") else {
+        eprintln!("no right to mount a file system: a small /dev/shm is not tried");
+        return;
+    };
+    ran.refused(3, &["is /dev/shm large enough?", "--shm-size", "transport.windows = false"]);
+    assert!(!folder.path().join("out/model.safetensors").exists());
+    // What the message proposes.
+    for (size, sets) in [("64m", "--set transport.windows=false"), ("256m", "")] {
+        with_small_shm(size, sets).unwrap().0.well();
+    }
 }

@@ -3,6 +3,7 @@
 
 mod leaks;
 mod protection;
+mod shared;
 
 use std::fmt;
 use std::ops::Range;
@@ -38,6 +39,8 @@ pub struct Checked {
     memory: u64,
     /// Of a GPU, where a rank may use one.
     gpu_memory: Option<u64>,
+    /// Bytes that ranks share on the host with most of them, and where all are on one host.
+    shared: [u64; 2],
     /// What colluding hosts find out; where there is no mix, there is nothing to find out.
     protection: Option<Protection>,
     leaks: Vec<Leak>,
@@ -105,6 +108,7 @@ impl Checked {
             slots: [training.slots() + validation, looks(prepared.test.samples())],
             memory,
             gpu_memory,
+            shared: [ranks.div_ceil(hosts), ranks].map(|members| shared::of(&job, &geometry, members.into())),
             protection,
             leaks: leaks::of(prepared, ranks, hosts),
             warnings,
@@ -160,6 +164,8 @@ impl Checked {
             "bytes_per_rank_and_epoch": self.slot_bytes().map(|bytes| bytes * self.slots[0]),
             "memory_of_largest_rank_bytes": self.memory,
             "gpu_memory_of_largest_rank_bytes": self.gpu_memory,
+            "shared_memory_of_largest_host_bytes": self.shared[0],
+            "shared_memory_on_one_host_bytes": self.shared[1],
             "protection": self.protection.as_ref().map(Protection::json),
             "leaks": self.leaks.iter().map(Leak::json).collect::<Vec<Value>>(),
             "warnings": self.warnings,
@@ -238,6 +244,7 @@ impl fmt::Display for Checked {
             row(f, "  on a GPU", format!("{mib:.1} MiB of its memory, and up to 64 MiB for each convolution"))?;
         }
         writeln!(f)?;
+        row(f, "shared memory", shared::told(self.shared))?;
         match &self.protection {
             Some(protection) => write!(f, "{protection}")?,
             None => row(f, "protection", NO_MIX.to_owned())?,

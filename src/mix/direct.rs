@@ -22,6 +22,19 @@ const HEAD: usize = 64;
 /// The cell number of the record.
 const RECORD_CELL: u32 = u32::MAX;
 
+/// The mix's own cells, all k c of a message.
+fn cells(geometry: &Geometry) -> usize {
+    geometry.circuits() * geometry.cells as usize
+}
+
+/// Bytes of a block that carries a message.
+pub fn longest_block(geometry: &Geometry, seals: bool) -> usize {
+    match seals {
+        true => BEAT + cells(geometry) * (geometry.payload as usize + TAG),
+        false => BEAT_RECORD + geometry.message(),
+    }
+}
+
 /// A rank's links to its neighbours, for one epoch.
 pub struct Direct<S> {
     sealer: S,
@@ -65,9 +78,8 @@ impl<S: Sealer> Direct<S> {
         geometry: Geometry,
         route: &DirectRoute,
     ) -> Result<Self, MixError> {
-        // The mix's own cells, all k c of a message.
-        let (cells, payload) = (geometry.circuits() * geometry.cells as usize, geometry.payload as usize);
-        let length = if seals { BEAT + cells * (payload + TAG) } else { BEAT_RECORD + geometry.message() };
+        let cells = cells(&geometry);
+        let length = longest_block(&geometry, seals);
         let lanes = |links: &[Link]| -> Vec<Lane> {
             let length = |link: &Link| {
                 if usize::from(link.message) == SPARE { BEAT } else { length }

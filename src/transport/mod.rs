@@ -72,14 +72,15 @@ pub enum TransportError {
     TooLong,
     /// No memory to share.
     #[error(
-        "the ranks of this host cannot share memory for their lanes ({bytes} bytes of this rank's, MPI error {code}): is \
-         /dev/shm large enough? transport.windows = false does without"
+        "the ranks of this host cannot share memory for their lanes ({bytes} bytes of this rank's{}): is /dev/shm large enough? \
+         `mixnn check --hosts` says how much they need (docker run --shm-size); transport.windows = false does without",
+        code.map(|code| format!(", MPI error {code}")).unwrap_or_default()
     )]
     Window {
         /// Bytes that were asked for.
         bytes: usize,
-        /// MPI's error, 0 where it reports none.
-        code: i32,
+        /// MPI's error, where it reports one.
+        code: Option<i32>,
     },
     /// MPI reports an error.
     #[error("{call} failed with MPI error {code}")]
@@ -121,6 +122,18 @@ pub struct ExchangeTime {
 pub trait Transport {
     /// A lane's memory.
     type Block: AsRef<[u8]> + AsMut<[u8]>;
+/// Bytes of memory that `members` ranks of a host share for the `lanes` between them, each given by its length.
+#[cfg(feature = "mpi")]
+pub fn shared_memory(members: usize, lanes: impl Iterator<Item = usize>) -> u64 {
+    shared::Segment::bytes_of_all(members, lanes) as u64
+}
+
+/// Bytes of memory that ranks share: none, where they are threads of one process.
+#[cfg(not(feature = "mpi"))]
+pub fn shared_memory(_: usize, _: impl Iterator<Item = usize>) -> u64 {
+    0
+}
+
 
     /// This rank.
     fn rank(&self) -> Rank;

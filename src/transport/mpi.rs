@@ -23,7 +23,7 @@ use super::cores::Allowed;
 use super::hosts::{Hosts, NAME};
 use super::shared::{Block, Segment, Shared};
 use super::watch::{self, Running, Watch};
-use super::window::{self, Window};
+use super::window::{self, Fresh, Window};
 use super::{Backoff, Cores, Lane, START_TIMEOUT, TIMEOUT, Transport, TransportError, aware};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
@@ -313,8 +313,10 @@ impl Mpi {
         if self.window.is_none() {
             // This is collective, and waits without end: all are there, as they have agreed to share.
             let bytes = Segment::bytes(self.neighbours.len(), outgoing.iter().map(|(_, _, length)| *length));
-            let _call = self.watch.call();
-            self.window = Some(window::allocate(&self.host, bytes)?);
+            let call = self.watch.call();
+            let fresh = window::allocate(&self.host, bytes)?;
+            drop(call);
+            self.window = Some(self.take_pages(fresh, bytes)?);
         }
         // The window stays where it is whatever happens: it is freed by all ranks at once, which an error may not wait for.
         let places = self.window.as_mut().map_or(Ok(Vec::new()), |window| window.lay(&outgoing))?;
@@ -337,6 +339,24 @@ impl Mpi {
     }
 
     /// Sends one letter to each of `peers`, or receives one of each into `letters`.
+    /// Has all ranks of this host take the pages of `fresh`, `bytes` of them this rank's. Where they are not there, one rank says so.
+    fn take_pages(&self, fresh: Fresh, bytes: usize) -> Result<Shared<Window>, TransportError> {
+        const MISSING: u8 = 1;
+        // Only all ranks at once could free it.
+        let mut fresh = ManuallyDrop::new(fresh);
+        let taken = fresh.take_pages();
+        let others = self.others();
+        let heard = self.meet(&others, if taken { &[0] } else { &[MISSING] })?;
+        let first = others.iter().zip(&heard).find(|(_, said)| **said == MISSING).map(|(rank, _)| *rank);
+        match (taken, first) {
+            (true, None) => ManuallyDrop::into_inner(fresh).into_shared(),
+            (false, first) if first.is_none_or(|first| self.rank < first) => {
+                Err(TransportError::Window { bytes, code: None })
+            }
+            _ => Err(TransportError::Aborted { code: 3 }),
+        }
+    }
+
     fn letters(&self, letters: &mut [Vec<u8>], peers: &[Rank], send: bool) -> Result<(), TransportError> {
         let mut requests = Vec::with_capacity(peers.len());
         for (letter, peer) in letters.iter_mut().zip(peers) {

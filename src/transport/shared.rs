@@ -55,6 +55,12 @@ impl Segment {
     }
 
     /// A segment in the `bytes` bytes from `base` on, of which all ranks see the same; `None` where they are too few.
+    /// Bytes that `members` ranks of a host share, with `lanes` between them.
+    pub(super) fn bytes_of_all(members: usize, lanes: impl Iterator<Item = usize>) -> usize {
+        let without = Self::bytes(members, std::iter::empty());
+        members * without + Self::bytes(members, lanes) - without
+    }
+
     ///
     /// # Safety
     /// The memory must stay as long as the segment is used, and nothing but segments may use it.
@@ -197,7 +203,7 @@ impl<M> Shared<M> {
     fn places(&self, segment: Segment, begin: usize, length: usize) -> Result<Places, TransportError> {
         let end = begin.checked_add(2 * lines(length)).filter(|end| *end <= segment.bytes);
         if end.is_none() || !begin.is_multiple_of(LINE) {
-            return Err(TransportError::Window { bytes: length, code: 0 });
+            return Err(TransportError::Window { bytes: length, code: None });
         }
         // SAFETY: both blocks end within the segment.
         let blocks = [begin, begin + lines(length)].map(|at| unsafe { segment.base.add(at) });
