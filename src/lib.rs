@@ -14,7 +14,7 @@
 //! 6. [`run`] puts these together to a whole run, from the first key to the finished model; [`check`], [`report`] and
 //!    [`cli`] are what a user sees of it, [`audit`] what others may see of it, [`doctor`] what a host has to run it on.
 //!
-//! [`ids`], [`random`], [`float`], [`element`], [`bulk`], [`device_memory`], [`terminal`] and [`threads`] are leaves that all others
+//! [`ids`], [`random`], [`float`], [`element`], [`memory`], [`bulk`], [`device_memory`], [`terminal`] and [`threads`] are leaves that all others
 //! may use.
 
 pub mod audit;
@@ -30,6 +30,7 @@ pub mod element;
 pub mod float;
 pub mod ids;
 pub mod job;
+pub mod memory;
 pub mod mix;
 pub mod nn;
 pub mod pipeline;

@@ -6,14 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What any module may import.
-const LEAVES: [&str; 8] = ["bulk", "device_memory", "element", "float", "ids", "random", "terminal", "threads"];
+const LEAVES: [&str; 9] = ["bulk", "device_memory", "element", "float", "ids", "memory", "random", "terminal", "threads"];
 /// What a module may import besides the leaves. `None`: all others.
-const RULES: [(&str, Option<&[&str]>); 24] = [
+const RULES: [(&str, Option<&[&str]>); 25] = [
     ("bulk", Some(&[])),
     ("device_memory", Some(&[])),
     ("element", Some(&[])),
     ("float", Some(&[])),
     ("ids", Some(&[])),
+    ("memory", Some(&[])),
     ("random", Some(&[])),
     ("terminal", Some(&[])),
     ("threads", Some(&[])),
@@ -34,8 +35,8 @@ const RULES: [(&str, Option<&[&str]>); 24] = [
     ("report", None),
     ("cli", None),
 ];
-/// The files that call the matrix product, MPI and CUDA, and the one in which these two meet.
-const UNSAFE: [&str; 12] = [
+/// The files that call the matrix product, MPI and CUDA, the one in which these two meet, and the program's allocator.
+const UNSAFE: [&str; 13] = [
     "compute/cpu/exact.rs",
     "compute/cpu/kernel.rs",
     "compute/cuda/driver/compile.rs",
@@ -44,6 +45,7 @@ const UNSAFE: [&str; 12] = [
     "compute/cuda/driver/mod.rs",
     "compute/cuda/driver/pinned.rs",
     "device_memory.rs",
+    "memory.rs",
     "transport/aware.rs",
     "transport/mpi.rs",
     "transport/shared.rs",

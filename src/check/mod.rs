@@ -92,12 +92,12 @@ impl Checked {
         let in_flight = [training.in_flight(), training.in_flight_before()].map(|most| most + more);
         let messages = if paced || job.compute.overlap { 12 } else { 6 };
         let blocks = 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
-        let memory = largest(&specs, remote, in_flight) + messages * geometry.message() as u64 + blocks;
+        let memory = largest(&specs, remote, in_flight).saturating_add(messages * geometry.message() as u64 + blocks);
         // Of its own circuits, and of those that it relays. Where MPI takes a GPU's memory all are there, and the blocks of two
         // epochs while one follows the other.
         let keys = 2 * geometry.lanes() as u64 * u64::from(geometry.hops);
         let gpu_memory = (cfg!(feature = "cuda") && job.compute.backend != Backend::Cpu)
-            .then(|| memory + blocks + own_memory(keys));
+            .then(|| memory.saturating_add(blocks + own_memory(keys)));
         Ok(Self {
             ranks,
             geometry,
@@ -176,16 +176,17 @@ impl Checked {
 /// Parameters with gradient, transpose and what the optimizer keeps, activations of all micro-batches in flight, gradients of one.
 fn stage_memory(spec: &StageSpec, in_flight: u64) -> u64 {
     let [activations, unkept] = [spec.activation_count(), spec.unkept_count()];
-    let passing = in_flight * (activations - unkept) + activations;
-    4 * ((3 + spec.optimizer.state()) * spec.parameter_count() + passing)
+    let passing = in_flight.saturating_mul(activations - unkept).saturating_add(activations);
+    let parameters = (3 + spec.optimizer.state()).saturating_mul(spec.parameter_count());
+    parameters.saturating_add(passing).saturating_mul(4)
 }
 
 /// Memory of the stages of the rank that needs most: the owner's together, or one of another rank's. `in_flight`: micro-batches
 /// at a rank's stage, and at the owner's first ones.
 fn largest(specs: &[StageSpec], remote: Range<usize>, [in_flight, before]: [u64; 2]) -> u64 {
     let of = |spec: &StageSpec| stage_memory(spec, in_flight);
-    let first: u64 = specs[..remote.start].iter().map(|spec| stage_memory(spec, before)).sum();
-    let owners = first + specs[remote.end..].iter().map(of).sum::<u64>();
+    let first: u64 = specs[..remote.start].iter().map(|spec| stage_memory(spec, before)).fold(0, u64::saturating_add);
+    let owners = specs[remote.end..].iter().map(of).fold(first, u64::saturating_add);
     specs[remote].iter().map(of).fold(owners, u64::max)
 }
 
@@ -243,8 +244,8 @@ impl fmt::Display for Checked {
             let mib = memory as f64 / f64::from(1 << 20);
             row(f, "  on a GPU", format!("{mib:.1} MiB of its memory, and up to 64 MiB for each convolution"))?;
         }
-        writeln!(f)?;
         row(f, "shared memory", shared::told(self.shared))?;
+        writeln!(f)?;
         match &self.protection {
             Some(protection) => write!(f, "{protection}")?,
             None => row(f, "protection", NO_MIX.to_owned())?,

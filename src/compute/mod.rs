@@ -33,6 +33,7 @@ mod softmax;
 
 use thiserror::Error;
 
+use crate::memory::OutOfMemory;
 use crate::threads::Starved;
 
 pub use attention::{Attention, Heads};
@@ -100,6 +101,12 @@ pub enum ComputeError {
         /// What it says.
         what: String,
     },
+}
+
+impl From<OutOfMemory> for ComputeError {
+    fn from(OutOfMemory { bytes }: OutOfMemory) -> Self {
+        Self::OutOfMemory { bytes }
+    }
 }
 
 /// Tensors and the arithmetic on them.

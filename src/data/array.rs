@@ -11,6 +11,7 @@ use super::labels::{class, value};
 use super::loaded::shown;
 use super::{DataError, Dataset, Targets, Wanted};
 use crate::element::{Element, Encoding};
+use crate::memory;
 
 /// The most dimensions of a sample.
 const DIMS: usize = 3;
@@ -129,7 +130,7 @@ impl Array {
     fn each<T>(&self, mut read: impl FnMut(usize) -> Result<T, (String, String)>) -> Result<Vec<T>, DataError> {
         let values = self.bytes.len() / self.kind.bytes();
         let row = self.dims.iter().skip(1).product::<usize>().max(1);
-        let mut all = Vec::with_capacity(values);
+        let mut all = memory::room(values).map_err(DataError::memory(&self.file))?;
         for index in 0..values {
             all.push(read(index).map_err(|(found, expected)| {
                 let place = match row {

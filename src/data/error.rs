@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::memory::OutOfMemory;
+
 /// What can be wrong with a data set or its files. Each message names the file, what was found and
 /// what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,15 @@ pub enum DataError {
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
+    },
+
+    /// There is no memory for what a file holds.
+    #[error("cannot hold {}: {source}", path.display())]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for.
+        source: OutOfMemory,
     },
 
     /// A file of MNIST lies neither plain nor gzipped in the folder.
@@ -366,10 +377,17 @@ impl DataError {
 }
 
 impl DataError {
+    /// For `map_err`: a [`DataError::Memory`] for what is read from `path`.
+    pub(super) fn memory(path: &Path) -> impl FnOnce(OutOfMemory) -> DataError {
+        let path = path.to_owned();
+        move |source| DataError::Memory { path, source }
+    }
+
     /// The process's exit code: 3 where something is not there, 2 where what is there cannot be used.
     pub fn exit_code(&self) -> i32 {
         match self {
             DataError::Io { .. }
+            | DataError::Memory { .. }
             | DataError::MissingFile { .. }
             | DataError::MissingBatch { .. }
             | DataError::NotInSource { .. }

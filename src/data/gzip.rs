@@ -3,11 +3,14 @@
 //! Whether a file is gzipped is told by its first bytes, not by its name. This layer knows no
 //! format inside the bytes.
 
-use std::{fs::File, io::Read, path::Path};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
 use super::DataError;
+use crate::memory;
 
 /// The most bytes that are read of one file, packed or unpacked: 1 GiB, 20 times MNIST's largest.
 pub(super) const MAX_BYTES: u64 = 1 << 30;
@@ -49,8 +52,11 @@ pub(super) fn unpack(name: &Path, raw: Vec<u8>, limit: u64) -> Result<Vec<u8>, D
     }
     // A multi-member decoder, because a single-member one would pass over whatever follows the
     // first member.
-    let unpacked = read_up_to(MultiGzDecoder::new(raw.as_slice()), 0, limit)
-        .map_err(|source| DataError::CorruptGzip { file: name.to_owned(), source })?;
+    let unpacked =
+        read_up_to(MultiGzDecoder::new(raw.as_slice()), 0, limit).map_err(|source| match source.kind() {
+            ErrorKind::OutOfMemory => DataError::io("unpack", name)(source),
+            _ => DataError::CorruptGzip { file: name.to_owned(), source },
+        })?;
     within(name, unpacked, limit)
 }
 
@@ -58,9 +64,12 @@ pub(super) fn unpack(name: &Path, raw: Vec<u8>, limit: u64) -> Result<Vec<u8>, D
 pub(super) fn read_up_to(reader: impl Read, length: u64, limit: u64) -> std::io::Result<Vec<u8>> {
     // One byte of room beyond the file lets `read_to_end` see the end without growing.
     let room = usize::try_from(length.min(limit).saturating_add(1)).unwrap_or(0);
-    let mut bytes = Vec::with_capacity(room);
-    reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    memory::fallibly(|| {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(room)?;
+        reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    })
 }
 
 /// `bytes`, if they are no more than `limit`.

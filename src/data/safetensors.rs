@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::array::{self, Array, Form, Kind};
 use super::{DataError, Dataset, Loaded, Wanted, gzip};
+use crate::memory;
 
 /// Reads `path`, plain or gzipped, and `test` of the same form.
 ///
@@ -81,7 +82,8 @@ fn tensor(file: &Path, tensors: &SafeTensors<'_>, name: &'static str) -> Result<
             return Err(DataError::content(file, name, format!("the type {other:?}"), expected));
         }
     };
-    Array::new(file, name, kind, tensor.shape().to_vec(), tensor.data().to_vec())
+    let values = memory::copied(tensor.data()).map_err(DataError::memory(file))?;
+    Array::new(file, name, kind, tensor.shape().to_vec(), values)
 }
 
 /// Eight tensors of as many bytes as the crate takes; to the end of the last it adds the header's length. For tests of this and

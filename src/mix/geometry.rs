@@ -83,7 +83,7 @@ impl Geometry {
 /// `length` rounded up to five significant binary digits, at most 6.25 % more: lengths tell little of what they hold.
 pub fn rounded_up(length: u64) -> u64 {
     let digits = u64::BITS - length.leading_zeros();
-    length.next_multiple_of(1 << digits.saturating_sub(5))
+    length.checked_next_multiple_of(1 << digits.saturating_sub(5)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

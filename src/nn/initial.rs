@@ -1,6 +1,7 @@
 //! Initial values, from the stage's seed and the parameter's place alone.
 
 use crate::compute::precise::{ln, sin_cos};
+use crate::memory::{self, OutOfMemory};
 use crate::random::{Philox, Seed};
 
 /// Where a parameter starts.
@@ -25,23 +26,32 @@ pub(super) enum Start {
 
 impl Start {
     /// `len` values.
-    pub(super) fn values(self, seed: &Seed, len: usize) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// Where there is no memory.
+    pub(super) fn values(self, seed: &Seed, len: usize) -> Result<Vec<f32>, OutOfMemory> {
         match self {
             Start::FanIn(fan_in) => uniform(seed, len, 1.0 / (fan_in as f32).sqrt()),
             Start::Xavier { fan_in, fan_out } => uniform(seed, len, (6.0 / (fan_in + fan_out) as f32).sqrt()),
             Start::Normal(deviation) => normal(seed, len, deviation),
-            Start::Is(value) => vec![value; len],
+            Start::Is(value) => {
+                let mut values = memory::room(len)?;
+                values.resize(len, value);
+                Ok(values)
+            }
         }
     }
 }
 
-fn uniform(seed: &Seed, len: usize, bound: f32) -> Vec<f32> {
+fn uniform(seed: &Seed, len: usize, bound: f32) -> Result<Vec<f32>, OutOfMemory> {
     let mut stream = seed.stream();
-    (0..len).map(|_| bound * stream.unit_f32().mul_add(2.0, -1.0)).collect()
+    let mut values = memory::room(len)?;
+    values.extend((0..len).map(|_| bound * stream.unit_f32().mul_add(2.0, -1.0)));
+    Ok(values)
 }
 
 /// Box and Muller's, "A note on the generation of random normal deviates" (1958): two values of two numbers.
-fn normal(seed: &Seed, len: usize, deviation: f32) -> Vec<f32> {
+fn normal(seed: &Seed, len: usize, deviation: f32) -> Result<Vec<f32>, OutOfMemory> {
     fn pair(stream: &mut Philox, deviation: f32) -> [f32; 2] {
         // Above 0, where a logarithm is finite.
         let size = (-2.0 * ln(1.0 - f64::from(stream.unit_f32()))).sqrt();
@@ -49,12 +59,12 @@ fn normal(seed: &Seed, len: usize, deviation: f32) -> Vec<f32> {
         [cos, sin].map(|part| (f64::from(deviation) * size * part) as f32)
     }
     let mut stream = seed.stream();
-    let mut values = Vec::with_capacity(len + 1);
+    let mut values = memory::room(len.saturating_add(1))?;
     while values.len() < len {
         values.extend(pair(&mut stream, deviation));
     }
     values.truncate(len);
-    values
+    Ok(values)
 }
 
 #[cfg(test)]
@@ -194,7 +204,7 @@ mod tests {
 
     #[test]
     fn normal_values_have_the_moments_of_their_distribution() {
-        let values = normal(&Seed::from_text("x"), 40_001, 0.5);
+        let values = normal(&Seed::from_text("x"), 40_001, 0.5).unwrap();
         assert_eq!(values.len(), 40_001);
         let moment = |power| values.iter().map(|v| f64::from(*v / 0.5).powi(power)).sum::<f64>() / 40_001.0;
         let moments = [1, 2, 3, 4].map(moment);

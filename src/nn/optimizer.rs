@@ -85,8 +85,9 @@ impl<B: Backend> Parameter<B> {
         seed: &Seed,
     ) -> Result<Self, ComputeError> {
         let Declared { name, shape, start, layout, learned } = declared;
-        let len: usize = shape.iter().product();
-        let values = start.values(&seed.derive(&name, 0), len);
+        // What no number holds, no memory does.
+        let len = shape.iter().fold(1, |len: usize, dim| len.saturating_mul(*dim));
+        let values = start.values(&seed.derive(&name, 0), len)?;
         let value = backend.zeros(len)?;
         let state = match optimizer.rule {
             _ if !learned => State::None,

@@ -11,6 +11,7 @@ use crate::element::Encoding;
 use crate::float::Float;
 use crate::job::op::Activation;
 use crate::job::{Clip, MOST_ACTIVATIONS, MOST_OPS, Op, Optimizer, Shape};
+use crate::memory;
 use crate::random::Seed;
 
 /// All that a rank must be told to host a stage; says nothing of any other stage.
@@ -345,7 +346,7 @@ impl<B: Backend + 'static> Stage<B> {
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
     pub fn values(&self, backend: &B) -> Result<Vec<f32>, ComputeError> {
-        let mut values = vec![0.0; self.parameter_count()];
+        let mut values = memory::zeroed(self.parameter_count())?;
         let mut rest = values.as_mut_slice();
         for parameter in self.ops.iter().flat_map(|op| op.parameters()) {
             let (here, behind) = rest.split_at_mut(parameter.len());

@@ -11,6 +11,7 @@ use crate::compute::{Backend, ComputeError, LossSum};
 use crate::data::Targets;
 use crate::float::Float;
 use crate::ids::{Epoch, Slot};
+use crate::memory;
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
@@ -159,8 +160,8 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             held: VecDeque::with_capacity(hold + 1),
             spare: (0..=hold).map(|_| backend.zeros(rows * features)).collect::<Result<_, _>>()?,
             unanswered: VecDeque::new(),
-            inputs: vec![0; rows * bytes],
-            inferred: room(asked)?,
+            inputs: memory::zeroed(rows * bytes)?,
+            inferred: memory::room(asked)?,
         })
     }
 
@@ -383,13 +384,6 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         address(backend, post, FORWARD, Some(header));
         Ok(())
     }
-}
-
-/// Room for `values` values.
-fn room(values: usize) -> Result<Vec<f32>, ComputeError> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(values).map_err(|_| ComputeError::OutOfMemory { bytes: values.saturating_mul(4) })?;
-    Ok(room)
 }
 
 /// The micro-batch `feed` of `rows` samples, as the owner's own stages see it.

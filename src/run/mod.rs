@@ -37,6 +37,7 @@ use crate::compute::ComputeError;
 use crate::crypto::Unauthentic;
 use crate::data::DataError;
 use crate::job::JobError;
+use crate::memory::OutOfMemory;
 use crate::mix::MixError;
 use crate::mix::beat::{Fault, Reason};
 use crate::mix::courier::Noticed;
@@ -78,6 +79,9 @@ pub enum RunError {
     /// Arithmetic failed.
     #[error(transparent)]
     Compute(#[from] ComputeError),
+    /// There is no memory.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
     /// Threads cannot be started.
     #[error(transparent)]
     Threads(#[from] Starved),
@@ -255,7 +259,9 @@ fn describe(noticed: &Noticed, own: Option<&RoleError>) -> String {
         ),
         (Reason::Message, None) => format!("{slot}: {by} got a message that does not fit what went before"),
         (Reason::NotANumber, None) => format!("{slot}: {by} came upon what is not a number"),
-        (Reason::Failure, None) => format!("{slot}: {by} could not do its work, for want of memory"),
+        (Reason::Failure, None) => format!(
+            "{slot}: {by} could not do its work, for want of memory; `mixnn check` says how much a rank needs"
+        ),
         (Reason::Device, None) => {
             format!("{slot}: the GPU of {by} is lost, or refuses a call; `mixnn doctor` on its host says more")
         }
@@ -296,11 +302,11 @@ impl RunError {
                 TransportError::Timeout { .. } => 5,
                 TransportError::Aborted { code } => *code,
                 TransportError::Length { .. } | TransportError::TooLong => 4,
-                TransportError::Mpi { .. } | TransportError::Window { .. } => 3,
+                TransportError::Mpi { .. } | TransportError::Window { .. } | TransportError::Memory(_) => 3,
             },
             RunError::Mix(_) | RunError::Sealed { .. } | RunError::Unreadable { .. } => 4,
             RunError::NotFinite { .. } => 1,
-            RunError::Compute(_) | RunError::Threads(_) => 3,
+            RunError::Compute(_) | RunError::Memory(_) | RunError::Threads(_) => 3,
             RunError::Write { .. }
             | RunError::NoFolder { .. }
             | RunError::Print(_)

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::RunError;
 use super::folder;
 use super::input::{self, Input};
+use crate::memory;
 use crate::nn::{Declared, StageSpec};
 
 /// Named f32 tensors.
@@ -37,7 +38,7 @@ impl Model {
     /// Names the `values` of each stage, in the order of [`StageSpec::parameters`].
     ///
     /// # Errors
-    /// [`RunError::NotFinite`]; [`RunError::Bug`] where a stage has returned another number of values than it has.
+    /// [`RunError::NotFinite`]; [`RunError::Memory`]; [`RunError::Bug`] where a stage has returned another number of values than it has.
     pub fn new(specs: &[StageSpec], values: &[Vec<f32>]) -> Result<Self, RunError> {
         let mut tensors = Vec::new();
         for (named, values) in named(specs).into_iter().zip(values) {
@@ -49,7 +50,8 @@ impl Model {
                 if let Some(value) = here.iter().find(|value| !value.is_finite()) {
                     return Err(RunError::NotFinite { value: *value, parameter: name });
                 }
-                let bytes = here.iter().flat_map(|value| value.to_le_bytes()).collect();
+                let mut bytes = memory::room(4 * here.len())?;
+                bytes.extend(here.iter().flat_map(|value| value.to_le_bytes()));
                 tensors.push((name, shape, bytes));
                 rest = behind;
             }

@@ -17,6 +17,7 @@ use super::trust::TrustError;
 use crate::crypto::hpke;
 use crate::ids::{Epoch, Rank};
 use crate::job::{Compute, FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
+use crate::memory;
 use crate::mix::beat::Fault;
 use crate::mix::clock::{LONGEST_SLOT, Pace};
 use crate::mix::geometry::{Geometry, rounded_up};
@@ -220,7 +221,7 @@ pub(super) fn result_info(run: &[u8; 32], epoch: Epoch, rank: Rank, slots: u64) 
 /// at once; whoever does so on purpose, when the package does not open.
 ///
 /// # Errors
-/// [`RunError::Bug`] where it does not fit.
+/// [`RunError::Bug`] where it does not fit, [`RunError::Memory`].
 pub(super) fn opening(says: &Opening) -> Result<Vec<u8>, RunError> {
     let body = padded(says, OPENING - 32)?;
     Ok([Sha256::digest(body.as_slice()).as_slice(), &body].concat())
@@ -241,13 +242,13 @@ pub(super) fn opened(bytes: &[u8]) -> Option<Opening> {
 /// `value` in `length` bytes: its own length (8 bytes), postcard's encoding, zeros.
 ///
 /// # Errors
-/// [`RunError::Bug`] where it does not fit.
+/// [`RunError::Bug`] where it does not fit, [`RunError::Memory`].
 pub(super) fn padded<V: Serialize>(value: &V, length: usize) -> Result<Zeroizing<Vec<u8>>, RunError> {
     let encoded = encoded(value)?;
     if encoded.len() + 8 > length {
         return Err(RunError::Bug(format!("{} bytes do not fit a message of {length}", encoded.len() + 8)));
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+    let mut bytes = Zeroizing::new(memory::room(length)?);
     bytes.extend_from_slice(&(encoded.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&encoded);
     bytes.resize(length, 0);
@@ -259,7 +260,7 @@ pub(super) fn padded<V: Serialize>(value: &V, length: usize) -> Result<Zeroizing
 /// # Errors
 /// [`RunError::Bug`].
 pub(super) fn encoded<V: Serialize + ?Sized>(value: &V) -> Result<Zeroizing<Vec<u8>>, RunError> {
-    let mut bytes = Zeroizing::new(vec![0; encoded_length(value)?]);
+    let mut bytes = Zeroizing::new(memory::zeroed(encoded_length(value)?)?);
     postcard::to_slice(value, &mut bytes).map_err(|error| RunError::Bug(error.to_string()))?;
     Ok(bytes)
 }
@@ -331,7 +332,7 @@ pub(super) fn package_length(ranks: u16, hops: u8, role: usize, least: u32) -> u
 
 /// Bytes of a result, before it is sealed, of up to `values` parameters.
 pub(super) fn result_length(values: u64, least: u64) -> u64 {
-    rounded_up(128 + 4 * values).max(least)
+    rounded_up(values.saturating_mul(4).saturating_add(128)).max(least)
 }
 
 /// The package of `rank`, sealed to the key that it announced.

@@ -30,6 +30,7 @@ use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
 use crate::ids::{Epoch, Rank};
 use crate::job::{MOST_RANKS, Profile};
+use crate::memory;
 use crate::mix::beat::Order;
 use crate::mix::courier::Noticed;
 use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
@@ -466,7 +467,7 @@ impl<'a, B: Platform> Lead<'a, B> {
                 continue;
             }
             // Reading it, a rank with a stage and one without have the same to do.
-            let mut role = Zeroizing::new(vec![0; if epoch == Epoch(0) { self.role } else { 0 }]);
+            let mut role = Zeroizing::new(memory::zeroed(if epoch == Epoch(0) { self.role } else { 0 })?);
             if let (Epoch(0), Some(stage)) = (epoch, drawn.roles().stage(rank)) {
                 let told = encoded(&self.specs[self.remote.start + stage.index()])?;
                 role[..told.len()].copy_from_slice(&told);
@@ -544,7 +545,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         fault: Option<Noticed>,
     ) -> Result<Result<Returns, Noticed>, RunError> {
         let length = self.public.result as usize + hpke::OVERHEAD;
-        let blobs = transport.gather(&vec![0; length])?;
+        let blobs = transport.gather(&memory::zeroed(length)?)?;
         let mut timing = vec![RankTiming::new(0, &self.seat.timing)];
         let mut sent = self.seat.timing.sent;
         let mut overran = self.seat.timing.overran;

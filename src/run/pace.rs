@@ -14,6 +14,7 @@ use crate::float::Float;
 use crate::ids::Rank;
 use crate::job::op::{Activation, Linear};
 use crate::job::{self, Op, Optimizer, Shape};
+use crate::memory;
 use crate::mix::beat::Order;
 use crate::mix::clock::Pace;
 use crate::nn::{Pass, Stage, StageSpec};
@@ -65,7 +66,7 @@ pub(super) fn pacing(
 fn returning(result: usize) -> Result<Duration, RunError> {
     let (pair, key) = (KeyPair::generate(), Key::random()?);
     let started = Instant::now();
-    let returned = Returned { timing: [0; 8], values: vec![0.0; result / 4 - 32], fault: None };
+    let returned = Returned { timing: [0; 8], values: memory::zeroed(result / 4 - 32)?, fault: None };
     let plain = padded(&returned, result)?;
     hpke::seal(pair.public(), b"dummy", Some(&key), &plain).map_err(sealed("a result", Rank::OWNER))?;
     Ok(started.elapsed())

@@ -7,9 +7,9 @@ use super::RunError;
 use super::opening::{Pacing, Public};
 use super::pace::Calibration;
 use super::platform::Platform;
-use crate::compute::ComputeError;
 use crate::ids::{Epoch, Phase, Rank, Slot};
 use crate::job::{MOST_THREADS, Profile};
+use crate::memory;
 use crate::mix::beat::{Fault, Order, Reason};
 use crate::mix::clock::{Clock, Pace};
 use crate::mix::courier::{Courier, Noticed, Post, Timing, Word};
@@ -94,7 +94,7 @@ impl<B: Platform> Seat<B> {
         let message = public.geometry.message();
         // To fill the first of them takes seconds where they are long: where there is no room for all, this says so at once.
         let bytes = message.saturating_mul(6);
-        Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| ComputeError::OutOfMemory { bytes })?;
+        memory::room::<u8>(bytes)?;
         let post = Post::new(|| backend.bytes(message))?;
         let (pacing, overlap) = (public.pacing, public.compute.overlap);
         Ok(Self { post, timing: Timing::default(), pacing, overlap, message, backend })

@@ -12,6 +12,7 @@ use super::{RunError, Watcher};
 use crate::compute::{Backend, ComputeError, LossSum, processor};
 use crate::data::{Augmented, Batches, Dataset, Targets};
 use crate::ids::{Batch, Epoch, MicroBatch};
+use crate::memory;
 use crate::nn::{Criterion, Network, Pass, StageSpec};
 use crate::role::RoleError;
 use crate::role::score::{Score, Tally, weight};
@@ -125,7 +126,7 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
             criterion: Criterion::new(prepared.job.train.loss),
             logits: backend.zeros(rows * network.output_features())?,
             gradient: backend.zeros(rows * network.output_features())?,
-            inputs: vec![0; bytes],
+            inputs: memory::zeroed(bytes)?,
             bytes: backend.bytes(bytes)?,
             targets: prepared.train.targets.room(rows),
             network,
@@ -173,7 +174,7 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
     /// What comes out for all samples of `data`, (samples, outputs).
     fn infer(&mut self, backend: &B, data: &Dataset) -> Result<Vec<f32>, RunError> {
         let (batches, outputs) = (self.in_order(data), self.network.output_features());
-        let mut all = Vec::with_capacity(data.samples() * outputs);
+        let mut all = memory::room(data.samples() * outputs)?;
         for (_, rows) in (0..batches.batches()).flat_map(|batch| batches.micro_batches_of(batch)) {
             self.outputs(backend, data, rows, None, Pass::evaluation(rows.len()))?;
             self.network.forget();

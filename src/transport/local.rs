@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::{Backoff, Cores, Lane, TIMEOUT, Transport, TransportError};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
+use crate::memory;
 
 /// Lanes between the same two ranks, at most.
 const TAGS: usize = 3;
@@ -141,9 +142,9 @@ impl Transport for Local {
     }
 
     fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane], _: Option<DeviceLanes>) -> Result<(), TransportError> {
-        let blocks = |lanes: &[Lane]| lanes.iter().map(|lane| vec![0; lane.length]).collect();
+        let blocks = |lanes: &[Lane]| lanes.iter().map(|lane| memory::zeroed(lane.length)).collect::<Result<_, _>>();
         (self.outgoing, self.incoming) = (outgoing.to_vec(), incoming.to_vec());
-        (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing), blocks(incoming));
+        (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing)?, blocks(incoming)?);
         (self.unsent, self.unreceived) = (vec![false; outgoing.len()], vec![false; incoming.len()]);
         Ok(())
     }
@@ -169,7 +170,7 @@ impl Transport for Local {
             if handover.full.is_none() {
                 let next = match handover.empty.take() {
                     Some(empty) if empty.len() == lane.length => empty,
-                    _ => vec![0; lane.length],
+                    _ => memory::zeroed(lane.length)?,
                 };
                 handover.full = Some(std::mem::replace(&mut self.outgoing_blocks[i], next));
                 self.unsent[i] = false;
@@ -210,17 +211,17 @@ impl Transport for Local {
             return self.wait_for(self.rank, false, length);
         }
         for (rank, message) in Rank::all(self.hub.ranks).zip(messages).skip(1) {
-            self.post(rank, false, message.clone());
+            self.post(rank, false, memory::copied(message)?);
         }
         Ok(messages[0].clone())
     }
 
     fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
         if self.rank != Rank::OWNER {
-            self.post(self.rank, true, message.to_vec());
+            self.post(self.rank, true, memory::copied(message)?);
             return Ok(Vec::new());
         }
-        let mut all = vec![message.to_vec()];
+        let mut all = vec![memory::copied(message)?];
         for rank in Rank::all(self.hub.ranks).skip(1) {
             all.push(self.wait_for(rank, true, message.len())?);
         }

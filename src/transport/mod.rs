@@ -33,6 +33,7 @@ pub use cores::Cores;
 
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
+use crate::memory::OutOfMemory;
 
 /// Why blocks did not travel.
 #[derive(Debug, Error)]
@@ -70,6 +71,9 @@ pub enum TransportError {
     /// A message longer than was agreed.
     #[error("a peer sent a message longer than was agreed")]
     TooLong,
+    /// No memory.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
     /// No memory to share.
     #[error(
         "the ranks of this host cannot share memory for their lanes ({bytes} bytes of this rank's{}): is /dev/shm large enough? \
@@ -118,10 +122,6 @@ pub struct ExchangeTime {
     pub waiting: Duration,
 }
 
-/// Carries blocks between the ranks of a job.
-pub trait Transport {
-    /// A lane's memory.
-    type Block: AsRef<[u8]> + AsMut<[u8]>;
 /// Bytes of memory that `members` ranks of a host share for the `lanes` between them, each given by its length.
 #[cfg(feature = "mpi")]
 pub fn shared_memory(members: usize, lanes: impl Iterator<Item = usize>) -> u64 {
@@ -134,6 +134,10 @@ pub fn shared_memory(_: usize, _: impl Iterator<Item = usize>) -> u64 {
     0
 }
 
+/// Carries blocks between the ranks of a job.
+pub trait Transport {
+    /// A lane's memory.
+    type Block: AsRef<[u8]> + AsMut<[u8]>;
 
     /// This rank.
     fn rank(&self) -> Rank;

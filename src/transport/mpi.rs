@@ -27,6 +27,7 @@ use super::window::{self, Fresh, Window};
 use super::{Backoff, Cores, Lane, START_TIMEOUT, TIMEOUT, Transport, TransportError, aware};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
+use crate::memory;
 use crate::threads::Starved;
 
 /// Settings of Open MPI's shared-memory transport, where the user has made none: blocks of up to 32 KiB are copied through
@@ -338,7 +339,6 @@ impl Mpi {
         Ok(())
     }
 
-    /// Sends one letter to each of `peers`, or receives one of each into `letters`.
     /// Has all ranks of this host take the pages of `fresh`, `bytes` of them this rank's. Where they are not there, one rank says so.
     fn take_pages(&self, fresh: Fresh, bytes: usize) -> Result<Shared<Window>, TransportError> {
         const MISSING: u8 = 1;
@@ -357,6 +357,7 @@ impl Mpi {
         }
     }
 
+    /// Sends one letter to each of `peers`, or receives one of each into `letters`.
     fn letters(&self, letters: &mut [Vec<u8>], peers: &[Rank], send: bool) -> Result<(), TransportError> {
         let mut requests = Vec::with_capacity(peers.len());
         for (letter, peer) in letters.iter_mut().zip(peers) {
@@ -498,10 +499,10 @@ impl Transport for Mpi {
         let windows = self.windows && self.neighbours.len() > 1 && self.agree_to_share()?;
         let shared = |lane: &Lane| windows && self.neighbours.contains(&lane.peer);
         let blocks = |lanes: &[Lane]| {
-            lanes.iter().map(|lane| Block::own(if shared(lane) { 0 } else { lane.length })).collect()
+            lanes.iter().map(|lane| Block::own(if shared(lane) { 0 } else { lane.length })).collect::<Result<_, _>>()
         };
         let messages = |lanes: &[Lane]| (0..lanes.len()).filter(|i| !shared(&lanes[*i])).collect::<Vec<_>>();
-        (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing), blocks(incoming));
+        (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing)?, blocks(incoming)?);
         (self.sends, self.receives) = (messages(outgoing), messages(incoming));
         self.requests = Vec::with_capacity(self.sends.len() + self.receives.len());
         if windows {
@@ -600,10 +601,12 @@ impl Transport for Mpi {
     fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
         if self.rank == Rank::OWNER {
             let peers: Vec<Rank> = Rank::all(self.ranks).skip(1).collect();
-            self.letters(&mut messages[1..].to_vec(), &peers, true)?;
+            let mut letters =
+                messages[1..].iter().map(|message| memory::copied(message)).collect::<Result<Vec<_>, _>>()?;
+            self.letters(&mut letters, &peers, true)?;
             return Ok(messages[0].clone());
         }
-        let mut letter = [vec![0; length]];
+        let mut letter = [memory::zeroed(length)?];
         self.letters(&mut letter, &[Rank::OWNER], false)?;
         let [letter] = letter;
         Ok(letter)
@@ -611,10 +614,10 @@ impl Transport for Mpi {
 
     fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
         if self.rank != Rank::OWNER {
-            self.letters(&mut [message.to_vec()], &[Rank::OWNER], true)?;
+            self.letters(&mut [memory::copied(message)?], &[Rank::OWNER], true)?;
             return Ok(Vec::new());
         }
-        let mut all = vec![vec![0; message.len()]; usize::from(self.ranks)];
+        let mut all = (0..self.ranks).map(|_| memory::zeroed(message.len())).collect::<Result<Vec<_>, _>>()?;
         all[0].copy_from_slice(message);
         let peers: Vec<Rank> = Rank::all(self.ranks).skip(1).collect();
         self.letters(&mut all[1..], &peers, false)?;

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use super::{TransportError, futex};
+use crate::memory::{self, OutOfMemory};
 
 /// Lanes between the same two ranks, at most.
 const TAGS: usize = 3;
@@ -54,13 +55,13 @@ impl Segment {
         LINE + fixed(members) + outgoing.map(|length| 2 * lines(length)).sum::<usize>()
     }
 
-    /// A segment in the `bytes` bytes from `base` on, of which all ranks see the same; `None` where they are too few.
     /// Bytes that `members` ranks of a host share, with `lanes` between them.
     pub(super) fn bytes_of_all(members: usize, lanes: impl Iterator<Item = usize>) -> usize {
         let without = Self::bytes(members, std::iter::empty());
         members * without + Self::bytes(members, lanes) - without
     }
 
+    /// A segment in the `bytes` bytes from `base` on, of which all ranks see the same; `None` where they are too few.
     ///
     /// # Safety
     /// The memory must stay as long as the segment is used, and nothing but segments may use it.
@@ -103,8 +104,11 @@ enum Memory {
 
 impl Block {
     /// Zeros of this process.
-    pub(super) fn own(length: usize) -> Self {
-        Self(Memory::Own(vec![0; length]))
+    ///
+    /// # Errors
+    /// Where there is no memory.
+    pub(super) fn own(length: usize) -> Result<Self, OutOfMemory> {
+        Ok(Self(Memory::Own(memory::zeroed(length)?)))
     }
 
     /// Shared memory. Its turn says which of its two blocks it shows.

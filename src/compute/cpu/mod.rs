@@ -28,6 +28,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::{Backend, ComputeError, Gemm, Matrix, Memory};
 use crate::element::Encoding;
 use crate::float::Float;
+use crate::memory;
 use crate::threads::Starved;
 
 /// Memory on a cache line's boundary.
@@ -119,7 +120,7 @@ impl Cpu {
 fn zeroed<T: Copy>(len: usize, zero: T) -> Result<Aligned<T>, ComputeError> {
     let bytes = len.saturating_mul(size_of::<T>());
     let mut buf = Aligned::new(64);
-    buf.try_reserve(len).map_err(|_| ComputeError::OutOfMemory { bytes })?;
+    memory::fallibly(|| buf.try_reserve(len)).map_err(|_| ComputeError::OutOfMemory { bytes })?;
     buf.resize(len, zero);
     Ok(buf)
 }

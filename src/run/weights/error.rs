@@ -19,6 +19,9 @@ pub enum WeightsError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// There is no memory for its values.
+    #[error(transparent)]
+    Memory(#[from] crate::memory::OutOfMemory),
     /// Not of the format.
     #[error("{path} is not a whole safetensors file ({why}); save it with safetensors.torch.save_file")]
     Format {
@@ -77,7 +80,7 @@ impl WeightsError {
     /// The process's exit code: 3 where the file is not there, 2 where it is of no use.
     pub fn exit_code(&self) -> i32 {
         match self {
-            WeightsError::Read { .. } => 3,
+            WeightsError::Read { .. } | WeightsError::Memory(_) => 3,
             _ => 2,
         }
     }

@@ -26,6 +26,7 @@ use matching::{Matched, Undecided, matched};
 use super::input::{self, Input};
 use super::model::named;
 use crate::data;
+use crate::memory;
 use crate::nn::{Declared, StageSpec};
 
 /// A stage's values, in the order of [`StageSpec::parameters`], each as PyTorch lays it out.
@@ -54,7 +55,7 @@ impl Weights {
     /// [`WeightsError::Read`].
     pub(super) fn read(path: &Path) -> Result<Self, WeightsError> {
         let path = path.to_owned();
-        match std::fs::read(&path) {
+        match memory::fallibly(|| std::fs::read(&path)) {
             Ok(bytes) => Ok(Self { path, bytes: Zeroizing::new(bytes) }),
             Err(source) => Err(WeightsError::Read { path, source }),
         }
@@ -118,7 +119,7 @@ impl Weights {
         for stage in &stages {
             // In memory that does not grow: what it grew out of would not be wiped.
             let count = stage.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
-            let mut values = Zeroizing::new(Vec::with_capacity(count));
+            let mut values = Zeroizing::new(memory::room(count)?);
             for index in pairs.by_ref().take(stage.len()) {
                 self.append(&views[index], &mut values)?;
             }

@@ -1,0 +1,159 @@
+//! Memory that may not be there.
+//!
+//! What follows in size from a job, a file or a message is asked for with [`room`] and its like, which can fail: the caller says so
+//! in order, as of any error. Libraries ask for memory of their own that they cannot do without: the matrix product for what it
+//! copies, serde and HPKE for what they write. Where that fails, Rust aborts the process. The program's [`Allocator`] has it end with
+//! words and an exit code instead.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::Write;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::ids::Rank;
+
+/// There is no memory left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("out of memory: {bytes} bytes asked for")]
+pub struct OutOfMemory {
+    /// Bytes that were asked for.
+    pub bytes: usize,
+}
+
+/// Room for `len` values.
+///
+/// # Errors
+/// [`OutOfMemory`].
+pub(crate) fn room<T>(len: usize) -> Result<Vec<T>, OutOfMemory> {
+    let mut values = Vec::new();
+    fallibly(|| values.try_reserve_exact(len))
+        .map_err(|_| OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) })?;
+    Ok(values)
+}
+
+/// `len` zeros.
+///
+/// # Errors
+/// [`OutOfMemory`].
+pub(crate) fn zeroed<T: Copy + Default>(len: usize) -> Result<Vec<T>, OutOfMemory> {
+    let mut values = room(len)?;
+    values.resize(len, T::default());
+    Ok(values)
+}
+
+/// The same `values` again.
+///
+/// # Errors
+/// [`OutOfMemory`].
+pub(crate) fn copied<T: Copy>(values: &[T]) -> Result<Vec<T>, OutOfMemory> {
+    let mut copy = room(values.len())?;
+    copy.extend_from_slice(values);
+    Ok(copy)
+}
+
+thread_local! {
+    /// Whether who asks for memory takes no for an answer.
+    static MAY_FAIL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does what asks for memory and takes no for an answer, such as `try_reserve`.
+pub(crate) fn fallibly<R>(ask: impl FnOnce() -> R) -> R {
+    let before = MAY_FAIL.replace(true);
+    let answer = ask();
+    MAY_FAIL.set(before);
+    answer
+}
+
+/// Who this process is, and what ends the run that it is part of.
+static RUN: OnceLock<(Rank, fn(i32))> = OnceLock::new();
+
+/// Where there is no memory for what cannot do without, `end` ends the run of which this process is `rank`.
+#[cfg_attr(not(feature = "mpi"), expect(dead_code, reason = "a process is a run"))]
+pub(crate) fn when_exhausted(rank: Rank, end: fn(i32)) {
+    // The first stays: a process is one rank of one run.
+    let _ = RUN.set((rank, end));
+}
+
+/// The system's allocator. Where it has no memory for who cannot do without, the process ends.
+pub struct Allocator;
+
+// SAFETY: every call goes to the system's allocator as it came, and so does its answer.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        answered(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        answered(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        answered(unsafe { System.realloc(at, layout, size) }, size)
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+fn answered(at: *mut u8, bytes: usize) -> *mut u8 {
+    // At a thread's very end nobody knows any more what it takes.
+    if at.is_null() && !MAY_FAIL.try_with(Cell::get).unwrap_or(true) {
+        exhausted(bytes);
+    }
+    at
+}
+
+/// The exit code where the surroundings are wrong.
+const SURROUNDINGS: i32 = 3;
+/// How long another thread that finds no memory leaves the first the time to end the process.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// Says what was asked for, and ends the process. Takes no memory itself.
+#[cold]
+fn exhausted(bytes: usize) -> ! {
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+    let run = RUN.get();
+    if BEGUN.swap(true, Ordering::Relaxed) {
+        std::thread::sleep(ENDING);
+    } else {
+        let mut line = [0; 160];
+        let mut rest = line.as_mut_slice();
+        let _ = match run {
+            Some((rank, _)) => writeln!(rest, "mixnn: {rank}: error: {}", OutOfMemory { bytes }),
+            None => writeln!(rest, "mixnn: error: {}", OutOfMemory { bytes }),
+        };
+        let unused = rest.len();
+        let said = &line[..line.len() - unused];
+        // SAFETY: as many bytes are there. Rust's own stderr could be locked by a thread that waits for this one.
+        unsafe { nix::libc::write(nix::libc::STDERR_FILENO, said.as_ptr().cast(), said.len()) };
+        if let Some((_, end)) = run {
+            end(SURROUNDINGS);
+        }
+    }
+    // SAFETY: runs nothing of this process any more (POSIX, _exit), which would ask for memory again.
+    unsafe { nix::libc::_exit(SURROUNDINGS) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_is_no_room_for_is_told() {
+        const MUCH: usize = 1 << 60;
+        assert_eq!(room::<f32>(MUCH / 4).unwrap_err(), OutOfMemory { bytes: MUCH });
+        assert_eq!(zeroed::<u64>(usize::MAX).unwrap_err(), OutOfMemory { bytes: usize::MAX });
+        assert_eq!(OutOfMemory { bytes: 7 }.to_string(), "out of memory: 7 bytes asked for");
+        assert_eq!(zeroed::<u8>(3).unwrap(), [0; 3]);
+        assert_eq!(copied(&[1.5, 2.5]).unwrap(), [1.5, 2.5]);
+        assert!(!MAY_FAIL.get());
+    }
+}
