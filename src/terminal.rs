@@ -4,8 +4,9 @@
 //! Stdout gets results, and a result that is lost is an error. Stderr gets everything else. A line there that cannot be written is
 //! dropped: the reader may be gone, or the disk behind it full.
 //!
-//! Architecture invariant: nothing else of the crate writes to stdout or stderr. Rust ignores SIGPIPE, and it stays so: a reader
-//! that is gone is an error of one call, not the end of the process.
+//! Architecture invariant: nothing else of the crate writes to stdout or stderr, but for [`memory`](crate::memory), whose last words
+//! take no memory and wait for no lock. Rust ignores SIGPIPE, and it stays so: a reader that is gone is an error of one call, not the
+//! end of the process.
 
 use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Write};

@@ -45,7 +45,6 @@ fn whatever_asks_for_too_much_says_so() {
             "{}",
             ran.stderr
         );
-        assert_eq!(ran.stderr.matches("error:").count(), 1, "{args:?}: {}", ran.stderr);
         assert!(!folder.path().join("out/model.safetensors").exists(), "{args:?}");
     }
     // The control: the limit leaves room for the job itself.

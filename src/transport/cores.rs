@@ -135,7 +135,7 @@ fn mask(_: Option<i32>) -> Option<Vec<usize>> {
 }
 
 /// The numbers of a list such as `0-3,8`, in the kernel's way of writing masks.
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there are no such lists"))]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "there are no such lists"))]
 fn numbers(list: &str) -> Option<Vec<usize>> {
     let mut all = Vec::new();
     for part in list.trim().split(',') {
