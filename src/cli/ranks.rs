@@ -43,6 +43,7 @@ pub(super) fn play<E: Errand>(errand: Option<&E>, start: &Start, identity: &Iden
     }
     match lead(&mut transport, errand, identity, &library) {
         Ok(()) => 0,
+        Err(error) if error.is_told_elsewhere() => leave(&mut transport, &error),
         Err(error) => end(&mut transport, &error, ""),
     }
 }
