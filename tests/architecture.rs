@@ -398,6 +398,27 @@ use crate::data::Dataset;
 use crate::wire::Header;
 "##;
 
+/// Which dependencies a profile optimises less; what it says of the crate itself is its own.
+fn less_optimised(manifest: &str, profile: &str) -> toml::Table {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(manifest)).unwrap();
+    let manifest: toml::Table = text.parse().unwrap();
+    let mut packages = manifest["profile"][profile]["package"].as_table().unwrap().clone();
+    packages.remove("mixnn");
+    packages
+}
+
+/// Else the fuzz targets would build anew what the tests have built, and tests would try another program than is shipped.
+#[test]
+fn release_tests_and_fuzz_targets_optimise_the_same_dependencies() {
+    let released = less_optimised("Cargo.toml", "release");
+    assert!(released.contains_key("aws-lc-sys"));
+    assert_eq!(less_optimised("Cargo.toml", "dev"), released);
+    // They are built without GPUs.
+    let mut fuzzed = released;
+    fuzzed.remove("cudarc");
+    assert_eq!(less_optimised("tests/fuzz/Cargo.toml", "dev"), fuzzed);
+}
+
 #[test]
 fn the_scanner_finds_what_is_broken_and_nothing_else() {
     let source = Source::new("nn/deep.rs", BROKEN);

@@ -31,7 +31,8 @@ mod tests {
         let x86 = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel\t\t: 17\nmodel name\t: AMD EPYC  9B14\nflags\t\t: fpu\n\
                    processor\t: 1\nmodel name\t: another\n";
         assert_eq!(of(x86, "x86_64"), "AMD EPYC 9B14");
-        let arm = "processor\t: 0\nBogoMIPS\t: 243.75\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n";
+        let arm =
+            "processor\t: 0\nBogoMIPS\t: 243.75\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n";
         assert_eq!(of(arm, "aarch64"), "aarch64, implementer 0x41, part 0xd0c");
         for nothing in ["", "model name\t:\n", "CPU implementer : 0x41\n"] {
             assert_eq!(of(nothing, "riscv64"), "riscv64");

@@ -97,7 +97,8 @@ fn is_here(tool: &Tool) -> bool {
 
 fn from_mirrors(tools: &[Tool], to: &TempDir, addresses: &[&str]) -> (Result<Vec<Fetched>, DataError>, Vec<String>) {
     let mut said = Vec::new();
-    let result = fetch(&TINY, to.path(), Source::Mirrors { tools, addresses }, &mut |line| said.push(line.to_owned()));
+    let result =
+        fetch(&TINY, to.path(), Source::Mirrors { tools, addresses }, &mut |line| said.push(line.to_owned()));
     (result, said)
 }
 
@@ -220,7 +221,9 @@ fn a_mirror_that_lacks_damages_or_forges_a_file_is_followed_by_the_next() {
     let forged = server(|_| Some(gzip::pack(b"forged")));
     let endless = server(|_| Some(vec![0; 1 << 20]));
     for tool in installed() {
-        for (bad, why) in [(&absent, "404"), (&damaged, ".gz"), (&forged, DIGESTS[0]), (&endless, "more than the 1027 bytes")] {
+        for (bad, why) in
+            [(&absent, "404"), (&damaged, ".gz"), (&forged, DIGESTS[0]), (&endless, "more than the 1027 bytes")]
+        {
             let to = tempdir().unwrap();
             let (result, said) = from_mirrors(&[tool], &to, &[bad, &server(good)]);
             result.unwrap();
