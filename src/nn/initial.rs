@@ -86,6 +86,9 @@ mod tests {
     }
     use Due::{Is, Normal, Within};
 
+    /// An operation, its keys, the shape that goes in, and its parameters.
+    type Case = (&'static str, &'static str, &'static [u32], &'static [(&'static str, Due)]);
+
     fn op(text: &str) -> Op {
         let head = "name = \"x\"\nseed = 1\ndata.source = \"digits\"\ntrain.epochs = 1\n";
         let job = Job::parse("job.toml", &format!("{head}[[stage]]\nops = [{text}]"), &[]).unwrap();
@@ -121,7 +124,7 @@ mod tests {
     #[test]
     fn every_operation_starts_as_in_pytorch() {
         let norm: &[_] = &[("weight", Is(1.0)), ("bias", Is(0.0))];
-        let cases: [(&str, &str, &[u32], &[(&str, Due)]); 13] = [
+        let cases: [Case; 13] = [
             // 1 / sqrt(64); 1 / sqrt(100), of each token.
             ("linear", "out = 50,", &[64], &[("weight", Within(0.125)), ("bias", Within(0.125))]),
             ("linear", "out = 50,", &[7, 100], &[("weight", Within(0.1)), ("bias", Within(0.1))]),

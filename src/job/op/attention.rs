@@ -57,7 +57,7 @@ impl Spec for Attention {
             return Err(Misfit::new(self.word(), "a sequence (tokens, width)", input, fix));
         };
         let heads = self.heads.max(1);
-        let fits = |heads: u32| width.is_multiple_of(heads) && !(self.rotary && !(width / heads).is_multiple_of(2));
+        let fits = |heads: u32| width.is_multiple_of(heads) && (!self.rotary || (width / heads).is_multiple_of(2));
         let takes = match (width.is_multiple_of(heads), fits(heads)) {
             (_, true) => return Ok(input.clone()),
             (false, _) => format!("tokens of {heads} equal heads"),
