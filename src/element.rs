@@ -1,6 +1,86 @@
-//! The values of the data's samples: how they stand in memory and travel to the first stage, and what it makes of them.
+//! The values of the data's samples: how they stand in files, how they stand in memory and travel to the first stage, and what it
+//! makes of them.
 
 use serde::{Deserialize, Serialize};
+
+/// The type of a file's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are named as they are written")]
+pub enum Kind {
+    Bool,
+    U8,
+    U16,
+    U32,
+    U64,
+    I8,
+    I16,
+    I32,
+    I64,
+    F16,
+    Bf16,
+    F32,
+    F64,
+}
+
+impl Kind {
+    /// NumPy's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Bool => "bool",
+            Kind::U8 => "uint8",
+            Kind::U16 => "uint16",
+            Kind::U32 => "uint32",
+            Kind::U64 => "uint64",
+            Kind::I8 => "int8",
+            Kind::I16 => "int16",
+            Kind::I32 => "int32",
+            Kind::I64 => "int64",
+            Kind::F16 => "float16",
+            Kind::Bf16 => "bfloat16",
+            Kind::F32 => "float32",
+            Kind::F64 => "float64",
+        }
+    }
+
+    /// Whether its values are whole numbers, and more than two.
+    pub fn is_integer(self) -> bool {
+        !matches!(self, Kind::Bool | Kind::F16 | Kind::Bf16 | Kind::F32 | Kind::F64)
+    }
+
+    /// Whether its values are floats.
+    pub fn is_float(self) -> bool {
+        matches!(self, Kind::F16 | Kind::Bf16 | Kind::F32 | Kind::F64)
+    }
+
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Kind::Bool | Kind::U8 | Kind::I8 => 1,
+            Kind::U16 | Kind::I16 | Kind::F16 | Kind::Bf16 => 2,
+            Kind::U32 | Kind::I32 | Kind::F32 => 4,
+            Kind::U64 | Kind::I64 | Kind::F64 => 8,
+        }
+    }
+}
+
+/// Where the channels of images stand in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// (channels, height, width), as the stages take them.
+    ChannelsFirst,
+    /// (height, width, channels).
+    ChannelsLast,
+}
+
+impl Layout {
+    /// The word for it in a job.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::ChannelsFirst => "channels_first",
+            Layout::ChannelsLast => "channels_last",
+        }
+    }
+}
 
 /// The type of a sample's values, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

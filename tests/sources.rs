@@ -84,6 +84,74 @@ fn a_table_has_classes_or_numbers() {
     assert_eq!(learned(folder.path(), &job(values, "mean_squared_error", "{ op = \"tanh\" }", 2)), (10, 10));
 }
 
+/// The same columns, in whatever order a file has them, and whatever else it has.
+#[test]
+fn columns_are_chosen_by_name() {
+    let plain = table();
+    let indexed = plain.lines().enumerate().map(|(line, text)| match line {
+        0 => format!(",{text}\n"),
+        _ => format!("{line}, {text}\n"),
+    });
+    let indexed: String = indexed.collect();
+    let turned: String =
+        table().lines().map(|line| line.split(',').rev().collect::<Vec<&str>>().join(",") + "\n").collect();
+    let folder = folder(&[
+        ("plain.csv", table().as_bytes()),
+        ("indexed.csv", indexed.as_bytes()),
+        ("turned.csv", turned.as_bytes()),
+    ]);
+    let of = |path: &str, keys: &str| {
+        let data = format!("source = \"csv\"\npath = \"{path}\"\ntest = \"plain.csv\"\nlabels = \"kind\"\n{keys}");
+        bits(folder.path(), &job(&data, "cross_entropy", "{ op = \"linear\", out = 4 }", 3), &["--single"])
+    };
+    let reference = of("plain.csv", "");
+    for (path, keys) in [
+        ("indexed.csv", "drop = \"\""),
+        ("indexed.csv", "columns = [\"a\", \"b\", \"size\"]"),
+        ("turned.csv", "columns = [\"a\", \"b\", \"size\"]"),
+        ("plain.csv", "columns = [\"a\", \"b\", \"size\"]"),
+    ] {
+        assert_eq!(of(path, keys), reference, "{path} {keys}");
+    }
+    // The control: the order of the inputs counts, and so does a column.
+    assert_ne!(of("plain.csv", "columns = [\"b\", \"a\", \"size\"]"), reference);
+    assert_ne!(of("plain.csv", "drop = \"size\""), reference);
+    let data = "source = \"csv\"\npath = \"indexed.csv\"\nlabels = \"kind\"";
+    let nameless = refused(folder.path(), &job(data, "cross_entropy", "{ op = \"linear\", out = 4 }", 3));
+    nameless.refused(2, &["indexed.csv, line 1: column 1, \"\", has no name", "index=False", "data.drop = \"\""]);
+}
+
+#[test]
+fn check_lists_the_data() {
+    let folder = folder(&[("t.csv", table().as_bytes())]);
+    let data = "source = \"csv\"\npath = \"t.csv\"\nlabels = \"kind\"\nmean = 1\nstd = 2";
+    let ran = refused(folder.path(), &job(data, "cross_entropy", "{ op = \"linear\", out = 4 }", 3)).well();
+    for line in [
+        "inputs                 (3) of float32, from 0 to 81; scaled from -0.5 to 40",
+        "  \"a\"                  from 0 to 2.25",
+        "  \"b\"                  from 0 to 81",
+        "  \"size\"               from 1 to 10",
+        "labels                 a class of 3",
+        "warning: the column \"size\" holds consecutive numbers, each once",
+    ] {
+        assert!(ran.stdout.contains(line), "no {line:?} in {}", ran.stdout);
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&mixnn(folder.path(), &["check", "--json", "job.toml"]).well().stdout).unwrap();
+    let inputs = &json["data"]["inputs"];
+    assert_eq!((&inputs["shape"], &inputs["type"]), (&serde_json::json!([3]), &serde_json::json!("float32")));
+    assert_eq!(inputs["columns"][1], serde_json::json!({ "name": "b", "least": 0.0, "largest": 81.0 }));
+    let labels = &json["data"]["labels"];
+    assert_eq!((&labels["classes"], &labels["places"]), (&3.into(), &1.into()));
+    let of = |class: usize| {
+        let of = |part: &str| labels["labels"][part]["of_each_class"][class].as_u64().unwrap();
+        of("train") + of("validation") + of("test")
+    };
+    // Ten lines, of the classes 0, 1, 2, 0, ...
+    assert_eq!([0, 1, 2].map(of), [4, 3, 3]);
+    assert_eq!(labels["labels"]["train"]["fewest"]["labels"].as_u64().map(|count| count < 4), Some(true));
+}
+
 #[test]
 fn arrays_come_in_three_formats() {
     for data in [

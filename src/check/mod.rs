@@ -1,6 +1,7 @@
-//! What `mixnn check` prints: the resolved job, the ranks it needs and what they do, lengths, bytes, memory; and the
-//! protection: what hosts that collude find out ([`protection`]), and what else may be read ([`leaks`]).
+//! What `mixnn check` prints: the resolved job, the data ([`data`]), the ranks it needs and what they do, lengths, bytes, memory; and
+//! the protection: what hosts that collude find out ([`protection`]), and what else may be read ([`leaks`]).
 
+mod data;
 mod leaks;
 mod protection;
 mod shared;
@@ -10,6 +11,7 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
+use data::Listed;
 use leaks::Leak;
 use protection::{PLANS, Protection, Setup, TIME};
 
@@ -35,6 +37,7 @@ pub struct Checked {
     samples: [usize; 3],
     /// Samples to train on that each epoch leaves out.
     dropped: usize,
+    data: Listed,
     slots: [u64; 2],
     memory: u64,
     /// Of a GPU, where a rank may use one.
@@ -83,6 +86,8 @@ impl Checked {
         if job.mix.profile != Profile::Bare && job.trust.ranks.is_none() {
             warnings.push("ranks not authenticated: the MPI layer is trusted".to_owned());
         }
+        let data = Listed::of(prepared);
+        warnings.extend(data.warnings());
         let setup = Setup { stages, hops: job.mix.hops, ranks, hosts };
         let mixed = job.mix.profile == Profile::Mixed;
         let protection = mixed.then(|| Protection::simulate(setup, PLANS, TIME, rand::random()));
@@ -105,6 +110,7 @@ impl Checked {
             assigned: prepared.assigned().map(|(how, assigned)| (how, assigned.to_vec())),
             samples: [prepared.train.samples(), prepared.validation.samples(), prepared.test.samples()],
             dropped: prepared.train.samples() - prepared.trained(),
+            data,
             slots: [training.slots() + validation, looks(prepared.test.samples())],
             memory,
             gpu_memory,
@@ -153,6 +159,7 @@ impl Checked {
             }),
             "samples": { "train": self.samples[0], "validation": self.samples[1], "test": self.samples[2] },
             "samples_left_out": self.dropped,
+            "data": self.data.json(),
             "message_bytes": g.message(),
             "cells_per_lane": g.cells,
             "cell_payload_bytes": g.payload,
@@ -215,6 +222,7 @@ impl fmt::Display for Checked {
             dropped => format!(" ({dropped} of them left out of each epoch)"),
         };
         row(f, "samples", format!("{train} to train{dropped}, {validation} to validate, {test} to test"))?;
+        write!(f, "{}", self.data)?;
         row(f, "message", format!("{} bytes", g.message()))?;
         if let Some(bytes) = self.slot_bytes() {
             let cells = format!("{} a lane, {} bytes of a message in each", g.cells, g.payload);

@@ -44,7 +44,7 @@ const RECORD: usize = 1 + FEATURES;
 /// [`check`].
 pub fn load(dir: &Path) -> Result<Loaded, DataError> {
     let [train @ .., test] = FILES;
-    Ok(Loaded { train: part(dir, &train)?, test: Some(part(dir, &[test])?) })
+    Ok(Loaded { train: part(dir, &train)?, test: Some(part(dir, &[test])?), names: Vec::new() })
 }
 
 fn part(dir: &Path, names: &[&'static str]) -> Result<Dataset, DataError> {

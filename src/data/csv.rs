@@ -1,44 +1,45 @@
 //! Tables of comma-separated values (RFC 4180) with the names of the columns in the first line.
 //!
-//! Some columns are labels, by name; all others are inputs, as f32.
+//! Some columns are labels, by name; others are inputs, as f32.
 
 use std::path::Path;
 
 use ::csv::{Reader, ReaderBuilder, StringRecord, Trim};
 use ndarray::Array2;
 
-use super::labels::{class, value};
+use super::columns::Columns;
+use super::labels::{MOST_CLASSES, class, classes_below, value, whole};
 use super::loaded::shown;
-use super::{DataError, Dataset, Loaded, Targets, Wanted, gzip};
+use super::{Choice, DataError, Dataset, Loaded, Targets, Wanted, gzip};
 use crate::element::{Element, Encoding};
 
-/// Reads `path`, plain or gzipped, and `test` with the same columns; `labels` are names of columns, `shape` is a sample's.
+/// Reads `path`, plain or gzipped, and `test` with the same columns in any order; `shape` is a sample's.
 ///
 /// # Errors
 /// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
 pub fn load(
     path: &Path,
     test: Option<&Path>,
-    labels: &[String],
+    choice: Choice<'_>,
     shape: Option<&[u32]>,
     wanted: Wanted,
 ) -> Result<Loaded, DataError> {
-    let read = |path| parse(path, &gzip::read_file(path, gzip::MAX_OWN)?, labels, shape, wanted);
-    let (names, train) = read(path)?;
-    let Some(test) = test else {
-        return Loaded::of((path, train), None, wanted.classes());
+    let read = |path| Ok::<_, DataError>((path, gzip::read_file(path, gzip::MAX_OWN)?));
+    let (train, test) = (read(path)?, test.map(read).transpose()?);
+    let table = Table::open(path, &train.1)?;
+    let of_test = test.as_ref().map(|(path, bytes)| Table::open(path, bytes)).transpose()?;
+    let others = of_test.as_ref().map_or(&[][..], |table| &table.names);
+    let columns = Columns::chosen(&table.names, others, choice).map_err(|why| table.refused(why))?;
+    let names = table.names_of(&columns);
+    let part = match (of_test, &test) {
+        (Some(table), Some((path, _))) => {
+            let columns = Columns::alike(&table.names, &names, choice).map_err(|why| table.refused(why))?;
+            Some((path.as_ref(), table.samples(&columns, shape, wanted)?))
+        }
+        _ => None,
     };
-    let (of_test, part) = read(test)?;
-    if of_test != names {
-        let differ = of_test.iter().zip(&names).find(|(one, other)| one != other);
-        let (found, expected) = match differ {
-            Some((found, expected)) => (format!("the column {found:?}"), format!("{expected:?}")),
-            None => (format!("{} columns of inputs", of_test.len()), names.len().to_string()),
-        };
-        let expected = format!("{expected}, in this place, as in {}", path.display());
-        return Err(DataError::content(test, "line 1", found, expected));
-    }
-    Loaded::of((path, train), Some((test, part)), wanted.classes())
+    let train = table.samples(&columns, shape, wanted)?;
+    Ok(Loaded { names, ..Loaded::of((path, train), part, wanted.classes())? })
 }
 
 /// Takes apart the unpacked `bytes` of `file`: the names of the columns of inputs, and the samples. How many classes there
@@ -49,93 +50,86 @@ pub fn load(
 pub fn parse(
     file: &Path,
     bytes: &[u8],
-    labels: &[String],
+    choice: Choice<'_>,
     shape: Option<&[u32]>,
     wanted: Wanted,
 ) -> Result<(Vec<String>, Dataset), DataError> {
-    let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(bytes);
-    let header = reader.headers().map_err(|error| unread(file, 1, &error))?.clone();
-    let columns = Columns::new(file, bytes, &header, labels)?;
-    let sample_shape = columns.sample_shape(shape)?;
-    let mut inputs = Vec::new();
-    let mut targets = wanted.none(labels.len());
-    let mut samples = 0;
-    let mut record = StringRecord::new();
-    while advance(file, &mut reader, &mut record)? {
-        columns.take(&record, wanted, &mut inputs, &mut targets)?;
-        samples += 1;
-    }
-    if samples == 0 {
-        return Err(DataError::content(
-            file,
-            "line 2",
-            "the end",
-            "at least one sample behind the names of the columns",
-        ));
-    }
-    let row = columns.inputs.len() * Element::F32.bytes() as usize;
-    let inputs = Array2::from_shape_vec((samples, row), inputs)
-        .map_err(|error| DataError::content(file, "its inputs", error.to_string(), format!("{row} bytes a line")))?;
-    let names = columns.inputs.into_iter().map(|column| header[column].to_owned()).collect();
-    Ok((names, Dataset { inputs, encoding: Encoding::scaled(Element::F32, 1.0), sample_shape, targets }))
+    let table = Table::open(file, bytes)?;
+    let columns = Columns::chosen(&table.names, &[], choice).map_err(|why| table.refused(why))?;
+    Ok((table.names_of(&columns), table.samples(&columns, shape, wanted)?))
 }
 
-/// Reads the next line; false behind the last.
-fn advance(file: &Path, reader: &mut Reader<&[u8]>, record: &mut StringRecord) -> Result<bool, DataError> {
-    let line = reader.position().line();
-    reader.read_record(record).map_err(|error| unread(file, line, &error))
-}
-
-fn unread(file: &Path, line: u64, error: &::csv::Error) -> DataError {
-    DataError::content(file, format!("line {line}"), error.to_string(), "a line of numbers, in UTF-8")
-}
-
-/// Which columns are what, in the order in which they are taken.
-struct Columns<'a> {
+/// A table of which the names are read.
+struct Table<'a> {
     file: &'a Path,
     bytes: &'a [u8],
-    names: &'a StringRecord,
-    inputs: Vec<usize>,
-    labels: Vec<usize>,
+    reader: Reader<&'a [u8]>,
+    /// Of all its columns.
+    names: Vec<String>,
+    /// The first line behind them; `None` where there is none.
+    first: Option<StringRecord>,
 }
 
-impl<'a> Columns<'a> {
-    fn new(file: &'a Path, bytes: &'a [u8], names: &'a StringRecord, labels: &[String]) -> Result<Self, DataError> {
-        let refused = |found: String, expected: &str| Err(DataError::content(file, "line 1", found, expected));
+impl<'a> Table<'a> {
+    fn open(file: &'a Path, bytes: &'a [u8]) -> Result<Self, DataError> {
+        let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(bytes);
+        let header = reader.headers().map_err(|error| unread(file, 1, &error))?;
+        let mut names: Vec<String> = header.iter().map(str::to_owned).collect();
         if names.is_empty() {
-            return refused("nothing".to_owned(), "the names of the columns, and a sample in each line behind them");
+            let expected = "the names of the columns, and a sample in each line behind them";
+            return Err(DataError::content(file, "line 1", "nothing", expected));
         }
-        let mut places = Vec::new();
-        for label in labels {
-            let found: Vec<usize> = (0..names.len()).filter(|column| names[*column] == **label).collect();
-            match found[..] {
-                [column] => places.push(column),
-                [] => {
-                    let expected = format!("a column {label:?}, as data.labels says");
-                    return refused(format!("the columns {}", some(names)), &expected);
-                }
-                _ => {
-                    return refused(
-                        format!("{} columns {label:?}", found.len()),
-                        "one, as it holds labels: rename the others",
-                    );
-                }
-            }
+        let mut first = StringRecord::new();
+        let first = advance(file, &mut reader, &mut first)?.then_some(first);
+        // R leaves out the name of a column that names the rows; a comma too many at a line's end is another matter.
+        let fields = first.as_ref().map_or(0, StringRecord::len);
+        let ends_empty = first.as_ref().and_then(|first| first.get(names.len())).is_some_and(str::is_empty);
+        if fields == names.len() + 1 && !ends_empty {
+            names.insert(0, String::new());
         }
-        let inputs: Vec<usize> = (0..names.len()).filter(|column| !places.contains(column)).collect();
-        if inputs.is_empty() {
-            return refused("no column beside those of labels".to_owned(), "at least one, of inputs");
-        }
-        Ok(Self { file, bytes, names, inputs, labels: places })
+        Ok(Self { file, bytes, reader, names, first })
     }
 
-    fn sample_shape(&self, shape: Option<&[u32]>) -> Result<Vec<usize>, DataError> {
-        let features = self.inputs.len();
+    /// The names of the inputs among `columns`.
+    fn names_of(&self, columns: &Columns) -> Vec<String> {
+        columns.inputs.iter().map(|column| self.names[*column].clone()).collect()
+    }
+
+    /// The error that the names are not what they should be.
+    fn refused(&self, (found, expected): (String, String)) -> DataError {
+        DataError::content(self.file, "line 1", found, expected)
+    }
+
+    fn samples(mut self, columns: &Columns, shape: Option<&[u32]>, wanted: Wanted) -> Result<Dataset, DataError> {
+        let sample_shape = self.sample_shape(columns, shape)?;
+        let mut inputs = Vec::new();
+        let mut targets = wanted.none(columns.labels.len());
+        let mut samples = 0;
+        let Some(mut record) = self.first.take() else {
+            let expected = "at least one sample behind the names of the columns";
+            return Err(DataError::content(self.file, "line 2", "the end", expected));
+        };
+        loop {
+            self.take(&record, columns, wanted, &mut inputs, &mut targets)?;
+            samples += 1;
+            if !advance(self.file, &mut self.reader, &mut record)? {
+                break;
+            }
+        }
+        let row = columns.inputs.len() * Element::F32.bytes() as usize;
+        let inputs = Array2::from_shape_vec((samples, row), inputs).map_err(|error| {
+            DataError::content(self.file, "its inputs", error.to_string(), format!("{row} bytes a line"))
+        })?;
+        Ok(Dataset { inputs, encoding: Encoding::scaled(Element::F32, 1.0), sample_shape, targets })
+    }
+
+    fn sample_shape(&self, columns: &Columns, shape: Option<&[u32]>) -> Result<Vec<usize>, DataError> {
+        let features = columns.inputs.len();
         let Some(shape) = shape else { return Ok(vec![features]) };
         let shape: Vec<usize> = shape.iter().map(|dim| *dim as usize).collect();
         if shape.iter().try_fold(1_usize, |values, dim| values.checked_mul(*dim)) != Some(features) {
             let expected = format!("as many as data.shape, {}, has values", shown(&shape));
-            return Err(DataError::content(self.file, "line 1", format!("{features} columns of inputs"), expected));
+            return Err(self.refused((format!("{features} columns of inputs"), expected)));
         }
         Ok(shape)
     }
@@ -144,6 +138,7 @@ impl<'a> Columns<'a> {
     fn take(
         &self,
         record: &StringRecord,
+        columns: &Columns,
         wanted: Wanted,
         inputs: &mut Vec<u8>,
         targets: &mut Targets,
@@ -157,21 +152,27 @@ impl<'a> Columns<'a> {
             let place = format!("line {}, column {:?}", self.line(record), &self.names[column]);
             DataError::content(self.file, place, format!("{:?}", &record[column]), expected)
         };
-        let number = |column: usize, made: &dyn Fn(f64) -> Result<f32, String>| {
-            let number = record[column].parse::<f32>().map_err(|_| refused(column, "a number".to_owned()))?;
-            made(number.into()).map_err(|expected| refused(column, expected))
-        };
-        for &column in &self.inputs {
-            inputs.extend(number(column, &value)?.to_le_bytes());
+        for &column in &columns.inputs {
+            let number = number(&record[column]).map_err(|text| refused(column, text.input(&self.names[column])))?;
+            let single = value(number.into()).map_err(|expected| refused(column, expected))?;
+            inputs.extend(single.to_le_bytes());
         }
-        for &column in &self.labels {
+        for &column in &columns.labels {
+            let text = &record[column];
             match (wanted, &mut *targets) {
                 (Wanted::Classes { ignored, classes }, Targets::Classes { labels, .. }) => {
-                    // What is no whole number at all is no class either.
-                    let label = record[column].parse::<i64>().map_or(i128::MIN, i128::from);
-                    labels.push(class(label, ignored, classes).map_err(|expected| refused(column, expected))?);
+                    let label = match (text.parse::<i64>(), text.parse::<f64>()) {
+                        (Ok(label), _) => Ok(label.into()),
+                        (_, Ok(number)) if !number.is_nan() => whole(number),
+                        _ => Err(Text::of(text).class(&self.names[column], classes)),
+                    };
+                    let label = label.and_then(|label| class(label, ignored, classes));
+                    labels.push(label.map_err(|expected| refused(column, expected))?);
                 }
-                (_, Targets::Values { values, .. }) => values.push(number(column, &|label| wanted.number(label))?),
+                (_, Targets::Values { values, .. }) => {
+                    let number = number(text).map_err(|text| refused(column, text.number()))?;
+                    values.push(wanted.number(number.into()).map_err(|expected| refused(column, expected))?);
+                }
                 (_, Targets::Classes { .. }) => unreachable!("targets are made as they are wanted"),
             }
         }
@@ -186,11 +187,81 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The names of columns, the first of many.
-fn some(names: &StringRecord) -> String {
-    let shown: Vec<String> = names.iter().take(10).map(|name| format!("{name:?}")).collect();
-    let more = if names.len() > 10 { format!(" and {} more", names.len() - 10) } else { String::new() };
-    shown.join(", ") + &more
+/// Reads the next line; false behind the last.
+fn advance(file: &Path, reader: &mut Reader<&[u8]>, record: &mut StringRecord) -> Result<bool, DataError> {
+    let line = reader.position().line();
+    reader.read_record(record).map_err(|error| unread(file, line, &error))
+}
+
+fn unread(file: &Path, line: u64, error: &::csv::Error) -> DataError {
+    DataError::content(file, format!("line {line}"), error.to_string(), "a line of numbers, in UTF-8")
+}
+
+/// The number that a field holds.
+fn number(field: &str) -> Result<f32, Text> {
+    match field.parse::<f32>() {
+        Ok(number) if !number.is_nan() => Ok(number),
+        _ => Err(Text::of(field)),
+    }
+}
+
+/// A field that is no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Text {
+    /// Nothing, or a word for nothing.
+    Missing,
+    /// True or false.
+    Truth,
+    /// Words.
+    Words,
+}
+
+impl Text {
+    /// What stands in `field`.
+    fn of(field: &str) -> Self {
+        match field.to_ascii_lowercase().as_str() {
+            "" | "na" | "nan" | "-nan" | "n/a" | "null" | "none" | "?" => Text::Missing,
+            "true" | "false" => Text::Truth,
+            _ => Text::Words,
+        }
+    }
+
+    /// What an input of the column `name` should be.
+    fn input(self, name: &str) -> String {
+        let mend = match self {
+            Text::Missing => {
+                "fill in what is missing, as pandas' fillna(0) does, or leave such lines out, as dropna() does"
+            }
+            Text::Truth => "write 1 and 0, as pandas' astype(int) does",
+            Text::Words => {
+                return format!(
+                    "a number: leave the column out with data.drop = {name:?}, or number its words, as pandas.factorize(...)[0] does"
+                );
+            }
+        };
+        format!("a number: {mend}")
+    }
+
+    /// What a label should be that is a number.
+    fn number(self) -> String {
+        match self {
+            Text::Missing => "a number: leave out lines without a label, as pandas' dropna() does".to_owned(),
+            Text::Truth => "a number: write 1 and 0, as pandas' astype(int) does".to_owned(),
+            Text::Words => "a number".to_owned(),
+        }
+    }
+
+    /// What a label of the column `name` should be that is one of `classes`.
+    fn class(self, name: &str, classes: Option<u32>) -> String {
+        let mend = match self {
+            Text::Missing => "leave out lines without a label, as pandas' dropna() does".to_owned(),
+            Text::Truth => "write 1 and 0, as pandas' astype(int) does".to_owned(),
+            Text::Words => format!(
+                "number the words, as pandas does with table[{name:?}] = pandas.factorize(table[{name:?}])[0]"
+            ),
+        };
+        format!("{}: {mend}", classes_below(classes.unwrap_or(MOST_CLASSES)))
+    }
 }
 
 #[cfg(test)]
@@ -203,11 +274,17 @@ mod tests {
 
     fn parsed(text: &str, labels: &[&str], wanted: Wanted) -> Result<(Vec<String>, Dataset), DataError> {
         let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
-        parse(Path::new("file"), text.as_bytes(), &labels, None, wanted)
+        let choice = Choice { labels: &labels, ..Choice::default() };
+        parse(Path::new("file"), text.as_bytes(), choice, None, wanted)
     }
 
     fn refused(text: &str, labels: &[&str], wanted: Wanted) -> String {
         parsed(text, labels, wanted).unwrap_err().to_string()
+    }
+
+    fn parsed_bytes(bytes: &[u8]) -> Result<(Vec<String>, Dataset), DataError> {
+        let labels = ["b".to_owned()];
+        parse(Path::new("file"), bytes, Choice { labels: &labels, ..Choice::default() }, None, CLASSES)
     }
 
     fn floats(set: &Dataset) -> Vec<f32> {
@@ -236,15 +313,31 @@ mod tests {
     fn what_is_no_number_is_named_by_line_and_column() {
         for (text, words) in [
             ("a,b\n1,2\n1\n", "line 3: 1 fields, expected 2, one for each name in line 1"),
-            ("a,b\n1,2,3\n", "line 2: 3 fields"),
+            ("a,b\n1,2,\n", "line 2: 3 fields"),
+            ("a,b\n1,2\n1,2,3\n", "line 3: 3 fields"),
+            ("a,b\n1,2,3\n", "line 1: column 1, \"\", has no name, expected a name for each"),
+            (",a,b\n1,2,3\n", "line 1: column 1, \"\", has no name, expected a name for each"),
             ("a,b\n\nx,2\n", "line 3, column \"a\": \"x\", expected a number"),
             ("a,b\n,2\n", "line 2, column \"a\": \"\", expected a number"),
-            ("a,b\nNaN,2\n", "line 2, column \"a\": \"NaN\", expected a finite number"),
+            ("a,b\nNaN,2\n", "line 2, column \"a\": \"NaN\", expected a number: fill in what is missing"),
+            ("a,b\nTrue,2\n", "line 2, column \"a\": \"True\", expected a number: write 1 and 0"),
+            ("a,b\nred,2\n", "\"red\", expected a number: leave the column out with data.drop = \"a\", or number"),
             ("a,b\n-inf,2\n", "line 2, column \"a\": \"-inf\", expected a finite number"),
             ("a,b\n1e39,2\n", "\"1e39\", expected a finite number"),
             (
-                "a,b\n1,2.0\n",
-                "line 2, column \"b\": \"2.0\", expected a class, a whole number from 0 to 999999, or -1, which is ignored",
+                "a,b\n1,2.5\n",
+                "line 2, column \"b\": \"2.5\", expected a class, a whole number from 0 to 999999; where labels are numbers",
+            ),
+            (
+                "a,b\n1,virginica\n",
+                "\"virginica\", expected a class, a whole number from 0 to 999999: number the words, as pandas does with \
+                 table[\"b\"] = pandas.factorize(table[\"b\"])[0]",
+            ),
+            ("a,b\n1,\n", "\"\", expected a class, a whole number from 0 to 999999: leave out lines"),
+            ("a,b\n1,false\n", "\"false\", expected a class, a whole number from 0 to 999999: write 1 and 0"),
+            (
+                "a,b\n1,-2\n",
+                "\"-2\", expected a class, a whole number from 0 to 999999, or -1, which is ignored: number",
             ),
             ("a,b\n1,-2\n", "\"-2\", expected a class"),
             ("a,b\n", "line 2: the end, expected at least one sample"),
@@ -256,13 +349,34 @@ mod tests {
             let error = refused(text, &["b"], CLASSES);
             assert!(error.starts_with("file, line ") && error.contains(words), "{text:?}: {error}");
         }
-        let error = parse(Path::new("file"), b"a,b\n1,2\n1,\xff\n", &["b".to_owned()], None, CLASSES).unwrap_err();
+        let error = parsed_bytes(b"a,b\n1,2\n1,\xff\n").unwrap_err();
         assert!(error.to_string().starts_with("file, line 3: "), "{error}");
         assert!(refused("a,b\n1,x\n", &["b"], Wanted::Values).contains("column \"b\": \"x\", expected a number"));
+        assert!(refused("a,b\n1,\n", &["b"], Wanted::Values).contains("a number: leave out lines without a label"));
         let error = refused("a,b\n7,1\n7,-1\n", &["b"], Wanted::Chances);
         assert!(error.contains("line 3, column \"b\": \"-1\", expected a number from 0 to 1"), "{error}");
-        let many: Vec<String> = (0..12).map(|column| column.to_string()).collect();
-        assert!(refused(&many.join(","), &["b"], CLASSES).contains("\"9\" and 2 more"));
+    }
+
+    #[test]
+    fn whole_numbers_are_classes_however_they_are_written() {
+        let (_, set) = parsed("a,b\n1,2.0\n1,-1.0\n1,3\n1,1e1\n", &["b"], CLASSES).unwrap();
+        assert_eq!(set.targets, Targets::classes(vec![2, IGNORED, 3, 10], 0));
+    }
+
+    #[test]
+    fn a_column_without_a_name_is_left_out_or_asked_for() {
+        let drop = [String::new()];
+        let labels = ["b".to_owned()];
+        let of = |text: &str, choice| parse(Path::new("file"), text.as_bytes(), choice, None, CLASSES).unwrap();
+        let dropping = Choice { labels: &labels, drop: &drop, ..Choice::default() };
+        for text in [",a,b\n7,1,2\n8,3,4\n", "\"\",\"a\",\"b\"\n\"7\",1,2\n\"8\",3,4\n", "a,b\nx7,1,2\nx8,3,4\n"] {
+            let (names, set) = of(text, dropping);
+            assert_eq!((names, floats(&set)), (vec!["a".to_owned()], vec![1.0, 3.0]), "{text}");
+            assert_eq!(set.targets, Targets::classes(vec![2, 4], 0));
+        }
+        let inputs = ["a".to_owned(), String::new()];
+        let (_, set) = of(",a,b\n7,1,2\n8,3,4\n", Choice { labels: &labels, inputs: Some(&inputs), drop: &[] });
+        assert_eq!(floats(&set), [1.0, 7.0, 3.0, 8.0]);
     }
 
     #[test]
@@ -270,27 +384,34 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [train, test] = ["train.csv", "test.csv.gz"].map(|name| dir.path().join(name));
         std::fs::write(&train, "a,b,c\n1,0,2\n").unwrap();
+        let labels = ["b".to_owned()];
+        let choice = Choice { labels: &labels, ..Choice::default() };
         let load = |text: &str, shape| {
             std::fs::write(&test, gzip::pack(text.as_bytes())).unwrap();
-            load(&train, Some(&test), &["b".to_owned()], shape, CLASSES)
+            load(&train, Some(&test), choice, shape, CLASSES)
         };
-        // Where labels stand does not matter.
-        let loaded = load("a,c,b\n1,2,4\n", Some(&[2, 1])).unwrap();
+        // Where a column stands does not matter.
+        let loaded = load("c,a,b\n1,2,4\n", Some(&[2, 1])).unwrap();
+        assert_eq!(
+            (&loaded.names[..], floats(&loaded.train)),
+            (&["a".to_owned(), "c".to_owned()][..], vec![1.0, 2.0])
+        );
         assert_eq!(
             (loaded.train.targets, &loaded.train.sample_shape[..]),
             (Targets::classes(vec![0], 5), &[2, 1][..])
         );
-        assert_eq!(loaded.test.unwrap().targets, Targets::classes(vec![4], 5));
-        let error = load("c,a,b\n1,2,4\n", None).unwrap_err().to_string();
+        let part = loaded.test.unwrap();
+        assert_eq!((floats(&part), part.targets), (vec![2.0, 1.0], Targets::classes(vec![4], 5)));
+        let error = load("a,b\n1,2\n", None).unwrap_err().to_string();
         assert!(
-            error.contains("test.csv.gz, line 1: the column \"c\", expected \"a\", in this place, as in"),
+            error.contains("test.csv.gz, line 1: the columns \"a\", \"b\", expected a column \"c\", as in data.path"),
             "{error}"
         );
-        let error = load("a,b\n1,2\n", None).unwrap_err().to_string();
-        assert!(error.contains("1 columns of inputs, expected 2"), "{error}");
+        let error = load("a,b,c,d\n1,2,3,4\n", None).unwrap_err().to_string();
+        assert!(error.contains("line 1: the column \"d\", which the table to train on lacks"), "{error}");
         let error = load("a,b,c\n1,2,3\n", Some(&[3])).unwrap_err().to_string();
         assert!(error.contains("line 1: 2 columns of inputs, expected as many as data.shape, (3), has"), "{error}");
-        let none = super::load(&dir.path().join("none"), None, &[], None, CLASSES).unwrap_err();
+        let none = super::load(&dir.path().join("none"), None, choice, None, CLASSES).unwrap_err();
         assert_eq!(none.exit_code(), 3);
     }
 }

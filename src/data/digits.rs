@@ -40,7 +40,7 @@ pub fn load() -> Result<Loaded, DataError> {
         sample_shape: vec![1, SIDE, SIDE],
         targets: Targets::classes(labels, CLASSES),
     };
-    Ok(Loaded { train, test: None })
+    Ok(Loaded { train, test: None, names: Vec::new() })
 }
 
 /// Pixels (samples, 64) row-major and labels (samples) of the CSV text.

@@ -67,14 +67,40 @@ pub(super) fn class(label: i128, ignored: Option<i64>, classes: Option<u32>) -> 
     match u32::try_from(label) {
         Ok(class) if class < most => Ok(class),
         _ => {
-            let or = match ignored {
-                Some(ignored) => format!(", or {ignored}, which is ignored"),
-                None if label < 0 => ", or train.loss.ignore_index names one that does not count".to_owned(),
-                None => String::new(),
+            let more = match (ignored, classes) {
+                (Some(ignored), _) => format!(", or {ignored}, which is ignored: number classes from 0 up"),
+                (None, _) if label < 0 => format!(
+                    ": number classes from 0 up, or, where {label} counts for nothing, write train.loss = {{ kind = \
+                     \"cross_entropy\", ignore_index = {label} }}"
+                ),
+                (None, Some(classes)) => {
+                    format!(
+                        ", as data.classes = {classes} says: number classes from 0 up, or say that there are more"
+                    )
+                }
+                (None, None) => ": number classes from 0 up".to_owned(),
             };
-            Err(format!("a class, a whole number from 0 to {}{or}", most.saturating_sub(1)))
+            Err(format!("{}{more}", classes_below(most)))
         }
     }
+}
+
+/// What a label is where there are as many `classes`.
+pub(super) fn classes_below(classes: u32) -> String {
+    format!("a class, a whole number from 0 to {}", classes.saturating_sub(1))
+}
+
+/// The whole number that `number` is, however it is written.
+///
+/// # Errors
+/// What it should be.
+pub(super) fn whole(number: f64) -> Result<i128, String> {
+    // Beyond, f64 skips whole numbers; no class is as large.
+    if number.fract() == 0.0 && number.abs() <= 9e15 {
+        return Ok(number as i128);
+    }
+    let classes = classes_below(MOST_CLASSES);
+    Err(format!("{classes}; where labels are numbers to be foretold, take loss = \"mean_squared_error\""))
 }
 
 /// The number that an f32 holds of `number`.
@@ -97,13 +123,32 @@ mod tests {
         assert_eq!(class(-100, Some(-100), Some(3)), Ok(IGNORED));
         assert_eq!(class(7, Some(7), Some(3)), Ok(IGNORED));
         assert_eq!(class(999_999, None, None), Ok(999_999));
-        assert_eq!(class(3, None, Some(3)), Err("a class, a whole number from 0 to 2".to_owned()));
+        assert_eq!(
+            class(3, None, Some(3)),
+            Err("a class, a whole number from 0 to 2, as data.classes = 3 says: number classes from 0 up, or say that there are \
+                 more"
+                .to_owned())
+        );
+        assert!(
+            class(-1, None, None).unwrap_err().contains("where -1 counts for nothing, write train.loss = { kind =")
+        );
         assert_eq!(
             class(-1, Some(-100), Some(3)),
-            Err("a class, a whole number from 0 to 2, or -100, which is ignored".to_owned())
+            Err("a class, a whole number from 0 to 2, or -100, which is ignored: number classes from 0 up".to_owned())
         );
         assert!(class(1_000_000, None, None).is_err());
         assert!(class(i128::from(u64::MAX), None, None).is_err());
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_as_a_float() {
+        for (number, due) in [(1.0, 1), (-100.0, -100), (0.0, 0), (-0.0, 0), (999_999.0, 999_999)] {
+            assert_eq!(whole(number), Ok(due));
+        }
+        for number in [0.5, 1e300, f64::NAN, f64::INFINITY] {
+            let error = whole(number).unwrap_err();
+            assert!(error.contains("loss = \"mean_squared_error\"") && !error.contains("ignore_index"), "{error}");
+        }
     }
 
     #[test]

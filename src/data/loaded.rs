@@ -12,6 +12,8 @@ pub struct Loaded {
     pub train: Dataset,
     /// The test part, `None` where the source has no split of its own.
     pub test: Option<Dataset>,
+    /// Names of a sample's values, in their order, where the source has some: a table's columns.
+    pub names: Vec<String>,
 }
 
 /// A part of a source and the file that it was read from, for errors.
@@ -26,7 +28,7 @@ impl Loaded {
         if let Some((file, test)) = &test {
             let (found, expected) = (form(test), form(&train.1));
             if found != expected {
-                let expected = format!("{expected} as in {}", train.0.display());
+                let expected = format!("{expected} as in {}: save both alike", train.0.display());
                 return Err(DataError::content(file, "its samples", found, expected));
             }
         }
@@ -39,7 +41,7 @@ impl Loaded {
                 return Err(DataError::content(file, "its samples", format!("{} of them", part.samples()), expected));
             }
             if let Targets::Classes { classes: to, .. } = &mut part.targets {
-                let expected = "at least one that is not ignored, or a number of `classes`";
+                let expected = "at least one that is not ignored, as train.loss.ignore_index says";
                 *to = classes.ok_or_else(|| DataError::content(file, "its labels", "none that counts", expected))?
                     as usize;
             }
@@ -53,7 +55,7 @@ impl Loaded {
             }
             None => None,
         };
-        Ok(Self { train, test })
+        Ok(Self { train, test, names: Vec::new() })
     }
 
     /// The same where the labels are what the loss wants; `source` is the word in a job of a source that has classes alone.
@@ -153,7 +155,7 @@ fn form(part: &Dataset) -> String {
         Targets::Classes { places, .. } => format!("{places} classes"),
         Targets::Values { width, .. } => format!("{width} numbers"),
     };
-    format!("{} of type {:?} with {targets} each", shown(&part.sample_shape), part.encoding.element)
+    format!("{} of {} with {targets} each", shown(&part.sample_shape), part.encoding.element.name())
 }
 
 /// `(1, 28, 28)`
@@ -199,7 +201,7 @@ mod tests {
         let error = of(&[IGNORED, IGNORED], None, None).unwrap_err().to_string();
         assert_eq!(
             error,
-            "train, its labels: none that counts, expected at least one that is not ignored, or a number of `classes`"
+            "train, its labels: none that counts, expected at least one that is not ignored, as train.loss.ignore_index says"
         );
     }
 
@@ -208,7 +210,8 @@ mod tests {
         let error = of(&[1], Some(part(&[1], &[3, 2, 1])), None).unwrap_err().to_string();
         assert_eq!(
             error,
-            "test, its samples: (3, 2, 1) of type U8 with a class each, expected (3, 1, 2) of type U8 with a class each as in train"
+            "test, its samples: (3, 2, 1) of uint8 with a class each, expected (3, 1, 2) of uint8 with a class each as in train: save \
+             both alike"
         );
         let mut other = part(&[1], &[3, 1, 2]);
         other.encoding.element = Element::F32;
@@ -253,7 +256,7 @@ mod tests {
             let error = loaded().normalized(mean, std).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
-        let vector = Loaded { train: part(&[1], &[4]), test: None };
+        let vector = Loaded { train: part(&[1], &[4]), test: None, names: Vec::new() };
         let error = vector.normalized(&[0.0; 4], &[1.0]).unwrap_err().to_string();
         assert_eq!(error, "data.mean: 4 numbers, expected one: samples are (4)");
     }
@@ -262,7 +265,7 @@ mod tests {
     fn tokens_are_not_normalized() {
         let mut tokens = part(&[1], &[4]);
         tokens.encoding = Encoding::scaled(Element::U16, 1.0);
-        let error = Loaded { train: tokens, test: None }.normalized(&[0.5], &[2.0]).unwrap_err();
+        let error = Loaded { train: tokens, test: None, names: Vec::new() }.normalized(&[0.5], &[2.0]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert_eq!(
             error.to_string(),
@@ -274,7 +277,7 @@ mod tests {
     #[test]
     fn images_alone_are_augmented() {
         let augment = Augment { crop: 1, flip: false };
-        let of = |shape: &[usize]| Loaded { train: part(&[1], shape), test: None };
+        let of = |shape: &[usize]| Loaded { train: part(&[1], shape), test: None, names: Vec::new() };
         of(&[1, 2, 2]).augmentable(augment).unwrap();
         of(&[4]).augmentable(Augment::default()).unwrap();
         let error = of(&[4]).augmentable(augment).unwrap_err().to_string();

@@ -38,7 +38,7 @@ pub fn load(dir: &Path) -> Result<Loaded, DataError> {
             expected: train.image_size,
         });
     }
-    Ok(Loaded { train: train.dataset, test: Some(test.dataset) })
+    Ok(Loaded { train: train.dataset, test: Some(test.dataset), names: Vec::new() })
 }
 
 /// One pair of files.
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn loads_both_parts() {
-        let Loaded { train, test } = load(small().path()).unwrap();
+        let Loaded { train, test, .. } = load(small().path()).unwrap();
         let test = test.unwrap();
         assert_eq!((train.samples(), train.features(), &train.sample_shape[..]), (3, 6, &[1, 2, 3][..]));
         assert_eq!(train.encoding, Encoding::scaled(Element::U8, 1.0 / 255.0));

@@ -19,8 +19,9 @@
 //!
 //! Samples without targets, for a model that is trained, are read by [`inputs`].
 //!
-//! Below them, [`idx`] reads the IDX format, `gzip` whole files, plain or gzipped; `array` makes samples of arrays,
-//! `sequence` of tokens; [`Dataset::known`] says whether an embedding has rows for them. What labels there must be is asked by [`Wanted`]. Beside them, [`fetch`] brings the
+//! Below them, [`idx`] reads the IDX format, `gzip` whole files, plain or gzipped; `samples` makes samples of arrays, `sequence` of
+//! tokens, `columns` says which columns of a table are what; [`Dataset::known`] says whether an embedding has rows for them. What
+//! labels there must be is asked by [`Wanted`]. Beside them, [`fetch`] brings the
 //! files of MNIST into a folder and proves by digest that they are the originals, and those of CIFAR-10 from a folder or
 //! an archive; nothing else here uses the network.
 //!
@@ -36,33 +37,40 @@ mod array;
 mod augment;
 mod batches;
 pub mod cifar10;
+mod columns;
 pub mod csv;
 mod dataset;
 pub mod digits;
 mod error;
 pub mod fetch;
 mod gzip;
+mod holds;
 pub mod idx;
 pub mod inputs;
 mod labels;
+mod layout;
 mod loaded;
 pub mod mnist;
 pub mod npy;
 pub mod npz;
 pub mod safetensors;
+mod samples;
 mod sequence;
 mod targets;
 pub mod text;
 pub mod tokens;
 mod vocabulary;
 
-pub use array::{Array, Form, Kind};
+pub use array::Array;
 pub use augment::{Augment, Augmented};
 pub use batches::Batches;
+pub use columns::Choice;
 pub use dataset::Dataset;
 pub use error::DataError;
+pub use holds::Holds;
 pub use labels::Wanted;
 pub use loaded::Loaded;
+pub use samples::{Form, Takes};
 pub use targets::{IGNORED, Targets};
 
 /// What the bytes of a file unpack to, as [`idx::read`] sees them: for the fuzz targets.

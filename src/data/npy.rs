@@ -13,8 +13,8 @@
 
 use std::path::Path;
 
-use super::array::{self, Array, Form, Kind};
-use super::{DataError, Loaded, Wanted, gzip};
+use super::{Array, DataError, Form, Holds, Loaded, Wanted, gzip, samples};
+use crate::element::Kind;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// The longest header that is read, as NumPy has it.
@@ -47,9 +47,9 @@ pub fn load(
     wanted: Wanted,
 ) -> Result<Loaded, DataError> {
     let read = |[inputs, labels]: [&Path; 2]| {
-        let [inputs, labels] = [(inputs, "inputs"), (labels, "labels")]
-            .map(|(path, name)| parse(path, name, gzip::read_file(path, gzip::MAX_OWN)?));
-        array::samples(inputs?, &labels?, form, wanted)
+        let [inputs, labels] = [(inputs, Holds::Inputs), (labels, Holds::labels(wanted))]
+            .map(|(path, holds)| parse(path, holds, gzip::read_file(path, gzip::MAX_OWN)?));
+        samples::samples(inputs?, &labels?, form, wanted)
     };
     let train = (inputs, read([inputs, labels])?);
     let test = test.map(|files| Ok::<_, DataError>((files[0], read(files)?))).transpose()?;
@@ -61,12 +61,12 @@ pub(super) fn is_npy(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// Takes apart the unpacked `bytes` of `file`; `name` is what the array is called in errors.
+/// Takes apart the unpacked `bytes` of `file`, whose array `holds` such values.
 ///
 /// # Errors
 /// [`DataError::Content`].
-pub fn parse(file: &Path, name: &'static str, mut bytes: Vec<u8>) -> Result<Array, DataError> {
-    let refused = |found: String, expected: &str| DataError::content(file, name, found, expected);
+pub fn parse(file: &Path, holds: Holds, mut bytes: Vec<u8>) -> Result<Array, DataError> {
+    let refused = |found: String, expected: &str| DataError::content(file, holds.name(), found, expected);
     let damaged = || refused(format!("{} bytes", bytes.len()), "a whole .npy file: save it again with numpy.save");
     let Some(rest) = bytes.strip_prefix(MAGIC) else {
         let start = &bytes[..bytes.len().min(MAGIC.len())];
@@ -96,7 +96,8 @@ pub fn parse(file: &Path, name: &'static str, mut bytes: Vec<u8>) -> Result<Arra
     let header = String::from_utf8_lossy(header).into_owned();
     let header = header.trim();
     let Header { descr, fortran, shape } = Header::read(header).ok_or_else(|| {
-        refused(format!("the header {header:?}"), "one that numpy.save writes for an array of numbers")
+        let expected = format!("one that numpy.save writes for an array of numbers: {}", holds.mended());
+        refused(format!("the header {header:?}"), &expected)
     })?;
     if fortran {
         let expected = "rows one behind the other: save numpy.ascontiguousarray(...) of it";
@@ -106,15 +107,15 @@ pub fn parse(file: &Path, name: &'static str, mut bytes: Vec<u8>) -> Result<Arra
     let kind = KINDS.iter().find(|(known, _)| *known == code).map(|(_, kind)| *kind);
     // Of one byte there is no order.
     let Some(kind) = kind.filter(|kind| matches!(order, "<" | ">") || order == "|" && kind.bytes() == 1) else {
-        let expected = "bool, or an integer or a float of up to 64 bits: convert it, with .astype(numpy.float32)";
-        return Err(refused(format!("the type {descr:?}"), expected));
+        let expected = format!("bool, or an integer or a float of up to 64 bits: {}", holds.mended());
+        return Err(refused(format!("the type {descr:?}"), &expected));
     };
     let start = bytes.len() - values.len();
     bytes.drain(..start);
     if order == ">" {
         bytes.chunks_exact_mut(kind.bytes()).for_each(<[u8]>::reverse);
     }
-    Array::new(file, name, kind, shape, bytes)
+    Array::new(file, holds, kind, shape, bytes)
 }
 
 /// What a header says.
@@ -200,7 +201,7 @@ mod tests {
     const OF_NUMPY: &[u8] = include_bytes!("../../tests/reference/arrays/tokens.npy");
 
     fn parsed(bytes: &[u8]) -> Result<Array, DataError> {
-        parse(Path::new("file"), "inputs", bytes.to_vec())
+        parse(Path::new("file"), Holds::Inputs, bytes.to_vec())
     }
 
     fn refused(bytes: &[u8]) -> String {
@@ -255,6 +256,18 @@ mod tests {
         ] {
             let error = refused(&encode(descr, &[1], &[0; 8]));
             assert!(error.contains(words), "{descr}: {error}");
+        }
+        for (holds, words) in [
+            (Holds::Inputs, ": save numbers with .astype(numpy.float32), and words as"),
+            (
+                Holds::Classes,
+                ": save whole numbers with .astype(numpy.int64), and words as their numbers, numpy.unique(labels,",
+            ),
+            (Holds::Numbers, ": save them with .astype(numpy.float32)"),
+            (Holds::Tokens, ": save them with .astype(numpy.uint16)"),
+        ] {
+            let error = parse(Path::new("file"), holds, encode("|O", &[1], &[0; 8])).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
         }
         let mut late = OF_NUMPY.to_vec();
         late[6] = 4;

@@ -7,8 +7,7 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
-use super::array::{self, Form};
-use super::{DataError, Dataset, Loaded, Wanted, gzip, npy};
+use super::{DataError, Dataset, Form, Holds, Loaded, Wanted, gzip, npy, samples};
 
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
@@ -27,9 +26,9 @@ pub fn load(path: &Path, test: Option<&Path>, form: Form<'_>, wanted: Wanted) ->
 /// [`DataError::TooLarge`], [`DataError::Content`].
 pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged(file, "the archive", error))?;
-    let inputs = npy::parse(file, "inputs", member(file, bytes.len(), &mut archive, "inputs")?)?;
-    let labels = npy::parse(file, "labels", member(file, bytes.len(), &mut archive, "labels")?)?;
-    array::samples(inputs, &labels, form, wanted)
+    let inputs = npy::parse(file, Holds::Inputs, member(file, bytes.len(), &mut archive, "inputs")?)?;
+    let labels = npy::parse(file, Holds::labels(wanted), member(file, bytes.len(), &mut archive, "labels")?)?;
+    samples::samples(inputs, &labels, form, wanted)
 }
 
 /// The unpacked bytes of the array `name` of an archive of `length` bytes.
@@ -89,7 +88,8 @@ mod tests {
         let path = dir.path().join("a.npz");
         for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
             std::fs::write(&path, small(method)).unwrap();
-            let loaded = load(&path, Some(&path), Form { shape: Some(&[1, 5, 8]), scale: None }, CLASSES).unwrap();
+            let loaded =
+                load(&path, Some(&path), Form { shape: Some(&[1, 5, 8]), ..Form::default() }, CLASSES).unwrap();
             assert_eq!((&loaded.train.sample_shape[..], loaded.train.inputs[[1, 0]]), (&[1, 5, 8][..], 2));
             assert_eq!(loaded.train.targets, Targets::classes(vec![0, 2], 3));
             assert_eq!(loaded.test.as_ref(), Some(&loaded.train));

@@ -6,8 +6,8 @@ use ::safetensors::tensor::Metadata;
 use ::safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use super::array::{self, Array, Form, Kind};
-use super::{DataError, Dataset, Loaded, Wanted, gzip};
+use super::{Array, DataError, Dataset, Form, Holds, Loaded, Wanted, gzip, samples};
+use crate::element::Kind;
 use crate::memory;
 
 /// Reads `path`, plain or gzipped, and `test` of the same form.
@@ -26,8 +26,8 @@ pub fn load(path: &Path, test: Option<&Path>, form: Form<'_>, wanted: Wanted) ->
 pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
     const WHOLE: &str = "a whole .safetensors file: save it again with safetensors.numpy.save_file";
     let (tensors, _) = deserialize(bytes).map_err(|why| DataError::content(file, "the file", why, WHOLE))?;
-    let [inputs, labels] = ["inputs", "labels"].map(|name| tensor(file, &tensors, name));
-    array::samples(inputs?, &labels?, form, wanted)
+    let [inputs, labels] = [Holds::Inputs, Holds::labels(wanted)].map(|holds| tensor(file, &tensors, holds));
+    samples::samples(inputs?, &labels?, form, wanted)
 }
 
 /// The tensors of a file, and its header, whatever the file claims.
@@ -56,7 +56,8 @@ fn ends_within(bytes: &[u8]) -> bool {
     ends().unwrap_or(true)
 }
 
-fn tensor(file: &Path, tensors: &SafeTensors<'_>, name: &'static str) -> Result<Array, DataError> {
+fn tensor(file: &Path, tensors: &SafeTensors<'_>, holds: Holds) -> Result<Array, DataError> {
+    let name = holds.name();
     let Ok(tensor) = tensors.tensor(name) else {
         let mut names = tensors.names();
         names.sort_unstable();
@@ -78,12 +79,12 @@ fn tensor(file: &Path, tensors: &SafeTensors<'_>, name: &'static str) -> Result<
         Dtype::F32 => Kind::F32,
         Dtype::F64 => Kind::F64,
         other => {
-            let expected = "bool, or an integer or a float of 16 to 64 bits: convert it, to float32";
+            let expected = format!("bool, or an integer or a float of up to 64 bits: {}", holds.mended());
             return Err(DataError::content(file, name, format!("the type {other:?}"), expected));
         }
     };
     let values = memory::copied(tensor.data()).map_err(DataError::memory(file))?;
-    Array::new(file, name, kind, tensor.shape().to_vec(), values)
+    Array::new(file, holds, kind, tensor.shape().to_vec(), values)
 }
 
 /// Eight tensors of as many bytes as the crate takes; to the end of the last it adds the header's length. For tests of this and

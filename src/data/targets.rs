@@ -43,6 +43,16 @@ impl Targets {
         }
     }
 
+    /// Whether all samples have several labels of which one is 1 and the others are 0: one class as NumPy's `eye` has it.
+    pub fn is_one_hot(&self) -> bool {
+        match self {
+            Targets::Classes { labels, places, .. } if *places > 1 => labels.chunks_exact(*places).all(|row| {
+                row.iter().all(|label| *label <= 1) && row.iter().filter(|label| **label == 1).count() == 1
+            }),
+            _ => false,
+        }
+    }
+
     /// Targets of the same kind, of no sample, with memory for `samples`.
     #[must_use]
     pub fn room(&self, samples: usize) -> Targets {
@@ -111,6 +121,18 @@ mod tests {
         taken.copy_from(&values, &[1]);
         assert_eq!(taken, Targets::Values { values: vec![1.5], width: 1 });
         assert_eq!((values.samples(), values.terms(&[0, 2])), (3, 2));
+    }
+
+    #[test]
+    fn one_hot_labels_are_seen() {
+        let of =
+            |labels: &[u32], places| Targets::Classes { labels: labels.to_vec(), places, classes: 2 }.is_one_hot();
+        assert!(of(&[0, 1, 1, 0, 0, 1], 2) && of(&[0, 0, 1], 3));
+        for labels in [&[0, 1, 1, 1][..], &[0, 0, 0, 1], &[0, 2, 1, 0], &[1, IGNORED]] {
+            assert!(!of(labels, 2), "{labels:?}");
+        }
+        assert!(!of(&[1, 1], 1));
+        assert!(!Targets::Values { values: vec![0.0, 1.0], width: 2 }.is_one_hot());
     }
 
     #[test]

@@ -11,6 +11,10 @@ use super::{DataError, Loaded, gzip, sequence};
 /// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
 pub fn load(path: &Path, test: Option<&Path>, context: u32) -> Result<Loaded, DataError> {
     let text = gzip::read_file(path, gzip::MAX_OWN)?;
+    if seems_wide(&text) {
+        let expected = "text in UTF-8, whose bytes are tokens: save it so, as iconv -f UTF-16 -t UTF-8 does";
+        return Err(DataError::content(path, "the whole", "text in UTF-16, as it looks", expected));
+    }
     let (vocabulary, ranks) = ranks(&text);
     let read = |path, text: &[u8]| {
         let tokens = tokens(path, text, &ranks)?;
@@ -34,6 +38,15 @@ fn ranks(text: &[u8]) -> (u32, [Option<u16>; 256]) {
     (vocabulary.into(), ranks)
 }
 
+/// Whether a text looks like UTF-16: by its mark, or because every second byte is zero.
+fn seems_wide(text: &[u8]) -> bool {
+    /// Fewer bytes may be so by chance.
+    const FEWEST: usize = 4;
+    let is_zero = |from: usize| text.iter().skip(from).step_by(2).all(|byte| *byte == 0);
+    let is_halved = text.len() >= FEWEST && is_zero(0) != is_zero(1);
+    text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff]) || is_halved
+}
+
 fn tokens(file: &Path, text: &[u8], ranks: &[Option<u16>; 256]) -> Result<Vec<u16>, DataError> {
     let rank = |(at, byte): (usize, &u8)| ranks[usize::from(*byte)].ok_or_else(|| stranger(file, &text[..at], *byte));
     text.iter().enumerate().map(rank).collect()
@@ -54,6 +67,23 @@ mod tests {
 
     use super::*;
     use crate::data::Targets;
+
+    #[test]
+    fn a_text_of_two_bytes_a_character_is_seen() {
+        let wide: Vec<u8> = "to be or not".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let turned: Vec<u8> = "to be or not".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let marked =
+            [&[0xff, 0xfe][..], &"\u{4e00}\u{4e8c}".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()];
+        assert!(seems_wide(&wide) && seems_wide(&turned) && seems_wide(&marked.concat()));
+        for text in [&b"to be"[..], b"a\0b\0cd", b"\0\0\0\0", b"a\0", b""] {
+            assert!(!seems_wide(text), "{text:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        fs::write(&path, wide).unwrap();
+        let error = load(&path, None, 2).unwrap_err().to_string();
+        assert!(error.contains("a.txt, the whole: text in UTF-16, as it looks, expected text in UTF-8"), "{error}");
+    }
 
     #[test]
     fn tokens_are_ranks_of_bytes() {

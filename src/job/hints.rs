@@ -23,7 +23,10 @@ fn checked(text: &str, sets: &[&str]) -> Result<Job, JobError> {
     let job = Job::parse("job.toml", text, &sets)?;
     let wanted = Some(Wanted::Classes { places: 1, classes: 10 });
     let shape = Shape::new([1, 8, 8]);
-    chain(&job, &Sample { shape, element: Element::U8, is_scaled: true, largest_token: None, wanted })?;
+    chain(
+        &job,
+        &Sample { shape, element: Element::U8, is_scaled: true, largest_token: None, is_one_hot: false, wanted },
+    )?;
     Ok(job)
 }
 

@@ -2,11 +2,13 @@
 //!
 //! The journey of a job: [`tree`] parses TOML and remembers where every value stands, [`overrides`] lays `--set`
 //! on top, [`read`] takes each key out once and names what it does not know, [`data`] does so for the data and [`op`] for
-//! operations, [`shape`] chains the stages to the data, [`mod@write`] prints the resolved job again.
+//! operations, [`shape`] chains the stages to the data, [`answers`] holds what
+//! comes out against the labels, [`mod@write`] prints the resolved job again.
 //!
 //! Architecture invariant: this is the only place that knows defaults, and it knows nothing of ranks' roles, messages
 //! or arithmetic. It imports no other module of the crate but the leaves.
 
+mod answers;
 mod data;
 mod init;
 mod loss;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Job, JobError, Loss, tokens};
+use super::{Job, JobError, answers, tokens};
 use crate::element::Element;
 
 /// The most dimensions of a sample.
@@ -79,6 +79,8 @@ pub struct Sample {
     pub is_scaled: bool,
     /// The largest of its tokens, where it has some.
     pub largest_token: Option<u16>,
+    /// Whether its labels look like one class, of which one place of several is 1 and all others 0.
+    pub is_one_hot: bool,
     /// What should come out for it; `None`: nobody knows, and nothing is compared.
     pub wanted: Option<Wanted>,
 }
@@ -126,45 +128,6 @@ pub fn chain(job: &Job, sample: &Sample) -> Result<Vec<Boundary>, JobError> {
         }
         boundaries.push(Boundary { shape: flowing.clone(), width: job.mix.wire.bytes() });
     }
-    if let Some(wanted) = sample.wanted {
-        answers(job, &flowing, wanted)?;
-    }
+    answers::fit(job, sample, &flowing)?;
     Ok(boundaries)
-}
-
-/// Whether the last stage's `output` can be compared with what is `wanted`.
-fn answers(job: &Job, output: &Shape, wanted: Wanted) -> Result<(), JobError> {
-    let loss = job.train.loss;
-    let at = job.stages[job.stages.len() - 1].at.clone();
-    let takes_classes = matches!(loss, Loss::CrossEntropy { .. });
-    if takes_classes != matches!(wanted, Wanted::Classes { .. }) {
-        let (takes, have, fix) = match takes_classes {
-            true => ("classes", "numbers", "\"mean_squared_error\" or \"binary_cross_entropy\""),
-            false => ("numbers", "classes", "\"cross_entropy\""),
-        };
-        let problem = format!("train.loss {:?} takes {takes}, the data have {have}", loss.name());
-        return Err(JobError::Conflict { at, problem, fix: format!("take {fix}") });
-    }
-    let (needed, per, out, fits) = match wanted {
-        Wanted::Classes { places: 1, classes } => {
-            (format!("the data have {classes} classes"), "a sample", classes, output.values() == classes)
-        }
-        Wanted::Classes { places, classes } => (
-            format!("the data have a label of {classes} classes for each of {places} places"),
-            "a place",
-            classes,
-            output.values() == places.saturating_mul(classes) && output.dims().last() == Some(&classes),
-        ),
-        Wanted::Values(values) => {
-            (format!("the data have {values} numbers"), "a sample", values, output.values() == values)
-        }
-    };
-    if fits {
-        return Ok(());
-    }
-    Err(JobError::Conflict {
-        at,
-        problem: format!("the last stage gives {} values a sample, {output}; {needed}", output.values()),
-        fix: format!("let the last stage end in {out} values {per}, as {{ op = \"linear\", out = {out} }} gives"),
-    })
 }

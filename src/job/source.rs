@@ -8,9 +8,13 @@ use super::section::Section;
 use super::shape::DIMS;
 use super::write::table;
 use super::{JobError, MOST_FEATURES, Shape};
+use crate::element::{Kind, Layout};
 
 /// The most tokens that two bytes tell apart.
 const MOST_TOKENS: u32 = 1 << 16;
+/// What tokens may stand as.
+const WORDS: [Kind; 6] = [Kind::U8, Kind::U16, Kind::U32, Kind::U64, Kind::I32, Kind::I64];
+const LAYOUTS: [Layout; 2] = [Layout::ChannelsFirst, Layout::ChannelsLast];
 
 /// A data set.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +36,7 @@ pub enum Source {
     },
     /// Tokens.
     Tokens {
-        /// A `.npy` file of bytes or 16-bit words, or little-endian 16-bit words and nothing else.
+        /// A `.npy` file of whole numbers, or little-endian words and nothing else.
         path: PathBuf,
         /// Another to test on.
         test: Option<PathBuf>,
@@ -40,6 +44,8 @@ pub enum Source {
         context: u32,
         /// They are below it.
         vocabulary: u32,
+        /// What words alone are; `None`: of 16 bits, where they do not look like others.
+        dtype: Option<Kind>,
     },
     /// A table with a header.
     Csv {
@@ -47,8 +53,12 @@ pub enum Source {
         path: PathBuf,
         /// Another to test on.
         test: Option<PathBuf>,
-        /// The columns that hold labels, by name; all others are inputs.
+        /// The columns that hold labels, by name.
         labels: Vec<String>,
+        /// Those of inputs; `None`: all others.
+        columns: Option<Vec<String>>,
+        /// Those that are left out.
+        drop: Vec<String>,
         /// What they are made into.
         form: Form,
     },
@@ -92,6 +102,8 @@ pub struct Form {
     pub classes: Option<u32>,
     /// What bytes are multiplied by; `None`: 1/255.
     pub scale: Option<f64>,
+    /// Where the channels of images stand; `None`: first, where they do not look like last.
+    pub layout: Option<Layout>,
 }
 
 /// A source's word in a job, and the keys that it knows beside `source` and `validation`.
@@ -102,22 +114,29 @@ const SOURCES: [Known; 9] = [
     ("mnist", &["path", "mean", "std", "augment"]),
     ("cifar10", &["path", "mean", "std", "augment"]),
     ("text", &["path", "test", "context"]),
-    ("tokens", &["path", "test", "context", "vocabulary"]),
-    ("csv", &["path", "test", "labels", "shape", "classes", "mean", "std", "augment"]),
-    ("npy", &["path", "labels", "test", "test_labels", "shape", "classes", "scale", "mean", "std", "augment"]),
-    ("npz", &["path", "test", "shape", "classes", "scale", "mean", "std", "augment"]),
-    ("safetensors", &["path", "test", "shape", "classes", "scale", "mean", "std", "augment"]),
+    ("tokens", &["path", "test", "context", "vocabulary", "dtype"]),
+    ("csv", &["path", "test", "labels", "columns", "drop", "shape", "classes", "mean", "std", "augment"]),
+    (
+        "npy",
+        &["path", "labels", "test", "test_labels", "shape", "layout", "classes", "scale", "mean", "std", "augment"],
+    ),
+    ("npz", &["path", "test", "shape", "layout", "classes", "scale", "mean", "std", "augment"]),
+    ("safetensors", &["path", "test", "shape", "layout", "classes", "scale", "mean", "std", "augment"]),
 ];
 
 /// All keys that belong to some sources only.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 16] = [
     "path",
     "test",
     "labels",
     "test_labels",
+    "columns",
+    "drop",
     "context",
     "vocabulary",
+    "dtype",
     "shape",
+    "layout",
     "classes",
     "scale",
     "mean",
@@ -205,11 +224,22 @@ impl Source {
         }
         match self {
             Source::Text { context, .. } => add("context", i64::from(*context).into()),
-            Source::Tokens { context, vocabulary, .. } => {
+            Source::Tokens { context, vocabulary, dtype, .. } => {
                 add("context", i64::from(*context).into());
                 add("vocabulary", i64::from(*vocabulary).into());
+                if let Some(dtype) = dtype {
+                    add("dtype", dtype.name().into());
+                }
             }
-            Source::Csv { labels, .. } => add("labels", labels.clone().into()),
+            Source::Csv { labels, columns, drop, .. } => {
+                add("labels", labels.clone().into());
+                if let Some(columns) = columns {
+                    add("columns", columns.clone().into());
+                }
+                if !drop.is_empty() {
+                    add("drop", drop.clone().into());
+                }
+            }
             _ => {}
         }
         if let Some(form) = self.form() {
@@ -221,6 +251,9 @@ impl Source {
             }
             if let Some(scale) = form.scale {
                 add("scale", scale.into());
+            }
+            if let Some(layout) = form.layout {
+                add("layout", layout.name().into());
             }
         }
         keys
@@ -266,17 +299,19 @@ fn keys(section: &Section<'_>, word: &str) -> Result<Source, JobError> {
         "cifar10" => Source::Cifar10(path("the folder of the six files of CIFAR-10's binary version")?),
         "text" => Source::Text { path: path("a file of text")?, test: test()?, context: context()? },
         "tokens" => {
-            let path = path("a .npy file of uint8 or uint16, or little-endian 16-bit words alone")?;
+            let path = path("a .npy file of whole numbers, or little-endian words alone")?;
             let vocabulary = section.integer("vocabulary", 1..=MOST_TOKENS.into())?;
             let vocabulary = section.required("vocabulary", vocabulary, "how many different tokens there are")?;
-            Source::Tokens { path, test: test()?, context: context()?, vocabulary }
+            let dtype = section.choice("dtype", &WORDS.map(|kind| (kind.name(), kind)))?;
+            Source::Tokens { path, test: test()?, context: context()?, vocabulary, dtype }
         }
         "csv" => {
             const LABELS: &str = "the name of the column of labels, or a list of names";
             let labels = section.texts("labels", LABELS)?;
             let labels = section.required("labels", labels, LABELS)?;
             let path = path("a table with the names of its columns in the first line")?;
-            Source::Csv { path, test: test()?, labels, form: form(section)? }
+            let (columns, drop) = columns(section, &labels)?;
+            Source::Csv { path, test: test()?, labels, columns, drop, form: form(section)? }
         }
         "npy" => {
             const LABELS: &str = "the .npy file of the labels";
@@ -311,6 +346,25 @@ fn keys(section: &Section<'_>, word: &str) -> Result<Source, JobError> {
     })
 }
 
+/// Which columns of a table are inputs, and which are left out, where its `labels` are these.
+fn columns(section: &Section<'_>, labels: &[String]) -> Result<(Option<Vec<String>>, Vec<String>), JobError> {
+    let columns = section.texts("columns", "the names of the columns of inputs, in their order, each once")?;
+    let drop = section.texts("drop", "the name of a column to leave out, or a list of names, each once")?;
+    let conflict =
+        |key, problem, fix: &str| Err(JobError::Conflict { at: section.at(key), problem, fix: fix.to_owned() });
+    if columns.is_some() && drop.is_some() {
+        let problem = "`drop` stands beside `columns`, which says already which columns are inputs".to_owned();
+        return conflict("drop", problem, "leave one of them out");
+    }
+    for (key, names) in [("columns", &columns), ("drop", &drop)] {
+        if let Some(label) = names.iter().flatten().find(|name| labels.contains(name)) {
+            let problem = format!("the column {label:?} stands in `{key}` and in `labels`");
+            return conflict(key, problem, "write it in one of them");
+        }
+    }
+    Ok((columns, drop.unwrap_or_default()))
+}
+
 fn form(section: &Section<'_>) -> Result<Form, JobError> {
     let most = i64::from(MOST_FEATURES);
     let expected = format!("one to {DIMS} whole numbers from 1 to {most}, of at most {most} values together");
@@ -330,5 +384,6 @@ fn form(section: &Section<'_>) -> Result<Form, JobError> {
         let scale = scale as f32;
         scale.is_finite() && scale != 0.0
     })?;
-    Ok(Form { shape, classes, scale })
+    let layout = section.choice("layout", &LAYOUTS.map(|layout| (layout.name(), layout)))?;
+    Ok(Form { shape, classes, scale, layout })
 }

@@ -211,7 +211,8 @@ fn values_must_go_together() {
 /// Bytes of this shape, one of `count` classes each.
 fn classes(shape: impl Into<Vec<u32>>, count: u32) -> Sample {
     let wanted = Some(Wanted::Classes { places: 1, classes: count });
-    Sample { shape: Shape::new(shape), element: Element::U8, is_scaled: false, largest_token: None, wanted }
+    let (element, shape) = (Element::U8, Shape::new(shape));
+    Sample { shape, element, is_scaled: false, largest_token: None, is_one_hot: false, wanted }
 }
 
 #[test]
@@ -253,7 +254,7 @@ fn the_last_stage_gives_what_the_targets_are_compared_with() {
     for last in [linear(6), format!("{flat}{}", linear(40))] {
         let message = with(&last, "cross_entropy", &tokens).unwrap_err();
         assert!(message.contains("a label of 5 classes for each of 8 places"), "{message}");
-        assert!(message.contains("5 values a place"), "{message}");
+        assert!(message.contains("a place"), "{message}");
     }
     let values = wanting(Wanted::Values(3));
     let three = format!("{flat}{}", linear(3));
@@ -305,9 +306,19 @@ fn tokens_go_into_an_embedding() {
         let message = chain(&job, &sample).unwrap_err().to_string();
         assert!(message.contains(&format!("stage 1: `embedding` takes tokens, the data are {words}")), "{message}");
     }
-    let message = chain(&network("{ op = \"linear\", out = 8 }"), &tokens(9)).unwrap_err().to_string();
-    assert!(message.contains("does not begin with an `embedding`, but the data are tokens"), "{message}");
+    let linear = network("{ op = \"linear\", out = 8 }");
+    let message = chain(&linear, &tokens(9)).unwrap_err().to_string();
+    assert!(
+        message.contains("does not begin with an `embedding`, but the data are tokens; begin it with"),
+        "{message}"
+    );
     assert!(message.contains("vocabulary = 10"), "{message}");
+    // Of an array nobody knows whether it holds tokens or numbers.
+    let array = parse(&linear.to_toml(), &[&format!("data={{ {array} }}")]).unwrap();
+    let message = chain(&array, &tokens(9)).unwrap_err().to_string();
+    for words in ["the data are uint16, which are tokens", ".astype(numpy.float32), or", "vocabulary = 10"] {
+        assert!(message.contains(words), "{message}");
+    }
 }
 
 /// What other operations compute is no number of a row.

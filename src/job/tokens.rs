@@ -40,11 +40,20 @@ pub(super) fn fit(job: &Job, sample: &Sample) -> Result<(), JobError> {
             let (problem, fix) = scaled(job, sample);
             conflict(0, format!("`embedding` takes tokens, the data are {problem}"), fix.to_owned())
         }
-        (None, Some(token)) => conflict(
-            0,
-            "it does not begin with an `embedding`, but the data are tokens".to_owned(),
-            format!("begin it with {{ op = \"embedding\", vocabulary = {}, width = 128 }}", u32::from(token) + 1),
-        ),
+        (None, Some(token)) => {
+            let fix =
+                format!("begin it with {{ op = \"embedding\", vocabulary = {}, width = 128 }}", u32::from(token) + 1);
+            match job.data.source.form() {
+                Some(_) => conflict(
+                    0,
+                    "it does not begin with an `embedding`, but the data are uint16, which are tokens".to_owned(),
+                    format!(
+                        "save numbers, as of 16-bit images, with .astype(numpy.float32), or, where they are tokens, {fix}"
+                    ),
+                ),
+                None => conflict(0, "it does not begin with an `embedding`, but the data are tokens".to_owned(), fix),
+            }
+        }
         _ => Ok(()),
     }
 }

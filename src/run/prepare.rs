@@ -32,6 +32,8 @@ pub struct Prepared {
     infers: bool,
     /// What each stage starts from; `None`: from values drawn from the seed.
     start: Option<Taken>,
+    /// Names of a sample's values, where the data have some.
+    pub names: Vec<String>,
 }
 
 /// Bytes of a message, and of a result, at most: MPI counts in a C int.
@@ -71,7 +73,8 @@ impl Prepared {
         if train.samples() == 0 {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
-        Self { job, train, validation, test, boundaries, infers: false, start: None }.trainable()?.started()
+        let names = loaded.names;
+        Self { job, train, validation, test, boundaries, infers: false, start: None, names }.trainable()?.started()
     }
 
     /// The model that a run has left in the folder `run`, with `sets` on top of its job, and the file `inputs` to look at.
@@ -85,11 +88,13 @@ impl Prepared {
         let weights = Weights::read(&run.join(MODEL))?;
         let input = weights.input()?;
         let shape: Vec<usize> = input.shape.dims().iter().map(|dim| *dim as usize).collect();
-        let test =
-            data::inputs::load(inputs, input.encoding(), shape, job.embedding().map(|first| first.vocabulary))?;
+        let vocabulary = job.embedding().map(|first| first.vocabulary);
+        let layout = job.data.source.form().and_then(|form| form.layout);
+        let test = data::inputs::load(inputs, input.encoding(), shape, layout, vocabulary)?;
         let boundaries = job::chain(&job, &Sample { wanted: None, ..sample(&[&test]) })?;
         let [train, validation] = [test.first(0), test.first(0)];
-        let mut prepared = Self { job, train, validation, test, boundaries, infers: true, start: None };
+        let names = Vec::new();
+        let mut prepared = Self { job, train, validation, test, boundaries, infers: true, start: None, names };
         prepared.start = Some(weights.values(&prepared.specs(), &[])?);
         Ok(prepared)
     }
@@ -148,7 +153,8 @@ impl Prepared {
     pub fn with(&self, job: Job) -> Result<Self, RunError> {
         let boundaries = job::chain(&job, &sample(&[&self.train, &self.validation, &self.test]))?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
-        Self { job, train, validation, test, boundaries, infers: false, start: None }.started()
+        let names = self.names.clone();
+        Self { job, train, validation, test, boundaries, infers: false, start: None, names }.started()
     }
 
     /// How many stages ranks host, and for how many they pass.
@@ -315,6 +321,7 @@ fn sample(parts: &[&Dataset]) -> Sample {
         element: *element,
         is_scaled: scale.iter().any(|scale| *scale != 1.0) || shift.iter().any(|shift| *shift != 0.0),
         largest_token: parts.iter().filter_map(|part| part.largest_token()).max(),
+        is_one_hot: parts.iter().all(|part| part.targets.is_one_hot()),
         wanted: Some(match data.targets {
             Targets::Classes { places, classes, .. } => {
                 Wanted::Classes { places: places as u32, classes: classes as u32 }

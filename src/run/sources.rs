@@ -1,7 +1,7 @@
 //! From what a job says of its data to the samples: which source is read, with which labels, and what is made of them.
 
-use crate::data::{self, Augment, DataError, Form, Loaded, Wanted};
-use crate::job::{self, Job, Loss, Normal, Source};
+use crate::data::{self, Augment, Choice, DataError, Form, Loaded, Takes, Wanted};
+use crate::job::{self, Job, Loss, Normal, Op, Source};
 
 /// Reads the data of `job`, with labels as its loss wants them.
 ///
@@ -13,6 +13,8 @@ pub(super) fn load(job: &Job) -> Result<Loaded, DataError> {
     let form = source.form().map_or(Form::default(), |form| Form {
         shape: form.shape.as_ref().map(|shape| shape.dims()),
         scale: form.scale,
+        layout: form.layout,
+        takes: takes(job),
     });
     let loaded = match source {
         Source::Digits => data::digits::load()?.of_classes(wanted, source.name())?,
@@ -21,10 +23,14 @@ pub(super) fn load(job: &Job) -> Result<Loaded, DataError> {
         Source::Text { path, test, context } => {
             data::text::load(path, test.as_deref(), *context)?.of_classes(wanted, source.name())?
         }
-        Source::Tokens { path, test, context, vocabulary } => {
-            data::tokens::load(path, test.as_deref(), *context, *vocabulary)?.of_classes(wanted, source.name())?
+        Source::Tokens { path, test, context, vocabulary, dtype } => {
+            let loaded = data::tokens::load(path, test.as_deref(), *context, *vocabulary, *dtype)?;
+            loaded.of_classes(wanted, source.name())?
         }
-        Source::Csv { path, test, labels, .. } => data::csv::load(path, test.as_deref(), labels, form.shape, wanted)?,
+        Source::Csv { path, test, labels, columns, drop, .. } => {
+            let choice = Choice { labels, inputs: columns.as_deref(), drop };
+            data::csv::load(path, test.as_deref(), choice, form.shape, wanted)?
+        }
         Source::Npy { path, labels, test, .. } => {
             let test = test.as_ref().map(|(inputs, labels)| [inputs.as_path(), labels]);
             data::npy::load([path, labels], test, form, wanted)?
@@ -53,6 +59,36 @@ pub(super) fn known(job: &Job, loaded: &Loaded) -> Result<(), DataError> {
     match &loaded.test {
         Some(part) => part.known(test.unwrap_or(path), embedding.vocabulary, REMEDY),
         None => Ok(()),
+    }
+}
+
+/// What the network of `job` takes a sample for: for tokens, where an embedding looks them up; for an image, where an operation or
+/// `data` tells its channels from its places; else for numbers.
+fn takes(job: &Job) -> Takes {
+    if job.embedding().is_some() {
+        return Takes::Tokens;
+    }
+    let normal = job.data.normal.as_ref();
+    let has_channels = normal.is_some_and(|normal| normal.mean.len().max(normal.std.len()) > 1);
+    let mut image = job.data.augment != job::Augment::default() || has_channels;
+    // Behind these a sample is a vector.
+    let mut flat = false;
+    for op in job.stages.iter().flat_map(|stage| &stage.ops) {
+        match op {
+            Op::Flatten(_) | Op::Linear(_) => flat = true,
+            op => image |= !flat && tells_channels(op),
+        }
+    }
+    if image { Takes::Image } else { Takes::Numbers }
+}
+
+/// Whether `op` tells the channels of an image from its places.
+fn tells_channels(op: &Op) -> bool {
+    match op {
+        Op::Residual(residual) => residual.ops.iter().any(tells_channels),
+        Op::Conv2d(_) | Op::MaxPool(_) | Op::AvgPool(_) | Op::GlobalAvgPool(_) => true,
+        Op::BatchNorm(_) | Op::GroupNorm(_) => true,
+        _ => false,
     }
 }
 

@@ -39,6 +39,7 @@ fn arrays() -> std::io::Result<()> {
     let table = b"a,b,y\n0.5,-1e3,3\n\n 2,4 ,-100\n";
     write("table", 0, table)?;
     write("table-of-values", 4, table)?;
+    write("table-with-an-index", 64, b",a,b,y\n0,0.5,-1e3,3.0\n1,2,4,1\n")?;
     for (file, asked) in [
         ("stored.npz", 1 + 8 + 16),
         ("packed.npz", 1),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::element::{Kind, Layout};
 use crate::job::{Form, Job, Shape};
 
 /// A job with these keys in `[data]`.
@@ -31,7 +32,10 @@ fn refused(keys: &str) -> String {
 fn every_source_has_its_keys() {
     let path = || PathBuf::from("a");
     let test = || Some(PathBuf::from("b"));
-    let form = Form { shape: Some(Shape::new([1, 2, 3])), classes: Some(10), scale: Some(0.5) };
+    let form = Form { shape: Some(Shape::new([1, 2, 3])), classes: Some(10), scale: Some(0.5), layout: None };
+    let last = Form { layout: Some(Layout::ChannelsLast), ..form.clone() };
+    let first = Form { layout: Some(Layout::ChannelsFirst), ..Form::default() };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
     for (keys, source) in [
         ("source = \"digits\"", Source::Digits),
         ("source = \"mnist\"\npath = \"a\"", Source::Mnist(path())),
@@ -42,18 +46,42 @@ fn every_source_has_its_keys() {
         ),
         (
             "source = \"tokens\"\npath = \"a\"\ncontext = 8\nvocabulary = 65536",
-            Source::Tokens { path: path(), test: None, context: 8, vocabulary: 65536 },
+            Source::Tokens { path: path(), test: None, context: 8, vocabulary: 65536, dtype: None },
+        ),
+        (
+            "source = \"tokens\"\npath = \"a\"\ncontext = 8\nvocabulary = 9\ndtype = \"int64\"",
+            Source::Tokens { path: path(), test: None, context: 8, vocabulary: 9, dtype: Some(Kind::I64) },
         ),
         (
             "source = \"csv\"\npath = \"a\"\nlabels = \"y\"",
-            Source::Csv { path: path(), test: None, labels: vec!["y".to_owned()], form: Form::default() },
+            Source::Csv {
+                path: path(),
+                test: None,
+                labels: names(&["y"]),
+                columns: None,
+                drop: vec![],
+                form: Form::default(),
+            },
         ),
         (
-            "source = \"csv\"\npath = \"a\"\ntest = \"b\"\nlabels = [\"y\", \"z\"]\nshape = 6",
+            "source = \"csv\"\npath = \"a\"\nlabels = \"y\"\ndrop = \"\"",
+            Source::Csv {
+                path: path(),
+                test: None,
+                labels: names(&["y"]),
+                columns: None,
+                drop: names(&[""]),
+                form: Form::default(),
+            },
+        ),
+        (
+            "source = \"csv\"\npath = \"a\"\ntest = \"b\"\nlabels = [\"y\", \"z\"]\ncolumns = [\"v\", \"u\"]\nshape = 6",
             Source::Csv {
                 path: path(),
                 test: test(),
-                labels: vec!["y".to_owned(), "z".to_owned()],
+                labels: names(&["y", "z"]),
+                columns: Some(names(&["v", "u"])),
+                drop: vec![],
                 form: Form { shape: Some(Shape::new([6])), ..Form::default() },
             },
         ),
@@ -72,8 +100,13 @@ fn every_source_has_its_keys() {
             Source::Npz { path: path(), test: None, form: form.clone() },
         ),
         (
-            "source = \"safetensors\"\npath = \"a\"\ntest = \"b\"\nshape = [1, 2, 3]\nclasses = 10\nscale = 0.5",
-            Source::Safetensors { path: path(), test: test(), form },
+            "source = \"npz\"\npath = \"a\"\nlayout = \"channels_first\"",
+            Source::Npz { path: path(), test: None, form: first },
+        ),
+        (
+            "source = \"safetensors\"\npath = \"a\"\ntest = \"b\"\nshape = [1, 2, 3]\nclasses = 10\nscale = 0.5\n\
+             layout = \"channels_last\"",
+            Source::Safetensors { path: path(), test: test(), form: last },
         ),
     ] {
         let data = read(keys);
@@ -129,6 +162,35 @@ fn what_does_not_go_together_is_refused_with_its_place() {
         ("source = \"csv\"\npath = \"a\"\nlabels = []", 12, "`data.labels` is a list of 0; expected the name"),
         ("source = \"csv\"\npath = \"a\"\nlabels = [\"y\", \"y\"]", 12, "`data.labels` is a list of 2"),
         ("source = \"csv\"\npath = \"a\"\nlabels = [1]", 12, "`data.labels` is a list of 1"),
+        (
+            "source = \"csv\"\npath = \"a\"\nlabels = \"y\"\ncolumns = [\"a\", \"y\"]",
+            13,
+            "the column \"y\" stands in `columns` and in `labels`; write it in one of them",
+        ),
+        ("source = \"csv\"\npath = \"a\"\nlabels = \"y\"\ndrop = \"y\"", 13, "the column \"y\" stands in `drop` and"),
+        (
+            "source = \"csv\"\npath = \"a\"\nlabels = \"y\"\ncolumns = \"a\"\ndrop = \"b\"",
+            14,
+            "`drop` stands beside `columns`, which says already which columns are inputs; leave one of them out",
+        ),
+        (
+            "source = \"csv\"\npath = \"a\"\nlabels = \"y\"\ncolumns = []",
+            13,
+            "`data.columns` is a list of 0; expected the names",
+        ),
+        (
+            "source = \"csv\"\npath = \"a\"\nlabels = \"y\"\nlayout = \"channels_last\"",
+            13,
+            "has no `layout`; npy, npz, safetensors do",
+        ),
+        ("source = \"npz\"\npath = \"a\"\nlayout = \"nhwc\"", 12, "expected \"channels_first\" or \"channels_last\""),
+        ("source = \"npz\"\npath = \"a\"\ndrop = \"\"", 12, "the source \"npz\" has no `drop`; csv do"),
+        ("source = \"npz\"\npath = \"a\"\ndtype = \"int32\"", 12, "the source \"npz\" has no `dtype`; tokens do"),
+        (
+            "source = \"tokens\"\npath = \"a\"\ncontext = 8\nvocabulary = 9\ndtype = \"float32\"",
+            14,
+            "`data.dtype` is the string \"float32\"; expected \"uint8\" or \"uint16\" or \"uint32\"",
+        ),
         ("source = \"npy\"\npath = \"a\"", 9, "lacks the key `labels`: the .npy file of the labels"),
         (
             "source = \"npy\"\npath = \"a\"\nlabels = \"y\"\ntest = \"b\"",

@@ -2,14 +2,15 @@
 //! label a class or a finite number.
 //!
 //! An input's first byte says what is asked of it: a format in its lower two bits, then whether numbers are wanted as
-//! labels, whether there is a shape, and whether a scale.
+//! labels, whether there is a shape, whether a scale, whether the channels of images stand last and, in the highest two, what the
+//! network takes a sample for; of a table, whether a column without a name is left out.
 #![no_main]
 
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use mixnn::data::{Dataset, Form, IGNORED, Targets, Wanted, csv, npy, npz, safetensors};
-use mixnn::element::Element;
+use mixnn::data::{Choice, Dataset, Form, Holds, IGNORED, Takes, Targets, Wanted, csv, npy, npz, safetensors};
+use mixnn::element::{Element, Layout};
 
 /// One more than the largest class.
 const CLASSES: u32 = 10;
@@ -19,17 +20,25 @@ fuzz_target!(|bytes: &[u8]| {
     let is_set = |bit: u8| asked >> bit & 1 == 1;
     let wanted =
         if is_set(2) { Wanted::Values } else { Wanted::Classes { ignored: Some(-100), classes: Some(CLASSES) } };
-    let form = Form { shape: is_set(3).then_some(&[2, 3]), scale: is_set(4).then_some(0.5) };
+    let takes = [Takes::Numbers, Takes::Image, Takes::Tokens, Takes::Numbers][usize::from(asked >> 6)];
+    let form = Form {
+        shape: is_set(3).then_some(&[2, 3]),
+        scale: is_set(4).then_some(0.5),
+        layout: is_set(5).then_some(Layout::ChannelsLast),
+        takes,
+    };
+    let (labels, nameless) = (["y".to_owned()], [String::new()]);
+    let drop = if is_set(6) { &nameless[..] } else { &[] };
     let file = Path::new("fuzzed");
     let read = match asked & 3 {
-        0 => csv::parse(file, bytes, &["y".to_owned()], form.shape, wanted).map(|(names, set)| {
+        0 => csv::parse(file, bytes, Choice { labels: &labels, inputs: None, drop }, form.shape, wanted).map(|(names, set)| {
             assert_eq!(names.len(), set.features());
             set
         }),
         1 => npz::parse(file, bytes, form, wanted),
         2 => safetensors::parse(file, bytes, form, wanted),
         _ => {
-            if let Ok(array) = npy::parse(file, "inputs", bytes.to_vec()) {
+            if let Ok(array) = npy::parse(file, Holds::Inputs, bytes.to_vec()) {
                 let values: usize = array.dims().iter().product();
                 assert!(values * array.kind().bytes() < bytes.len());
             }
@@ -40,7 +49,8 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(set) => holds(&set),
         Err(error) => {
             let text = error.to_string();
-            assert!(text.starts_with("fuzzed, ") && text.contains(", expected "), "{text}");
+            let is_placed = text.starts_with("fuzzed, ") || text.starts_with("data.layout: ");
+            assert!(is_placed && text.contains(", expected "), "{text}");
         }
     }
 });
