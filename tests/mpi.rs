@@ -215,8 +215,8 @@ fn all_ranks_end_alike_where_some_cannot_take_part() {
     for (who, told) in
         [("1", "rank 1 cannot take part, and says why"), ("[2-5]", "rank 2, rank 3, rank 4, rank 5 cannot")]
     {
-        let trust = format!("\"$(case {RANK} in {who}) echo /none;; esac)\"");
-        let (ran, codes) = codes(7, &format!("run '{DIGITS}' --out out --trust {trust}"));
+        let trust = format!("$(case {RANK} in {who}) echo --trust /none;; esac)");
+        let (ran, codes) = codes(7, &format!("run '{DIGITS}' --out out {trust}"));
         assert_eq!(codes, ["3"; 7], "{}", ran.stderr);
         assert!(ran.stderr.contains(told), "{}", ran.stderr);
         let each = ran.stderr.matches("error: cannot read the trust file /none").count();
