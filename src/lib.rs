@@ -14,8 +14,8 @@
 //! 6. [`run`] puts these together to a whole run, from the first key to the finished model; [`check`], [`report`] and
 //!    [`cli`] are what a user sees of it, [`audit`] what others may see of it, [`doctor`] what a host has to run it on.
 //!
-//! [`ids`], [`random`], [`float`], [`element`], [`memory`], [`bulk`], [`device_memory`], [`terminal`] and [`threads`] are leaves that all others
-//! may use.
+//! [`ids`], [`random`], [`float`], [`element`], [`memory`], [`bulk`], [`device_memory`], [`terminal`], [`threads`] and [`whole`] are
+//! leaves that all others may use.
 
 pub mod audit;
 pub(crate) mod bulk;
@@ -41,4 +41,5 @@ pub mod run;
 pub mod terminal;
 pub mod threads;
 pub mod transport;
+pub(crate) mod whole;
 pub mod wire;

@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use thiserror::Error;
 
 /// Between two tries at a stdout that takes nothing just now.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Belongs to the process, as stderr does.
+static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// A result that cannot be written to stdout.
 #[derive(Debug, Error)]
@@ -43,6 +47,23 @@ impl fmt::Display for PrintError {
 /// Writes a line to stderr, in one piece: lines of several ranks must not run into each other. What cannot be written is dropped.
 pub fn note(text: &str) {
     draw(&format!("{}\n", text.trim_end()));
+}
+
+/// The same of what `--quiet` leaves out: neither an error nor a warning.
+pub fn remark(text: &str) {
+    if !is_quiet() {
+        note(text);
+    }
+}
+
+/// From now on nothing is remarked.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether the user wants results and errors alone.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
 }
 
 /// Writes `text` to stderr as it is. What cannot be written is dropped.

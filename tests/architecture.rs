@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What any module may import.
-const LEAVES: [&str; 9] = ["bulk", "device_memory", "element", "float", "ids", "memory", "random", "terminal", "threads"];
+const LEAVES: [&str; 10] =
+    ["bulk", "device_memory", "element", "float", "ids", "memory", "random", "terminal", "threads", "whole"];
 /// What a module may import besides the leaves. `None`: all others.
-const RULES: [(&str, Option<&[&str]>); 25] = [
+const RULES: [(&str, Option<&[&str]>); 26] = [
     ("bulk", Some(&[])),
     ("device_memory", Some(&[])),
     ("element", Some(&[])),
@@ -18,6 +19,7 @@ const RULES: [(&str, Option<&[&str]>); 25] = [
     ("random", Some(&[])),
     ("terminal", Some(&[])),
     ("threads", Some(&[])),
+    ("whole", Some(&[])),
     ("job", Some(&[])),
     ("wire", Some(&[])),
     ("pipeline", Some(&[])),

@@ -84,7 +84,10 @@ fn messages_tell_nothing_and_times_tell_stages_under_lockstep() {
     assert_eq!(row["outcome"], "expected");
     assert!(row["verdict"].as_str().unwrap().contains("mix.pace = \"auto\""), "{row}");
     let page = fs::read_to_string(folder.path().join("audit.html")).unwrap();
-    assert!(page.starts_with("<!doctype html>") && page.matches("<tr>").count() == 18 && !page.contains("<script"));
+    assert!(page.starts_with("<!doctype html>") && page.matches("<tr>").count() == 19 && !page.contains("<script"));
+    // One table has one grid of columns; a phone shows it in its own width.
+    assert_eq!((page.matches("<table>").count(), page.matches("<tbody>").count()), (1, 2));
+    assert!(page.contains("name=\"viewport\"") && page.contains("@media (max-width"));
     assert!(!folder.path().join("runs").exists(), "an audit leaves no run");
 }
 
@@ -153,8 +156,12 @@ fn what_cannot_be_played_is_said() {
     refused(&["--colluders", "5"], 2, &["5 of 7", "--ranks"]);
     refused(&["--ranks", "6"], 3, &["needs 7 ranks", "there are 6"]);
     refused(&["--set", "mix.rellays=4"], 2, &["unknown key `rellays`"]);
-    refused(&["--runs", "40", "--html", "no/such/folder/page.html"], 3, &["no/such/folder/page.html", "--html"]);
-    refused(&["--runs", "40", "--html", "."], 3, &["directory", "--html"]);
+    refused(
+        &["--runs", "40", "--html", "no/such/folder/page.html"],
+        3,
+        &["no/such/folder/page.html", "No such file"],
+    );
+    refused(&["--runs", "40", "--html", "."], 2, &[". exists", "--html"]);
     mixnn(folder.path(), &["audit", "nowhere.toml"]).refused(3, &["nowhere.toml"]);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "what is refused leaves nothing");
 }

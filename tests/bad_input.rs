@@ -195,6 +195,21 @@ fn the_number_of_ranks_must_fit() {
     assert!(!folder.path().join("runs").exists());
 }
 
+/// Who repeats a step that failed finds the rest of it in the way, and is told so.
+#[test]
+fn the_rest_of_a_run_that_failed_is_called_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |sets: &[&str]| mixnn(folder.path(), &[&["run", DIGITS, "--single", "--out", "out"], sets].concat());
+    run(&["--set", "train.optimizer.lr=1e30"]).refused(1, &[]);
+    let ran = run(&["--set", "train.epochs=1"]);
+    one_error(ran.refused(2, &["out holds an unfinished run (job.toml; no model)", "rm -r out", "--out"]));
+    fs::remove_dir_all(folder.path().join("out")).unwrap();
+    run(&["--set", "train.epochs=1"]).well();
+    // What has a model is a run, however it ended.
+    fs::remove_file(folder.path().join("out/result.json")).unwrap();
+    one_error(run(&[]).refused(2, &["the folder out exists"]));
+}
+
 #[test]
 fn an_existing_folder_is_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -204,6 +219,7 @@ fn an_existing_folder_is_left_as_it_is() {
     for way in [["--single"].as_slice(), &["--local", "7"]] {
         let ran = mixnn(folder.path(), &[&["run", DIGITS, "--out", "out"], way].concat());
         one_error(ran.refused(2, &["the folder out exists", "--out"]));
+        assert!(!ran.stderr.contains("unfinished"), "{}", ran.stderr);
     }
     assert_eq!(fs::read_to_string(out.join("result.json")).unwrap(), "precious");
     assert_eq!(fs::read_dir(&out).unwrap().count(), 1);

@@ -340,7 +340,6 @@ fn results_and_metrics_have_the_keys_of_the_design() {
         assert_eq!(result["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(result["backend"], "cpu");
         assert!(result["fingerprint"].as_str().unwrap().starts_with("cpu/"));
-        assert_eq!(result["processor"], mixnn::compute::processor::name());
         for key in ["test_accuracy", "test_loss", "seconds"] {
             assert!(result[key].as_f64().unwrap() > 0.0, "{key}: {result}");
         }
@@ -426,6 +425,50 @@ fn under_a_fixed_pace_slots_wait_for_no_one() {
     let seconds = number(&paced.result["epochs"][0]["seconds"]);
     assert!(seconds > SLOT * slots(&paced), "{seconds} s for {} slots", slots(&paced));
     assert!(number(&paced.result["overran"]) <= slots(&paced));
+}
+
+/// Runs are compared by their results alone: which job, seed and command, on what, on how many threads.
+#[test]
+fn a_result_says_what_was_run_and_where() {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned();
+    for (how, ranks, threads) in [(&["--single"][..], 1, 2), (&["--local", "7"], 7, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let set = format!("compute.threads={threads}");
+        let args = [&["run", DIGITS, "--set", SHORT, "--set", &set, "--out", "out"], how].concat();
+        mixnn(folder.path(), &args).well();
+        let result = Run::read(folder.path().join("out")).result;
+        assert_eq!((&result["name"], &result["seed"]), (&"digits".into(), &"7".into()));
+        assert_eq!(result["threads"], serde_json::json!(vec![threads; ranks]));
+        assert_eq!(result["hosts"], serde_json::json!([{ "host": host, "ranks": ranks }]));
+        let command: Vec<&str> =
+            result["command"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
+        assert_eq!(command[1..], args);
+        assert_eq!(result["processor"], mixnn::compute::processor::name());
+        let digest = Sha256::digest(std::fs::read(folder.path().join("out/job.toml")).unwrap());
+        let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(result["job_sha256"], digits);
+    }
+}
+
+/// A seed that nobody named repeats the run, from the result and from what is printed.
+#[test]
+fn a_drawn_seed_repeats_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = std::fs::read_to_string(DIGITS).unwrap();
+    let drawn: Vec<&str> = job.lines().filter(|line| !line.starts_with("seed")).collect();
+    std::fs::write(folder.path().join("job.toml"), drawn.join("\n")).unwrap();
+    let run = |out: &str, sets: &[&str]| {
+        let args = ["run", "job.toml", "--single", "--set", SHORT, "--out", out];
+        let ran = mixnn(folder.path(), &[&args, sets].concat()).well();
+        (ran.stdout, Run::read(folder.path().join(out)))
+    };
+    let (printed, first) = run("first", &[]);
+    let set = format!("seed={}", first.result["seed"].as_str().unwrap());
+    assert!(printed.contains(&format!("--set {set} repeats the run")), "{printed}");
+    let (named, again) = run("again", &["--set", &set]);
+    assert_eq!(first.bits(), again.bits());
+    assert!(!named.contains("repeats the run"), "{named}");
+    assert_ne!(run("other", &[]).1.bits(), first.bits());
 }
 
 #[test]

@@ -30,9 +30,13 @@ fn keygen_writes_a_private_file_and_prints_its_public_line() {
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("mixnn identity 1: private;") && text.ends_with(&format!("\n{line}")));
     // Once more, it would take an identity away from those who know it.
-    mixnn(folder.path(), &["keygen", "--out", "identity"])
-        .refused(2, &["error: identity is there already", "never overwritten", "--out"]);
+    mixnn(folder.path(), &["keygen", "--out", "identity"]).refused(
+        2,
+        &["error: identity is there already", "never overwritten", "--out", "mixnn keygen --show identity"],
+    );
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    // Its line is to be had again, and a line that was lost with it.
+    assert_eq!(mixnn(folder.path(), &["keygen", "--show", "identity"]).well().stdout, line);
     assert_ne!(keygen(folder.path(), "other"), line);
     mixnn(folder.path(), &["keygen", "--out", "identity/below"]).refused(3, &["cannot write the identity"]);
 }
@@ -53,6 +57,28 @@ fn an_identity_has_a_place_by_default() {
     make(&[("XDG_CONFIG_HOME", Path::new("config")), ("HOME", &home)]).well();
     assert!(home.join(".config/mixnn/identity").exists());
     make(&[]).refused(2, &["XDG_CONFIG_HOME", "HOME", "--out"]);
+    make(&[("HOME", Path::new("/dev/null"))]).refused(3, &["cannot write the identity /dev/null/", "--out"]);
+}
+
+#[test]
+fn an_identity_is_shown_as_it_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, other) = (folder.path().join("config"), folder.path().join("other"));
+    let run = |args: &[&str], identity: Option<&Path>| {
+        let mut command = alone(Command::new(MIXNN));
+        command.env("XDG_CONFIG_HOME", &config).envs(identity.map(|path| ("MIXNN_IDENTITY", path)));
+        Ran::of(&command.args(args).current_dir(folder.path()).output().unwrap())
+    };
+    run(&["keygen", "--show"], None).refused(3, &["cannot read the identity", "config/mixnn/identity"]);
+    let (own, others) =
+        (run(&["keygen"], None).well().stdout, run(&["keygen", "--out", "other"], None).well().stdout);
+    let shown = run(&["keygen", "--show"], None).well();
+    assert_eq!((shown.stdout, shown.stderr), (own, String::new()));
+    assert_eq!(run(&["keygen", "--show"], Some(&other)).well().stdout, others);
+    assert_eq!(run(&["keygen", "--show", "other"], None).well().stdout, others);
+    run(&["keygen", "--show", "other", "--out", "x"], None).refused(2, &["cannot be used with"]);
+    fs::write(&other, "mine").unwrap();
+    run(&["keygen", "--show", "other"], None).refused(2, &["other:1: found something else"]);
 }
 
 #[test]
@@ -163,6 +189,20 @@ mod ranks {
         hosts.run("XDG_CONFIG_HOME=$PWD/config", TRUST).well();
         assert_eq!(hosts.bits(), reference);
         hosts.run("XDG_CONFIG_HOME=$PWD/none", TRUST).refused(4, &["is not signed", "mixnn keygen"]);
+    }
+
+    /// Accounts of services have no folder of their own, and so no file in it.
+    #[test]
+    fn a_home_that_is_no_folder_holds_nothing() {
+        let hosts = Hosts::new();
+        hosts.run("HOME=/dev/null; unset XDG_CONFIG_HOME", "").well();
+        let _ = fs::remove_dir_all(hosts.path("out"));
+        // One that cannot be looked into may hold an identity.
+        std::os::unix::fs::symlink("loop", hosts.path("loop")).unwrap();
+        let owner = "if [ $R = 0 ]; then export HOME=$PWD/loop; unset XDG_CONFIG_HOME; fi; NONE=1";
+        hosts
+            .run(&format!("NONE=1; {owner}"), "")
+            .refused(3, &["the identity in its default place", "MIXNN_IDENTITY"]);
     }
 
     #[test]

@@ -229,3 +229,25 @@ fn tokens_are_looked_up() {
     let ran = mixnn(folder.path(), &["infer", "run", "--input", "x.npy", "--output", "y.npy", "--single"]);
     ran.refused(2, &["x.npy, value 0 of sample 1: 3, expected a whole number from 0 to 2"]);
 }
+
+/// All find the name free at their start. One has it at the end; the others lose nothing and replace nothing.
+#[test]
+fn of_many_that_write_one_file_one_does() {
+    let (folder, _) = trained(&[]);
+    let reference = inferred(folder.path(), "--single");
+    let args = ["infer", "run", "--single", "--input", "x.npy", "--output", "y.npy"];
+    let one = || mixnn(folder.path(), &args);
+    let ran: Vec<_> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..7).map(|_| scope.spawn(one)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(ran.iter().filter(|ran| ran.code == 0).count(), 1);
+    assert_eq!(fs::read(folder.path().join("y.npy")).unwrap(), reference);
+    for late in ran.iter().filter(|ran| ran.code != 0) {
+        late.refused(2, &["y.npy"]);
+        match late.stderr.split_once("what was to stand there is in ") {
+            Some((_, kept)) => assert_eq!(fs::read(folder.path().join(kept.trim())).unwrap(), reference),
+            None => assert!(late.stderr.contains("y.npy exists; name another file with --output"), "{}", late.stderr),
+        }
+    }
+}

@@ -131,6 +131,40 @@ fn errors_that_nobody_hears_keep_their_code() {
     }
 }
 
+/// `--quiet` leaves out what is no result and no error; so it goes before and behind the command.
+#[test]
+fn quiet_leaves_results_and_errors() {
+    let folder = prepared();
+    for args in COMMANDS {
+        for args in [[&["--quiet"][..], args].concat(), [args, &["-q"]].concat()] {
+            let loud = with(folder.path(), &args[..], Stdio::piped(), Stdio::piped());
+            assert_eq!((loud.code, loud.stderr.as_str()), (0, ""), "{args:?}");
+            assert!(!loud.stdout.is_empty(), "{args:?}");
+        }
+    }
+    // The control: without it there are notes.
+    for args in [COMMANDS[6], COMMANDS[8], COMMANDS[10]] {
+        assert!(!with(folder.path(), args, Stdio::piped(), Stdio::piped()).stderr.is_empty(), "{args:?}");
+    }
+    mixnn(folder.path(), &["check", "-q", "none.toml"]).refused(3, &["error: cannot read the job none.toml"]);
+}
+
+#[test]
+fn a_bar_is_drawn_where_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let bars = |wanted: &str, more: &[&str]| {
+        let run = ["run", DIGITS, "--single", "--set", "train.epochs=2", "--out", "out"];
+        let _ = fs::remove_dir_all(folder.path().join("out"));
+        let mut command = alone(Command::new(MIXNN));
+        command.env("MIXNN_PROGRESS", wanted).args(run).args(more).current_dir(folder.path());
+        Ran::of(&command.output().unwrap()).well().stderr.matches(" samples").count()
+    };
+    assert!(bars("1", &[]) > 0);
+    for (wanted, more) in [("0", &[][..]), ("", &[]), ("1", &["--quiet"]), ("1", &["--json"])] {
+        assert_eq!(bars(wanted, more), 0, "{wanted:?} {more:?}");
+    }
+}
+
 #[cfg(feature = "mpi")]
 #[test]
 fn ranks_train_on_without_a_reader() {

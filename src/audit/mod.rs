@@ -68,14 +68,6 @@ pub enum AuditError {
         /// Ranks that play.
         ranks: u16,
     },
-    /// A file cannot be written.
-    #[error("cannot write {path}: {source}; name another place with --html")]
-    Write {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
 }
 
 impl AuditError {
@@ -84,7 +76,6 @@ impl AuditError {
         match self {
             AuditError::Run(error) => error.exit_code(),
             AuditError::TooFewRuns { .. } | AuditError::Colluders { .. } => 2,
-            AuditError::Write { .. } => 3,
         }
     }
 }

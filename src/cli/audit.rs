@@ -1,7 +1,6 @@
 //! `mixnn audit`: plays the adversary against a job, and prints what it finds.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{complain, progress};
 use crate::audit::{AuditError, Options, RUNS, SLOTS, audit};
 use crate::run::RunError;
+use crate::run::folder::Pending;
 use crate::terminal;
 
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub(super) struct AuditArgs {
     /// Ranks that collude, drawn anew in each run
     #[arg(long, value_name = "K", default_value_t = 1)]
     colluders: u16,
-    /// Write a page with the table
+    /// Write a page with the table; a file that does not exist yet
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Print JSON
@@ -55,7 +55,7 @@ fn played(args: &AuditArgs) -> Result<(), AuditError> {
         bar.set_style(style);
     }
     // A page that cannot be written is better known before the runs than after.
-    let page = args.html.as_deref().map(place).transpose()?;
+    let page = args.html.as_deref().map(|path| Pending::fresh_for_all(path, "--html")).transpose()?;
     let options = Options { ranks: args.ranks, runs: args.runs, slots: args.slots, colluders: args.colluders };
     let audited = audit(&args.job, &args.sets, &options, &mut |done, of| {
         bar.set_length(of as u64);
@@ -63,28 +63,19 @@ fn played(args: &AuditArgs) -> Result<(), AuditError> {
     });
     bar.finish_and_clear();
     let audited = audited?;
-    if let Some(path) = page {
-        std::fs::write(path, audited.html()).map_err(|source| AuditError::Write { path: path.to_owned(), source })?;
+    let written = page.map_or(Ok(()), |page| {
+        let words = format!("the page is in {}", page.path().display());
+        page.write(audited.html().as_bytes())?;
         if !args.json {
-            terminal::note(&format!("the page is in {}", path.display()));
+            terminal::remark(&words);
         }
-    }
-    let printed = terminal::print(&match args.json {
+        Ok(())
+    });
+    // Whatever became of the page: the runs took long.
+    terminal::print(&match args.json {
         true => format!("{:#}", audited.json()),
         false => audited.to_string(),
-    });
-    Ok(printed.map_err(RunError::from)?)
-}
-
-/// Whether a file can be at `path`, as far as can be told without touching it.
-fn place(path: &Path) -> Result<&Path, AuditError> {
-    let error = |source| AuditError::Write { path: path.to_owned(), source };
-    if path.is_dir() {
-        return Err(error(ErrorKind::IsADirectory.into()));
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match std::fs::metadata(folder).map_err(error)?.is_dir() {
-        true => Ok(path),
-        false => Err(error(ErrorKind::NotADirectory.into())),
-    }
+    })
+    .map_err(RunError::from)?;
+    written
 }

@@ -13,7 +13,7 @@ pub(super) fn fetch(name: &str, to: Option<PathBuf>, from: Option<PathBuf>) -> i
         "cifar10" => fetch::cifar10,
         _ => fetch::mnist,
     };
-    match bring(&to, from.as_deref(), &mut terminal::note) {
+    match bring(&to, from.as_deref(), &mut terminal::remark) {
         Ok(files) => {
             let line = |file: &fetch::Fetched| {
                 format!("{}  {:>10} bytes  sha256 {}\n", to.join(file.name).display(), file.bytes, file.sha256)

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{complain, fail, hostname};
+use super::{complain, fail};
 use crate::crypto::identity::Identity;
 use crate::job::Job;
-use crate::run::RunError;
-use crate::run::trust::{Credentials, Trust, load_identity, make_identity};
+use crate::run::trust::{Credentials, Trust, TrustError, identity_line, load_identity, make_identity};
+use crate::run::{RunError, hostname};
 use crate::terminal;
 
 /// Who this process is, and whom it serves.
@@ -36,22 +36,67 @@ impl IdentityArgs {
 
     /// What another rank shows, and the owners that it serves.
     pub(super) fn of_rank(&self) -> Result<Credentials, RunError> {
-        let trust = existing(self.trust.as_deref(), "trust").as_deref().map(Trust::load).transpose()?;
-        Ok(Credentials { identity: self.identity()?, trust })
+        Ok(Credentials { identity: self.identity()?, trust: TRUST.load(self.trust.as_deref(), Trust::load)? })
     }
 
-    fn identity(&self) -> Result<Option<Identity>, RunError> {
-        Ok(existing(self.identity.as_deref(), "identity").as_deref().map(load_identity).transpose()?)
+    fn identity(&self) -> Result<Option<Identity>, TrustError> {
+        IDENTITY.load(self.identity.as_deref(), load_identity)
     }
 }
 
-/// The file that was named, whether it exists or not, or else the one in the default place, but where there is certainly none:
-/// one that cannot be looked at must not pass for no file. An empty name is none, as of a variable that was set to nothing.
-fn existing(named: Option<&Path>, name: &str) -> Option<PathBuf> {
-    match named {
-        Some(path) if !path.as_os_str().is_empty() => Some(path.to_owned()),
-        _ => default_place(name)
-            .filter(|path| path.symlink_metadata().map_err(|error| error.kind()).err() != Some(ErrorKind::NotFound)),
+/// A file that is read where it is, though nobody has named it.
+struct Configured {
+    what: &'static str,
+    /// Its name in the configuration folder.
+    name: &'static str,
+    option: &'static str,
+    variable: &'static str,
+}
+
+const IDENTITY: Configured =
+    Configured { what: "identity", name: "identity", option: "--identity", variable: "MIXNN_IDENTITY" };
+const TRUST: Configured = Configured { what: "trust file", name: "trust", option: "--trust", variable: "MIXNN_TRUST" };
+
+impl Configured {
+    /// Loads the file that was `named`, or else the one in the default place, if there can be one. An empty name is none, as of a
+    /// variable that was set to nothing.
+    ///
+    /// # Errors
+    /// Those of `load`; [`TrustError::ReadDefault`]: a file that cannot be looked at must not pass for no file.
+    fn load<T>(
+        &self,
+        named: Option<&Path>,
+        load: impl Fn(&Path) -> Result<T, TrustError>,
+    ) -> Result<Option<T>, TrustError> {
+        if let Some(path) = named.filter(|path| !path.as_os_str().is_empty()) {
+            return load(path).map(Some);
+        }
+        self.load_default(default_place(self.name), load)
+    }
+
+    /// Loads the file in the default `place`, if there can be one.
+    fn load_default<T>(
+        &self,
+        place: Option<PathBuf>,
+        load: impl Fn(&Path) -> Result<T, TrustError>,
+    ) -> Result<Option<T>, TrustError> {
+        let Some(path) = place else { return Ok(None) };
+        let unread = |source| TrustError::ReadDefault {
+            what: self.what,
+            path: path.clone(),
+            option: self.option,
+            variable: self.variable,
+            source,
+        };
+        match path.symlink_metadata() {
+            // No folder, or what is no folder, has no file: HOME may be /dev/null.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(unread(error)),
+            Ok(_) => match load(&path) {
+                Err(TrustError::Read { source, .. }) => Err(unread(source)),
+                loaded => loaded.map(Some),
+            },
+        }
     }
 }
 
@@ -62,24 +107,84 @@ fn default_place(name: &str) -> Option<PathBuf> {
     Some(folder?.join("mixnn").join(name))
 }
 
+/// What `mixnn keygen` is asked for.
+#[derive(Debug, Args)]
+pub(super) struct KeygenArgs {
+    /// The file to write, which must not exist; by default mixnn/identity in $XDG_CONFIG_HOME or ~/.config
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Make nothing: print the line of the identity in FILE again; by default that of MIXNN_IDENTITY, or of the file that keygen
+    /// makes by default
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "out")]
+    show: Option<Option<PathBuf>>,
+}
+
 /// `mixnn keygen`; the exit code.
-pub(super) fn keygen(out: Option<PathBuf>) -> i32 {
-    let Some(path) = out.or_else(|| default_place("identity")) else {
-        complain("error: no configuration folder, neither XDG_CONFIG_HOME nor HOME is set; name a file with --out");
+pub(super) fn keygen(args: KeygenArgs) -> i32 {
+    let from_environment = || std::env::var_os(IDENTITY.variable).map(PathBuf::from);
+    let (named, option) = match &args.show {
+        Some(file) => (file.clone().or_else(from_environment).filter(|path| !path.as_os_str().is_empty()), "--show"),
+        None => (args.out, "--out"),
+    };
+    let Some(path) = named.or_else(|| default_place(IDENTITY.name)) else {
+        complain(&format!(
+            "error: no configuration folder, neither XDG_CONFIG_HOME nor HOME is set; name a file with {option}"
+        ));
         return 2;
     };
-    match make_identity(&path, &hostname()) {
-        Ok(line) => {
-            terminal::note(&format!(
-                "{} is this host's identity, and private; the line for the trust files of others:",
-                path.display()
-            ));
-            let printed = terminal::print(&line).map_err(|error| {
-                let file = path.display();
-                error.though(format!("the identity is in {file}, and its last line is the one that is lost"))
-            });
-            printed.map_or_else(|error| fail(&error.into()), |()| 0)
+    let done = match args.show {
+        Some(_) => identity_line(&path).map_err(RunError::from).and_then(|line| Ok(terminal::print(&line)?)),
+        None => make(&path),
+    };
+    done.map_or_else(|error| fail(&error), |()| 0)
+}
+
+/// Makes the identity `path` and prints its line.
+fn make(path: &Path) -> Result<(), RunError> {
+    let line = make_identity(path, &hostname())?;
+    let path = path.display();
+    terminal::remark(&format!(
+        "{path} is this host's identity, and private; the line for the trust files of others:"
+    ));
+    let again = || format!("the identity is in {path}; mixnn keygen --show {path} prints its line");
+    Ok(terminal::print(&line).map_err(|error| error.though(again()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// What cannot be there is absent, what may be there is not.
+    #[test]
+    fn a_default_file_that_cannot_be_looked_at_is_not_taken_for_none() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = |name: &str| temp.path().join(name);
+        fs::write(path("file"), "").unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        symlink(path("loop"), path("loop")).unwrap();
+        symlink(path("nothing"), path("dangling")).unwrap();
+        let absent =
+            [path("none"), path("no/folder/trust"), path("file/mixnn/trust"), "/dev/null/.config/trust".into()];
+        for place in absent.map(Some).into_iter().chain([None]) {
+            let loaded = TRUST.load_default(place.clone(), Trust::load);
+            assert!(matches!(loaded, Ok(None)), "{place:?}: {:?}", loaded.map(|_| ()));
         }
-        Err(error) => fail(&error.into()),
+        // Where the user may not search a folder, root may: a loop of links is as good.
+        for place in [path("loop/trust"), path("folder"), path("dangling")] {
+            let error = TRUST.load_default(Some(place.clone()), Trust::load).map(|_| ()).unwrap_err();
+            let told = error.to_string();
+            for word in ["the trust file in its default place", "--trust", "MIXNN_TRUST", "XDG_CONFIG_HOME"] {
+                assert!(told.contains(word), "{place:?}: {told}");
+            }
+            assert_eq!(error.exit_code(), 3);
+            // Named, the same is what its user has named.
+            let named = TRUST.load(Some(&place), Trust::load).map(|_| ()).unwrap_err().to_string();
+            assert!(named.starts_with("cannot read the trust file "), "{named}");
+        }
+        let error = IDENTITY.load_default(Some(path("loop/identity")), load_identity).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("--identity or MIXNN_IDENTITY"), "{error}");
     }
 }

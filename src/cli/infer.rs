@@ -38,7 +38,7 @@ impl Errand for InferArgs {
     }
 
     fn open(&self, _prepared: &Prepared) -> Result<Pending, RunError> {
-        Pending::fresh(&self.output)
+        Pending::fresh(&self.output, "--output")
     }
 
     fn carry_out(&self, prepared: &Prepared, out: Pending, lead: &mut Lead<'_>) -> Result<(), RunError> {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use clap::Args;
 
 use super::launcher::Start;
-use super::{HowArgs, JoinArgs, complain, fail, hostname};
+use super::{HowArgs, JoinArgs, complain, fail};
 use crate::job::{self, Profile};
 use crate::run::local::Led;
 use crate::run::prepare::Prepared;
 use crate::run::trust::Credentials;
-use crate::run::{RunError, Watcher, is_here, local, owner, single};
+use crate::run::{RunError, Watcher, hostname, is_here, local, owner, single};
 use crate::terminal;
 
 /// How ranks that are processes find together.
@@ -127,7 +127,7 @@ pub(super) fn alone<E: Errand>(errand: &E, start: &Start) -> Result<i32, RunErro
     if !how.single {
         owner::can_run(&prepared, ranks)?;
         if how.local.is_none() {
-            terminal::note(&start.alone(ranks, cfg!(feature = "mpi")));
+            terminal::remark(&start.alone(ranks, cfg!(feature = "mpi")));
         }
     }
     is_here(prepared.job.compute)?;
@@ -149,8 +149,8 @@ pub(super) fn note(prepared: &Prepared, credentials: &Credentials) {
         return;
     }
     match (&credentials.trust, &credentials.identity) {
-        (None, _) => terminal::note("ranks not authenticated: the MPI layer is trusted"),
-        (Some(_), None) => terminal::note(
+        (None, _) => terminal::remark("ranks not authenticated: the MPI layer is trusted"),
+        (Some(_), None) => terminal::remark(
             "the owner has no identity: ranks cannot know it, and those with a trust file refuse it; mixnn keygen makes one",
         ),
         (Some(_), Some(_)) => {}

@@ -3,6 +3,7 @@
 
 mod audit;
 mod data;
+mod first;
 mod identity;
 mod infer;
 mod launch;
@@ -29,6 +30,9 @@ use crate::threads::Starved;
 #[derive(Debug, Parser)]
 #[command(name = "mixnn", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Cli {
+    /// Leave out progress and notes; results and errors stay
+    #[arg(short, long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -52,11 +56,7 @@ enum Command {
     /// join, alone, --local and --single as `run`, with the same bits
     Infer(infer::InferArgs),
     /// Make this host's identity, with which it signs; print its line for the trust files of others
-    Keygen {
-        /// The file to write, which must not exist; by default mixnn/identity in $XDG_CONFIG_HOME or ~/.config
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-    },
+    Keygen(identity::KeygenArgs),
     /// Play the adversary: run a job many times, shortened, record its messages, and try to tell stages from relays, their
     /// order, real messages from cover, and one model from another; each beside a control with the defence off
     Audit(audit::AuditArgs),
@@ -155,16 +155,20 @@ enum DataCommand {
 /// Runs the command line; the process's exit code.
 pub fn main() -> i32 {
     protect_memory();
+    first::heed_signals();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
+    if cli.quiet {
+        terminal::be_quiet();
+    }
     match cli.command {
         Command::Check(args) => check(&args).map_or_else(|error| fail(&error), |()| 0),
         Command::Run(args) => launch::start(&args),
         Command::Join(args) => launch::join(&args),
         Command::Infer(args) => launch::start(&args),
-        Command::Keygen { out } => identity::keygen(out),
+        Command::Keygen(args) => identity::keygen(args),
         Command::Audit(args) => start_threads().map_or_else(|error| fail(&error), |()| audit::run(&args)),
         Command::Doctor { json } => doctor(json).unwrap_or_else(|error| fail(&error)),
         Command::Data(DataCommand::Fetch { name, to, from }) => data::fetch(&name, to, from),
@@ -174,7 +178,7 @@ pub fn main() -> i32 {
 /// Prints what clap has to say; the exit code. Help and versions are results, and no errors.
 fn refused(error: &clap::Error) -> i32 {
     let styled = error.render();
-    let text = |terminal: bool| match terminal && !progress::is_plain() {
+    let text = |terminal: bool| match terminal && !progress::is_plain(|name| std::env::var_os(name)) {
         true => styled.ansi().to_string(),
         false => styled.to_string(),
     };
@@ -220,11 +224,6 @@ fn fail(error: &RunError) -> i32 {
 
 fn complain(text: &str) {
     terminal::note(&format!("mixnn: {text}"));
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned())
 }
 
 /// Switches core dumps off: they would hold keys and parameters.

@@ -1,16 +1,18 @@
 //! What a user sees of a run that is under way: a bar on a terminal, a line an epoch anywhere.
 
+use std::ffi::OsString;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::report;
-use crate::run::folder::Folder;
+use crate::run::folder::{Folder, METRICS};
 use crate::run::prepare::MODEL;
 use crate::run::results::EpochReport;
 use crate::run::{Model, RunError, Watcher};
 use crate::terminal;
 
-/// Set to 1 by those who run mixnn under a launcher that hides a terminal from it, as mpirun does.
-const FORCE: &str = "MIXNN_PROGRESS";
+/// Set to 1 by those who run mixnn under a launcher that hides a terminal from it, as mpirun does; to 0 by those who want no bar.
+const WANTED: &str = "MIXNN_PROGRESS";
 
 /// Shows a run and writes its metrics.
 pub(super) struct Progress<'a> {
@@ -19,21 +21,47 @@ pub(super) struct Progress<'a> {
     epochs: u32,
 }
 
-/// Where a bar is drawn, if it is at all.
-pub(super) fn target(hidden: bool) -> ProgressDrawTarget {
-    let forced = std::env::var_os(FORCE).is_some_and(|value| value == "1");
-    match (hidden, forced) {
-        (true, _) => ProgressDrawTarget::hidden(),
-        (false, true) => ProgressDrawTarget::term_like_with_hz(Box::new(Pipe), 10),
-        (false, false) if terminal::stderr_is_terminal() => ProgressDrawTarget::stderr(),
-        (false, false) => ProgressDrawTarget::hidden(),
+/// Where a bar is drawn.
+#[derive(Debug, PartialEq, Eq)]
+enum Canvas {
+    Nowhere,
+    /// On a terminal.
+    Terminal,
+    /// On stderr, whatever it is.
+    Stderr,
+}
+
+/// Where a bar belongs, as the `variable`s of the environment have it. A bar moves, and leaves a log full of pieces: it is for a
+/// person at a terminal.
+fn canvas(terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> Canvas {
+    match variable(WANTED) {
+        Some(wanted) if wanted == "1" => Canvas::Stderr,
+        Some(wanted) if wanted == "0" => Canvas::Nowhere,
+        _ if terminal && !is_robot(&variable) && !is_plain(&variable) => Canvas::Terminal,
+        _ => Canvas::Nowhere,
     }
 }
 
-/// Whether this terminal wants neither colours nor movement.
-pub(super) fn is_plain() -> bool {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    variable("NO_COLOR").is_some() || variable("TERM").is_none_or(|term| term == "dumb")
+/// Whether a machine of some continuous integration looks on.
+fn is_robot(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    variable("CI").is_some_and(|ci| !["", "0", "false"].iter().any(|no| ci == *no))
+}
+
+/// Whether the terminal is to get neither colours (no-color.org) nor what moves its cursor.
+pub(super) fn is_plain(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    variable("NO_COLOR").is_some_and(|value| !value.is_empty()) || variable("TERM").is_none_or(|term| term == "dumb")
+}
+
+/// Where a bar is drawn, if it is at all.
+pub(super) fn target(hidden: bool) -> ProgressDrawTarget {
+    if hidden || terminal::is_quiet() {
+        return ProgressDrawTarget::hidden();
+    }
+    match canvas(terminal::stderr_is_terminal(), |name| std::env::var_os(name)) {
+        Canvas::Nowhere => ProgressDrawTarget::hidden(),
+        Canvas::Terminal => ProgressDrawTarget::stderr(),
+        Canvas::Stderr => ProgressDrawTarget::term_like_with_hz(Box::new(Pipe), 10),
+    }
 }
 
 /// A bar that counts samples.
@@ -58,6 +86,10 @@ impl<'a> Progress<'a> {
 
 impl Watcher for Progress<'_> {
     fn note(&mut self, line: &str) {
+        self.bar.suspend(|| terminal::remark(line));
+    }
+
+    fn warn(&mut self, line: &str) {
         self.bar.suspend(|| terminal::note(line));
     }
 
@@ -70,14 +102,14 @@ impl Watcher for Progress<'_> {
     fn keep(&mut self, epochs: u32, model: &Model) -> Result<(), RunError> {
         let path = self.folder.path().join(MODEL);
         model.write(&path)?;
-        self.note(&format!("the model as it was after epoch {epochs} is kept in {}", path.display()));
+        self.warn(&format!("the model as it was after epoch {epochs} is kept in {}", path.display()));
         Ok(())
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
         self.note(&report::epoch_line(report, self.epochs));
         let line = serde_json::to_string(report).map_err(|error| RunError::Bug(error.to_string()))?;
-        self.folder.append("metrics.jsonl", &line)
+        self.folder.append(METRICS, &line)
     }
 }
 
@@ -101,6 +133,10 @@ impl Looking {
 
 impl Watcher for Looking {
     fn note(&mut self, line: &str) {
+        self.bar.suspend(|| terminal::remark(line));
+    }
+
+    fn warn(&mut self, line: &str) {
         self.bar.suspend(|| terminal::note(line));
     }
 
@@ -169,5 +205,37 @@ impl TermLike for Pipe {
 
     fn flush(&self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_for_a_person_at_a_terminal_or_for_who_asks() {
+        for (terminal, variables, due) in [
+            (true, &[][..], Canvas::Terminal),
+            (false, &[], Canvas::Nowhere),
+            (true, &[("CI", "true")], Canvas::Nowhere),
+            (true, &[("CI", "1")], Canvas::Nowhere),
+            (true, &[("CI", "")], Canvas::Terminal),
+            (true, &[("CI", "false")], Canvas::Terminal),
+            (true, &[("NO_COLOR", "1")], Canvas::Nowhere),
+            (true, &[("NO_COLOR", "")], Canvas::Terminal),
+            (true, &[("TERM", "dumb")], Canvas::Nowhere),
+            (true, &[("MIXNN_PROGRESS", "0")], Canvas::Nowhere),
+            (false, &[("MIXNN_PROGRESS", "0")], Canvas::Nowhere),
+            (true, &[("MIXNN_PROGRESS", "")], Canvas::Terminal),
+            (false, &[("MIXNN_PROGRESS", "1")], Canvas::Stderr),
+            (true, &[("MIXNN_PROGRESS", "1"), ("CI", "true"), ("NO_COLOR", "1"), ("TERM", "dumb")], Canvas::Stderr),
+        ] {
+            let usual = [("TERM", "xterm")];
+            let variable = |name: &str| {
+                variables.iter().chain(&usual).find(|(known, _)| *known == name).map(|(_, value)| value.into())
+            };
+            assert_eq!(canvas(terminal, variable), due, "{terminal} {variables:?}");
+        }
+        assert_eq!(canvas(true, |_| None), Canvas::Nowhere, "no TERM");
     }
 }

@@ -5,7 +5,7 @@ use super::progress::Progress;
 use super::{HowArgs, RunArgs};
 use crate::report;
 use crate::run::RunError;
-use crate::run::folder::Folder;
+use crate::run::folder::{Folder, RESULT};
 use crate::run::prepare::{JOB, MODEL, Prepared};
 use crate::terminal;
 
@@ -34,7 +34,7 @@ impl Errand for RunArgs {
         let (outcome, model) = led?;
         model.write(&folder.path().join(MODEL))?;
         let json = serde_json::to_string_pretty(&outcome).map_err(|error| RunError::Bug(error.to_string()))?;
-        folder.write("result.json", format!("{json}\n").as_bytes())?;
+        folder.write(RESULT, format!("{json}\n").as_bytes())?;
         let printed = terminal::print(&match self.json {
             true => json,
             false => report::summary(&outcome, &prepared.job, folder.path()),

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::compute::Backend;
 use crate::compute::cpu::Cpu;
+use crate::compute::processor;
 use crate::run::RunError;
 
 /// What is said of one thing.
@@ -56,7 +57,8 @@ impl Examined {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cpu = Cpu::new(cores)?;
         let plural = if cores == 1 { "" } else { "s" };
-        let mut lines = vec![Line::there("processor", format!("{cores} core{plural}, {}", cpu.fingerprint()))];
+        let mut lines =
+            vec![Line::there("processor", format!("{}, {cores} core{plural}, {}", processor::name(), cpu.fingerprint()))];
         #[cfg(feature = "mpi")]
         lines.extend(messages::examined());
         #[cfg(not(feature = "mpi"))]

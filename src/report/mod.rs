@@ -48,6 +48,9 @@ pub fn summary(outcome: &Outcome, job: &Job, folder: &Path) -> String {
     }
     row("time", &format!("{:.2} s, {} epochs", outcome.seconds, outcome.epochs.len()));
     row("ranks", &format!("{} ({})", outcome.ranks, outcome.mpi));
+    if job.seed_drawn {
+        row("seed", &format!("{} (drawn; --set seed={0} repeats the run)", job.seed));
+    }
     row("model", &format!("{}", folder.join("model.safetensors").display()));
     row("weights", &format!("sha256 {}", outcome.weights_sha256));
     for (name, value) in protection(outcome, job) {

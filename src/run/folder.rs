@@ -1,12 +1,22 @@
 //! The folder of a run, and files that appear whole or not at all.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use super::RunError;
+use super::prepare::{JOB, MODEL};
+use crate::whole;
+
+/// The file of a run's epochs, a line each.
+pub const METRICS: &str = "metrics.jsonl";
+/// The file of what a run came to.
+pub const RESULT: &str = "result.json";
+/// The rights of what its owner alone reads.
+const PRIVATE: u32 = 0o600;
 
 /// `runs/NAME/`, or what `--out` names.
 pub struct Folder {
@@ -28,9 +38,7 @@ impl Folder {
         if let Some(out) = out {
             return match make(out) {
                 Ok(()) => Ok(Self { path: out.to_owned() }),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                    Err(RunError::FolderExists(out.to_owned()))
-                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(in_the_way(out)),
                 Err(source) => Err(RunError::NoFolder { path: out.to_owned(), source }),
             };
         }
@@ -42,7 +50,7 @@ impl Folder {
             };
             match make(&path) {
                 Ok(()) => return Ok(Self { path }),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => count += 1,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => count += 1,
                 Err(source) => return Err(RunError::NoFolder { path, source }),
             }
         }
@@ -70,18 +78,35 @@ impl Folder {
         let appended = OpenOptions::new()
             .create(true)
             .append(true)
+            .mode(PRIVATE)
             .open(&path)
             .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
         appended.map_err(|source| RunError::Write { path, source })
     }
 }
 
-/// Writes `content` to `path`, whole or not at all, readable by its owner alone.
+/// What is said of the folder `out`, which is there already. One that a run has begun and not finished is in the way of each that
+/// tries again.
+fn in_the_way(out: &Path) -> RunError {
+    let names = |entries: fs::ReadDir| -> Option<Vec<String>> {
+        entries.map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    };
+    let mut names = fs::read_dir(out).ok().and_then(names).unwrap_or_default();
+    names.sort();
+    let begun = names.iter().any(|name| name == JOB);
+    let finished = names.iter().any(|name| name == MODEL || name == RESULT);
+    match begun && !finished {
+        true => RunError::Unfinished { folder: out.to_owned(), holds: names.join(", ") },
+        false => RunError::FolderExists(out.to_owned()),
+    }
+}
+
+/// Writes `content` to `path`, whole or not at all, readable by its owner alone. What stands there stays.
 ///
 /// # Errors
-/// [`RunError::Write`].
+/// [`RunError::Write`], [`RunError::Overtaken`].
 pub(super) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), RunError> {
-    Pending::new(path)?.write(content)
+    Pending::new(path, PRIVATE)?.write(content)
 }
 
 /// A file that is to be written later, where it is known now that it can be. Until then it has another name; dropped, it
@@ -92,28 +117,35 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Makes ready to write `path`, where nothing stands yet, readable by its owner alone.
+    /// Makes ready to write `path`, which the command's `option` names and where nothing stands yet, readable by its owner alone.
     ///
     /// # Errors
     /// [`RunError::FileExists`], also of what is no file; [`RunError::Write`].
-    pub fn fresh(path: &Path) -> Result<Self, RunError> {
+    pub fn fresh(path: &Path, option: &'static str) -> Result<Self, RunError> {
+        Self::absent(path, option)?;
+        Self::new(path, PRIVATE)
+    }
+
+    /// The same, readable by all whom the umask lets.
+    ///
+    /// # Errors
+    /// As [`fresh`](Self::fresh).
+    pub fn fresh_for_all(path: &Path, option: &'static str) -> Result<Self, RunError> {
+        Self::absent(path, option)?;
+        Self::new(path, 0o666)
+    }
+
+    fn absent(path: &Path, option: &'static str) -> Result<(), RunError> {
         match fs::symlink_metadata(path) {
-            Ok(_) => Err(RunError::FileExists(path.to_owned())),
-            Err(_) => Self::new(path),
+            Ok(_) => Err(RunError::FileExists { path: path.to_owned(), option }),
+            Err(_) => Ok(()),
         }
     }
 
-    /// Makes ready to write `path`, readable by its owner alone. What stands there is replaced when it is written.
-    ///
-    /// # Errors
-    /// [`RunError::Write`].
-    fn new(path: &Path) -> Result<Self, RunError> {
-        let failed = |source| RunError::Write { path: path.to_owned(), source };
-        if path.is_dir() {
-            return Err(failed(std::io::ErrorKind::IsADirectory.into()));
-        }
+    fn new(path: &Path, mode: u32) -> Result<Self, RunError> {
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = NamedTempFile::new_in(folder).map_err(failed)?;
+        let file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(folder);
+        let file = file.map_err(|source| RunError::Write { path: path.to_owned(), source })?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -125,13 +157,23 @@ impl Pending {
     /// Writes `content`, whole or not at all.
     ///
     /// # Errors
-    /// [`RunError::Write`].
+    /// [`RunError::Write`]; [`RunError::Overtaken`]: something stands there by now. Then `content` is in a file beside it.
     pub fn write(mut self, content: &[u8]) -> Result<(), RunError> {
         let Self { file, path } = &mut self;
         let written = file.write_all(content).and_then(|()| file.as_file().sync_all());
         written.map_err(|source| RunError::Write { path: path.clone(), source })?;
         let Self { file, path } = self;
-        file.persist(&path).map(drop).map_err(|error| RunError::Write { path, source: error.error })
+        let Err(refused) = whole::persist(file, &path) else {
+            return Ok(());
+        };
+        let kept = match refused.error.kind() {
+            ErrorKind::AlreadyExists => refused.file.keep(),
+            _ => return Err(RunError::Write { path, source: refused.error }),
+        };
+        Err(match kept {
+            Ok((_, kept)) => RunError::Overtaken { path, kept },
+            Err(lost) => RunError::Write { path, source: lost.error },
+        })
     }
 }
 
@@ -149,13 +191,61 @@ mod tests {
         assert_eq!(fs::read(out.join("file")).unwrap(), b"1");
     }
 
+    /// Only what a run leaves that has begun and not finished is called so.
+    #[test]
+    fn the_rest_of_a_run_is_told_from_a_run() {
+        for (names, rest) in [
+            (&[][..], None),
+            (&["notes.txt"], None),
+            (&["job.toml"], Some("job.toml")),
+            (&["metrics.jsonl", "job.toml"], Some("job.toml, metrics.jsonl")),
+            (&["job.toml", "model.safetensors"], None),
+            (&["job.toml", "metrics.jsonl", "result.json"], None),
+        ] {
+            let temp = tempfile::tempdir().unwrap();
+            names.iter().for_each(|name| fs::write(temp.path().join(name), "").unwrap());
+            match (Folder::create(Some(temp.path()), "x").map(drop).unwrap_err(), rest) {
+                (RunError::Unfinished { holds, .. }, Some(rest)) => assert_eq!(holds, rest),
+                (RunError::FolderExists(_), None) => {}
+                (error, _) => panic!("{names:?}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn all_files_of_a_run_are_its_owners_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::create(Some(&temp.path().join("run")), "x").unwrap();
+        folder.write(JOB, b"1").unwrap();
+        folder.append(METRICS, "1").unwrap();
+        folder.append(METRICS, "2").unwrap();
+        for entry in fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, PRIVATE, "{:?}", entry.file_name());
+        }
+        assert_eq!(fs::read(folder.path().join(METRICS)).unwrap(), b"1\n2\n");
+    }
+
+    /// Two that found the name free: the one that is later replaces nothing, and loses nothing.
+    #[test]
+    fn what_came_first_stays_and_what_came_later_is_kept_beside_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("y.npy");
+        let (one, other) = (Pending::fresh(&path, "--output").unwrap(), Pending::fresh(&path, "--output").unwrap());
+        other.write(b"other").unwrap();
+        let Err(RunError::Overtaken { kept, .. }) = one.write(b"one") else { panic!("not overtaken") };
+        assert_eq!((fs::read(&path).unwrap(), fs::read(kept).unwrap()), (b"other".to_vec(), b"one".to_vec()));
+        assert!(matches!(Pending::fresh(&path, "--output"), Err(RunError::FileExists { .. })));
+        // A folder is no less in the way.
+        let folder = temp.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        assert!(matches!(write_atomically(&folder, b"1"), Err(RunError::Overtaken { .. })));
+    }
+
     #[test]
     fn a_file_that_cannot_be_written_leaves_nothing() {
         let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("folder");
-        fs::create_dir(&path).unwrap();
-        // A folder stands where the file should.
-        assert!(matches!(write_atomically(&path, b"1"), Err(RunError::Write { .. })));
+        fs::write(temp.path().join("file"), "").unwrap();
+        assert!(matches!(write_atomically(&temp.path().join("file/below"), b"1"), Err(RunError::Write { .. })));
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
     }
 }

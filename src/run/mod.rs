@@ -4,8 +4,8 @@
 //! the other on all others; [`opening`] is what they say to each other outside slots, [`refusal`] how they say that there is no run, [`seat`] what both do within, [`pace`] what is measured
 //! where slots begin at fixed times.
 //! [`trust`] and [`peers`] are who is who.
-//! [`single`] runs the same job in one process without messages, [`local`] with one thread a rank. [`results`], [`outputs`]
-//! and [`folder`] are what remains.
+//! [`single`] runs the same job in one process without messages, [`local`] with one thread a rank. [`results`], `setting`,
+//! [`outputs`] and [`folder`] are what remains.
 
 pub mod folder;
 #[cfg(feature = "fuzzing")]
@@ -25,6 +25,7 @@ mod refusal;
 pub mod results;
 mod seat;
 pub mod serve;
+mod setting;
 pub mod single;
 mod sources;
 mod statistics;
@@ -49,6 +50,7 @@ use crate::transport::TransportError;
 pub use model::Model;
 pub use platform::is_here;
 pub use refusal::{refuse, while_others_wait};
+pub use setting::{Host, Setting, hostname};
 pub use trust::TrustError;
 pub use weights::{Assigned, How, WeightsError};
 
@@ -107,9 +109,33 @@ pub enum RunError {
     /// The folder named is there already.
     #[error("the folder {0} exists; name another with --out, or remove it")]
     FolderExists(std::path::PathBuf),
+    /// The folder named holds what a run has begun.
+    #[error(
+        "the folder {folder} holds an unfinished run ({holds}; no model): it failed, or is still at work. Where it failed, \
+         rm -r {folder}; or name another with --out"
+    )]
+    Unfinished {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// The names of what is in it.
+        holds: String,
+    },
     /// The file named is there already.
-    #[error("{0} exists; name another file with --output, or remove it")]
-    FileExists(std::path::PathBuf),
+    #[error("{path} exists; name another file with {option}, or remove it")]
+    FileExists {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What names it.
+        option: &'static str,
+    },
+    /// The file named was not there at the start, and is now.
+    #[error("{path} was made by another while this ran, and stays as it is; what was to stand there is in {kept}")]
+    Overtaken {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What was to stand there.
+        kept: std::path::PathBuf,
+    },
     /// The trained model makes nothing of the test set.
     #[error(
         "the loss on the test set is {loss}: the model is kept, in {}; look at the data, and at values that it was given", .folder.display()
@@ -290,7 +316,9 @@ impl RunError {
             RunError::NoSamples { .. } | RunError::NoBatch { .. } | RunError::TooLong { .. } => 2,
             RunError::Job(_)
             | RunError::FolderExists(_)
-            | RunError::FileExists(_)
+            | RunError::Unfinished { .. }
+            | RunError::FileExists { .. }
+            | RunError::Overtaken { .. }
             | RunError::Fingerprints(_)
             | RunError::TooManyRanks { .. } => 2,
             RunError::Data(error) => error.exit_code(),
@@ -334,6 +362,7 @@ impl RunError {
                 | RunError::Fault { .. }
                 | RunError::TestLoss { .. }
                 | RunError::Print(_)
+                | RunError::Overtaken { .. }
         )
     }
 
@@ -358,6 +387,11 @@ fn sealed(what: &'static str, from: crate::ids::Rank) -> impl FnOnce(Unauthentic
 pub trait Watcher {
     /// What will happen, once it is known: one line of text.
     fn note(&mut self, line: &str);
+
+    /// What bears on the result: the same, for those too who want no notes.
+    fn warn(&mut self, line: &str) {
+        self.note(line);
+    }
 
     /// Samples that are through a pass, and samples of it.
     fn progress(&mut self, epoch: u32, done: usize, of: usize);

@@ -23,9 +23,9 @@ use super::prepare::Prepared;
 use super::refusal::{self, look_for_refusals, package_bytes, told};
 use super::results::{EpochReport, Outcome, RankTiming, VERSION, threads_line};
 use super::seat::{self, Seat};
+use super::setting::Setting;
 use super::trust::Credentials;
 use super::{RunError, Watcher, code_of, sealed};
-use crate::compute::processor;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
 use crate::ids::{Epoch, Rank};
@@ -215,7 +215,9 @@ fn run_with<T: Transport, B: Platform>(
     let Some(Returns { model, timing, sent, overran }) = kept else {
         return Err(RunError::Bug("a run without epochs".to_owned()));
     };
+    let hosts = lead.hosts.iter().map(String::as_str);
     let outcome = Outcome {
+        setting: Setting::new(job, hosts),
         profile: job.mix.profile.name().to_owned(),
         ranks: transport.ranks(),
         hops: if job.mix.profile == Profile::Mixed { job.mix.hops } else { 0 },
@@ -225,7 +227,6 @@ fn run_with<T: Transport, B: Platform>(
         mpi: place.carrier.to_owned(),
         version: VERSION.to_owned(),
         fingerprint: lead.seat.backend.fingerprint(),
-        processor: processor::name(),
         test_accuracy: test.accuracy,
         test_loss: test.loss,
         weights_sha256: model.sha256(),
@@ -262,6 +263,8 @@ struct Lead<'a, B: Platform> {
     drawn: Option<Drawn>,
     /// With which ranks compute, by rank, once they have said so.
     threads: Vec<u16>,
+    /// The host of each rank, once they have said so.
+    hosts: Vec<String>,
 }
 
 /// An epoch that has run.
@@ -327,6 +330,7 @@ impl<'a, B: Platform> Lead<'a, B> {
             results: (0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?,
             drawn: None,
             threads: Vec::new(),
+            hosts: Vec::new(),
             public,
         })
     }
@@ -450,6 +454,7 @@ impl<'a, B: Platform> Lead<'a, B> {
             self.threads = announced.iter().map(|announced| announced.says.threads).collect();
             threads_line(&self.threads).iter().for_each(|line| watcher.note(line));
             self.drawn = Some(self.draw(&announced)?);
+            self.hosts = announced.iter().map(|announced| announced.says.host.clone()).collect();
         }
         let Some(drawn) = &self.drawn else {
             return Err(RunError::Bug("no plan was drawn".to_owned()));
@@ -516,7 +521,7 @@ impl<'a, B: Platform> Lead<'a, B> {
             _ if self.place.strict => Err(RunError::Fingerprints(kinds.join(" and "))),
             _ => {
                 let kinds = kinds.join(" and ");
-                watcher.note(&format!(
+                watcher.warn(&format!(
                     "warning: ranks compute differently ({kinds}): the bits depend on who hosts what; on processors one \
                      MIXNN_SIMD in the environment of all ranks mends it"
                 ));

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::setting::Setting;
 use crate::mix::courier::Timing;
 use crate::role::score::Score;
 
@@ -27,6 +28,9 @@ pub struct EpochReport {
 /// A finished run, as `result.json` has it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
+    /// What was run, where and on what.
+    #[serde(flatten)]
+    pub setting: Setting,
     /// `bare`, `sealed`, `mixed`, or `single`.
     pub profile: String,
     /// Ranks; 1 for `single`.
@@ -45,8 +49,6 @@ pub struct Outcome {
     pub version: String,
     /// What the bits depend on, besides job and version.
     pub fingerprint: String,
-    /// The model of the owner's processor, which the times depend on.
-    pub processor: String,
     /// Part of the test samples that are classified correctly; null where there are none, or none of their labels counts.
     pub test_accuracy: Option<f64>,
     /// Mean loss of a test sample.

@@ -8,8 +8,9 @@ use super::model::Model;
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
 use super::results::{EpochReport, Outcome, VERSION, threads_line};
+use super::setting::{Setting, hostname};
 use super::{RunError, Watcher};
-use crate::compute::{Backend, ComputeError, LossSum, processor};
+use crate::compute::{Backend, ComputeError, LossSum};
 use crate::data::{Augmented, Batches, Dataset, Targets};
 use crate::ids::{Batch, Epoch, MicroBatch};
 use crate::memory;
@@ -76,6 +77,7 @@ fn train<B: Platform>(
     };
     let model = learner.model(backend, &specs)?;
     let outcome = Outcome {
+        setting: Setting::new(job, [hostname().as_str()]),
         profile: "single".to_owned(),
         ranks: 1,
         hops: 0,
@@ -85,7 +87,6 @@ fn train<B: Platform>(
         mpi: "none".to_owned(),
         version: VERSION.to_owned(),
         fingerprint: backend.fingerprint(),
-        processor: processor::name(),
         test_accuracy: test.accuracy,
         test_loss: test.loss,
         weights_sha256: model.sha256(),

@@ -15,7 +15,7 @@ mod local;
 
 use std::{
     fs,
-    io::Write,
+    io::{ErrorKind, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -23,6 +23,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{DataError, cifar10, gzip, mnist::FILES};
+use crate::whole;
 
 /// A file that lies in the folder now, and has proven right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +138,7 @@ fn fetch(
     for original in originals {
         match original.find(to)? {
             Some(there) => {
-                progress(&format!("{}: already in {}, kept", original.name, to.display()));
+                progress(&original.kept(to));
                 fetched.push(there);
             }
             None => wanted.push(original),
@@ -194,6 +195,10 @@ impl Original {
         }
     }
 
+    fn kept(&self, to: &Path) -> String {
+        format!("{}: already in {}, kept", self.name, to.display())
+    }
+
     /// What `bytes`, which are proven, are called.
     fn fetched(&self, bytes: &[u8]) -> Fetched {
         Fetched { name: self.name, bytes: bytes.len() as u64, sha256: digest(bytes) }
@@ -209,7 +214,16 @@ impl Original {
             .map_err(DataError::io("create", &path))?;
         file.write_all(bytes).map_err(DataError::io("write", &path))?;
         file.as_file().sync_all().map_err(DataError::io("write", &path))?;
-        file.persist(&path).map_err(|refused| DataError::io("write", &path)(refused.error))?;
+        if let Err(refused) = whole::persist(file, &path) {
+            // Another fetch may have been faster: its file has to prove right like any that is there.
+            return match self.find(to)? {
+                Some(there) if refused.error.kind() == ErrorKind::AlreadyExists => {
+                    progress(&self.kept(to));
+                    Ok(there)
+                }
+                _ => Err(DataError::io("write", &path)(refused.error)),
+            };
+        }
         let proof = match self.proof {
             Proof::Sha256(_) => "SHA-256 is the original's",
             Proof::Read(_) => "well-formed",

@@ -169,6 +169,22 @@ fn another_file_of_that_name_is_never_overwritten() {
     assert_eq!(fs::read(to.path().join("long")).unwrap(), b"mine");
 }
 
+/// Two that fetch into one folder at once: the later one finds a file where there was none.
+#[test]
+fn a_file_that_has_come_to_be_there_meanwhile_is_kept() {
+    let to = tempdir().unwrap();
+    put(&to, "abc", ABC);
+    put(&to, "long", b"mine");
+    let mut said = Vec::new();
+    let kept = TINY[0].write(to.path(), ABC, &mut |line| said.push(line.to_owned())).unwrap();
+    assert_eq!((kept.bytes, said.len()), (3, 1));
+    assert!(said[0].contains("kept"), "{said:?}");
+    let error = TINY[1].write(to.path(), LONG, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, DataError::Digest { .. }), "{error}");
+    assert_eq!(fs::read(to.path().join("long")).unwrap(), b"mine");
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 2, "something was left behind");
+}
+
 #[test]
 fn a_wrong_digest_is_told_and_nothing_written() {
     let (from, to) = (tempdir().unwrap(), tempdir().unwrap());

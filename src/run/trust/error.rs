@@ -21,6 +21,23 @@ pub enum TrustError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// The file in its default place cannot be read, though no one has asked for it: it may be there.
+    #[error(
+        "cannot read the {what} in its default place, {path}: {source}; name another with {option} or {variable}, or the folder of \
+         your configuration with XDG_CONFIG_HOME"
+    )]
+    ReadDefault {
+        /// Identity or trust file.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The option that names another.
+        option: &'static str,
+        /// The environment's variable that does.
+        variable: &'static str,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
     /// Others could read or change it.
     #[error("the {what} {path} has mode {mode:04o}: others may {may}; mend it with chmod {fix} {path}")]
     Open {
@@ -49,11 +66,12 @@ pub enum TrustError {
     },
     /// An identity is there already.
     #[error(
-        "{0} is there already, and an identity is never overwritten; name another file with --out, or move it away"
+        "{0} is there already, and an identity is never overwritten; name another file with --out, or move it away. mixnn keygen \
+         --show {0} prints its line"
     )]
     Exists(PathBuf),
     /// The file cannot be written.
-    #[error("cannot write the identity {path}: {source}")]
+    #[error("cannot write the identity {path}: {source}; name another file with --out")]
     Write {
         /// The file.
         path: PathBuf,
@@ -163,7 +181,10 @@ impl TrustError {
     /// The process's exit code.
     pub fn exit_code(&self) -> i32 {
         match self {
-            TrustError::Read { .. } | TrustError::Open { .. } | TrustError::Write { .. } => 3,
+            TrustError::Read { .. }
+            | TrustError::ReadDefault { .. }
+            | TrustError::Open { .. }
+            | TrustError::Write { .. } => 3,
             TrustError::Line { .. } | TrustError::Exists(_) => 2,
             _ => 4,
         }

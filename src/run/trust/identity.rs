@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::{TrustError, read};
 use crate::crypto::identity::Identity;
+use crate::whole;
 
 /// The first line of an identity file.
 const HEAD: &str = "mixnn identity 1: private; the last line is for the trust files of others";
@@ -28,9 +29,9 @@ pub fn make_identity(path: &Path, host: &str) -> Result<String, TrustError> {
         file.write_all(part.as_bytes()).map_err(failed)?;
     }
     file.as_file().sync_all().map_err(failed)?;
-    file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+    whole::persist(file, path).map_err(|refused| match refused.error.kind() {
         std::io::ErrorKind::AlreadyExists => TrustError::Exists(path.to_owned()),
-        _ => failed(error.error),
+        _ => failed(refused.error),
     })?;
     Ok(line)
 }
@@ -40,6 +41,19 @@ pub fn make_identity(path: &Path, host: &str) -> Result<String, TrustError> {
 /// # Errors
 /// [`TrustError::Read`], [`TrustError::Open`], [`TrustError::Line`].
 pub fn load_identity(path: &Path) -> Result<Identity, TrustError> {
+    Ok(load(path)?.0)
+}
+
+/// The line for trust files of the identity that [`make_identity`] wrote to `path`.
+///
+/// # Errors
+/// As [`load_identity`].
+pub fn identity_line(path: &Path) -> Result<String, TrustError> {
+    Ok(load(path)?.1)
+}
+
+/// An identity, and its line.
+fn load(path: &Path) -> Result<(Identity, String), TrustError> {
     let text = read("identity", path, 0o077, "read or change it", "600")?;
     // What is found is a secret, or close to one: it is not shown.
     let wrong = |line, expected| TrustError::Line {
@@ -54,11 +68,12 @@ pub fn load_identity(path: &Path) -> Result<Identity, TrustError> {
     }
     let identity = lines.next().and_then(Identity::from_secret);
     let identity = identity.ok_or_else(|| wrong(2, "the secret key, 64 hexadecimal digits"))?;
-    let public = lines.next().and_then(|line| line.split_whitespace().next()?.parse().ok());
+    let line = lines.next().unwrap_or_default();
+    let public = line.split_whitespace().next().and_then(|key| key.parse().ok());
     if public != Some(identity.public()) || lines.next().is_some() {
         return Err(wrong(3, "the public key that belongs to the secret one, its host, and no line more"));
     }
-    Ok(identity)
+    Ok((identity, line.to_owned()))
 }
 
 #[cfg(test)]
@@ -75,6 +90,7 @@ mod tests {
         let line = make_identity(&path, "node-1").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         assert_eq!(line, format!("{} node-1", load_identity(&path).unwrap().public()));
+        assert_eq!(identity_line(&path).unwrap(), line);
         let before = fs::read(&path).unwrap();
         let again = make_identity(&path, "node-1");
         assert!(matches!(again, Err(TrustError::Exists(_))));

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 pub use error::TrustError;
-pub use identity::{load_identity, make_identity};
+pub use identity::{identity_line, load_identity, make_identity};
 
 use crate::crypto::identity::{Identity, PublicIdentity};
 

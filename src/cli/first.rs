@@ -1,0 +1,32 @@
+//! As the first process of a container.
+
+use std::thread;
+
+use nix::sys::signal::{SigSet, Signal};
+
+/// The signals that end any other process.
+const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// Has these signals end this process where it is the first of its container, as they end any other, with 128 and their number.
+/// The kernel spares a first process whatever it does not wait for: `docker stop` would take ten seconds, and kill it then.
+pub(super) fn heed_signals() {
+    if std::process::id() == 1 {
+        // Where they cannot be waited for, all is as it would be without.
+        let _ = wait_for(SigSet::from_iter(ENDING));
+    }
+}
+
+/// Ends the process when one of `signals` comes. All threads that start from now on leave them to the one that waits.
+fn wait_for(signals: SigSet) -> std::io::Result<()> {
+    signals.thread_block()?;
+    let waiting = move || {
+        if let Ok(signal) = signals.wait() {
+            std::process::exit(128 + signal as i32);
+        }
+    };
+    let started = thread::Builder::new().name("signals".to_owned()).spawn(waiting);
+    if started.is_err() {
+        signals.thread_unblock()?;
+    }
+    started.map(drop)
+}
