@@ -13,8 +13,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::ids::Rank;
-
 /// There is no memory left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("out of memory: {bytes} bytes asked for")]
@@ -67,12 +65,12 @@ pub(crate) fn fallibly<R>(ask: impl FnOnce() -> R) -> R {
     answer
 }
 
-/// Who this process is, and what ends the run that it is part of.
-static RUN: OnceLock<(Rank, fn(i32))> = OnceLock::new();
+/// The number of this process's rank, and what ends the run that it is part of.
+static RUN: OnceLock<(u16, fn(i32))> = OnceLock::new();
 
 /// Where there is no memory for what cannot do without, `end` ends the run of which this process is `rank`.
 #[cfg_attr(not(feature = "mpi"), expect(dead_code, reason = "a process is a run"))]
-pub(crate) fn when_exhausted(rank: Rank, end: fn(i32)) {
+pub(crate) fn when_exhausted(rank: u16, end: fn(i32)) {
     // The first stays: a process is one rank of one run.
     let _ = RUN.set((rank, end));
 }
@@ -127,7 +125,7 @@ fn exhausted(bytes: usize) -> ! {
         let mut line = [0; 160];
         let mut rest = line.as_mut_slice();
         let _ = match run {
-            Some((rank, _)) => writeln!(rest, "mixnn: {rank}: error: {}", OutOfMemory { bytes }),
+            Some((rank, _)) => writeln!(rest, "mixnn: rank {rank}: error: {}", OutOfMemory { bytes }),
             None => writeln!(rest, "mixnn: error: {}", OutOfMemory { bytes }),
         };
         let unused = rest.len();

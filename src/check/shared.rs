@@ -40,12 +40,12 @@ pub(super) fn told(bytes: [u64; 2]) -> String {
     }
 }
 
-#[cfg(all(test, feature = "mpi"))]
+#[cfg(test)]
 mod tests {
-    use super::*;
-
+    #[cfg(feature = "mpi")]
     #[test]
     fn all_lanes_of_a_host_count_twice() {
+        use super::*;
         let job = |sets: &[&str]| {
             let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
             Job::load(std::path::Path::new("jobs/digits.toml"), &sets).unwrap()

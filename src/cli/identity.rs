@@ -55,7 +55,8 @@ struct Configured {
 
 const IDENTITY: Configured =
     Configured { what: "identity", name: "identity", option: "--identity", variable: "MIXNN_IDENTITY" };
-const TRUST: Configured = Configured { what: "trust file", name: "trust", option: "--trust", variable: "MIXNN_TRUST" };
+const TRUST: Configured =
+    Configured { what: "trust file", name: "trust", option: "--trust", variable: "MIXNN_TRUST" };
 
 impl Configured {
     /// Loads the file that was `named`, or else the one in the default place, if there can be one. An empty name is none, as of a

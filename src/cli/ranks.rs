@@ -24,7 +24,7 @@ pub(super) fn play<E: Errand>(errand: Option<&E>, start: &Start, identity: &Iden
         shown(panic);
         abort_everywhere(70);
     }));
-    crate::memory::when_exhausted(transport.rank(), abort_everywhere);
+    crate::memory::when_exhausted(transport.rank().0, abort_everywhere);
     if transport.ranks() == 1 && start.is_of_several() {
         drop(transport);
         return refuse_alone(&start.split(Some(&library)), 3);

@@ -57,8 +57,10 @@ impl Examined {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cpu = Cpu::new(cores)?;
         let plural = if cores == 1 { "" } else { "s" };
-        let mut lines =
-            vec![Line::there("processor", format!("{}, {cores} core{plural}, {}", processor::name(), cpu.fingerprint()))];
+        let mut lines = vec![Line::there(
+            "processor",
+            format!("{}, {cores} core{plural}, {}", processor::name(), cpu.fingerprint()),
+        )];
         #[cfg(feature = "mpi")]
         lines.extend(messages::examined());
         #[cfg(not(feature = "mpi"))]
