@@ -185,7 +185,7 @@ fn fields_that_are_no_numbers_are_mended() {
     assert!(!tried.said.contains("ignore_index"), "{}", tried.said);
     tried
         .set("loss = \"mean_squared_error\"")
-        .told(&["the data have 1 numbers"])
+        .told(&["the data have 1 number"])
         .change("write out = 1", "out = 3", "out = 1")
         .trains();
 }
@@ -402,7 +402,10 @@ fn tokens_of_other_widths_are_mended() {
     assert_eq!(digest(tried.file("t.bin", &words).trains()), reference);
     let large: Vec<u8> = tokens().flat_map(|token| (token as u16 + 300).to_le_bytes()).collect();
     let tried = job(&large).told(&["token 0: 300"]).set("data.vocabulary = 301");
-    tried.told(&["token 1: 307"]);
+    tried.told(&[
+        "token 1: 307",
+        "below data.vocabulary, 301: where there are more, take data.vocabulary = 308 or above",
+    ]);
 }
 
 #[test]

@@ -300,7 +300,7 @@ impl fmt::Display for Listed {
                 }
             }
             Labels::Numbers(ranges) => {
-                row("labels", format!("{} numbers", ranges.len()))?;
+                row("labels", counted(ranges.len(), "number"))?;
                 for (at, (name, range)) in ranges.iter().take(LISTED).enumerate() {
                     let name = name.as_ref().map_or_else(|| format!("  number {at}"), |name| format!("  {name:?}"));
                     row(&name, range.to_string())?;
@@ -312,6 +312,11 @@ impl fmt::Display for Listed {
         }
         Ok(())
     }
+}
+
+/// `count` of these, in words.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -391,7 +396,7 @@ mod tests {
         assert!(
             listed
                 .to_string()
-                .ends_with("labels                 1 numbers\n  \"y\"                  from 0 to 7.375\n"),
+                .ends_with("labels                 1 number\n  \"y\"                  from 0 to 7.375\n"),
             "{listed}"
         );
         assert_eq!(

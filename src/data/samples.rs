@@ -267,7 +267,7 @@ mod tests {
         );
     }
 
-    /// Two images of 2x3 pixels in three channels, whose values count up with the channel running fastest.
+    /// Two images of 3x4 pixels in one channel, which stands last.
     fn last() -> Array {
         bytes(&[2, 3, 4, 1])
     }

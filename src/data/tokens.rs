@@ -43,10 +43,17 @@ fn parse(file: &Path, bytes: Vec<u8>, vocabulary: u32, dtype: Option<Kind>) -> R
             Ok(token) if u32::from(token) < vocabulary => tokens.push(token),
             _ => {
                 let mut expected = format!("a token below data.vocabulary, {vocabulary}");
-                if !is_npy && dtype.is_none() && array.bytes().iter().all(|byte| u32::from(*byte) < vocabulary) {
-                    expected += ": where tokens are bytes, take data.dtype = \"uint8\"";
-                } else if (0..MOST).contains(&token) {
-                    expected += &format!(": where there are more, take data.vocabulary = {} or above", token + 1);
+                let mut hints = Vec::new();
+                // A larger vocabulary has every byte, so that this would tell nothing.
+                let may_be_bytes = !is_npy && dtype.is_none() && vocabulary <= 256;
+                if may_be_bytes && array.bytes().iter().all(|byte| u32::from(*byte) < vocabulary) {
+                    hints.push("where tokens are bytes, take data.dtype = \"uint8\"".to_owned());
+                }
+                if (0..MOST).contains(&token) {
+                    hints.push(format!("where there are more, take data.vocabulary = {} or above", token + 1));
+                }
+                if !hints.is_empty() {
+                    expected += &format!(": {}", hints.join("; "));
                 }
                 return Err(DataError::content(file, format!("token {at}"), token.to_string(), expected));
             }
@@ -150,7 +157,8 @@ mod tests {
         assert_eq!(parsed(&npy::encode("|u1", &[3], &[1, 0, 255]), 65536), Ok(vec![1, 0, 255]));
         assert_eq!(
             parsed(&TOKENS, 256).unwrap_err(),
-            "file, token 2: 256, expected a token below data.vocabulary, 256: where tokens are bytes, take data.dtype = \"uint8\""
+            "file, token 2: 256, expected a token below data.vocabulary, 256: where tokens are bytes, take data.dtype = \"uint8\"; \
+             where there are more, take data.vocabulary = 257 or above"
         );
         assert_eq!(
             parsed(&TOKENS[1..], 257).unwrap_err(),
@@ -159,7 +167,14 @@ mod tests {
         );
         assert_eq!(
             parsed(&[7, 1, 8, 1], 256).unwrap_err(),
-            "file, token 0: 263, expected a token below data.vocabulary, 256: where tokens are bytes, take data.dtype = \"uint8\""
+            "file, token 0: 263, expected a token below data.vocabulary, 256: where tokens are bytes, take data.dtype = \"uint8\"; \
+             where there are more, take data.vocabulary = 264 or above"
+        );
+        // Of a vocabulary above 256 each byte is a token, which says nothing.
+        let more = parsed(&[7, 1, 8, 1], 257).unwrap_err();
+        assert!(
+            more.ends_with("vocabulary, 257: where there are more, take data.vocabulary = 264 or above"),
+            "{more}"
         );
         assert_eq!(
             parsed(&[7, 1, 255, 1], 255).unwrap_err(),

@@ -31,6 +31,7 @@ pub(super) fn fit(job: &Job, sample: &Sample, output: &Shape) -> Result<(), JobE
         Wanted::Classes { places, classes } => {
             format!("the data have a label of {classes} classes for each of {places} places")
         }
+        Wanted::Values(1) => "the data have 1 number".to_owned(),
         Wanted::Values(values) => format!("the data have {values} numbers"),
     };
     let problem = format!("the last stage gives {} values a sample, {output}; {needed}", output.values());
