@@ -283,9 +283,9 @@ impl fmt::Display for Listed {
                     parts.join(", ")
                 };
                 if classes <= LISTED {
-                    for class in 0..classes {
-                        row(&format!("  class {class}"), parts(&|part| counts[part][class].to_string()))?;
-                    }
+                    (0..classes).try_for_each(|class| {
+                        row(&format!("  class {class}"), parts(&|part| counts[part][class].to_string()))
+                    })?;
                 } else {
                     for (name, which) in [("  fewest", 0), ("  most", 1)] {
                         let of = |part: usize| {

@@ -34,7 +34,7 @@ pub fn load(
     let part = match (of_test, &test) {
         (Some(table), Some((path, _))) => {
             let columns = Columns::alike(&table.names, &names, choice).map_err(|why| table.refused(why))?;
-            Some((path.as_ref(), table.samples(&columns, shape, wanted)?))
+            Some((*path, table.samples(&columns, shape, wanted)?))
         }
         _ => None,
     };
