@@ -94,12 +94,14 @@ impl Start {
     }
 
     /// Whether MPI may know of more ranks than this one.
+    #[cfg(any(test, feature = "mpi"))]
     pub(super) fn may_be_mpi(&self) -> bool {
         self.wired || self.is_of_several()
     }
 
     /// Whether `library`, an MPI library's name, cannot bring these processes together, so that it need not be asked. Open MPI ends
     /// a process which asks it for that, with a code and words of its own.
+    #[cfg(any(test, feature = "mpi"))]
     pub(super) fn is_beyond(&self, library: &str) -> bool {
         self.launcher == Launcher::Srun && self.is_of_several() && !self.wired && library.contains("Open MPI")
     }

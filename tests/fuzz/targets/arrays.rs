@@ -31,10 +31,12 @@ fuzz_target!(|bytes: &[u8]| {
     let drop = if is_set(6) { &nameless[..] } else { &[] };
     let file = Path::new("fuzzed");
     let read = match asked & 3 {
-        0 => csv::parse(file, bytes, Choice { labels: &labels, inputs: None, drop }, form.shape, wanted).map(|(names, set)| {
-            assert_eq!(names.len(), set.features());
-            set
-        }),
+        0 => csv::parse(file, bytes, Choice { labels: &labels, inputs: None, drop }, form.shape, wanted).map(
+            |(names, set)| {
+                assert_eq!(names.len(), set.features());
+                set
+            },
+        ),
         1 => npz::parse(file, bytes, form, wanted),
         2 => safetensors::parse(file, bytes, form, wanted),
         _ => {
