@@ -43,7 +43,10 @@ pub(super) fn play<E: Errand>(errand: Option<&E>, start: &Start, identity: &Iden
     }
     match lead(&mut transport, errand, identity, &library) {
         Ok(()) => 0,
-        Err(error) if error.is_told_elsewhere() => leave(&mut transport, &error),
+        // Those who cannot take part say why; who they are, the owner alone knows.
+        Err(error) if error.is_told_elsewhere() && !matches!(error.cause(), RunError::Declined { .. }) => {
+            leave(&mut transport, &error)
+        }
         Err(error) => end(&mut transport, &error, ""),
     }
 }
