@@ -26,7 +26,7 @@ impl Tried {
     /// A job of two stages, the first of which begins with `ops`, and the second gives `out` values.
     fn new(data: &str, ops: &str, out: u32) -> Self {
         let job = format!(
-            "name = \"hints\"\nseed = 7\n[data]\n{data}\n[train]\nepochs = 1\nbatch = 4\n[[stage]]\nops = [{ops}]\n[[stage]]\nops = \
+            "name = \"hints\"\nseed = 7\n[data]\n{data}\n[train]\nepochs = 1\nbatch = 4\n[mix]\nprofile = \"bare\"\n[[stage]]\nops = [{ops}]\n[[stage]]\nops = \
              [{{ op = \"linear\", out = {out} }}]\n"
         );
         Self { folder: tempfile::tempdir().unwrap(), job, sets: Vec::new(), said: String::new() }

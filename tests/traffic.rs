@@ -24,6 +24,9 @@ const EPOCHS: usize = 2;
 const SLOT: usize = HOPS * 2 * (RANKS - 1);
 /// The tag of what goes outside slots.
 const LETTER: i32 = 0;
+/// The tag of what the ranks of a host say to each other, and the bytes with which they tell their cores.
+const MEETING: i32 = 1;
+const CORES: usize = 1028;
 
 /// Two models of three stages, and the lengths that make them look alike.
 const MODEL: [&str; 3] = ["64", "32", "10"];
@@ -80,6 +83,7 @@ fn recorded(widths: [&str; 3], sets: &[&str]) -> Traces {
     (0..RANKS).map(|rank| read(&folder.path().join(rank.to_string()))).collect()
 }
 
+/// What a rank did from the opening on.
 fn read(path: &Path) -> Vec<Call> {
     let text = fs::read_to_string(path).unwrap();
     let call = |line: &str| {
@@ -89,7 +93,16 @@ fn read(path: &Path) -> Vec<Call> {
         let (peer, bytes, tag) = (peer.parse().unwrap(), bytes.parse().unwrap(), tag.parse().unwrap());
         Call { send: kind == "S", peer, bytes, tag }
     };
-    text.lines().map(call).collect()
+    // Before anyone knows of a job: the names of hosts, and which cores the ranks of one may run on.
+    let met = text.strip_prefix("MPI_Allgather\n").expect("ranks tell each other where they run");
+    let calls: Vec<Call> = met.lines().map(call).collect();
+    let start = 2 * (RANKS - 1);
+    assert!(calls[..start].iter().all(|call| (call.tag, call.bytes) == (MEETING, CORES)), "{:?}", &calls[..start]);
+    let calls = &calls[start..];
+    // An owner that is busy for longer says so each second, with messages that look like the opening; the last of them is it.
+    let openings = calls.iter().take_while(|call| (call.tag, call.bytes) == (LETTER, calls[0].bytes)).count();
+    let receivers = if calls[0].send { RANKS - 1 } else { 1 };
+    calls[openings - receivers..].to_vec()
 }
 
 /// The bytes of a block, by phase, as `mixnn check` prints them: from public numbers.
@@ -214,15 +227,14 @@ fn two_models_of_the_same_lengths_look_alike() {
 /// In memory that the ranks of a host share no block is a message. What is left comes at an epoch's start and at the end.
 #[test]
 fn blocks_in_shared_memory_are_no_messages() {
-    const MEETING: i32 = 1;
     let traces = recorded(MODEL, &LENGTHS);
     for (rank, calls) in traces.iter().enumerate() {
         let (letters, others): (Vec<&Call>, Vec<&Call>) = calls.iter().partition(|call| call.tag == LETTER);
         assert!(letters.len() > 2 * EPOCHS, "rank {rank}");
-        // Before the memory is allocated, of one byte, and once in every epoch: with each other rank, both ways.
+        // Before the memory is allocated and behind that, of one byte, and once in every epoch: with each other rank, both ways.
         let met = 2 * (RANKS - 1);
-        assert_eq!(others.len(), (1 + EPOCHS) * met, "rank {rank}");
-        let due = |(i, call): (usize, &&Call)| call.tag == MEETING && call.bytes == usize::from(i < met);
+        assert_eq!(others.len(), (2 + EPOCHS) * met, "rank {rank}");
+        let due = |(i, call): (usize, &&Call)| call.tag == MEETING && call.bytes == usize::from(i < 2 * met);
         assert!(others.iter().enumerate().all(due), "rank {rank}: {others:?}");
     }
     assert_eq!(traces, recorded(OTHER_MODEL, &LENGTHS));
