@@ -159,10 +159,12 @@ pub fn cache_folder() -> Option<PathBuf> {
 
 /// Whether what is there, if anything is, is this user's and no one else can write it: kernels see keys and activations.
 fn is_private(path: &Path) -> bool {
-    let (Ok(found), Ok(own)) = (std::fs::metadata(path), std::fs::metadata("/proc/self")) else {
-        return !path.exists();
-    };
-    found.uid() == own.uid() && found.mode() & 0o022 == 0
+    match (std::fs::metadata(path), std::fs::metadata("/proc/self")) {
+        (Ok(found), Ok(own)) => found.uid() == own.uid() && found.mode() & 0o022 == 0,
+        // Nothing is asked a second time: another thread may have made it by now.
+        (Err(error), _) => error.kind() == std::io::ErrorKind::NotFound,
+        (Ok(_), Err(_)) => false,
+    }
 }
 
 /// A kept CUBIN that is whole.
