@@ -1,4 +1,4 @@
-//! The matrix product, through the crate `gemm`: the same bits for any number of threads, and for caches of any size.
+//! The matrix product, through the crate `gemm-f32`: the same bits for any number of threads, and for caches of any size.
 //!
 //! `gemm` adds up the terms of a long sum in parts, as many at a time as fit into the first cache, but at least 512. So that this
 //! has no say in the bits, sums are cut here, as `gemm` cuts them where 512 fit: no call in which it asks a cache has more terms.

@@ -1,4 +1,4 @@
-//! One product by the crate `gemm`: its loops, with its kernel for the instruction set that was chosen.
+//! One product by the crate `gemm-f32`: its loops, with its kernel for the instruction set that was chosen.
 //!
 //! The entry of `gemm` itself takes the processor's best set for the whole process. So its public parts are put together here, as
 //! it puts them together.

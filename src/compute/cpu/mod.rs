@@ -1,4 +1,4 @@
-//! The processor: rayon's threads, the kernels of the crate `gemm`, vector loops.
+//! The processor: rayon's threads, the kernels of the crate `gemm-f32`, vector loops.
 //!
 //! A result has the same bits for any number of threads: element-wise loops have no order, sums are folded in a fixed
 //! one, and `gemm` splits no sum between threads.
