@@ -135,6 +135,13 @@ fn launcher_crashed(code: i32, log: &str) -> bool {
     launcher::kind() == launcher::Kind::OpenMpi && (code == BY_SIGNAL || log.contains("PMIx_server_finalize"))
 }
 
+/// Before MPI has started nobody can call for an abort: a rank ends by itself, MPICH's launcher kills the others, and its code may be
+/// that of one of these.
+fn launcher_killed(code: i32) -> bool {
+    const KILL: i32 = 9;
+    launcher::kind() == launcher::Kind::Mpich && code == KILL
+}
+
 /// Not an exit code: the launcher was ended by a signal.
 const BY_SIGNAL: i32 = -1;
 
@@ -219,7 +226,8 @@ fn a_rank_that_is_silent_before_the_run_ends_it() {
         run.find_ranks();
         let code = run.ends_within(END * 2);
         let log = run.log();
-        assert!(code == 5 || launcher_crashed(code, &log), "{place}: {code}: {log}");
+        let killed = place == "MPI_Init_thread" && launcher_killed(code);
+        assert!(code == 5 || killed || launcher_crashed(code, &log), "{place}: {code}: {log}");
         assert!(log.contains(words), "{place}: no {words:?} in {log}");
     }
 }
@@ -231,7 +239,8 @@ fn a_rank_that_never_starts_is_not_waited_for_without_end() {
     let script =
         format!("[ {RANK} = 2 ] && exec sleep 50; exec '{MIXNN}' run '{DIGITS}' --out out --start-timeout 5s");
     let ran = launcher::launch(folder.path(), &["-n", "7", "sh", "-c", &script]);
-    assert!(ran.code == 5 || launcher_crashed(ran.code, &ran.stderr), "{}: {}", ran.code, ran.stderr);
+    let ended = ran.code == 5 || launcher_killed(ran.code) || launcher_crashed(ran.code, &ran.stderr);
+    assert!(ended, "{}: {}", ran.code, ran.stderr);
     assert!(ran.stderr.contains("a rank that hangs or has not got to start mixnn"), "{}", ran.stderr);
 }
 
