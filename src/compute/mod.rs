@@ -59,11 +59,11 @@ pub enum ComputeError {
     /// The environment asks for vector instructions that the processor lacks.
     #[error("{variable} is {said:?}; this processor has {there}: set it to one of these, or unset it for the first")]
     Simd {
-        /// The variable.
+        /// The environment variable that asks.
         variable: &'static str,
-        /// What it names.
+        /// The instruction set that it asks for.
         said: String,
-        /// What there is, the best first.
+        /// The instruction sets that the processor has, the best first.
         there: String,
     },
     /// Threads cannot be started.

@@ -81,7 +81,7 @@ mod tests {
         Within(f64),
         /// Normal, with this deviation.
         Normal(f64),
-        /// This value.
+        /// Not drawn: always this value.
         Is(f32),
     }
     use Due::{Is, Normal, Within};

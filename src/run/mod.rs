@@ -115,7 +115,7 @@ pub enum RunError {
          rm -r {folder}; or name another with --out"
     )]
     Unfinished {
-        /// The folder.
+        /// The folder that a failed run has left.
         folder: std::path::PathBuf,
         /// The names of what is in it.
         holds: String,
@@ -125,15 +125,15 @@ pub enum RunError {
     FileExists {
         /// The file.
         path: std::path::PathBuf,
-        /// What names it.
+        /// The option of the command line that names it.
         option: &'static str,
     },
     /// The file named was not there at the start, and is now.
     #[error("{path} was made by another while this ran, and stays as it is; what was to stand there is in {kept}")]
     Overtaken {
-        /// The file.
+        /// The file that another has made.
         path: std::path::PathBuf,
-        /// What was to stand there.
+        /// The file that holds what was to stand there.
         kept: std::path::PathBuf,
     },
     /// The trained model makes nothing of the test set.
@@ -237,7 +237,7 @@ pub enum RunError {
     /// Ranks have told the owner that they cannot take part.
     #[error("{}", declined(.ranks))]
     Declined {
-        /// Who.
+        /// The ranks that cannot take part.
         ranks: Vec<crate::ids::Rank>,
         /// The exit code that the first of them named.
         code: i32,
