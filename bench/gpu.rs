@@ -235,6 +235,8 @@ fn device(gpu: &Gpu, size: &Size, cell: usize, cells: usize, layers: usize) -> [
         cell: i as u32,
         from: place(i, cell),
         to: place(i, payload),
+        under: None,
+        over: None,
     });
     let opens = sealer.lay_opens(cell, opens.collect());
     // What is opened is not authentic: all of it is hashed and deciphered before that shows.

@@ -1,8 +1,9 @@
 //! What a mixed slot costs beside the work that it cannot do without.
 //!
 //! `mpirun -n 6 target/release/examples/slot [CELL_BYTES] [SLOTS] [ROUNDS]` alternates between slots of the mix and a plain
-//! loop that seals, exchanges and peels the same cells over the same MPI, and prints the medians and their ratio: first with
-//! every block a message, then with blocks in memory that the ranks share.
+//! loop that seals, exchanges and peels the same cells over the same MPI, and prints the medians and their ratio; then slots with
+//! a keystream over all links, and their ratio to those without. First every block is a message, then blocks stand in memory
+//! that the ranks share.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod say;
@@ -44,16 +45,19 @@ fn main() {
     }
     for windows in [false, true] {
         transport.share_memory(windows);
-        let mut ratios = Vec::new();
-        let (mut mixed, mut plain) = (Vec::new(), Vec::new());
+        let (mut ratios, mut prices) = (Vec::new(), Vec::new());
+        let (mut mixed, mut plain, mut linked) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..rounds + 1 {
-            let ours = mix(&mut transport, geometry, slots, round as u32);
+            let ours = mix(&mut transport, geometry, slots, round as u32, false);
+            let all = mix(&mut transport, geometry, slots, round as u32, true);
             let bare = loop_alone(&mut transport, geometry, slots);
             // The first round warms up.
             if round > 0 {
                 mixed.push(ours);
                 plain.push(bare);
                 ratios.push(ours / bare);
+                linked.push(all);
+                prices.push(all / ours);
             }
         }
         if transport.rank() != Rank::OWNER {
@@ -68,16 +72,19 @@ fn main() {
         show("mixed slot", "us", &mut mixed);
         show("seal, exchange, peel alone", "us", &mut plain);
         show("ratio", "", &mut ratios);
+        show("slot with all links", "us", &mut linked);
+        show("ratio to mixed slot", "", &mut prices);
     }
 }
 
 /// Microseconds a slot of the mix, the owner's clock.
-fn mix(transport: &mut Mpi, geometry: Geometry, slots: u64, round: u32) -> f64 {
+fn mix(transport: &mut Mpi, geometry: Geometry, slots: u64, round: u32, linked: bool) -> f64 {
     let mut routes = Vec::new();
     if transport.rank() == Rank::OWNER {
         let hosts: Vec<u32> = (0..u32::from(geometry.ranks)).collect();
         let plan = Plan::draw(3, HOPS, &hosts, &mut rand::rng()).unwrap();
-        for route in mixed_routes(&plan, EpochSecrets::draw(geometry.ranks).unwrap(), &RUN, Epoch(round)) {
+        let secrets = EpochSecrets::draw(geometry.ranks).unwrap();
+        for route in mixed_routes(&plan, secrets, &RUN, Epoch(round), |_, _| linked) {
             let mut bytes = postcard::to_allocvec(&route).unwrap();
             bytes.resize(ROUTE_BYTES, 0);
             routes.push(bytes);

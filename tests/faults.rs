@@ -186,9 +186,7 @@ fn a_fault_in_the_last_slots_is_told_with_the_results() {
             is_told(&ran, place);
             for (served, rank) in ran.served.iter().zip(1..) {
                 let stopped = matches!(served, Err(RunError::Stopped { code: 4 }));
-                // At the end of the run it is over for those who have noticed nothing.
-                let over = epoch + 1 == EPOCHS && served.is_ok();
-                assert!(stopped || over, "rank {rank} has {}", shown(served));
+                assert!(stopped, "rank {rank} ends otherwise than those who have noticed it: {}", shown(served));
             }
             seen.insert(ran.slots[epoch as usize] - 1 - slot);
             if seen.contains(&0) && seen.contains(&1) {
@@ -203,14 +201,10 @@ fn ends_the_run(kind: Letter, epoch: u32, rank: u16, byte: usize) {
     let place = Place::Letter { kind, epoch, rank };
     let ran = run(at(place, flip(byte)));
     assert_eq!(ran.altered, 1, "{place:?}");
-    let finder = if matches!(kind, Letter::Opening | Letter::Package) { Some(rank) } else { None };
+    let finder = matches!(kind, Letter::Opening | Letter::Package | Letter::Verdict).then_some(rank);
     let errors = std::iter::once(ran.led.as_ref().err()).chain(ran.served.iter().map(|served| served.as_ref().err()));
     for (error, rank) in errors.zip(0..) {
-        let Some(error) = error else {
-            let over = kind == Letter::Result && epoch + 1 == EPOCHS && rank > 0;
-            assert!(over, "{place:?}, byte {byte}: rank {rank} ends well");
-            continue;
-        };
+        let Some(error) = error else { panic!("{place:?}, byte {byte}: rank {rank} ends well") };
         assert_eq!(error.exit_code(), 4, "{place:?}, byte {byte}: rank {rank}: {error}");
         let aborted = matches!(error, RunError::Transport(TransportError::Aborted { .. }));
         if finder.is_some_and(|finder| finder == rank) {
@@ -235,15 +229,32 @@ fn every_letter_is_bound_to_what_it_is_for() {
             }
         }
     }
+    ends_the_run(Letter::Verdict, 0, 5, 3);
+}
+
+/// The last letter of all: who finds it altered has nothing more to give, and takes the model from nobody.
+#[test]
+fn an_altered_last_word_costs_nobody_the_model() {
+    let ran = run(at(Place::Letter { kind: Letter::Verdict, epoch: EPOCHS - 1, rank: 5 }, flip(3)));
+    assert!(ran.altered == 1 && ran.led.is_ok(), "{}", shown(&ran.led));
+    for (served, rank) in ran.served.iter().zip(1..) {
+        match rank {
+            5 => assert!(served.as_ref().is_err_and(|error| error.is_orderly() && error.exit_code() == 4)),
+            _ => assert!(served.is_ok(), "rank {rank} has {}", shown(served)),
+        }
+    }
 }
 
 /// An authentic letter of another epoch, rank or run in place of what was due.
 #[test]
 fn authentic_letters_from_elsewhere_are_refused() {
     let letter = |kind, epoch, rank| Place::Letter { kind, epoch, rank };
-    for kind in [Letter::Announcement, Letter::Package, Letter::Result] {
-        let place = letter(kind, 1, 4);
-        for other in [letter(kind, 0, 4), letter(kind, 1, 3)] {
+    for kind in [Letter::Announcement, Letter::Package, Letter::Result, Letter::Verdict] {
+        let place = letter(kind, u32::from(kind != Letter::Verdict), 4);
+        for other in [letter(kind, 0, 4), letter(kind, 1, 3), letter(kind, 0, 3)] {
+            if other == place {
+                continue;
+            }
             let recorded: Mutex<HashMap<Place, Vec<u8>>> = Mutex::default();
             let ran = run(move |found, bytes| {
                 let mut recorded = recorded.lock().unwrap();

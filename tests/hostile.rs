@@ -103,9 +103,10 @@ fn a_rank_that_invents_faults_ends_the_run_and_nothing_else() {
 #[test]
 fn a_result_in_another_ranks_name_is_refused() {
     let ran = with(4, |_, package| package.result = mixnn::crypto::key::Key::from_bytes([1; 32]));
-    match &ran.led {
-        Err(error @ RunError::Sealed { from: Rank(4), .. }) => assert_eq!(error.exit_code(), 4),
-        other => panic!("{:?}", other.as_ref().err()),
+    let error = ran.led.as_ref().err().unwrap();
+    assert!(matches!(error.cause(), RunError::Sealed { from: Rank(4), .. }) && error.exit_code() == 4, "{error}");
+    for (served, rank) in ran.served.iter().zip(1..) {
+        assert!(served.as_ref().is_err_and(|error| error.exit_code() == 4), "rank {rank}: {served:?}");
     }
 }
 

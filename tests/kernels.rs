@@ -88,7 +88,7 @@ fn one_cell(device: &Shim) -> (CudaSealer<Shim>, SealBatch, OpenBatch) {
     let key = sealer.add(&Key::from_bytes([3; 32]));
     let [from, to] = [Place { block: 0, offset: 0 }; 2];
     let seal = sealer.lay_seals(16, vec![SealJob { layers: vec![key], cell: 7, from, to }]);
-    let open = sealer.lay_opens(32, vec![OpenJob { key, cell: 7, from, to }]);
+    let open = sealer.lay_opens(32, vec![OpenJob { key, cell: 7, from, to, under: None, over: None }]);
     (sealer, seal, open)
 }
 
@@ -110,12 +110,12 @@ fn a_lost_device_is_reported() {
     let mut there = CpuSealer::<aead::Default, _>::new(b"run".to_vec());
     let key = there.add(&Key::from_bytes([3; 32]));
     let [from, to] = [Place { block: 0, offset: 0 }; 2];
-    let batch = there.lay_opens(32, vec![OpenJob { key, cell: 7, from, to }]);
+    let batch = there.lay_opens(32, vec![OpenJob { key, cell: 7, from, to, under: None, over: None }]);
     let mut opened = [vec![9; 16]];
     there.open(Slot(2), batch, &blocks, &mut opened).unwrap();
     assert_eq!(opened, [vec![0; 16]]);
     sealer.open(Slot(2), open, &blocks, &mut messages).unwrap();
-    assert!(matches!(sealer.open(Slot(3), open, &blocks, &mut messages), Err(OpenError::BadCell(_))));
+    assert!(matches!(sealer.open(Slot(3), open, &blocks, &mut messages), Err(OpenError::BadCells(_))));
 }
 
 /// A key takes 12.5 KB there, expanded: those that only relay are not there, unless blocks are.
@@ -127,8 +127,11 @@ fn the_device_expands_the_keys_of_its_own_jobs() {
         assert!(!lanes || sealer.lay_lanes(&[32], &[32]).unwrap().is_some());
         let keys: Vec<KeyId> = (0..6).map(|i| sealer.add(&Key::from_bytes([i; 32]))).collect();
         let [from, to] = [Place { block: 0, offset: 0 }; 2];
-        let opens =
-            |of: &[usize]| of.iter().map(|i| OpenJob { key: keys[*i], cell: 0, from, to }).collect::<Vec<_>>();
+        let opens = |of: &[usize]| {
+            of.iter()
+                .map(|i| OpenJob { key: keys[*i], cell: 0, from, to, under: None, over: None })
+                .collect::<Vec<_>>()
+        };
         sealer.lay_peels(32, opens(&[5, 1]));
         sealer.lay_peels(32, opens(&[3]));
         sealer.lay_opens(32, opens(&[2, 0]));

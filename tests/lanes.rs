@@ -25,7 +25,7 @@ use mixnn::mix::package::{EpochSecrets, MixedRoute, Route, mixed_routes};
 use mixnn::mix::plan::Plan;
 use mixnn::mix::slot::Mixer;
 use mixnn::transport::local::{Local, connect};
-use mixnn::transport::{Cores, Lane, Transport, TransportError};
+use mixnn::transport::{Block, Cores, Lane, Transport, TransportError};
 use shim::Shim;
 
 const RANKS: u16 = 6;
@@ -58,8 +58,6 @@ impl Taking {
 }
 
 impl Transport for Taking {
-    type Block = Vec<u8>;
-
     fn rank(&self) -> Rank {
         self.inner.rank()
     }
@@ -107,7 +105,7 @@ impl Transport for Taking {
         self.device = None;
     }
 
-    fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {
+    fn blocks(&mut self) -> (&mut [Block], &[Block]) {
         self.inner.blocks()
     }
 
@@ -206,7 +204,7 @@ fn run(finishes: i64, flips: bool) -> (Vec<Vec<Came>>, u64) {
     let geometry = Geometry::new(RANKS, HOPS, 400, 256).unwrap();
     let hosts: Vec<u32> = (0..u32::from(RANKS)).collect();
     let plan = Plan::draw(2, HOPS, &hosts, &mut rand::rng()).unwrap();
-    let routes = mixed_routes(&plan, EpochSecrets::draw(RANKS).unwrap(), &RUN, Epoch(0));
+    let routes = mixed_routes(&plan, EpochSecrets::draw(RANKS).unwrap(), &RUN, Epoch(0), |_, _| true);
     let ran: Vec<_> = std::thread::scope(|scope| {
         let threads = connect(RANKS).into_iter().zip(routes).map(|(mut inner, route)| {
             let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };

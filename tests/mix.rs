@@ -16,7 +16,7 @@ use mixnn::mix::plan::Plan;
 use mixnn::mix::{BACKWARD, FORWARD, SPARE};
 use mixnn::random::Seed;
 use mixnn::transport::local::Local;
-use mixnn::transport::{Cores, Lane, Transport, TransportError};
+use mixnn::transport::{Block, Cores, Lane, Transport, TransportError};
 
 /// Rank counts among which circuits of four hops are found: with six there is no room, which `mixnn check` says.
 const FOUR_HOPS: [u16; 3] = [7, 8, 9];
@@ -121,24 +121,22 @@ struct Attacked {
 impl Attacked {
     fn alter(&mut self, attack: Attack) {
         let lane = self.outgoing.iter().position(|lane| lane.peer == self.target).unwrap();
-        let other = self.inner.blocks().0[(lane + 1) % self.outgoing.len()].clone();
+        let other = self.inner.blocks().0[(lane + 1) % self.outgoing.len()].to_vec();
         let (start, cell) = (self.geometry.cells_at(self.phase), self.geometry.cell(self.phase));
         let block = &mut self.inner.blocks().0[lane];
         match attack {
             Attack::Flip(byte) => block[byte] ^= 1 << (byte % 8),
-            Attack::Replay => *block = self.recorded[0].clone(),
+            Attack::Replay => block.copy_from_slice(&self.recorded[0]),
             Attack::Splice => {
                 let (first, second) = block[start..].split_at_mut(cell);
                 first.swap_with_slice(&mut second[..cell]);
             }
-            Attack::Divert => *block = other,
+            Attack::Divert => block.copy_from_slice(&other),
         }
     }
 }
 
 impl Transport for Attacked {
-    type Block = Vec<u8>;
-
     fn rank(&self) -> Rank {
         self.inner.rank()
     }
@@ -173,7 +171,7 @@ impl Transport for Attacked {
         self.inner.lay(outgoing, incoming, device)
     }
 
-    fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {
+    fn blocks(&mut self) -> (&mut [Block], &[Block]) {
         self.inner.blocks()
     }
 
@@ -185,7 +183,7 @@ impl Transport for Attacked {
                 self.alter(attack);
             }
             let lane = self.outgoing.iter().position(|lane| lane.peer == self.target).unwrap();
-            self.recorded.push_back(self.inner.blocks().0[lane].clone());
+            self.recorded.push_back(self.inner.blocks().0[lane].to_vec());
             if self.recorded.len() > usize::from(self.geometry.hops) {
                 self.recorded.pop_front();
             }
@@ -219,7 +217,8 @@ const VICTIM: Rank = Rank(4);
 const ATTACKED_SLOT: u64 = 2;
 
 /// Rank 2 does `attack` on what it sends to rank 4 in `phase` of slot 2. The victim must notice in that phase and name rank
-/// 2, whoever else notices must do so later in the slot, and with the next slot's beats the owner knows the first.
+/// 2, the rest of the circuit must notice later in the slot and nobody else, and with the next slot's beats the owner knows the
+/// first.
 fn is_noticed(plan: &Plan, geometry: Geometry, phase: Phase, attack: Attack) {
     let wrap = |inner: Local| {
         let attack = (inner.rank() == ATTACKER).then_some(attack);
@@ -242,16 +241,21 @@ fn is_noticed(plan: &Plan, geometry: Geometry, phase: Phase, attack: Attack) {
         }
         all
     });
+    let circuit = &plan.circuits[plan.lanes()[&(phase.0, ATTACKER, VICTIM)]];
+    // A bad beat is the receiver's alone.
+    let in_beat = matches!(attack, Attack::Flip(byte) if byte < geometry.cells_at(phase));
+    let noise = if in_beat { circuit.path().count() } else { phase.index() + 1 };
+    let behind: Vec<Rank> = circuit.path().skip(noise).collect();
     for (rank, all) in Rank::all(plan.ranks).zip(heard) {
         let [before, attacked, next] = [1, 2, 3].map(|slot| all[slot]);
         assert_eq!((all[0], before), (None, None), "{rank} finds fault before there is one");
         match (rank, attacked) {
             (VICTIM, _) => assert_eq!(attacked, Some(due), "{attack:?} in {phase}"),
             (_, Some(noticed)) => {
-                assert!(noticed.fault.phase > phase && noticed.by == rank, "{attack:?}: {noticed:?}")
+                assert!(noticed.fault.phase > phase && noticed.by == rank, "{attack:?}: {noticed:?}");
+                assert!(behind.contains(&rank), "{attack:?} in {phase} shows to {rank}");
             }
-            // What the victim passes on is noise to everyone.
-            (_, None) => assert!(phase.0 == geometry.hops, "{rank} has got noise in {phase} and not noticed"),
+            (_, None) => assert!(!behind.contains(&rank), "{rank} has got noise after {phase} and not noticed"),
         }
         assert_eq!(next, Some(due).filter(|_| rank == Rank::OWNER), "{rank} in the slot after {attack:?}");
         // A fault leaves nothing behind: what follows is in order again.

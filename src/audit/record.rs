@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::truth::Truth;
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
-use crate::transport::{Backoff, Cores, Lane, Transport, TransportError};
+use crate::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
 
 /// Phases for which there is room before a recording must grow: growing would take time of one rank.
 const ROOM: usize = 1024;
@@ -115,8 +115,6 @@ fn bits(ranks: impl Iterator<Item = Rank>) -> u64 {
 }
 
 impl<T: Transport> Transport for Recorder<T> {
-    type Block = T::Block;
-
     fn rank(&self) -> Rank {
         self.inner.rank()
     }
@@ -156,7 +154,7 @@ impl<T: Transport> Transport for Recorder<T> {
         self.inner.lay(outgoing, incoming, device)
     }
 
-    fn blocks(&mut self) -> (&mut [T::Block], &[T::Block]) {
+    fn blocks(&mut self) -> (&mut [Block], &[Block]) {
         self.inner.blocks()
     }
 

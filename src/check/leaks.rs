@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::job::{Job, Pace, Profile};
+use crate::job::{Job, Link, Pace, Profile};
 use crate::pipeline::{Depth, Pass};
 use crate::run::prepare::Prepared;
 
@@ -78,6 +78,7 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
     if profile == Profile::Mixed {
         let what = "the one relay of a circuit sees both its ends";
         leaks.push(Leak::unless("one relay", hops < 3, what, format!("mix.hops = {hops}")));
+        leaks.push(links(job.mix.link, hosts < ranks));
     }
     leaks.push(Leak::unless(
         "times",
@@ -124,6 +125,19 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
     let setting = "trust.ranks, and a trust file on each of the other ranks";
     leaks.push(Leak::unless("identity", job.trust.ranks.is_none(), what, setting));
     leaks
+}
+
+/// What a rank finds of its own cells that sees the blocks of others, too. `shared`: whether ranks share a host.
+fn links(link: Link, shared: bool) -> Leak {
+    let (open, where_seen) = match link {
+        Link::Off => (true, "the network, unless that encrypts,"),
+        Link::Hosts => (shared, "the memory that ranks of one host share"),
+        Link::All => (false, ""),
+    };
+    let what = format!(
+        "a stage whose operator also sees {where_seen} finds its own cells again in what its relays pass on, and so its neighbours"
+    );
+    Leak::unless("links", open, &what, "mix.link = \"all\"")
 }
 
 /// What the number of slots says of S.

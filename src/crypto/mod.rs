@@ -1,6 +1,7 @@
 //! Sealing and opening: cells, packages, results; and signing. Knows no ranks and no network.
 //!
-//! [`aead`] is AES-256-GCM, one key; [`sealer`] applies it to all cells of a slot at once; [`key`] derives hop keys;
+//! [`aead`] is AES-256-GCM, one key; [`sealer`] applies it, and `stream`, a keystream, to
+//! all cells of a slot at once; [`key`] derives hop keys;
 //! [`hpke`] seals packages to a rank and results to the owner; [`identity`] signs what owner and ranks announce.
 //!
 //! Secrets are wiped when they are dropped, and have neither `Debug` nor `Clone`.
@@ -10,6 +11,7 @@ pub mod hpke;
 pub mod identity;
 pub mod key;
 pub mod sealer;
+mod stream;
 
 use thiserror::Error;
 

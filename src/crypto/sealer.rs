@@ -24,6 +24,10 @@ use crate::ids::Slot;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyId(pub(crate) u32);
 
+/// A key of keystreams, by the order in which it was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamId(pub(crate) u32);
+
 /// Some bytes: `block` numbers a message or a block, `offset` counts bytes in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -57,6 +61,10 @@ pub struct OpenJob {
     pub from: Place,
     /// Where what is inside goes: an outgoing block of the next phase, or a message.
     pub to: Place,
+    /// The keystream that lies over the cell, if one does.
+    pub under: Option<StreamId>,
+    /// The keystream to lay over what is inside, if one is. Only where that goes to a block.
+    pub over: Option<StreamId>,
 }
 
 /// Jobs laid down to be sealed, by the order in which they were.
@@ -71,12 +79,8 @@ pub struct PeelBatch(pub(crate) usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenBatch(pub(crate) usize);
 
-/// Which of a batch of jobs was the first to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadCell {
-    /// The index of its job.
-    pub job: usize,
-}
+/// The jobs of a batch whose cells are not authentic, in their order.
+pub type BadCells = Vec<usize>;
 
 /// The device that seals has failed; on the processor nothing can.
 #[derive(Debug, Error)]
@@ -86,9 +90,9 @@ pub struct DeviceError(#[from] pub Box<dyn Error + Send + Sync>);
 /// Why a batch was not peeled or opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// A cell is not what was sealed.
-    #[error("job {} of the batch failed authentication", .0.job)]
-    BadCell(BadCell),
+    /// Some cells are not what was sealed. Where what is in them should have gone, there are zeros; all others are opened.
+    #[error("{} cells of the batch failed authentication", .0.len())]
+    BadCells(BadCells),
     /// Nothing is known of the cells.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -113,11 +117,12 @@ pub trait Sealer: Send {
         false
     }
 
-    /// Copies a part of each outgoing block to the device, where blocks stand there.
+    /// Copies a part of each of some outgoing blocks, of which `first` is the number of the first, to the device, where blocks stand
+    /// there.
     ///
     /// # Errors
     /// [`DeviceError`]; then blocks stand there no more.
-    fn push<L: AsRef<[u8]>>(&mut self, _blocks: &[L], _part: Range<usize>) -> Result<(), DeviceError> {
+    fn push<L: AsRef<[u8]>>(&mut self, _blocks: &[L], _first: usize, _part: Range<usize>) -> Result<(), DeviceError> {
         Ok(())
     }
 
@@ -138,6 +143,9 @@ pub trait Sealer: Send {
 
     /// Takes a key for this epoch.
     fn add(&mut self, key: &Key) -> KeyId;
+
+    /// Takes a key of keystreams for this epoch. The stream of a cell is that of its number and the slot, as a nonce is.
+    fn add_stream(&mut self, key: &Key) -> StreamId;
 
     /// Lays down jobs that seal payloads of `payload` bytes.
     fn lay_seals(&mut self, payload: usize, jobs: Vec<SealJob>) -> SealBatch;
@@ -163,10 +171,12 @@ pub trait Sealer: Send {
         blocks: &mut [L],
     ) -> Result<(), DeviceError>;
 
-    /// Takes a layer off a batch's cells, from blocks to blocks. All are verified before it returns.
+    /// Takes a layer off a batch's cells, from blocks to blocks: their keystream first, and over what is inside goes that of the
+    /// next hop. All are verified before it returns, and no one sees in the blocks what should be under a keystream.
     ///
     /// # Errors
-    /// [`OpenError`], of bad cells the first; then what was written is of no use, and must not leave.
+    /// [`OpenError::BadCells`]: others are passed on; what stands in place of these must not leave. [`OpenError::Device`]: nothing
+    /// may.
     fn peel<L: AsMut<[u8]>, K: AsRef<[u8]>>(
         &mut self,
         slot: Slot,
@@ -175,10 +185,11 @@ pub trait Sealer: Send {
         to: &mut [L],
     ) -> Result<(), OpenError>;
 
-    /// Takes the last layer off a batch's cells, from blocks to messages. All are verified before it returns.
+    /// Takes the last layer off a batch's cells, from blocks to messages, and their keystream first. All are verified before it
+    /// returns.
     ///
     /// # Errors
-    /// [`OpenError`], of bad cells the first; then what was written is of no use.
+    /// [`OpenError`]; then the messages are of no use.
     fn open<K: AsRef<[u8]>>(
         &mut self,
         slot: Slot,

@@ -169,6 +169,31 @@ impl std::fmt::Display for Pace {
     }
 }
 
+/// Between which ranks what is passed on goes under a keystream of theirs, so that no one else finds it again, its source too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Between those of different hosts.
+    Hosts,
+    /// Between all.
+    All,
+    /// Between none: for networks that encrypt.
+    Off,
+}
+
+impl Link {
+    /// With their words.
+    pub const ALL: [(&'static str, Self); 3] = [("hosts", Self::Hosts), ("all", Self::All), ("off", Self::Off)];
+
+    /// As a job has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hosts => "hosts",
+            Self::All => "all",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// `[mix]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mix {
@@ -184,6 +209,8 @@ pub struct Mix {
     pub depth: u16,
     /// When slots begin. `bare` and `sealed` know no pace.
     pub pace: Pace,
+    /// Whose links are encrypted. `bare` and `sealed` pass nothing on.
+    pub link: Link,
     /// How activations and gradients travel.
     pub wire: Float,
     /// Bytes of a message at least, 0: what the job needs. Equal lengths make two models look alike.

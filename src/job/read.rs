@@ -139,6 +139,7 @@ fn mix(section: Section<'_>) -> Result<Mix, JobError> {
         cell,
         depth: section.integer("depth", 0..=i64::from(MOST_RANKS) - 1)?.unwrap_or(0),
         pace: pace(&section)?,
+        link: section.choice("link", &Link::ALL)?.unwrap_or(Link::Hosts),
         wire: section.choice("wire", &Float::ALL)?.unwrap_or_default(),
         message: section.integer("message", 0..=1 << 30)?.unwrap_or(0),
         package: section.integer("package", 0..=1 << 30)?.unwrap_or(0),

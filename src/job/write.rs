@@ -34,6 +34,7 @@ pub(super) fn job(job: &Job) -> Table {
         ("cell", i64::from(job.mix.cell).into()),
         ("depth", i64::from(job.mix.depth).into()),
         ("pace", job.mix.pace.to_string().into()),
+        ("link", job.mix.link.name().into()),
         ("wire", job.mix.wire.name().into()),
         ("message", i64::from(job.mix.message).into()),
         ("package", i64::from(job.mix.package).into()),

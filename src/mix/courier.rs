@@ -89,7 +89,7 @@ impl Noticed {
 }
 
 /// Carries a rank's messages, one slot at a time.
-pub trait Courier<T: Transport> {
+pub trait Courier {
     /// The memory of messages.
     type Bytes;
 
@@ -115,7 +115,7 @@ pub trait Courier<T: Transport> {
     /// [`MixError`]; then nothing in the inbox may be used.
     fn slot(
         &mut self,
-        transport: &mut T,
+        transport: &mut dyn Transport,
         slot: Slot,
         word: Word,
         post: &mut Post<Self::Bytes>,

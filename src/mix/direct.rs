@@ -71,8 +71,8 @@ impl<S: Sealer> Direct<S> {
     ///
     /// # Errors
     /// Those of laying; [`MixError::Device`].
-    pub fn new<T: Transport>(
-        transport: &mut T,
+    pub fn new(
+        transport: &mut dyn Transport,
         mut sealer: S,
         seals: bool,
         geometry: Geometry,
@@ -135,7 +135,7 @@ impl<S: Sealer> Direct<S> {
         for (block, side) in self.incoming.iter().enumerate().filter(full) {
             opens.extend((0..cells).map(|cell| {
                 let (to, from) = places(block, side, cell);
-                OpenJob { key: side.key, cell: cell as u32, from, to }
+                OpenJob { key: side.key, cell: cell as u32, from, to, under: None, over: None }
             }));
             senders.extend((0..cells).map(|_| side.peer));
         }
@@ -144,7 +144,7 @@ impl<S: Sealer> Direct<S> {
     }
 }
 
-impl<T: Transport, S: Sealer> Courier<T> for Direct<S> {
+impl<S: Sealer> Courier for Direct<S> {
     type Bytes = S::Bytes;
 
     /// Addresses show who succeeds whom in any case: whoever finds a fault may end the run in public.
@@ -154,7 +154,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Direct<S> {
 
     fn slot(
         &mut self,
-        transport: &mut T,
+        transport: &mut dyn Transport,
         slot: Slot,
         word: Word,
         post: &mut Post<S::Bytes>,
@@ -181,7 +181,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Direct<S> {
             }
         }
         if self.cells.is_some() {
-            self.sealer.push(transport.blocks().0, 0..BEAT)?;
+            self.sealer.push(transport.blocks().0, 0, 0..BEAT)?;
         }
         timing.seal += started.elapsed();
 
@@ -217,7 +217,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Direct<S> {
         if let Some(cells) = &self.cells {
             match self.sealer.open(slot, cells.open, transport.blocks().1, &mut post.inbox) {
                 Ok(()) => {}
-                Err(OpenError::BadCell(bad)) => return Err(unauthentic(cells.senders[bad.job])),
+                Err(OpenError::BadCells(bad)) => return Err(unauthentic(cells.senders[bad[0]])),
                 Err(OpenError::Device(error)) => return Err(error.into()),
             }
         }

@@ -2,8 +2,8 @@
 //! to where.
 
 use super::geometry::Geometry;
-use super::package::{MixedRoute, hop_key, lane, peers};
-use crate::crypto::sealer::{KeyId, OpenBatch, OpenJob, PeelBatch, Place, SealBatch, SealJob, Sealer};
+use super::package::{MixedRoute, hop_key, lane, link_key, peers, stream_key};
+use crate::crypto::sealer::{KeyId, OpenBatch, OpenJob, PeelBatch, Place, SealBatch, SealJob, Sealer, StreamId};
 use crate::ids::{Epoch, Phase, Rank};
 
 /// The jobs of a slot, the same in every slot of an epoch but for the slot's number.
@@ -12,6 +12,8 @@ pub struct Onion {
     pub seal: SealBatch,
     /// By phase but the last: peel what is passed on.
     pub peels: Vec<PeelBatch>,
+    /// By phase but the last, by incoming lane: the lane over which its cells go on.
+    pub passed_on: Vec<Vec<usize>>,
     /// In the last: open what arrives.
     pub open: OpenBatch,
     /// By lane: the key of the beat that leaves over it.
@@ -51,6 +53,9 @@ impl Onion {
             }));
         }
         let seal = sealer.lay_seals(payload, seals);
+        let links = Links::of(&route, geometry, rank, run, epoch, sealer);
+        let passed_on: Vec<Vec<usize>> =
+            route.next.iter().map(|next| next.iter().map(|peer| lane(rank, *peer)).collect()).collect();
         let mut jobs_of = |phase: Phase, sealer: &mut S| {
             let mut jobs = Vec::new();
             for (from, peer) in peers(rank, geometry.ranks).enumerate() {
@@ -58,17 +63,21 @@ impl Onion {
                 if phase == Phase(1) {
                     beats_in.push(key);
                 }
+                let onward = passed_on.get(phase.index() - 1).map(|lanes| lanes[from]);
+                let next = Phase(phase.0 + 1);
                 jobs.extend((0..cells).map(|cell| OpenJob {
                     key,
                     cell,
                     from: in_block(from, phase, cell),
-                    to: match route.next.get(phase.index() - 1) {
-                        Some(next) => in_block(lane(rank, next[from]), Phase(phase.0 + 1), cell),
+                    to: match onward {
+                        Some(to) => in_block(to, next, cell),
                         None => {
                             let (message, part) = route.arrivals[from];
                             in_message(message, part, cell)
                         }
                     },
+                    under: links.under(phase, from),
+                    over: onward.and_then(|to| links.over(next, to)),
                 }));
             }
             jobs
@@ -81,6 +90,47 @@ impl Onion {
         let last = Phase(geometry.hops);
         let jobs = jobs_of(last, sealer);
         let open = sealer.lay_opens(geometry.cell(last), jobs);
-        Self { seal, peels, open, beats_out, beats_in }
+        Self { seal, peels, passed_on, open, beats_out, beats_in }
+    }
+}
+
+/// The keystreams of a rank's lanes, by phase from the second on, by lane: none between ranks that are not linked.
+struct Links {
+    outgoing: Vec<Vec<Option<StreamId>>>,
+    incoming: Vec<Vec<Option<StreamId>>>,
+}
+
+impl Links {
+    fn of<S: Sealer>(
+        route: &MixedRoute,
+        geometry: &Geometry,
+        rank: Rank,
+        run: &[u8; 32],
+        epoch: Epoch,
+        sealer: &mut S,
+    ) -> Self {
+        let (mut outgoing, mut incoming) = (Vec::new(), Vec::new());
+        for phase in Phase::all(geometry.hops).skip(1) {
+            let streams = peers(rank, geometry.ranks).zip(&route.links).map(|(peer, link)| {
+                link.as_ref().map(|link| {
+                    let from = link_key(&route.secret, run, epoch, rank, peer);
+                    (sealer.add_stream(&stream_key(link, phase)), sealer.add_stream(&stream_key(&from, phase)))
+                })
+            });
+            let (to, from) = streams.map(Option::unzip).unzip();
+            outgoing.push(to);
+            incoming.push(from);
+        }
+        Self { outgoing, incoming }
+    }
+
+    /// What lies over a block that arrives over `lane` in `phase`.
+    fn under(&self, phase: Phase, lane: usize) -> Option<StreamId> {
+        phase.index().checked_sub(2).and_then(|at| self.incoming[at][lane])
+    }
+
+    /// What is laid over a block that leaves over `lane` in `phase`.
+    fn over(&self, phase: Phase, lane: usize) -> Option<StreamId> {
+        phase.index().checked_sub(2).and_then(|at| self.outgoing[at][lane])
     }
 }

@@ -37,8 +37,10 @@ pub enum Route {
 /// A rank's lanes in the mix. Lanes are numbered by peer, this rank left out.
 #[derive(Serialize, Deserialize)]
 pub struct MixedRoute {
-    /// What the keys of its incoming lanes are derived from.
+    /// What the keys of its incoming lanes and links are derived from.
     pub secret: Key,
+    /// By lane: the key of the link to that peer, where what they send each other from the second phase on goes under a keystream.
+    pub links: Vec<Option<Key>>,
     /// By first-phase lane: the circuit that leaves over it.
     pub circuits: Vec<OwnCircuit>,
     /// By phase but the last, by incoming lane: the peer to pass on to.
@@ -99,7 +101,8 @@ impl MixedRoute {
         let hops = usize::from(geometry.hops);
         let once = |parts: Vec<(u8, u16)>| sorted(parts) == parts_of_a_rank(geometry);
         let passed_on = |next: &Vec<Rank>| sorted(next.clone()).into_iter().eq(peers(rank, geometry.ranks));
-        once(self.circuits.iter().map(|own| (own.message, own.part)).collect())
+        self.links.len() == geometry.lanes()
+            && once(self.circuits.iter().map(|own| (own.message, own.part)).collect())
             && self.circuits.iter().all(|own| own.layers.len() == hops)
             && self.next.len() + 1 == hops
             && self.next.iter().all(passed_on)
@@ -135,8 +138,22 @@ impl EpochSecrets {
 
 /// The key of the lane from `from` to `rank` in `phase`, from `rank`'s secret.
 pub fn hop_key(secret: &Key, run: &[u8; 32], epoch: Epoch, rank: Rank, phase: Phase, from: Rank) -> Key {
+    derived(secret, b"hop", run, epoch, rank, phase, from)
+}
+
+/// The key of the link from `from` to `rank`, from `rank`'s secret: who sends over it has it too, and nobody else.
+pub fn link_key(secret: &Key, run: &[u8; 32], epoch: Epoch, rank: Rank, from: Rank) -> Key {
+    derived(secret, b"link", run, epoch, rank, Phase(0), from)
+}
+
+/// The key of the streams over a link in `phase`, from the link's.
+pub fn stream_key(link: &Key, phase: Phase) -> Key {
+    link.derive(&[b"stream".as_slice(), &[phase.0]].concat())
+}
+
+fn derived(secret: &Key, label: &[u8], run: &[u8; 32], epoch: Epoch, rank: Rank, phase: Phase, from: Rank) -> Key {
     let mut context = Zeroizing::new(Vec::with_capacity(48));
-    context.extend_from_slice(b"hop");
+    context.extend_from_slice(label);
     context.extend_from_slice(run);
     context.extend_from_slice(&epoch.0.to_le_bytes());
     context.extend_from_slice(&rank.0.to_le_bytes());
@@ -164,8 +181,15 @@ fn message(direction: Direction) -> u8 {
     number as u8
 }
 
-/// The routes of all ranks through the mix, in the order of ranks, under an epoch's `secrets`.
-pub fn mixed_routes(plan: &Plan, secrets: EpochSecrets, run: &[u8; 32], epoch: Epoch) -> Vec<Route> {
+/// The routes of all ranks through the mix, in the order of ranks, under an epoch's `secrets`. `linked` says of two ranks whether
+/// there is a keystream over what they send each other.
+pub fn mixed_routes(
+    plan: &Plan,
+    secrets: EpochSecrets,
+    run: &[u8; 32],
+    epoch: Epoch,
+    linked: impl Fn(Rank, Rank) -> bool,
+) -> Vec<Route> {
     let (n, hops) = (plan.ranks, usize::from(plan.hops));
     let mut circuits: Vec<Vec<Option<OwnCircuit>>> = (0..n).map(|_| (1..n).map(|_| None).collect()).collect();
     let mut next = vec![vec![vec![Rank::OWNER; usize::from(n) - 1]; hops - 1]; usize::from(n)];
@@ -187,10 +211,14 @@ pub fn mixed_routes(plan: &Plan, secrets: EpochSecrets, run: &[u8; 32], epoch: E
         let (last, destination) = (path[hops - 1], path[hops]);
         arrivals[destination.index()][lane(destination, last)] = (message(circuit.direction), circuit.part);
     }
-    let seats = secrets.0.into_iter().zip(circuits).zip(next).zip(arrivals);
+    let link =
+        |from: Rank, to: Rank| linked(from, to).then(|| link_key(&secrets.0[to.index()], run, epoch, to, from));
+    let links: Vec<Vec<_>> = Rank::all(n).map(|from| peers(from, n).map(|to| link(from, to)).collect()).collect();
+    let seats = secrets.0.into_iter().zip(links).zip(circuits).zip(next).zip(arrivals);
     seats
-        .map(|(((secret, circuits), next), arrivals)| {
-            Route::Mixed(MixedRoute { secret, circuits: circuits.into_iter().flatten().collect(), next, arrivals })
+        .map(|((((secret, links), circuits), next), arrivals)| {
+            let circuits = circuits.into_iter().flatten().collect();
+            Route::Mixed(MixedRoute { secret, links, circuits, next, arrivals })
         })
         .collect()
 }
@@ -233,7 +261,7 @@ mod tests {
             Route::Mixed(route) => route,
             Route::Direct(_) => panic!("a plan gives routes through the mix"),
         };
-        mixed_routes(plan, secrets, &[1; 32], Epoch(epoch)).into_iter().map(mixed).collect()
+        mixed_routes(plan, secrets, &[1; 32], Epoch(epoch), |_, _| true).into_iter().map(mixed).collect()
     }
 
     /// A new epoch shows a rank nothing new: the same circuits over the same lanes, under other keys.
@@ -258,7 +286,8 @@ mod tests {
             let hosts: Vec<u32> = (0..n).collect();
             let plan = Plan::draw(3, 3, &hosts, &mut StdRng::seed_from_u64(3)).unwrap();
             let geometry = Geometry::new(n as u16, 3, 1000, 1 << 16).unwrap();
-            let breaks: [fn(&mut MixedRoute); 9] = [
+            let breaks: [fn(&mut MixedRoute); 10] = [
+                |route| route.links.truncate(1),
                 |route| route.circuits.truncate(1),
                 |route| route.circuits[0].layers.clear(),
                 |route| route.circuits[0].message = 3,

@@ -6,9 +6,9 @@
 //! open into the inbox
 //! ```
 //!
-//! A rank that finds a bad cell or beat goes on, so that no one sees who has found it: it passes on random bytes for the
-//! rest of the slot, has nothing to show for it, and tells the owner in the next slot's beat (docs/PROTOCOL.md, "When something
-//! is bad").
+//! A rank that finds a bad cell or beat goes on, so that no one sees who has found it: it passes on random bytes in place of that
+//! cell, which only the ranks of its circuit can see, and tells the owner in the next slot's beat (docs/PROTOCOL.md, "When
+//! something is bad").
 //!
 //! Where the sealer is on a device and the transport takes its memory, blocks stand there, and only beats and random bytes pass
 //! through the processor's. When the device fails, the blocks of later phases are the processor's.
@@ -43,7 +43,7 @@ pub struct Mixer<S> {
     lengths: Vec<Vec<usize>>,
     /// By lane: the beat that arrived.
     beats: Vec<[u8; BEAT]>,
-    /// What is passed on in place of bad cells.
+    /// What leaves in place of a bad cell, and of all that a device has lost.
     noise: StdRng,
     clock: Clock,
 }
@@ -54,8 +54,8 @@ impl<S: Sealer> Mixer<S> {
     ///
     /// # Errors
     /// Those of laying; [`MixError::Device`], [`MixError::Randomness`].
-    pub fn new<T: Transport>(
-        transport: &mut T,
+    pub fn new(
+        transport: &mut dyn Transport,
         mut sealer: S,
         geometry: Geometry,
         route: MixedRoute,
@@ -85,7 +85,7 @@ impl<S: Sealer> Mixer<S> {
     ///
     /// # Errors
     /// [`DeviceError`]: the beats are on the processor alone, where blocks stand from now on.
-    fn seal_beats<T: Transport>(&mut self, transport: &mut T, slot: Slot, word: Word) -> Result<(), DeviceError> {
+    fn seal_beats(&mut self, transport: &mut dyn Transport, slot: Slot, word: Word) -> Result<(), DeviceError> {
         let to_all = if self.rank == Rank::OWNER { word.order.to_record() } else { WELL };
         let to_owner = word.fault.map_or(WELL, Fault::to_record);
         let blocks = transport.blocks().0.iter_mut();
@@ -93,11 +93,11 @@ impl<S: Sealer> Mixer<S> {
             let record = if to == Rank::OWNER { to_owner } else { to_all };
             self.sealer.seal_record(*key, BEAT_CELL, slot, &record, &mut block.as_mut()[..BEAT]);
         }
-        self.sealer.push(transport.blocks().0, 0..BEAT)
+        self.sealer.push(transport.blocks().0, 0, 0..BEAT)
     }
 
     /// As [`Transport::exchange`], of the device's blocks until it fails.
-    fn exchange<T: Transport>(&mut self, transport: &mut T, phase: Phase) -> Result<ExchangeTime, TransportError> {
+    fn exchange(&mut self, transport: &mut dyn Transport, phase: Phase) -> Result<ExchangeTime, TransportError> {
         if transport.lanes_on_device() && !self.sealer.lanes_on_device() {
             transport.leave_device();
         }
@@ -110,9 +110,9 @@ impl<S: Sealer> Mixer<S> {
     ///
     /// # Errors
     /// [`DeviceError`]: this rank hears nothing in this slot.
-    fn open_beats<T: Transport>(
+    fn open_beats(
         &mut self,
-        transport: &mut T,
+        transport: &mut dyn Transport,
         slot: Slot,
         own: Order,
     ) -> Result<(Heard, Option<Noticed>), DeviceError> {
@@ -158,18 +158,35 @@ impl<S: Sealer> Mixer<S> {
         peers(self.rank, self.geometry.ranks).nth(job / self.geometry.cells as usize).unwrap_or(self.rank)
     }
 
-    /// Puts random bytes in place of all cells that leave in `phase`, on the processor and, where blocks stand there, on the
-    /// device. Where that fails, the processor's leave.
-    fn pass_noise_on<T: Transport>(&mut self, transport: &mut T, phase: Phase) {
+    /// Puts random bytes in place of what was in the `bad` cells of `phase`, and of nothing else: whoever else saw them could tell who
+    /// has found a cell bad that it has spoiled itself.
+    fn pass_noise_on(&mut self, transport: &mut dyn Transport, phase: Phase, bad: &[usize]) {
+        let (cells, next) = (self.geometry.cells as usize, Phase(phase.0 + 1));
+        for job in bad {
+            let lane = self.onion.passed_on[phase.index() - 1][job / cells];
+            let start = self.geometry.cells_at(next) + job % cells * self.geometry.cell(next);
+            let cell = start..start + self.geometry.cell(next);
+            let blocks = transport.blocks().0;
+            self.noise.fill(&mut blocks[lane][cell.clone()]);
+            // Where the device fails, the blocks of the processor leave, which hold nothing of this phase.
+            if self.sealer.push(&blocks[lane..=lane], lane, cell).is_err() {
+                return self.lose(transport, next);
+            }
+        }
+    }
+
+    /// Puts random bytes in place of all cells that leave in `phase`: a device has lost them.
+    fn lose(&mut self, transport: &mut dyn Transport, phase: Phase) {
         let cells = self.geometry.cells_at(phase)..self.geometry.block(phase);
         for block in transport.blocks().0 {
-            self.noise.fill(&mut block.as_mut()[cells.clone()]);
+            self.noise.fill(&mut block[cells.clone()]);
         }
-        let _ = self.sealer.push(transport.blocks().0, cells);
+        // Where this fails, too, the processor's blocks leave.
+        let _ = self.sealer.push(transport.blocks().0, 0, cells);
     }
 }
 
-impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
+impl<S: Sealer> Courier for Mixer<S> {
     type Bytes = S::Bytes;
 
     fn reports_faults(&self) -> bool {
@@ -190,7 +207,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
 
     fn slot(
         &mut self,
-        transport: &mut T,
+        transport: &mut dyn Transport,
         slot: Slot,
         word: Word,
         post: &mut Post<S::Bytes>,
@@ -205,7 +222,7 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
         let beats = self.seal_beats(transport, slot, word);
         let mut own = sealed.and(beats).err().map(|_| self.own(slot));
         if own.is_some() {
-            self.pass_noise_on(transport, Phase(1));
+            self.lose(transport, Phase(1));
         }
         timing.seal += started.elapsed();
 
@@ -229,22 +246,29 @@ impl<T: Transport, S: Sealer> Courier<T> for Mixer<S> {
                 }
             }
             let relays = phase.0 < self.geometry.hops;
-            if found.is_none() && taken.is_ok() {
+            if taken.is_ok() {
                 let (outgoing, incoming) = transport.blocks();
                 taken = match relays {
                     true => self.sealer.peel(slot, self.onion.peels[phase.index() - 1], incoming, outgoing),
                     false => self.sealer.open(slot, self.onion.open, incoming, &mut post.inbox),
                 };
             }
-            // What a failed device had of this phase is lost; what comes in later ones the processor takes.
-            let lost = matches!(taken, Err(OpenError::Device(_)));
             match taken {
                 Ok(()) => {}
-                Err(OpenError::BadCell(bad)) => found = Some(self.noticed(slot, phase, self.sender(bad.job))),
-                Err(OpenError::Device(_)) => own = own.or_else(|| Some(self.own(slot))),
-            }
-            if relays && (found.is_some() || lost) {
-                self.pass_noise_on(transport, Phase(phase.0 + 1));
+                Err(OpenError::BadCells(bad)) => {
+                    let first = bad.first().map(|job| self.noticed(slot, phase, self.sender(*job)));
+                    found = Noticed::first(found, first);
+                    if relays {
+                        self.pass_noise_on(transport, phase, &bad);
+                    }
+                }
+                // What a failed device had of this phase is lost; what comes in later ones the processor takes.
+                Err(OpenError::Device(_)) => {
+                    own = own.or_else(|| Some(self.own(slot)));
+                    if relays {
+                        self.lose(transport, Phase(phase.0 + 1));
+                    }
+                }
             }
             *(if relays { &mut timing.peel } else { &mut timing.open }) += started.elapsed();
         }

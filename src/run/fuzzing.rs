@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use zeroize::Zeroizing;
 
 use super::opening::{
-    Announcement, Handed, OPENING, Opening, Pacing, Public, Returned, handed as read, padded, stage, unpadded,
+    Announcement, OPENING, Opening, Pacing, Public, Returned, handed as read, padded, stage, unpadded,
 };
 use super::results::VERSION;
 use super::seat::courier;
@@ -76,9 +76,8 @@ pub fn returned(bytes: &[u8]) -> Option<Vec<u8>> {
 /// its stage from.
 pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<Vec<u8>> {
     let public = public(profile, ranks)?;
-    let handed = read(bytes, &public, Rank(rank), ranks)?;
-    let written = padded(&handed, bytes.len()).ok().map(|bytes| bytes.to_vec());
-    let Handed::Part(package) = handed else { return written };
+    let package = read(bytes, &public, Rank(rank), ranks)?;
+    let written = padded(&package, bytes.len()).ok().map(|bytes| bytes.to_vec());
     let message = public.geometry.message();
     let backend = Cpu::new(1).ok()?;
     if let Some(spec) = stage(&package.role, &public) {
@@ -124,7 +123,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
                     result: Key::from_bytes([3; 32]),
                     owner: vec![8; 32],
                 };
-                add("package", padded(&Handed::Part(package), 2048));
+                add("package", padded(&package, 2048));
             }
         }
     }
@@ -181,5 +180,5 @@ fn routes(profile: Profile, ranks: u16) -> Option<Vec<Route>> {
     }
     let hosts: Vec<u32> = (0..u32::from(ranks)).collect();
     let plan = Plan::draw(2, 3, &hosts, &mut StdRng::seed_from_u64(1)).ok()?;
-    Some(mixed_routes(&plan, EpochSecrets::draw(ranks).ok()?, &[1; 32], Epoch(0)))
+    Some(mixed_routes(&plan, EpochSecrets::draw(ranks).ok()?, &[1; 32], Epoch(0), |_, _| true))
 }

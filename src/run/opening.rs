@@ -174,15 +174,6 @@ pub(super) struct Announced {
     pub(super) bytes: Vec<u8>,
 }
 
-/// What the owner seals to a rank at the start of an epoch.
-#[derive(Serialize, Deserialize)]
-pub(super) enum Handed {
-    /// Its part in the epoch.
-    Part(Package),
-    /// The run has ended: exit with this code.
-    Stop(i32),
-}
-
 /// What a rank returns at the end of an epoch.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Returned {
@@ -282,12 +273,11 @@ pub(super) fn unpadded<V: DeserializeOwned>(bytes: &[u8]) -> Option<V> {
 }
 
 /// The package in `plain`, where `rank` of `ranks` can work from it in a run of these public numbers.
-pub(super) fn handed(plain: &[u8], public: &Public, rank: Rank, ranks: u16) -> Option<Handed> {
-    let handed = unpadded(plain)?;
-    let Handed::Part(package) = &handed else { return Some(handed) };
+pub(super) fn handed(plain: &[u8], public: &Public, rank: Rank, ranks: u16) -> Option<Package> {
+    let package: Package = unpadded(plain)?;
     let mixed = matches!(package.route, Route::Mixed(_));
     let fits = mixed == (public.profile == Profile::Mixed) && package.route.fits(&public.geometry, rank, ranks);
-    fits.then_some(handed)
+    fits.then_some(package)
 }
 
 /// Whether a package's `role` tells of a stage: a list of operations begins with how many there are.
@@ -324,10 +314,11 @@ pub(super) fn package_length(ranks: u16, hops: u8, role: usize, least: u32) -> u
     let lanes = usize::from(ranks);
     // postcard: a rank or a length takes up to 3 bytes, a length of the role up to 10.
     let circuits = lanes * (8 + 32 * usize::from(hops));
+    let links = 3 + lanes * 33;
     let next = usize::from(hops) * (3 + 3 * lanes);
     let arrivals = lanes * 4;
     let fixed = 128 + hpke::PUBLIC_KEY;
-    rounded_up((fixed + circuits + next + arrivals + role) as u64).max(least.into())
+    rounded_up((fixed + links + circuits + next + arrivals + role) as u64).max(least.into())
 }
 
 /// Bytes of a result, before it is sealed, of up to `values` parameters.
@@ -340,7 +331,7 @@ pub(super) fn result_length(values: u64, least: u64) -> u64 {
 /// # Errors
 /// [`RunError`].
 pub(super) fn seal_package(
-    package: &Handed,
+    package: &Package,
     public: &Public,
     epoch: Epoch,
     rank: Rank,

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 
 use super::model::Model;
 use super::opening::{
-    ANNOUNCEMENT, Announced, Announcement, Handed, OPENING, Opening, Pacing, Public, Returned, encoded, opening,
-    result_info, seal_package, unpadded,
+    ANNOUNCEMENT, Announced, Announcement, OPENING, Opening, Pacing, Public, Returned, encoded, opening, result_info,
+    seal_package, unpadded,
 };
 use super::pace::{self, Calibration};
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
@@ -25,11 +25,11 @@ use super::results::{EpochReport, Outcome, RankTiming, VERSION, threads_line};
 use super::seat::{self, Seat};
 use super::setting::Setting;
 use super::trust::Credentials;
-use super::{RunError, Watcher, code_of, sealed};
+use super::{RunError, Watcher, sealed, verdict};
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
 use crate::ids::{Epoch, Rank};
-use crate::job::{MOST_RANKS, Profile};
+use crate::job::{Link, MOST_RANKS, Profile};
 use crate::memory;
 use crate::mix::beat::Order;
 use crate::mix::courier::Noticed;
@@ -80,8 +80,8 @@ pub fn can_run(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
 ///
 /// # Errors
 /// [`RunError`]. The caller ends the run on all ranks.
-pub fn run<T: Transport>(
-    transport: &mut T,
+pub fn run(
+    transport: &mut dyn Transport,
     prepared: &Prepared,
     place: &Place<'_>,
     watcher: &mut dyn Watcher,
@@ -110,7 +110,7 @@ pub fn run<T: Transport>(
 }
 
 /// Gives all ranks the public numbers, or tells them that there is no run.
-fn open<T: Transport>(transport: &mut T, prepared: &Prepared) -> Result<Public, RunError> {
+fn open(transport: &mut dyn Transport, prepared: &Prepared) -> Result<Public, RunError> {
     let (public, opening) = match public_numbers(transport, prepared) {
         Ok(ready) => ready,
         Err(error) => return Err(told(error, |code| refusal::refuse(transport, code))),
@@ -122,7 +122,7 @@ fn open<T: Transport>(transport: &mut T, prepared: &Prepared) -> Result<Public, 
 }
 
 /// The public numbers, and the opening that says them.
-fn public_numbers<T: Transport>(transport: &T, prepared: &Prepared) -> Result<(Public, Vec<u8>), RunError> {
+fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Public, Vec<u8>), RunError> {
     let job = &prepared.job;
     let ranks = transport.ranks();
     let (package, result) = prepared.sealed_lengths(ranks, &prepared.remote_specs())?;
@@ -155,8 +155,8 @@ fn public_numbers<T: Transport>(transport: &T, prepared: &Prepared) -> Result<(P
 }
 
 /// Runs with `backend`, where all ranks have the `public` numbers.
-fn run_on<T: Transport, B: Platform>(
-    transport: &mut T,
+fn run_on<B: Platform>(
+    transport: &mut dyn Transport,
     backend: Arc<B>,
     public: Public,
     prepared: &Prepared,
@@ -171,8 +171,8 @@ fn run_on<T: Transport, B: Platform>(
 }
 
 /// Runs all epochs.
-fn run_with<T: Transport, B: Platform>(
-    transport: &mut T,
+fn run_with<B: Platform>(
+    transport: &mut dyn Transport,
     mut lead: Lead<'_, B>,
     started: Instant,
     watcher: &mut dyn Watcher,
@@ -261,6 +261,8 @@ struct Lead<'a, B: Platform> {
     /// What proves that a result is of its rank.
     results: Vec<Key>,
     drawn: Option<Drawn>,
+    /// By rank: equal ones share a fate, once they have said where they are.
+    domains: Vec<u32>,
     /// With which ranks compute, by rank, once they have said so.
     threads: Vec<u16>,
     /// The host of each rank, once they have said so.
@@ -305,8 +307,8 @@ impl Drawn {
 
 impl<'a, B: Platform> Lead<'a, B> {
     /// Leads with `backend`, where all ranks have the `public` numbers.
-    fn new<T: Transport>(
-        transport: &T,
+    fn new(
+        transport: &dyn Transport,
         backend: Arc<B>,
         public: Public,
         prepared: &'a Prepared,
@@ -329,6 +331,7 @@ impl<'a, B: Platform> Lead<'a, B> {
             pair: KeyPair::generate(),
             results: (0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?,
             drawn: None,
+            domains: Vec::new(),
             threads: Vec::new(),
             hosts: Vec::new(),
             public,
@@ -336,9 +339,9 @@ impl<'a, B: Platform> Lead<'a, B> {
     }
 
     /// Runs an epoch.
-    fn epoch<T: Transport>(
+    fn epoch(
         &mut self,
-        transport: &mut T,
+        transport: &mut dyn Transport,
         epoch: Epoch,
         last: bool,
         watcher: &mut dyn Watcher,
@@ -392,14 +395,20 @@ impl<'a, B: Platform> Lead<'a, B> {
         if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
             return Err(RunError::Fault { noticed, own });
         }
-        match self.collect(transport, epoch, ended.slots, fault)? {
-            Ok(returns) => Ok(Ran { scores, slots: ended.slots, returns, inferred }),
-            Err(noticed) => {
-                if !last {
-                    self.dismiss(transport, Epoch(epoch.0 + 1), code_of(noticed.fault.reason))?;
-                }
-                Err(RunError::Fault { noticed, own })
-            }
+        let length = self.public.result as usize + hpke::OVERHEAD;
+        let blobs = transport.gather(&memory::zeroed(length)?)?;
+        let returns = match self.returned(&blobs, epoch, ended.slots, fault) {
+            Ok(Ok(returns)) => Ok(returns),
+            Ok(Err(noticed)) => Err(RunError::Fault { noticed, own }),
+            Err(error) => Err(error),
+        };
+        let code = returns.as_ref().err().map_or(0, RunError::exit_code);
+        let told = verdict::tell(transport, &self.public, &self.results, epoch, code);
+        match (returns, told) {
+            (Ok(returns), Ok(())) => Ok(Ran { scores, slots: ended.slots, returns, inferred }),
+            (Err(error), Ok(())) if !error.is_orderly() => Err(RunError::Told { why: Box::new(error), code }),
+            (Err(RunError::Fault { noticed, .. }), Err(_)) => Err(RunError::Unanswered(noticed)),
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
         }
     }
 
@@ -409,24 +418,10 @@ impl<'a, B: Platform> Lead<'a, B> {
         self.peers.sign(&context, sealed)
     }
 
-    /// Tells the ranks, where they wait for the next epoch's packages, that there is none.
-    fn dismiss<T: Transport>(&mut self, transport: &mut T, epoch: Epoch, code: i32) -> Result<(), RunError> {
-        let messages = transport.gather(&[0; ANNOUNCEMENT + SIGNED])?;
-        let announced = self.hear(messages, epoch)?;
-        let packages = Rank::all(transport.ranks()).zip(&announced).map(|(rank, announced)| match rank {
-            Rank::OWNER => Ok(Vec::new()),
-            _ => seal_package(&Handed::Stop(code), &self.public, epoch, rank, announced)
-                .map(|sealed| self.sign_package(epoch, rank, transport.ranks(), announced, sealed)),
-        });
-        let packages = packages.collect::<Result<Vec<_>, _>>()?;
-        transport.scatter(&packages, package_bytes(&self.public))?;
-        Ok(())
-    }
-
     /// Takes the ranks' keys, draws the epoch's, and gives each rank its package. Returns the owner's own route.
-    fn hand_out<T: Transport>(
+    fn hand_out(
         &mut self,
-        transport: &mut T,
+        transport: &mut dyn Transport,
         epoch: Epoch,
         watcher: &mut dyn Watcher,
     ) -> Result<Route, RunError> {
@@ -453,14 +448,22 @@ impl<'a, B: Platform> Lead<'a, B> {
             self.compare(&announced, watcher)?;
             self.threads = announced.iter().map(|announced| announced.says.threads).collect();
             threads_line(&self.threads).iter().for_each(|line| watcher.note(line));
-            self.drawn = Some(self.draw(&announced)?);
+            self.domains = self.peers.domains(announced.iter().map(|announced| announced.says.host.as_str()));
+            self.drawn = Some(self.draw()?);
             self.hosts = announced.iter().map(|announced| announced.says.host.clone()).collect();
         }
         let Some(drawn) = &self.drawn else {
             return Err(RunError::Bug("no plan was drawn".to_owned()));
         };
         let routes = match drawn {
-            Drawn::Mixed(plan) => mixed_routes(plan, EpochSecrets::draw(ranks)?, &self.public.run, epoch),
+            Drawn::Mixed(plan) => {
+                let linked = |a: Rank, b: Rank| match self.prepared.job.mix.link {
+                    Link::Hosts => self.domains[a.index()] != self.domains[b.index()],
+                    Link::All => true,
+                    Link::Off => false,
+                };
+                mixed_routes(plan, EpochSecrets::draw(ranks)?, &self.public.run, epoch, linked)
+            }
             Drawn::Direct(roles) => direct_routes(&roles.hosts, ranks)?,
         };
         let mut own = None;
@@ -483,7 +486,7 @@ impl<'a, B: Platform> Lead<'a, B> {
                 result: self.results[rank.index()].twin(),
                 owner: self.pair.public().to_vec(),
             };
-            let sealed = seal_package(&Handed::Part(package), &self.public, epoch, rank, &announced[rank.index()])?;
+            let sealed = seal_package(&package, &self.public, epoch, rank, &announced[rank.index()])?;
             packages.push(self.sign_package(epoch, rank, ranks, &announced[rank.index()], sealed));
         }
         // Initial values are with those whom they are for: this copy has served.
@@ -531,32 +534,30 @@ impl<'a, B: Platform> Lead<'a, B> {
     }
 
     /// Draws who is what.
-    fn draw(&self, announced: &[Announced]) -> Result<Drawn, RunError> {
-        let hosts = self.peers.domains(announced.iter().map(|announced| announced.says.host.as_str()));
+    fn draw(&self) -> Result<Drawn, RunError> {
+        let hosts = &self.domains;
         let stages = self.remote.len() as u16;
         let mut rng = StdRng::try_from_rng(&mut SysRng)?;
         Ok(match self.public.profile {
-            Profile::Mixed => Drawn::Mixed(Plan::draw(stages, self.public.geometry.hops, &hosts, &mut rng)?),
-            Profile::Bare | Profile::Sealed => Drawn::Direct(Roles::draw(stages, &hosts, &mut rng)),
+            Profile::Mixed => Drawn::Mixed(Plan::draw(stages, self.public.geometry.hops, hosts, &mut rng)?),
+            Profile::Bare | Profile::Sealed => Drawn::Direct(Roles::draw(stages, hosts, &mut rng)),
         })
     }
 
-    /// Takes the ranks' results; or the first fault, of `fault` and those that ranks tell.
-    fn collect<T: Transport>(
+    /// What the ranks have returned with these `blobs`, by rank; or the first fault, of `fault` and those that they tell.
+    fn returned(
         &self,
-        transport: &mut T,
+        blobs: &[Vec<u8>],
         epoch: Epoch,
         slots: u64,
         fault: Option<Noticed>,
     ) -> Result<Result<Returns, Noticed>, RunError> {
-        let length = self.public.result as usize + hpke::OVERHEAD;
-        let blobs = transport.gather(&memory::zeroed(length)?)?;
         let mut timing = vec![RankTiming::new(0, &self.seat.timing)];
         let mut sent = self.seat.timing.sent;
         let mut overran = self.seat.timing.overran;
         let mut first = fault;
         let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
-        for (rank, blob) in Rank::all(transport.ranks()).zip(&blobs).skip(1) {
+        for (rank, blob) in Rank::all(blobs.len() as u16).zip(blobs).skip(1) {
             let info = result_info(&self.public.run, epoch, rank, slots);
             let plain =
                 self.pair.open(&info, Some(&self.results[rank.index()]), blob).map_err(sealed("the result", rank))?;

@@ -99,7 +99,7 @@ pub(super) struct Standing {
 
 impl Standing {
     /// That of `transport`'s rank.
-    pub(super) fn of<T: Transport>(transport: &T, pacing: Pacing) -> Self {
+    pub(super) fn of(transport: &dyn Transport, pacing: Pacing) -> Self {
         Self { cores: transport.cores(), rank_on_host: transport.rank_on_host(), pacing }
     }
 
@@ -120,7 +120,7 @@ pub(super) enum Chosen {
 
 impl Chosen {
     /// Whether what is sent in slots stands on a device.
-    pub(super) fn lanes_on_device<T: Transport>(&self, transport: &T, public: &Public) -> bool {
+    pub(super) fn lanes_on_device(&self, transport: &dyn Transport, public: &Public) -> bool {
         let seals_there = public.profile != Profile::Bare && public.pacing == Pacing::Lockstep;
         !matches!(self, Chosen::Cpu(_)) && transport.takes_device_memory() && seals_there
     }

@@ -42,7 +42,7 @@ pub(super) fn refused(message: &[u8]) -> Option<i32> {
 ///
 /// # Errors
 /// [`RunError`].
-pub fn refuse<T: Transport>(transport: &mut T, code: i32) -> Result<(), RunError> {
+pub fn refuse(transport: &mut dyn Transport, code: i32) -> Result<(), RunError> {
     scatter(transport, code, OPENING)
 }
 
@@ -50,11 +50,11 @@ pub fn refuse<T: Transport>(transport: &mut T, code: i32) -> Result<(), RunError
 ///
 /// # Errors
 /// [`RunError`].
-pub(super) fn refuse_packages<T: Transport>(transport: &mut T, public: &Public, code: i32) -> Result<(), RunError> {
+pub(super) fn refuse_packages(transport: &mut dyn Transport, public: &Public, code: i32) -> Result<(), RunError> {
     scatter(transport, code, package_bytes(public))
 }
 
-fn scatter<T: Transport>(transport: &mut T, code: i32, length: usize) -> Result<(), RunError> {
+fn scatter(transport: &mut dyn Transport, code: i32, length: usize) -> Result<(), RunError> {
     let message = refusal(code, length)?;
     transport.scatter(&vec![message; usize::from(transport.ranks())], length)?;
     Ok(())
@@ -64,8 +64,8 @@ fn scatter<T: Transport>(transport: &mut T, code: i32, length: usize) -> Result<
 ///
 /// # Errors
 /// [`RunError`].
-pub(super) fn refuse_announcements<T: Transport>(
-    transport: &mut T,
+pub(super) fn refuse_announcements(
+    transport: &mut dyn Transport,
     public: &Public,
     code: i32,
 ) -> Result<(), RunError> {
@@ -98,7 +98,7 @@ pub(super) fn told(error: RunError, tell: impl FnOnce(i32) -> Result<(), RunErro
 }
 
 /// What a rank ends with that has heard the opening and refuses for `why`, in place of its announcement.
-pub(super) fn decline<T: Transport>(transport: &mut T, public: &Public, why: RunError) -> RunError {
+pub(super) fn decline(transport: &mut dyn Transport, public: &Public, why: RunError) -> RunError {
     let mut last_word = || -> Result<i32, RunError> {
         transport.gather(&refusal(why.exit_code(), ANNOUNCEMENT + SIGNED)?)?;
         let word = transport.scatter(&[], package_bytes(public))?;
@@ -116,8 +116,8 @@ pub(super) fn decline<T: Transport>(transport: &mut T, public: &Public, why: Run
 ///
 /// # Errors
 /// [`RunError`].
-pub fn while_others_wait<T: Transport, R: Send>(
-    transport: &mut T,
+pub fn while_others_wait<R: Send>(
+    transport: &mut dyn Transport,
     work: impl FnOnce() -> Result<R, RunError> + Send,
 ) -> Result<R, RunError> {
     let sign = opening(&Opening::Coming)?;

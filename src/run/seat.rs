@@ -21,7 +21,7 @@ use crate::role::overlap::Overlapped;
 use crate::role::work::{Prompt, Work, Worker};
 use crate::role::{Role, RoleError};
 use crate::threads;
-use crate::transport::{Cores, Transport};
+use crate::transport::{Cores, Transport, TransportError};
 use crate::wire::HEADER;
 
 /// Whether each of a host's ranks has a core to mix on and another to compute on.
@@ -48,14 +48,14 @@ fn associated_data(run: &[u8; 32]) -> Vec<u8> {
 ///
 /// # Errors
 /// [`RunError::Transport`], [`RunError::Compute`].
-pub(super) fn courier<T: Transport, B: Platform>(
-    transport: &mut T,
+pub(super) fn courier<B: Platform>(
+    transport: &mut dyn Transport,
     backend: &B,
     public: &Public,
     pace: Option<Pace>,
     route: Route,
     epoch: Epoch,
-) -> Result<Box<dyn Courier<T, Bytes = B::Bytes>>, RunError> {
+) -> Result<Box<dyn Courier<Bytes = B::Bytes>>, RunError> {
     let sealer = backend.sealer(associated_data(&public.run), public.pacing)?;
     let clock = Clock::new(pace, cores_suffice(transport.cores()));
     Ok(match route {
@@ -119,10 +119,10 @@ impl<B: Platform> Seat<B> {
     ///
     /// # Errors
     /// [`RunError`].
-    pub(super) fn slots<T: Transport, R: Role<B>>(
+    pub(super) fn slots<R: Role<B>>(
         &mut self,
-        transport: &mut T,
-        courier: &mut dyn Courier<T, Bytes = B::Bytes>,
+        transport: &mut dyn Transport,
+        courier: &mut dyn Courier<Bytes = B::Bytes>,
         role: &mut R,
         calibration: Option<Calibration>,
         after: &mut dyn FnMut(Over),
@@ -157,10 +157,10 @@ impl<B: Platform> Seat<B> {
     ///
     /// From the slot on in which there is a fault, this rank works no more: its messages are empty, it relays, and tells the
     /// owner; the owner tells all to stop, two slots after the fault, when every rank has had a beat to report an earlier one.
-    fn slots_of<T: Transport>(
+    fn slots_of(
         &mut self,
-        transport: &mut T,
-        courier: &mut dyn Courier<T, Bytes = B::Bytes>,
+        transport: &mut dyn Transport,
+        courier: &mut dyn Courier<Bytes = B::Bytes>,
         backend: &B,
         work: &mut dyn Work<B>,
         mut calibration: Option<Calibration>,
@@ -207,7 +207,7 @@ impl<B: Platform> Seat<B> {
                     word.order = Order::Stop(noticed.fault.reason);
                 }
                 if waiting_since.get_or_insert(started).elapsed() > transport.timeout() {
-                    return Err(RunError::Unanswered(noticed));
+                    return Err(unanswered(rank, noticed, TransportError::silent_owner(transport.timeout()).into()));
                 }
             }
             // What is sealed, and opened into, is what was cleared.
@@ -221,7 +221,7 @@ impl<B: Platform> Seat<B> {
             }
             let heard = courier.slot(transport, slot, word, post, timing).map_err(|error| match ended.fault {
                 // Others may have heard the owner say stop where this rank could not.
-                Some(noticed) => RunError::Unanswered(noticed),
+                Some(noticed) => unanswered(rank, noticed, error.into()),
                 None => error.into(),
             })?;
             if let (Order::Keep(pace), Pacing::Fixed { pace: known, .. }) = (heard.order, &mut *pacing) {
@@ -239,6 +239,15 @@ impl<B: Platform> Seat<B> {
                 return Ok(ended);
             }
         }
+    }
+}
+
+/// How `rank` ends by itself with `error` after it has noticed a fault. The owner says what was noticed; any other rank ends as one
+/// does that has noticed nothing, so that nobody learns where it was.
+fn unanswered(rank: Rank, noticed: Noticed, error: RunError) -> RunError {
+    match rank {
+        Rank::OWNER => RunError::Unanswered(noticed),
+        _ => error,
     }
 }
 

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::opening::{
-    self, ANNOUNCEMENT, Announcement, Handed, OPENING, Opening, Public, Returned, opened, package_info, padded,
-    result_info,
+    self, ANNOUNCEMENT, Announcement, OPENING, Opening, Public, Returned, opened, package_info, padded, result_info,
 };
 use super::peers::{Peers, announcement_context, package_context};
 use super::platform::{self, Chosen, Platform, Standing};
@@ -15,7 +14,7 @@ use super::refusal::{self, package_bytes, refused};
 use super::results::VERSION;
 use super::seat::{self, Seat};
 use super::trust::Credentials;
-use super::{RunError, code_of, sealed};
+use super::{RunError, code_of, sealed, verdict};
 use crate::crypto::hpke::{self, KeyPair};
 use crate::ids::{Epoch, Phase, Rank, Slot};
 use crate::mix::beat::{Fault, Order};
@@ -29,7 +28,7 @@ use crate::transport::Transport;
 ///
 /// # Errors
 /// [`RunError`]. The caller ends the run on all ranks, but for [`RunError::Refused`], which all ranks have heard.
-pub fn run<T: Transport>(transport: &mut T, host: &str, credentials: &Credentials) -> Result<(), RunError> {
+pub fn run(transport: &mut dyn Transport, host: &str, credentials: &Credentials) -> Result<(), RunError> {
     run_watched(transport, host, credentials, &mut ())
 }
 
@@ -49,8 +48,8 @@ impl Insight for () {}
 /// # Errors
 /// As [`run`].
 #[cfg(feature = "hostile")]
-pub fn run_altered<T: Transport>(
-    transport: &mut T,
+pub fn run_altered(
+    transport: &mut dyn Transport,
     host: &str,
     credentials: &Credentials,
     altered: &mut dyn FnMut(Epoch, &mut Package),
@@ -68,8 +67,8 @@ pub fn run_altered<T: Transport>(
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_watched<T: Transport>(
-    transport: &mut T,
+pub fn run_watched(
+    transport: &mut dyn Transport,
     host: &str,
     credentials: &Credentials,
     insight: &mut dyn Insight,
@@ -84,7 +83,7 @@ pub fn run_watched<T: Transport>(
 }
 
 /// Takes no part in a run, for `why`; what this rank ends with when all have heard that there is none.
-pub fn decline<T: Transport>(transport: &mut T, why: RunError) -> RunError {
+pub fn decline(transport: &mut dyn Transport, why: RunError) -> RunError {
     match hear(transport) {
         Ok(public) => refusal::decline(transport, &public, why),
         Err(RunError::Refused { code }) => RunError::Told { why: Box::new(why), code },
@@ -93,8 +92,8 @@ pub fn decline<T: Transport>(transport: &mut T, why: RunError) -> RunError {
 }
 
 /// Serves the run of these public numbers with `backend`.
-fn serve<T: Transport, B: Platform>(
-    transport: &mut T,
+fn serve<B: Platform>(
+    transport: &mut dyn Transport,
     host: &str,
     credentials: &Credentials,
     public: &Public,
@@ -150,16 +149,22 @@ fn serve<T: Transport, B: Platform>(
         let blob = hpke::seal(&owner, &info, Some(&result), &plain).map_err(sealed("the package", Rank::OWNER))?;
         seat.rest(over);
         transport.gather(&blob)?;
-        match (ended.order, fault) {
-            (Order::RunEnds { .. }, None) => return Ok(()),
-            (Order::RunEnds { .. }, Some(fault)) => return Err(RunError::Stopped { code: code_of(fault.reason) }),
-            _ => epoch.0 += 1,
+        let heard = verdict::hear(transport, public, &result, epoch);
+        match (ended.order, heard) {
+            // Nothing more is due from this rank: to end the run by force could only cost the owner its model.
+            (Order::RunEnds { .. }, Err(error @ RunError::Sealed { .. })) => {
+                let code = error.exit_code();
+                return Err(RunError::Told { why: Box::new(error), code });
+            }
+            (Order::RunEnds { .. }, heard) => return heard,
+            (_, heard) => heard?,
         }
+        epoch.0 += 1;
     }
 }
 
 /// The public numbers of the run, by which this rank and the owner wait for each other from now on.
-fn hear<T: Transport>(transport: &mut T) -> Result<Public, RunError> {
+fn hear(transport: &mut dyn Transport) -> Result<Public, RunError> {
     let public = loop {
         let message = transport.scatter(&[], OPENING)?;
         if let Some(code) = refused(&message) {
@@ -186,8 +191,8 @@ struct Introduction<'a> {
 }
 
 /// Makes a key pair for the epoch, announces it, and opens the package that comes for it.
-fn announce<T: Transport>(
-    transport: &mut T,
+fn announce(
+    transport: &mut dyn Transport,
     public: &Public,
     peers: &mut Peers<'_>,
     epoch: Epoch,
@@ -208,9 +213,6 @@ fn announce<T: Transport>(
     let package = peers.recognise("the package", Rank::OWNER, &context, &signed)?;
     let info = package_info(public, epoch, rank, &announcement);
     let plain = Zeroizing::new(pair.open(&info, None, package).map_err(sealed("the package", Rank::OWNER))?);
-    match opening::handed(&plain, public, rank, ranks) {
-        Some(Handed::Part(package)) => Ok(package),
-        Some(Handed::Stop(code)) => Err(RunError::Stopped { code }),
-        None => Err(RunError::Unreadable { what: "the package", from: Rank::OWNER }),
-    }
+    opening::handed(&plain, public, rank, ranks)
+        .ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })
 }

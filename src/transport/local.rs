@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Backoff, Cores, Lane, TIMEOUT, Transport, TransportError};
+use super::{Backoff, Block, Cores, Lane, TIMEOUT, Transport, TransportError};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::memory;
@@ -31,8 +31,8 @@ struct Hub {
 /// One lane between two threads.
 #[derive(Default)]
 struct Handover {
-    full: Option<Vec<u8>>,
-    empty: Option<Vec<u8>>,
+    full: Option<Block>,
+    empty: Option<Block>,
 }
 
 /// One rank's end of the hub.
@@ -42,8 +42,8 @@ pub struct Local {
     timeout: Duration,
     outgoing: Vec<Lane>,
     incoming: Vec<Lane>,
-    outgoing_blocks: Vec<Vec<u8>>,
-    incoming_blocks: Vec<Vec<u8>>,
+    outgoing_blocks: Vec<Block>,
+    incoming_blocks: Vec<Block>,
     unsent: Vec<bool>,
     unreceived: Vec<bool>,
 }
@@ -115,8 +115,6 @@ impl Local {
 }
 
 impl Transport for Local {
-    type Block = Vec<u8>;
-
     fn rank(&self) -> Rank {
         self.rank
     }
@@ -142,14 +140,14 @@ impl Transport for Local {
     }
 
     fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane], _: Option<DeviceLanes>) -> Result<(), TransportError> {
-        let blocks = |lanes: &[Lane]| lanes.iter().map(|lane| memory::zeroed(lane.length)).collect::<Result<_, _>>();
+        let blocks = |lanes: &[Lane]| lanes.iter().map(|lane| Block::zeroed(lane.length)).collect::<Result<_, _>>();
         (self.outgoing, self.incoming) = (outgoing.to_vec(), incoming.to_vec());
         (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing)?, blocks(incoming)?);
         (self.unsent, self.unreceived) = (vec![false; outgoing.len()], vec![false; incoming.len()]);
         Ok(())
     }
 
-    fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {
+    fn blocks(&mut self) -> (&mut [Block], &[Block]) {
         (&mut self.outgoing_blocks, &self.incoming_blocks)
     }
 
@@ -170,7 +168,7 @@ impl Transport for Local {
             if handover.full.is_none() {
                 let next = match handover.empty.take() {
                     Some(empty) if empty.len() == lane.length => empty,
-                    _ => memory::zeroed(lane.length)?,
+                    _ => Block::zeroed(lane.length)?,
                 };
                 handover.full = Some(std::mem::replace(&mut self.outgoing_blocks[i], next));
                 self.unsent[i] = false;
@@ -256,7 +254,7 @@ mod tests {
                         }
                         end.exchange(Phase(phase), &[8, 8], &[8, 8]).unwrap();
                         for (lane, block) in lanes.iter().zip(end.blocks().1) {
-                            assert_eq!(block, &[(lane.peer.0 * 16 + me) as u8 ^ phase; 8]);
+                            assert_eq!(**block, [(lane.peer.0 * 16 + me) as u8 ^ phase; 8]);
                         }
                     }
                 });

@@ -10,6 +10,7 @@
 #[cfg(feature = "mpi")]
 pub mod aware;
 mod backoff;
+mod block;
 mod cores;
 #[cfg(feature = "mpi")]
 mod futex;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 pub use backoff::Backoff;
+pub use block::Block;
 pub use cores::Cores;
 
 use crate::device_memory::DeviceLanes;
@@ -96,6 +98,13 @@ pub enum TransportError {
     },
 }
 
+impl TransportError {
+    /// The owner has not answered for `waited`, though it sends what it must.
+    pub fn silent_owner(waited: Duration) -> Self {
+        Self::Timeout { waited, missing: vec![Rank::OWNER], setting: TIMEOUT }
+    }
+}
+
 /// What says how long a silent peer is waited for in a run.
 const TIMEOUT: &str = "transport.timeout";
 /// What says so until a rank knows the run.
@@ -136,9 +145,6 @@ pub fn shared_memory(_: usize, _: impl Iterator<Item = usize>) -> u64 {
 
 /// Carries blocks between the ranks of a job.
 pub trait Transport {
-    /// A lane's memory.
-    type Block: AsRef<[u8]> + AsMut<[u8]>;
-
     /// This rank.
     fn rank(&self) -> Rank;
 
@@ -190,7 +196,7 @@ pub trait Transport {
 
     /// The blocks of the outgoing lanes, to write, and of the incoming ones, to read; in the order in which they were
     /// laid.
-    fn blocks(&mut self) -> (&mut [Self::Block], &[Self::Block]);
+    fn blocks(&mut self) -> (&mut [Block], &[Block]);
 
     /// Starts a phase, where blocks cross a network in an order freshly shuffled: sends the first `outgoing[i]` bytes of each outgoing block and receives up to
     /// `incoming[i]` into each incoming one.

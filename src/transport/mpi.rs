@@ -21,10 +21,10 @@ use rand::seq::SliceRandom;
 
 use super::cores::Allowed;
 use super::hosts::{Hosts, NAME};
-use super::shared::{Block, Segment, Shared};
+use super::shared::{Segment, Shared};
 use super::watch::{self, Running, Watch};
 use super::window::{self, Fresh, Window};
-use super::{Backoff, Cores, Lane, START_TIMEOUT, TIMEOUT, Transport, TransportError, aware};
+use super::{Backoff, Block, Cores, Lane, START_TIMEOUT, TIMEOUT, Transport, TransportError, aware};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::memory;
@@ -445,8 +445,6 @@ fn open(requests: &mut [ffi::MPI_Request], peers: &[Rank]) -> Vec<Rank> {
 }
 
 impl Transport for Mpi {
-    type Block = Block;
-
     fn rank(&self) -> Rank {
         self.rank
     }
@@ -499,7 +497,10 @@ impl Transport for Mpi {
         let windows = self.windows && self.neighbours.len() > 1 && self.agree_to_share()?;
         let shared = |lane: &Lane| windows && self.neighbours.contains(&lane.peer);
         let blocks = |lanes: &[Lane]| {
-            lanes.iter().map(|lane| Block::own(if shared(lane) { 0 } else { lane.length })).collect::<Result<_, _>>()
+            lanes
+                .iter()
+                .map(|lane| Block::zeroed(if shared(lane) { 0 } else { lane.length }))
+                .collect::<Result<_, _>>()
         };
         let messages = |lanes: &[Lane]| (0..lanes.len()).filter(|i| !shared(&lanes[*i])).collect::<Vec<_>>();
         (self.outgoing_blocks, self.incoming_blocks) = (blocks(outgoing)?, blocks(incoming)?);

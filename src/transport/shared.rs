@@ -16,8 +16,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
+use super::block::Places;
 use super::{TransportError, futex};
-use crate::memory::{self, OutOfMemory};
 
 /// Lanes between the same two ranks, at most.
 const TAGS: usize = 3;
@@ -87,68 +87,6 @@ impl Segment {
     }
 }
 
-/// Where a lane's two blocks lie.
-#[derive(Clone, Copy)]
-pub(super) struct Places {
-    blocks: [NonNull<u8>; 2],
-    length: usize,
-}
-
-/// A lane's memory: of this process alone, or shared.
-pub struct Block(Memory);
-
-enum Memory {
-    Own(Vec<u8>),
-    Shared { places: Places, turn: usize },
-}
-
-impl Block {
-    /// Zeros of this process.
-    ///
-    /// # Errors
-    /// Where there is no memory.
-    pub(super) fn own(length: usize) -> Result<Self, OutOfMemory> {
-        Ok(Self(Memory::Own(memory::zeroed(length)?)))
-    }
-
-    /// Shared memory. Its turn says which of its two blocks it shows.
-    pub(super) fn shared(places: Places) -> Self {
-        Self(Memory::Shared { places, turn: 0 })
-    }
-
-    /// Shows the block of `phase`.
-    pub(super) fn turn(&mut self, phase: u32) {
-        if let Memory::Shared { turn, .. } = &mut self.0 {
-            *turn = (phase % 2) as usize;
-        }
-    }
-}
-
-impl AsRef<[u8]> for Block {
-    fn as_ref(&self) -> &[u8] {
-        match &self.0 {
-            Memory::Own(bytes) => bytes,
-            // SAFETY: `length` bytes of a segment, whose memory outlives the blocks (`Segment::new`). No one writes them
-            // before this rank has begun the next phase, as the head of this file says.
-            Memory::Shared { places, turn } => unsafe {
-                std::slice::from_raw_parts(places.blocks[*turn].as_ptr(), places.length)
-            },
-        }
-    }
-}
-
-impl AsMut<[u8]> for Block {
-    fn as_mut(&mut self) -> &mut [u8] {
-        match &mut self.0 {
-            Memory::Own(bytes) => bytes,
-            // SAFETY: as in `as_ref`; no one reads them before this rank has begun the phase of this block.
-            Memory::Shared { places, turn } => unsafe {
-                std::slice::from_raw_parts_mut(places.blocks[*turn].as_ptr(), places.length)
-            },
-        }
-    }
-}
-
 /// The segments of all ranks of this host, in memory that `M` keeps.
 pub(super) struct Shared<M> {
     _memory: M,
@@ -209,9 +147,12 @@ impl<M> Shared<M> {
         if end.is_none() || !begin.is_multiple_of(LINE) {
             return Err(TransportError::Window { bytes: length, code: None });
         }
-        // SAFETY: both blocks end within the segment.
-        let blocks = [begin, begin + lines(length)].map(|at| unsafe { segment.base.add(at) });
-        Ok(Places { blocks, length })
+        // SAFETY: both blocks end within the segment, whose memory outlives the lanes (`Segment::new`). Who writes and reads a
+        // block when is what the head of this file says.
+        unsafe {
+            let blocks = [begin, begin + lines(length)].map(|at| segment.base.add(at));
+            Ok(Places::new(blocks, length))
+        }
     }
 
     /// The phase that was begun last.
@@ -276,6 +217,7 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+    use crate::transport::Block;
 
     const MEMBERS: usize = 5;
     const LENGTH: usize = 100;

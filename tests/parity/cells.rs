@@ -4,7 +4,7 @@ use mixnn::compute::Memory;
 use mixnn::compute::cuda::{Cuda, CudaSealer, Device};
 use mixnn::crypto::aead;
 use mixnn::crypto::key::Key;
-use mixnn::crypto::sealer::{BadCell, CpuSealer, KeyId, OpenError, OpenJob, Place, SealJob, Sealer};
+use mixnn::crypto::sealer::{CpuSealer, KeyId, OpenError, OpenJob, Place, SealJob, Sealer};
 use mixnn::ids::Slot;
 use serde::Deserialize;
 
@@ -78,7 +78,7 @@ pub(super) fn read<D: Device>(backend: &Cuda<D>, message: &Bytes<D>, len: usize)
 pub(super) fn verdict(opened: Result<(), OpenError>) -> Option<usize> {
     match opened {
         Ok(()) => None,
-        Err(OpenError::BadCell(BadCell { job })) => Some(job),
+        Err(OpenError::BadCells(bad)) => bad.first().copied(),
         Err(OpenError::Device(error)) => panic!("{error}"),
     }
 }
@@ -118,7 +118,7 @@ fn published<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
             let (plain, sealed) = (hex(&vector.msg), hex(&(vector.ct + &vector.tag)));
             let [from, to] = [place(0, 0); 2];
             let seal = sealer.lay_seals(plain.len(), vec![SealJob { layers: vec![key], cell, from, to }]);
-            let open = sealer.lay_opens(sealed.len(), vec![OpenJob { key, cell, from, to }]);
+            let open = sealer.lay_opens(sealed.len(), vec![OpenJob { key, cell, from, to, under: None, over: None }]);
             let mut blocks = [vec![0; sealed.len()]];
             sealer.seal(slot, seal, &[message(bench.backend, &plain)], &mut blocks).unwrap();
             let mut opened = [message(bench.backend, &vec![BLANK; plain.len()])];
@@ -200,6 +200,8 @@ fn onions<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
                     cell: cell as u32,
                     from: place(lane, 32 + cell * onion),
                     to: place_of(lane * cells + cell),
+                    under: None,
+                    over: None,
                 })
             };
             let batch = pair.here.lay_opens(sealed, jobs().collect());
@@ -240,10 +242,12 @@ fn lengths<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
         pair.there.seal(slot, batch, std::slice::from_ref(&sent), &mut there).unwrap();
         assert!(here == there, "{payload} bytes");
         let mut inside = [vec![0; payload + TAG]];
-        let hop = vec![OpenJob { key: layers[0], cell: 1, from: place(0, 3), to: place(0, 0) }];
+        let hop =
+            vec![OpenJob { key: layers[0], cell: 1, from: place(0, 3), to: place(0, 0), under: None, over: None }];
         let peel = pair.here.lay_peels(payload + 2 * TAG, hop);
         assert_eq!(verdict(pair.here.peel(slot, peel, &here, &mut inside)), None);
-        let open = vec![OpenJob { key: layers[1], cell: 1, from: place(0, 0), to: place(0, 16) }];
+        let open =
+            vec![OpenJob { key: layers[1], cell: 1, from: place(0, 0), to: place(0, 16), under: None, over: None }];
         let open = pair.here.lay_opens(payload + TAG, open);
         let mut opened = [message(backend, &vec![BLANK; payload + 19])];
         assert_eq!(verdict(pair.here.open(slot, open, &inside, &mut opened)), None);
@@ -280,6 +284,8 @@ fn refusals<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
             cell: i as u32 + 256 * u32::from(renumbered == Some(i)),
             from: place(0, 32 + i * SEALED),
             to: place(0, 16 + i * (PAYLOAD + 16)),
+            under: None,
+            over: None,
         };
         (0..3).map(job).collect()
     };
@@ -354,7 +360,14 @@ fn many<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
         };
         let batch = pair.here.lay_seals(16, seals().collect());
         pair.there.lay_seals(16, seals().collect());
-        let opens = seals().map(|job| OpenJob { key: job.layers[0], cell: job.cell, from: job.to, to: job.from });
+        let opens = seals().map(|job| OpenJob {
+            key: job.layers[0],
+            cell: job.cell,
+            from: job.to,
+            to: job.from,
+            under: None,
+            over: None,
+        });
         batches.push((batch, pair.here.lay_opens(32, opens.collect()), cells));
         // The batches before are as good as this one.
         for (i, (seal, open, cells)) in

@@ -42,6 +42,8 @@ fn lanes<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
             cell: cell as u32,
             from: place(lane, HEAD + cell * onion(2)),
             to: place(1 - lane, cell * onion(1)),
+            under: None,
+            over: None,
         })
     };
     let opens = || {
@@ -50,6 +52,8 @@ fn lanes<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
             cell: cell as u32,
             from: place(lane, cell * onion(1)),
             to: place(lane, cell * PAYLOAD),
+            under: None,
+            over: None,
         })
     };
     let seal = pair.here.lay_seals(PAYLOAD, seals().collect());
@@ -64,7 +68,7 @@ fn lanes<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
     let [mut here, mut there] = [blank(), blank()];
     pair.here.seal(slot, seal, &on_device, &mut here).unwrap();
     assert!(here == blank(), "sealed on the processor too");
-    pair.here.push(&here, 0..HEAD).unwrap();
+    pair.here.push(&here, 0, 0..HEAD).unwrap();
     pair.there.seal(slot, seal, &sent, &mut there).unwrap();
     let cells = |blocks: &[Vec<u8>; 2]| blocks.clone().map(|block| block[..HEAD + CELLS * onion(2)].to_vec());
     assert!(cells(&moved(&device.outgoing, lengths, None)) == cells(&there));

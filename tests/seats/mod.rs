@@ -11,7 +11,7 @@ use mixnn::ids::Epoch;
 use mixnn::mix::clock::Clock;
 use mixnn::mix::courier::Post;
 use mixnn::mix::geometry::Geometry;
-use mixnn::mix::package::{EpochSecrets, Route, mixed_routes};
+use mixnn::mix::package::{EpochSecrets, MixedRoute, Route, mixed_routes};
 use mixnn::mix::plan::Plan;
 use mixnn::mix::slot::Mixer;
 use mixnn::transport::{Transport, local};
@@ -23,6 +23,9 @@ pub(crate) type CellSealer = CpuSealer<aead::Default, Bytes>;
 
 const RUN: [u8; 32] = [7; 32];
 const EPOCH: Epoch = Epoch(0);
+/// What all cells are bound to.
+#[allow(dead_code, reason = "not every test opens cells itself")]
+pub(crate) const DATA: &[u8] = b"test";
 
 /// A rank, ready for its first slot.
 pub(crate) struct Seat<T> {
@@ -45,25 +48,44 @@ pub(crate) fn plan(stages: u16, ranks: u16, hops: u8) -> Plan {
     Plan::draw(stages, hops, &hosts, &mut rand::rng()).unwrap()
 }
 
+/// The routes of all ranks of `plan` under fresh keys, with a keystream over all links or over none.
+pub(crate) fn routes(plan: &Plan, linked: bool) -> Vec<MixedRoute> {
+    let routes = mixed_routes(plan, EpochSecrets::draw(plan.ranks).unwrap(), &RUN, EPOCH, |_, _| linked);
+    let mixed = |route| match route {
+        Route::Mixed(route) => route,
+        Route::Direct(_) => unreachable!("mixed_routes draws nothing else"),
+    };
+    routes.into_iter().map(mixed).collect()
+}
+
 /// Seats all ranks of `plan` under fresh keys and calls `rank` for each on its own thread; `wrap` gets each end of the
 /// transport first. What the calls return, by rank.
+#[allow(dead_code, reason = "not every test leaves the routes as they are")]
 pub(crate) fn seated<T: Transport + Send, R: Send>(
     plan: &Plan,
     geometry: Geometry,
     wrap: impl Fn(local::Local) -> T,
     rank: impl Fn(Seat<T>) -> R + Sync,
 ) -> Vec<R> {
-    let routes = mixed_routes(plan, EpochSecrets::draw(plan.ranks).unwrap(), &RUN, EPOCH);
+    seated_on(routes(plan, true), geometry, wrap, rank)
+}
+
+/// As [`seated`], on these routes.
+pub(crate) fn seated_on<T: Transport + Send, R: Send>(
+    routes: Vec<MixedRoute>,
+    geometry: Geometry,
+    wrap: impl Fn(local::Local) -> T,
+    rank: impl Fn(Seat<T>) -> R + Sync,
+) -> Vec<R> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = local::connect(plan.ranks)
+        let threads: Vec<_> = local::connect(routes.len() as u16)
             .into_iter()
             .map(wrap)
             .zip(routes)
             .map(|(mut transport, route)| {
                 let rank = &rank;
                 scope.spawn(move || {
-                    let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };
-                    let sealer = CellSealer::new(b"test".to_vec());
+                    let sealer = CellSealer::new(DATA.to_vec());
                     let mixer =
                         Mixer::new(&mut transport, sealer, geometry, route, &RUN, EPOCH, Clock::new(None, false))
                             .unwrap();

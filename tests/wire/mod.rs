@@ -14,7 +14,7 @@ use mixnn::run::results::{EpochReport, Outcome};
 use mixnn::run::trust::Credentials;
 use mixnn::run::{Model, RunError, Watcher, local, serve};
 use mixnn::transport::local::{Local, connect};
-use mixnn::transport::{Cores, Lane, Transport, TransportError};
+use mixnn::transport::{Block, Cores, Lane, Transport, TransportError};
 
 pub(crate) const RANKS: u16 = 6;
 pub(crate) const HOPS: u8 = 3;
@@ -86,6 +86,7 @@ pub(crate) enum Letter {
     Announcement,
     Package,
     Result,
+    Verdict,
 }
 
 /// May alter what travels; tells whether it has.
@@ -117,8 +118,6 @@ impl Wire {
 }
 
 impl Transport for Wire {
-    type Block = Vec<u8>;
-
     fn rank(&self) -> Rank {
         self.inner.rank()
     }
@@ -154,7 +153,7 @@ impl Transport for Wire {
         self.inner.lay(outgoing, incoming, device)
     }
 
-    fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {
+    fn blocks(&mut self) -> (&mut [Block], &[Block]) {
         self.inner.blocks()
     }
 
@@ -185,11 +184,15 @@ impl Transport for Wire {
         self.inner.missing()
     }
 
-    /// The opening first, then each epoch's packages.
+    /// The opening first, then each epoch's packages and, with its results, the verdict.
     fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
         let number = self.letters[0];
         self.letters[0] += 1;
-        let (kind, epoch) = if number == 0 { (Letter::Opening, 0) } else { (Letter::Package, number - 1) };
+        let (kind, epoch) = match number {
+            0 => (Letter::Opening, 0),
+            n if n % 2 == 1 => (Letter::Package, n / 2),
+            n => (Letter::Verdict, n / 2 - 1),
+        };
         let mut messages = messages.to_vec();
         for (rank, message) in messages.iter_mut().enumerate().skip(1) {
             self.touch(Place::Letter { kind, epoch, rank: rank as u16 }, message);

@@ -23,8 +23,8 @@ use crate::crypto::Unauthentic;
 use crate::crypto::aead::{self, Aead};
 use crate::crypto::key::Key;
 use crate::crypto::sealer::{
-    BadCell, CpuSealer, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, PeelBatch, Place, SealBatch, SealJob,
-    Sealer,
+    BadCells, CpuSealer, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, PeelBatch, Place, SealBatch, SealJob,
+    Sealer, StreamId,
 };
 use crate::device_memory::DeviceLanes;
 use crate::ids::Slot;
@@ -145,8 +145,8 @@ impl<D: Device, A> CudaSealer<D, A> {
     }
 
     /// Peels cells of blocks that stand on the device: the least job that was bad.
-    fn peel_there(&mut self, slot: Slot, PeelBatch(number): PeelBatch) -> Result<Option<BadCell>, ComputeError> {
-        let Some(Lanes { outgoing, incoming }) = &self.lanes else { return Ok(None) };
+    fn peel_there(&mut self, slot: Slot, PeelBatch(number): PeelBatch) -> Result<BadCells, ComputeError> {
+        let Some(Lanes { outgoing, incoming }) = &self.lanes else { return Ok(BadCells::new()) };
         self.keys.expand()?;
         let (jobs, keys) = (&self.cpu.peels[number], &self.keys);
         let batch = match &mut self.peels[number] {
@@ -177,13 +177,18 @@ impl<D: Device, A> CudaSealer<D, A> {
     ///
     /// # Errors
     /// [`ComputeError::Device`].
-    pub fn finish(&mut self) -> Result<Option<BadCell>, ComputeError> {
+    pub fn finish(&mut self) -> Result<BadCells, ComputeError> {
         let mut bad = [0; 4];
         self.keys.device.read(&self.bad, 0, &mut bad);
         self.keys.device.finish()?;
         let job = u32::from_le_bytes(bad);
-        Ok((job != u32::MAX).then_some(BadCell { job: job as usize }))
+        // Interim: the least alone.
+        Ok((job != u32::MAX).then_some(job as usize).into_iter().collect())
     }
+}
+
+fn all_good(bad: BadCells) -> Result<(), OpenError> {
+    if bad.is_empty() { Ok(()) } else { Err(OpenError::BadCells(bad)) }
 }
 
 /// Messages on the processor that reach `len` bytes beyond each of the places.
@@ -241,10 +246,10 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
         self.lanes.is_some() && !self.lost
     }
 
-    fn push<L: AsRef<[u8]>>(&mut self, blocks: &[L], part: Range<usize>) -> Result<(), DeviceError> {
+    fn push<L: AsRef<[u8]>>(&mut self, blocks: &[L], first: usize, part: Range<usize>) -> Result<(), DeviceError> {
         self.on_lanes(|device, Lanes { outgoing, .. }| {
             let parts = blocks.iter().map(|block| &block.as_ref()[part.clone()]);
-            device.write_parts(parts.zip(outgoing.parts(part.clone())), &outgoing.memory);
+            device.write_parts(parts.zip(outgoing.parts(part.clone()).skip(first)), &outgoing.memory);
         })
     }
 
@@ -265,6 +270,11 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
     fn add(&mut self, key: &Key) -> KeyId {
         self.keys.add(key);
         self.cpu.add(key)
+    }
+
+    fn add_stream(&mut self, key: &Key) -> StreamId {
+        // Interim: the processor alone has streams.
+        self.cpu.add_stream(key)
     }
 
     fn lay_seals(&mut self, payload: usize, jobs: Vec<SealJob>) -> SealBatch {
@@ -320,7 +330,7 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
         }
         let peeled = self.peel_there(slot, batch);
         self.lost = peeled.is_err();
-        peeled?.map_or(Ok(()), |bad| Err(OpenError::BadCell(bad)))
+        all_good(peeled?)
     }
 
     fn open<K: AsRef<[u8]>>(
@@ -339,7 +349,7 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
         }
         let opened = self.start_to_open(slot, batch, Some(from), messages).and_then(|()| self.finish());
         self.lost = opened.is_err();
-        opened?.map_or(Ok(()), |bad| Err(OpenError::BadCell(bad)))
+        all_good(opened?)
     }
 
     fn fetch(&mut self, message: &Self::Bytes, host: &mut [u8]) -> Result<(), DeviceError> {

@@ -1,9 +1,12 @@
 //! The processor's sealer: cell after cell, by any AES-256-GCM.
 
-use super::{BadCell, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, PeelBatch, SealBatch, SealJob, Sealer};
+use super::{
+    BadCells, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, PeelBatch, SealBatch, SealJob, Sealer, StreamId,
+};
 use crate::crypto::Unauthentic;
 use crate::crypto::aead::{Aead, Nonce, TAG};
 use crate::crypto::key::Key;
+use crate::crypto::stream::Stream;
 use crate::ids::Slot;
 
 /// Cell number (4 bytes) and slot (8 bytes), little-endian.
@@ -25,6 +28,9 @@ pub(crate) struct Laid<J> {
 /// The processor's sealer, over any [`Aead`] and any message memory that is bytes.
 pub struct CpuSealer<A, Bytes> {
     keys: Vec<A>,
+    streams: Vec<Stream>,
+    /// Room for one cell without its keystream, and for what is inside it.
+    bare: [Vec<u8>; 2],
     /// Associated data of every cell: what binds it to this run.
     data: Vec<u8>,
     pub(crate) seals: Vec<Laid<SealJob>>,
@@ -39,6 +45,8 @@ impl<A, Bytes> CpuSealer<A, Bytes> {
     pub fn new(data: Vec<u8>) -> Self {
         Self {
             keys: Vec::new(),
+            streams: Vec::new(),
+            bare: [Vec::new(), Vec::new()],
             data,
             seals: Vec::new(),
             peels: Vec::new(),
@@ -58,21 +66,74 @@ impl<A, Bytes> CpuSealer<A, Bytes> {
     }
 }
 
-impl<A: Aead, Bytes> CpuSealer<A, Bytes> {
-    fn open_all<K: AsRef<[u8]>, L: AsMut<[u8]>>(
-        &self,
+/// Takes a layer off the cells of `laid`, from blocks to blocks or to messages.
+struct Opening<'a, A> {
+    keys: &'a [A],
+    streams: &'a [Stream],
+    data: &'a [u8],
+    bare: &'a mut [Vec<u8>; 2],
+}
+
+impl<A: Aead> Opening<'_, A> {
+    fn all<K: AsRef<[u8]>, L: AsMut<[u8]>>(
+        &mut self,
         slot: Slot,
         Laid { length: sealed, jobs }: &Laid<OpenJob>,
         from: &[K],
         to: &mut [L],
     ) -> Result<(), OpenError> {
+        let mut bad = BadCells::new();
         for (index, job) in jobs.iter().enumerate() {
             let cell = &from[job.from.block].as_ref()[job.from.offset..][..*sealed];
             let plain = &mut to[job.to.block].as_mut()[job.to.offset..][..sealed - TAG];
-            let opened = self.keys[job.key.0 as usize].open(&nonce(job.cell, slot), &self.data, cell, plain);
-            opened.map_err(|Unauthentic| OpenError::BadCell(BadCell { job: index }))?;
+            if self.one(slot, job, cell, plain).is_err() {
+                plain.fill(0);
+                bad.push(index);
+            }
         }
-        Ok(())
+        if bad.is_empty() { Ok(()) } else { Err(OpenError::BadCells(bad)) }
+    }
+
+    /// Opens `cell` to `plain`, which nobody sees without the keystream that belongs over it.
+    fn one(&mut self, slot: Slot, job: &OpenJob, cell: &[u8], plain: &mut [u8]) -> Result<(), Unauthentic> {
+        let (aead, nonce) = (&self.keys[job.key.0 as usize], nonce(job.cell, slot));
+        let [outside, inside] = &mut *self.bare;
+        let cell = match job.under {
+            None => cell,
+            Some(StreamId(stream)) => {
+                let bare = &mut outside[..cell.len()];
+                bare.copy_from_slice(cell);
+                self.streams[stream as usize].add(&nonce, bare);
+                bare
+            }
+        };
+        match job.over {
+            None => aead.open(&nonce, self.data, cell, plain),
+            Some(StreamId(stream)) => {
+                let bare = &mut inside[..plain.len()];
+                aead.open(&nonce, self.data, cell, bare)?;
+                self.streams[stream as usize].add(&nonce, bare);
+                plain.copy_from_slice(bare);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<A: Aead, Bytes> CpuSealer<A, Bytes> {
+    /// Lays down jobs, and has room for one of their cells where there are streams.
+    fn laid(&mut self, length: usize, jobs: Vec<OpenJob>) -> Laid<OpenJob> {
+        if jobs.iter().any(|job| job.under.is_some() || job.over.is_some()) {
+            for bare in &mut self.bare {
+                bare.resize(bare.len().max(length), 0);
+            }
+        }
+        Laid { length, jobs }
+    }
+
+    fn opening(&mut self) -> (Opening<'_, A>, &[Laid<OpenJob>], &[Laid<OpenJob>]) {
+        let Self { keys, streams, data, bare, peels, opens, .. } = self;
+        (Opening { keys, streams, data, bare }, peels, opens)
     }
 }
 
@@ -84,18 +145,25 @@ impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<A, Bytes> {
         KeyId(self.keys.len() as u32 - 1)
     }
 
+    fn add_stream(&mut self, key: &Key) -> StreamId {
+        self.streams.push(Stream::new(key));
+        StreamId(self.streams.len() as u32 - 1)
+    }
+
     fn lay_seals(&mut self, payload: usize, jobs: Vec<SealJob>) -> SealBatch {
         self.seals.push(Laid { length: payload, jobs });
         SealBatch(self.seals.len() - 1)
     }
 
     fn lay_peels(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> PeelBatch {
-        self.peels.push(Laid { length: sealed, jobs });
+        let laid = self.laid(sealed, jobs);
+        self.peels.push(laid);
         PeelBatch(self.peels.len() - 1)
     }
 
     fn lay_opens(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> OpenBatch {
-        self.opens.push(Laid { length: sealed, jobs });
+        let laid = self.laid(sealed, jobs);
+        self.opens.push(laid);
         OpenBatch(self.opens.len() - 1)
     }
 
@@ -132,7 +200,8 @@ impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<A, Bytes> {
         from: &[K],
         to: &mut [L],
     ) -> Result<(), OpenError> {
-        self.open_all(slot, &self.peels[batch.0], from, to)
+        let (mut opening, peels, _) = self.opening();
+        opening.all(slot, &peels[batch.0], from, to)
     }
 
     fn open<K: AsRef<[u8]>>(
@@ -142,7 +211,8 @@ impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<A, Bytes> {
         from: &[K],
         messages: &mut [Bytes],
     ) -> Result<(), OpenError> {
-        self.open_all(slot, &self.opens[batch.0], from, messages)
+        let (mut opening, _, opens) = self.opening();
+        opening.all(slot, &opens[batch.0], from, messages)
     }
 
     fn fetch(&mut self, message: &Bytes, host: &mut [u8]) -> Result<(), DeviceError> {
@@ -222,10 +292,11 @@ mod tests {
         for (hop, key) in layers.into_iter().enumerate() {
             let at = Place { block: 0, offset: 0 };
             let sealed = cell.len();
-            let peel = sealer.lay_peels(sealed, vec![OpenJob { key, cell: 5, from: at, to: at }]);
+            let peel =
+                sealer.lay_peels(sealed, vec![OpenJob { key, cell: 5, from: at, to: at, under: None, over: None }]);
             let mut inside = [vec![0; sealed - TAG]];
             let refused = sealer.peel(Slot(8), peel, &[&cell], &mut inside);
-            assert!(matches!(refused, Err(OpenError::BadCell(BadCell { job: 0 }))), "{hop}");
+            assert!(matches!(refused, Err(OpenError::BadCells(bad)) if bad == [0]), "{hop}");
             sealer.peel(Slot(9), peel, &[&cell], &mut inside).unwrap();
             let [peeled] = inside;
             cell = peeled;

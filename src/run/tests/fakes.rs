@@ -101,7 +101,7 @@ fn an_announcement_that_was_recorded_is_refused() {
 
 /// Someone between a rank and the owner who puts its own key into the announcement, opens the package, and seals it again for
 /// the rank, unsigned. Returns the run, and what was read of it.
-fn in_the_middle() -> (Cast, Arc<Mutex<Option<Handed>>>) {
+fn in_the_middle() -> (Cast, Arc<Mutex<Option<Package>>>) {
     let own = KeyPair::generate();
     let said = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
     let read = Arc::new(Mutex::new(None));

@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 
-use super::opening::{
-    ANNOUNCEMENT, Announcement, Handed, Opening, Public, opened, opening, package_info, padded, unpadded,
-};
+use super::opening::{ANNOUNCEMENT, Announcement, Opening, Public, opened, opening, package_info, padded, unpadded};
 use super::owner::{self, Place};
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::prepare::Prepared;
@@ -25,7 +23,7 @@ use crate::ids::{Epoch, Phase, Rank};
 use crate::job::Job;
 use crate::mix::package::Package;
 use crate::transport::local::{self, Local};
-use crate::transport::{Cores, Lane, Transport, TransportError};
+use crate::transport::{Block, Cores, Lane, Transport, TransportError};
 
 const OWNER: usize = 0;
 /// The rank that is wrong, or whose messages someone alters.
@@ -50,8 +48,6 @@ impl Between {
 }
 
 impl Transport for Between {
-    type Block = Vec<u8>;
-
     fn rank(&self) -> Rank {
         self.end.rank()
     }
@@ -85,7 +81,7 @@ impl Transport for Between {
         self.end.lay(outgoing, incoming, device)
     }
 
-    fn blocks(&mut self) -> (&mut [Vec<u8>], &[Vec<u8>]) {
+    fn blocks(&mut self) -> (&mut [Block], &[Block]) {
         self.end.blocks()
     }
 
