@@ -79,14 +79,18 @@ fn messages_tell_nothing_and_times_tell_stages_under_lockstep() {
             assert!(row["control"]["wins"].as_bool().unwrap(), "the control sees nothing: {row}");
         }
     }
+    // A stage that sees all blocks does not know its own cells again, and knows every one where links are off.
+    let contents = row(&table, "contents", "neighbours", "insider");
+    assert_eq!((figures(contents, "advantage"), &contents["outcome"]), ([0.0; 2], &"none".into()), "{contents}");
+    assert_eq!(contents["control"]["found"]["statistics"]["advantage"], 1.0, "{contents}");
     let row = row(&table, "time", "stage or relay", "observer");
     assert!(figures(row, "surely").into_iter().any(|surely| surely > 0.0), "{row}");
     assert_eq!(row["outcome"], "expected");
     assert!(row["verdict"].as_str().unwrap().contains("mix.pace = \"auto\""), "{row}");
     let page = fs::read_to_string(folder.path().join("audit.html")).unwrap();
-    assert!(page.starts_with("<!doctype html>") && page.matches("<tr>").count() == 19 && !page.contains("<script"));
+    assert!(page.starts_with("<!doctype html>") && page.matches("<tr>").count() == 21 && !page.contains("<script"));
     // One table has one grid of columns; a phone shows it in its own width.
-    assert_eq!((page.matches("<table>").count(), page.matches("<tbody>").count()), (1, 2));
+    assert_eq!((page.matches("<table>").count(), page.matches("<tbody>").count()), (1, 3));
     assert!(page.contains("name=\"viewport\"") && page.contains("@media (max-width"));
     assert!(!folder.path().join("runs").exists(), "an audit leaves no run");
 }

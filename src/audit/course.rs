@@ -8,7 +8,7 @@ use std::path::Path;
 use super::question::{Channel, Question};
 use super::{FEWEST_RUNS, Options};
 use crate::job::op::Linear;
-use crate::job::{Init, Job, Mix, Op, Pace, Profile};
+use crate::job::{Init, Job, Link, Mix, Op, Pace, Profile};
 use crate::pipeline::Pass;
 use crate::run::RunError;
 use crate::run::owner::can_run;
@@ -19,7 +19,7 @@ const WIDE: u32 = 16;
 /// Runs of the control in profile `sealed`, at least, where one colluder seldom sees two stages' neighbours. They take little
 /// time.
 const SEALED: usize = 160;
-/// Runs of the control in profile `bare`, at least.
+/// Runs of the controls in profile `bare` and with links off, at least.
 const BARE: usize = 80;
 /// The pace under which slots start as soon as their ranks are ready.
 pub(super) const LOCKSTEP: &str = "lockstep";
@@ -49,6 +49,8 @@ pub(super) struct Courses {
     pub(super) pace: String,
     /// The job's profile.
     pub(super) profile: Profile,
+    /// The job's links. Each rank of an audit has a host of its own.
+    pub(super) link: Link,
     /// The ranks that play.
     pub(super) ranks: u16,
 }
@@ -62,7 +64,7 @@ impl Courses {
         let runs = options.runs as usize;
         let short_sets = SHORT.iter().map(|set| (*set).to_owned());
         let mut job = Job::load(path, &sets.iter().cloned().chain(short_sets).collect::<Vec<String>>())?;
-        let (profile, pace) = (job.mix.profile, job.mix.pace.to_string());
+        let (profile, link, pace) = (job.mix.profile, job.mix.link, job.mix.pace.to_string());
         // Without relays there would be nothing to tell stages from.
         let as_mixed = Job { mix: Mix { profile: Profile::Mixed, ..job.mix.clone() }, ..job.clone() };
         let ranks = options.ranks.unwrap_or_else(|| as_mixed.ranks());
@@ -83,12 +85,13 @@ impl Courses {
             let mix = Mix { profile, ..job.mix.clone() };
             Job { mix, ..job.clone() }
         };
-        use Channel::{Time, Volume};
-        use Question::{Cover, Model, Order, Role};
+        use Channel::{Contents, Time, Volume};
+        use Question::{Cover, Model, Neighbours, Order, Role};
         let mut all = Vec::new();
         let (a, b) = paired(&pinned)?;
         let asks =
             [Role, Order, Cover, Model].into_iter().flat_map(|question| [(question, Volume), (question, Time)]);
+        let asks = asks.chain([(Neighbours, Contents)].into_iter().filter(|_| profile == Profile::Mixed));
         all.push(Course { without: None, a, b, runs, asks: asks.collect() });
         if profile == Profile::Mixed {
             let free = Mix { message: 0, package: 0, result: 0, ..job.mix.clone() };
@@ -113,6 +116,8 @@ impl Courses {
                 runs: (runs / 8).max(FEWEST_RUNS as usize),
                 asks,
             });
+            let off = Job { mix: Mix { link: Link::Off, ..pinned.mix.clone() }, ..pinned.clone() };
+            all.push(direct("mix.link off", &off, BARE, vec![(Neighbours, Contents)])?);
         }
         if pace != LOCKSTEP {
             let at_once = Mix { pace: Pace::Lockstep, ..pinned.mix.clone() };
@@ -125,7 +130,7 @@ impl Courses {
                 can_run(prepared, ranks)?;
             }
         }
-        Ok(Self { all, pace, profile, ranks })
+        Ok(Self { all, pace, profile, link, ranks })
     }
 }
 
@@ -221,7 +226,7 @@ mod tests {
         assert_eq!((a.validation.samples(), a.test.samples()), (0, 16));
         // The controls: addresses show, lengths show, lengths differ.
         let controls: Vec<_> = courses.all[1..].iter().map(|course| course.without.unwrap()).collect();
-        assert_eq!(controls, ["profile sealed", "profile bare", "lengths not fixed"]);
+        assert_eq!(controls, ["profile sealed", "profile bare", "lengths not fixed", "mix.link off"]);
         let free = &courses.all[3];
         assert_ne!(free.a.geometry(7).unwrap(), free.b.as_ref().unwrap().geometry(7).unwrap());
     }

@@ -3,13 +3,15 @@
 //!
 //! [`course`] says which runs are played: the job's own and, as controls, some with a defence off. [`mod@play`] plays one, with a
 //! [`record`]er at every rank and an ear for the [`truth`]. [`view`] is what someone sees of it; [`volume`] and [`time`] make
-//! features of that, [`question`] cases, and [`attack`] learns from half of the runs to answer those of the other half.
+//! features of that, [`contents`] looks for a stage's own cells, [`question`] makes cases, and [`attack`] learns from half of the runs to answer those of the other half.
 //! [`verdict`] says what that comes to, [`mod@print`] and [`html`] show it.
 //!
-//! Two channels are told apart. *Volume and order*: lengths, ends, tags and numbers of messages, the number of slots, and
-//! what a rank's number says. *Time*: when anything leaves or arrives, and so also who comes before whom.
+//! Three channels are told apart. *Volume and order*: lengths, ends, tags and numbers of messages, the number of slots, and
+//! what a rank's number says. *Time*: when anything leaves or arrives, and so also who comes before whom. *Contents*: bits that
+//! a stage knows again.
 
 mod attack;
+mod contents;
 mod course;
 mod html;
 mod play;
@@ -34,7 +36,7 @@ use play::Played;
 use question::{Ask, Cases, Channel, Question, Who};
 use verdict::Row;
 
-use crate::job::Profile;
+use crate::job::{Link, Profile};
 use crate::run::RunError;
 
 /// Runs of the job, unless someone asks for another number.
@@ -210,6 +212,9 @@ fn rows(courses: &Courses, cases: &[Cases]) -> Vec<Row> {
             asks.extend([Who::Observer, Who::Colluders].map(|who| (question, who, channel)));
         }
     }
+    if courses.profile == Profile::Mixed {
+        asks.push((Question::Neighbours, Who::Insider, Channel::Contents));
+    }
     let row = |ask: Ask| {
         let (question, _, channel) = ask;
         let control =
@@ -227,6 +232,8 @@ fn rows(courses: &Courses, cases: &[Cases]) -> Vec<Row> {
 /// Why the attack on `channel` may win.
 fn expected(courses: &Courses, channel: Channel) -> Option<&'static str> {
     match (courses.profile, channel) {
+        (_, Channel::Contents) => (courses.link == Link::Off)
+            .then_some("mix.link = \"off\" leaves that to a network that encrypts; \"all\" closes it"),
         (Profile::Bare, _) => Some("profile bare hides nothing; mix.profile = \"mixed\" does"),
         (Profile::Sealed, Channel::Volume) => {
             Some("profile sealed hides contents alone; mix.profile = \"mixed\" closes it")

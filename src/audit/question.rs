@@ -9,7 +9,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::play::Played;
 use super::view::View;
-use super::{time, volume};
+use super::{contents, time, volume};
 use crate::ids::Rank;
 
 /// Coalitions of a run that are asked, at most; no two the same.
@@ -30,6 +30,8 @@ pub(super) enum Question {
     Cover,
     /// Which of two models is trained.
     Model,
+    /// Whether a rank's stage stands next to one's own.
+    Neighbours,
 }
 
 /// Who looks.
@@ -39,6 +41,8 @@ pub(super) enum Who {
     Observer,
     /// Ranks that collude.
     Colluders,
+    /// Who has the keys of one rank, a stage's, and sees the blocks of all.
+    Insider,
 }
 
 /// What is looked at.
@@ -48,6 +52,8 @@ pub(super) enum Channel {
     Volume,
     /// When they leave.
     Time,
+    /// The bits of blocks.
+    Contents,
 }
 
 /// A row of the table.
@@ -89,6 +95,9 @@ impl Cases {
             return;
         }
         self.add_view(asks, run, &View::of(played, &[]), Who::Observer, rng);
+        if asks.contains(&(Question::Neighbours, Channel::Contents)) {
+            self.add_neighbours(run, played, rng);
+        }
         for coalition in coalitions(played.others().collect(), colluders, rng) {
             self.add_view(asks, run, &View::of(played, &coalition), Who::Colluders, rng);
         }
@@ -104,6 +113,22 @@ impl Cases {
                 for channel in &channels {
                     let [yes, no] = [yes, no].map(|case| case.features(view, *channel));
                     self.push((question, who, *channel), Pair { run, yes, no });
+                }
+            }
+        }
+    }
+
+    /// Each stage is asked of a rank next to it, and of one that is not.
+    fn add_neighbours(&mut self, run: usize, played: &Played, rng: &mut impl Rng) {
+        let (hosts, found) = (played.hosts(), contents::Found::of(played));
+        for pair in hosts.windows(2) {
+            for (stage, next) in [(pair[0], pair[1]), (pair[1], pair[0])] {
+                let place = hosts.iter().position(|host| *host == stage).unwrap_or_default();
+                let close = &hosts[place.saturating_sub(1)..hosts.len().min(place + 2)];
+                let others: Vec<Rank> = played.others().filter(|rank| !close.contains(rank)).collect();
+                if let Some(other) = others.choose(rng) {
+                    let [yes, no] = [next, *other].map(|rank| found.of_pair(stage, rank));
+                    self.push((Question::Neighbours, Who::Insider, Channel::Contents), Pair { run, yes, no });
                 }
             }
         }
@@ -131,6 +156,7 @@ impl Cases {
                 let [yes, no] = [View::of(played[0], a), View::of(played[1], b)].map(|view| match channel {
                     Channel::Volume => volume::of_run(&view),
                     Channel::Time => time::of_run(&view),
+                    Channel::Contents => Vec::new(),
                 });
                 self.push((Question::Model, *who, channel), Pair { run, yes, no });
             }
@@ -172,6 +198,7 @@ impl Case {
             (Case::Pair(a, b), Channel::Time) => time::of_pair(view, a, b),
             (Case::Slot(rank, slot), Channel::Volume) => volume::of_slot(view, rank, slot),
             (Case::Slot(rank, slot), Channel::Time) => time::of_slot(view, rank, slot),
+            (_, Channel::Contents) => Vec::new(),
         }
     }
 }
@@ -213,6 +240,6 @@ fn draw(question: Question, view: &View<'_>, who: Who, rng: &mut impl Rng) -> Ve
             }
             cases
         }
-        Question::Model => Vec::new(),
+        Question::Model | Question::Neighbours => Vec::new(),
     }
 }

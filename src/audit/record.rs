@@ -1,4 +1,4 @@
-//! A transport that writes down what it carries: when, how long, to whom. Contents it does not look at.
+//! A transport that writes down what it carries: when, how long, to whom, and in the first slot the heads of cells.
 //!
 //! Every rank writes into memory of its own, so that recording holds up all ranks alike. What was written is put on the
 //! shelf when the end is dropped.
@@ -9,10 +9,17 @@ use std::time::{Duration, Instant};
 use super::truth::Truth;
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
+use crate::mix::geometry::BEAT;
 use crate::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
 
 /// Phases for which there is room before a recording must grow: growing would take time of one rank.
 const ROOM: usize = 1024;
+
+/// Phases of the first slot, at most.
+const FIRST: usize = 4;
+
+/// The first bytes of a block's first cell.
+pub(super) type Head = [u8; 16];
 
 /// Nanoseconds since the run began.
 pub(super) type Time = u64;
@@ -44,6 +51,8 @@ pub(super) struct Recording {
     pub(super) begun: Vec<Begun>,
     /// Bytes sent: by phase, by outgoing lane.
     pub(super) sent: Vec<u32>,
+    /// Of the first phases: by phase, by outgoing lane.
+    pub(super) heads: Vec<Vec<Head>>,
     /// When the blocks of each rank were there: by phase, by rank; 0 where none came.
     pub(super) arrived: Vec<Time>,
     /// What went outside slots, in order.
@@ -160,7 +169,14 @@ impl<T: Transport> Transport for Recorder<T> {
 
     fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError> {
         let (at, ranks) = (self.now(), usize::from(self.inner.ranks()));
+        let heads = (self.recording.begun.len() < FIRST).then(|| {
+            let start = if phase == Phase(1) { BEAT } else { 0 };
+            let head =
+                |block: &Block| block.get(start..).and_then(|cells| cells.first_chunk()).copied().unwrap_or([0; 16]);
+            self.inner.blocks().0.iter().map(head).collect()
+        });
         let recording = &mut self.recording;
+        recording.heads.extend(heads);
         recording.begun.push(Begun { at, done: 0 });
         recording.sent.extend(outgoing.iter().map(|bytes| *bytes as u32));
         recording.arrived.resize(recording.arrived.len() + ranks, 0);

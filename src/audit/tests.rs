@@ -56,7 +56,11 @@ fn made_up(leak: Leak, rng: &mut impl Rng) -> Played {
             letters: [(1000, 10), (2000, 20), (3000, 30), (9_000_000, 40)]
                 .map(|(at, bytes)| Letter { at, bytes })
                 .into(),
-            truth: Truth { stage: stage(rank), real: (0..SLOTS).map(|slot| [real(rank, slot), false]).collect() },
+            truth: Truth {
+                stage: stage(rank),
+                real: (0..SLOTS).map(|slot| [real(rank, slot), false]).collect(),
+                ..Truth::default()
+            },
             ..Recording::default()
         };
         for at in &at {

@@ -1,7 +1,7 @@
 //! What a rank is and does, from its own mouth: what the attacks must find out. Nothing here is derived from a schedule.
 
 use crate::ids::{Epoch, Slot, StageId};
-use crate::mix::package::Package;
+use crate::mix::package::{OwnCircuit, Package, Route};
 use crate::nn::StageSpec;
 use crate::run::RunError;
 use crate::run::serve::Insight;
@@ -11,6 +11,8 @@ use crate::run::serve::Insight;
 pub(super) struct Truth {
     /// The stage that it hosts; `None` on a relay.
     pub(super) stage: Option<StageId>,
+    /// The keys of its own circuits, by first-phase lane, the first hop's first: what it can look for its own cells with.
+    pub(super) circuits: Vec<Vec<[u8; 32]>>,
     /// By slot: whether its forward and its backward message were more than cover.
     pub(super) real: Vec<[bool; 2]>,
 }
@@ -34,7 +36,7 @@ pub(super) struct Listener<'a> {
 impl<'a> Listener<'a> {
     /// Knows stages by their `roles`, and expects about `slots` slots.
     pub(super) fn new(roles: &'a [Vec<u8>], slots: usize) -> Self {
-        Self { roles, truth: Truth { stage: None, real: Vec::with_capacity(slots) } }
+        Self { roles, truth: Truth { real: Vec::with_capacity(slots), ..Truth::default() } }
     }
 }
 
@@ -45,6 +47,10 @@ impl Insight for Listener<'_> {
         };
         let stage = self.roles.iter().position(is_told);
         self.truth.stage = stage.map(|stage| StageId(stage as u16)).or(self.truth.stage);
+        if let Route::Mixed(route) = &package.route {
+            let layers = |circuit: &OwnCircuit| circuit.layers.iter().map(|key| *key.bytes()).collect();
+            self.truth.circuits = route.circuits.iter().map(layers).collect();
+        }
     }
 
     fn slot(&mut self, _: Epoch, _: Slot, real: [bool; 2]) {

@@ -96,8 +96,9 @@ impl Row {
             (Question::Role, ..) => "no stage, or no relay, is left beside who looks",
             (Question::Order, ..) => "fewer than two stages that follow each other are left beside who looks",
             (Question::Cover, ..) => "no slot has both",
+            (Question::Neighbours, ..) => "no two stages stand on ranks",
             (Question::Model, Who::Observer, _) => "the network has no hidden width to change",
-            (Question::Model, Who::Colluders, _) => {
+            (Question::Model, ..) => {
                 "no hidden width to change, or fewer relays than colluders (a stage knows its own widths)"
             }
         }
@@ -112,6 +113,7 @@ impl Question {
             Question::Order => "order of stages",
             Question::Cover => "real or cover",
             Question::Model => "model A or B",
+            Question::Neighbours => "neighbours",
         }
     }
 }
@@ -122,6 +124,7 @@ impl Who {
         match self {
             Who::Observer => "observer",
             Who::Colluders => "colluders",
+            Who::Insider => "insider",
         }
     }
 }
@@ -132,6 +135,7 @@ impl Channel {
         match self {
             Channel::Volume => "volume, order",
             Channel::Time => "time",
+            Channel::Contents => "contents",
         }
     }
 }

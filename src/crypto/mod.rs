@@ -11,7 +11,7 @@ pub mod hpke;
 pub mod identity;
 pub mod key;
 pub mod sealer;
-mod stream;
+pub(crate) mod stream;
 
 use thiserror::Error;
 

@@ -1,0 +1,68 @@
+//! What a stage whose operator also sees all blocks finds of its own cells in what others send.
+//!
+//! The stage has the keys of all layers of its own circuits, so it knows which bits its relays pass on, hop by hop, and only has
+//! to look for them. Where the last relay sends them, there is a neighbour. The head of a cell is enough to know it by, and
+//! counter mode opens the head alone.
+
+use std::collections::HashMap;
+
+use super::play::Played;
+use super::record::Head;
+use crate::crypto::key::Key;
+use crate::crypto::stream::Stream;
+use crate::ids::Rank;
+
+/// Whose cells are delivered to whom in the first slot, as far as they are found.
+pub(super) struct Found {
+    /// By stage's rank: where the last relays of its circuits send its cells.
+    destinations: HashMap<Rank, Vec<Rank>>,
+}
+
+impl Found {
+    /// Looks for the cells of every stage of a run.
+    pub(super) fn of(played: &Played) -> Self {
+        let mut receivers: HashMap<Head, Rank> = HashMap::new();
+        for recording in &played.ranks {
+            let last = recording.heads.get(played.phases - 1).into_iter().flatten();
+            receivers.extend(last.zip(&recording.lanes).map(|(head, lane)| (*head, lane.peer)));
+        }
+        let destinations = |rank: Rank| {
+            let recording = played.of(rank);
+            let first = recording.heads.first().into_iter().flatten();
+            let inside = first.zip(&recording.truth.circuits).map(|(head, layers)| {
+                // The last layer stays on: it is what the last relay sends.
+                layers.iter().take(played.phases - 1).fold(*head, |head, key| inside(key, head))
+            });
+            (rank, inside.filter_map(|head| receivers.get(&head).copied()).collect())
+        };
+        Self { destinations: played.hosts().into_iter().map(destinations).collect() }
+    }
+
+    /// Features of a stage's rank and another's: how many of the stage's circuits are seen to end there.
+    pub(super) fn of_pair(&self, stage: Rank, other: Rank) -> Vec<f64> {
+        let ends = self.destinations.get(&stage).into_iter().flatten();
+        vec![ends.filter(|rank| **rank == other).count() as f64]
+    }
+}
+
+/// The head of what is under one layer of AES-256-GCM, whose data begin with the third block of the key's stream (NIST SP
+/// 800-38D, 7.1). In the first slot the nonce of a block's first cell is all zeros.
+fn inside(key: &[u8; 32], head: Head) -> Head {
+    let mut blocks = [[0; 16], [0; 16], head];
+    Stream::new(&Key::from_bytes(*key)).add(&[0; 12], blocks.as_flattened_mut());
+    blocks[2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::aead::{self, Aead, TAG};
+
+    #[test]
+    fn the_head_is_that_of_what_was_sealed() {
+        let (key, plain) = ([5; 32], [9; 40]);
+        let mut sealed = [0; 40 + TAG];
+        aead::Default::new(&Key::from_bytes(key)).seal(&[0; 12], b"run", &plain, &mut sealed);
+        assert_eq!(inside(&key, sealed[..16].try_into().unwrap()), plain[..16]);
+    }
+}
