@@ -47,7 +47,7 @@ fn messages_arrive(plan: &Plan, geometry: Geometry, slots: u64) {
                 let order = if rank == Rank::OWNER { word } else { Order::GoOn };
                 let own = Word { order, fault: None };
                 let heard = mixer.slot(&mut transport, slot, own, &mut post, &mut timing).unwrap();
-                assert_eq!(heard, Heard { order: word, fault: None }, "{rank} in {slot}");
+                assert_eq!(heard, Heard { order: word, fault: None, intact: true }, "{rank} in {slot}");
                 assert!(post.inbox[SPARE].iter().all(|byte| *byte == 0), "{rank}: a spare carries nothing");
                 arrived.push([FORWARD, BACKWARD].map(|message| post.inbox[message].to_vec()));
             }

@@ -70,6 +70,8 @@ pub struct Heard {
     pub order: Order,
     /// The first fault that this rank has noticed in this slot or, on the owner, was told of.
     pub fault: Option<Noticed>,
+    /// Whether the inbox holds what was sent to this rank. A fault among cells that it only passes on leaves it whole.
+    pub intact: bool,
 }
 
 /// A fault, and who has noticed it. Of several the least is the first.
@@ -108,8 +110,8 @@ pub trait Courier {
     /// The device that holds this rank's messages has failed: from now on empty ones leave, and what arrives is only verified.
     fn send_no_messages(&mut self) {}
 
-    /// Runs one slot: `post.outbox` leaves, `post.inbox` is what arrived. Where there is a fault, and where the owner says
-    /// [`Order::Stop`], the inbox means nothing.
+    /// Runs one slot: `post.outbox` leaves, `post.inbox` is what arrived, where that is [intact](Heard::intact) and the owner does not say
+    /// [`Order::Stop`].
     ///
     /// # Errors
     /// [`MixError`]; then nothing in the inbox may be used.

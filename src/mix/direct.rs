@@ -222,6 +222,6 @@ impl<S: Sealer> Courier for Direct<S> {
             }
         }
         timing.open += started.elapsed();
-        Ok(Heard { order: self.heard, fault: None })
+        Ok(Heard { order: self.heard, fault: None, intact: true })
     }
 }

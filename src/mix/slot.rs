@@ -117,7 +117,7 @@ impl<S: Sealer> Mixer<S> {
         own: Order,
     ) -> Result<(Heard, Option<Noticed>), DeviceError> {
         self.sealer.heads(transport.blocks().1, &mut self.beats)?;
-        let mut heard = Heard { order: own, fault: None };
+        let mut heard = Heard { order: own, fault: None, intact: true };
         let mut found = None;
         let ranks = self.geometry.ranks;
         for ((beat, key), from) in self.beats.iter().zip(&self.onion.beats_in).zip(peers(self.rank, ranks)) {
@@ -213,8 +213,9 @@ impl<S: Sealer> Courier for Mixer<S> {
         post: &mut Post<S::Bytes>,
         timing: &mut Timing,
     ) -> Result<Heard, MixError> {
-        let mut heard = Heard { order: word.order, fault: None };
+        let mut heard = Heard { order: word.order, fault: None, intact: true };
         let mut found: Option<Noticed> = None;
+        let mut intact = true;
 
         let started = Instant::now();
         // What a device has begun to seal is not sealed again in this slot: a nonce would come twice.
@@ -253,6 +254,7 @@ impl<S: Sealer> Courier for Mixer<S> {
                     false => self.sealer.open(slot, self.onion.open, incoming, &mut post.inbox),
                 };
             }
+            intact &= relays || taken.is_ok();
             match taken {
                 Ok(()) => {}
                 Err(OpenError::BadCells(bad)) => {
@@ -276,7 +278,7 @@ impl<S: Sealer> Courier for Mixer<S> {
             self.clock.set(pace);
         }
         timing.overran += self.clock.take_overran();
-        heard.fault = Noticed::first(heard.fault, Noticed::first(own, found));
-        Ok(heard)
+        let fault = Noticed::first(heard.fault, Noticed::first(own, found));
+        Ok(Heard { fault, intact, ..heard })
     }
 }

@@ -155,8 +155,10 @@ impl<B: Platform> Seat<B> {
 
     /// As [`slots`](Seat::slots), where `work` says what is sent.
     ///
-    /// From the slot on in which there is a fault, this rank works no more: its messages are empty, it relays, and tells the
-    /// owner; the owner tells all to stop, two slots after the fault, when every rank has had a beat to report an earlier one.
+    /// From the slot on in which it has noticed a fault, this rank tells the owner; the owner tells all to stop, two slots after the
+    /// fault, when every rank has had a beat to report an earlier one. Until then a rank whose own messages are not what was sent to
+    /// it, or that has failed itself, works no more: its messages are empty. All others work as before: were relays that have found
+    /// a bad cell silent, their neighbours could tell them from those that have not.
     fn slots_of(
         &mut self,
         transport: &mut dyn Transport,
@@ -174,34 +176,36 @@ impl<B: Platform> Seat<B> {
         let rank = transport.rank();
         let mut ended = Ended { order: Order::GoOn, slots: 0, fault: None, own: None };
         let mut waiting_since = None;
+        let mut silent = false;
         loop {
             let slot = Slot(ended.slots);
             courier.wait_to_seal(timing);
             let started = Instant::now();
             let calibrating = calibration.as_mut().and_then(|calibration| calibration.next(courier.take_longest()));
-            let works = ended.fault.is_none() && calibrating.is_none();
+            let works = !silent && calibrating.is_none();
             if let Some(order) = calibrating {
                 ended.order = order;
             } else if works {
                 match work.take(backend, slot, post, &mut timing.compute) {
                     Ok(order) => ended.order = order,
                     Err(error) if courier.reports_faults() => {
-                        let fault = Fault { slot, phase: Phase(0), peer: rank, reason: error.reason() };
-                        ended.fault = Some(Noticed { fault, by: rank });
-                        ended.own = Some(error);
+                        silent = true;
+                        if error.reason() == Reason::Device {
+                            courier.send_no_messages();
+                        }
+                        ended.fails(slot, rank, error);
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
-            if ended.own.as_ref().is_some_and(|own| own.reason() == Reason::Device) {
-                courier.send_no_messages();
-            }
             let mut word = Word { order: ended.order, fault: None };
-            if let Some(noticed) = ended.fault {
+            if silent {
                 for message in &mut post.outbox {
                     backend.clear(message, 0, *length);
                 }
                 post.used = [0; 3];
+            }
+            if let Some(noticed) = ended.fault {
                 word.fault = Some(noticed.fault).filter(|_| rank != Rank::OWNER);
                 if rank == Rank::OWNER && slot.0 >= noticed.fault.slot.0 + 2 {
                     word.order = Order::Stop(noticed.fault.reason);
@@ -213,11 +217,8 @@ impl<B: Platform> Seat<B> {
             // What is sealed, and opened into, is what was cleared.
             if let Err(error) = backend.finish() {
                 courier.send_no_messages();
-                let error = RoleError::from(error);
-                let fault = Fault { slot, phase: Phase(0), peer: rank, reason: error.reason() };
-                if ended.fault.is_none() {
-                    (ended.fault, ended.own) = (Some(Noticed { fault, by: rank }), Some(error));
-                }
+                silent = true;
+                ended.fails(slot, rank, error.into());
             }
             let heard = courier.slot(transport, slot, word, post, timing).map_err(|error| match ended.fault {
                 // Others may have heard the owner say stop where this rank could not.
@@ -228,8 +229,9 @@ impl<B: Platform> Seat<B> {
                 *known = Some(pace);
             }
             ended.fault = Noticed::first(ended.fault, heard.fault);
+            silent |= !heard.intact;
             let real = [FORWARD, BACKWARD].map(|which| post.used[which] > 0);
-            if works && ended.fault.is_none() {
+            if works && !silent {
                 work.give(backend, slot, post);
             }
             after(Over { slot, real, progress: work.progress() });
@@ -263,6 +265,16 @@ pub(super) struct Ended {
     pub(super) own: Option<RoleError>,
 }
 
+impl Ended {
+    /// `rank` cannot go on with its own work in `slot`: that is what has ended the run, unless it has noticed something before.
+    fn fails(&mut self, slot: Slot, rank: Rank, error: RoleError) {
+        if self.fault.is_none() {
+            let fault = Fault { slot, phase: Phase(0), peer: rank, reason: error.reason() };
+            (self.fault, self.own) = (Some(Noticed { fault, by: rank }), Some(error));
+        }
+    }
+}
+
 /// A slot that is over, as this rank alone knows it.
 pub(super) struct Over {
     /// Which.
@@ -286,4 +298,93 @@ pub(super) fn from_numbers(numbers: [u64; 8]) -> Timing {
     let [times @ .., sent, overran] = numbers;
     let [compute, seal, exchange, peel, open, wait] = times.map(Duration::from_nanos);
     Timing { compute, seal, exchange, peel, open, wait, sent, overran }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::Memory;
+    use crate::compute::cpu::Cpu;
+    use crate::mix::MixError;
+    use crate::mix::courier::Heard;
+    use crate::transport::local::connect;
+
+    /// The slot in which a rank finds fault.
+    const FOUND: Slot = Slot(3);
+    /// The slot in which the owner says stop.
+    const STOPPED: Slot = Slot(5);
+
+    /// Finds a bad cell, among the rank's own messages or not, and notes what leaves.
+    struct Finds {
+        intact: bool,
+        /// By slot: whether the forward message is more than zeros, and whether a fault is reported.
+        left: Vec<(bool, bool)>,
+    }
+
+    impl Courier for Finds {
+        type Bytes = <Cpu as Memory>::Bytes;
+
+        fn reports_faults(&self) -> bool {
+            true
+        }
+
+        fn slot(
+            &mut self,
+            transport: &mut dyn Transport,
+            slot: Slot,
+            word: Word,
+            post: &mut Post<Self::Bytes>,
+            _: &mut Timing,
+        ) -> Result<Heard, MixError> {
+            self.left.push((post.outbox[FORWARD].iter().any(|byte| *byte != 0), word.fault.is_some()));
+            let fault = Fault { slot, phase: Phase(2), peer: Rank(4), reason: Reason::Authentication };
+            let order = if slot == STOPPED { Order::Stop(Reason::Authentication) } else { word.order };
+            let found = (slot == FOUND).then_some(Noticed { fault, by: transport.rank() });
+            Ok(Heard { order, fault: found, intact: self.intact || slot != FOUND })
+        }
+    }
+
+    /// Sends something in every slot.
+    struct Busy;
+
+    impl Work<Cpu> for Busy {
+        fn take(
+            &mut self,
+            _: &Cpu,
+            _: Slot,
+            post: &mut Post<<Cpu as Memory>::Bytes>,
+            _: &mut Duration,
+        ) -> Result<Order, RoleError> {
+            post.outbox[FORWARD].fill(7);
+            post.used[FORWARD] = 1;
+            Ok(Order::GoOn)
+        }
+
+        fn give(&mut self, _: &Cpu, _: Slot, _: &mut Post<<Cpu as Memory>::Bytes>) {}
+
+        fn progress(&self) -> Option<(usize, usize)> {
+            None
+        }
+    }
+
+    fn left(intact: bool) -> Vec<(bool, bool)> {
+        let backend = Arc::new(Cpu::new(1).unwrap());
+        let post = Post::new(|| backend.bytes(64)).unwrap();
+        let (pacing, timing) = (Pacing::Lockstep, Timing::default());
+        let mut seat = Seat { post, timing, pacing, overlap: false, message: 64, backend: Arc::clone(&backend) };
+        let mut courier = Finds { intact, left: Vec::new() };
+        let mut end = connect(7).swap_remove(3);
+        let ended = seat.slots_of(&mut end, &mut courier, &backend, &mut Busy, None, &mut |_| {}).unwrap();
+        assert_eq!((ended.slots, ended.order), (STOPPED.0 + 1, Order::Stop(Reason::Authentication)));
+        courier.left
+    }
+
+    /// Who has found a bad cell of others sends what it would have sent; who has lost a message of its own sends nothing more,
+    /// not even what it sent last. Both tell the owner.
+    #[test]
+    fn relays_that_find_fault_go_on_and_receivers_fall_silent() {
+        let before = [(true, false); 4];
+        assert_eq!(left(true), [before.as_slice(), &[(true, true); 2]].concat());
+        assert_eq!(left(false), [before.as_slice(), &[(false, true); 2]].concat());
+    }
 }
