@@ -8,9 +8,8 @@ use super::truth::{Listener, roles};
 use crate::ids::Rank;
 use crate::job::Profile;
 use crate::run::prepare::Prepared;
-use crate::run::results::EpochReport;
 use crate::run::trust::Credentials;
-use crate::run::{Model, RunError, Watcher, local, serve};
+use crate::run::{RunError, local, serve};
 use crate::transport::Transport;
 use crate::transport::local::connect;
 
@@ -44,7 +43,7 @@ impl Played {
             end.keep(listener.truth);
             served
         };
-        let (led, served) = local::served_by(ends, prepared, "audit", &mut Silent, serve);
+        let (led, served) = local::served_by(ends, prepared, "audit", &mut (), serve);
         let overran = match (led, served.into_iter().filter_map(Result::err).find(|error| !error.is_told_elsewhere()))
         {
             (Err(error), Some(first)) if error.is_told_elsewhere() => return Err(first),
@@ -82,22 +81,5 @@ impl Played {
     /// Whether any of the messages that `rank` sent in `slot` was more than cover.
     pub(super) fn real(&self, rank: Rank, slot: usize) -> bool {
         self.of(rank).truth.real.get(slot).is_some_and(|real| real.contains(&true))
-    }
-}
-
-/// Follows a run and says nothing.
-struct Silent;
-
-impl Watcher for Silent {
-    fn note(&mut self, _: &str) {}
-
-    fn progress(&mut self, _: u32, _: usize, _: usize) {}
-
-    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
-        Ok(())
-    }
-
-    fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
-        Ok(())
     }
 }

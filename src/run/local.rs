@@ -124,17 +124,6 @@ mod tests {
         }
     }
 
-    impl Watcher for () {
-        fn note(&mut self, _: &str) {}
-        fn progress(&mut self, _: u32, _: usize, _: usize) {}
-        fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
-            Ok(())
-        }
-        fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
-            Ok(())
-        }
-    }
-
     /// Far less than the time-out for which ranks wait for each other.
     const SOON: Duration = Duration::from_secs(60);
 

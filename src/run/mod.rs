@@ -419,5 +419,20 @@ pub trait Watcher {
     }
 }
 
+/// Who follows nothing.
+impl Watcher for () {
+    fn note(&mut self, _: &str) {}
+
+    fn progress(&mut self, _: u32, _: usize, _: usize) {}
+
+    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn epoch(&mut self, _: &results::EpochReport) -> Result<(), RunError> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests;

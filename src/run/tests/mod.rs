@@ -13,9 +13,9 @@ use super::opening::{ANNOUNCEMENT, Announcement, Opening, Public, opened, openin
 use super::owner::{self, Place};
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::prepare::Prepared;
-use super::results::{EpochReport, Outcome};
+use super::results::Outcome;
 use super::trust::{Credentials, Trust};
-use super::{Model, RunError, TrustError, Watcher, local as threads, serve};
+use super::{RunError, TrustError, local as threads, serve};
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::identity::Identity;
 use crate::device_memory::DeviceLanes;
@@ -125,19 +125,6 @@ struct Cast {
     sets: Vec<String>,
 }
 
-struct Quiet;
-
-impl Watcher for Quiet {
-    fn note(&mut self, _: &str) {}
-    fn progress(&mut self, _: u32, _: usize, _: usize) {}
-    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
-        Ok(())
-    }
-    fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
-        Ok(())
-    }
-}
-
 impl Cast {
     /// Where everybody is who they should be, and nobody stands between.
     fn new() -> Self {
@@ -229,7 +216,7 @@ fn play(
             }
         }
         let place = Place { host: &hosts[OWNER], carrier: "local", strict: false, credentials: &credentials[OWNER] };
-        let led = owner::run(&mut own, prepared, &place, &mut Quiet);
+        let led = owner::run(&mut own, prepared, &place, &mut ());
         if let Err(error) = &led {
             own.abort(error.exit_code());
         }
@@ -316,7 +303,7 @@ fn all_ranks_are_told_as_much() {
     let heard = Mutex::new(Vec::new());
     let serve =
         |end: &mut Local, host: &str| serve::run_watched(end, host, &Credentials::default(), &mut Roles(&heard));
-    let (led, _) = threads::served_by(local::connect(7), &prepared, "host", &mut Quiet, serve);
+    let (led, _) = threads::served_by(local::connect(7), &prepared, "host", &mut (), serve);
     led.unwrap();
     let heard = heard.into_inner().unwrap();
     let of = |wanted: u32| heard.iter().filter(move |(epoch, ..)| *epoch == wanted);
