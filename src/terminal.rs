@@ -1,6 +1,9 @@
 //! The one writer to stdout and stderr. The standard macros panic where nothing can be written; no word of this program is worth
 //! a training.
 //!
+//! Words of others, such as what ranks say of themselves, are [`escaped`] where they are read, so that whatever prints them prints
+//! nothing but characters.
+//!
 //! Stdout gets results, and a result that is lost is an error. Stderr gets everything else. A line there that cannot be written is
 //! dropped: the reader may be gone, or the disk behind it full.
 //!
@@ -42,6 +45,20 @@ impl fmt::Display for PrintError {
         write!(f, "cannot write the result to stdout: {}", self.source)?;
         self.kept.as_ref().map_or(Ok(()), |kept| write!(f, "; {kept}"))
     }
+}
+
+/// `text` of someone else as it may be printed, in a line of ours: what a terminal obeys (controls, ends of lines, marks that turn the
+/// direction of writing) or does not show stands as its number, such as `\u{1b}`.
+pub fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            // These are printed as they are; only a literal in a program escapes them.
+            '"' | '\'' | '\\' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// Writes a line to stderr, in one piece: lines of several ranks must not run into each other. What cannot be written is dropped.
@@ -151,6 +168,22 @@ mod tests {
         let mut out = Slow { says, refused: false, got: Vec::new() };
         let result = deliver(&mut out, text);
         (result, String::from_utf8(out.got).unwrap())
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped_and_nothing_else() {
+        let plain = "node-1 AMD \"EPYC\" 'x' \\ Zürich 東京 ✓";
+        assert_eq!(escaped(plain), plain);
+        for (text, shown) in [
+            ("\u{1b}[2J\u{7}", "\\u{1b}[2J\\u{7}"),
+            ("a\r\nb\t\0\u{7f}", "a\\r\\nb\\t\\0\\u{7f}"),
+            // Of one byte each in terminals of eight bits: a control sequence, a next line.
+            ("\u{9b}2J\u{85}", "\\u{9b}2J\\u{85}"),
+            ("\u{202e}abc\u{2066}\u{2028}\u{200b}", "\\u{202e}abc\\u{2066}\\u{2028}\\u{200b}"),
+        ] {
+            assert_eq!(escaped(text), shown);
+            assert_eq!(escaped(shown), shown, "twice is once");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postcard::ser_flavors::Size;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -23,6 +23,7 @@ use crate::mix::clock::{LONGEST_SLOT, Pace};
 use crate::mix::geometry::{Geometry, rounded_up};
 use crate::mix::package::{Package, Route};
 use crate::nn::StageSpec;
+use crate::terminal;
 use crate::wire::HEADER;
 
 /// Bytes of the owner's first message.
@@ -47,6 +48,7 @@ pub(super) enum Opening {
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Public {
     /// The version of mixnn.
+    #[serde(deserialize_with = "word")]
     pub(super) version: String,
     /// Drawn for this run alone.
     pub(super) run: [u8; 32],
@@ -119,6 +121,7 @@ impl Public {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Announcement {
     /// The version of mixnn.
+    #[serde(deserialize_with = "word")]
     pub(super) version: String,
     /// The cryptography that the key is for: HPKE's identifiers of KEM, KDF and AEAD.
     pub(super) suite: [u16; 3],
@@ -127,8 +130,10 @@ pub(super) struct Announcement {
     /// The public half of its key pair for this epoch.
     pub(super) key: Vec<u8>,
     /// Its host.
+    #[serde(deserialize_with = "word")]
     pub(super) host: String,
     /// What the bits of its results depend on.
+    #[serde(deserialize_with = "word")]
     pub(super) fingerprint: String,
     /// Threads with which it computes; 0 where a device does.
     pub(super) threads: u16,
@@ -154,7 +159,7 @@ impl Announcement {
     /// [`TrustError::Version`], [`TrustError::Suite`], [`TrustError::Weak`]; [`RunError::Sealed`] for another epoch.
     pub(super) fn check(&self, from: Rank, epoch: Epoch) -> Result<(), RunError> {
         if self.version != VERSION {
-            return Err(TrustError::Version { from, found: shortened(&self.version), expected: VERSION }.into());
+            return Err(TrustError::Version { from, found: self.version.clone(), expected: VERSION }.into());
         }
         if self.suite != hpke::SUITE {
             return Err(TrustError::Suite { from, found: self.suite }.into());
@@ -304,8 +309,17 @@ pub(super) fn stage(role: &[u8], public: &Public) -> Option<StageSpec> {
     fits.then_some(spec)
 }
 
+/// A word of the one who announces, who may have put anything there: as it is shown to the owner's user, and compared.
+pub(super) fn shown(word: &str) -> String {
+    shortened(&terminal::escaped(word))
+}
+
+fn word<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(shown(&String::deserialize(from)?))
+}
+
 /// A name of at most [`NAME`] bytes.
-pub(super) fn shortened(name: &str) -> String {
+fn shortened(name: &str) -> String {
     name.char_indices().take_while(|(at, c)| at + c.len_utf8() <= NAME).map(|(_, c)| c).collect()
 }
 

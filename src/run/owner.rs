@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::model::Model;
 use super::opening::{
     ANNOUNCEMENT, Announced, Announcement, OPENING, Opening, Pacing, Public, Returned, encoded, opening, result_info,
-    seal_package, unpadded,
+    seal_package, shown, unpadded,
 };
 use super::pace::{self, Calibration};
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
@@ -501,7 +501,9 @@ impl<'a, B: Platform> Lead<'a, B> {
         look_for_refusals(&messages)?;
         let ranks = messages.len() as u16;
         let backend = &self.seat.backend;
-        let own = Announcement::new(epoch, &[], self.place.host, &backend.fingerprint(), backend.threads());
+        // In the same form as those of others, with which it is compared.
+        let [host, fingerprint] = [self.place.host, &backend.fingerprint()].map(shown);
+        let own = Announcement::new(epoch, &[], &host, &fingerprint, backend.threads());
         let mut heard = vec![Announced { says: own, bytes: Vec::new() }];
         for (from, bytes) in Rank::all(ranks).zip(messages).skip(1) {
             let context = announcement_context(&self.public.digest, epoch, from, ranks);

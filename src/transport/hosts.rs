@@ -1,6 +1,8 @@
 //! Where ranks run, for those who read of them. Errors name a rank by its number, since nothing that makes them knows hosts;
 //! who shows them to a user adds the hosts.
 
+use crate::terminal::escaped;
+
 /// Bytes in which a host's name travels, zeros behind it. Linux has none that is longer.
 pub const NAME: usize = 64;
 
@@ -20,7 +22,7 @@ impl Hosts {
         let name = |packed: &[u8]| {
             let end = packed.iter().position(|byte| *byte == 0).unwrap_or(packed.len());
             // A peer may have put anything there, and this goes to a terminal.
-            String::from_utf8_lossy(&packed[..end]).chars().filter(|c| !c.is_control()).collect()
+            escaped(&String::from_utf8_lossy(&packed[..end]))
         };
         Self(names.chunks(NAME).map(name).collect())
     }
@@ -78,6 +80,9 @@ mod tests {
     #[test]
     fn names_travel_whole_or_cut() {
         let long = "n".repeat(NAME + 9);
-        assert_eq!(hosts(&["a", "", &long, "x\u{1b}[2J"]).0, ["a", "", &"n".repeat(NAME), "x[2J"]);
+        assert_eq!(
+            hosts(&["a", "", &long, "x\u{1b}[2J\u{202e}"]).0,
+            ["a", "", &"n".repeat(NAME), "x\\u{1b}[2J\\u{202e}"]
+        );
     }
 }

@@ -3,6 +3,7 @@
 
 mod fakes;
 mod identities;
+mod words;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::prepare::Prepared;
 use super::results::Outcome;
 use super::trust::{Credentials, Trust};
-use super::{RunError, TrustError, local as threads, serve};
+use super::{RunError, TrustError, Watcher, local as threads, serve};
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::identity::Identity;
 use crate::device_memory::DeviceLanes;
@@ -172,6 +173,11 @@ impl Cast {
 
     /// The digits on four ranks: what the owner came to, and what the victim did.
     fn run(self) -> (Result<Outcome, RunError>, Result<(), RunError>) {
+        self.watched(&mut ())
+    }
+
+    /// The same, watched on the owner.
+    fn watched(self, watcher: &mut dyn Watcher) -> (Result<Outcome, RunError>, Result<(), RunError>) {
         let job = Job::parse("digits.toml", include_str!("../../../jobs/digits.toml"), &self.sets).unwrap();
         let prepared = Prepared::of(job).unwrap();
         let trust = |lines: &[String]| Trust::parse(Path::new("trusted"), &lines.join("\n")).unwrap();
@@ -183,7 +189,7 @@ impl Cast {
                 .push(Credentials { identity: Some(identity), trust: if rank == OWNER { None } else { owners } });
         }
         credentials[OWNER].trust = ranks;
-        play(&prepared, &self.hosts, &credentials, self.to_owner, self.from_owner)
+        play(&prepared, &self.hosts, &credentials, self.to_owner, self.from_owner, watcher)
     }
 }
 
@@ -194,6 +200,7 @@ fn play(
     credentials: &[Credentials],
     to_owner: Change,
     from_owner: Change,
+    watcher: &mut dyn Watcher,
 ) -> (Result<Outcome, RunError>, Result<(), RunError>) {
     let mut ends = local::connect(hosts.len() as u16);
     let mut own = ends.remove(OWNER);
@@ -216,7 +223,7 @@ fn play(
             }
         }
         let place = Place { host: &hosts[OWNER], carrier: "local", strict: false, credentials: &credentials[OWNER] };
-        let led = owner::run(&mut own, prepared, &place, &mut ());
+        let led = owner::run(&mut own, prepared, &place, watcher);
         if let Err(error) = &led {
             own.abort(error.exit_code());
         }

@@ -87,7 +87,7 @@ pub enum TrustError {
         from: Rank,
     },
     /// A rank of another version.
-    #[error("{from} runs mixnn {found:?}, the owner {expected:?}; start the same version on all hosts")]
+    #[error("{from} runs mixnn \"{found}\", the owner \"{expected}\"; start the same version on all hosts")]
     Version {
         /// The rank.
         from: Rank,
@@ -151,7 +151,7 @@ pub enum TrustError {
     },
     /// An identity on a host where it does not belong.
     #[error(
-        "{from} runs on host {found:?} with the identity of host {expected} ({path}); start it there, or mend that line"
+        "{from} runs on host \"{found}\" with the identity of host {expected} ({path}); start it there, or mend that line"
     )]
     WrongHost {
         /// The rank.

@@ -18,6 +18,7 @@ pub use error::TrustError;
 pub use identity::{identity_line, load_identity, make_identity};
 
 use crate::crypto::identity::{Identity, PublicIdentity};
+use crate::terminal::escaped;
 
 /// What a process shows of itself, and whom it accepts.
 #[derive(Default)]
@@ -78,7 +79,7 @@ impl Trust {
             if let Some((before, _)) = lines.iter().find(|(_, line)| line.identity == identity) {
                 return Err(wrong(format!("the key of line {before} again"), "one line a key"));
             }
-            lines.push((number, Line { identity, host: host.to_owned() }));
+            lines.push((number, Line { identity, host: escaped(host) }));
         }
         if lines.is_empty() {
             let found = "no line that names anyone".to_owned();
