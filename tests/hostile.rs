@@ -3,24 +3,24 @@
 #![cfg(feature = "hostile")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod secrets;
 mod wire;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use mixnn::ids::{Epoch, Phase, Rank};
+use mixnn::crypto::overheard;
+use mixnn::ids::{Epoch, Phase, Rank, Slot};
 use mixnn::mix::beat::Reason;
 use mixnn::mix::package::{MixedRoute, Package, Route};
 use mixnn::mix::{BACKWARD, FORWARD};
+use mixnn::run::serve::Insight;
 use mixnn::run::trust::Credentials;
 use mixnn::run::{RunError, serve};
 use mixnn::transport::Transport;
 
-use zeroize::Zeroize;
-
-use wire::{EPOCHS, HOPS, RANKS, Ran, Wire, run_with};
+use secrets::{Kind, Ledger, Secret};
+use wire::{EPOCHS, HOPS, Letter, Place, RANKS, Ran, Wire, run_linked_with, run_with};
 
 fn mixed(package: &mut Package) -> &mut MixedRoute {
     match &mut package.route {
@@ -125,79 +125,133 @@ fn a_hostile_rank_that_does_nothing_changes_nothing() {
     assert!(ran.led.is_ok() && ran.served.iter().all(Result::is_ok));
 }
 
-/// A secret as this test remembers it: its bytes must not be found in memory because of the test.
-struct Masked([u8; 32]);
+/// When memory was searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// A rank has opened its package.
+    Opened,
+    /// Two slots are over: all ranks have opened theirs.
+    InSlots,
+}
 
-const MASK: u8 = 0xa5;
+/// An epoch, and how often each secret so far stood in memory then.
+type Seen = (When, Epoch, Vec<(Secret, usize)>);
 
-impl Masked {
-    fn of(bytes: &[u8; 32]) -> Self {
-        Self(bytes.map(|byte| byte ^ MASK))
-    }
+/// Looks over the shoulder of one rank; rank 3's searches.
+struct Searcher<'a> {
+    rank: Rank,
+    ledger: &'a Ledger,
+    seen: &'a Mutex<Vec<Seen>>,
+}
 
-    fn begins_at(&self, memory: &[u8]) -> bool {
-        memory.iter().zip(&self.0).all(|(found, masked)| found ^ MASK == *masked)
+impl Searcher<'_> {
+    fn search(&self, when: When, epoch: Epoch) {
+        if self.rank == Rank(3) {
+            let seen = (when, epoch, self.ledger.counted());
+            self.seen.lock().unwrap().push(seen);
+        }
     }
 }
 
-/// Which of `secrets` stand somewhere in this process's writable memory. Reads it piece by piece and wipes each, so as to leave
-/// nothing behind that a later search would find.
-fn in_memory(secrets: &[Masked]) -> Vec<bool> {
-    const PIECE: usize = 1 << 16;
-    let mut found = vec![false; secrets.len()];
-    let memory = fs::File::open("/proc/self/mem").unwrap();
-    let mut piece = vec![0_u8; PIECE];
-    for line in fs::read_to_string("/proc/self/maps").unwrap().lines() {
-        let mut words = line.split_whitespace();
-        let (Some(range), Some(rights)) = (words.next(), words.next()) else { continue };
-        if !rights.starts_with("rw") || line.contains("[v") {
-            continue;
+impl Insight for Searcher<'_> {
+    fn package(&mut self, epoch: Epoch, package: &mut Package) {
+        self.ledger.route(self.rank, epoch, mixed(package));
+        self.search(When::Opened, epoch);
+    }
+
+    fn slot(&mut self, epoch: Epoch, slot: Slot, _: [bool; 2]) {
+        if slot == Slot(1) {
+            self.search(When::InSlots, epoch);
         }
-        let (start, end) = range.split_once('-').unwrap();
-        let [start, end] = [start, end].map(|at| u64::from_str_radix(at, 16).unwrap());
-        // Pieces overlap, for what stands across their border.
-        for at in (start..end).step_by(PIECE - 31) {
-            let length = PIECE.min((end - at) as usize);
-            if memory.read_exact_at(&mut piece[..length], at).is_err() {
-                break;
-            }
-            for at in 0..length.saturating_sub(31) {
-                for (secret, found) in secrets.iter().zip(&mut found) {
-                    *found |= piece[at] ^ MASK == secret.0[0] && secret.begins_at(&piece[at..at + 32]);
+    }
+}
+
+/// A run whose secrets are in the ledger, and what was seen of them in memory.
+fn searched() -> (Arc<Ledger>, Vec<Seen>) {
+    let (ledger, seen) = (Arc::new(Ledger::default()), Mutex::new(Vec::new()));
+    // A thread has one ear. In which epoch it hears something makes no difference.
+    let listen = |rank: Rank, ledger: &Arc<Ledger>| {
+        let ledger = Arc::clone(ledger);
+        overheard::listen(Box::new(move |drawn| ledger.drawn(rank, Epoch(0), drawn)));
+    };
+    listen(Rank::OWNER, &ledger);
+    let heard = Arc::clone(&ledger);
+    let ran = run_linked_with(
+        move |place, bytes| {
+            match *place {
+                Place::Letter { kind: Letter::Opening, .. } => heard.opening(bytes),
+                Place::Letter { kind: Letter::Package, epoch, rank } => {
+                    heard.package(Rank(rank), Epoch(epoch), bytes)
                 }
+                _ => {}
             }
-            piece.as_mut_slice().zeroize();
-        }
-    }
-    found
+            false
+        },
+        |end, host| {
+            let rank = end.rank();
+            listen(rank, &ledger);
+            let mut searcher = Searcher { rank, ledger: &ledger, seen: &seen };
+            serve::run_watched(end, host, &Credentials::default(), &mut searcher)
+        },
+    );
+    assert!(ran.led.is_ok() && ran.served.iter().all(Result::is_ok));
+    (ledger, seen.into_inner().unwrap())
 }
 
-/// All that a package of an epoch holds or gives: the secret of its hop keys and the keys of its circuits.
+/// Every key that an epoch's packages hold or give is there while it runs, and gone in the next. KEM keys, and what packages and
+/// results were encapsulated with, are gone before the slots of their own epoch, but for the private half of the owner's pair, which
+/// opens all results: that stands in one place.
 #[test]
 fn secrets_are_gone_with_their_epoch() {
-    static EARLIER: Mutex<Vec<Masked>> = Mutex::new(Vec::new());
-    /// An epoch, which of the keys of the one before it are in memory, and which of its own.
-    type Seen = (Epoch, Vec<bool>, Vec<bool>);
-    static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
-    let ran = with(3, |epoch, package| {
-        let route = mixed(package);
-        let layers = route.circuits.iter().flat_map(|circuit| &circuit.layers);
-        let now: Vec<Masked> =
-            std::iter::once(&route.secret).chain(layers).map(|key| Masked::of(key.bytes())).collect();
-        let mut earlier = EARLIER.lock().unwrap();
-        let seen = (epoch, in_memory(&earlier), in_memory(&now));
-        SEEN.lock().unwrap().push(seen);
-        *earlier = now;
-    });
-    assert!(ran.led.is_ok());
-    let seen = SEEN.lock().unwrap();
-    assert_eq!(seen.len(), EPOCHS as usize);
-    for (epoch, earlier, now) in seen.iter() {
-        // The control: what is in use is there, and is found.
-        assert!(now.iter().all(|found| *found), "{epoch}: the search does not find what is in use: {now:?}");
-        assert_eq!(earlier.len(), if epoch.0 == 0 { 0 } else { now.len() });
-        assert!(!earlier.contains(&true), "{epoch}: keys of the epoch before are still there: {earlier:?}");
+    let (ledger, seen) = searched();
+    assert_eq!(seen.len(), 2 * EPOCHS as usize);
+    let some = |kind: Kind| ledger.all().iter().filter(|secret| secret.kind == kind).count();
+    let (ranks, epochs) = (usize::from(RANKS), EPOCHS as usize);
+    let pairs = 1 + (ranks - 1) * epochs;
+    assert_eq!((some(Kind::Private), some(Kind::Expanded), some(Kind::Shared)), (pairs, 7 * pairs, pairs - 1));
+    // A package and a result for each rank but the owner, in each epoch.
+    assert_eq!(some(Kind::Encapsulation), 2 * 2 * (ranks - 1) * epochs);
+    for (when, epoch, secrets) in &seen {
+        for (secret, count) in secrets {
+            let words =
+                format!("{when:?} in {epoch}: {:?} of {}, {}: {count} times", secret.kind, secret.rank, secret.epoch);
+            let own = secret.rank == Rank(3) && secret.epoch == *epoch;
+            match secret.kind {
+                // The control: what has just come is there, and is found.
+                Kind::Secret | Kind::Layer if *when == When::Opened && own => assert!(*count > 0, "{words}"),
+                kind if kind.is_of_slots() => assert!(*count == 0 || secret.epoch == *epoch, "{words}"),
+                Kind::Private if *when == When::InSlots && secret.rank == Rank::OWNER => {
+                    assert_eq!(*count, 1, "{words}")
+                }
+                _ => assert!(*count == 0 || *when == When::Opened, "{words}"),
+            }
+        }
     }
-    let last = in_memory(&EARLIER.lock().unwrap());
-    assert!(!last.contains(&true), "keys outlive the run: {last:?}");
+    for (secret, count) in ledger.counted() {
+        assert_eq!(count, 0, "after the run: {:?} of {}, {}", secret.kind, secret.rank, secret.epoch);
+    }
+}
+
+/// The control for the above: what is derived there is what ranks derive. Circuits through a rank have its hop keys as their layers,
+/// but for those of the owner, whose package nobody sees; links have two ends.
+#[test]
+fn the_search_derives_what_ranks_derive() {
+    let (ledger, _) = searched();
+    let secrets = ledger.all();
+    let of = |kind: Kind, epoch: u32| {
+        let these = secrets.iter().filter(move |secret| secret.kind == kind && secret.epoch == Epoch(epoch));
+        these.map(|secret| secret.masked).collect::<Vec<_>>()
+    };
+    let lanes = usize::from(RANKS) - 1;
+    for epoch in 0..EPOCHS {
+        let layers: BTreeSet<_> = of(Kind::Layer, epoch).into_iter().collect();
+        let hops = of(Kind::Hop, epoch);
+        assert_eq!(hops.len(), lanes * lanes * usize::from(HOPS));
+        let unknown = hops.iter().filter(|hop| !layers.contains(*hop)).count();
+        assert_eq!(unknown, lanes * usize::from(HOPS), "{epoch}: hop keys of other circuits than the owner's");
+        let links = of(Kind::Link, epoch);
+        let distinct: BTreeSet<_> = links.iter().collect();
+        // Those between two ranks that are not the owner come up at both ends.
+        assert_eq!((links.len(), distinct.len()), (2 * lanes * lanes, lanes * (lanes - 1) + 2 * lanes));
+    }
 }

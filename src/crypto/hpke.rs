@@ -3,6 +3,8 @@
 //!
 //! Packages are sealed in mode Base; results in mode PSK, under a key from the sender's package, so that nobody else
 //! can have sent them.
+//!
+//! All of it runs on a stack that is wiped behind it: the crates below wipe what they hold, but not what they have moved.
 
 use hpke::aead::{Aead, AesGcm256};
 use hpke::kdf::{HkdfSha256, Kdf};
@@ -13,6 +15,7 @@ use thiserror::Error;
 
 use super::Unauthentic;
 use super::key::Key;
+use super::stack::WipedStack;
 
 /// HPKE's identifiers of the KEM, the KDF and the AEAD.
 pub const SUITE: [u16; 3] = [<XWing as Kem>::KEM_ID, HkdfSha256::KDF_ID, AesGcm256::AEAD_ID];
@@ -62,17 +65,27 @@ pub enum WeakKey {
     LowOrder,
 }
 
-/// A key pair, for one use; dropping it wipes the private half.
+/// What keys and encapsulations are drawn from.
+fn randomness() -> impl hpke::rand_core::CryptoRng {
+    #[cfg(not(feature = "hostile"))]
+    return rand::rand_core::UnwrapErr(rand::rngs::SysRng);
+    #[cfg(feature = "hostile")]
+    return super::overheard::Overheard;
+}
+
+/// A key pair, for one use; dropping it wipes the private half, which stands in one place of the heap until then.
 pub struct KeyPair {
-    private: <XWing as Kem>::PrivateKey,
+    private: Box<<XWing as Kem>::PrivateKey>,
     public: Vec<u8>,
 }
 
 impl KeyPair {
     /// A fresh pair, from the operating system's randomness.
-    pub fn generate() -> Self {
-        let (private, public) = XWing::gen_keypair();
-        Self { private, public: public.to_bytes().to_vec() }
+    pub fn generate(stack: &mut WipedStack) -> Self {
+        stack.run(|| {
+            let (private, public) = XWing::gen_keypair_with_rng(&mut randomness());
+            Self { private: Box::new(private), public: public.to_bytes().to_vec() }
+        })
     }
 
     /// The public half, [`PUBLIC_KEY`] bytes.
@@ -84,7 +97,13 @@ impl KeyPair {
     ///
     /// # Errors
     /// [`Unauthentic`].
-    pub fn open(&self, info: &[u8], psk: Option<&Key>, sealed: &[u8]) -> Result<Vec<u8>, Unauthentic> {
+    pub fn open(
+        &self,
+        stack: &mut WipedStack,
+        info: &[u8],
+        psk: Option<&Key>,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, Unauthentic> {
         let (encapsulated, text) = sealed.split_at_checked(OVERHEAD - 16).ok_or(Unauthentic)?;
         if is_of_low_order(encapsulated) {
             return Err(Unauthentic);
@@ -94,7 +113,11 @@ impl KeyPair {
             None => OpModeR::Base,
             Some(key) => OpModeR::Psk(PskBundle::new(key.bytes(), PSK_ID).map_err(|_| Unauthentic)?),
         };
-        hpke::single_shot_open::<AesGcm256, HkdfSha256, XWing>(&mode, &self.private, &encapsulated, info, text, &[])
+        let private = &self.private;
+        stack
+            .run(|| {
+                hpke::single_shot_open::<AesGcm256, HkdfSha256, XWing>(&mode, private, &encapsulated, info, text, &[])
+            })
             .map_err(|_| Unauthentic)
     }
 }
@@ -138,15 +161,30 @@ fn is_of_low_order(key: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`Unauthentic`] where `public` does not pass [`check`].
-pub fn seal(public: &[u8], info: &[u8], psk: Option<&Key>, plain: &[u8]) -> Result<Vec<u8>, Unauthentic> {
+pub fn seal(
+    stack: &mut WipedStack,
+    public: &[u8],
+    info: &[u8],
+    psk: Option<&Key>,
+    plain: &[u8],
+) -> Result<Vec<u8>, Unauthentic> {
     let public = parse(public).map_err(|_| Unauthentic)?;
     let mode = match psk {
         None => OpModeS::Base,
         Some(key) => OpModeS::Psk(PskBundle::new(key.bytes(), PSK_ID).map_err(|_| Unauthentic)?),
     };
-    let (encapsulated, text) =
-        hpke::single_shot_seal::<AesGcm256, HkdfSha256, XWing>(&mode, &public, info, plain, &[])
-            .map_err(|_| Unauthentic)?;
+    let (encapsulated, text) = stack
+        .run(|| {
+            hpke::single_shot_seal_with_rng::<AesGcm256, HkdfSha256, XWing>(
+                &mode,
+                &public,
+                info,
+                plain,
+                &[],
+                &mut randomness(),
+            )
+        })
+        .map_err(|_| Unauthentic)?;
     let mut sealed = encapsulated.to_bytes().to_vec();
     sealed.extend_from_slice(&text);
     Ok(sealed)
@@ -156,39 +194,51 @@ pub fn seal(public: &[u8], info: &[u8], psk: Option<&Key>, plain: &[u8]) -> Resu
 mod tests {
     use super::*;
 
+    fn pair() -> KeyPair {
+        KeyPair::generate(&mut WipedStack::new().unwrap())
+    }
+
+    fn seal(public: &[u8], info: &[u8], psk: Option<&Key>, plain: &[u8]) -> Result<Vec<u8>, Unauthentic> {
+        super::seal(&mut WipedStack::new().unwrap(), public, info, psk, plain)
+    }
+
+    fn open(pair: &KeyPair, info: &[u8], psk: Option<&Key>, sealed: &[u8]) -> Result<Vec<u8>, Unauthentic> {
+        pair.open(&mut WipedStack::new().unwrap(), info, psk, sealed)
+    }
+
     #[test]
     fn only_its_holder_opens_and_only_for_its_info() {
-        let (pair, other) = (KeyPair::generate(), KeyPair::generate());
+        let (pair, other) = (pair(), pair());
         let sealed = seal(pair.public(), b"info", None, b"package").unwrap();
         assert_eq!(pair.public().len(), PUBLIC_KEY);
         assert_eq!(sealed.len(), 7 + OVERHEAD);
-        assert_eq!(pair.open(b"info", None, &sealed).as_deref(), Ok(b"package".as_slice()));
-        assert_eq!(pair.open(b"inf0", None, &sealed), Err(Unauthentic));
-        assert_eq!(other.open(b"info", None, &sealed), Err(Unauthentic));
-        assert_eq!(pair.open(b"info", Some(&Key::from_bytes([0; 32])), &sealed), Err(Unauthentic));
+        assert_eq!(open(&pair, b"info", None, &sealed).as_deref(), Ok(b"package".as_slice()));
+        assert_eq!(open(&pair, b"inf0", None, &sealed), Err(Unauthentic));
+        assert_eq!(open(&other, b"info", None, &sealed), Err(Unauthentic));
+        assert_eq!(open(&pair, b"info", Some(&Key::from_bytes([0; 32])), &sealed), Err(Unauthentic));
     }
 
     #[test]
     fn a_result_needs_the_key_of_its_package() {
-        let owner = KeyPair::generate();
+        let owner = pair();
         let (key, other) = (Key::from_bytes([1; 32]), Key::from_bytes([2; 32]));
         let sealed = seal(owner.public(), b"result", Some(&key), b"state").unwrap();
-        assert_eq!(owner.open(b"result", Some(&key), &sealed).as_deref(), Ok(b"state".as_slice()));
-        assert_eq!(owner.open(b"result", Some(&other), &sealed), Err(Unauthentic));
-        assert_eq!(owner.open(b"result", None, &sealed), Err(Unauthentic));
+        assert_eq!(open(&owner, b"result", Some(&key), &sealed).as_deref(), Ok(b"state".as_slice()));
+        assert_eq!(open(&owner, b"result", Some(&other), &sealed), Err(Unauthentic));
+        assert_eq!(open(&owner, b"result", None, &sealed), Err(Unauthentic));
     }
 
     #[test]
     fn altered_or_cut_bytes_are_refused() {
-        let pair = KeyPair::generate();
+        let pair = pair();
         let sealed = seal(pair.public(), b"info", None, b"package").unwrap();
         for place in [0, 500, 1100, 1119, 1120, 1126, sealed.len() - 1] {
             let mut altered = sealed.clone();
             altered[place] ^= 1;
-            assert_eq!(pair.open(b"info", None, &altered), Err(Unauthentic), "byte {place}");
+            assert_eq!(open(&pair, b"info", None, &altered), Err(Unauthentic), "byte {place}");
         }
         for length in [0, 10, 1119, 1120, sealed.len() - 1] {
-            assert_eq!(pair.open(b"info", None, &sealed[..length]), Err(Unauthentic), "{length} bytes");
+            assert_eq!(open(&pair, b"info", None, &sealed[..length]), Err(Unauthentic), "{length} bytes");
         }
         assert_eq!(seal(&[0; 5], b"info", None, b"package"), Err(Unauthentic));
     }
@@ -196,7 +246,7 @@ mod tests {
     /// Every point of low order, with the top bit and without: none is sealed to, and none is opened.
     #[test]
     fn points_of_low_order_are_refused() {
-        let pair = KeyPair::generate();
+        let pair = pair();
         assert_eq!(check(pair.public()), Ok(()));
         let sealed = seal(pair.public(), b"info", None, b"package").unwrap();
         for point in LOW_ORDER {
@@ -209,7 +259,7 @@ mod tests {
                 assert_eq!(seal(&public, b"info", None, b"package"), Err(Unauthentic), "{point:02x?}");
                 let mut sealed = sealed.clone();
                 sealed[1088..1120].copy_from_slice(&point);
-                assert_eq!(pair.open(b"info", None, &sealed), Err(Unauthentic), "{point:02x?}");
+                assert_eq!(open(&pair, b"info", None, &sealed), Err(Unauthentic), "{point:02x?}");
             }
         }
     }
@@ -232,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_key_of_mlkem_is_checked() {
-        let pair = KeyPair::generate();
+        let pair = pair();
         let with = |place: std::ops::Range<usize>, value: u8| {
             let mut public = pair.public().to_vec();
             public[place].fill(value);
@@ -249,7 +299,8 @@ mod tests {
 
     #[test]
     fn no_key_is_drawn_twice() {
-        let mut drawn: Vec<Vec<u8>> = (0..4096).map(|_| KeyPair::generate().public().to_vec()).collect();
+        let mut stack = WipedStack::new().unwrap();
+        let mut drawn: Vec<Vec<u8>> = (0..4096).map(|_| KeyPair::generate(&mut stack).public().to_vec()).collect();
         drawn.sort_unstable();
         drawn.dedup();
         assert_eq!(drawn.len(), 4096);

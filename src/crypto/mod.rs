@@ -2,7 +2,8 @@
 //!
 //! [`aead`] is AES-256-GCM, one key; [`sealer`] applies it, and `stream`, a keystream, to
 //! all cells of a slot at once; [`key`] derives hop keys;
-//! [`hpke`] seals packages to a rank and results to the owner; [`identity`] signs what owner and ranks announce.
+//! [`hpke`] seals packages to a rank and results to the owner, on a [`stack`] that is wiped; [`identity`] signs what owner and
+//! ranks announce.
 //!
 //! Secrets are wiped when they are dropped, and have neither `Debug` nor `Clone`.
 
@@ -10,7 +11,10 @@ pub mod aead;
 pub mod hpke;
 pub mod identity;
 pub mod key;
+#[cfg(feature = "hostile")]
+pub mod overheard;
 pub mod sealer;
+pub mod stack;
 pub(crate) mod stream;
 
 use thiserror::Error;

@@ -15,6 +15,7 @@ use super::prepare::LONGEST;
 use super::results::VERSION;
 use super::trust::TrustError;
 use crate::crypto::hpke;
+use crate::crypto::stack::WipedStack;
 use crate::ids::{Epoch, Rank};
 use crate::job::{Compute, FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
 use crate::memory;
@@ -345,6 +346,7 @@ pub(super) fn result_length(values: u64, least: u64) -> u64 {
 /// # Errors
 /// [`RunError`].
 pub(super) fn seal_package(
+    stack: &mut WipedStack,
     package: &Package,
     public: &Public,
     epoch: Epoch,
@@ -353,7 +355,7 @@ pub(super) fn seal_package(
 ) -> Result<Vec<u8>, RunError> {
     let plain = padded(package, public.package as usize)?;
     let info = package_info(public, epoch, rank, &announced.bytes);
-    hpke::seal(&announced.says.key, &info, None, &plain).map_err(super::sealed("the key announcement", rank))
+    hpke::seal(stack, &announced.says.key, &info, None, &plain).map_err(super::sealed("the key announcement", rank))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use super::trust::Credentials;
 use super::{RunError, Watcher, sealed, verdict};
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
+use crate::crypto::stack::WipedStack;
 use crate::ids::{Epoch, Rank};
 use crate::job::{Link, MOST_RANKS, Profile};
 use crate::memory;
@@ -256,6 +257,8 @@ struct Lead<'a, B: Platform> {
     hosted: Hosted<B>,
     peers: Peers<'a>,
     seat: Seat<B>,
+    /// Where what is sealed to ranks and to the owner is sealed and opened.
+    stack: WipedStack,
     /// What results are sealed to.
     pair: KeyPair,
     /// What proves that a result is of its rank.
@@ -319,6 +322,7 @@ impl<'a, B: Platform> Lead<'a, B> {
             head: Network::new(&*backend, &specs[..remote.start])?,
             tail: Network::new(&*backend, &specs[remote.end..])?,
         };
+        let mut stack = WipedStack::new()?;
         Ok(Self {
             hosted,
             role: prepared.role_length(&specs[remote.clone()])?,
@@ -328,7 +332,8 @@ impl<'a, B: Platform> Lead<'a, B> {
             place,
             specs,
             peers: Peers::new(place.credentials),
-            pair: KeyPair::generate(),
+            pair: KeyPair::generate(&mut stack),
+            stack,
             results: (0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?,
             drawn: None,
             domains: Vec::new(),
@@ -486,7 +491,8 @@ impl<'a, B: Platform> Lead<'a, B> {
                 result: self.results[rank.index()].twin(),
                 owner: self.pair.public().to_vec(),
             };
-            let sealed = seal_package(&package, &self.public, epoch, rank, &announced[rank.index()])?;
+            let sealed =
+                seal_package(&mut self.stack, &package, &self.public, epoch, rank, &announced[rank.index()])?;
             packages.push(self.sign_package(epoch, rank, ranks, &announced[rank.index()], sealed));
         }
         // Initial values are with those whom they are for: this copy has served.
@@ -548,7 +554,7 @@ impl<'a, B: Platform> Lead<'a, B> {
 
     /// What the ranks have returned with these `blobs`, by rank; or the first fault, of `fault` and those that they tell.
     fn returned(
-        &self,
+        &mut self,
         blobs: &[Vec<u8>],
         epoch: Epoch,
         slots: u64,
@@ -561,8 +567,8 @@ impl<'a, B: Platform> Lead<'a, B> {
         let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
         for (rank, blob) in Rank::all(blobs.len() as u16).zip(blobs).skip(1) {
             let info = result_info(&self.public.run, epoch, rank, slots);
-            let plain =
-                self.pair.open(&info, Some(&self.results[rank.index()]), blob).map_err(sealed("the result", rank))?;
+            let key = Some(&self.results[rank.index()]);
+            let plain = self.pair.open(&mut self.stack, &info, key, blob).map_err(sealed("the result", rank))?;
             let returned: Returned =
                 unpadded(&plain).ok_or(RunError::Unreadable { what: "the result", from: rank })?;
             first = Noticed::first(first, returned.fault.map(|fault| Noticed { fault, by: rank }));

@@ -10,6 +10,7 @@ use super::{RunError, sealed};
 use crate::compute::Backend;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
+use crate::crypto::stack::WipedStack;
 use crate::float::Float;
 use crate::ids::Rank;
 use crate::job::op::{Activation, Linear};
@@ -64,11 +65,12 @@ pub(super) fn pacing(
 
 /// How long a result takes to be encoded and sealed.
 fn returning(result: usize) -> Result<Duration, RunError> {
-    let (pair, key) = (KeyPair::generate(), Key::random()?);
+    let mut stack = WipedStack::new()?;
+    let (pair, key) = (KeyPair::generate(&mut stack), Key::random()?);
     let started = Instant::now();
     let returned = Returned { timing: [0; 8], values: memory::zeroed(result / 4 - 32)?, fault: None };
     let plain = padded(&returned, result)?;
-    hpke::seal(pair.public(), b"dummy", Some(&key), &plain).map_err(sealed("a result", Rank::OWNER))?;
+    hpke::seal(&mut stack, pair.public(), b"dummy", Some(&key), &plain).map_err(sealed("a result", Rank::OWNER))?;
     Ok(started.elapsed())
 }
 

@@ -16,6 +16,7 @@ use super::seat::{self, Seat};
 use super::trust::Credentials;
 use super::{RunError, code_of, sealed, verdict};
 use crate::crypto::hpke::{self, KeyPair};
+use crate::crypto::stack::WipedStack;
 use crate::ids::{Epoch, Phase, Rank, Slot};
 use crate::mix::beat::{Fault, Order};
 use crate::mix::package::Package;
@@ -101,8 +102,8 @@ fn serve<B: Platform>(
     insight: &mut dyn Insight,
 ) -> Result<(), RunError> {
     let introduction = Introduction { host, fingerprint: &backend.fingerprint(), threads: backend.threads() };
-    let mut peers = Peers::new(credentials);
-    let mut first = Some(announce(transport, public, &mut peers, Epoch(0), &introduction)?);
+    let (mut peers, mut stack) = (Peers::new(credentials), WipedStack::new()?);
+    let mut first = Some(announce(transport, public, &mut peers, &mut stack, Epoch(0), &introduction)?);
     // No memory is taken by the public numbers before a package has opened, which shows that they are the owner's.
     let mut seat = Seat::new(Arc::clone(&backend), public)?;
     let mut stage: Option<StageRole<B>> = None;
@@ -110,7 +111,7 @@ fn serve<B: Platform>(
     loop {
         let mut package = match first.take() {
             Some(package) => package,
-            None => announce(transport, public, &mut peers, epoch, &introduction)?,
+            None => announce(transport, public, &mut peers, &mut stack, epoch, &introduction)?,
         };
         insight.package(epoch, &mut package);
         let role = std::mem::take(&mut package.role);
@@ -146,7 +147,8 @@ fn serve<B: Platform>(
         let returned = Returned { timing: seat::numbers(&seat.timing), values, fault };
         let plain = padded(&returned, public.result as usize)?;
         let info = result_info(&public.run, epoch, transport.rank(), ended.slots);
-        let blob = hpke::seal(&owner, &info, Some(&result), &plain).map_err(sealed("the package", Rank::OWNER))?;
+        let blob = hpke::seal(&mut stack, &owner, &info, Some(&result), &plain)
+            .map_err(sealed("the package", Rank::OWNER))?;
         seat.rest(over);
         transport.gather(&blob)?;
         let heard = verdict::hear(transport, public, &result, epoch);
@@ -190,17 +192,19 @@ struct Introduction<'a> {
     threads: u16,
 }
 
-/// Makes a key pair for the epoch, announces it, and opens the package that comes for it.
+/// Makes a key pair for the epoch, announces it, and opens the package that comes for it. Nothing is left of the pair's private half
+/// then.
 fn announce(
     transport: &mut dyn Transport,
     public: &Public,
     peers: &mut Peers<'_>,
+    stack: &mut WipedStack,
     epoch: Epoch,
     introduction: &Introduction<'_>,
 ) -> Result<Package, RunError> {
     let (rank, ranks) = (transport.rank(), transport.ranks());
     let Introduction { host, fingerprint, threads } = *introduction;
-    let pair = KeyPair::generate();
+    let pair = KeyPair::generate(stack);
     let announcement =
         padded(&Announcement::new(epoch, pair.public(), host, fingerprint, threads), ANNOUNCEMENT)?.to_vec();
     let announcement = peers.sign(&announcement_context(&public.digest, epoch, rank, ranks), announcement);
@@ -212,7 +216,9 @@ fn announce(
     let context = package_context(&public.digest, epoch, rank, ranks, pair.public());
     let package = peers.recognise("the package", Rank::OWNER, &context, &signed)?;
     let info = package_info(public, epoch, rank, &announcement);
-    let plain = Zeroizing::new(pair.open(&info, None, package).map_err(sealed("the package", Rank::OWNER))?);
+    let opened = pair.open(stack, &info, None, package);
+    drop(pair);
+    let plain = Zeroizing::new(opened.map_err(sealed("the package", Rank::OWNER))?);
     opening::handed(&plain, public, rank, ranks)
         .ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })
 }

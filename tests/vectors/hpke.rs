@@ -10,6 +10,7 @@ use hpke::{Deserializable, HpkeError, Kem, OpModeR, PskBundle, Serializable};
 use mixnn::crypto::aead::{Aead as _, Default as Aes256Gcm};
 use mixnn::crypto::hpke::{KeyPair, OVERHEAD, PUBLIC_KEY, seal};
 use mixnn::crypto::key::Key;
+use mixnn::crypto::stack::WipedStack;
 use serde::Deserialize;
 use x_wing::{Decapsulate, DecapsulationKey};
 
@@ -145,7 +146,8 @@ fn what_our_suite_seals_opens_by_hand() {
         let private = DecapsulationKey::from(case.sk.array());
         for (psk, psk_id) in [(None, b"".as_slice()), (Some([5; 32]), b"mixnn/1 package")] {
             let key = psk.map(Key::from_bytes);
-            let sealed = seal(&case.pk.0, b"info", key.as_ref(), b"package").unwrap();
+            let sealed =
+                seal(&mut WipedStack::new().unwrap(), &case.pk.0, b"info", key.as_ref(), b"package").unwrap();
             assert_eq!((case.pk.0.len(), sealed.len()), (PUBLIC_KEY, OVERHEAD + 7));
             let (ct, text) = sealed.split_at(OVERHEAD - 16);
             let secret = private.decapsulate(ct.try_into().unwrap());
@@ -165,9 +167,16 @@ fn what_our_suite_seals_opens_by_hand() {
 /// The secret of a mode is not that of the other: a result that was sealed without its key does not pass.
 #[test]
 fn modes_do_not_open_each_other() {
-    let (pair, key) = (KeyPair::generate(), Key::from_bytes([5; 32]));
-    let base = seal(pair.public(), b"info", None, b"result").unwrap();
-    let psk = seal(pair.public(), b"info", Some(&key), b"result").unwrap();
-    assert!(pair.open(b"info", Some(&key), &base).is_err() && pair.open(b"info", None, &psk).is_err());
-    assert!(pair.open(b"info", None, &base).is_ok() && pair.open(b"info", Some(&key), &psk).is_ok());
+    let mut stack = WipedStack::new().unwrap();
+    let (pair, key) = (KeyPair::generate(&mut stack), Key::from_bytes([5; 32]));
+    let base = seal(&mut stack, pair.public(), b"info", None, b"result").unwrap();
+    let psk = seal(&mut stack, pair.public(), b"info", Some(&key), b"result").unwrap();
+    assert!(
+        pair.open(&mut stack, b"info", Some(&key), &base).is_err()
+            && pair.open(&mut stack, b"info", None, &psk).is_err()
+    );
+    assert!(
+        pair.open(&mut stack, b"info", None, &base).is_ok()
+            && pair.open(&mut stack, b"info", Some(&key), &psk).is_ok()
+    );
 }

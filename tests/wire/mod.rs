@@ -51,6 +51,9 @@ pub(crate) static PREPARED: LazyLock<Prepared> = LazyLock::new(|| prepared(&[]))
 /// The same at a fixed pace.
 pub(crate) static PACED: LazyLock<Prepared> = LazyLock::new(|| prepared(&["mix.pace=1ms"]));
 
+/// The same with a keystream over all links.
+pub(crate) static LINKED: LazyLock<Prepared> = LazyLock::new(|| prepared(&["mix.link=all"]));
+
 fn prepared(sets: &[&str]) -> Prepared {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("job.toml");
@@ -273,6 +276,14 @@ pub(crate) fn run_with(
     serve: impl Fn(&mut Wire, &str) -> Result<(), RunError> + Sync,
 ) -> Ran {
     run_job(&PREPARED, alter, serve)
+}
+
+/// As [`run_with`], with a keystream over all links.
+pub(crate) fn run_linked_with(
+    alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'static,
+    serve: impl Fn(&mut Wire, &str) -> Result<(), RunError> + Sync,
+) -> Ran {
+    run_job(&LINKED, alter, serve)
 }
 
 fn run_job(

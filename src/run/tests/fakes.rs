@@ -102,7 +102,8 @@ fn an_announcement_that_was_recorded_is_refused() {
 /// Someone between a rank and the owner who puts its own key into the announcement, opens the package, and seals it again for
 /// the rank, unsigned. Returns the run, and what was read of it.
 fn in_the_middle() -> (Cast, Arc<Mutex<Option<Package>>>) {
-    let own = KeyPair::generate();
+    let mut stack = WipedStack::new().unwrap();
+    let own = KeyPair::generate(&mut stack);
     let said = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
     let read = Arc::new(Mutex::new(None));
     let (heard, shown, opened) = (Arc::clone(&said), own.public().to_vec(), Arc::clone(&read));
@@ -126,12 +127,12 @@ fn in_the_middle() -> (Cast, Arc<Mutex<Option<Package>>>) {
             let [theirs, altered] = &*said.lock().unwrap();
             let info = |announcement: &[u8]| package_info(public, Epoch(0), Rank(VICTIM as u16), announcement);
             // What does not open is no package: the owner refuses.
-            let Ok(plain) = own.open(&info(altered), None, &message[..message.len() - SIGNED]) else {
+            let Ok(plain) = own.open(&mut stack, &info(altered), None, &message[..message.len() - SIGNED]) else {
                 return message;
             };
             *opened.lock().unwrap() = unpadded(&plain);
             let key = unpadded::<Announcement>(&theirs[..ANNOUNCEMENT]).unwrap().key;
-            let again = hpke::seal(&key, &info(theirs), None, &plain).unwrap();
+            let again = hpke::seal(&mut stack, &key, &info(theirs), None, &plain).unwrap();
             [again, vec![0; SIGNED]].concat()
         });
     (cast, read)

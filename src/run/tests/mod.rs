@@ -19,6 +19,7 @@ use super::trust::{Credentials, Trust};
 use super::{RunError, TrustError, Watcher, local as threads, serve};
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::identity::Identity;
+use crate::crypto::stack::WipedStack;
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Epoch, Phase, Rank};
 use crate::job::Job;
