@@ -15,6 +15,9 @@
 // A block of 16 bytes costs 212 loads of 4 bytes and 32 of 16: 1360 bytes, where a multiprocessor loads 128 a cycle. That bounds
 // it, not global memory: so the layers of an onion are put on one after the other, each with its key's tables at hand.
 //
+// A keystream (SP 800-38A, 6.5) comes off a cell before it is opened, and another goes over what was inside, in the same launch:
+// the cell is still near. Its blocks are the nonce and a counter from 0 on, encrypted: 848 bytes more of loads, each.
+//
 // No branch and no address in global memory depends on a key or on a payload; addresses in shared memory do, within a lane's own
 // banks: no two of the lanes that load together ever want one bank, whatever they look up. What does show is whether a cell was authentic.
 #include "functions.cuh"
@@ -43,8 +46,11 @@ struct SealJob {
 
 struct OpenJob {
   u32 key, cell;
+  u32 under, over;  // the keys of the keystream that comes off, and of the one that goes over what is inside; or NONE
   Places at;
 };
+
+#define NONE 0xffffffffu
 
 // Shared memory: 256 rows of 256 bytes, then 128 more. Row x of the 256: SubBytes and MixColumns of x, 32 times, and the product
 // of the low nibble of byte x / 16 with the value x mod 16, 8 times. Of the 128: those of the high nibbles, two bytes' side by
@@ -308,6 +314,36 @@ static __device__ __forceinline__ uint4 pass(u8 *shared, const Expanded *key, bo
   return sum_of(shared, hash) ^ stream;
 }
 
+// Adds a cell's keystream to `length` bytes, which go to `to`, and to the `count` bytes behind them, which go to `behind`. All
+// threads of the block call it.
+static __device__ __forceinline__ void add_stream(const u8 *shared, const Expanded *key, u32 cell, u64 slot, const u8 *from,
+                                                  u8 *to, u32 length, u8 *behind, u32 count) {
+  uint4 round[15];
+#pragma unroll
+  for (u32 i = 0; i < 15; i++) round[i] = key->round[i];
+  u32 lane = (threadIdx.x & 31u) << 2;
+  uint4 common = begun(shared, lane, round, make_uint4(cell, (u32)slot, (u32)(slot >> 32), 0));
+  u32 blocks = (u32)(((u64)length + count + 15) / 16);
+#pragma unroll 1
+  for (u32 i = threadIdx.x; i < blocks; i += THREADS) {
+    u32 here = length > 16 * i ? length - 16 * i : 0, left = length + count - 16 * i;
+    uint4 sum = load(from + 16 * (u64)i, left) ^ encrypted(shared, lane, round, common, i);
+    if (here >= 16) {
+      *(uint4 *)(to + 16 * (u64)i) = sum;
+      continue;
+    }
+    u32 words[4] = {sum.x, sum.y, sum.z, sum.w};
+#pragma unroll
+    for (u32 byte = 0; byte < 16; byte++) {
+      u8 value = (u8)(words[byte >> 2] >> 8 * (byte & 3u));
+      if (byte < here)
+        to[16 * (u64)i + byte] = value;
+      else if (byte < left)
+        behind[16 * i + byte - length] = value;
+    }
+  }
+}
+
 static __device__ __forceinline__ u8 *message_of(u32 number, u8 *first, u8 *second, u8 *third) {
   return number == 0 ? first : number == 1 ? second : third;
 }
@@ -318,7 +354,7 @@ extern "C" __launch_bounds__(256, 2) __global__ void aes_gcm_seal(
     u8 *third, u8 *cells) {
   DYNAMIC_SHARED(u8, shared);
   lay_substitution(shared);
-  u32 at_hand = 0xffffffffu;
+  u32 at_hand = NONE;
   for (u32 number = blockIdx.x * each; number < min(count, (blockIdx.x + 1) * each); number++) {
     const SealJob *job = jobs + number;
     u8 *to = cells + job->at.in_cells;
@@ -341,34 +377,46 @@ extern "C" __launch_bounds__(256, 2) __global__ void aes_gcm_seal(
   }
 }
 
-// Opens `count` cells of `sealed` bytes, `each` a block of threads, from `cells` into three messages. `bad` becomes the least
-// number of those that are not authentic, whose plaintext is zeros.
+// Opens `count` cells of `sealed` bytes, `each` a block of threads, from `cells` into three messages. The plaintext of those that
+// are not authentic is zeros, without a keystream; `bad` counts them, and behind it stands a 1 for each.
 extern "C" __launch_bounds__(256, 2) __global__ void aes_gcm_open(
     const Expanded *keys, u32 bound_bytes, const OpenJob *jobs, u32 count, u32 each, u64 slot, u32 sealed, u8 *first, u8 *second,
     u8 *third, u8 *cells, u32 *bad) {
   DYNAMIC_SHARED(u8, shared);
   __shared__ u32 differs;
+  __shared__ uint4 found;
   lay_substitution(shared);
-  u32 at_hand = 0xffffffffu;
+  // A keystream looks up at once; `pass` waits by itself.
+  __syncthreads();
+  u32 at_hand = NONE;
   u32 length = sealed - 16;
   for (u32 number = blockIdx.x * each; number < min(count, (blockIdx.x + 1) * each); number++) {
     const OpenJob *job = jobs + number;
     const u8 *from = cells + job->at.in_cells;
     u8 *to = message_of(job->at.message, first, second, third) + job->at.in_message;
+    // Cells stay as they came: without its keystream one stands where its plaintext will.
+    if (job->under != NONE) {
+      add_stream(shared, keys + job->under, job->cell, slot, from, to, length, (u8 *)&found, 16);
+      from = to;
+    } else if (threadIdx.x < 16) {
+      ((u8 *)&found)[threadIdx.x] = from[length + threadIdx.x];
+    }
     uint4 tag = pass<false>(shared, keys + job->key, job->key == at_hand, bound_bytes, job->cell, slot, from, to, length);
     at_hand = job->key;
     if (threadIdx.x == THREADS - 1) {
-      uint4 found = make_uint4(0, 0, 0, 0);
-      u32 *words[4] = {&found.x, &found.y, &found.z, &found.w};
-#pragma unroll
-      for (u32 i = 0; i < 16; i++) *words[i >> 2] |= (u32)from[length + i] << 8 * (i & 3u);
       uint4 difference = found ^ tag;
       differs = difference.x | difference.y | difference.z | difference.w;
-      if (differs) atomicMin(bad, number);
+      if (differs) {
+        atomicAdd(bad, 1u);
+        bad[1 + number] = 1;
+      }
     }
     __syncthreads();
-    if (differs)
+    if (differs) {
       for (u32 i = threadIdx.x; i < length; i += THREADS) to[i] = 0;
+    } else if (job->over != NONE) {
+      add_stream(shared, keys + job->over, job->cell, slot, to, to, length, nullptr, 0);
+    }
   }
 }
 

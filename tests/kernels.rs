@@ -8,7 +8,9 @@ use mixnn::compute::Memory;
 use mixnn::compute::cuda::{Bounds, Cuda, CudaSealer, SOURCES};
 use mixnn::crypto::aead;
 use mixnn::crypto::key::Key;
-use mixnn::crypto::sealer::{CpuSealer, KeyId, OpenBatch, OpenError, OpenJob, Place, SealBatch, SealJob, Sealer};
+use mixnn::crypto::sealer::{
+    CpuSealer, KeyId, OpenBatch, OpenError, OpenJob, Place, SealBatch, SealJob, Sealer, StreamId,
+};
 use mixnn::ids::Slot;
 use shim::Shim;
 
@@ -118,23 +120,23 @@ fn a_lost_device_is_reported() {
     assert!(matches!(sealer.open(Slot(3), open, &blocks, &mut messages), Err(OpenError::BadCells(_))));
 }
 
-/// A key takes 12.5 KB there, expanded: those that only relay are not there, unless blocks are.
+/// A key takes 12.5 KB there, expanded: those that only relay are not there, unless blocks are. Nor are the keys of their keystreams.
 #[test]
 fn the_device_expands_the_keys_of_its_own_jobs() {
-    for (lanes, due) in [(false, 3), (true, 5)] {
+    for (lanes, due) in [(false, 3 + 1), (true, 5 + 3)] {
         let device = Shim::new(false);
         let mut sealer = CudaSealer::<Shim>::new(&device, Vec::new()).unwrap();
         assert!(!lanes || sealer.lay_lanes(&[32], &[32]).unwrap().is_some());
         let keys: Vec<KeyId> = (0..6).map(|i| sealer.add(&Key::from_bytes([i; 32]))).collect();
         let [from, to] = [Place { block: 0, offset: 0 }; 2];
-        let opens = |of: &[usize]| {
-            of.iter()
-                .map(|i| OpenJob { key: keys[*i], cell: 0, from, to, under: None, over: None })
-                .collect::<Vec<_>>()
+        let streams: Vec<StreamId> = (0..5).map(|i| sealer.add_stream(&Key::from_bytes([i; 32]))).collect();
+        let opens = |of: &[usize], [under, over]: [Option<usize>; 2]| {
+            let [under, over] = [under, over].map(|stream| stream.map(|i| streams[i]));
+            of.iter().map(|i| OpenJob { key: keys[*i], cell: 0, from, to, under, over }).collect::<Vec<_>>()
         };
-        sealer.lay_peels(32, opens(&[5, 1]));
-        sealer.lay_peels(32, opens(&[3]));
-        sealer.lay_opens(32, opens(&[2, 0]));
+        sealer.lay_peels(32, opens(&[5, 1], [None, Some(4)]));
+        sealer.lay_peels(32, opens(&[3], [Some(2), None]));
+        sealer.lay_opens(32, opens(&[2, 0], [Some(1), None]));
         let seal = sealer.lay_seals(16, vec![SealJob { layers: vec![keys[1]], cell: 0, from, to }]);
         let message = Cuda::new(Shim::new(false)).bytes(16).unwrap();
         for slot in 0..2 {

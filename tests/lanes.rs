@@ -34,9 +34,9 @@ const RUN: [u8; 32] = [7; 32];
 const SLOTS: u64 = 5;
 /// The rank with a device.
 const THERE: Rank = Rank(2);
-/// Who sends it a bad cell, and when.
-const ATTACKER: Rank = Rank(4);
-const ATTACKED: (u64, Phase) = (1, Phase(1));
+/// Who sends it bad cells, and in which slot.
+const ATTACKERS: [Rank; 2] = [Rank(4), Rank(5)];
+const ATTACKED: u64 = 1;
 
 /// A transport that takes a device's memory.
 struct Taking {
@@ -44,7 +44,8 @@ struct Taking {
     device: Option<DeviceLanes>,
     lost: Arc<AtomicBool>,
     lengths: [Vec<usize>; 2],
-    flips: bool,
+    /// In which phase it sends a bad cell.
+    flips: Option<Phase>,
     /// Phases begun, in all, and with lanes on the device.
     begun: [u64; 2],
     arriving: bool,
@@ -120,7 +121,7 @@ impl Transport for Taking {
                 block[..outgoing[i]].copy_from_slice(Self::bytes(lanes.outgoing.at(i, outgoing[i]), outgoing[i]));
             }
         }
-        if self.flips && (slot, phase) == ATTACKED {
+        if self.flips == Some(phase) && slot == ATTACKED {
             let lane = (0..RANKS).filter(|peer| *peer != self.rank().0).position(|peer| peer == THERE.0).unwrap();
             self.inner.blocks().0[lane][100] ^= 4;
         }
@@ -199,8 +200,12 @@ fn run_slots<B: Memory, S: Sealer<Bytes = B::Bytes>>(
     (came, transport.begun[1])
 }
 
-/// What came to all ranks, where the device is lost when it is waited for the last of so many times, and phases with lanes on it.
-fn run(finishes: i64, flips: bool) -> (Vec<Vec<Came>>, u64) {
+/// Where a circuit goes, rank by rank.
+type Path = Vec<Rank>;
+
+/// What came to all ranks, where the device is lost when it is waited for the last of so many times, and attackers flip a bit in
+/// one phase; phases with lanes on it; all circuits.
+fn run(finishes: i64, flips: Option<Phase>) -> (Vec<Vec<Came>>, u64, Vec<Path>) {
     let geometry = Geometry::new(RANKS, HOPS, 400, 256).unwrap();
     let hosts: Vec<u32> = (0..u32::from(RANKS)).collect();
     let plan = Plan::draw(2, HOPS, &hosts, &mut rand::rng()).unwrap();
@@ -210,7 +215,7 @@ fn run(finishes: i64, flips: bool) -> (Vec<Vec<Came>>, u64) {
             let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };
             scope.spawn(move || {
                 inner.set_timeout(Duration::from_secs(30));
-                let flips = flips && inner.rank() == ATTACKER;
+                let flips = flips.filter(|_| ATTACKERS.contains(&inner.rank()));
                 let rank = inner.rank();
                 let shim = Shim::new(false);
                 let lost = Arc::clone(&shim.lost);
@@ -230,7 +235,8 @@ fn run(finishes: i64, flips: bool) -> (Vec<Vec<Came>>, u64) {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let there = ran[THERE.index()].1;
-    (ran.into_iter().map(|(came, _)| came).collect(), there)
+    let paths = plan.circuits.iter().map(|circuit| circuit.path().collect()).collect();
+    (ran.into_iter().map(|(came, _)| came).collect(), there, paths)
 }
 
 /// Who has sent what came in a slot; `None` where that was empty.
@@ -242,7 +248,7 @@ fn sender(message: &[u8], slot: u64) -> Option<Rank> {
 
 #[test]
 fn the_same_messages_arrive() {
-    let (came, there) = run(i64::MAX, false);
+    let (came, there, _) = run(i64::MAX, None);
     assert_eq!(there, SLOTS * u64::from(HOPS));
     for slot in 0..SLOTS {
         let mut senders: Vec<_> = came
@@ -258,31 +264,72 @@ fn the_same_messages_arrive() {
     }
 }
 
-/// Every other rank gets noise from the one that has found the bad cell, in each of its blocks.
+/// Two bad cells at once, which come under their layer alone or under a keystream: who is behind the device on their circuits finds
+/// noise in their place, and nobody else finds anything.
 #[test]
-fn noise_takes_the_place_of_cells_on_the_device() {
-    let (came, there) = run(i64::MAX, true);
-    assert_eq!(there, SLOTS * u64::from(HOPS));
-    let (slot, phase) = ATTACKED;
-    for (rank, came) in Rank::all(RANKS).zip(&came) {
-        let (peer, phase) = if rank == THERE { (ATTACKER, phase) } else { (THERE, Phase(phase.0 + 1)) };
-        let fault = Fault { slot: Slot(slot), phase, peer, reason: Reason::Authentication };
-        assert_eq!(came[slot as usize].0, Some(Noticed { fault, by: rank }));
-        assert!(came[slot as usize + 2].0.is_none() || rank == Rank::OWNER);
+fn noise_takes_the_place_of_bad_cells_on_the_device() {
+    for phase in Phase::all(HOPS) {
+        let (came, there, paths) = run(i64::MAX, Some(phase));
+        assert_eq!(there, SLOTS * u64::from(HOPS));
+        let spoiled = |path: &&Path| path[phase.index()] == THERE && ATTACKERS.contains(&path[phase.index() - 1]);
+        let spoiled: Vec<&Path> = paths.iter().filter(spoiled).collect();
+        assert_eq!(spoiled.len(), ATTACKERS.len());
+        for (rank, came) in Rank::all(RANKS).zip(&came) {
+            let found = Phase::all(HOPS).filter(|at| *at >= phase).flat_map(|at| {
+                let on = spoiled.iter().filter(move |path| path[at.index()] == rank);
+                on.map(move |path| Fault {
+                    slot: Slot(ATTACKED),
+                    phase: at,
+                    peer: path[at.index() - 1],
+                    reason: Reason::Authentication,
+                })
+            });
+            let due = found.min().map(|fault| Noticed { fault, by: rank });
+            for (slot, (fault, _)) in (0..).zip(came) {
+                match slot {
+                    ATTACKED => assert_eq!(*fault, due, "{phase}: {rank}"),
+                    // The owner hears of it with the next beats.
+                    _ => assert!(fault.is_none() || rank == Rank::OWNER, "{phase}: {rank} in slot {slot}: {fault:?}"),
+                }
+            }
+        }
     }
 }
 
 #[test]
 fn a_device_that_is_lost_leaves_its_lanes_to_the_processor() {
+    lost_at_every_wait(None);
+}
+
+/// More is waited for where cells are bad: to know which, and for the noise.
+#[test]
+fn a_device_may_be_lost_over_bad_cells() {
+    lost_at_every_wait(Some(Phase(2)));
+}
+
+/// Slots of a device that is lost when it is waited for the first time, the second, and so on through two slots.
+fn lost_at_every_wait(flips: Option<Phase>) {
+    let waits = if flips.is_some() { 2 * 6 + 3 } else { 2 * 6 };
     for finishes in 0.. {
-        let (came, there) = run(finishes, false);
-        let own = came[THERE.index()].iter().find_map(|(fault, _)| *fault).expect("a device that is lost is noticed");
+        let (came, there, _) = run(finishes, flips);
+        let of_device = |noticed: &Noticed| noticed.fault.reason == Reason::Device;
+        let mut own = came[THERE.index()].iter().filter_map(|(fault, _)| *fault).filter(of_device);
+        let Some(own) = own.next() else {
+            // It was lost over the noise for what this rank has found bad: that ends the run anyway.
+            let found = came[THERE.index()][ATTACKED as usize].0.expect("a device that is lost is noticed");
+            assert!(flips == Some(found.fault.phase) && found.by == THERE, "{finishes}: {found:?}");
+            continue;
+        };
         let Fault { slot: Slot(slot), phase, peer, reason } = own.fault;
         assert_eq!((phase, peer, reason, own.by), (Phase(0), THERE, Reason::Device, THERE), "{finishes}");
         assert!((slot * u64::from(HOPS)..=(slot + 1) * u64::from(HOPS)).contains(&there), "{finishes}: {there}");
-        // With the next slot's beats the owner knows, and that it was the first.
+        let spoiled = |at: u64| flips.is_some() && at == ATTACKED;
+        // With the next slot's beats the owner knows, and that it was the first, unless cells were bad before.
         let told = came[0].iter().filter_map(|(fault, _)| *fault).min().unwrap();
-        assert_eq!((told.fault, told.by), (own.fault, THERE), "{finishes}");
+        match flips.is_some() && slot > ATTACKED {
+            true => assert_eq!((told.fault.slot, told.fault.reason), (Slot(ATTACKED), Reason::Authentication)),
+            false => assert_eq!((told.fault, told.by), (own.fault, THERE), "{finishes}"),
+        }
         // What others have of it is noise, in that slot alone; from then on all blocks are as sealed.
         for (rank, came) in Rank::all(RANKS).zip(&came).filter(|(rank, _)| ![Rank::OWNER, THERE].contains(rank)) {
             for (at, (fault, _)) in (0..).zip(came) {
@@ -290,12 +337,13 @@ fn a_device_that_is_lost_leaves_its_lanes_to_the_processor() {
                     let Fault { slot: in_slot, phase, peer, reason } = noticed.fault;
                     in_slot.0 == slot && (peer == THERE || phase > Phase(1)) && reason == Reason::Authentication
                 });
-                assert!(fault.is_none() || at == slot && noise, "{finishes}: {rank} in slot {at}: {fault:?}");
+                let due = fault.is_none() || at == slot && noise || spoiled(at);
+                assert!(due, "{finishes}: {rank} in slot {at}: {fault:?}");
             }
         }
         if slot == 2 {
-            // Every wait of a slot has been the last: six of them.
-            assert!(finishes >= 2 * 6, "{finishes}");
+            // Every wait of two slots has been the last.
+            assert!(finishes >= waits, "{finishes}");
             return;
         }
     }

@@ -17,7 +17,7 @@ use protection::{PLANS, Protection, Setup, TIME};
 
 use crate::compute::cuda::own_memory;
 use crate::ids::Phase;
-use crate::job::{Backend, Job, Pace, Profile};
+use crate::job::{Backend, Job, Link, Pace, Profile};
 use crate::mix::geometry::Geometry;
 use crate::nn::StageSpec;
 use crate::pipeline::Pass;
@@ -98,9 +98,10 @@ impl Checked {
         let messages = if paced || job.compute.overlap { 12 } else { 6 };
         let blocks = 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
         let memory = largest(&specs, remote, in_flight).saturating_add(messages * geometry.message() as u64 + blocks);
-        // Of its own circuits, and of those that it relays. Where MPI takes a GPU's memory all are there, and the blocks of two
-        // epochs while one follows the other.
-        let keys = 2 * geometry.lanes() as u64 * u64::from(geometry.hops);
+        // Of its own circuits, of those that it relays, and of links. Where MPI takes a GPU's memory all are there, and the blocks of
+        // two epochs while one follows the other.
+        let linked = if job.mix.link == Link::Off { 0 } else { geometry.hops - 1 };
+        let keys = 2 * geometry.lanes() as u64 * u64::from(geometry.hops + linked);
         let gpu_memory = (cfg!(feature = "cuda") && job.compute.backend != Backend::Cpu)
             .then(|| memory.saturating_add(blocks + own_memory(keys)));
         Ok(Self {

@@ -4,7 +4,7 @@ use mixnn::compute::Memory;
 use mixnn::compute::cuda::{Cuda, CudaSealer, Device};
 use mixnn::crypto::aead;
 use mixnn::crypto::key::Key;
-use mixnn::crypto::sealer::{CpuSealer, KeyId, OpenError, OpenJob, Place, SealJob, Sealer};
+use mixnn::crypto::sealer::{BadCells, CpuSealer, KeyId, OpenError, OpenJob, Place, SealJob, Sealer, StreamId};
 use mixnn::ids::Slot;
 use serde::Deserialize;
 
@@ -50,6 +50,13 @@ impl<D: Device> Pair<D> {
         assert_eq!(self.there.add(&key), id);
         id
     }
+
+    pub(super) fn add_stream(&mut self, bytes: [u8; 32]) -> StreamId {
+        let key = Key::from_bytes(bytes);
+        let id = self.here.add_stream(&key);
+        assert_eq!(self.there.add_stream(&key), id);
+        id
+    }
 }
 
 pub(super) fn random_bytes<D: Device>(bench: &mut Bench<'_, Cuda<D>>, len: usize) -> Vec<u8> {
@@ -74,11 +81,14 @@ pub(super) fn read<D: Device>(backend: &Cuda<D>, message: &Bytes<D>, len: usize)
     bytes
 }
 
-/// Which job of a batch was bad, if one was.
-pub(super) fn verdict(opened: Result<(), OpenError>) -> Option<usize> {
+/// Which jobs of a batch were bad.
+pub(super) fn verdict(opened: Result<(), OpenError>) -> BadCells {
     match opened {
-        Ok(()) => None,
-        Err(OpenError::BadCells(bad)) => bad.first().copied(),
+        Ok(()) => BadCells::new(),
+        Err(OpenError::BadCells(bad)) => {
+            assert!(!bad.is_empty(), "an error, and no job was bad");
+            bad
+        }
         Err(OpenError::Device(error)) => panic!("{error}"),
     }
 }
@@ -126,18 +136,18 @@ fn published<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
             let shows = read(bench.backend, &opened[0], plain.len());
             if vector.result == "valid" {
                 counts[0] += 1;
-                assert_eq!((&blocks[0], found, &shows), (&sealed, None, &plain), "case {id}");
+                assert_eq!((&blocks[0], found, &shows), (&sealed, vec![], &plain), "case {id}");
             } else {
                 counts[1] += 1;
                 assert_ne!(blocks[0], sealed, "case {id}");
-                assert_eq!((found, shows), (Some(0), vec![0; plain.len()]), "case {id}");
+                assert_eq!((found, shows), (vec![0], vec![0; plain.len()]), "case {id}");
             }
         }
         assert_eq!(counts, due, "valid and invalid cases");
     }
 }
 
-/// Onions of all depths, several lanes of several cells, opened hop by hop.
+/// Onions of all depths, several lanes of several cells, opened hop by hop, with keystreams between hops on some lanes.
 fn onions<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
     let backend = bench.backend;
     for (layers, lanes, cells, payload) in [
@@ -156,9 +166,14 @@ fn onions<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
         // Lanes leave from two messages, with room between their cells.
         let gap = 16 * bench.size(0, 3);
         let sent: Vec<Vec<u8>> = (0..2).map(|_| random_bytes(bench, 48 + lanes * cells * (payload + gap))).collect();
-        let mut keys = Vec::new();
+        let (mut keys, mut streams) = (Vec::new(), Vec::new());
         let mut jobs = [Vec::new(), Vec::new()];
         for lane in 0..lanes {
+            // What lies over the lane's cells when they come to each hop, and behind the last.
+            let streamed = |hop: usize| (1..layers).contains(&hop) && !(hop + lane).is_multiple_of(3);
+            let over: Vec<Option<StreamId>> =
+                (0..=layers).map(|hop| streamed(hop).then(|| pair.add_stream(random_key(bench)))).collect();
+            streams.push(over);
             let hops: Vec<KeyId> = (0..layers).map(|_| random_key(bench)).map(|key| pair.add(key)).collect();
             for cell in 0..cells {
                 let at = lane * cells + cell;
@@ -200,8 +215,8 @@ fn onions<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
                     cell: cell as u32,
                     from: place(lane, 32 + cell * onion),
                     to: place_of(lane * cells + cell),
-                    under: None,
-                    over: None,
+                    under: streams[lane][hop],
+                    over: streams[lane][hop + 1],
                 })
             };
             let batch = pair.here.lay_opens(sealed, jobs().collect());
@@ -209,8 +224,8 @@ fn onions<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
             let blank = vec![BLANK; 16 + lanes * cells * (sealed + 16)];
             let mut on_host = vec![blank.clone(); 3];
             let mut on_device = [0; 3].map(|_| message(backend, &blank));
-            assert_eq!(verdict(pair.there.open(next, batch, &here, &mut on_host)), None);
-            assert_eq!(verdict(pair.here.open(next, batch, &here, &mut on_device)), None);
+            assert!(verdict(pair.there.open(next, batch, &here, &mut on_host)).is_empty());
+            assert!(verdict(pair.here.open(next, batch, &here, &mut on_device)).is_empty());
             for (device, host) in on_device.iter().zip(&on_host) {
                 assert!(read(backend, device, host.len()) == *host, "hop {hop} of {layers}");
             }
@@ -232,6 +247,7 @@ fn lengths<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
     let backend = bench.backend;
     let mut pair = Pair::new(backend, b"any length");
     let layers: Vec<KeyId> = [[1; 32], [2; 32]].map(|key| pair.add(key)).into();
+    let [under, over] = [[3; 32], [4; 32]].map(|key| Some(pair.add_stream(key)));
     for (slot, payload) in (0..35).chain([250, 4063, 4065, 4079, 4081, 4096, 8191, 12_289]).enumerate() {
         let (slot, sent) = (Slot(slot as u64), random_bytes(bench, payload + 3));
         let job = || vec![SealJob { layers: layers.clone(), cell: 1, from: place(0, 0), to: place(0, 3) }];
@@ -242,17 +258,25 @@ fn lengths<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
         pair.there.seal(slot, batch, std::slice::from_ref(&sent), &mut there).unwrap();
         assert!(here == there, "{payload} bytes");
         let mut inside = [vec![0; payload + TAG]];
-        let hop =
-            vec![OpenJob { key: layers[0], cell: 1, from: place(0, 3), to: place(0, 0), under: None, over: None }];
-        let peel = pair.here.lay_peels(payload + 2 * TAG, hop);
-        assert_eq!(verdict(pair.here.peel(slot, peel, &here, &mut inside)), None);
-        let open =
-            vec![OpenJob { key: layers[1], cell: 1, from: place(0, 0), to: place(0, 16), under: None, over: None }];
-        let open = pair.here.lay_opens(payload + TAG, open);
-        let mut opened = [message(backend, &vec![BLANK; payload + 19])];
-        assert_eq!(verdict(pair.here.open(slot, open, &inside, &mut opened)), None);
-        let due = [&[BLANK; 16][..], &sent[..payload], &[BLANK; 3]].concat();
-        assert!(read(backend, &opened[0], payload + 19) == due, "{payload} bytes");
+        let hop = OpenJob { key: layers[0], cell: 1, from: place(0, 3), to: place(0, 0), under: None, over: under };
+        let peel = pair.here.lay_peels(payload + 2 * TAG, vec![hop]);
+        assert!(verdict(pair.here.peel(slot, peel, &here, &mut inside)).is_empty());
+        for over in [None, over] {
+            let job = || vec![OpenJob { key: layers[1], cell: 1, from: place(0, 0), to: place(0, 16), under, over }];
+            let open = pair.here.lay_opens(payload + TAG, job());
+            pair.there.lay_opens(payload + TAG, job());
+            let blank = vec![BLANK; payload + 19];
+            let (mut opened, mut due) = ([message(backend, &blank)], [blank.clone()]);
+            assert!(verdict(pair.here.open(slot, open, &inside, &mut opened)).is_empty());
+            assert!(verdict(pair.there.open(slot, open, &inside, &mut due)).is_empty());
+            assert!(read(backend, &opened[0], payload + 19) == due[0], "{payload} bytes");
+            let plain = [&[BLANK; 16][..], &sent[..payload], &[BLANK; 3]].concat();
+            match over {
+                None => assert!(due[0] == plain, "{payload} bytes"),
+                // A keystream of a few bytes may be zeros.
+                Some(_) => assert!(payload < 16 || due[0] != plain, "{payload} bytes"),
+            }
+        }
     }
 }
 
@@ -301,7 +325,7 @@ fn refusals<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
     };
     let check = |sealer: &mut On<D>, batch, slot, blocks: &[Vec<u8>], bad: &[usize], what: &str| {
         let mut opened = [message(backend, &blank)];
-        assert_eq!(verdict(sealer.open(slot, batch, blocks, &mut opened)), bad.first().copied(), "{what}");
+        assert_eq!(verdict(sealer.open(slot, batch, blocks, &mut opened)), bad, "{what}");
         assert!(read(backend, &opened[0], blank.len()) == due(bad), "{what}");
     };
     let open = sealer.lay_opens(SEALED, opens(None, None));
@@ -386,7 +410,7 @@ fn many<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
                 due[16 * cell..][..16].fill(0);
             }
             let mut opened = [message(backend, &vec![0; 16 * cells])];
-            assert_eq!(verdict(pair.here.open(slot, *open, &here, &mut opened)), bad.into_iter().next());
+            assert_eq!(verdict(pair.here.open(slot, *open, &here, &mut opened)), bad.collect::<Vec<_>>());
             assert!(read(backend, &opened[0], 16 * cells) == due);
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! It has a queue of its own, so that cells are not queued behind the worker's arithmetic, though they share the device with it; who
 //! seals a message sees to it that the arithmetic that wrote it is done. What is passed on is the processor's, and never comes to the
-//! device, but where blocks stand there: then it is peeled from block to block, by the kernel that opens. Beats are sealed and opened by
-//! the processor.
+//! device, but where blocks stand there: then it is peeled from block to block, by the kernel that opens. That kernel takes keystreams
+//! off cells and lays them over what is passed on. Beats are sealed and opened by the processor.
 
 mod batch;
 mod keys;
@@ -36,8 +36,6 @@ pub struct CudaSealer<D: Device, A = aead::Default> {
     cpu: CpuSealer<A, Vec<u8>>,
     /// Whether the device has failed. From then on what is sealed is empty, by the processor, and what is opened is only verified.
     lost: bool,
-    /// The least job that was found bad.
-    bad: D::Memory,
     /// Whether blocks may stand on the device.
     takes_lanes: bool,
     /// Blocks, where they do.
@@ -54,19 +52,8 @@ impl<D: Device, A> CudaSealer<D, A> {
     /// [`ComputeError`].
     pub fn new(device: &D, data: Vec<u8>) -> Result<Self, ComputeError> {
         let keys = Keys::new(device.beside()?, &data)?;
-        let bad = keys.device.allocate(4)?;
         let (seals, peels, opens) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self {
-            keys,
-            cpu: CpuSealer::new(data),
-            lost: false,
-            bad,
-            takes_lanes: true,
-            lanes: None,
-            seals,
-            peels,
-            opens,
-        })
+        Ok(Self { keys, cpu: CpuSealer::new(data), lost: false, takes_lanes: true, lanes: None, seals, peels, opens })
     }
 
     /// The same, but that blocks stay the processor's, and so does relaying.
@@ -91,12 +78,11 @@ impl<D: Device, A> CudaSealer<D, A> {
         let batch = match &mut self.seals[number] {
             Some(batch) => batch,
             none => {
-                let (keys, lanes) = (&self.keys, self.lanes.as_ref().map(|lanes| &lanes.outgoing));
-                let number = |key| keys.number(key);
-                none.insert(Batch::of_seals(&keys.device, jobs.length, &jobs.jobs, number, lanes)?)
+                let lanes = self.lanes.as_ref().map(|lanes| &lanes.outgoing);
+                none.insert(Batch::of_seals(&self.keys, jobs.length, &jobs.jobs, lanes)?)
             }
         };
-        self.keys.launch("aes_gcm_seal", slot, batch, batch.messages(messages), None);
+        self.keys.launch("aes_gcm_seal", slot, batch, batch.messages(messages));
         Ok(())
     }
 
@@ -130,37 +116,44 @@ impl<D: Device, A> CudaSealer<D, A> {
         let batch = match &mut self.opens[number] {
             Some(batch) => batch,
             none => {
-                let (keys, lanes) = (&self.keys, self.lanes.as_ref().map(|lanes| &lanes.incoming));
-                let number = |key| keys.number(key);
-                none.insert(Batch::of_opens(&keys.device, jobs.length, &jobs.jobs, number, lanes, None)?)
+                let lanes = self.lanes.as_ref().map(|lanes| &lanes.incoming);
+                none.insert(Batch::of_opens(&self.keys, jobs.length, &jobs.jobs, lanes, None)?)
             }
         };
         if let Some(from) = from {
             let part = |span: &Span| (&from[span.block].as_ref()[span.offset..][..span.len], span.at);
             self.keys.device.write_parts(batch.spans.iter().map(part), &batch.cells);
         }
-        self.keys.device.write(&u32::MAX.to_le_bytes(), &self.bad, 0);
-        self.keys.launch("aes_gcm_open", slot, batch, batch.messages(messages), Some(&self.bad));
+        self.keys.launch("aes_gcm_open", slot, batch, batch.messages(messages));
         Ok(())
     }
 
-    /// Peels cells of blocks that stand on the device: the least job that was bad.
+    fn open_there<K: AsRef<[u8]>>(
+        &mut self,
+        slot: Slot,
+        batch: OpenBatch,
+        from: &[K],
+        messages: &mut [Message<D::Memory>],
+    ) -> Result<BadCells, ComputeError> {
+        self.start_to_open(slot, batch, Some(from), messages)?;
+        self.opens[batch.0].as_ref().map_or(Ok(BadCells::new()), |batch| batch.take_bad(&self.keys.device))
+    }
+
+    /// Peels cells of blocks that stand on the device: the jobs that were bad.
     fn peel_there(&mut self, slot: Slot, PeelBatch(number): PeelBatch) -> Result<BadCells, ComputeError> {
         let Some(Lanes { outgoing, incoming }) = &self.lanes else { return Ok(BadCells::new()) };
         self.keys.expand()?;
-        let (jobs, keys) = (&self.cpu.peels[number], &self.keys);
+        let jobs = &self.cpu.peels[number];
         let batch = match &mut self.peels[number] {
             Some(batch) => batch,
             none => {
                 let (from, to) = (Some(incoming), Some(outgoing));
-                let number = |key| keys.number(key);
-                none.insert(Batch::of_opens(&keys.device, jobs.length, &jobs.jobs, number, from, to)?)
+                none.insert(Batch::of_opens(&self.keys, jobs.length, &jobs.jobs, from, to)?)
             }
         };
-        keys.device.write(&u32::MAX.to_le_bytes(), &self.bad, 0);
         let blocks = [Arg::Memory(&*outgoing.memory, 0), Arg::Null, Arg::Null];
-        keys.launch("aes_gcm_open", slot, batch, blocks, Some(&self.bad));
-        self.finish()
+        self.keys.launch("aes_gcm_open", slot, batch, blocks);
+        batch.take_bad(&self.keys.device)
     }
 
     /// Carries out `work` on the blocks that stand on the device, if any do, and waits for it; where that fails they stand there no
@@ -173,17 +166,12 @@ impl<D: Device, A> CudaSealer<D, A> {
         Ok(done?)
     }
 
-    /// Waits for what was started: the least job that was bad in the last opening.
+    /// Waits for what was started.
     ///
     /// # Errors
     /// [`ComputeError::Device`].
-    pub fn finish(&mut self) -> Result<BadCells, ComputeError> {
-        let mut bad = [0; 4];
-        self.keys.device.read(&self.bad, 0, &mut bad);
-        self.keys.device.finish()?;
-        let job = u32::from_le_bytes(bad);
-        // Interim: the least alone.
-        Ok((job != u32::MAX).then_some(job as usize).into_iter().collect())
+    pub fn finish(&self) -> Result<(), ComputeError> {
+        self.keys.device.finish()
     }
 }
 
@@ -273,26 +261,26 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
     }
 
     fn add_stream(&mut self, key: &Key) -> StreamId {
-        // Interim: the processor alone has streams.
+        self.keys.add_stream(key);
         self.cpu.add_stream(key)
     }
 
     fn lay_seals(&mut self, payload: usize, jobs: Vec<SealJob>) -> SealBatch {
-        jobs.iter().flat_map(|job| &job.layers).for_each(|key| self.keys.want(*key));
+        self.keys.want_to_seal(&jobs);
         self.seals.push(None);
         self.cpu.lay_seals(payload, jobs)
     }
 
     fn lay_peels(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> PeelBatch {
         if self.lanes.is_some() {
-            jobs.iter().for_each(|job| self.keys.want(job.key));
+            self.keys.want_to_open(&jobs);
         }
         self.peels.push(None);
         self.cpu.lay_peels(sealed, jobs)
     }
 
     fn lay_opens(&mut self, sealed: usize, jobs: Vec<OpenJob>) -> OpenBatch {
-        jobs.iter().for_each(|job| self.keys.want(job.key));
+        self.keys.want_to_open(&jobs);
         self.opens.push(None);
         self.cpu.lay_opens(sealed, jobs)
     }
@@ -347,7 +335,7 @@ impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
             shown.iter_mut().for_each(|message| message.zeroize());
             return opened;
         }
-        let opened = self.start_to_open(slot, batch, Some(from), messages).and_then(|()| self.finish());
+        let opened = self.open_there(slot, batch, from, messages);
         self.lost = opened.is_err();
         all_good(opened?)
     }

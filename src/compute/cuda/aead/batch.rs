@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::keys::Keys;
 use super::lanes::Blocks;
 use crate::compute::ComputeError;
 use crate::compute::cuda::{Arg, Device, Message};
-use crate::crypto::sealer::{KeyId, OpenJob, Place, SealJob};
+use crate::crypto::sealer::{BadCells, OpenJob, Place, SealJob};
 
 /// Messages that a kernel takes.
 const MESSAGES: usize = 3;
@@ -33,47 +34,46 @@ pub(super) struct Batch<M> {
     pub(super) cells: Arc<M>,
     /// Whose they are, where they are copied; none of lanes that stand on the device.
     pub(super) spans: Vec<Span>,
+    /// Of opening: how many jobs were found bad, and behind that for each job whether it was. All zeros until some are.
+    pub(super) bad: Option<M>,
     /// Bytes that each message must have.
     reach: [usize; MESSAGES],
 }
 
 impl<M> Batch<M> {
-    /// Sealing, from payloads of `payload` bytes, into `lanes` where those stand on the device. `number` says which of the
-    /// device's keys is whose.
+    /// Sealing, from payloads of `payload` bytes, into `lanes` where those stand on the device.
     pub(super) fn of_seals<D: Device<Memory = M>>(
-        device: &D,
+        keys: &Keys<D>,
         payload: usize,
         jobs: &[SealJob],
-        number: impl Fn(KeyId) -> u32,
         lanes: Option<&Blocks<M>>,
     ) -> Result<Self, ComputeError> {
         let layers = jobs.first().map_or(0, |job| job.layers.len());
         let targets: Vec<Place> = jobs.iter().map(|job| job.to).collect();
-        let cells = Cells::at(device, &targets, payload + 16 * layers, lanes)?;
+        let cells = Cells::at(&keys.device, &targets, payload + 16 * layers, lanes)?;
         let mut bytes = Words::default();
         for (job, at) in jobs.iter().zip(&cells.at) {
             assert!(job.layers.len() == layers && (1..=LAYERS).contains(&layers), "onions of 1 to {LAYERS} layers");
             bytes.u32(job.cell);
             bytes.u32(layers as u32);
-            let innermost_first = job.layers.iter().rev().map(|key| number(*key)).chain(std::iter::repeat(0));
+            let innermost_first = job.layers.iter().rev().map(|key| keys.number(*key)).chain(std::iter::repeat(0));
             innermost_first.take(LAYERS).for_each(|key| bytes.u32(key));
             bytes.places(job.from, *at);
         }
-        Self::lay(device, payload, jobs.iter().map(|job| job.from), payload, cells, &bytes)
+        Self::lay(&keys.device, payload, jobs.iter().map(|job| job.from), payload, cells, &bytes)
     }
 
     /// Opening, of cells of `sealed` bytes, from `lanes` where those stand on the device; into `to` in place of messages where it
     /// peels.
     pub(super) fn of_opens<D: Device<Memory = M>>(
-        device: &D,
+        keys: &Keys<D>,
         sealed: usize,
         jobs: &[OpenJob],
-        number: impl Fn(KeyId) -> u32,
         lanes: Option<&Blocks<M>>,
         to: Option<&Blocks<M>>,
     ) -> Result<Self, ComputeError> {
         let sources: Vec<Place> = jobs.iter().map(|job| job.from).collect();
-        let cells = Cells::at(device, &sources, sealed, lanes)?;
+        let cells = Cells::at(&keys.device, &sources, sealed, lanes)?;
         // All blocks that leave are one message to the kernel.
         let target = |job: &OpenJob| match to {
             Some(blocks) => Place { block: 0, offset: blocks.at(job.to, sealed - 16) },
@@ -81,11 +81,14 @@ impl<M> Batch<M> {
         };
         let mut bytes = Words::default();
         for (job, at) in jobs.iter().zip(&cells.at) {
-            bytes.u32(number(job.key));
+            bytes.u32(keys.number(job.key));
             bytes.u32(job.cell);
+            bytes.u32(keys.stream(job.under));
+            bytes.u32(keys.stream(job.over));
             bytes.places(target(job), *at);
         }
-        Self::lay(device, sealed, jobs.iter().map(target), sealed - 16, cells, &bytes)
+        let laid = Self::lay(&keys.device, sealed, jobs.iter().map(target), sealed - 16, cells, &bytes)?;
+        Ok(Self { bad: Some(keys.device.allocate(4 + 4 * jobs.len())?), ..laid })
     }
 
     fn lay<D: Device<Memory = M>>(
@@ -105,7 +108,25 @@ impl<M> Batch<M> {
         let jobs = device.allocate(bytes.0.len())?;
         device.write(&bytes.0, &jobs, 0);
         let Cells { memory, spans, .. } = cells;
-        Ok(Self { jobs, count, length: length as u32, cells: memory, spans, reach })
+        Ok(Self { jobs, count, length: length as u32, cells: memory, spans, bad: None, reach })
+    }
+
+    /// Waits for what was started: the jobs that were found bad since the last time. Which they are is asked where some are.
+    ///
+    /// # Errors
+    /// [`ComputeError::Device`].
+    pub(super) fn take_bad<D: Device<Memory = M>>(&self, device: &D) -> Result<BadCells, ComputeError> {
+        let (Some(bad), mut count) = (&self.bad, [0; 4]) else { return Ok(BadCells::new()) };
+        device.read(bad, 0, &mut count);
+        device.finish()?;
+        if count == [0; 4] {
+            return Ok(BadCells::new());
+        }
+        let mut flags = vec![[0; 4]; self.count as usize];
+        device.read(bad, 4, flags.as_flattened_mut());
+        device.clear(bad, 0, 4 + 4 * flags.len());
+        device.finish()?;
+        Ok(flags.iter().enumerate().filter(|(_, flag)| **flag != [0; 4]).map(|(job, _)| job).collect())
     }
 
     /// The messages as a kernel takes them.

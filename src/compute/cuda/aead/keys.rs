@@ -6,7 +6,7 @@ use super::batch::Batch;
 use crate::compute::ComputeError;
 use crate::compute::cuda::{Arg, Device, Launch, THREADS};
 use crate::crypto::key::Key;
-use crate::crypto::sealer::KeyId;
+use crate::crypto::sealer::{KeyId, OpenJob, SealJob, StreamId};
 use crate::ids::Slot;
 
 /// Bytes of an expanded key: `struct Expanded`.
@@ -16,6 +16,8 @@ const SHARED: [u32; 2] = [256 * 256, (256 + 128) * 256 + (128 + 16) * 16];
 /// Cells that a block of threads takes at most, one after the other, and blocks that there are to be before it takes two. Each
 /// block lays its tables first.
 const CELLS: [u32; 2] = [8, 1024];
+/// In place of a key's number: there is no keystream.
+const NONE: u32 = u32::MAX;
 
 /// Keys on the device, and its queue.
 pub(super) struct Keys<D: Device> {
@@ -24,6 +26,8 @@ pub(super) struct Keys<D: Device> {
     data: (D::Memory, u32),
     /// All keys of the sealer.
     all: Vec<Wanted>,
+    /// All keys of keystreams.
+    streams: Vec<Wanted>,
     /// Keys that are still to be expanded.
     fresh: Vec<Key>,
     /// How many are.
@@ -38,13 +42,32 @@ enum Wanted {
     There(u32),
 }
 
+impl Wanted {
+    /// The device needs the key: unless it has it, it becomes the next behind the `known` ones and those that are `fresh`.
+    fn want(&mut self, known: usize, fresh: &mut Vec<Key>) {
+        let number = (known + fresh.len()) as u32;
+        match std::mem::replace(self, Self::There(number)) {
+            Self::NotYet(key) => fresh.push(key),
+            there @ Self::There(_) => *self = there,
+        }
+    }
+
+    fn number(&self) -> u32 {
+        match self {
+            Self::There(number) => *number,
+            Self::NotYet(_) => unreachable!("wanted when its jobs were laid down"),
+        }
+    }
+}
+
 impl<D: Device> Keys<D> {
     /// None yet, on a queue of its own; cells are bound to `data`.
     pub(super) fn new(device: D, data: &[u8]) -> Result<Self, ComputeError> {
         let (on_device, expanded) = (device.allocate(data.len())?, device.allocate(0)?);
         device.write(data, &on_device, 0);
         let data = (on_device, data.len() as u32);
-        Ok(Self { device, data, all: Vec::new(), fresh: Vec::new(), known: 0, expanded })
+        let (all, streams, fresh) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { device, data, all, streams, fresh, known: 0, expanded })
     }
 
     /// Takes the sealer's next key.
@@ -52,22 +75,36 @@ impl<D: Device> Keys<D> {
         self.all.push(Wanted::NotYet(key.twin()));
     }
 
-    /// A job on the device needs the key, which is expanded before the next launch.
-    pub(super) fn want(&mut self, KeyId(key): KeyId) {
-        let number = (self.known + self.fresh.len()) as u32;
-        let wanted = &mut self.all[key as usize];
-        match std::mem::replace(wanted, Wanted::There(number)) {
-            Wanted::NotYet(key) => self.fresh.push(key),
-            there => *wanted = there,
+    /// Takes the sealer's next key of keystreams.
+    pub(super) fn add_stream(&mut self, key: &Key) {
+        self.streams.push(Wanted::NotYet(key.twin()));
+    }
+
+    /// Jobs on the device need their keys, which are expanded before the next launch.
+    pub(super) fn want_to_seal(&mut self, jobs: &[SealJob]) {
+        for KeyId(key) in jobs.iter().flat_map(|job| &job.layers) {
+            self.all[*key as usize].want(self.known, &mut self.fresh);
+        }
+    }
+
+    /// As [`want_to_seal`](Self::want_to_seal), with the keys of their keystreams.
+    pub(super) fn want_to_open(&mut self, jobs: &[OpenJob]) {
+        for OpenJob { key: KeyId(key), under, over, .. } in jobs {
+            self.all[*key as usize].want(self.known, &mut self.fresh);
+            for StreamId(stream) in under.iter().chain(over) {
+                self.streams[*stream as usize].want(self.known, &mut self.fresh);
+            }
         }
     }
 
     /// The key's number on the device.
     pub(super) fn number(&self, KeyId(key): KeyId) -> u32 {
-        match self.all[key as usize] {
-            Wanted::There(number) => number,
-            Wanted::NotYet(_) => unreachable!("wanted when its jobs were laid down"),
-        }
+        self.all[key as usize].number()
+    }
+
+    /// The number there of the key of a keystream, or what says that there is none.
+    pub(super) fn stream(&self, stream: Option<StreamId>) -> u32 {
+        stream.map_or(NONE, |StreamId(stream)| self.streams[stream as usize].number())
     }
 
     /// Expands the keys that are new. They are wiped here; on the device only what is expanded stays.
@@ -92,20 +129,20 @@ impl<D: Device> Keys<D> {
         Ok(())
     }
 
-    /// Launches a kernel over a batch's cells, between them and `messages`. `bad` is an argument of opening alone.
+    /// Launches a kernel over a batch's cells, between them and `messages`.
     pub(super) fn launch(
         &self,
         kernel: &'static str,
         slot: Slot,
         batch: &Batch<D::Memory>,
         messages: [Arg<'_, D::Memory>; 3],
-        bad: Option<&D::Memory>,
     ) {
         let [most, blocks] = CELLS;
         let each = (batch.count / blocks).clamp(1, most);
         let keys = [Arg::Memory(&self.expanded, 0), Arg::U32(self.data.1)];
         let jobs = [Arg::Memory(&batch.jobs, 0), Arg::U32(batch.count), Arg::U32(each)];
-        let cells = [Arg::Memory(&*batch.cells, 0)].into_iter().chain(bad.map(|bad| Arg::Memory(bad, 0)));
+        let bad = batch.bad.as_ref().map(|bad| Arg::Memory(bad, 0));
+        let cells = [Arg::Memory(&*batch.cells, 0)].into_iter().chain(bad);
         let args: Vec<_> = keys
             .into_iter()
             .chain(jobs)
