@@ -160,7 +160,15 @@ impl<S: Sealer> Mixer<S> {
 
     /// Puts random bytes in place of what was in the `bad` cells of `phase`, and of nothing else: whoever else saw them could tell who
     /// has found a cell bad that it has spoiled itself.
-    fn pass_noise_on(&mut self, transport: &mut dyn Transport, phase: Phase, bad: &[usize]) {
+    ///
+    /// # Errors
+    /// [`DeviceError`]: random bytes leave in place of all cells, which the device has lost.
+    fn pass_noise_on(
+        &mut self,
+        transport: &mut dyn Transport,
+        phase: Phase,
+        bad: &[usize],
+    ) -> Result<(), DeviceError> {
         let (cells, next) = (self.geometry.cells as usize, Phase(phase.0 + 1));
         for job in bad {
             let lane = self.onion.passed_on[phase.index() - 1][job / cells];
@@ -169,10 +177,12 @@ impl<S: Sealer> Mixer<S> {
             let blocks = transport.blocks().0;
             self.noise.fill(&mut blocks[lane][cell.clone()]);
             // Where the device fails, the blocks of the processor leave, which hold nothing of this phase.
-            if self.sealer.push(&blocks[lane..=lane], lane, cell).is_err() {
-                return self.lose(transport, next);
+            if let Err(error) = self.sealer.push(&blocks[lane..=lane], lane, cell) {
+                self.lose(transport, next);
+                return Err(error);
             }
         }
+        Ok(())
     }
 
     /// Puts random bytes in place of all cells that leave in `phase`: a device has lost them.
@@ -260,8 +270,8 @@ impl<S: Sealer> Courier for Mixer<S> {
                 Err(OpenError::BadCells(bad)) => {
                     let first = bad.first().map(|job| self.noticed(slot, phase, self.sender(*job)));
                     found = Noticed::first(found, first);
-                    if relays {
-                        self.pass_noise_on(transport, phase, &bad);
+                    if relays && self.pass_noise_on(transport, phase, &bad).is_err() {
+                        own = own.or_else(|| Some(self.own(slot)));
                     }
                 }
                 // What a failed device had of this phase is lost; what comes in later ones the processor takes.
@@ -279,6 +289,7 @@ impl<S: Sealer> Courier for Mixer<S> {
         }
         timing.overran += self.clock.take_overran();
         let fault = Noticed::first(heard.fault, Noticed::first(own, found));
-        Ok(Heard { fault, intact, ..heard })
+        // Without its device this rank opens nothing into the inbox.
+        Ok(Heard { fault, intact: intact && own.is_none(), ..heard })
     }
 }
