@@ -15,7 +15,7 @@ use mixnn::compute::cuda::{Cuda, CudaSealer};
 use mixnn::compute::{
     Adam, Backend, Elementwise, Function, Gemm, Grid, Matrix, Memory, Norm, Optimize, Place, Softmax,
 };
-use mixnn::crypto::aead::{Aead, AwsLc};
+use mixnn::crypto::aead::Library;
 use mixnn::crypto::key::Key;
 use mixnn::crypto::sealer::{OpenJob, Place as At, SealJob, Sealer};
 use mixnn::float::{Float, Precision};
@@ -199,7 +199,7 @@ fn cores() -> usize {
 /// GB/s of sealing, and of opening where there is one layer, else of sealing again, `cells` cells whose payloads fill `cell` bytes.
 fn device(gpu: &Gpu, size: &Size, cell: usize, cells: usize, layers: usize) -> [Figure; 2] {
     let payload = cell - layers * TAG;
-    let mut sealer = CudaSealer::<Driver, AwsLc>::new(gpu.device(), b"bench".to_vec()).unwrap();
+    let mut sealer = CudaSealer::<Driver>::new(gpu.device(), Library::AwsLc, b"bench".to_vec()).unwrap();
     let messages: Vec<_> = (0..3).map(|_| gpu.bytes(cells * payload).unwrap()).collect();
     let mut opened: Vec<_> = (0..3).map(|_| gpu.bytes(cells * payload).unwrap()).collect();
     // A lane has a key of its own, and lanes have a few cells each.
@@ -216,8 +216,7 @@ fn device(gpu: &Gpu, size: &Size, cell: usize, cells: usize, layers: usize) -> [
     let mut slot = 0;
     let rate = |took: Figure| took.rate(1e-9 * (cells * payload) as f64);
     let each = (1_usize << 30).div_ceil(cells * cell).clamp(size.least, size.least * 50);
-    let mut timed = |sealer: &mut CudaSealer<Driver, AwsLc>,
-                     work: &mut dyn FnMut(&mut CudaSealer<Driver, AwsLc>, Slot)| {
+    let mut timed = |sealer: &mut CudaSealer<Driver>, work: &mut dyn FnMut(&mut CudaSealer<Driver>, Slot)| {
         Figure::seconds(each, || {
             for _ in 0..each {
                 slot += 1;
@@ -258,7 +257,7 @@ fn sealed(each: usize, cell: usize, threads: usize) {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let aead = AwsLc::new(&Key::random().unwrap());
+                let aead = Library::AwsLc.key(&Key::random().unwrap());
                 let (plain, mut sealed) = (vec![1; cell - TAG], vec![0; cell]);
                 for i in 0..each {
                     let mut nonce = [0; 12];

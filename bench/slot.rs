@@ -10,7 +10,7 @@ mod say;
 
 use std::time::{Duration, Instant};
 
-use mixnn::crypto::aead::{self, Aead, TAG};
+use mixnn::crypto::aead::{Library, TAG};
 use mixnn::crypto::key::Key;
 use mixnn::crypto::sealer::CpuSealer;
 use mixnn::ids::{Epoch, Phase, Rank, Slot};
@@ -36,11 +36,13 @@ fn main() {
     let mut transport = Mpi::start(None, Duration::from_secs(120)).unwrap();
     let payload = (cell - HOPS as u32 * TAG as u32) / 16 * 16;
     let geometry = Geometry { ranks: transport.ranks(), hops: HOPS, cells: 1, payload };
+    let library = Library::fastest(payload as usize);
 
     if transport.rank() == Rank::OWNER {
         say(format!(
-            "{} ranks, {HOPS} hops, one cell of {cell} bytes a lane, {rounds} rounds of {slots} slots",
-            transport.ranks()
+            "{} ranks, {HOPS} hops, one cell of {cell} bytes a lane, {rounds} rounds of {slots} slots, {}",
+            transport.ranks(),
+            library.name()
         ));
     }
     for windows in [false, true] {
@@ -48,9 +50,9 @@ fn main() {
         let (mut ratios, mut prices) = (Vec::new(), Vec::new());
         let (mut mixed, mut plain, mut linked) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..rounds + 1 {
-            let ours = mix(&mut transport, geometry, slots, round as u32, false);
-            let all = mix(&mut transport, geometry, slots, round as u32, true);
-            let bare = loop_alone(&mut transport, geometry, slots);
+            let ours = mix(&mut transport, library, geometry, slots, round as u32, false);
+            let all = mix(&mut transport, library, geometry, slots, round as u32, true);
+            let bare = loop_alone(&mut transport, library, geometry, slots);
             // The first round warms up.
             if round > 0 {
                 mixed.push(ours);
@@ -78,7 +80,7 @@ fn main() {
 }
 
 /// Microseconds a slot of the mix, the owner's clock.
-fn mix(transport: &mut Mpi, geometry: Geometry, slots: u64, round: u32, linked: bool) -> f64 {
+fn mix(transport: &mut Mpi, library: Library, geometry: Geometry, slots: u64, round: u32, linked: bool) -> f64 {
     let mut routes = Vec::new();
     if transport.rank() == Rank::OWNER {
         let hosts: Vec<u32> = (0..u32::from(geometry.ranks)).collect();
@@ -93,7 +95,7 @@ fn mix(transport: &mut Mpi, geometry: Geometry, slots: u64, round: u32, linked: 
     let bytes = transport.scatter(&routes, ROUTE_BYTES).unwrap();
     let (route, _): (Route, _) = postcard::take_from_bytes(&bytes).unwrap();
     let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };
-    let sealer = CpuSealer::<aead::Default, Vec<u8>>::new(b"bench".to_vec());
+    let sealer = CpuSealer::<Vec<u8>>::new(library, b"bench".to_vec());
     let mut mixer =
         Mixer::new(transport, sealer, geometry, route, &RUN, Epoch(round), Clock::new(None, false)).unwrap();
     let mut post = Post::new(|| Ok::<_, std::convert::Infallible>(vec![0; geometry.message()])).unwrap();
@@ -107,14 +109,14 @@ fn mix(transport: &mut Mpi, geometry: Geometry, slots: u64, round: u32, linked: 
 }
 
 /// Microseconds to seal, exchange and peel the same bytes, with one key and no plan.
-fn loop_alone(transport: &mut Mpi, geometry: Geometry, slots: u64) -> f64 {
+fn loop_alone(transport: &mut Mpi, library: Library, geometry: Geometry, slots: u64) -> f64 {
     let me = transport.rank();
     let lanes: Vec<Lane> = Rank::all(geometry.ranks)
         .filter(|peer| *peer != me)
         .map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) })
         .collect();
     transport.lay(&lanes, &lanes, None).unwrap();
-    let key = aead::Default::new(&Key::from_bytes([1; 32]));
+    let key = library.key(&Key::from_bytes([1; 32]));
     let payload = geometry.payload as usize;
     let message = vec![0_u8; payload];
     let mut inbox = vec![0_u8; payload];

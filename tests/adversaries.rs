@@ -6,7 +6,7 @@ mod seats;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
-use mixnn::crypto::aead::{self, Aead, Nonce, TAG};
+use mixnn::crypto::aead::{Library, Nonce, TAG};
 use mixnn::crypto::key::Key;
 use mixnn::device_memory::DeviceLanes;
 use mixnn::ids::{Phase, Rank, Slot};
@@ -135,7 +135,7 @@ fn followed(linked: bool) -> usize {
         for phase in (2..=HOPS).map(Phase) {
             let mut inside = vec![0; cell.len() - TAG];
             let nonce: Nonce = [0; 12];
-            aead::Default::new(&keys[phase.index() - 2]).open(&nonce, seats::DATA, &cell, &mut inside).unwrap();
+            Library::Rust.key(&keys[phase.index() - 2]).open(&nonce, seats::DATA, &cell, &mut inside).unwrap();
             let found: BTreeSet<_> = eights(&inside).filter_map(|bytes| places.get(&bytes)).collect();
             let due = (phase, path[phase.index() - 1], path[phase.index()]);
             assert!(found.iter().all(|place| **place == due), "{due:?} is taken for {found:?}");

@@ -61,6 +61,10 @@ fn the_same_bits_whatever_carries_the_messages() {
         // No slot is done in this time.
         ("--local 7", vec!["mix.pace=20us"]),
         ("--local 7 --profile sealed", vec!["mix.pace=auto"]),
+        ("--local 7", vec!["compute.aead=aws-lc"]),
+        ("--local 7", vec!["compute.aead=ring", "mix.link=all"]),
+        ("--local 7", vec!["compute.aead=rust", "mix.link=all"]),
+        ("--local 4 --profile sealed", vec!["compute.aead=ring"]),
     ];
     for (args, sets) in ways {
         assert_eq!(bits(args, &[&[SHORT], sets.as_slice()].concat()), reference, "{args} {sets:?}");
@@ -425,6 +429,45 @@ fn under_a_fixed_pace_slots_wait_for_no_one() {
     let seconds = number(&paced.result["epochs"][0]["seconds"]);
     assert!(seconds > SLOT * slots(&paced), "{seconds} s for {} slots", slots(&paced));
     assert!(number(&paced.result["overran"]) <= slots(&paced));
+}
+
+/// The library that a job asks for seals, and a run says so.
+#[test]
+fn a_run_says_whose_aes_it_takes() {
+    let short = ["--set", "train.epochs=1", "--set"];
+    let results = |args: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let ran = mixnn(folder.path(), &[&["run", DIGITS, "--out", "out"], &short[..], args].concat()).well();
+        (Run::read(folder.path().join("out")).result["aead"].clone(), ran.stderr)
+    };
+    for library in ["aws-lc", "ring", "rust"] {
+        let (aead, said) = results(&[&format!("compute.aead={library}"), "--local", "7"]);
+        assert_eq!(aead, serde_json::json!(vec![library; 7]));
+        assert!(said.contains(&format!("AES-256-GCM: {library} on each rank")), "{said}");
+    }
+    for how in [&["--single"][..], &["--local", "7", "--profile", "bare"]] {
+        let (aead, said) = results(&[&["compute.aead=ring"], how].concat());
+        assert_eq!(aead, serde_json::json!([]));
+        assert!(!said.contains("AES-256-GCM"), "{said}");
+    }
+}
+
+/// Without a word of the job the faster one seals: not AWS-LC, where it is told that this processor has no instructions for AES.
+/// (Those who read the setting are of OpenSSL's kin. `ring` is not, nor are those processors where it has none either.)
+#[test]
+fn the_faster_library_seals() {
+    #[cfg(target_arch = "x86_64")]
+    let (has_aes, hidden) = (std::arch::is_x86_feature_detected!("aes"), ("OPENSSL_ia32cap", "~0x200000200000000"));
+    #[cfg(target_arch = "aarch64")]
+    let (has_aes, hidden) = (std::arch::is_aarch64_feature_detected!("aes"), ("OPENSSL_armcap", "~0x24"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = alone(Command::new(MIXNN));
+    command.args(["run", DIGITS, "--set", "train.epochs=1", "--out", "out", "--local", "7"]).env(hidden.0, hidden.1);
+    let ran = Ran::of(&command.current_dir(folder.path()).output().unwrap()).well();
+    if has_aes {
+        let result = Run::read(folder.path().join("out")).result;
+        assert_eq!(result["aead"], serde_json::json!(vec!["ring"; 7]), "{}", ran.stderr);
+    }
 }
 
 /// Runs are compared by their results alone: which job, seed and command, on what, on how many threads.

@@ -9,6 +9,7 @@ mod wire;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use mixnn::crypto::aead::Library;
 use mixnn::crypto::overheard;
 use mixnn::ids::{Epoch, Phase, Rank, Slot};
 use mixnn::mix::beat::Reason;
@@ -20,7 +21,7 @@ use mixnn::run::{RunError, serve};
 use mixnn::transport::Transport;
 
 use secrets::{Kind, Ledger, Secret};
-use wire::{EPOCHS, HOPS, Letter, Place, RANKS, Ran, Wire, run_linked_with, run_with};
+use wire::{EPOCHS, HOPS, Letter, Place, RANKS, Ran, Wire, prepared, run_job, run_with};
 
 fn mixed(package: &mut Package) -> &mut MixedRoute {
     match &mut package.route {
@@ -166,8 +167,8 @@ impl Insight for Searcher<'_> {
     }
 }
 
-/// A run whose secrets are in the ledger, and what was seen of them in memory.
-fn searched() -> (Arc<Ledger>, Vec<Seen>) {
+/// A run with a keystream over all links, whose cells `library` seals, whose secrets are in the ledger, and what was seen of them in memory.
+fn searched(library: Library) -> (Arc<Ledger>, Vec<Seen>) {
     let (ledger, seen) = (Arc::new(Ledger::default()), Mutex::new(Vec::new()));
     // A thread has one ear. In which epoch it hears something makes no difference.
     let listen = |rank: Rank, ledger: &Arc<Ledger>| {
@@ -176,7 +177,9 @@ fn searched() -> (Arc<Ledger>, Vec<Seen>) {
     };
     listen(Rank::OWNER, &ledger);
     let heard = Arc::clone(&ledger);
-    let ran = run_linked_with(
+    let job = prepared(&["mix.link=all", &format!("compute.aead={}", library.name())]);
+    let ran = run_job(
+        &job,
         move |place, bytes| {
             match *place {
                 Place::Letter { kind: Letter::Opening, .. } => heard.opening(bytes),
@@ -194,7 +197,8 @@ fn searched() -> (Arc<Ledger>, Vec<Seen>) {
             serve::run_watched(end, host, &Credentials::default(), &mut searcher)
         },
     );
-    assert!(ran.led.is_ok() && ran.served.iter().all(Result::is_ok));
+    assert!(ran.served.iter().all(Result::is_ok));
+    assert_eq!(ran.led.unwrap().0.aead, [library; RANKS as usize]);
     (ledger, seen.into_inner().unwrap())
 }
 
@@ -203,7 +207,13 @@ fn searched() -> (Arc<Ledger>, Vec<Seen>) {
 /// opens all results: that stands in one place.
 #[test]
 fn secrets_are_gone_with_their_epoch() {
-    let (ledger, seen) = searched();
+    for library in Library::ALL {
+        gone_with_their_epoch(library);
+    }
+}
+
+fn gone_with_their_epoch(library: Library) {
+    let (ledger, seen) = searched(library);
     assert_eq!(seen.len(), 2 * EPOCHS as usize);
     let some = |kind: Kind| ledger.all().iter().filter(|secret| secret.kind == kind).count();
     let (ranks, epochs) = (usize::from(RANKS), EPOCHS as usize);
@@ -214,7 +224,7 @@ fn secrets_are_gone_with_their_epoch() {
     for (when, epoch, secrets) in &seen {
         for (secret, count) in secrets {
             let words =
-                format!("{when:?} in {epoch}: {:?} of {}, {}: {count} times", secret.kind, secret.rank, secret.epoch);
+                format!("{library:?}, {when:?} in {epoch}: {:?} of {}, {}: {count} times", secret.kind, secret.rank, secret.epoch);
             let own = secret.rank == Rank(3) && secret.epoch == *epoch;
             match secret.kind {
                 // The control: what has just come is there, and is found.
@@ -228,7 +238,7 @@ fn secrets_are_gone_with_their_epoch() {
         }
     }
     for (secret, count) in ledger.counted() {
-        assert_eq!(count, 0, "after the run: {:?} of {}, {}", secret.kind, secret.rank, secret.epoch);
+        assert_eq!(count, 0, "{library:?}, after the run: {:?} of {}, {}", secret.kind, secret.rank, secret.epoch);
     }
 }
 
@@ -236,7 +246,7 @@ fn secrets_are_gone_with_their_epoch() {
 /// but for those of the owner, whose package nobody sees; links have two ends.
 #[test]
 fn the_search_derives_what_ranks_derive() {
-    let (ledger, _) = searched();
+    let (ledger, _) = searched(Library::ALL[0]);
     let secrets = ledger.all();
     let of = |kind: Kind, epoch: u32| {
         let these = secrets.iter().filter(move |secret| secret.kind == kind && secret.epoch == Epoch(epoch));

@@ -6,7 +6,7 @@ mod shim;
 
 use mixnn::compute::Memory;
 use mixnn::compute::cuda::{Bounds, Cuda, CudaSealer, SOURCES};
-use mixnn::crypto::aead;
+use mixnn::crypto::aead::Library;
 use mixnn::crypto::key::Key;
 use mixnn::crypto::sealer::{
     CpuSealer, KeyId, OpenBatch, OpenError, OpenJob, Place, SealBatch, SealJob, Sealer, StreamId,
@@ -86,7 +86,7 @@ fn cells() {
 
 /// A sealer on a shim, and a batch of one cell.
 fn one_cell(device: &Shim) -> (CudaSealer<Shim>, SealBatch, OpenBatch) {
-    let mut sealer = CudaSealer::new(device, b"run".to_vec()).unwrap();
+    let mut sealer = CudaSealer::new(device, Library::AwsLc, b"run".to_vec()).unwrap();
     let key = sealer.add(&Key::from_bytes([3; 32]));
     let [from, to] = [Place { block: 0, offset: 0 }; 2];
     let seal = sealer.lay_seals(16, vec![SealJob { layers: vec![key], cell: 7, from, to }]);
@@ -109,7 +109,7 @@ fn a_lost_device_is_reported() {
     sealer.store(&[0; 16], &mut messages[0]).unwrap_err();
     // In the next slot the processor seals an empty message, and verifies what comes.
     sealer.seal(Slot(2), seal, &messages, &mut blocks).unwrap();
-    let mut there = CpuSealer::<aead::Default, _>::new(b"run".to_vec());
+    let mut there = CpuSealer::new(Library::AwsLc, b"run".to_vec());
     let key = there.add(&Key::from_bytes([3; 32]));
     let [from, to] = [Place { block: 0, offset: 0 }; 2];
     let batch = there.lay_opens(32, vec![OpenJob { key, cell: 7, from, to, under: None, over: None }]);
@@ -125,7 +125,7 @@ fn a_lost_device_is_reported() {
 fn the_device_expands_the_keys_of_its_own_jobs() {
     for (lanes, due) in [(false, 3 + 1), (true, 5 + 3)] {
         let device = Shim::new(false);
-        let mut sealer = CudaSealer::<Shim>::new(&device, Vec::new()).unwrap();
+        let mut sealer = CudaSealer::<Shim>::new(&device, Library::AwsLc, Vec::new()).unwrap();
         assert!(!lanes || sealer.lay_lanes(&[32], &[32]).unwrap().is_some());
         let keys: Vec<KeyId> = (0..6).map(|i| sealer.add(&Key::from_bytes([i; 32]))).collect();
         let [from, to] = [Place { block: 0, offset: 0 }; 2];

@@ -12,7 +12,7 @@ use std::time::Duration;
 use mixnn::compute::Memory;
 use mixnn::compute::cpu::Cpu;
 use mixnn::compute::cuda::{Cuda, CudaSealer};
-use mixnn::crypto::aead;
+use mixnn::crypto::aead::Library;
 use mixnn::crypto::sealer::{CpuSealer, Sealer};
 use mixnn::device_memory::DeviceLanes;
 use mixnn::ids::{Epoch, Phase, Rank, Slot};
@@ -228,10 +228,10 @@ fn run(finishes: i64, flips: Option<Phase>) -> (Vec<Vec<Came>>, u64, Vec<Path>) 
                 if rank == THERE {
                     shim.finishes.store(finishes, Ordering::Relaxed);
                     // Messages are elsewhere: what is lost is the lanes' device.
-                    let sealer = CudaSealer::<Shim>::new(&shim, b"run".to_vec()).unwrap();
+                    let sealer = CudaSealer::<Shim>::new(&shim, Library::AwsLc, b"run".to_vec()).unwrap();
                     return run_slots(end, &Cuda::new(Shim::new(false)), sealer, geometry, route);
                 }
-                let sealer = CpuSealer::<aead::Default, _>::new(b"run".to_vec());
+                let sealer = CpuSealer::new(Library::AwsLc, b"run".to_vec());
                 run_slots(end, &Cpu::new(1).unwrap(), sealer, geometry, route)
             })
         });

@@ -1,36 +1,32 @@
 //! AES-256-GCM (NIST SP 800-38D) with 96-bit nonces and 128-bit tags, one key.
 //!
-//! Two implementations give the same bytes: [`AwsLc`] is the default, [`RustCrypto`] takes its place with the feature
-//! `pure-rust-crypto`.
+//! Three libraries give the same bytes. Which of them is the fastest depends on the processor, so that a run tries them
+//! ([`Library::fastest`]).
 
 mod aws_lc;
+mod ring;
 mod rust_crypto;
+mod timing;
 
-pub use aws_lc::AwsLc;
-pub use rust_crypto::RustCrypto;
+use serde::{Deserialize, Serialize};
+pub(crate) use timing::timed;
+use zeroize::zeroize_stack;
 
+use self::aws_lc::AwsLc;
+use self::ring::Ring;
+use self::rust_crypto::RustCrypto;
 use super::Unauthentic;
 use super::key::Key;
 
 /// Bytes of a tag.
 pub const TAG: usize = 16;
 
-/// The implementation that cells are sealed with.
-#[cfg(not(feature = "pure-rust-crypto"))]
-pub type Default = AwsLc;
-/// The implementation that cells are sealed with.
-#[cfg(feature = "pure-rust-crypto")]
-pub type Default = RustCrypto;
-
 /// A nonce. Never used twice with one key.
 pub type Nonce = [u8; 12];
 
 /// AES-256-GCM under one key. Dropping it wipes the key and its schedule.
 pub trait Aead: Send {
-    /// Expands `key`.
-    fn new(key: &Key) -> Self;
-
-    /// `sealed` = ciphertext and tag of `plain`.
+    /// `sealed` = ciphertext and tag of `plain`, which at no time stands there itself.
     ///
     /// # Panics
     /// Where `sealed` is not [`TAG`] bytes longer than `plain`.
@@ -50,6 +46,56 @@ pub trait Aead: Send {
     /// # Panics
     /// Where `sealed` is not [`TAG`] bytes longer than `plain`.
     fn open(&self, nonce: &Nonce, data: &[u8], sealed: &[u8], plain: &mut [u8]) -> Result<(), Unauthentic>;
+}
+
+/// Whose AES-256-GCM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Library {
+    /// AWS-LC.
+    #[serde(rename = "aws-lc")]
+    AwsLc,
+    /// The crate `ring`.
+    #[serde(rename = "ring")]
+    Ring,
+    /// The crate `aes-gcm`: Rust alone.
+    #[serde(rename = "rust")]
+    Rust,
+}
+
+impl Library {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::AwsLc, Self::Ring, Self::Rust];
+
+    /// What a job calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AwsLc => "aws-lc",
+            Self::Ring => "ring",
+            Self::Rust => "rust",
+        }
+    }
+
+    /// The one that seals and opens cells of `length` bytes fastest on this processor. It takes some milliseconds to find out.
+    pub fn fastest(length: usize) -> Self {
+        timing::fastest(length)
+    }
+
+    /// Expands `key`.
+    pub fn key(self, key: &Key) -> Box<dyn Aead> {
+        let expanded = self.expanded(key);
+        // The schedule has moved from the stack to where it stays.
+        zeroize_stack::<8192>();
+        expanded
+    }
+
+    #[inline(never)]
+    fn expanded(self, key: &Key) -> Box<dyn Aead> {
+        match self {
+            Self::AwsLc => Box::new(AwsLc::new(key)),
+            Self::Ring => Box::new(Ring::new(key)),
+            Self::Rust => Box::new(RustCrypto::new(key)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -93,9 +139,9 @@ mod tests {
         (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
     }
 
-    fn published<A: Aead>() {
+    fn published(library: Library) {
         for [key, nonce, data, plain, sealed] in VECTORS {
-            let aead = A::new(&Key::from_bytes(hex(key).try_into().unwrap()));
+            let aead = library.key(&Key::from_bytes(hex(key).try_into().unwrap()));
             let nonce: Nonce = hex(nonce).try_into().unwrap();
             let (data, plain, expected) = (hex(data), hex(plain), hex(sealed));
             let mut found = vec![0; expected.len()];
@@ -111,8 +157,8 @@ mod tests {
         }
     }
 
-    fn refuses_every_flipped_bit<A: Aead>() {
-        let aead = A::new(&Key::from_bytes([7; 32]));
+    fn refuses_every_flipped_bit(library: Library) {
+        let aead = library.key(&Key::from_bytes([7; 32]));
         let plain: Vec<u8> = (0..48).collect();
         let mut sealed = vec![0; 64];
         aead.seal(&[1; 12], b"data", &plain, &mut sealed);
@@ -130,25 +176,46 @@ mod tests {
 
     #[test]
     fn aws_lc_gives_the_published_bytes() {
-        published::<AwsLc>();
-        refuses_every_flipped_bit::<AwsLc>();
+        published(Library::AwsLc);
+        refuses_every_flipped_bit(Library::AwsLc);
     }
 
     #[test]
-    fn rust_crypto_gives_the_published_bytes() {
-        published::<RustCrypto>();
-        refuses_every_flipped_bit::<RustCrypto>();
+    fn ring_gives_the_published_bytes() {
+        published(Library::Ring);
+        refuses_every_flipped_bit(Library::Ring);
     }
 
     #[test]
-    fn both_give_the_same_bytes() {
-        for len in [0, 1, 15, 16, 17, 64, 1000, 5808, 65_488] {
+    fn rust_gives_the_published_bytes() {
+        published(Library::Rust);
+        refuses_every_flipped_bit(Library::Rust);
+    }
+
+    /// Lengths around those of a block, of what vector code takes at once, and of cells. In between, `ring`'s room for a cell shrinks.
+    #[test]
+    fn all_give_the_same_bytes() {
+        for len in [0, 1, 15, 16, 17, 64, 1000, 65_488, 5808, 95, 96, 97, 255, 256, 257] {
             let key = Key::from_bytes([len as u8; 32]);
             let plain: Vec<u8> = (0..len).map(|i| (i * 31) as u8).collect();
-            let (mut a, mut b) = (vec![0; len + TAG], vec![0; len + TAG]);
-            AwsLc::new(&key).seal(&[9; 12], b"bound", &plain, &mut a);
-            RustCrypto::new(&key).seal(&[9; 12], b"bound", &plain, &mut b);
-            assert_eq!(a, b);
+            let sealed = Library::ALL.map(|library| {
+                let mut sealed = vec![0; len + TAG];
+                library.key(&key).seal(&[9; 12], b"bound", &plain, &mut sealed);
+                sealed
+            });
+            assert!(sealed.iter().all(|found| *found == sealed[0]), "{len} bytes");
+            for library in Library::ALL {
+                let mut opened = vec![0; len];
+                library.key(&key).open(&[9; 12], b"bound", &sealed[0], &mut opened).unwrap();
+                assert_eq!(opened, plain, "{library:?}, {len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn their_names_are_those_of_results() {
+        for library in Library::ALL {
+            assert_eq!(serde_json::to_value(library).unwrap(), library.name());
         }
     }
 }

@@ -7,6 +7,7 @@
 mod gpu;
 #[cfg(feature = "mpi")]
 mod messages;
+mod sealing;
 
 use std::fmt;
 
@@ -61,6 +62,7 @@ impl Examined {
             "processor",
             format!("{}, {cores} core{plural}, {}", processor::name(), cpu.fingerprint()),
         )];
+        lines.extend(sealing::examined());
         #[cfg(feature = "mpi")]
         lines.extend(messages::examined());
         #[cfg(not(feature = "mpi"))]

@@ -248,6 +248,8 @@ pub struct Compute {
     pub threads: u16,
     /// Whether ranks compute beside a slot's exchange: a stage answers one slot later.
     pub overlap: bool,
+    /// Whose AES-256-GCM seals and opens on the processor.
+    pub aead: AesGcm,
 }
 
 /// Who does the matrix work.
@@ -268,6 +270,35 @@ impl Backend {
             Backend::Auto => "auto",
             Backend::Cpu => "cpu",
             Backend::Cuda => "cuda",
+        }
+    }
+}
+
+/// Whose AES-256-GCM. All give the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AesGcm {
+    /// The fastest on a rank's processor.
+    Auto,
+    /// AWS-LC's.
+    AwsLc,
+    /// That of the crate `ring`.
+    Ring,
+    /// That of the crate `aes-gcm`, Rust alone.
+    Rust,
+}
+
+impl AesGcm {
+    /// With their words.
+    pub const ALL: [(&'static str, Self); 4] =
+        [("auto", Self::Auto), ("aws-lc", Self::AwsLc), ("ring", Self::Ring), ("rust", Self::Rust)];
+
+    /// As a job has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::AwsLc => "aws-lc",
+            Self::Ring => "ring",
+            Self::Rust => "rust",
         }
     }
 }

@@ -221,12 +221,14 @@ fn compute(section: Section<'_>) -> Result<Compute, JobError> {
     let precision = section.choice("precision", &Precision::ALL)?;
     let threads = section.integer("threads", 0..=MOST_THREADS.into())?;
     let overlap = section.boolean("overlap")?;
+    let aead = section.choice("aead", &AesGcm::ALL)?;
     section.finish()?;
     Ok(Compute {
         backend: backend.unwrap_or(Backend::Auto),
         precision: precision.unwrap_or_default(),
         threads: threads.unwrap_or(0),
         overlap: overlap.unwrap_or(false),
+        aead: aead.unwrap_or(AesGcm::Auto),
     })
 }
 

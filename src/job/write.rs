@@ -56,6 +56,7 @@ pub(super) fn job(job: &Job) -> Table {
                 ("precision", job.compute.precision.name().into()),
                 ("threads", i64::from(job.compute.threads).into()),
                 ("overlap", job.compute.overlap.into()),
+                ("aead", job.compute.aead.name().into()),
             ])
             .into(),
         ),

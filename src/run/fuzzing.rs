@@ -2,6 +2,7 @@
 //!
 //! Each function reads bytes as a run does, takes what it accepts as far into use as a rank would, and writes it again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -9,19 +10,19 @@ use rand::rngs::StdRng;
 use zeroize::Zeroizing;
 
 use super::opening::{
-    Announcement, OPENING, Opening, Pacing, Public, Returned, handed as read, padded, stage, unpadded,
+    Announcement, Introduction, OPENING, Opening, Pacing, Public, Returned, handed as read, padded, stage, unpadded,
 };
 use super::results::VERSION;
-use super::seat::courier;
-use crate::compute::Memory;
+use super::seat::Seat;
 use crate::compute::cpu::Cpu;
+use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::float::{Float, Precision};
 use crate::ids::{Epoch, Rank, Slot};
 use crate::job::op::{Activation, BatchNorm, Conv2d, Dropout, Linear, MaxPool, Reshape, Residual, Window};
-use crate::job::{Backend, Compute, Op, Optimizer, Profile, Shape};
+use crate::job::{AesGcm, Backend, Compute, Op, Optimizer, Profile, Shape};
 use crate::mix::clock::Pace;
-use crate::mix::courier::{Post, Timing, Word};
+use crate::mix::courier::{Timing, Word};
 use crate::mix::geometry::Geometry;
 use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
 use crate::mix::plan::Plan;
@@ -41,7 +42,13 @@ fn public(profile: Profile, ranks: u16) -> Option<Public> {
         geometry,
         timeout: 1000,
         windows: true,
-        compute: Compute { backend: Backend::Cpu, precision: Precision::Fp32, threads: 1, overlap: false },
+        compute: Compute {
+            backend: Backend::Cpu,
+            precision: Precision::Fp32,
+            threads: 1,
+            overlap: false,
+            aead: AesGcm::Auto,
+        },
         pacing: Pacing::Lockstep,
         package: 4096,
         result: 1 << 16,
@@ -85,11 +92,11 @@ pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<
     }
     let mut end = connect(ranks).swap_remove(usize::from(rank));
     end.set_timeout(Duration::ZERO);
-    let mut post = Post::new(|| backend.bytes(message)).ok()?;
-    let laid = courier(&mut end, &backend, &public, None, package.route, Epoch(0));
+    let mut seat = Seat::new(Arc::new(backend), Library::AwsLc, &public).ok()?;
+    let laid = seat.courier(&mut end, &public, package.route, Epoch(0));
     let mut courier = laid.unwrap_or_else(|error| panic!("lanes are not laid: {error}"));
     // No other rank is there: the slot ends with what it would wait for.
-    let _ = courier.slot(&mut end, Slot(0), Word::WELL, &mut post, &mut Timing::default());
+    let _ = courier.slot(&mut end, Slot(0), Word::WELL, &mut seat.post, &mut Timing::default());
     written
 }
 
@@ -111,8 +118,8 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
             add("opening", padded(&Opening::Start(Public { pacing, ..public }), OPENING - 32));
         }
     }
-    let name = || "node-1".to_owned();
-    add("announcement", padded(&Announcement::new(Epoch(2), &[7; 64], &name(), &name(), 300), 192));
+    let introduction = Introduction { host: "node-1", fingerprint: "node-1", threads: 300, aead: Library::Ring };
+    add("announcement", padded(&Announcement::new(Epoch(2), &[7; 64], &introduction), 192));
     add("returned", padded(&Returned { timing: [9; 8], values: vec![0.5; 8], fault: None }, 128));
     for (profile, rank, ranks) in [(Profile::Mixed, 3, 7), (Profile::Mixed, 3, 8), (Profile::Sealed, 1, 2)] {
         for role in [Vec::new(), role(), given()] {

@@ -14,6 +14,7 @@ use super::peers::SIGNED;
 use super::prepare::LONGEST;
 use super::results::VERSION;
 use super::trust::TrustError;
+use crate::crypto::aead::Library;
 use crate::crypto::hpke;
 use crate::crypto::stack::WipedStack;
 use crate::ids::{Epoch, Rank};
@@ -138,11 +139,26 @@ pub(super) struct Announcement {
     pub(super) fingerprint: String,
     /// Threads with which it computes; 0 where a device does.
     pub(super) threads: u16,
+    /// Whose AES-256-GCM seals on its processor.
+    pub(super) aead: Library,
+}
+
+/// What a rank says of itself in every epoch.
+pub(super) struct Introduction<'a> {
+    /// Its host.
+    pub(super) host: &'a str,
+    /// What the bits of its results depend on.
+    pub(super) fingerprint: &'a str,
+    /// Threads with which it computes; 0 where a device does.
+    pub(super) threads: u16,
+    /// Whose AES-256-GCM seals on its processor.
+    pub(super) aead: Library,
 }
 
 impl Announcement {
     /// What this version says.
-    pub(super) fn new(epoch: Epoch, key: &[u8], host: &str, fingerprint: &str, threads: u16) -> Self {
+    pub(super) fn new(epoch: Epoch, key: &[u8], introduction: &Introduction<'_>) -> Self {
+        let Introduction { host, fingerprint, threads, aead } = *introduction;
         Self {
             version: VERSION.to_owned(),
             suite: hpke::SUITE,
@@ -151,6 +167,7 @@ impl Announcement {
             host: shortened(host),
             fingerprint: shortened(fingerprint),
             threads,
+            aead,
         }
     }
 
@@ -363,7 +380,7 @@ mod tests {
     use super::*;
     use crate::float::{Float, Precision};
     use crate::job::op::{Activation, Linear};
-    use crate::job::{Backend, Op, Optimizer, Shape};
+    use crate::job::{AesGcm, Backend, Op, Optimizer, Shape};
     use crate::random::Seed;
 
     #[test]
@@ -384,7 +401,13 @@ mod tests {
             geometry: Geometry::new(7, 3, 1000, 1 << 16).unwrap(),
             timeout: 1000,
             windows: false,
-            compute: Compute { backend: Backend::Auto, precision: Precision::Fp32, threads: 0, overlap: false },
+            compute: Compute {
+                backend: Backend::Auto,
+                precision: Precision::Fp32,
+                threads: 0,
+                overlap: false,
+                aead: AesGcm::Auto,
+            },
             pacing: Pacing::Lockstep,
             package: 4096,
             result: 4096,

@@ -13,19 +13,20 @@ use zeroize::Zeroizing;
 
 use super::model::Model;
 use super::opening::{
-    ANNOUNCEMENT, Announced, Announcement, OPENING, Opening, Pacing, Public, Returned, encoded, opening, result_info,
-    seal_package, shown, unpadded,
+    ANNOUNCEMENT, Announced, Announcement, Introduction, OPENING, Opening, Pacing, Public, Returned, encoded,
+    opening, result_info, seal_package, shown, unpadded,
 };
 use super::pace::{self, Calibration};
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
 use super::refusal::{self, look_for_refusals, package_bytes, told};
-use super::results::{EpochReport, Outcome, RankTiming, VERSION, threads_line};
+use super::results::{EpochReport, Outcome, RankTiming, VERSION, aead_line, threads_line};
 use super::seat::{self, Seat};
 use super::setting::Setting;
 use super::trust::Credentials;
 use super::{RunError, Watcher, sealed, verdict};
+use crate::crypto::aead::Library;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
 use crate::crypto::stack::WipedStack;
@@ -225,6 +226,7 @@ fn run_with<B: Platform>(
         backend: B::NAME.to_owned(),
         device_lanes: transport.lanes_on_device(),
         threads: lead.threads,
+        aead: lead.aead,
         mpi: place.carrier.to_owned(),
         version: VERSION.to_owned(),
         fingerprint: lead.seat.backend.fingerprint(),
@@ -268,6 +270,8 @@ struct Lead<'a, B: Platform> {
     domains: Vec<u32>,
     /// With which ranks compute, by rank, once they have said so.
     threads: Vec<u16>,
+    /// Whose AES-256-GCM seals on their processors, by rank, once they have said so; none in `bare`.
+    aead: Vec<Library>,
     /// The host of each rank, once they have said so.
     hosts: Vec<String>,
 }
@@ -327,7 +331,7 @@ impl<'a, B: Platform> Lead<'a, B> {
             hosted,
             role: prepared.role_length(&specs[remote.clone()])?,
             remote,
-            seat: Seat::new(backend, &public)?,
+            seat: Seat::new(backend, platform::library(&public), &public)?,
             prepared,
             place,
             specs,
@@ -338,6 +342,7 @@ impl<'a, B: Platform> Lead<'a, B> {
             drawn: None,
             domains: Vec::new(),
             threads: Vec::new(),
+            aead: Vec::new(),
             hosts: Vec::new(),
             public,
         })
@@ -353,8 +358,7 @@ impl<'a, B: Platform> Lead<'a, B> {
     ) -> Result<Ran, RunError> {
         let prepared = self.prepared;
         let route = self.hand_out(transport, epoch, watcher)?;
-        let mut courier =
-            seat::courier(transport, &*self.seat.backend, &self.public, self.seat.pace(), route, epoch)?;
+        let mut courier = self.seat.courier(transport, &self.public, route, epoch)?;
         let micro_batch = prepared.job.train.micro_batch;
         let passes = prepared.passes(epoch, last);
         let rates = prepared.rates();
@@ -453,6 +457,10 @@ impl<'a, B: Platform> Lead<'a, B> {
             self.compare(&announced, watcher)?;
             self.threads = announced.iter().map(|announced| announced.says.threads).collect();
             threads_line(&self.threads).iter().for_each(|line| watcher.note(line));
+            if self.public.profile != Profile::Bare {
+                self.aead = announced.iter().map(|announced| announced.says.aead).collect();
+                watcher.note(&aead_line(&self.aead));
+            }
             self.domains = self.peers.domains(announced.iter().map(|announced| announced.says.host.as_str()));
             self.drawn = Some(self.draw()?);
             self.hosts = announced.iter().map(|announced| announced.says.host.clone()).collect();
@@ -506,10 +514,12 @@ impl<'a, B: Platform> Lead<'a, B> {
         const WHAT: &str = "the key announcement";
         look_for_refusals(&messages)?;
         let ranks = messages.len() as u16;
-        let backend = &self.seat.backend;
+        let Seat { backend, aead, .. } = &self.seat;
         // In the same form as those of others, with which it is compared.
         let [host, fingerprint] = [self.place.host, &backend.fingerprint()].map(shown);
-        let own = Announcement::new(epoch, &[], &host, &fingerprint, backend.threads());
+        let introduction =
+            Introduction { host: &host, fingerprint: &fingerprint, threads: backend.threads(), aead: *aead };
+        let own = Announcement::new(epoch, &[], &introduction);
         let mut heard = vec![Announced { says: own, bytes: Vec::new() }];
         for (from, bytes) in Rank::all(ranks).zip(messages).skip(1) {
             let context = announcement_context(&self.public.digest, epoch, from, ranks);

@@ -13,9 +13,9 @@ use crate::compute::cuda::{
     driver::{About, Driver, compile, found, products_version},
 };
 use crate::compute::{Backend, ComputeError};
-use crate::crypto::aead;
+use crate::crypto::aead::Library;
 use crate::crypto::sealer::{CpuSealer, Sealer};
-use crate::job::{self, Compute, Profile};
+use crate::job::{self, AesGcm, Compute, Profile};
 use crate::transport::{Cores, Transport};
 
 /// NVIDIA's GPUs.
@@ -39,16 +39,16 @@ pub(super) trait Platform: Backend<Bytes: Sync, Buf: Sync> + Send + Sync + Sized
     /// [`ComputeError`].
     fn beside(self: &Arc<Self>) -> Result<Arc<Self>, ComputeError>;
 
-    /// A sealer without keys, whose cells are bound to `data`. Under a fixed pace relaying has a core of its own; it would wait
-    /// for a device's arithmetic.
+    /// A sealer without keys, whose cells are bound to `data`. What the processor seals and opens, `library` does. Under a fixed
+    /// pace relaying has a core of its own; it would wait for a device's arithmetic.
     ///
     /// # Errors
     /// [`ComputeError`].
-    fn sealer(&self, data: Vec<u8>, pacing: Pacing) -> Result<Self::Sealer, ComputeError>;
+    fn sealer(&self, library: Library, data: Vec<u8>, pacing: Pacing) -> Result<Self::Sealer, ComputeError>;
 }
 
 impl Platform for Cpu {
-    type Sealer = CpuSealer<aead::Default, Self::Bytes>;
+    type Sealer = CpuSealer<Self::Bytes>;
 
     const NAME: &'static str = "cpu";
 
@@ -60,8 +60,8 @@ impl Platform for Cpu {
         Ok(Arc::clone(self))
     }
 
-    fn sealer(&self, data: Vec<u8>, _: Pacing) -> Result<Self::Sealer, ComputeError> {
-        Ok(CpuSealer::new(data))
+    fn sealer(&self, library: Library, data: Vec<u8>, _: Pacing) -> Result<Self::Sealer, ComputeError> {
+        Ok(CpuSealer::new(library, data))
     }
 }
 
@@ -79,8 +79,8 @@ impl Platform for Gpu {
         Ok(Arc::new(Self::new(self.device().beside()?)))
     }
 
-    fn sealer(&self, data: Vec<u8>, pacing: Pacing) -> Result<Self::Sealer, ComputeError> {
-        let sealer = CudaSealer::new(&**self.device(), data)?;
+    fn sealer(&self, library: Library, data: Vec<u8>, pacing: Pacing) -> Result<Self::Sealer, ComputeError> {
+        let sealer = CudaSealer::new(&**self.device(), library, data)?;
         Ok(if pacing == Pacing::Lockstep { sealer } else { sealer.without_lanes() })
     }
 }
@@ -144,6 +144,17 @@ pub(super) fn choose(asked: Compute, standing: Standing) -> Result<(Chosen, Opti
             (Err(_), true) => cpu(None),
             (Err(error), false) => cpu(Some(format!("the processor computes, not the GPU: {error}"))),
         },
+    }
+}
+
+/// Whose AES-256-GCM this rank's processor seals cells with: that of the job, or the fastest here.
+pub(super) fn library(public: &Public) -> Library {
+    match public.compute.aead {
+        AesGcm::Auto if public.profile == Profile::Bare => Library::AwsLc,
+        AesGcm::Auto => Library::fastest(public.geometry.payload as usize),
+        AesGcm::AwsLc => Library::AwsLc,
+        AesGcm::Ring => Library::Ring,
+        AesGcm::Rust => Library::Rust,
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::setting::Setting;
+use crate::crypto::aead::Library;
 use crate::mix::courier::Timing;
 use crate::role::score::Score;
 
@@ -43,6 +44,8 @@ pub struct Outcome {
     pub device_lanes: bool,
     /// By rank, the threads with which it computed; 0 where a GPU did.
     pub threads: Vec<u16>,
+    /// By rank, whose AES-256-GCM sealed on its processor; none where nothing is sealed.
+    pub aead: Vec<Library>,
     /// The MPI library, `local`, or `none`.
     pub mpi: String,
     /// The version of mixnn.
@@ -139,6 +142,17 @@ pub(super) fn threads_line(threads: &[u16]) -> Option<String> {
     Some(format!("threads: {counts}{gpu}"))
 }
 
+/// Whose AES-256-GCM a run's ranks seal with, in words.
+pub(super) fn aead_line(aead: &[Library]) -> String {
+    let on = |library: Library| match aead.iter().filter(|found| **found == library).count() {
+        0 => None,
+        all if all == aead.len() => Some(format!("{} on each rank", library.name())),
+        1 => Some(format!("{} on 1 rank", library.name())),
+        some => Some(format!("{} on {some} ranks", library.name())),
+    };
+    format!("AES-256-GCM: {}", Library::ALL.into_iter().filter_map(on).collect::<Vec<_>>().join(", "))
+}
+
 /// The version of mixnn.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -158,5 +172,13 @@ mod tests {
             assert_eq!(threads_line(threads).unwrap(), line);
         }
         assert_eq!(threads_line(&[0, 0]), None);
+    }
+
+    #[test]
+    fn libraries_are_told_in_one_line() {
+        let [a, b, c] = Library::ALL;
+        assert_eq!(aead_line(&[b, b, b]), "AES-256-GCM: ring on each rank");
+        assert_eq!(aead_line(&[b, a, b]), "AES-256-GCM: aws-lc on 1 rank, ring on 2 ranks");
+        assert_eq!(aead_line(&[c, a, b]), "AES-256-GCM: aws-lc on 1 rank, ring on 1 rank, rust on 1 rank");
     }
 }

@@ -7,6 +7,7 @@ use super::RunError;
 use super::opening::{Pacing, Public};
 use super::pace::Calibration;
 use super::platform::Platform;
+use crate::crypto::aead::Library;
 use crate::ids::{Epoch, Phase, Rank, Slot};
 use crate::job::{MOST_THREADS, Profile};
 use crate::memory;
@@ -44,31 +45,6 @@ fn associated_data(run: &[u8; 32]) -> Vec<u8> {
     [b"mixnn/1 A".as_slice(), run].concat()
 }
 
-/// Takes the keys of an epoch and lays its lanes. Slots keep `pace`.
-///
-/// # Errors
-/// [`RunError::Transport`], [`RunError::Compute`].
-pub(super) fn courier<B: Platform>(
-    transport: &mut dyn Transport,
-    backend: &B,
-    public: &Public,
-    pace: Option<Pace>,
-    route: Route,
-    epoch: Epoch,
-) -> Result<Box<dyn Courier<Bytes = B::Bytes>>, RunError> {
-    let sealer = backend.sealer(associated_data(&public.run), public.pacing)?;
-    let clock = Clock::new(pace, cores_suffice(transport.cores()));
-    Ok(match route {
-        Route::Mixed(route) => {
-            Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch, clock)?)
-        }
-        Route::Direct(route) => {
-            let seals = public.profile == Profile::Sealed;
-            Box::new(Direct::new(transport, sealer, seals, public.geometry, &route)?)
-        }
-    })
-}
-
 /// What a rank keeps through the slots of a run.
 pub(super) struct Seat<B: Platform> {
     /// Who computes.
@@ -77,6 +53,8 @@ pub(super) struct Seat<B: Platform> {
     pub(super) post: Post<B::Bytes>,
     /// Where its time goes.
     pub(super) timing: Timing,
+    /// Whose AES-256-GCM seals on the processor.
+    pub(super) aead: Library,
     /// When slots begin.
     pacing: Pacing,
     /// Whether roles work beside the exchange.
@@ -90,14 +68,14 @@ impl<B: Platform> Seat<B> {
     ///
     /// # Errors
     /// [`RunError::Compute`]: no memory.
-    pub(super) fn new(backend: Arc<B>, public: &Public) -> Result<Self, RunError> {
+    pub(super) fn new(backend: Arc<B>, aead: Library, public: &Public) -> Result<Self, RunError> {
         let message = public.geometry.message();
         // To fill the first of them takes seconds where they are long: where there is no room for all, this says so at once.
         let bytes = message.saturating_mul(6);
         memory::room::<u8>(bytes)?;
         let post = Post::new(|| backend.bytes(message))?;
         let (pacing, overlap) = (public.pacing, public.compute.overlap);
-        Ok(Self { post, timing: Timing::default(), pacing, overlap, message, backend })
+        Ok(Self { post, timing: Timing::default(), aead, pacing, overlap, message, backend })
     }
 
     /// The pace that slots are to keep, where it is known.
@@ -106,6 +84,30 @@ impl<B: Platform> Seat<B> {
             Pacing::Fixed { pace, .. } => pace,
             Pacing::Lockstep => None,
         }
+    }
+
+    /// Takes the keys of an epoch and lays its lanes.
+    ///
+    /// # Errors
+    /// [`RunError::Transport`], [`RunError::Compute`].
+    pub(super) fn courier(
+        &self,
+        transport: &mut dyn Transport,
+        public: &Public,
+        route: Route,
+        epoch: Epoch,
+    ) -> Result<Box<dyn Courier<Bytes = B::Bytes>>, RunError> {
+        let sealer = self.backend.sealer(self.aead, associated_data(&public.run), public.pacing)?;
+        let clock = Clock::new(self.pace(), cores_suffice(transport.cores()));
+        Ok(match route {
+            Route::Mixed(route) => {
+                Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch, clock)?)
+            }
+            Route::Direct(route) => {
+                let seals = public.profile == Profile::Sealed;
+                Box::new(Direct::new(transport, sealer, seals, public.geometry, &route)?)
+            }
+        })
     }
 
     /// Waits, under a fixed pace, until the results of slots that ended at `ended` are due.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::opening::{
-    self, ANNOUNCEMENT, Announcement, OPENING, Opening, Public, Returned, opened, package_info, padded, result_info,
+    self, ANNOUNCEMENT, Announcement, Introduction, OPENING, Opening, Public, Returned, opened, package_info, padded,
+    result_info,
 };
 use super::peers::{Peers, announcement_context, package_context};
 use super::platform::{self, Chosen, Platform, Standing};
@@ -101,11 +102,12 @@ fn serve<B: Platform>(
     backend: Arc<B>,
     insight: &mut dyn Insight,
 ) -> Result<(), RunError> {
-    let introduction = Introduction { host, fingerprint: &backend.fingerprint(), threads: backend.threads() };
+    let aead = platform::library(public);
+    let introduction = Introduction { host, fingerprint: &backend.fingerprint(), threads: backend.threads(), aead };
     let (mut peers, mut stack) = (Peers::new(credentials), WipedStack::new()?);
     let mut first = Some(announce(transport, public, &mut peers, &mut stack, Epoch(0), &introduction)?);
     // No memory is taken by the public numbers before a package has opened, which shows that they are the owner's.
-    let mut seat = Seat::new(Arc::clone(&backend), public)?;
+    let mut seat = Seat::new(Arc::clone(&backend), aead, public)?;
     let mut stage: Option<StageRole<B>> = None;
     let mut epoch = Epoch(0);
     loop {
@@ -120,7 +122,7 @@ fn serve<B: Platform>(
             stage = Some(StageRole::new(move || opening::stage(&role, &public), message));
         }
         let (result, owner) = (package.result, package.owner);
-        let mut courier = seat::courier(transport, &*backend, public, seat.pace(), package.route, epoch)?;
+        let mut courier = seat.courier(transport, public, package.route, epoch)?;
         let mut after = |over: seat::Over| insight.slot(epoch, over.slot, over.real);
         let ended = match &mut stage {
             Some(stage) => {
@@ -185,13 +187,6 @@ fn hear(transport: &mut dyn Transport) -> Result<Public, RunError> {
     Ok(public)
 }
 
-/// What a rank says of itself in every epoch.
-struct Introduction<'a> {
-    host: &'a str,
-    fingerprint: &'a str,
-    threads: u16,
-}
-
 /// Makes a key pair for the epoch, announces it, and opens the package that comes for it. Nothing is left of the pair's private half
 /// then.
 fn announce(
@@ -203,10 +198,8 @@ fn announce(
     introduction: &Introduction<'_>,
 ) -> Result<Package, RunError> {
     let (rank, ranks) = (transport.rank(), transport.ranks());
-    let Introduction { host, fingerprint, threads } = *introduction;
     let pair = KeyPair::generate(stack);
-    let announcement =
-        padded(&Announcement::new(epoch, pair.public(), host, fingerprint, threads), ANNOUNCEMENT)?.to_vec();
+    let announcement = padded(&Announcement::new(epoch, pair.public(), introduction), ANNOUNCEMENT)?.to_vec();
     let announcement = peers.sign(&announcement_context(&public.digest, epoch, rank, ranks), announcement);
     transport.gather(&announcement)?;
     let signed = transport.scatter(&[], package_bytes(public))?;

@@ -84,6 +84,7 @@ fn train<B: Platform>(
         backend: B::NAME.to_owned(),
         device_lanes: false,
         threads: vec![Platform::threads(backend)],
+        aead: Vec::new(),
         mpi: "none".to_owned(),
         version: VERSION.to_owned(),
         fingerprint: backend.fingerprint(),

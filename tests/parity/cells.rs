@@ -2,7 +2,7 @@
 
 use mixnn::compute::Memory;
 use mixnn::compute::cuda::{Cuda, CudaSealer, Device};
-use mixnn::crypto::aead;
+use mixnn::crypto::aead::Library;
 use mixnn::crypto::key::Key;
 use mixnn::crypto::sealer::{BadCells, CpuSealer, KeyId, OpenError, OpenJob, Place, SealJob, Sealer, StreamId};
 use mixnn::ids::Slot;
@@ -14,7 +14,7 @@ pub(super) const TAG: usize = 16;
 /// What no one has written to.
 pub(super) const BLANK: u8 = 0xee;
 
-type Host = CpuSealer<aead::Default, Vec<u8>>;
+type Host = CpuSealer<Vec<u8>>;
 type On<D> = CudaSealer<D>;
 type Bytes<D> = <Cuda<D> as Memory>::Bytes;
 
@@ -41,7 +41,8 @@ pub(super) struct Pair<D: Device> {
 
 impl<D: Device> Pair<D> {
     pub(super) fn new(backend: &Cuda<D>, data: &[u8]) -> Self {
-        Self { here: On::new(&**backend.device(), data.to_vec()).unwrap(), there: Host::new(data.to_vec()) }
+        let here = On::new(&**backend.device(), Library::Ring, data.to_vec()).unwrap();
+        Self { here, there: Host::new(Library::AwsLc, data.to_vec()) }
     }
 
     pub(super) fn add(&mut self, bytes: [u8; 32]) -> KeyId {
@@ -119,7 +120,7 @@ fn published<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
         let mut counts = [0, 0];
         for vector in serde_json::from_str::<Vec<Vector>>(file).unwrap() {
             let id = vector.tc_id;
-            let mut sealer = On::new(&**bench.backend.device(), hex(&vector.aad)).unwrap();
+            let mut sealer = On::new(&**bench.backend.device(), Library::AwsLc, hex(&vector.aad)).unwrap();
             let key = sealer.add(&Key::from_bytes(hex(&vector.key).try_into().unwrap()));
             // A nonce is a cell's number and a slot's.
             let iv = hex(&vector.iv);
@@ -286,8 +287,8 @@ fn refusals<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
     const SEALED: usize = PAYLOAD + TAG;
     let backend = bench.backend;
     let slot = Slot(0x0102_0304_0506_0708);
-    let mut sealer = On::new(&**backend.device(), b"run 1".to_vec()).unwrap();
-    let mut stranger = On::new(&**backend.device(), b"run 2".to_vec()).unwrap();
+    let mut sealer = On::new(&**backend.device(), Library::AwsLc, b"run 1".to_vec()).unwrap();
+    let mut stranger = On::new(&**backend.device(), Library::AwsLc, b"run 2".to_vec()).unwrap();
     let keys = [[5; 32], [6; 32]].map(|key| {
         stranger.add(&Key::from_bytes(key));
         sealer.add(&Key::from_bytes(key))
@@ -418,7 +419,7 @@ fn many<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
 
 fn fetch_and_store<D: Device>(bench: &mut Bench<'_, Cuda<D>>) {
     let backend = bench.backend;
-    let mut sealer: On<D> = On::new(&**backend.device(), Vec::new()).unwrap();
+    let mut sealer: On<D> = On::new(&**backend.device(), Library::AwsLc, Vec::new()).unwrap();
     let mut bytes = message(backend, &random_bytes(bench, 100));
     let stored = random_bytes(bench, 77);
     let rest = read(backend, &bytes, 100).split_off(77);

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use mixnn::compute::Memory;
 use mixnn::compute::cpu::Cpu;
-use mixnn::crypto::aead;
+use mixnn::crypto::aead::Library;
 use mixnn::crypto::sealer::CpuSealer;
 use mixnn::ids::Epoch;
 use mixnn::mix::clock::Clock;
@@ -19,7 +19,7 @@ use mixnn::transport::{Transport, local};
 /// The memory of messages: the processor's.
 pub(crate) type Bytes = <Cpu as Memory>::Bytes;
 /// What seals cells in a run.
-pub(crate) type CellSealer = CpuSealer<aead::Default, Bytes>;
+pub(crate) type CellSealer = CpuSealer<Bytes>;
 
 const RUN: [u8; 32] = [7; 32];
 const EPOCH: Epoch = Epoch(0);
@@ -70,7 +70,7 @@ pub(crate) fn seated<T: Transport + Send, R: Send>(
     seated_on(routes(plan, true), geometry, wrap, rank)
 }
 
-/// As [`seated`], on these routes.
+/// As [`seated`], on these routes. Ranks beside each other seal with different libraries.
 pub(crate) fn seated_on<T: Transport + Send, R: Send>(
     routes: Vec<MixedRoute>,
     geometry: Geometry,
@@ -85,7 +85,8 @@ pub(crate) fn seated_on<T: Transport + Send, R: Send>(
             .map(|(mut transport, route)| {
                 let rank = &rank;
                 scope.spawn(move || {
-                    let sealer = CellSealer::new(DATA.to_vec());
+                    let library = Library::ALL[transport.rank().index() % Library::ALL.len()];
+                    let sealer = CellSealer::new(library, DATA.to_vec());
                     let mixer =
                         Mixer::new(&mut transport, sealer, geometry, route, &RUN, EPOCH, Clock::new(None, false))
                             .unwrap();

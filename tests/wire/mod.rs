@@ -51,10 +51,8 @@ pub(crate) static PREPARED: LazyLock<Prepared> = LazyLock::new(|| prepared(&[]))
 /// The same at a fixed pace.
 pub(crate) static PACED: LazyLock<Prepared> = LazyLock::new(|| prepared(&["mix.pace=1ms"]));
 
-/// The same with a keystream over all links.
-pub(crate) static LINKED: LazyLock<Prepared> = LazyLock::new(|| prepared(&["mix.link=all"]));
-
-fn prepared(sets: &[&str]) -> Prepared {
+/// The job with these settings.
+pub(crate) fn prepared(sets: &[&str]) -> Prepared {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("job.toml");
     fs::write(&path, JOB).unwrap();
@@ -278,15 +276,8 @@ pub(crate) fn run_with(
     run_job(&PREPARED, alter, serve)
 }
 
-/// As [`run_with`], with a keystream over all links.
-pub(crate) fn run_linked_with(
-    alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'static,
-    serve: impl Fn(&mut Wire, &str) -> Result<(), RunError> + Sync,
-) -> Ran {
-    run_job(&LINKED, alter, serve)
-}
-
-fn run_job(
+/// The same for any `job`.
+pub(crate) fn run_job(
     job: &Prepared,
     alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'static,
     serve: impl Fn(&mut Wire, &str) -> Result<(), RunError> + Sync,

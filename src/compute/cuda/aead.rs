@@ -20,7 +20,7 @@ use self::lanes::Lanes;
 use super::{Arg, Device, Message};
 use crate::compute::ComputeError;
 use crate::crypto::Unauthentic;
-use crate::crypto::aead::{self, Aead};
+use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::crypto::sealer::{
     BadCells, CpuSealer, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, PeelBatch, Place, SealBatch, SealJob,
@@ -30,10 +30,10 @@ use crate::device_memory::DeviceLanes;
 use crate::ids::Slot;
 
 /// Seals from, and opens into, messages on a device.
-pub struct CudaSealer<D: Device, A = aead::Default> {
+pub struct CudaSealer<D: Device> {
     keys: Keys<D>,
     /// Relays, seals records, and has the jobs.
-    cpu: CpuSealer<A, Vec<u8>>,
+    cpu: CpuSealer<Vec<u8>>,
     /// Whether the device has failed. From then on what is sealed is empty, by the processor, and what is opened is only verified.
     lost: bool,
     /// Whether blocks may stand on the device.
@@ -45,15 +45,16 @@ pub struct CudaSealer<D: Device, A = aead::Default> {
     opens: Vec<Option<Batch<D::Memory>>>,
 }
 
-impl<D: Device, A> CudaSealer<D, A> {
-    /// A sealer without keys, on a queue beside `device`'s, whose cells are bound to `data`.
+impl<D: Device> CudaSealer<D> {
+    /// A sealer without keys, on a queue beside `device`'s, whose cells are bound to `data`. What the processor seals and opens,
+    /// `library` does.
     ///
     /// # Errors
     /// [`ComputeError`].
-    pub fn new(device: &D, data: Vec<u8>) -> Result<Self, ComputeError> {
+    pub fn new(device: &D, library: Library, data: Vec<u8>) -> Result<Self, ComputeError> {
         let keys = Keys::new(device.beside()?, &data)?;
         let (seals, peels, opens) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { keys, cpu: CpuSealer::new(data), lost: false, takes_lanes: true, lanes: None, seals, peels, opens })
+        Ok(Self { keys, cpu: CpuSealer::new(library, data), lost: false, takes_lanes: true, lanes: None, seals, peels, opens })
     }
 
     /// The same, but that blocks stay the processor's, and so does relaying.
@@ -216,7 +217,7 @@ impl From<ComputeError> for OpenError {
     }
 }
 
-impl<D: Device, A: Aead> Sealer for CudaSealer<D, A> {
+impl<D: Device> Sealer for CudaSealer<D> {
     type Bytes = Message<D::Memory>;
 
     fn lay_lanes(&mut self, outgoing: &[usize], incoming: &[usize]) -> Result<Option<DeviceLanes>, DeviceError> {

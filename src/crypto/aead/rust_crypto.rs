@@ -8,24 +8,34 @@ use super::{Aead, Nonce, TAG, Unauthentic};
 use crate::crypto::key::Key;
 
 /// A key of `aes-gcm`, which wipes it on drop (its feature `zeroize`).
-pub struct RustCrypto(Aes256Gcm);
+pub(super) struct RustCrypto(Aes256Gcm);
 
-impl Aead for RustCrypto {
-    fn new(key: &Key) -> Self {
+impl RustCrypto {
+    pub(super) fn new(key: &Key) -> Self {
         Self(Aes256Gcm::new(key.bytes().into()))
     }
 
+    /// Seals `text`, and what becomes of it has this `tag`.
+    fn seal_text(&self, nonce: &Nonce, data: &[u8], text: InOutBuf<'_, '_, u8>, tag: &mut [u8]) {
+        match self.0.encrypt_inout_detached(nonce.into(), data, text) {
+            Ok(found) => tag.copy_from_slice(&found),
+            Err(_) => unreachable!("a cell is far shorter than the 64 GiB that AES-GCM takes"),
+        }
+    }
+}
+
+impl Aead for RustCrypto {
     fn seal(&self, nonce: &Nonce, data: &[u8], plain: &[u8], sealed: &mut [u8]) {
-        sealed[..plain.len()].copy_from_slice(plain);
-        self.seal_in_place(nonce, data, &mut sealed[..plain.len() + TAG]);
+        let (cipher, tag) = sealed.split_at_mut(plain.len());
+        match InOutBuf::new(plain, cipher) {
+            Ok(text) => self.seal_text(nonce, data, text, tag),
+            Err(_) => unreachable!("both were cut to the length of the plaintext"),
+        }
     }
 
     fn seal_in_place(&self, nonce: &Nonce, data: &[u8], buffer: &mut [u8]) {
         let (text, tag) = buffer.split_at_mut(buffer.len() - TAG);
-        match self.0.encrypt_inout_detached(nonce.into(), data, InOutBuf::from(text)) {
-            Ok(found) => tag.copy_from_slice(&found),
-            Err(_) => unreachable!("a cell is far shorter than the 64 GiB that AES-GCM takes"),
-        }
+        self.seal_text(nonce, data, InOutBuf::from(text), tag);
     }
 
     fn open(&self, nonce: &Nonce, data: &[u8], sealed: &[u8], plain: &mut [u8]) -> Result<(), Unauthentic> {

@@ -1,10 +1,10 @@
-//! The processor's sealer: cell after cell, by any AES-256-GCM.
+//! The processor's sealer: cell after cell, by any library's AES-256-GCM.
 
 use super::{
     BadCells, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, PeelBatch, SealBatch, SealJob, Sealer, StreamId,
 };
 use crate::crypto::Unauthentic;
-use crate::crypto::aead::{Aead, Nonce, TAG};
+use crate::crypto::aead::{Aead, Library, Nonce, TAG};
 use crate::crypto::key::Key;
 use crate::crypto::stream::Stream;
 use crate::ids::Slot;
@@ -25,9 +25,11 @@ pub(crate) struct Laid<J> {
     pub(crate) jobs: Vec<J>,
 }
 
-/// The processor's sealer, over any [`Aead`] and any message memory that is bytes.
-pub struct CpuSealer<A, Bytes> {
-    keys: Vec<A>,
+/// The processor's sealer, over any message memory that is bytes.
+pub struct CpuSealer<Bytes> {
+    /// Whose AES-256-GCM it is.
+    library: Library,
+    keys: Vec<Box<dyn Aead>>,
     streams: Vec<Stream>,
     /// Room for one cell without its keystream, and for what is inside it.
     bare: [Vec<u8>; 2],
@@ -40,10 +42,11 @@ pub struct CpuSealer<A, Bytes> {
     messages: std::marker::PhantomData<fn(Bytes)>,
 }
 
-impl<A, Bytes> CpuSealer<A, Bytes> {
+impl<Bytes> CpuSealer<Bytes> {
     /// A sealer without keys, whose cells are bound to `data`.
-    pub fn new(data: Vec<u8>) -> Self {
+    pub fn new(library: Library, data: Vec<u8>) -> Self {
         Self {
+            library,
             keys: Vec::new(),
             streams: Vec::new(),
             bare: [Vec::new(), Vec::new()],
@@ -67,14 +70,14 @@ impl<A, Bytes> CpuSealer<A, Bytes> {
 }
 
 /// Takes a layer off the cells of `laid`, from blocks to blocks or to messages.
-struct Opening<'a, A> {
-    keys: &'a [A],
+struct Opening<'a> {
+    keys: &'a [Box<dyn Aead>],
     streams: &'a [Stream],
     data: &'a [u8],
     bare: &'a mut [Vec<u8>; 2],
 }
 
-impl<A: Aead> Opening<'_, A> {
+impl Opening<'_> {
     fn all<K: AsRef<[u8]>, L: AsMut<[u8]>>(
         &mut self,
         slot: Slot,
@@ -120,7 +123,7 @@ impl<A: Aead> Opening<'_, A> {
     }
 }
 
-impl<A: Aead, Bytes> CpuSealer<A, Bytes> {
+impl<Bytes> CpuSealer<Bytes> {
     /// Lays down jobs, and has room for one of their cells where there are streams.
     fn laid(&mut self, length: usize, jobs: Vec<OpenJob>) -> Laid<OpenJob> {
         if jobs.iter().any(|job| job.under.is_some() || job.over.is_some()) {
@@ -131,22 +134,22 @@ impl<A: Aead, Bytes> CpuSealer<A, Bytes> {
         Laid { length, jobs }
     }
 
-    fn opening(&mut self) -> (Opening<'_, A>, &[Laid<OpenJob>], &[Laid<OpenJob>]) {
+    fn opening(&mut self) -> (Opening<'_>, &[Laid<OpenJob>], &[Laid<OpenJob>]) {
         let Self { keys, streams, data, bare, peels, opens, .. } = self;
         (Opening { keys, streams, data, bare }, peels, opens)
     }
 }
 
-impl<A: Aead, Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<A, Bytes> {
+impl<Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<Bytes> {
     type Bytes = Bytes;
 
     fn add(&mut self, key: &Key) -> KeyId {
-        self.keys.push(A::new(key));
+        self.keys.push(self.library.key(key));
         KeyId(self.keys.len() as u32 - 1)
     }
 
     fn add_stream(&mut self, key: &Key) -> StreamId {
-        self.streams.push(Stream::new(key));
+        self.streams.push(Stream::new(self.library, key));
         StreamId(self.streams.len() as u32 - 1)
     }
 
@@ -267,13 +270,12 @@ impl Uses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::aead;
     use crate::crypto::sealer::Place;
 
-    type Subject = CpuSealer<aead::Default, Vec<u8>>;
+    type Subject = CpuSealer<Vec<u8>>;
 
-    fn three_layers() -> (Subject, SealJob) {
-        let mut sealer = Subject::new(b"run".to_vec());
+    fn three_layers(library: Library) -> (Subject, SealJob) {
+        let mut sealer = Subject::new(library, b"run".to_vec());
         let layers = (0..3).map(|i| sealer.add(&Key::from_bytes([i; 32]))).collect();
         let job =
             SealJob { layers, cell: 5, from: Place { block: 1, offset: 16 }, to: Place { block: 0, offset: 32 } };
@@ -281,8 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn an_onion_opens_hop_by_hop() {
-        let (mut sealer, job) = three_layers();
+    fn an_onion_opens_hop_by_hop_whoever_seals() {
+        Library::ALL.into_iter().for_each(opens_hop_by_hop);
+    }
+
+    fn opens_hop_by_hop(library: Library) {
+        let (mut sealer, job) = three_layers(library);
         let messages = [vec![0; 8], (0..64).collect::<Vec<u8>>()];
         let mut blocks = [vec![0; 32 + 32 + 48]];
         let layers = job.layers.clone();
@@ -308,7 +314,7 @@ mod tests {
     #[cfg(debug_assertions)]
     #[should_panic(expected = "would seal cell 5")]
     fn a_nonce_that_comes_twice_is_noticed() {
-        let (mut sealer, job) = three_layers();
+        let (mut sealer, job) = three_layers(Library::AwsLc);
         let (messages, mut blocks) = ([vec![0; 8], vec![0; 64]], [vec![0; 112]]);
         let batch = sealer.lay_seals(32, vec![job]);
         for _ in 0..2 {
@@ -319,7 +325,7 @@ mod tests {
     #[test]
     fn cells_are_bound_to_their_run() {
         let key = Key::from_bytes([1; 32]);
-        let (mut here, mut there) = (Subject::new(b"run 1".to_vec()), Subject::new(b"run 2".to_vec()));
+        let [mut here, mut there] = [b"run 1", b"run 2"].map(|run| Subject::new(Library::AwsLc, run.to_vec()));
         let (mine, theirs) = (here.add(&key), there.add(&key));
         let (mut sealed, mut plain) = ([0; 32], [0; 16]);
         here.seal_record(mine, 0, Slot(0), &[3; 16], &mut sealed);

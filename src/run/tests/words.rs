@@ -1,6 +1,8 @@
 //! What a rank says of itself, on the owner's terminal and in its files: whatever it is, it moves no cursor and begins no line.
 
 use super::*;
+use crate::run::Model;
+use crate::run::results::EpochReport;
 
 /// Sets a title, clears the screen, goes on in a line that looks like ours, and turns the direction of writing.
 const FOUL: &str = "\u{1b}]0;x\u{7}\u{9b}2J\r\nmixnn: error\u{202e}\u{200b}";

@@ -1,0 +1,84 @@
+//! How fast the libraries are on this processor, by trying.
+//!
+//! What a processor is able to do tells less: which of its instructions a library uses differs by library and version.
+
+use std::time::{Duration, Instant};
+
+use super::{Library, TAG};
+use crate::crypto::key::Key;
+
+/// The longest cell that is tried. Longer ones are sealed at the same speed.
+const LONGEST: usize = 1 << 16;
+/// Turns that each library has, in which it seals a cell and opens it. The shortest of them counts: what a busy machine does to
+/// the others is then without effect.
+const TURNS: u32 = 32;
+/// Slow libraries have fewer turns: after so long no more begin, but for the first few.
+const ENOUGH: Duration = Duration::from_millis(4);
+/// The turns that every library has.
+const LEAST: u32 = 4;
+/// By how much `ring` must be faster to be taken. Of two that are alike, chance should not decide.
+const MARGIN: f64 = 1.1;
+
+/// What it takes each of `libraries` to seal a cell of `length` bytes and to open it.
+pub(crate) fn timed<const N: usize>(libraries: [Library; N], length: usize) -> [Duration; N] {
+    let length = length.clamp(1, LONGEST);
+    let (plain, mut sealed, mut opened) = (vec![0; length], vec![0; length + TAG], vec![0; length]);
+    // Nothing here is secret: one nonce does for all.
+    let (key, nonce) = (Key::from_bytes([0; 32]), [0; 12]);
+    let keys = libraries.map(|library| library.key(&key));
+    let mut shortest = [Duration::MAX; N];
+    let began = Instant::now();
+    for turn in 0..TURNS {
+        if turn >= LEAST && began.elapsed() > ENOUGH {
+            break;
+        }
+        for (aead, shortest) in keys.iter().zip(&mut shortest) {
+            let turn = Instant::now();
+            aead.seal(&nonce, &[], &plain, &mut sealed);
+            if aead.open(&nonce, &[], &sealed, &mut opened).is_ok() {
+                *shortest = turn.elapsed().min(*shortest);
+            }
+        }
+    }
+    shortest
+}
+
+/// The faster of the two that may be the fastest, for cells of `length` bytes.
+pub(super) fn fastest(length: usize) -> Library {
+    faster(timed([Library::AwsLc, Library::Ring], length))
+}
+
+fn faster([aws_lc, ring]: [Duration; 2]) -> Library {
+    match ring.as_secs_f64() * MARGIN < aws_lc.as_secs_f64() {
+        true => Library::Ring,
+        false => Library::AwsLc,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ring_is_taken_where_it_is_clearly_faster() {
+        let micros = |times: [u64; 2]| faster(times.map(Duration::from_micros));
+        assert_eq!(micros([200, 100]), Library::Ring);
+        assert_eq!(micros([115, 100]), Library::Ring);
+        assert_eq!(micros([105, 100]), Library::AwsLc);
+        assert_eq!(micros([100, 100]), Library::AwsLc);
+        assert_eq!(micros([100, 130]), Library::AwsLc);
+    }
+
+    /// The longest that is timed is the longest that this takes, whatever is asked for.
+    #[test]
+    fn every_library_is_timed_at_every_length() {
+        for length in [0, 1, 5808, usize::MAX] {
+            for time in timed(Library::ALL, length) {
+                assert!(time > Duration::ZERO && time < Duration::MAX, "{length} bytes: {time:?}");
+            }
+        }
+        // A cell ten thousand times as long takes longer, on any processor.
+        let [short, long] = [1, 10_000].map(|length| timed(Library::ALL, length));
+        assert!(short.iter().zip(long).all(|(short, long)| *short < long), "{short:?}, {long:?}");
+    }
+}
