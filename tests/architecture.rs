@@ -38,7 +38,7 @@ const RULES: [(&str, Option<&[&str]>); 26] = [
     ("cli", None),
 ];
 /// The files that call the matrix product, MPI and CUDA, the one in which these two meet, and the program's allocator.
-const UNSAFE: [&str; 14] = [
+const UNSAFE: [&str; 15] = [
     "compute/cpu/exact.rs",
     "compute/cpu/kernel.rs",
     "compute/cuda/driver/compile.rs",
@@ -50,6 +50,7 @@ const UNSAFE: [&str; 14] = [
     "device_memory.rs",
     "memory.rs",
     "transport/aware.rs",
+    "transport/block.rs",
     "transport/mpi.rs",
     "transport/shared.rs",
     "transport/window.rs",
