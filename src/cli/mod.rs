@@ -60,8 +60,8 @@ enum Command {
     /// Play the adversary: run a job many times, shortened, record its messages, and try to tell stages from relays, their
     /// order, real messages from cover, and one model from another; each beside a control with the defence off
     Audit(audit::AuditArgs),
-    /// Look at this host: processor, MPI library, GPUs and what they need; compile and run on each GPU, hold the results against
-    /// the processor
+    /// Look at this host: processor, how fast it seals, MPI library, GPUs and what they need; compile and run on each GPU, hold the
+    /// results against the processor
     Doctor {
         /// Print JSON
         #[arg(long)]

@@ -1,4 +1,4 @@
-//! What `mixnn doctor` prints: what this host has to compute and to send with, and whether it works.
+//! What `mixnn doctor` prints: what this host has to compute, to seal and to send with, and whether it works.
 //!
 //! A GPU that is there is opened, its kernels are compiled, one of them and a product run, and what comes of it is held against
 //! the processor.
