@@ -373,7 +373,15 @@ mod tests {
         let backend = Arc::new(Cpu::new(1).unwrap());
         let post = Post::new(|| backend.bytes(64)).unwrap();
         let (pacing, timing) = (Pacing::Lockstep, Timing::default());
-        let mut seat = Seat { post, timing, pacing, overlap: false, message: 64, backend: Arc::clone(&backend) };
+        let mut seat = Seat {
+            post,
+            timing,
+            aead: Library::AwsLc,
+            pacing,
+            overlap: false,
+            message: 64,
+            backend: Arc::clone(&backend),
+        };
         let mut courier = Finds { intact, left: Vec::new() };
         let mut end = connect(7).swap_remove(3);
         let ended = seat.slots_of(&mut end, &mut courier, &backend, &mut Busy, None, &mut |_| {}).unwrap();
