@@ -66,6 +66,30 @@ fn ranks_of_one_host_collude() {
     assert!(leak(&json, "hosts").0 && !leak(&check(&["--ranks", "9"]), "hosts").0);
 }
 
+/// Who knows how many ranks each host has guesses no stage with more than twice the blind chance; what that costs is said.
+#[test]
+fn hosts_of_unequal_size_do_not_tell_who_hosts_what() {
+    let folder = tempfile::tempdir().unwrap();
+    for (hosts, unequal) in [("6,1", true), ("4,3", false), ("7", false)] {
+        let json = check(&["--hosts", hosts]);
+        let protection = &json["protection"];
+        let known = ["guesses_a_stage", "guesses_the_likeliest"];
+        let [mean, most] = known.map(|key| protection["hosts_known"][key].as_f64().unwrap());
+        let blind = protection["blind_guess"].as_f64().unwrap();
+        assert!(blind <= mean + 1e-9 && mean <= most + 1e-9 && most <= 2.0 * blind + 1e-6, "{hosts}: {mean} {most}");
+        assert!(!unequal || most > 1.9 * blind, "{hosts}: there is nothing to trade: {most}");
+        let words = "hosts of unequal size";
+        let warned =
+            json["warnings"].as_array().unwrap().iter().any(|warning| warning.as_str().unwrap().contains(words));
+        assert_eq!(warned, unequal, "{hosts}: {}", json["warnings"]);
+        let text = mixnn(folder.path(), &["check", DIGITS, "--hosts", hosts]).well().stdout;
+        assert!(text.contains("who knows the hosts") && text.contains(words) == unequal, "{text}");
+    }
+    let wrong = mixnn(folder.path(), &["check", DIGITS, "--hosts", "6,1", "--ranks", "8"]);
+    wrong.refused(2, &["--hosts has 7 ranks, --ranks 8"]);
+    mixnn(folder.path(), &["check", DIGITS, "--hosts", "6,x"]).refused(2, &["--hosts 6,1"]);
+}
+
 #[test]
 fn without_a_mix_everything_is_linked() {
     for (profile, contents) in [("bare", true), ("sealed", false)] {

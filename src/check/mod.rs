@@ -2,6 +2,7 @@
 //! the protection: what hosts that collude find out ([`protection`]), and what else may be read ([`leaks`]).
 
 mod data;
+mod hosts;
 mod leaks;
 mod protection;
 mod shared;
@@ -12,6 +13,7 @@ use std::ops::Range;
 use serde_json::{Value, json};
 
 use data::Listed;
+pub use hosts::Hosts;
 use leaks::Leak;
 use protection::{PLANS, Protection, Setup, TIME};
 
@@ -54,15 +56,22 @@ pub struct Checked {
 const NO_MIX: &str = "none: messages go straight to the neighbours, every flow is linked and the order is seen";
 
 impl Checked {
-    /// Reckons with `ranks` ranks, or the fewest, on `hosts` hosts, or as many.
+    /// Reckons with `ranks` ranks, or as many as `hosts` lists, or the fewest, on these hosts, or one each.
     ///
     /// # Errors
-    /// [`RunError`] where these ranks cannot run the job, or no circuits are found among them.
-    pub fn of(prepared: &Prepared, ranks: Option<u16>, hosts: Option<u16>) -> Result<Self, RunError> {
+    /// [`RunError`] where these ranks cannot run the job, no circuits are found among them, or `hosts` lists others than `ranks`.
+    pub fn of(prepared: &Prepared, ranks: Option<u16>, hosts: Option<&Hosts>) -> Result<Self, RunError> {
         let job = prepared.job.clone();
-        let ranks = ranks.unwrap_or_else(|| job.ranks());
+        let listed = hosts.and_then(Hosts::ranks);
+        if let (Some(ranks), Some(hosts)) = (ranks, listed)
+            && ranks != hosts
+        {
+            return Err(RunError::Hosts { hosts, ranks });
+        }
+        let ranks = ranks.or(listed).unwrap_or_else(|| job.ranks());
         can_run(prepared, ranks)?;
-        let hosts = hosts.map_or(ranks, |hosts| hosts.clamp(1, ranks));
+        let on_host = hosts.map_or_else(|| vec![1; ranks.into()], |hosts| hosts.over(ranks));
+        let hosts = on_host.len() as u16;
         let geometry = prepared.geometry(ranks)?;
         let specs = prepared.specs();
         let remote = job.remote();
@@ -88,9 +97,10 @@ impl Checked {
         }
         let data = Listed::of(prepared);
         warnings.extend(data.warnings());
-        let setup = Setup { stages, hops: job.mix.hops, ranks, hosts };
+        let setup = Setup { stages, hops: job.mix.hops, hosts: &on_host };
         let mixed = job.mix.profile == Profile::Mixed;
         let protection = mixed.then(|| Protection::simulate(setup, PLANS, TIME, rand::random()));
+        warnings.extend(protection.as_ref().and_then(Protection::warning));
         let paced = mixed && job.mix.pace != Pace::Lockstep;
         // Under a fixed pace more is under way, and work beside the slots has messages of its own.
         let more = if paced { training.in_flight() } else { 0 };
@@ -115,7 +125,8 @@ impl Checked {
             slots: [training.slots() + validation, looks(prepared.test.samples())],
             memory,
             gpu_memory,
-            shared: [ranks.div_ceil(hosts), ranks].map(|members| shared::of(&job, &geometry, members.into())),
+            shared: [on_host.iter().copied().max().unwrap_or(ranks), ranks]
+                .map(|members| shared::of(&job, &geometry, members.into())),
             protection,
             leaks: leaks::of(prepared, ranks, hosts),
             warnings,

@@ -20,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 use identity::IdentityArgs;
 use launch::StartArgs;
 
+use crate::check::{Checked, Hosts};
 use crate::run::RunError;
 use crate::run::trust::Trust;
 use crate::terminal;
@@ -82,9 +83,10 @@ struct CheckArgs {
     /// Ranks to reckon with; by default the fewest that the job needs
     #[arg(long)]
     ranks: Option<u16>,
-    /// Hosts over which the ranks are dealt in blocks, the owner's first; by default a rank each
-    #[arg(long)]
-    hosts: Option<u16>,
+    /// Hosts over which the ranks are dealt in blocks, the owner's first: how many (2), or how many ranks each has (6,1); by
+    /// default a rank each
+    #[arg(long, value_name = "HOSTS")]
+    hosts: Option<Hosts>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -199,7 +201,7 @@ fn check(args: &CheckArgs) -> Result<(), RunError> {
     start_threads()?;
     let prepared = crate::run::prepare::Prepared::load(&args.job, &args.sets)?;
     prepared.job.trust.ranks.as_deref().map(Trust::load).transpose()?;
-    let checked = crate::check::Checked::of(&prepared, args.ranks, args.hosts)?;
+    let checked = Checked::of(&prepared, args.ranks, args.hosts.as_ref())?;
     Ok(terminal::print(&match args.json {
         true => format!("{:#}", checked.json()),
         false => checked.to_string(),

@@ -159,6 +159,14 @@ pub enum RunError {
         /// Relays among them.
         relays: u16,
     },
+    /// Two numbers of ranks.
+    #[error("--hosts has {hosts} ranks, --ranks {ranks}; leave --ranks out, or give --hosts as many")]
+    Hosts {
+        /// Ranks of all hosts.
+        hosts: u16,
+        /// Ranks to reckon with.
+        ranks: u16,
+    },
     /// Too many ranks.
     #[error("a job has at most {most} ranks, there are {found}")]
     TooManyRanks {
@@ -321,6 +329,7 @@ impl RunError {
             | RunError::FileExists { .. }
             | RunError::Overtaken { .. }
             | RunError::Fingerprints(_)
+            | RunError::Hosts { .. }
             | RunError::TooManyRanks { .. } => 2,
             RunError::Data(error) => error.exit_code(),
             RunError::Weights(error) => error.exit_code(),

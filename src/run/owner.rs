@@ -36,7 +36,7 @@ use crate::memory;
 use crate::mix::beat::Order;
 use crate::mix::courier::Noticed;
 use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
-use crate::mix::plan::{Plan, Roles};
+use crate::mix::plan::{Placements, Plan, Roles};
 use crate::nn::{Criterion, Network, StageSpec};
 use crate::role::owner::{Course, Hosted, Owner};
 use crate::role::score::Score;
@@ -462,7 +462,7 @@ impl<'a, B: Platform> Lead<'a, B> {
                 watcher.note(&aead_line(&self.aead));
             }
             self.domains = self.peers.domains(announced.iter().map(|announced| announced.says.host.as_str()));
-            self.drawn = Some(self.draw()?);
+            self.drawn = Some(self.draw(watcher)?);
             self.hosts = announced.iter().map(|announced| announced.says.host.clone()).collect();
         }
         let Some(drawn) = &self.drawn else {
@@ -551,11 +551,16 @@ impl<'a, B: Platform> Lead<'a, B> {
         }
     }
 
-    /// Draws who is what.
-    fn draw(&self) -> Result<Drawn, RunError> {
+    /// Draws who is what. Where hosts are such that stages do not stand as far apart as they could, the owner's user hears of it.
+    fn draw(&self, watcher: &mut dyn Watcher) -> Result<Drawn, RunError> {
         let hosts = &self.domains;
         let stages = self.remote.len() as u16;
         let mut rng = StdRng::try_from_rng(&mut SysRng)?;
+        if let (Profile::Mixed, Some(crowded)) =
+            (self.public.profile, Placements::of(stages, hosts, &mut rng).crowded())
+        {
+            watcher.warn(&format!("warning: {crowded}"));
+        }
         Ok(match self.public.profile {
             Profile::Mixed => Drawn::Mixed(Plan::draw(stages, self.public.geometry.hops, hosts, &mut rng)?),
             Profile::Bare | Profile::Sealed => Drawn::Direct(Roles::draw(stages, hosts, &mut rng)),

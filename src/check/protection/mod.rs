@@ -4,6 +4,8 @@
 //! ([`mod@coalition`]), the orders that they cannot exclude counted ([`orders`]), and what they make of it compared with
 //! the plan. Circuits stay for the whole job, so one look is all that there is to see of them. Hosts count, not ranks:
 //! the ranks of a host share what they know. The owner's host is trusted.
+//!
+//! Someone who sees no package and knows how many ranks each host has guesses, too ([`Placements::best_guesses`]).
 
 mod coalition;
 mod orders;
@@ -21,34 +23,33 @@ use coalition::{Knowledge, RankSet, alone, holds, linked};
 use orders::Orders;
 
 use crate::ids::Rank;
-use crate::mix::plan::Plan;
+use crate::mix::plan::{Crowded, Placements, Plan};
 use crate::report::chance::Chance;
 
 /// Plans drawn at most.
 pub(super) const PLANS: u32 = 1000;
 /// No plan is begun later than this.
 pub(super) const TIME: Duration = Duration::from_millis(1500);
+/// Where placements are too many to weigh them all, those of so many samples are.
+const SAMPLES: u32 = 8;
 /// Coalitions of each kind that are drawn on a plan; some may be the same.
 const COALITIONS: usize = 16;
 
 /// What a plan is drawn for.
 #[derive(Clone, Copy)]
-pub(super) struct Setup {
+pub(super) struct Setup<'a> {
     /// Stages, S.
     pub(super) stages: u16,
     /// Hops of a circuit.
     pub(super) hops: u8,
-    /// Ranks, N.
-    pub(super) ranks: u16,
-    /// Hosts, over which the ranks are dealt in blocks, as launchers do.
-    pub(super) hosts: u16,
+    /// Ranks of each host, the owner's first. A host's ranks follow each other.
+    pub(super) hosts: &'a [u16],
 }
 
-impl Setup {
+impl Setup<'_> {
     /// The host of each rank, counted from 0. The owner's is the first.
     fn domains(&self) -> Vec<u32> {
-        let (hosts, ranks) = (u32::from(self.hosts), u32::from(self.ranks));
-        (0..ranks).map(|rank| rank * hosts / ranks).collect()
+        self.hosts.iter().zip(0..).flat_map(|(ranks, host)| std::iter::repeat_n(host, usize::from(*ranks))).collect()
     }
 }
 
@@ -147,6 +148,11 @@ pub(super) struct Protection {
     neighbours_together: f64,
     /// The chance to find a stage by guessing blindly.
     blind: f64,
+    /// The chance that the best guess of who knows the hosts and nothing else finds a stage: on average over stages, and of that
+    /// which is found most likely.
+    hosts_known: [f64; 2],
+    /// What it costs that this guess is no better.
+    crowded: Option<Crowded>,
     /// The coalitions.
     rows: Vec<Row>,
 }
@@ -161,7 +167,7 @@ struct Studied {
 
 impl Protection {
     /// Draws up to `plans` plans for `setup`, for at most `time`; the numbers of `seed` decide which.
-    pub(super) fn simulate(setup: Setup, plans: u32, time: Duration, seed: u64) -> Self {
+    pub(super) fn simulate(setup: Setup<'_>, plans: u32, time: Duration, seed: u64) -> Self {
         let (began, domains) = (Instant::now(), setup.domains());
         let study = |index: u32| {
             let mut rng = StdRng::seed_from_u64(seed.wrapping_add(u64::from(index)));
@@ -172,18 +178,30 @@ impl Protection {
         let studied: Vec<Studied> = (0..plans).into_par_iter().filter_map(study).collect();
         let average =
             |of: &dyn Fn(&Studied) -> f64| mean(&studied.iter().map(of).collect::<Vec<f64>>()).unwrap_or(0.0);
-        let domain = |host: u16| Domain {
-            ranks: domains.iter().filter(|label| **label == u32::from(host)).count() as u16,
-            stages: average(&|plan| plan.stages[usize::from(host)]),
-        };
+        let domain =
+            |(host, ranks): (usize, &u16)| Domain { ranks: *ranks, stages: average(&|plan| plan.stages[host]) };
+        let mut rng = StdRng::seed_from_u64(seed);
+        let placements = Placements::of(setup.stages, &domains, &mut rng);
         Self {
             plans: studied.len(),
-            domains: (0..setup.hosts).map(domain).collect(),
+            domains: setup.hosts.iter().enumerate().map(domain).collect(),
             neighbours_together: average(&|plan| f64::from(u8::from(plan.together))),
-            blind: 1.0 / f64::from(setup.ranks - 1),
+            blind: 1.0 / (domains.len() - 1) as f64,
+            hosts_known: guesses(setup.stages, &domains, &mut rng),
+            crowded: placements.crowded(),
             rows: (0..KINDS.len()).map(|kind| Row::of(kind, &studied)).collect(),
         }
     }
+}
+
+/// See [`Protection::hosts_known`].
+fn guesses(stages: u16, domains: &[u32], rng: &mut impl Rng) -> [f64; 2] {
+    let mut right = vec![0.0; usize::from(stages)];
+    for _ in 0..SAMPLES {
+        let guesses = Placements::of(stages, domains, rng).best_guesses();
+        right.iter_mut().zip(guesses).for_each(|(right, guess)| *right += guess / f64::from(SAMPLES));
+    }
+    [mean(&right).unwrap_or(0.0), right.iter().copied().fold(0.0, f64::max)]
 }
 
 impl Studied {
@@ -222,6 +240,13 @@ fn coalition(plan: &Plan, domains: &[u32], kind: Kind, rng: &mut impl Rng) -> Op
         chosen.push(without.pop()?);
     }
     Some(chosen.into_iter().flat_map(ranks).fold(0, |set, rank| set | alone(rank)))
+}
+
+impl Protection {
+    /// What to warn of.
+    pub(super) fn warning(&self) -> Option<String> {
+        self.crowded.map(|crowded| crowded.to_string())
+    }
 }
 
 impl Row {

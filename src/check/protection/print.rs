@@ -48,6 +48,7 @@ impl Protection {
             "hosts": self.domains.iter().enumerate().map(domain).collect::<Vec<Value>>(),
             "neighbours_on_one_host": self.neighbours_together,
             "blind_guess": self.blind,
+            "hosts_known": { "guesses_a_stage": self.hosts_known[0], "guesses_the_likeliest": self.hosts_known[1] },
             "colluding": self.rows.iter().map(row).collect::<Vec<Value>>(),
         })
     }
@@ -84,6 +85,10 @@ impl Protection {
 impl fmt::Display for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.domains(f)?;
+        let ([mean, most], blind) = (self.hosts_known, self.blind);
+        let guess =
+            format!("finds a stage with {mean:.2}, the likeliest with {most:.2}; a blind guess with {blind:.2}");
+        line(f, "who knows the hosts", &guess)?;
         let named = COLUMNS.map(|(name, _)| format!("{name:<21}")).concat();
         line(f, "colluding hosts", &format!("{named}candidates"))?;
         for row in &self.rows {
@@ -97,7 +102,7 @@ impl fmt::Display for Protection {
             line(f, &name, &format!("{chances}{candidates}"))?;
         }
         let plans = format!("{} plans drawn; in brackets 95 % of the error;", self.plans);
-        line(f, "", &format!("{plans} a blind guess finds a stage with {:.2};", self.blind))?;
+        line(f, "", &plans)?;
         line(f, "", "candidates: ranks that may stand next to a colluding stage (docs/PROTECTION.md)")
     }
 }

@@ -14,8 +14,8 @@ fn plan(stages: u16, hops: u8, ranks: u16, rng: &mut StdRng) -> Plan {
     Plan::draw(stages, hops, &domains(ranks), rng).unwrap()
 }
 
-fn simulated(stages: u16, hops: u8, ranks: u16, hosts: u16, plans: u32) -> Protection {
-    Protection::simulate(Setup { stages, hops, ranks, hosts }, plans, Duration::from_secs(60), 1)
+fn simulated(stages: u16, hops: u8, hosts: &[u16], plans: u32) -> Protection {
+    Protection::simulate(Setup { stages, hops, hosts }, plans, Duration::from_secs(60), 1)
 }
 
 fn chances(protection: &Protection, hosts: usize, stage: bool) -> [Chance; 4] {
@@ -107,7 +107,7 @@ fn fewer_relays_than_a_circuit_has_link_nothing() {
             }
         }
     }
-    let [flows, _, located, order] = chances(&simulated(3, 3, 7, 7, 20), 1, false);
+    let [flows, _, located, order] = chances(&simulated(3, 3, &[1; 7], 20), 1, false);
     assert_eq!((flows.mean, located.mean, order.mean), (0.0, 0.0, 0.0));
 }
 
@@ -125,7 +125,7 @@ fn two_relays_of_all_circuits_link_all_flows() {
     }
     assert_eq!(Found::on(&plan, colluders, &mut rng).flows, 1.0);
     // Hops that one host holds are one relay to it: two of three hosts beside the owner's see more than one of them.
-    let few = simulated(3, 3, 9, 4, 20);
+    let few = simulated(3, 3, &[3, 2, 2, 2], 20);
     assert!(few.domains.iter().map(|domain| domain.ranks).eq([3, 2, 2, 2]));
     let [one, two] = [1, 2].map(|hosts| chances(&few, hosts, true)[0].mean);
     assert!(one > 0.0 && two > one, "{one} {two}");
@@ -193,9 +193,41 @@ fn relays_alone_cannot_tell_the_direction() {
 /// Many orders are not counted but sampled; where few are, both ways agree.
 #[test]
 fn many_orders_are_sampled() {
-    let found = simulated(8, 3, 16, 16, 4);
+    let found = simulated(8, 3, &[1; 16], 4);
     let [_, guessed, located, _] = chances(&found, 1, false);
     assert!(guessed.mean > 0.0 && guessed.mean < 0.5 && located.mean == 0.0, "{guessed:?} {located:?}");
+}
+
+/// Who knows the hosts guesses as well as is said: here by having seen many plans. Where each rank has a host it guesses blindly.
+#[test]
+fn who_knows_the_hosts_guesses_as_well_as_is_said() {
+    const PLANS: u32 = 4000;
+    let mut rng = StdRng::seed_from_u64(9);
+    for hosts in [&[6, 1][..], &[1, 5, 1], &[3, 3, 3], &[1; 7]] {
+        let setup = Setup { stages: 3, hops: 3, hosts };
+        let (domains, said) = (setup.domains(), simulated(3, 3, hosts, 1));
+        let draw = |rng: &mut StdRng| Placements::of(3, &domains, rng).draw(rng).hosts;
+        let seen: Vec<Vec<Rank>> = (0..PLANS).map(|_| draw(&mut rng)).collect();
+        let often = |stage: usize, rank: &Rank| seen.iter().filter(|hosts| hosts[stage] == *rank).count();
+        let best = |stage: usize| Rank::all(domains.len() as u16).max_by_key(|rank| often(stage, rank)).unwrap();
+        let guesses: Vec<Rank> = (0..3).map(best).collect();
+        let mut right = [0.0; 3];
+        for _ in 0..PLANS {
+            let hosts = draw(&mut rng);
+            (0..3)
+                .filter(|stage| hosts[*stage] == guesses[*stage])
+                .for_each(|stage| right[stage] += 1.0 / f64::from(PLANS));
+        }
+        let most = right.iter().copied().fold(0.0, f64::max);
+        // Six standard deviations.
+        assert!(
+            (mean(&right).unwrap() - said.hosts_known[0]).abs() < 0.05,
+            "{hosts:?}: {right:?} {:?}",
+            said.hosts_known
+        );
+        assert!(most < said.hosts_known[1] + 0.05 && most < 2.0 * said.blind + 0.05, "{hosts:?}: {right:?}");
+        assert_eq!(said.warning().is_some(), hosts == [6, 1], "{hosts:?}");
+    }
 }
 
 /// Hosts that are not there are not made up.

@@ -5,6 +5,7 @@
 
 mod circuits;
 mod demand;
+mod placement;
 mod roles;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::collections::HashMap;
 use rand::Rng;
 
 pub use demand::Demand;
+pub use placement::{Crowded, Placements};
 pub use roles::Roles;
 
 use super::MixError;

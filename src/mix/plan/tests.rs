@@ -176,7 +176,7 @@ fn circuits_spread_over_hosts() {
         plan.circuits.iter().map(pairs).sum()
     };
     let (mut with, mut without) = (0, 0);
-    for _ in 0..5 {
+    for _ in 0..20 {
         with += shared(&Plan::draw(3, 3, &hosts, &mut rng).unwrap());
         without += shared(&Plan::draw(3, 3, &alone(9), &mut rng).unwrap());
     }

@@ -109,6 +109,24 @@ fn domains_follow_identities() {
     assert_eq!(Peers::new(&open).domains(["a", "b", "a", "c", "b"].into_iter()), [0, 1, 0, 2, 1]);
 }
 
+/// What hosts of unequal size cost is said when the owner has heard of all hosts; where it costs nothing, nothing is.
+#[test]
+fn hosts_of_unequal_size_are_warned_of() {
+    let sets = ["train.epochs=1", "data.validation=0.95"].map(str::to_owned);
+    let job = Job::parse("digits.toml", include_str!("../../../jobs/digits.toml"), &sets).unwrap();
+    let prepared = Prepared::of(job).unwrap();
+    let honest = || -> Change { Box::new(|_, message| message) };
+    for (hosts, unequal) in [("aaaaaab", true), ("aaaabbb", false), ("aaaaaaa", false), ("abcdefg", false)] {
+        let hosts: Vec<String> = hosts.chars().map(String::from).collect();
+        let credentials: Vec<Credentials> = hosts.iter().map(|_| Credentials::default()).collect();
+        let mut warned = Lines::default();
+        let (led, served) = play(&prepared, &hosts, &credentials, honest(), honest(), &mut warned);
+        assert!(led.is_ok() && served.is_ok());
+        let said = warned.0.iter().any(|line| line.starts_with("warning: hosts of unequal size"));
+        assert_eq!(said, unequal, "{hosts:?}: {:?}", warned.0);
+    }
+}
+
 /// One label is no beginning of the other, and every field but the last has a length that is known before.
 #[test]
 fn what_is_signed_is_unambiguous() {

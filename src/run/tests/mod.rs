@@ -14,9 +14,9 @@ use super::opening::{ANNOUNCEMENT, Announcement, Opening, Public, opened, openin
 use super::owner::{self, Place};
 use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::prepare::Prepared;
-use super::results::Outcome;
+use super::results::{EpochReport, Outcome};
 use super::trust::{Credentials, Trust};
-use super::{RunError, TrustError, Watcher, local as threads, serve};
+use super::{Model, RunError, TrustError, Watcher, local as threads, serve};
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::identity::Identity;
 use crate::crypto::stack::WipedStack;
@@ -125,6 +125,23 @@ struct Cast {
     to_owner: Change,
     from_owner: Change,
     sets: Vec<String>,
+}
+
+/// All that the owner's user reads while a run goes on.
+#[derive(Default)]
+struct Lines(Vec<String>);
+
+impl Watcher for Lines {
+    fn note(&mut self, line: &str) {
+        self.0.push(line.to_owned());
+    }
+    fn progress(&mut self, _: u32, _: usize, _: usize) {}
+    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
+        Ok(())
+    }
+    fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+        Ok(())
+    }
 }
 
 impl Cast {

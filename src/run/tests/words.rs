@@ -1,30 +1,11 @@
 //! What a rank says of itself, on the owner's terminal and in its files: whatever it is, it moves no cursor and begins no line.
 
 use super::*;
-use crate::run::Model;
-use crate::run::results::EpochReport;
 
 /// Sets a title, clears the screen, goes on in a line that looks like ours, and turns the direction of writing.
 const FOUL: &str = "\u{1b}]0;x\u{7}\u{9b}2J\r\nmixnn: error\u{202e}\u{200b}";
 /// The same as it is shown.
 const SHOWN: &str = r"\u{1b}]0;x\u{7}\u{9b}2J\r\nmixnn: error\u{202e}\u{200b}";
-
-/// All that the owner's user reads while a run goes on.
-#[derive(Default)]
-struct Lines(Vec<String>);
-
-impl Watcher for Lines {
-    fn note(&mut self, line: &str) {
-        self.0.push(line.to_owned());
-    }
-    fn progress(&mut self, _: u32, _: usize, _: usize) {}
-    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
-        Ok(())
-    }
-    fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
-        Ok(())
-    }
-}
 
 #[track_caller]
 fn is_shown(text: &str, shown: &str) {
