@@ -85,6 +85,18 @@ fn a_run_over_this_wire_ends_well() {
     assert_eq!(outcome.weights_sha256, again.weights_sha256);
 }
 
+/// How many empty slots begin an epoch is drawn afresh, from 0 to as many as there are ranks. Of 24 draws all are among the same
+/// two numbers once in 10^12 times.
+#[test]
+fn a_random_number_of_empty_slots_begins_an_epoch() {
+    let mut leads = BTreeSet::new();
+    for _ in 0..12 {
+        let ran = run(|_, _| false);
+        leads.extend((0..EPOCHS).map(|epoch| ran.slots[epoch as usize] - wire::slots(epoch)));
+    }
+    assert!(leads.len() > 2 && leads.iter().all(|lead| *lead <= u64::from(RANKS)), "{leads:?}");
+}
+
 #[test]
 fn an_altered_block_is_found_in_its_phase() {
     for phase in 1..=HOPS {

@@ -314,6 +314,19 @@ mod tests {
         assert!(!direct(0).fits(&geometry, Rank(1), 2) && !direct(0).fits(&geometry, Rank(0), 1));
     }
 
+    /// The bytes of docs/PROTOCOL.md, 6.2 and 6.10. No run could miss the epoch or the run in them, as secrets are drawn afresh for
+    /// each: they are a second line.
+    #[test]
+    fn keys_are_derived_as_the_protocol_says() {
+        let (secret, run) = (Key::from_bytes([5; 32]), std::array::from_fn(|at| at as u8));
+        let info = |label: &[u8], phase: u8| [label, &run, &[4, 3, 2, 1], &[6, 0], &[phase], &[0x21, 0]].concat();
+        let hop = hop_key(&secret, &run, Epoch(0x0102_0304), Rank(6), Phase(2), Rank(0x21));
+        assert_eq!(hop.bytes(), secret.derive(&info(b"hop", 2)).bytes());
+        let link = link_key(&secret, &run, Epoch(0x0102_0304), Rank(6), Rank(0x21));
+        assert_eq!(link.bytes(), secret.derive(&info(b"link", 0)).bytes());
+        assert_eq!(stream_key(&link, Phase(3)).bytes(), link.derive(b"stream\x03").bytes());
+    }
+
     /// What the source puts on is what each hop takes off, and no two lanes share a key.
     #[test]
     fn source_and_hops_derive_the_same_keys() {

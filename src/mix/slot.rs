@@ -293,3 +293,6 @@ impl<S: Sealer> Courier for Mixer<S> {
         Ok(Heard { fault, intact: intact && own.is_none(), ..heard })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -489,6 +489,24 @@ mod tests {
         assert!(is_stage(&postcard::to_allocvec(&spec()).unwrap()) && !is_stage(&[0; 9]) && !is_stage(&[]));
     }
 
+    /// docs/PROTOCOL.md, 3.10 and 3.11, with the example's figures: few lengths, so that one says little of a model.
+    #[test]
+    fn lengths_of_packages_and_results_are_rounded() {
+        assert_eq!((result_length(200_960, 0), package_length(7, 3, 73, 0)), (819_200, 2560));
+        assert_eq!((result_length(200_960, 1 << 20), package_length(7, 3, 73, 4000)), (1 << 20, 4000));
+        let lengths = |of: &dyn Fn(u64) -> u64| -> usize {
+            (100_000..200_000).step_by(100).map(of).collect::<std::collections::BTreeSet<u64>>().len()
+        };
+        // A doubling takes 16 steps.
+        assert!(lengths(&|values| result_length(values, 0)) <= 17);
+        assert!(lengths(&|role| package_length(7, 3, role as usize, 0)) <= 17);
+        // Longer by a sixteenth at most, and never too short.
+        for values in (1..1_000_000).step_by(997) {
+            let needed = values * 4 + 128;
+            assert!((needed..=needed + needed / 16).contains(&result_length(values, 0)), "{values}");
+        }
+    }
+
     #[test]
     fn names_are_cut_between_characters() {
         assert_eq!(shortened("node-1"), "node-1");

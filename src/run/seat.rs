@@ -313,7 +313,7 @@ mod tests {
 
     /// The slot in which a rank finds fault.
     const FOUND: Slot = Slot(3);
-    /// The slot in which the owner says stop.
+    /// The slot in which the owner says stop: who has found fault in slot 3 tells of it in slot 4.
     const STOPPED: Slot = Slot(5);
 
     /// Finds a bad cell, among the rank's own messages or not, and notes what leaves.
@@ -321,6 +321,8 @@ mod tests {
         intact: bool,
         /// By slot: whether the forward message is more than zeros, and whether a fault is reported.
         left: Vec<(bool, bool)>,
+        /// By slot: the owner's word, where this rank is the owner.
+        orders: Vec<Order>,
     }
 
     impl Courier for Finds {
@@ -340,7 +342,9 @@ mod tests {
         ) -> Result<Heard, MixError> {
             self.left.push((post.outbox[FORWARD].iter().any(|byte| *byte != 0), word.fault.is_some()));
             let fault = Fault { slot, phase: Phase(2), peer: Rank(4), reason: Reason::Authentication };
-            let order = if slot == STOPPED { Order::Stop(Reason::Authentication) } else { word.order };
+            self.orders.push(word.order);
+            let told = transport.rank() != Rank::OWNER && slot == STOPPED;
+            let order = if told { Order::Stop(Reason::Authentication) } else { word.order };
             let found = (slot == FOUND).then_some(Noticed { fault, by: transport.rank() });
             Ok(Heard { order, fault: found, intact: self.intact || slot != FOUND })
         }
@@ -369,7 +373,8 @@ mod tests {
         }
     }
 
-    fn left(intact: bool) -> Vec<(bool, bool)> {
+    /// The slots of `rank`, until it says or hears stop.
+    fn slots(rank: Rank, intact: bool) -> Finds {
         let backend = Arc::new(Cpu::new(1).unwrap());
         let post = Post::new(|| backend.bytes(64)).unwrap();
         let (pacing, timing) = (Pacing::Lockstep, Timing::default());
@@ -382,19 +387,37 @@ mod tests {
             message: 64,
             backend: Arc::clone(&backend),
         };
-        let mut courier = Finds { intact, left: Vec::new() };
-        let mut end = connect(7).swap_remove(3);
+        let mut courier = Finds { intact, left: Vec::new(), orders: Vec::new() };
+        let mut end = connect(7).swap_remove(rank.index());
         let ended = seat.slots_of(&mut end, &mut courier, &backend, &mut Busy, None, &mut |_| {}).unwrap();
         assert_eq!((ended.slots, ended.order), (STOPPED.0 + 1, Order::Stop(Reason::Authentication)));
-        courier.left
+        courier
     }
 
     /// Who has found a bad cell of others sends what it would have sent; who has lost a message of its own sends nothing more,
     /// not even what it sent last. Both tell the owner.
     #[test]
     fn relays_that_find_fault_go_on_and_receivers_fall_silent() {
+        let left = |intact| slots(Rank(3), intact).left;
         let before = [(true, false); 4];
         assert_eq!(left(true), [before.as_slice(), &[(true, true); 2]].concat());
         assert_eq!(left(false), [before.as_slice(), &[(false, true); 2]].concat());
+    }
+
+    /// The owner says stop two slots after a fault that it has found itself. In the slot between, others tell it of what they have
+    /// found in an earlier phase.
+    #[test]
+    fn the_owner_leaves_every_rank_a_slot_to_report_in() {
+        let orders = slots(Rank::OWNER, true).orders;
+        let (last, before) = orders.split_last().unwrap();
+        assert_eq!((before, *last), ([Order::GoOn; 5].as_slice(), Order::Stop(Reason::Authentication)));
+    }
+
+    /// The bytes of docs/PROTOCOL.md, 6.6. No run could miss the run in them, as keys are of one run alone, too: they are a second line.
+    #[test]
+    fn cells_are_bound_to_version_and_run() {
+        let run: [u8; 32] = std::array::from_fn(|at| at as u8);
+        let data = associated_data(&run);
+        assert_eq!((&data[..9], &data[9..]), (b"mixnn/1 A".as_slice(), run.as_slice()));
     }
 }
