@@ -1,6 +1,7 @@
 # make demo   install what is missing, build, train the digits on 7 MPI ranks
 # make test   all tests, also behind one that fails
 # make deps   install what is missing: an MPI library and libclang
+# make mutants  break every defence in turn, and see a test notice (docs/MUTANTS.md; hours). MUTANTS="--file src/mix/slot.rs": a part
 # make bench  speeds and their ratios (needs python3 with PyTorch for the rivals: bench/requirements.txt)
 
 SHELL := /bin/bash
@@ -14,7 +15,7 @@ RANKS ?= 7
 MPIRUN ?= mpirun
 MIXNN = $(or $(CARGO_TARGET_DIR),target)/release/mixnn
 
-.PHONY: demo test deps build bench clean
+.PHONY: demo test deps build bench mutants clean
 
 demo: build
 	@# mpirun hides the terminal from its processes: tell them that there is one.
@@ -26,6 +27,10 @@ build: deps
 
 test: deps
 	cargo test --locked --no-fail-fast
+
+mutants: deps
+	@command -v cargo-mutants > /dev/null || cargo install --locked cargo-mutants
+	cargo mutants --output target $(MUTANTS)
 
 bench: build
 	cargo build --release --locked --examples

@@ -226,7 +226,8 @@ fn who_knows_the_hosts_guesses_as_well_as_is_said() {
             said.hosts_known
         );
         assert!(most < said.hosts_known[1] + 0.05 && most < 2.0 * said.blind + 0.05, "{hosts:?}: {right:?}");
-        assert_eq!(said.warning().is_some(), hosts == [6, 1], "{hosts:?}");
+        // The owner's host holds no other rank in the second: then it is one of two.
+        assert_eq!(said.warning().is_some(), hosts[..2] == [6, 1] || hosts[..2] == [1, 5], "{hosts:?}");
     }
 }
 
