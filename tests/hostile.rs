@@ -223,8 +223,10 @@ fn gone_with_their_epoch(library: Library) {
     assert_eq!(some(Kind::Encapsulation), 2 * 2 * (ranks - 1) * epochs);
     for (when, epoch, secrets) in &seen {
         for (secret, count) in secrets {
-            let words =
-                format!("{library:?}, {when:?} in {epoch}: {:?} of {}, {}: {count} times", secret.kind, secret.rank, secret.epoch);
+            let words = format!(
+                "{library:?}, {when:?} in {epoch}: {:?} of {}, {}: {count} times",
+                secret.kind, secret.rank, secret.epoch
+            );
             let own = secret.rank == Rank(3) && secret.epoch == *epoch;
             match secret.kind {
                 // The control: what has just come is there, and is found.

@@ -54,7 +54,16 @@ impl<D: Device> CudaSealer<D> {
     pub fn new(device: &D, library: Library, data: Vec<u8>) -> Result<Self, ComputeError> {
         let keys = Keys::new(device.beside()?, &data)?;
         let (seals, peels, opens) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { keys, cpu: CpuSealer::new(library, data), lost: false, takes_lanes: true, lanes: None, seals, peels, opens })
+        Ok(Self {
+            keys,
+            cpu: CpuSealer::new(library, data),
+            lost: false,
+            takes_lanes: true,
+            lanes: None,
+            seals,
+            peels,
+            opens,
+        })
     }
 
     /// The same, but that blocks stay the processor's, and so does relaying.

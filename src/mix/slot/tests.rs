@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::crypto::aead;
+use crate::crypto::aead::Library;
 use crate::crypto::sealer::CpuSealer;
 use crate::mix::package::{EpochSecrets, Route, mixed_routes};
 use crate::mix::plan::Plan;
@@ -16,13 +16,13 @@ const RUN: [u8; 32] = [3; 32];
 const BEFORE: u8 = 0x55;
 
 /// A rank with its lanes, several cells in each.
-fn mixer() -> (Local, Mixer<CpuSealer<aead::Default, Vec<u8>>>) {
+fn mixer() -> (Local, Mixer<CpuSealer<Vec<u8>>>) {
     let plan = Plan::draw(3, 3, &[0, 1, 2, 3, 4, 5, 6], &mut StdRng::seed_from_u64(1)).unwrap();
     let geometry = Geometry::new(7, 3, 3000, 256).unwrap();
     let mut transport = local::connect(7).remove(2);
     let routes = mixed_routes(&plan, EpochSecrets::draw(7).unwrap(), &RUN, Epoch(0), |_, _| true);
     let Some(Route::Mixed(route)) = routes.into_iter().nth(2) else { panic!("a plan gives routes through the mix") };
-    let sealer = CpuSealer::new(Vec::new());
+    let sealer = CpuSealer::new(Library::AwsLc, Vec::new());
     let clock = Clock::new(None, false);
     let mixer = Mixer::new(&mut transport, sealer, geometry, route, &RUN, Epoch(0), clock).unwrap();
     assert!(mixer.geometry.cells > 1);
