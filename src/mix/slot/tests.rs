@@ -46,7 +46,7 @@ fn random_bytes_leave_in_place_of_a_bad_cell_and_of_no_other() {
         let (mut transport, mut mixer) = mixer();
         let (cells, next) = (mixer.geometry.cells as usize, Phase(phase.0 + 1));
         let bad = [1, 3 * cells];
-        mixer.pass_noise_on(&mut transport, phase, &bad);
+        mixer.pass_noise_on(&mut transport, phase, &bad).unwrap();
         let replaced: Vec<(usize, usize)> =
             bad.iter().map(|job| (mixer.onion.passed_on[phase.index() - 1][job / cells], job % cells)).collect();
         let length = mixer.geometry.cell(next);
