@@ -37,8 +37,8 @@ const RULES: [(&str, Option<&[&str]>); 26] = [
     ("report", None),
     ("cli", None),
 ];
-/// The files that call the matrix product, MPI and CUDA, the one in which these two meet, and the program's allocator.
-const UNSAFE: [&str; 15] = [
+/// The files that call the matrix product, MPI, CUDA and the scheduler, the one in which these two meet, and the program's allocator.
+const UNSAFE: [&str; 16] = [
     "compute/cpu/exact.rs",
     "compute/cpu/kernel.rs",
     "compute/cuda/driver/compile.rs",
@@ -53,6 +53,7 @@ const UNSAFE: [&str; 15] = [
     "transport/block.rs",
     "transport/mpi.rs",
     "transport/shared.rs",
+    "transport/slice.rs",
     "transport/window.rs",
 ];
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Phase;
+use crate::transport::{core_is_wanted, hold_core};
 
 /// The longest slot: an hour.
 pub const LONGEST_SLOT: u64 = 3_600_000_000_000;
@@ -23,7 +24,7 @@ const LARGEST_SHARE: u16 = u16::MAX / 5;
 const COMPLETE: (u32, u32) = (2, 3);
 /// A slot that begins late by less than this part of its length is no one's fault: clocks differ by that much.
 const DRIFT: u32 = 1000;
-/// How long before its time a wait that yields leaves off sleeping: the kernel's timers are not finer.
+/// How long before its time a wait that has no core to itself leaves off sleeping: the kernel's timers are not finer.
 const WAKE: Duration = Duration::from_micros(60);
 
 /// A fixed pace.
@@ -160,14 +161,33 @@ impl Clock {
         self.since = before;
         let Some(due) = due else { return Duration::ZERO };
         while self.since < due {
-            match self.spins {
-                true => std::hint::spin_loop(),
-                false if due - self.since > WAKE => std::thread::sleep(due - self.since - WAKE),
-                false => std::thread::yield_now(),
+            match next(due - self.since, self.spins, core_is_wanted(self.since)) {
+                Rest::Sleep(time) => std::thread::sleep(time),
+                Rest::Spin => std::hint::spin_loop(),
+                Rest::Hold => hold_core(self.spins),
             }
             self.since = Instant::now();
         }
         self.since - before
+    }
+}
+
+/// What a wait does for a moment.
+#[derive(Debug, PartialEq)]
+enum Rest {
+    Sleep(Duration),
+    Spin,
+    /// Spins or yields, and learns whether someone else wants the core.
+    Hold,
+}
+
+/// What a wait does that has time `left`, on a core of its own if it `spins`. `wanted`: someone else wants that core.
+fn next(left: Duration, spins: bool, wanted: bool) -> Rest {
+    match wanted || !spins {
+        true if left > WAKE => Rest::Sleep(left - WAKE),
+        // Who yields now gets its core back much too late.
+        true if wanted => Rest::Spin,
+        _ => Rest::Hold,
     }
 }
 
@@ -249,6 +269,18 @@ mod tests {
             clock.wait_for(Phase(1));
             assert!(Instant::now() >= began + SLOT);
         }
+    }
+
+    /// Nobody has a core to hold that someone else wants.
+    #[test]
+    fn a_core_that_is_wanted_is_left_until_just_before_the_time() {
+        for spins in [false, true] {
+            assert_eq!(next(ms(10), spins, true), Rest::Sleep(ms(10) - WAKE));
+            assert_eq!(next(WAKE, spins, true), Rest::Spin);
+            assert_eq!(next(WAKE, spins, false), Rest::Hold);
+        }
+        assert_eq!(next(ms(10), true, false), Rest::Hold);
+        assert_eq!(next(ms(10), false, false), Rest::Sleep(ms(10) - WAKE));
     }
 
     #[test]

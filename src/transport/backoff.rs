@@ -1,14 +1,23 @@
-//! How to wait for a peer that may need this very core: poll, yield, sleep.
+//! How to wait for a peer that may need this very core: poll, yield, sleep. Where [someone else](super::contention) wants the core, a
+//! wait sleeps at once.
 
 use std::time::{Duration, Instant};
+
+use super::contention::Contention;
 
 /// Yields before the first sleep: a few milliseconds. A sleep takes the kernel far longer than it is asked for.
 const YIELDS: u32 = 2000;
 /// Yields before a sleep that someone ends: many keep the cores from those who have work, none lets a core fall idle that
 /// is wanted again at once (7 ranks on 2 cores, a third slower).
 const YIELDS_IF_WOKEN: u32 = 20;
-/// How long a sleep lasts, as far as the kernel's timers are that fine.
+/// How long a sleep lasts that nobody ends, as far as the kernel's timers are that fine.
 const SLEEP: Duration = Duration::from_micros(20);
+/// The same where someone else wants the core: a part of what has been waited, so that few look in vain and none looks much too late.
+const PART: u32 = 8;
+/// And at most this: a message in pieces moves on only when its ends look.
+const NAP: Duration = Duration::from_micros(200);
+/// And this, where what is waited for mostly ends the sleep.
+const NAP_IF_WOKEN: Duration = Duration::from_millis(5);
 /// How long a sleep lasts that someone ends, at most.
 const LONG: Duration = Duration::from_secs(1);
 
@@ -17,37 +26,102 @@ pub struct Backoff {
     spins: bool,
     /// Yields so far.
     rounds: u32,
+    /// When the wait began.
+    began: Instant,
     deadline: Option<Instant>,
+    /// Until when it last waited: a core that was away since then may have been away while the caller looked.
+    looked: Instant,
+}
+
+/// What a wait does next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    Spin,
+    Yield,
+    Sleep(Duration),
 }
 
 impl Backoff {
     /// A wait that ends after `timeout`.
     pub fn new(spins: bool, timeout: Duration) -> Self {
-        Self { spins, rounds: 0, deadline: Instant::now().checked_add(timeout) }
+        Self::begun(spins, timeout, Instant::now())
+    }
+
+    fn begun(spins: bool, timeout: Duration, now: Instant) -> Self {
+        Self { spins, rounds: 0, began: now, deadline: now.checked_add(timeout), looked: now }
     }
 
     /// Waits a little, for what no one wakes it up for: for how long, or `None` where the time is over.
     pub fn pause(&mut self) -> Option<Duration> {
-        self.wait(YIELDS, |_| std::thread::sleep(SLEEP))
+        self.wait(YIELDS, Self::nap, std::thread::sleep)
+    }
+
+    /// As [`pause`](Backoff::pause), where `sleep` takes at most the time that it is told, and mostly ends as soon as what is waited for
+    /// is there.
+    pub fn pause_unless_woken(&mut self, sleep: impl FnOnce(Duration)) -> Option<Duration> {
+        self.wait(YIELDS, |_, wanted, _| if wanted { NAP_IF_WOKEN } else { SLEEP }, sleep)
     }
 
     /// As [`pause`](Backoff::pause), where `sleep` ends as soon as what is waited for is there, or after the time that it
     /// is told.
     pub fn pause_until_woken(&mut self, sleep: impl FnOnce(Duration)) -> Option<Duration> {
-        self.wait(YIELDS_IF_WOKEN, sleep)
+        self.wait(YIELDS_IF_WOKEN, |_, _, _| LONG, sleep)
     }
 
-    fn wait(&mut self, yields: u32, sleep: impl FnOnce(Duration)) -> Option<Duration> {
-        let before = Instant::now();
-        if self.spins {
-            std::hint::spin_loop();
-        } else if self.rounds < yields {
-            self.rounds += 1;
-            std::thread::yield_now();
-        } else {
-            sleep(self.deadline.map_or(LONG, |deadline| deadline.saturating_duration_since(before)).min(LONG));
+    /// How long a sleep lasts that nobody ends.
+    fn nap(&self, wanted: bool, now: Instant) -> Duration {
+        match wanted {
+            true => (now.saturating_duration_since(self.began) / PART).clamp(SLEEP, NAP),
+            false => SLEEP,
         }
-        let after = Instant::now();
+    }
+
+    fn wait(
+        &mut self,
+        yields: u32,
+        nap: impl Fn(&Self, bool, Instant) -> Duration,
+        sleep: impl FnOnce(Duration),
+    ) -> Option<Duration> {
+        let mut contention = Contention::learned();
+        let act = |step| match step {
+            Step::Spin => std::hint::spin_loop(),
+            Step::Yield => std::thread::yield_now(),
+            Step::Sleep(limit) => sleep(limit),
+        };
+        let waited = self.step(&mut contention, yields, nap, Instant::now, act);
+        contention.keep();
+        waited
+    }
+
+    /// Does one step of a wait, by `now`'s clock, and learns from it.
+    fn step(
+        &mut self,
+        contention: &mut Contention,
+        yields: u32,
+        nap: impl Fn(&Self, bool, Instant) -> Duration,
+        now: impl Fn() -> Instant,
+        act: impl FnOnce(Step),
+    ) -> Option<Duration> {
+        let before = now();
+        let wanted = contention.is_felt(before);
+        let step = if self.spins && !wanted {
+            Step::Spin
+        } else if self.rounds < yields && !wanted {
+            self.rounds += 1;
+            Step::Yield
+        } else {
+            let left = self.deadline.map_or(LONG, |deadline| deadline.saturating_duration_since(before));
+            Step::Sleep(nap(self, wanted, before).min(left))
+        };
+        act(step);
+        let after = now();
+        match step {
+            // Whoever spins gives nothing away: its core is taken from it, at any time.
+            Step::Spin => contention.saw(self.looked, after),
+            Step::Yield => contention.saw(before, after),
+            Step::Sleep(_) => {}
+        }
+        self.looked = after;
         match self.deadline {
             Some(deadline) if after > deadline => None,
             _ => Some(after - before),
@@ -57,7 +131,119 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(60);
+    const QUICK: Duration = Duration::from_micros(2);
+    const SLICE: Duration = Duration::from_millis(3);
+
+    /// A thread whose yields and turns of spinning take `core` to come back, and sleeps as long as they are to.
+    struct Machine {
+        clock: Cell<Instant>,
+        core: Cell<Duration>,
+        contention: Contention,
+    }
+
+    impl Machine {
+        fn new(core: Duration) -> Self {
+            Self { clock: Cell::new(Instant::now()), core: Cell::new(core), contention: Contention::NONE }
+        }
+
+        fn pass(&self, time: Duration) {
+            self.clock.set(self.clock.get() + time);
+        }
+
+        /// What `backoff` does next.
+        fn step(&mut self, backoff: &mut Backoff, yields: u32) -> Step {
+            let did = Cell::new(Step::Spin);
+            let (clock, core) = (&self.clock, &self.core);
+            let act = |step| {
+                did.set(step);
+                let took = if let Step::Sleep(limit) = step { limit } else { core.get() };
+                clock.set(clock.get() + took);
+            };
+            backoff.step(&mut self.contention, yields, Backoff::nap, || clock.get(), act);
+            did.get()
+        }
+
+        /// What a wait of `steps` steps does, counted: spins, yields, sleeps.
+        fn wait(&mut self, spins: bool, steps: usize) -> [usize; 3] {
+            let mut backoff = Backoff::begun(spins, TIMEOUT, self.clock.get());
+            let mut counts = [0; 3];
+            for _ in 0..steps {
+                let which = match self.step(&mut backoff, YIELDS_IF_WOKEN) {
+                    Step::Spin => 0,
+                    Step::Yield => 1,
+                    Step::Sleep(_) => 2,
+                };
+                counts[which] += 1;
+            }
+            counts
+        }
+    }
+
+    #[test]
+    fn quick_yields_come_before_sleeps() {
+        let mut machine = Machine::new(QUICK);
+        for _ in 0..100 {
+            assert_eq!(machine.wait(false, 30), [0, 20, 10]);
+            assert_eq!(machine.wait(true, 30), [30, 0, 0]);
+        }
+    }
+
+    /// In ten seconds of waits few slices are given away. Without learning there would be as many as fit.
+    #[test]
+    fn a_slow_yield_is_the_last_for_a_while() {
+        for spins in [false, true] {
+            let mut machine = Machine::new(SLICE);
+            let began = machine.clock.get();
+            let (mut given, mut waits) = (0, 0);
+            while machine.clock.get() < began + Duration::from_secs(10) {
+                let [spun, yielded, slept] = machine.wait(spins, 20);
+                assert!(spun + yielded <= 1 && slept >= 19, "{spun} {yielded} {slept}");
+                given += spun + yielded;
+                waits += 1;
+            }
+            assert!((5..=12).contains(&given), "{given} slices in {waits} waits");
+        }
+    }
+
+    #[test]
+    fn a_core_that_is_free_again_is_used_as_before() {
+        let mut machine = Machine::new(SLICE);
+        // Each slow yield comes soon after the time for which the one before has counted.
+        for spell in [20, 160, 1280, 2560, 2560] {
+            assert_eq!(machine.wait(false, 20), [0, 1, 19]);
+            machine.pass(Duration::from_millis(spell));
+        }
+        machine.core.set(QUICK);
+        machine.pass(Duration::from_secs(3));
+        assert_eq!(machine.wait(false, 20), [0, 20, 0]);
+        // Whoever takes it once more is not held to be there for as long as the one before.
+        machine.pass(Duration::from_secs(10));
+        machine.core.set(SLICE);
+        assert_eq!(machine.wait(false, 2), [0, 1, 1]);
+        machine.pass(Duration::from_millis(20));
+        assert_eq!(machine.wait(false, 1), [0, 1, 0]);
+    }
+
+    /// They look seldom in vain and never much too late.
+    #[test]
+    fn sleeps_that_nobody_ends_grow_where_the_core_is_wanted() {
+        let mut machine = Machine::new(SLICE);
+        let mut backoff = Backoff::begun(false, TIMEOUT, machine.clock.get());
+        assert_eq!(machine.step(&mut backoff, YIELDS), Step::Yield);
+        backoff = Backoff::begun(false, TIMEOUT, machine.clock.get());
+        let began = machine.clock.get();
+        for _ in 0..30 {
+            let waited = machine.clock.get() - began;
+            let Step::Sleep(nap) = machine.step(&mut backoff, YIELDS) else { panic!("no sleep") };
+            assert!(nap == SLEEP || nap == NAP || nap <= waited / PART, "{nap:?} after {waited:?}");
+        }
+        assert_eq!(machine.step(&mut backoff, YIELDS), Step::Sleep(NAP));
+    }
 
     #[test]
     fn ends_after_its_time_and_not_before() {

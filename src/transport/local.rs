@@ -1,13 +1,15 @@
 //! Ranks as threads of one process: the same bytes, handed over instead of sent.
 //!
 //! A block changes hands by swapping it with the receiver's last one, so that nothing is copied, and
-//! nothing allocated once every lane has been used.
+//! nothing allocated once every lane has been used. Whoever hands a block over, or takes one, tells a thread that sleeps until then
+//! ([`bell`](super::bell)).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::bell::Bell;
 use super::{Backoff, Block, Cores, Lane, TIMEOUT, Transport, TransportError};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
@@ -25,7 +27,17 @@ struct Hub {
     aborted: AtomicI32,
     lanes: Vec<Mutex<Handover>>,
     /// To the owner and from the owner, by rank.
-    letters: Vec<[Mutex<VecDeque<Vec<u8>>>; 2]>,
+    letters: Vec<[Mutex<Letters>; 2]>,
+    /// Of each rank.
+    bells: Vec<Bell>,
+}
+
+/// Letters of one direction that have not been read.
+#[derive(Default)]
+struct Letters {
+    unread: VecDeque<Vec<u8>>,
+    /// Whether their reader waits for the next.
+    awaited: bool,
 }
 
 /// One lane between two threads.
@@ -33,6 +45,17 @@ struct Hub {
 struct Handover {
     full: Option<Block>,
     empty: Option<Block>,
+    /// Whether the receiver waits for a block, or the sender for room.
+    awaited: bool,
+}
+
+impl Handover {
+    /// This end, whose bell is `me`, goes on when the other has done its part.
+    fn wait(&mut self, me: &Bell) {
+        if !std::mem::replace(&mut self.awaited, true) {
+            me.await_one();
+        }
+    }
 }
 
 /// One rank's end of the hub.
@@ -57,6 +80,7 @@ pub fn connect(ranks: u16) -> Vec<Local> {
         aborted: AtomicI32::new(RUNNING),
         lanes: (0..n * n * TAGS).map(|_| Mutex::default()).collect(),
         letters: (0..n).map(|_| Default::default()).collect(),
+        bells: (0..n).map(|_| Bell::default()).collect(),
     });
     Rank::all(ranks)
         .map(|rank| Local {
@@ -80,8 +104,25 @@ impl Hub {
         self.lanes[place].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn letters(&self, rank: Rank, to_owner: bool) -> MutexGuard<'_, Letters> {
+        self.letters[rank.index()][usize::from(to_owner)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One end of a lane has done its part, for which `peer` may wait. It wakes up to a lane that nobody has locked.
+    fn done(&self, mut handover: MutexGuard<'_, Handover>, peer: Rank) {
+        let awaited = std::mem::take(&mut handover.awaited);
+        drop(handover);
+        if awaited {
+            self.bell(peer).brought();
+        }
+    }
+
+    fn bell(&self, rank: Rank) -> &Bell {
+        &self.bells[rank.index()]
+    }
+
     fn running(&self) -> Result<(), TransportError> {
-        match self.aborted.load(Ordering::Relaxed) {
+        match self.aborted.load(Ordering::SeqCst) {
             RUNNING => Ok(()),
             code => Err(TransportError::Aborted { code }),
         }
@@ -90,23 +131,37 @@ impl Hub {
 
 impl Local {
     fn post(&self, rank: Rank, to_owner: bool, letter: Vec<u8>) {
-        let queue = &self.hub.letters[rank.index()][usize::from(to_owner)];
-        queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(letter);
+        let mut letters = self.hub.letters(rank, to_owner);
+        letters.unread.push_back(letter);
+        let awaited = std::mem::take(&mut letters.awaited);
+        drop(letters);
+        if awaited {
+            self.hub.bell(if to_owner { Rank::OWNER } else { rank }).brought();
+        }
+    }
+
+    /// Sleeps until what this rank awaits is there, at most `limit`.
+    fn sleep(&self, limit: Duration) {
+        self.hub.bell(self.rank).sleep(limit, || self.hub.running().is_err());
     }
 
     fn wait_for(&self, rank: Rank, to_owner: bool, length: usize) -> Result<Vec<u8>, TransportError> {
-        let queue = &self.hub.letters[rank.index()][usize::from(to_owner)];
         let from = if to_owner { rank } else { Rank::OWNER };
         let mut backoff = Backoff::new(false, self.timeout);
         loop {
-            if let Some(letter) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+            let mut letters = self.hub.letters(rank, to_owner);
+            if let Some(letter) = letters.unread.pop_front() {
                 return match letter.len() == length {
                     true => Ok(letter),
                     false => Err(TransportError::Length { from, found: letter.len(), expected: length }),
                 };
             }
+            if !std::mem::replace(&mut letters.awaited, true) {
+                self.hub.bell(self.rank).await_one();
+            }
+            drop(letters);
             self.hub.running()?;
-            if backoff.pause().is_none() {
+            if backoff.pause_until_woken(|limit| self.sleep(limit)).is_none() {
                 let (waited, missing) = (self.timeout, vec![from]);
                 return Err(TransportError::Timeout { waited, missing, setting: TIMEOUT });
             }
@@ -171,7 +226,10 @@ impl Transport for Local {
                     _ => Block::zeroed(lane.length)?,
                 };
                 handover.full = Some(std::mem::replace(&mut self.outgoing_blocks[i], next));
+                self.hub.done(handover, lane.peer);
                 self.unsent[i] = false;
+            } else {
+                handover.wait(self.hub.bell(self.rank));
             }
         }
         for (i, lane) in self.incoming.iter().enumerate() {
@@ -188,10 +246,17 @@ impl Transport for Local {
                     });
                 }
                 handover.empty = Some(std::mem::replace(&mut self.incoming_blocks[i], block));
+                self.hub.done(handover, lane.peer);
                 self.unreceived[i] = false;
+            } else {
+                handover.wait(self.hub.bell(self.rank));
             }
         }
         Ok(!self.unsent.contains(&true) && !self.unreceived.contains(&true))
+    }
+
+    fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration> {
+        backoff.pause_until_woken(|limit| self.sleep(limit))
     }
 
     fn missing(&mut self) -> Vec<Rank> {
@@ -228,7 +293,8 @@ impl Transport for Local {
 
     fn abort(&mut self, code: i32) {
         // The first to abort names the code.
-        let _ = self.hub.aborted.compare_exchange(RUNNING, code, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.hub.aborted.compare_exchange(RUNNING, code, Ordering::SeqCst, Ordering::SeqCst);
+        self.hub.bells.iter().for_each(Bell::ring);
     }
 }
 

@@ -10,7 +10,9 @@
 #[cfg(feature = "mpi")]
 pub mod aware;
 mod backoff;
+mod bell;
 mod block;
+mod contention;
 mod cores;
 #[cfg(feature = "mpi")]
 mod futex;
@@ -20,6 +22,7 @@ pub mod local;
 pub mod mpi;
 #[cfg(feature = "mpi")]
 mod shared;
+mod slice;
 #[cfg(feature = "mpi")]
 mod watch;
 #[cfg(feature = "mpi")]
@@ -31,6 +34,7 @@ use thiserror::Error;
 
 pub use backoff::Backoff;
 pub use block::Block;
+pub use contention::{core_is_wanted, hold_core};
 pub use cores::Cores;
 
 use crate::device_memory::DeviceLanes;

@@ -4,13 +4,14 @@
 //! for. The blocks are the transport's own and stay where they are, so that MPI may read and write them until a phase is
 //! complete. Ranks of one host exchange theirs through shared memory ([`shared`](super::shared)), unless they are told not
 //! to, or the blocks of one of them stand in a device's memory: MPI is given that where it [says](super::aware) that it takes it.
+//! Ranks of one host that send messages tell each other so in memory that they share, where there is some: a rank that sleeps wakes up.
 //!
 //! Where a call of MPI does not return, which waits for a peer without a deadline, [`watch`] ends the process.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mpi::environment::Universe;
 use mpi::ffi;
@@ -24,7 +25,7 @@ use super::hosts::{Hosts, NAME};
 use super::shared::{Segment, Shared};
 use super::watch::{self, Running, Watch};
 use super::window::{self, Fresh, Window};
-use super::{Backoff, Block, Cores, Lane, START_TIMEOUT, TIMEOUT, Transport, TransportError, aware};
+use super::{Backoff, Block, Cores, Lane, START_TIMEOUT, TIMEOUT, Transport, TransportError, aware, core_is_wanted};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::memory;
@@ -51,6 +52,12 @@ pub struct Mpi {
     outgoing_blocks: Vec<Block>,
     incoming_blocks: Vec<Block>,
     window: Option<Shared<Window>>,
+    /// Where this host's ranks tell each other that they have sent a phase's messages, if they exchange no blocks in a window.
+    words: Option<Shared<Window>>,
+    /// Whether there has been an attempt to have [`words`](Mpi::words).
+    asked_for_words: bool,
+    /// Whether MPI is to be asked though words say that a rank of the host has not sent.
+    overdue: bool,
     host: SimpleCommunicator,
     world: SimpleCommunicator,
     _running: Running,
@@ -170,6 +177,9 @@ impl Mpi {
             device: None,
             on_device: false,
             window: None,
+            words: None,
+            asked_for_words: false,
+            overdue: false,
             sends: Vec::new(),
             receives: Vec::new(),
             shuffler: rand::make_rng(),
@@ -335,6 +345,33 @@ impl Mpi {
             if let Some(from) = self.neighbours.iter().position(|neighbour| *neighbour == lane.peer) {
                 *block = Block::shared(window.incoming(from, lane.tag, lane.length)?);
             }
+        }
+        Ok(())
+    }
+
+    /// Has memory in which the ranks of this host, who all call this, tell each other that they have sent. It only spares them looks in
+    /// vain: where it is not there for one of them, all do without.
+    fn lay_words(&mut self) -> Result<(), TransportError> {
+        const MISSING: u8 = 1;
+        if std::mem::replace(&mut self.asked_for_words, true) || self.neighbours.len() < 2 {
+            return Ok(());
+        }
+        let others = self.others();
+        // What follows is collective, and waits without end.
+        self.meet(&others, &[])?;
+        let call = self.watch.call();
+        let fresh = window::allocate(&self.host, Segment::bytes(self.neighbours.len(), std::iter::empty()));
+        drop(call);
+        // Only all ranks at once could free it.
+        let mut fresh = ManuallyDrop::new(fresh.ok());
+        let taken = fresh.as_mut().is_some_and(Fresh::take_pages);
+        let heard = self.meet(&others, if taken { &[0] } else { &[MISSING] })?;
+        if taken
+            && !heard.contains(&MISSING)
+            && let Some(fresh) = ManuallyDrop::into_inner(fresh)
+        {
+            self.words = Some(fresh.into_shared()?);
+            self.meet(&others, &[])?;
         }
         Ok(())
     }
@@ -510,7 +547,7 @@ impl Transport for Mpi {
             return self.lay_window();
         }
         self.window = None;
-        Ok(())
+        self.lay_words()
     }
 
     fn lanes_on_device(&self) -> bool {
@@ -557,12 +594,23 @@ impl Transport for Mpi {
             let request = unsafe { self.isend(from, outgoing[i], lane.peer, tag(&lane))? };
             self.requests.push(request);
         }
+        if self.window.is_none()
+            && let Some(words) = &mut self.words
+        {
+            words.begin();
+        }
         Ok(())
     }
 
     fn poll(&mut self) -> Result<bool, TransportError> {
         if !self.begun {
             return Ok(true);
+        }
+        // Open MPI yields where it finds nothing, if it knows that there are more ranks than cores. Some messages move on only when it is
+        // asked, so it is now and then.
+        let unsent = self.window.is_none() && self.words.as_ref().is_some_and(|words| !words.is_complete());
+        if unsent && !std::mem::take(&mut self.overdue) && core_is_wanted(Instant::now()) {
+            return Ok(false);
         }
         let messages = self.requests.is_empty() || {
             let _call = self.watch.call();
@@ -580,9 +628,17 @@ impl Transport for Mpi {
     }
 
     fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration> {
-        match &self.window {
-            // Messages have to be polled for.
-            Some(window) if self.requests.is_empty() => backoff.pause_until_woken(|limit| window.sleep(limit)),
+        match (&self.window, &self.words) {
+            (Some(window), _) if self.requests.is_empty() => backoff.pause_until_woken(|limit| window.sleep(limit)),
+            // Messages have to be polled for, since some move on only then; most are there when the last rank of the host has begun.
+            (Some(shared), _) | (None, Some(shared)) if !shared.is_complete() => {
+                let overdue = &mut self.overdue;
+                backoff.pause_unless_woken(|limit| {
+                    let before = Instant::now();
+                    shared.sleep(limit);
+                    *overdue = before.elapsed() >= limit;
+                })
+            }
             _ => backoff.pause(),
         }
     }
