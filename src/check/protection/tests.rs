@@ -68,10 +68,12 @@ fn the_truth_is_never_excluded() {
 /// Two colluding ranks, neither of which is an end: k of the (N - 2) (N - 3) ordered pairs are on the message's circuits.
 #[test]
 fn two_ranks_link_as_many_flows_as_the_design_says() {
+    // So many that none decides: at N = 6 a plan has few pairs.
+    const PLANS: u32 = 40;
     let mut rng = StdRng::seed_from_u64(2);
     for (stages, ranks, design) in [(3, 6, 0.3), (3, 8, 0.2), (4, 16, 0.09)] {
         let mut tried = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..PLANS {
             let plan = plan(stages, 3, ranks, &mut rng);
             for pair in (1..ranks).flat_map(|v| (1..v).map(move |w| [Rank(v), Rank(w)])) {
                 let linked = linked(&plan, set(&pair));
@@ -85,7 +87,9 @@ fn two_ranks_link_as_many_flows_as_the_design_says() {
         }
         let found = mean(&tried).unwrap();
         let (n, k) = (f64::from(ranks), f64::from((ranks - 1) / 2));
-        assert!((found - 2.0 * k / ((n - 2.0) * (n - 3.0))).abs() < 0.02, "N = {ranks}: {found}");
+        // At most so many: a pair that has both orders links one flow, not two.
+        let most = 2.0 * k / ((n - 2.0) * (n - 3.0));
+        assert!(found < most + 0.01 && found > most - 0.04, "N = {ranks}: {found}, at most {most}");
         assert!((found - design).abs() < 0.04, "N = {ranks}: {found}, the design says {design}");
     }
 }

@@ -38,6 +38,24 @@ pub(super) fn search(demand: &Demand, hops: u8, hosts: &[u32], rng: &mut impl Rn
     best.map(|(_, circuits)| circuits)
 }
 
+/// Whether circuits can pass through a host twice, and need not.
+pub(super) fn can_spread(hosts: &[u32]) -> bool {
+    let shared = |host: &u32| hosts.iter().filter(|other| *other == host).count() > 1;
+    hosts.iter().any(shared) && hosts.iter().any(|host| *host != hosts[0])
+}
+
+/// Pairs of different ranks on a circuit that share a host.
+fn on_its_hosts(circuit: &Circuit, hosts: &[u32]) -> usize {
+    let path = || circuit.path().enumerate();
+    let shares = |a: Rank, b: Rank| a != b && hosts[a.index()] == hosts[b.index()];
+    path().map(|(i, a)| path().skip(i + 1).filter(|(_, b)| shares(a, *b)).count()).sum()
+}
+
+/// The same of all `circuits`.
+pub(super) fn on_one_host(circuits: &[Circuit], hosts: &[u32]) -> usize {
+    circuits.iter().map(|circuit| on_its_hosts(circuit, hosts)).sum()
+}
+
 struct Search<'a> {
     circuits: Vec<Circuit>,
     /// Circuits of one source and direction stand together: the group of each, as a range.
@@ -49,7 +67,6 @@ struct Search<'a> {
     hosts: &'a [u32],
     conflicts: usize,
     shared: usize,
-    /// Whether there is more than one host, so that swaps can spread a circuit over them.
     worth_spreading: bool,
 }
 
@@ -96,7 +113,7 @@ impl<'a> Search<'a> {
             hosts,
             conflicts: 0,
             shared: 0,
-            worth_spreading: hosts.iter().any(|host| *host != hosts[0]),
+            worth_spreading: can_spread(hosts),
         };
         for circuit in circuits {
             search.circuits.push(circuit);
@@ -188,15 +205,14 @@ impl<'a> Search<'a> {
     fn own_cost(&self, index: usize) -> (usize, usize) {
         let circuit = &self.circuits[index];
         let own = circuit.source == circuit.destination && circuit.direction != Direction::Spare;
-        let (mut repeated, mut shared) = (0, 0);
+        let mut repeated = 0;
         for (i, a) in circuit.path().enumerate() {
             for (j, b) in circuit.path().enumerate().skip(i + 1) {
                 let ends = i == 0 && j == circuit.relays.len() + 1;
                 repeated += usize::from(a == b && !(own && ends));
-                shared += usize::from(a != b && self.hosts[a.index()] == self.hosts[b.index()]);
             }
         }
-        (repeated, shared)
+        (repeated, on_its_hosts(circuit, self.hosts))
     }
 }
 

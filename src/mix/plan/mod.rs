@@ -72,6 +72,12 @@ pub struct Plan {
 /// meets a refusal by chance, nor misses a rank count that would work.
 const TRIES: u32 = 12_000;
 
+/// Where ranks share hosts, so many times circuits are looked for, and those that pass through a host twice least often are taken: a
+/// search alone spreads them little, since most swaps meet a conflict.
+const SPREAD: usize = 6;
+/// The most ranks for which that is done: with more of them a search takes long.
+const SPREAD_RANKS: u16 = 16;
+
 /// The fewest ranks among which circuits of `hops` hops are looked for. With 4 hops and 6 ranks there are some, but the
 /// search would find them one time in a few: a job is either refused or not.
 fn fewest_ranks(hops: u8) -> u16 {
@@ -104,13 +110,19 @@ impl Plan {
         if ranks < fewest_ranks(hops) {
             return None;
         }
+        let wanted = if circuits::can_spread(hosts) && ranks <= SPREAD_RANKS { SPREAD } else { 1 };
+        let mut found: Vec<(usize, Demand, Vec<Circuit>)> = Vec::new();
         for _ in 0..TRIES {
             let demand = Demand::draw(&roles, ranks, rng);
             if let Some(circuits) = circuits::search(&demand, hops, hosts, rng) {
-                return Some(Self { ranks, hops, roles, demand, circuits });
+                found.push((circuits::on_one_host(&circuits, hosts), demand, circuits));
+            }
+            if found.len() == wanted {
+                break;
             }
         }
-        None
+        let (_, demand, circuits) = found.into_iter().min_by_key(|(pairs, ..)| *pairs)?;
+        Some(Self { ranks, hops, roles, demand, circuits })
     }
 
     /// The circuit in each (phase, sender, receiver).

@@ -164,21 +164,13 @@ fn neighbours_stand_on_different_hosts_where_they_can() {
 fn circuits_spread_over_hosts() {
     let mut rng = StdRng::seed_from_u64(7);
     let hosts = [0, 0, 1, 1, 2, 2, 3, 3, 4];
-    let shared = |plan: &Plan| -> usize {
-        let pairs = |c: &Circuit| {
-            let path: Vec<Rank> = c.path().collect();
-            let same = |i: usize, j: usize| path[i] != path[j] && hosts[path[i].index()] == hosts[path[j].index()];
-            (0..path.len())
-                .flat_map(|i| (i + 1..path.len()).map(move |j| (i, j)))
-                .filter(|(i, j)| same(*i, *j))
-                .count()
-        };
-        plan.circuits.iter().map(pairs).sum()
-    };
+    let shared = |plan: &Plan| circuits::on_one_host(&plan.circuits, &hosts);
     let (mut with, mut without) = (0, 0);
     for _ in 0..20 {
-        with += shared(&Plan::draw(3, 3, &hosts, &mut rng).unwrap());
-        without += shared(&Plan::draw(3, 3, &alone(9), &mut rng).unwrap());
+        // The same roles: who hosts what is not the circuits' doing.
+        let roles = Roles::draw(3, &hosts, &mut rng);
+        with += shared(&Plan::with_roles(roles.clone(), 3, &hosts, &mut rng).unwrap());
+        without += shared(&Plan::with_roles(roles, 3, &alone(9), &mut rng).unwrap());
     }
     assert!(with * 20 < without * 19, "{with} pairs on one host with the rule, {without} without");
 }
