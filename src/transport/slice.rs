@@ -1,6 +1,6 @@
 //! How long the scheduler is to let a thread run at a time (sched_setattr(2)). Where slices are short, a thread that is woken gets its core
 //! soon, and no more of it in all. Linux takes requests since version 6.12, from anybody; earlier ones and other systems ignore them.
-#![cfg_attr(target_os = "linux", allow(unsafe_code))]
+#![allow(unsafe_code)]
 
 /// Nanoseconds: the shortest that Linux grants. The usual slices are some milliseconds.
 #[cfg(target_os = "linux")]
@@ -44,7 +44,7 @@ pub(super) fn shorten() -> bool {
     false
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
