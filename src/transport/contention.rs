@@ -14,7 +14,14 @@ use super::slice;
 const SLOW: Duration = Duration::from_millis(1);
 /// Turns of spinning between two looks at the clock.
 const SPINS: u32 = 10;
-/// How long nothing is tried again after the first slow yield, which may have been a peer's long work.
+/// How much must have been lost to slow yields before someone else is taken to want the core. A peer's long work, such as the keys of
+/// an epoch, makes one slow, or two.
+const ENOUGH: Duration = Duration::from_millis(24);
+/// Within which time.
+const WINDOW: Duration = Duration::from_millis(100);
+/// And which part of the time since the first of them.
+const PART: u32 = 2;
+/// How long nothing is tried again after that.
 const FIRST: Duration = Duration::from_millis(20);
 /// How many times as long after each one that comes soon after another. Each trial costs a slice on each rank: a short run has few.
 const LONGER: u32 = 8;
@@ -35,11 +42,13 @@ pub(super) struct Contention {
     until: Option<Instant>,
     /// How long that has been said for.
     spell: Duration,
+    /// When the first slow yield of a window began, and how much has been lost since.
+    losses: Option<(Instant, Duration)>,
 }
 
 impl Contention {
     /// Nothing has been slow.
-    pub(super) const NONE: Self = Self { until: None, spell: FIRST };
+    pub(super) const NONE: Self = Self { until: None, spell: FIRST, losses: None };
 
     /// What this thread has learned so far.
     pub(super) fn learned() -> Self {
@@ -61,14 +70,26 @@ impl Contention {
 
     /// The core was away, or may have been, from `before` to `after`.
     pub(super) fn saw(&mut self, before: Instant, after: Instant) {
-        if after.saturating_duration_since(before) < SLOW {
+        let took = after.saturating_duration_since(before);
+        if took < SLOW {
             return;
         }
-        self.spell = match self.until {
-            Some(until) if after.saturating_duration_since(until) < self.spell => (self.spell * LONGER).min(LONGEST),
-            _ => FIRST,
+        // A trial that is slow again, soon after the last time.
+        if let Some(until) = self.until
+            && after.saturating_duration_since(until) < self.spell
+        {
+            self.spell = (self.spell * LONGER).min(LONGEST);
+            self.until = Some(after + self.spell);
+            return;
+        }
+        let (began, lost) = match self.losses {
+            Some((began, lost)) if after.saturating_duration_since(began) < WINDOW => (began, lost + took),
+            _ => (before, took),
         };
-        self.until = Some(after + self.spell);
+        self.losses = Some((began, lost));
+        if lost >= ENOUGH && lost * PART >= after.saturating_duration_since(began) {
+            *self = Self { until: Some(after + FIRST), spell: FIRST, losses: None };
+        }
     }
 }
 
