@@ -18,6 +18,9 @@ const SHARED_HOST: f64 = 0.05;
 /// Swaps tried before the search gives up, times the circuits squared. Few: with few ranks most sets A(s) allow no plan, and
 /// a fresh draw of them is better than a longer search.
 const SWAPS: usize = 4;
+/// Swaps tried, at most, to spread circuits over hosts once they have no conflict: a tenth of a second. Among 64 ranks all of them would
+/// take minutes.
+const SPREADING: usize = 200_000;
 
 /// Circuits of `hops` hops for `demand`, or `None` where the search finds none. Where ranks share `hosts`, the circuits
 /// found that pass through a host twice least often.
@@ -25,8 +28,12 @@ pub(super) fn search(demand: &Demand, hops: u8, hosts: &[u32], rng: &mut impl Rn
     let mut search = Search::start(demand, hops, hosts, rng);
     let mut best: Option<(usize, Vec<Circuit>)> = None;
     let swaps = SWAPS * search.circuits.len().pow(2);
-    for done in 0..swaps {
+    let (mut done, mut last) = (0, swaps);
+    while done < last {
         if search.conflicts == 0 && best.as_ref().is_none_or(|(shared, _)| search.shared < *shared) {
+            if best.is_none() {
+                last = last.min(done + SPREADING);
+            }
             best = Some((search.shared, search.circuits.clone()));
             if search.shared == 0 || !search.worth_spreading {
                 break;
@@ -34,6 +41,7 @@ pub(super) fn search(demand: &Demand, hops: u8, hosts: &[u32], rng: &mut impl Rn
         }
         let [hot, cold] = TEMPERATURE;
         search.swap(hot + (cold - hot) * done as f64 / swaps as f64, rng);
+        done += 1;
     }
     best.map(|(_, circuits)| circuits)
 }
