@@ -15,9 +15,9 @@ use super::key::Key;
 
 /// The streams of one key. Dropping it wipes the key's schedule.
 pub(crate) enum Stream {
-    /// By AWS-LC.
+    /// Computed by AWS-LC.
     AwsLc(Box<EncryptingKey>),
-    /// By the crates `aes` and `ctr`.
+    /// Computed by the crates `aes` and `ctr`.
     Rust(Box<Aes256Enc>),
 }
 

@@ -172,11 +172,11 @@ impl std::fmt::Display for Pace {
 /// Between which ranks what is passed on goes under a keystream of theirs, so that no one else finds it again, its source too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
-    /// Between those of different hosts.
+    /// Between ranks of different hosts.
     Hosts,
-    /// Between all.
+    /// Between all ranks.
     All,
-    /// Between none: for networks that encrypt.
+    /// Between no ranks: for networks that encrypt.
     Off,
 }
 

@@ -131,7 +131,7 @@ impl Placements {
         self.odds(self.step).into_iter().map(|odds| odds.into_iter().fold(0.0, f64::max)).collect()
     }
 
-    /// Draws one.
+    /// Draws a placement by these chances, and the ranks for it.
     pub fn draw(&self, rng: &mut impl Rng) -> Roles {
         let mut left: f64 = rng.random();
         let mut taken = self.placements.len().saturating_sub(1);
