@@ -27,6 +27,14 @@ const LETTER: i32 = 0;
 /// The tag of what the ranks of a host say to each other, and the bytes with which they tell their cores.
 const MEETING: i32 = 1;
 const CORES: usize = 1028;
+/// Calls of a rank when all of a host meet: with each other rank, both ways.
+const MET: usize = 2 * (RANKS - 1);
+/// The bytes that they say when they meet, once they know of a job. Where blocks are in shared memory: before it is allocated
+/// and once it is, and in every epoch when it is laid out.
+const WINDOW: [usize; 4] = [1, 1, 0, 0];
+/// Where blocks are messages: before the memory is allocated in which they tell each other that they have sent, and twice
+/// behind that.
+const WORDS: [usize; 3] = [0, 1, 0];
 
 /// Two models of three stages, and the lengths that make them look alike.
 const MODEL: [&str; 3] = ["64", "32", "10"];
@@ -96,9 +104,8 @@ fn read(path: &Path) -> Vec<Call> {
     // Before anyone knows of a job: the names of hosts, and which cores the ranks of one may run on.
     let met = text.strip_prefix("MPI_Allgather\n").expect("ranks tell each other where they run");
     let calls: Vec<Call> = met.lines().map(call).collect();
-    let start = 2 * (RANKS - 1);
-    assert!(calls[..start].iter().all(|call| (call.tag, call.bytes) == (MEETING, CORES)), "{:?}", &calls[..start]);
-    let calls = &calls[start..];
+    assert!(calls[..MET].iter().all(|call| (call.tag, call.bytes) == (MEETING, CORES)), "{:?}", &calls[..MET]);
+    let calls = &calls[MET..];
     // An owner that is busy for longer says so each second, with messages that look like the opening; the last of them is it.
     let openings = calls.iter().take_while(|call| (call.tag, call.bytes) == (LETTER, calls[0].bytes)).count();
     let receivers = if calls[0].send { RANKS - 1 } else { 1 };
@@ -114,6 +121,17 @@ fn block_bytes(widths: [&str; 3], sets: &[&str]) -> Vec<usize> {
     checked["block_bytes"].as_array().unwrap().iter().map(|bytes| bytes.as_u64().unwrap() as usize).collect()
 }
 
+/// `calls` without those by which the ranks of a host meet. These are the same whatever the model is: to each other rank and
+/// from it, of as many bytes as `due` says for one meeting after another.
+fn without_meetings(calls: &[Call], due: &[usize]) -> Result<Vec<Call>, String> {
+    let (met, others): (Vec<Call>, Vec<Call>) = calls.iter().cloned().partition(|call| call.tag == MEETING);
+    let lengths: Vec<usize> = met.iter().map(|call| call.bytes).collect();
+    if lengths != due.iter().flat_map(|bytes| [*bytes; MET]).collect::<Vec<_>>() {
+        return Err(format!("the ranks of a host meet with messages of {lengths:?} bytes, {due:?} are due"));
+    }
+    Ok(others)
+}
+
 /// What an observer has of `rank`, if every slot of it is what public numbers say: one block to and one from each other
 /// rank in each phase, all of the phase's length.
 fn seen(rank: usize, calls: &[Call], blocks: &[usize]) -> Result<Seen, String> {
@@ -127,6 +145,7 @@ fn seen(rank: usize, calls: &[Call], blocks: &[usize]) -> Result<Seen, String> {
     }
     due.sort_unstable();
     let mut seen = Seen { letters: Vec::new(), epochs: Vec::new() };
+    let calls = without_meetings(calls, &WORDS)?;
     for part in calls.chunk_by(|a, b| (a.tag == LETTER) == (b.tag == LETTER)) {
         if part[0].tag == LETTER {
             seen.letters.push(part.to_vec());
@@ -199,7 +218,7 @@ fn two_models_of_the_same_lengths_look_alike() {
 
     // Every phase sends in a fresh order: any peer may come first.
     for (rank, calls) in traces.iter().enumerate() {
-        let phases = calls.iter().filter(|call| call.tag != LETTER && call.send).collect::<Vec<_>>();
+        let phases = calls.iter().filter(|call| call.tag > MEETING && call.send).collect::<Vec<_>>();
         let first: BTreeSet<usize> = phases.chunks(RANKS - 1).map(|phase| phase[0].peer).collect();
         assert_eq!(first.len(), RANKS - 1, "rank {rank} begins its phases with {first:?} alone");
     }
@@ -219,23 +238,19 @@ fn two_models_of_the_same_lengths_look_alike() {
         assert!(uniform(&changed, &blocks).is_err(), "change {number} is not seen");
     }
     let mut late = traces.clone();
-    let end = late[2].iter().rposition(|call| call.tag != LETTER).unwrap() + 1;
+    let end = late[2].iter().rposition(|call| call.tag > MEETING).unwrap() + 1;
     late[2].drain(end - SLOT..end);
     assert!(uniform(&late, &blocks).is_err(), "a slot less on one rank is not seen");
 }
 
-/// In memory that the ranks of a host share no block is a message. What is left comes at an epoch's start and at the end.
+/// In memory that the ranks of a host share no block is a message. What is left are letters, and the calls that share it.
 #[test]
 fn blocks_in_shared_memory_are_no_messages() {
     let traces = recorded(MODEL, &LENGTHS);
     for (rank, calls) in traces.iter().enumerate() {
-        let (letters, others): (Vec<&Call>, Vec<&Call>) = calls.iter().partition(|call| call.tag == LETTER);
+        let letters = without_meetings(calls, &WINDOW).unwrap();
         assert!(letters.len() > 2 * EPOCHS, "rank {rank}");
-        // Before the memory is allocated and behind that, of one byte, and once in every epoch: with each other rank, both ways.
-        let met = 2 * (RANKS - 1);
-        assert_eq!(others.len(), (2 + EPOCHS) * met, "rank {rank}");
-        let due = |(i, call): (usize, &&Call)| call.tag == MEETING && call.bytes == usize::from(i < 2 * met);
-        assert!(others.iter().enumerate().all(due), "rank {rank}: {others:?}");
+        assert!(letters.iter().all(|call| call.tag == LETTER), "rank {rank}: {letters:?}");
     }
     assert_eq!(traces, recorded(OTHER_MODEL, &LENGTHS));
 }
@@ -258,8 +273,8 @@ fn the_profile_sealed_shows_who_hosts_stages() {
     assert!(uniform(&traces, &blocks).is_err());
     // Three relays hear the owner alone; the owner and the stages exchange messages in a ring.
     let neighbours = |calls: &Vec<Call>| -> BTreeSet<usize> {
-        let longest = calls.iter().filter(|call| call.tag != LETTER).map(|call| call.bytes).max().unwrap_or(0);
-        let messages = calls.iter().filter(|call| call.tag != LETTER && call.bytes == longest && longest > 1000);
+        let longest = calls.iter().filter(|call| call.tag > MEETING).map(|call| call.bytes).max().unwrap_or(0);
+        let messages = calls.iter().filter(|call| call.tag > MEETING && call.bytes == longest && longest > 1000);
         messages.map(|call| call.peer).collect()
     };
     let mut degrees: Vec<usize> = traces.iter().map(|calls| neighbours(calls).len()).collect();
