@@ -15,8 +15,8 @@
 // A block of 16 bytes costs 212 loads of 4 bytes and 32 of 16: 1360 bytes, where a multiprocessor loads 128 a cycle. That bounds
 // it, not global memory: so the layers of an onion are put on one after the other, each with its key's tables at hand.
 //
-// A keystream (SP 800-38A, 6.5) comes off a cell before it is opened, and another goes over what was inside, in the same launch:
-// the cell is still near. Its blocks are the nonce and a counter from 0 on, encrypted: 848 bytes more of loads, each.
+// A keystream comes off a cell before it is opened, and another goes over what was inside, in the same launch:
+// the cell is still near. It is the one that seals, without a tag: 848 bytes more of loads for each block.
 //
 // No branch and no address in global memory depends on a key or on a payload; addresses in shared memory do, within a lane's own
 // banks: no two of the lanes that load together ever want one bank, whatever they look up. What does show is whether a cell was authentic.
@@ -327,7 +327,7 @@ static __device__ __forceinline__ void add_stream(const u8 *shared, const Expand
 #pragma unroll 1
   for (u32 i = threadIdx.x; i < blocks; i += THREADS) {
     u32 here = length > 16 * i ? length - 16 * i : 0, left = length + count - 16 * i;
-    uint4 sum = load(from + 16 * (u64)i, left) ^ encrypted(shared, lane, round, common, i);
+    uint4 sum = load(from + 16 * (u64)i, left) ^ encrypted(shared, lane, round, common, i + 2);
     if (here >= 16) {
       *(uint4 *)(to + 16 * (u64)i) = sum;
       continue;

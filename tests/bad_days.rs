@@ -151,22 +151,30 @@ const START: Duration = Duration::from_secs(300);
 /// The time-out, and what launchers take where others want the cores.
 const END: Duration = Duration::from_secs(63);
 
+/// Tries all `cases` at once: most of the time each of them waits.
+fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, attempt: impl Fn(T) + Sync) {
+    let (_turn, attempt) = (launcher::turn(), &attempt);
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(move || attempt(case));
+        }
+    });
+}
+
 #[test]
 fn a_killed_rank_ends_the_run() {
-    let _turn = launcher::turn();
-    for (name, rank) in [("KILL", 3), ("KILL", 0), ("TERM", 2), ("ABRT", 5)] {
+    at_once([("KILL", 3), ("KILL", 0), ("TERM", 2), ("ABRT", 5)], |(name, rank)| {
         let mut run = Endless::start(true);
         signal(name, run.ranks[rank]);
         assert_ne!(run.ends_within(END), 0, "{name} to rank {rank}");
         run.leaves_no_result();
-    }
+    });
 }
 
 /// A rank that hangs: the launcher sees nothing wrong, the others' time-out does.
 #[test]
 fn a_silent_rank_ends_the_run_and_is_named() {
-    let _turn = launcher::turn();
-    for windows in [true, false] {
+    at_once([true, false], |windows| {
         let mut run = Endless::start(windows);
         signal("STOP", run.ranks[3]);
         let code = run.ends_within(END);
@@ -176,7 +184,7 @@ fn a_silent_rank_ends_the_run_and_is_named() {
         assert!(told, "windows {windows}: {log}");
         assert!(code == 5 || launcher_crashed(code, &log), "windows {windows}: {code}: {log}");
         run.leaves_no_result();
-    }
+    });
 }
 
 /// A rank that hangs where the others' next step is a call of MPI that waits for it without a deadline, or is in such a call
@@ -184,52 +192,54 @@ fn a_silent_rank_ends_the_run_and_is_named() {
 /// memory, which all ranks of a host begin together; at the end, where all free it, and where all leave MPI.
 #[test]
 fn a_rank_that_is_silent_where_mpi_waits_for_it_ends_the_run() {
-    let _turn = launcher::turn();
-    for (place, epochs) in
-        [("MPI_Isend", 3), ("MPI_Win_allocate_shared", 3), ("MPI_Win_free", 1), ("MPI_Finalize", 1)]
-    {
-        let folder = tempfile::tempdir().unwrap();
-        let library = launcher::preloadable("stop", folder.path());
-        let variables =
-            format!("LD_PRELOAD='{}' STOP_RANK=3 STOP_IN={place} STOP_TAG=1 STOP_CALL=15", library.display());
-        let sets = format!("--set train.epochs={epochs} --set transport.windows=true");
-        let mut run = Endless::launch(folder, &variables, &sets);
-        let stopped = within(START, || run.log().contains("stopped in"));
-        assert!(stopped, "{place}: {}", run.log());
-        run.find_ranks();
-        let code = run.ends_within(END);
-        let log = run.log();
-        // While MPI ends, a rank can no more name a code to the launcher, which then gives that of any rank, or of a signal.
-        let fits = if place == "MPI_Finalize" { code != 0 } else { code == 5 };
-        assert!(fits || launcher_crashed(code, &log), "{place}: {code}: {log}");
-        assert!(log.contains("transport.timeout"), "{place}: {log}");
-    }
+    at_once(
+        [("MPI_Isend", 3), ("MPI_Win_allocate_shared", 3), ("MPI_Win_free", 1), ("MPI_Finalize", 1)],
+        |(place, epochs)| {
+            let folder = tempfile::tempdir().unwrap();
+            let library = launcher::preloadable("stop", folder.path());
+            let variables =
+                format!("LD_PRELOAD='{}' STOP_RANK=3 STOP_IN={place} STOP_TAG=1 STOP_CALL=15", library.display());
+            let sets = format!("--set train.epochs={epochs} --set transport.windows=true");
+            let mut run = Endless::launch(folder, &variables, &sets);
+            let stopped = within(START, || run.log().contains("stopped in"));
+            assert!(stopped, "{place}: {}", run.log());
+            run.find_ranks();
+            let code = run.ends_within(END);
+            let log = run.log();
+            // While MPI ends, a rank can no more name a code to the launcher, which then gives that of any rank, or of a signal.
+            let fits = if place == "MPI_Finalize" { code != 0 } else { code == 5 };
+            assert!(fits || launcher_crashed(code, &log), "{place}: {code}: {log}");
+            assert!(log.contains("transport.timeout"), "{place}: {log}");
+        },
+    );
 }
 
 /// A rank that hangs before there is a run, whose time-out nobody knows yet: before MPI is initialized, where ranks learn of each
 /// other, where the owner is about to open the run, and where a rank waits for that.
 #[test]
 fn a_rank_that_is_silent_before_the_run_ends_it() {
-    let _turn = launcher::turn();
-    for (rank, place, words) in [
-        (3, "MPI_Init_thread", "MPI_Init has not come back for 7 s"),
-        (3, "MPI_Allgather", "MPI has kept this rank waiting for 7 s, before any run"),
-        (0, "MPI_Isend", "no answer within 5 s from rank 0; the run ends (--start-timeout)"),
-        (3, "MPI_Irecv", "no answer within 3 s from rank 3; the run ends (transport.timeout)"),
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let library = launcher::preloadable("stop", folder.path());
-        let stop = format!("STOP_RANK={rank} STOP_IN={place} STOP_TAG=0 STOP_CALL=1");
-        let variables = format!("LD_PRELOAD='{}' MIXNN_START_TIMEOUT=5s {stop}", library.display());
-        let mut run = Endless::launch(folder, &variables, "");
-        assert!(within(START, || run.log().contains("stopped in")), "{place}: {}", run.log());
-        run.find_ranks();
-        let code = run.ends_within(END * 2);
-        let log = run.log();
-        let killed = place == "MPI_Init_thread" && launcher_killed(code);
-        assert!(code == 5 || killed || launcher_crashed(code, &log), "{place}: {code}: {log}");
-        assert!(log.contains(words), "{place}: no {words:?} in {log}");
-    }
+    at_once(
+        [
+            (3, "MPI_Init_thread", "MPI_Init has not come back for 7 s"),
+            (3, "MPI_Allgather", "MPI has kept this rank waiting for 7 s, before any run"),
+            (0, "MPI_Isend", "no answer within 5 s from rank 0; the run ends (--start-timeout)"),
+            (3, "MPI_Irecv", "no answer within 3 s from rank 3; the run ends (transport.timeout)"),
+        ],
+        |(rank, place, words)| {
+            let folder = tempfile::tempdir().unwrap();
+            let library = launcher::preloadable("stop", folder.path());
+            let stop = format!("STOP_RANK={rank} STOP_IN={place} STOP_TAG=0 STOP_CALL=1");
+            let variables = format!("LD_PRELOAD='{}' MIXNN_START_TIMEOUT=5s {stop}", library.display());
+            let mut run = Endless::launch(folder, &variables, "");
+            assert!(within(START, || run.log().contains("stopped in")), "{place}: {}", run.log());
+            run.find_ranks();
+            let code = run.ends_within(END * 2);
+            let log = run.log();
+            let killed = place == "MPI_Init_thread" && launcher_killed(code);
+            assert!(code == 5 || killed || launcher_crashed(code, &log), "{place}: {code}: {log}");
+            assert!(log.contains(words), "{place}: no {words:?} in {log}");
+        },
+    );
 }
 
 /// A rank's process that is there and never becomes mixnn: a file system that hangs, a wrapper that waits.
@@ -247,15 +257,14 @@ fn a_rank_that_never_starts_is_not_waited_for_without_end() {
 /// What a user does with Ctrl-C, and a batch system at the end of the time: the launcher is told, and tells the ranks.
 #[test]
 fn a_launcher_that_is_told_to_stop_takes_all_ranks_with_it() {
-    let _turn = launcher::turn();
-    for name in ["INT", "TERM"] {
+    at_once(["INT", "TERM"], |name| {
         let mut run = Endless::start(true);
         signal(name, run.launcher.id());
         let code = run.ends_within(END);
         // MPICH's launcher gives what it has heard of its ranks before it ends them, which may be nothing.
         assert!(code != 0 || launcher::kind() == launcher::Kind::Mpich, "{name}: {}", run.log());
         run.leaves_no_result();
-    }
+    });
 }
 
 /// The control for those above: a run that nobody disturbs goes on.

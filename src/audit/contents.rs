@@ -10,7 +10,6 @@ use super::play::Played;
 use super::record::Head;
 use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
-use crate::crypto::stream::Stream;
 use crate::ids::Rank;
 
 /// Whose cells are delivered to whom in the first slot, as far as they are found.
@@ -46,12 +45,11 @@ impl Found {
     }
 }
 
-/// The head of what is under one layer of AES-256-GCM, whose data begin with the third block of the key's stream (NIST SP
-/// 800-38D, 7.1). In the first slot the nonce of a block's first cell is all zeros.
+/// The head of what is under one layer. In the first slot the nonce of a block's first cell is all zeros.
 fn inside(key: &[u8; 32], head: Head) -> Head {
-    let mut blocks = [[0; 16], [0; 16], head];
-    Stream::new(Library::AwsLc, &Key::from_bytes(*key)).add(&[0; 12], blocks.as_flattened_mut());
-    blocks[2]
+    let mut inside = [0; 16];
+    Library::Rust.key(&Key::from_bytes(*key)).add_stream(&[0; 12], &head, &mut inside);
+    inside
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Sealing and opening: cells, packages, results; and signing. Knows no ranks and no network.
 //!
-//! [`aead`] is AES-256-GCM, one key; [`sealer`] applies it, and `stream`, a keystream, to
-//! all cells of a slot at once; [`key`] derives hop keys;
+//! [`aead`] is AES-256-GCM, one key, and its keystream alone; [`sealer`] applies both to all cells of a slot at once; [`key`] derives
+//! hop keys;
 //! [`hpke`] seals packages to a rank and results to the owner, on a [`stack`] that is wiped; [`identity`] signs what owner and
 //! ranks announce.
 //!
@@ -15,7 +15,6 @@ pub mod key;
 pub mod overheard;
 pub mod sealer;
 pub mod stack;
-pub(crate) mod stream;
 
 use thiserror::Error;
 

@@ -6,7 +6,6 @@ use super::{
 use crate::crypto::Unauthentic;
 use crate::crypto::aead::{Aead, Library, Nonce, TAG};
 use crate::crypto::key::Key;
-use crate::crypto::stream::Stream;
 use crate::ids::Slot;
 
 /// Cell number (4 bytes) and slot (8 bytes), little-endian.
@@ -30,7 +29,7 @@ pub struct CpuSealer<Bytes> {
     /// Whose AES-256-GCM it is.
     library: Library,
     keys: Vec<Box<dyn Aead>>,
-    streams: Vec<Stream>,
+    streams: Vec<Box<dyn Aead>>,
     /// Room for one cell without its keystream, and for what is inside it.
     bare: [Vec<u8>; 2],
     /// Associated data of every cell: what binds it to this run.
@@ -72,7 +71,7 @@ impl<Bytes> CpuSealer<Bytes> {
 /// Takes a layer off the cells of `laid`, from blocks to blocks or to messages.
 struct Opening<'a> {
     keys: &'a [Box<dyn Aead>],
-    streams: &'a [Stream],
+    streams: &'a [Box<dyn Aead>],
     data: &'a [u8],
     bare: &'a mut [Vec<u8>; 2],
 }
@@ -105,8 +104,7 @@ impl Opening<'_> {
             None => cell,
             Some(StreamId(stream)) => {
                 let bare = &mut outside[..cell.len()];
-                bare.copy_from_slice(cell);
-                self.streams[stream as usize].add(&nonce, bare);
+                self.streams[stream as usize].add_stream(&nonce, cell, bare);
                 bare
             }
         };
@@ -115,8 +113,7 @@ impl Opening<'_> {
             Some(StreamId(stream)) => {
                 let bare = &mut inside[..plain.len()];
                 aead.open(&nonce, self.data, cell, bare)?;
-                self.streams[stream as usize].add(&nonce, bare);
-                plain.copy_from_slice(bare);
+                self.streams[stream as usize].add_stream(&nonce, bare, plain);
                 Ok(())
             }
         }
@@ -149,7 +146,7 @@ impl<Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<Bytes> {
     }
 
     fn add_stream(&mut self, key: &Key) -> StreamId {
-        self.streams.push(Stream::new(self.library, key));
+        self.streams.push(self.library.key(key));
         StreamId(self.streams.len() as u32 - 1)
     }
 
