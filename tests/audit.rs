@@ -120,9 +120,10 @@ fn a_fixed_pace_hides_times() {
 #[test]
 fn the_table_says_what_was_played() {
     let folder = tempfile::tempdir().unwrap();
-    let ran = audit(folder.path(), &["--runs", "40", "--ranks", "8", "--colluders", "2"]).well();
+    let shown = ["--runs", "40", "--ranks", "8", "--colluders", "2", "--set", "mix.profile=sealed"];
+    let ran = audit(folder.path(), &shown).well();
     for words in [
-        "wide, profile mixed, pace lockstep",
+        "wide, profile sealed, pace lockstep",
         "8, of which 2 collude",
         "80 of about",
         "cores",

@@ -93,10 +93,12 @@ impl Courses {
             [Role, Order, Cover, Model].into_iter().flat_map(|question| [(question, Volume), (question, Time)]);
         let asks = asks.chain([(Neighbours, Contents)].into_iter().filter(|_| profile == Profile::Mixed));
         all.push(Course { without: None, a, b, runs, asks: asks.collect() });
+        // Controls that are asked about no times need not keep any.
+        let at_once = Job { mix: Mix { pace: Pace::Lockstep, ..pinned.mix.clone() }, ..pinned.clone() };
         if profile == Profile::Mixed {
-            let free = Mix { message: 0, package: 0, result: 0, ..job.mix.clone() };
+            let free = Mix { message: 0, package: 0, result: 0, ..at_once.mix.clone() };
             let (a, b) = paired(&Job { mix: free, ..job.clone() })?;
-            let (sealed, bare) = (with(Profile::Sealed, &pinned), with(Profile::Bare, &pinned));
+            let (sealed, bare) = (with(Profile::Sealed, &at_once), with(Profile::Bare, &at_once));
             let direct = |without, job: &Job, least, asks| {
                 Ok::<_, RunError>(Course {
                     without: Some(without),
@@ -116,12 +118,11 @@ impl Courses {
                 runs: (runs / 8).max(FEWEST_RUNS as usize),
                 asks,
             });
-            let off = Job { mix: Mix { link: Link::Off, ..pinned.mix.clone() }, ..pinned.clone() };
+            let off = Job { mix: Mix { link: Link::Off, ..at_once.mix.clone() }, ..at_once.clone() };
             all.push(direct("mix.link off", &off, BARE, vec![(Neighbours, Contents)])?);
         }
         if pace != LOCKSTEP {
-            let at_once = Mix { pace: Pace::Lockstep, ..pinned.mix.clone() };
-            let (a, b) = paired(&Job { mix: at_once, ..pinned.clone() })?;
+            let (a, b) = paired(&at_once)?;
             let asks = [Role, Order, Cover, Model].map(|question| (question, Time)).to_vec();
             all.push(Course { without: Some("lockstep"), a, b, runs, asks });
         }

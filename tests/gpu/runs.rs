@@ -60,7 +60,7 @@ fn the_same_bits_on_any_number_of_ranks_and_those_of_a_run_named() {
     let ways = [
         "--local 6",
         "--local 6 --set compute.overlap=true",
-        "--local 6 --set mix.pace=60ms",
+        "--local 6 --set mix.pace=25ms",
         "--local 3 --profile sealed --set compute.backend=cuda",
         "--local 3 --profile bare",
     ];
