@@ -2,6 +2,7 @@
 # make test   all tests, also behind one that fails
 # make deps   install what is missing: an MPI library and libclang
 # make mutants  break every defence in turn, and see a test notice (docs/MUTANTS.md; hours). MUTANTS="--file src/mix/slot.rs": a part
+# make mutants-run  the same for src/run, which takes days
 # make bench  speeds and their ratios (needs python3 with PyTorch for the rivals: bench/requirements.txt)
 
 SHELL := /bin/bash
@@ -15,7 +16,7 @@ RANKS ?= 7
 MPIRUN ?= mpirun
 MIXNN = $(or $(CARGO_TARGET_DIR),target)/release/mixnn
 
-.PHONY: demo test deps build bench mutants clean
+.PHONY: demo test deps build bench mutants mutants-run clean
 
 demo: build
 	@# mpirun hides the terminal from its processes: tell them that there is one.
@@ -28,7 +29,11 @@ build: deps
 test: deps
 	cargo test --locked --no-fail-fast
 
-mutants: deps
+mutants:
+	@command -v cargo-mutants > /dev/null || cargo install --locked cargo-mutants
+	tests/mutants/run $(MUTANTS)
+
+mutants-run: deps
 	@command -v cargo-mutants > /dev/null || cargo install --locked cargo-mutants
 	cargo mutants --output target $(MUTANTS)
 
