@@ -202,9 +202,9 @@ impl Cast {
         let ranks = self.guarded[0].then(|| trust(&self.lines[1..]));
         let mut credentials: Vec<Credentials> = Vec::new();
         for (rank, identity) in self.identities.into_iter().enumerate() {
-            let owners = self.guarded[1].then(|| trust(&self.lines[..1]));
-            credentials
-                .push(Credentials { identity: Some(identity), trust: if rank == OWNER { None } else { owners } });
+            // Of the ranks the victim alone, so that it is the one that tells: who refuses first ends the run of all.
+            let trust = (rank == VICTIM && self.guarded[1]).then(|| trust(&self.lines[..1]));
+            credentials.push(Credentials { identity: Some(identity), trust });
         }
         credentials[OWNER].trust = ranks;
         play(&prepared, &self.hosts, &credentials, self.to_owner, self.from_owner, watcher)
