@@ -47,12 +47,16 @@ impl Endless {
         Self { launcher, ranks: Vec::new(), folder }
     }
 
-    /// Reads the process numbers of all ranks, which have to have started.
+    /// Waits for the process numbers of all ranks: one that stops early may do so before others have started.
     fn find_ranks(&mut self) {
-        let pid = |rank| {
-            fs::read_to_string(self.folder.path().join(format!("pid.{rank}"))).unwrap().trim().parse().unwrap()
-        };
-        self.ranks = (0..7).map(pid).collect();
+        let folder = self.folder.path();
+        let number = |rank| fs::read_to_string(folder.join(format!("pid.{rank}"))).ok()?.trim().parse().ok();
+        let mut ranks: Option<Vec<u32>> = None;
+        within(START, || {
+            ranks = (0..7).map(number).collect();
+            ranks.is_some()
+        });
+        self.ranks = ranks.unwrap_or_else(|| panic!("not all ranks have started: {}", self.log()));
     }
 
     fn log(&self) -> String {
