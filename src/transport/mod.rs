@@ -23,10 +23,6 @@ pub mod mpi;
 #[cfg(feature = "mpi")]
 mod shared;
 mod slice;
-#[cfg(feature = "mpi")]
-mod watch;
-#[cfg(feature = "mpi")]
-mod window;
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
 //! Memory that the ranks of one host share, from MPI (MPI 4.1, chapter 12: `MPI_Win_allocate_shared`).
-#![allow(unsafe_code)]
 
 use std::ffi::c_int;
 use std::fs::File;
@@ -11,8 +10,8 @@ use mpi::ffi;
 use mpi::topology::{Communicator, SimpleCommunicator};
 use mpi::traits::AsRaw;
 
-use super::TransportError;
-use super::shared::{Segment, Shared};
+use crate::transport::TransportError;
+use crate::transport::shared::{Segment, Shared};
 
 /// Keeps the memory; freed by all ranks of the host at once, before MPI ends.
 pub(super) struct Window(ffi::MPI_Win);

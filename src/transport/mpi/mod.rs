@@ -1,0 +1,299 @@
+//! Ranks as MPI processes. One thread makes all MPI calls (MPI_THREAD_FUNNELED).
+//!
+//! Only non-blocking point-to-point calls, polled: a rank that waits inside MPI would steal the core from the one it waits
+//! for. The blocks are the transport's own and stay where they are, so that MPI may read and write them until a phase is
+//! complete. Ranks of one host exchange theirs through shared memory ([`shared`](super::shared)), unless they are told not
+//! to, or the blocks of one of them stand in a device's memory: MPI is given that where it [says](super::aware) that it takes it.
+//! Ranks of one host that send messages tell each other so in memory that they share, where there is some: a rank that sleeps wakes up.
+//!
+//! Where a call of MPI does not return, which waits for a peer without a deadline, [`watch`] ends the process.
+#![allow(unsafe_code)]
+
+mod host;
+mod lanes;
+mod requests;
+mod watch;
+mod window;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use mpi::ffi;
+
+use self::host::Host;
+use self::lanes::Lanes;
+use self::watch::Watch;
+use self::world::World;
+use super::hosts::Hosts;
+use super::{Backoff, Block, Cores, Lane, Transport, TransportError, aware, core_is_wanted};
+use crate::device_memory::DeviceLanes;
+use crate::ids::{Phase, Rank};
+use crate::threads::Starved;
+
+/// Settings of Open MPI's shared-memory transport, where the user has made none: blocks of up to 32 KiB are copied through
+/// shared memory without asking first. With 7 ranks on 2 cores and blocks of 6 KB a slot then takes three quarters of the time.
+const SETTINGS: [(&str, &str); 4] = [
+    ("OMPI_MCA_btl_vader_single_copy_mechanism", "none"),
+    ("OMPI_MCA_btl_vader_eager_limit", "32768"),
+    ("OMPI_MCA_btl_sm_single_copy_mechanism", "none"),
+    ("OMPI_MCA_btl_sm_eager_limit", "32768"),
+];
+
+/// This process's end of an MPI job.
+pub struct Mpi {
+    // What is dropped first stands first: blocks, what a host's ranks share, MPI.
+    lanes: Lanes,
+    host: Host,
+    world: World,
+    /// What messages carry in place of the blocks, if lanes are on a device. It outlives MPI, which has things of its own on the device
+    /// that it gives back when it ends.
+    device: Option<DeviceLanes>,
+    hosts: Hosts,
+    cores: Cores,
+    /// Whether ranks of a host are to exchange blocks in a window.
+    windows: bool,
+    /// Whether MPI takes a device's memory.
+    aware: bool,
+    /// Whether MPI is to be asked though words say that a rank of the host has not sent.
+    overdue: bool,
+}
+
+impl Drop for Mpi {
+    fn drop(&mut self) {
+        // All that follows is MPI's end, where it waits for all ranks.
+        std::mem::forget(self.world.call());
+    }
+}
+
+/// Why this process has no place in an MPI job.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `MPI_Init_thread` has been called before, or fails.
+    #[error("MPI cannot be initialized twice in one process")]
+    Initialized,
+    /// More processes than a rank's number holds.
+    #[error("{0} MPI processes are more than this program numbers (65,535)")]
+    TooMany(i32),
+    /// No thread can be had that watches over calls of MPI.
+    #[error(transparent)]
+    Thread(#[from] Starved),
+    /// The ranks of a host have not met.
+    #[error("the ranks of this host do not tell each other which cores they may use: {0}")]
+    Cores(TransportError),
+}
+
+/// The MPI library's own name and version, one line.
+pub fn library() -> String {
+    let version = mpi::environment::library_version().unwrap_or_else(|_| "unknown".to_owned());
+    let line: Vec<&str> = version.trim_end_matches('\0').split_whitespace().take(3).collect();
+    line.join(" ").trim_end_matches(',').to_owned()
+}
+
+impl Mpi {
+    /// Initializes MPI, on what is `rank` as far as is known. Until the [time-out](Transport::set_timeout) is set, other ranks are
+    /// waited for for `patience`, and where MPI itself waits for them longer than that, this process ends.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(rank: Option<Rank>, patience: Duration) -> Result<Self, StartError> {
+        for (name, value) in SETTINGS {
+            if std::env::var_os(name).is_none() {
+                // SAFETY: no other thread runs yet.
+                unsafe { std::env::set_var(name, value) };
+            }
+        }
+        let watch = Watch::start(rank, patience, abort_everywhere, leave)?;
+        let mut world = World::start(watch, patience)?;
+        let hosts = world.hosts();
+        let host = Host::new(&world);
+        // Until they have told each other.
+        world.spins = Cores::of_threads(host.len() as u16).each_has(1);
+        let cores = host.compare_cores(&world).map_err(StartError::Cores)?;
+        world.spins = cores.each_has(1);
+        Ok(Self {
+            lanes: Lanes::new(),
+            host,
+            world,
+            device: None,
+            hosts,
+            cores,
+            windows: false,
+            // Some libraries know only now what they have found.
+            aware: aware::takes_device_memory() == Some(true),
+            overdue: false,
+        })
+    }
+
+    /// The name of this host.
+    pub fn host(&self) -> String {
+        mpi::environment::processor_name().unwrap_or_default()
+    }
+
+    /// Where all ranks run.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+}
+
+impl Transport for Mpi {
+    fn rank(&self) -> Rank {
+        self.world.rank
+    }
+
+    fn ranks(&self) -> u16 {
+        self.world.ranks
+    }
+
+    fn cores(&self) -> Cores {
+        self.cores
+    }
+
+    fn rank_on_host(&self) -> u16 {
+        // Slurm has its own number for it, by which it deals out what a host has. Where another launcher has started the ranks
+        // within a job of Slurm, all have the numbers of the job's script.
+        let said = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+        let (rank, ranks) = (self.rank().0, self.ranks());
+        let started = said("SLURM_PROCID") == Some(rank) && said("SLURM_STEP_NUM_TASKS") == Some(ranks);
+        said("SLURM_LOCALID").filter(|_| started).unwrap_or_else(|| self.host.place())
+    }
+
+    fn timeout(&self) -> Duration {
+        self.world.timeout
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.world.set_timeout(timeout);
+    }
+
+    fn share_memory(&mut self, windows: bool) {
+        self.windows = windows;
+    }
+
+    fn takes_device_memory(&self) -> bool {
+        self.aware
+    }
+
+    fn lay(
+        &mut self,
+        outgoing: &[Lane],
+        incoming: &[Lane],
+        device: Option<DeviceLanes>,
+    ) -> Result<(), TransportError> {
+        let Self { lanes, host, world, .. } = self;
+        lanes.on_device = device.is_some();
+        // That of a device which has failed is kept, too.
+        self.device = device.or(self.device.take());
+        let windows = self.windows && host.len() > 1 && host.agree_to_share(world, lanes.on_device)?;
+        lanes.lay(outgoing, incoming, |peer| windows && host.has(peer))?;
+        match windows {
+            true => {
+                host.lay_window(world, (outgoing, &mut lanes.outgoing_blocks), (incoming, &mut lanes.incoming_blocks))
+            }
+            false => host.lay_words(world),
+        }
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        self.lanes.on_device
+    }
+
+    fn leave_device(&mut self) {
+        assert!(!self.lanes.are_busy(), "blocks change their place between phases");
+        self.lanes.on_device = false;
+    }
+
+    fn blocks(&mut self) -> (&mut [Block], &[Block]) {
+        (&mut self.lanes.outgoing_blocks, &self.lanes.incoming_blocks)
+    }
+
+    fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError> {
+        if let Some(window) = &mut self.host.window {
+            window.begin();
+        }
+        self.lanes.begin(&self.world, self.device.as_ref(), phase, outgoing, incoming)?;
+        if self.host.window.is_none()
+            && let Some(words) = &mut self.host.words
+        {
+            words.begin();
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<bool, TransportError> {
+        let Self { lanes, host, world, .. } = self;
+        if !lanes.are_busy() {
+            return Ok(true);
+        }
+        // Open MPI yields where it finds nothing, if it knows that there are more ranks than cores. Some messages move on only when it is
+        // asked, so it is now and then.
+        let unsent = host.window.is_none() && host.words.as_ref().is_some_and(|words| !words.is_complete());
+        if unsent && !std::mem::take(&mut self.overdue) && core_is_wanted(Instant::now()) {
+            return Ok(false);
+        }
+        if !lanes.poll(world)? || host.window.as_ref().is_some_and(|window| !window.is_complete()) {
+            return Ok(false);
+        }
+        lanes.end(host.window.as_ref().map(|window| window.phase()));
+        Ok(true)
+    }
+
+    fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration> {
+        match (&self.host.window, &self.host.words) {
+            (Some(window), _) if self.lanes.are_without_messages() => {
+                backoff.pause_until_woken(|limit| window.sleep(limit))
+            }
+            // Messages have to be polled for, since some move on only then; most are there when the last rank of the host has begun.
+            (Some(shared), _) | (None, Some(shared)) if !shared.is_complete() => {
+                let overdue = &mut self.overdue;
+                backoff.pause_unless_woken(|limit| {
+                    let before = Instant::now();
+                    shared.sleep(limit);
+                    *overdue = before.elapsed() >= limit;
+                })
+            }
+            _ => backoff.pause(),
+        }
+    }
+
+    fn missing(&mut self) -> Vec<Rank> {
+        let mut missing = self.lanes.missing(&self.world);
+        missing.extend(self.host.missing());
+        missing
+    }
+
+    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
+        self.world.scatter(messages, length)
+    }
+
+    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
+        self.world.gather(message)
+    }
+
+    fn abort(&mut self, code: i32) {
+        abort_everywhere(code);
+        leave(code);
+    }
+}
+
+/// Ends the whole MPI job from wherever it is called, such as a panic hook; what this rank has said before is passed on
+/// first. Returns only where MPI is not running.
+pub fn abort_everywhere(code: i32) {
+    // SAFETY: MPI_Abort may be called whenever MPI is initialized (checked) and not finalized.
+    unsafe {
+        let (mut initialized, mut finalized) = (0, 0);
+        ffi::MPI_Initialized(&mut initialized);
+        ffi::MPI_Finalized(&mut finalized);
+        if initialized != 0 && finalized == 0 {
+            watch::ending(code);
+            watch::last_words();
+            ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, code);
+            leave(code);
+        }
+    }
+}
+
+/// Ends this process at once, as it is. A launcher ends the others of a process that has not finalized MPI.
+fn leave(code: i32) -> ! {
+    // SAFETY: runs nothing of this process any more (POSIX, _exit).
+    unsafe { nix::libc::_exit(code) }
+}
