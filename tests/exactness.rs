@@ -329,7 +329,7 @@ fn the_whole_job_learns_the_digits() {
 }
 
 #[test]
-fn results_and_metrics_have_the_keys_of_the_design() {
+fn results_and_metrics_have_their_keys() {
     for (args, profile, ranks, hops, mpi) in [
         ("--single", "single", 1, 0, "none"),
         ("--local 7", "mixed", 7, 3, "local"),

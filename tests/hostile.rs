@@ -1,4 +1,4 @@
-//! Ranks that hold a package and do not keep to the protocol (DESIGN.md, section 6): each ends as an honest rank's fault does,
+//! Ranks that hold a package and do not keep to the protocol (docs/THREATS.md): each ends as an honest rank's fault does,
 //! and no one in public sees who has noticed it; and what secrets leave behind in memory.
 #![cfg(feature = "hostile")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]

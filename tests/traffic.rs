@@ -1,5 +1,5 @@
 //! What an observer of the network sees does not depend on the model: who sends to whom, how long and under which tag is
-//! the same for every rank, in every slot, for two models of the same public lengths (DESIGN.md, section 6, promise 2).
+//! the same for every rank, in every slot, for two models of the same public lengths (docs/THREATS.md, promise 2).
 //!
 //! Each rank's calls are recorded by a library between the program and MPI (tests/trace/record.c). Every block is a message
 //! (`transport.windows = false`), as between hosts, but for the test that says otherwise.

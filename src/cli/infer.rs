@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::HowArgs;
-use super::launch::{Errand, Lead};
+use super::errand::{Errand, Lead};
 use super::progress::Looking;
 use crate::run::folder::Pending;
 use crate::run::prepare::Prepared;

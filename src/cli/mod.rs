@@ -3,6 +3,7 @@
 
 mod audit;
 mod data;
+mod errand;
 mod first;
 mod identity;
 mod infer;
@@ -17,8 +18,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use errand::StartArgs;
 use identity::IdentityArgs;
-use launch::StartArgs;
 
 use crate::check::{Checked, Hosts};
 use crate::run::RunError;
@@ -220,7 +221,7 @@ fn doctor(json: bool) -> Result<i32, RunError> {
 
 /// Prints why there is nothing to do but end; the exit code.
 fn fail(error: &RunError) -> i32 {
-    complain(&format!("error: {}", launch::explained(error)));
+    complain(&format!("error: {}", errand::explained(error)));
     error.exit_code()
 }
 

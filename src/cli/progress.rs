@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::report;
+use crate::run::folder::MODEL;
 use crate::run::folder::{Folder, METRICS};
-use crate::run::prepare::MODEL;
 use crate::run::results::EpochReport;
 use crate::run::{Model, RunError, Watcher};
 use crate::terminal;

@@ -1,7 +1,7 @@
 //! One process a rank: an errand on rank 0, whoever serves it elsewhere.
 
+use super::errand::{Errand, StartArgs, alone, explained, note, prepare};
 use super::identity::IdentityArgs;
-use super::launch::{Errand, StartArgs, alone, explained, note, prepare};
 use super::launcher::Start;
 use super::{complain, fail};
 use crate::ids::Rank;

@@ -1,12 +1,13 @@
 //! `mixnn run`: trains and tests, and leaves a folder.
 
-use super::launch::{Errand, Lead};
+use super::errand::{Errand, Lead};
 use super::progress::Progress;
 use super::{HowArgs, RunArgs};
 use crate::report;
 use crate::run::RunError;
 use crate::run::folder::{Folder, RESULT};
-use crate::run::prepare::{JOB, MODEL, Prepared};
+use crate::run::folder::{JOB, MODEL};
+use crate::run::prepare::Prepared;
 use crate::terminal;
 
 impl Errand for RunArgs {

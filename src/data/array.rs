@@ -8,12 +8,24 @@ use half::{bf16, f16};
 
 use super::labels::{class, value, whole};
 use super::loaded::shown;
-use super::{DataError, Holds, Takes, Targets, Wanted};
+use super::{DataError, Holds, Targets, Wanted};
 use crate::element::{Element, Encoding, Kind};
 use crate::memory;
 
 /// One more than the largest token that two bytes hold.
 const TOKENS: u32 = 1 << 16;
+
+/// What a network takes a sample for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Takes {
+    /// Numbers, whatever their order.
+    #[default]
+    Numbers,
+    /// An image (channels, height, width).
+    Image,
+    /// Tokens.
+    Tokens,
+}
 
 /// An array of a file.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,9 +13,6 @@ use ndarray::Array2;
 use super::{DataError, Dataset, Loaded, Targets, gzip};
 use crate::element::{Element, Encoding};
 
-/// Where its authors give it.
-pub const HOME: &str = "https://www.cs.toronto.edu/~kriz/cifar.html";
-
 /// Names of the five files of training samples, and of the one of test samples.
 pub const FILES: [&str; 6] = [
     "data_batch_1.bin",
@@ -114,6 +111,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::data::error::CIFAR10_HOME;
 
     /// A folder with six files below `folder`, one record in each, two in the first.
     fn small(folder: &str) -> TempDir {
@@ -159,7 +157,7 @@ mod tests {
         fs::remove_file(dir.path().join(FILES[3])).unwrap();
         let error = load(dir.path()).unwrap_err();
         assert_eq!(error.exit_code(), 3);
-        for part in [FILES[3], "cifar-10-batches-bin", HOME, "mixnn data fetch cifar10 --from"] {
+        for part in [FILES[3], "cifar-10-batches-bin", CIFAR10_HOME, "mixnn data fetch cifar10 --from"] {
             assert!(error.to_string().contains(part), "{error}");
         }
     }

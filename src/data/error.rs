@@ -7,6 +7,9 @@ use std::{
 
 use crate::memory::OutOfMemory;
 
+/// Where CIFAR-10's authors give it.
+pub(in crate::data) const CIFAR10_HOME: &str = "https://www.cs.toronto.edu/~kriz/cifar.html";
+
 /// What can be wrong with a data set or its files. Each message names the file, what was found and
 /// what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -269,7 +272,7 @@ pub enum DataError {
         "{name} lies neither in {} nor in cifar-10-batches-bin in it: get CIFAR-10's binary version at {} and run \
          `mixnn data fetch cifar10 --from FILE`, or name the folder that holds it",
         dir.display(),
-        super::cifar10::HOME
+        CIFAR10_HOME
     )]
     MissingBatch {
         /// The file's name.
@@ -336,7 +339,7 @@ pub enum DataError {
     #[error(
         "cifar10 is not downloaded: get CIFAR-10's binary version, cifar-10-binary.tar.gz, at {} and run `mixnn data fetch \
          cifar10 --from FILE`",
-        super::cifar10::HOME
+        CIFAR10_HOME
     )]
     NoMirror,
 

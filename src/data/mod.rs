@@ -61,7 +61,7 @@ pub mod text;
 pub mod tokens;
 mod vocabulary;
 
-pub use array::Array;
+pub use array::{Array, Takes};
 pub use augment::{Augment, Augmented};
 pub use batches::Batches;
 pub use columns::Choice;
@@ -70,7 +70,7 @@ pub use error::DataError;
 pub use holds::Holds;
 pub use labels::Wanted;
 pub use loaded::Loaded;
-pub use samples::{Form, Takes};
+pub use samples::Form;
 pub use targets::{IGNORED, Targets};
 
 /// What the bytes of a file unpack to, as [`idx::read`] sees them: for the fuzz targets.

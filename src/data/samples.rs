@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use super::array::Array;
+use super::array::{Array, Takes};
 use super::layout::{channels_first, seems_last};
 use super::loaded::shown;
 use super::{DataError, Dataset, Wanted};
@@ -22,18 +22,6 @@ pub struct Form<'a> {
     pub layout: Option<Layout>,
     /// What the network takes a sample for.
     pub takes: Takes,
-}
-
-/// What a network takes a sample for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Takes {
-    /// Numbers, whatever their order.
-    #[default]
-    Numbers,
-    /// An image (channels, height, width).
-    Image,
-    /// Tokens.
-    Tokens,
 }
 
 /// The samples whose values are `inputs` (samples, ...) and whose labels are `labels` (samples) or (samples, ...).

@@ -3,7 +3,8 @@
 //! A change is proposed only where the network, so changed, gives what is wanted.
 
 use super::op::{Flatten, Linear, Reshape};
-use super::shape::{Sample, Shape, Wanted};
+use super::sample::{Sample, Wanted};
+use super::shape::Shape;
 use super::{Job, JobError, Loss, Op, Source};
 
 /// Whether the last stage's `output` can be compared with what the data want.

@@ -2,8 +2,8 @@
 
 use toml::{Table, Value};
 
+use super::keys::table;
 use super::section::Section;
-use super::write::table;
 use super::{JobError, Source, source};
 
 /// The most channels that have a mean and a standard deviation of their own.

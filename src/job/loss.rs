@@ -3,8 +3,8 @@
 use toml::Value;
 
 use super::JobError;
+use super::keys::{exact, table};
 use super::section::Section;
-use super::write::{exact, table};
 
 /// What is minimised: the mean over what counts of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,13 +9,16 @@
 //! or arithmetic. It imports no other module of the crate but the leaves.
 
 mod answers;
+mod chain;
 mod data;
 mod init;
+mod keys;
 mod loss;
 pub mod op;
 mod optimizer;
 mod overrides;
 mod read;
+mod sample;
 mod schedule;
 mod section;
 mod shape;
@@ -31,14 +34,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use chain::{Boundary, MOST_ACTIVATIONS, MOST_OPS, chain};
 pub use data::{Augment, Data, Normal};
 pub use init::Init;
 pub use loss::Loss;
 pub use op::Op;
 pub use optimizer::{Clip, Optimizer, Rule};
 pub use read::duration;
+pub use sample::{Sample, Wanted};
 pub use schedule::{Decay, LearningRate};
-pub use shape::{Boundary, MOST_ACTIVATIONS, MOST_OPS, Sample, Shape, Wanted, chain};
+pub use shape::Shape;
 pub use source::{Form, Source};
 pub use tree::At;
 use tree::Table;

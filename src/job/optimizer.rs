@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::JobError;
+use super::keys::{exact, table};
 use super::section::Section;
-use super::write::{exact, table};
 
 /// What a stage's parameters do with the sum of their gradients. The learning rate comes with each step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

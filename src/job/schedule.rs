@@ -3,8 +3,8 @@
 use toml::Value;
 
 use super::JobError;
+use super::keys::{exact, table};
 use super::section::Section;
-use super::write::{exact, table};
 
 /// How the learning rate changes over a run.
 #[derive(Clone, Copy, Debug, PartialEq)]

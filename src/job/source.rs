@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::keys::table;
 use super::section::Section;
 use super::shape::DIMS;
-use super::write::table;
 use super::{JobError, MOST_FEATURES, Shape};
 use crate::element::{Kind, Layout};
 

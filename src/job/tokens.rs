@@ -1,7 +1,7 @@
 //! Whether the data are tokens where the network takes tokens, and the network takes them where the data are.
 
 use super::op::Embedding;
-use super::shape::Sample;
+use super::sample::Sample;
 use super::{Job, JobError, Op};
 use crate::element::Element;
 

@@ -2,6 +2,7 @@
 
 use toml::{Table, Value};
 
+use super::keys::table;
 use super::{Job, op};
 
 /// All keys of `job`; [`Job::parse`] reads the same job back.
@@ -69,14 +70,4 @@ pub(super) fn job(job: &Job) -> Table {
         root.insert("trust".to_owned(), table([("ranks", ranks.display().to_string().into())]).into());
     }
     root
-}
-
-/// The f64 whose shortest text is that of the f32, so that 0.1 is printed as 0.1.
-pub(super) fn exact(number: f32) -> Value {
-    number.to_string().parse::<f64>().unwrap_or(f64::from(number)).into()
-}
-
-/// A table of these entries.
-pub(super) fn table<const K: usize>(entries: [(&str, Value); K]) -> Table {
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

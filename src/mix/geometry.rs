@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_figures_of_the_design() {
+    fn the_figures_of_the_protocol() {
         // mnist-mlp with micro-batches of 16: 64 + 16 * 256 * 4 bytes.
         let g = Geometry::new(7, 3, 16_448, 1 << 16).unwrap();
         assert_eq!((g.cells, g.payload, g.circuits()), (1, 5808, 3));

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_figures_of_the_design() {
+    fn the_figures_of_the_protocol() {
         let one = Pass::training(Depth::of(3), 4, 4);
         assert_eq!((one.slots(), one.period()), (11, 9));
         assert_eq!(Pass::training(Depth::of(3), 4, 8).slots(), 20);

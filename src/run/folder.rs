@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::RunError;
-use super::prepare::{JOB, MODEL};
 use crate::whole;
 
+/// The file of a run's resolved job.
+pub const JOB: &str = "job.toml";
+/// The file of a run's model.
+pub const MODEL: &str = "model.safetensors";
 /// The file of a run's epochs, a line each.
 pub const METRICS: &str = "metrics.jsonl";
 /// The file of what a run came to.

@@ -7,6 +7,7 @@
 //! [`single`] runs the same job in one process without messages, [`local`] with one thread a rank. [`results`], `setting`,
 //! [`outputs`] and [`folder`] are what remains.
 
+mod cores;
 pub mod folder;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

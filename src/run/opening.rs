@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 
 use super::RunError;
 use super::peers::SIGNED;
-use super::prepare::LONGEST;
 use super::results::VERSION;
 use super::trust::TrustError;
 use crate::crypto::aead::Library;
@@ -32,6 +31,8 @@ use crate::wire::HEADER;
 pub(super) const OPENING: usize = 256;
 /// Bytes of a rank's announcement, before it is signed.
 pub(super) const ANNOUNCEMENT: usize = 2048 - SIGNED;
+/// Bytes of a message, and of a result, at most: MPI counts in a C int.
+pub(super) const LONGEST: u64 = 1 << 30;
 /// Characters of a host's name and of a fingerprint in an announcement.
 const NAME: usize = 128;
 

@@ -25,7 +25,7 @@ use super::results::{EpochReport, Outcome, RankTiming, VERSION, aead_line, threa
 use super::seat::{self, Seat};
 use super::setting::Setting;
 use super::trust::Credentials;
-use super::{RunError, Watcher, sealed, verdict};
+use super::{RunError, Watcher, cores, sealed, verdict};
 use crate::crypto::aead::Library;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
@@ -238,7 +238,7 @@ fn run_with<B: Platform>(
         wire_bytes_per_rank: sent / u64::from(transport.ranks()),
         slot_seconds: lead.seat.pace().map(|pace| pace.slot().as_secs_f64()),
         overran,
-        cores_suffice: seat::cores_suffice(transport.cores()),
+        cores_suffice: cores::suffice(transport.cores()),
         timing: if job.output.timing { timing } else { Vec::new() },
     };
     Ok((outcome, model))
@@ -563,7 +563,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         }
         Ok(match self.public.profile {
             Profile::Mixed => Drawn::Mixed(Plan::draw(stages, self.public.geometry.hops, hosts, &mut rng)?),
-            Profile::Bare | Profile::Sealed => Drawn::Direct(Roles::draw(stages, hosts, &mut rng)),
+            Profile::Bare | Profile::Sealed => Drawn::Direct(Placements::of(stages, hosts, &mut rng).draw(&mut rng)),
         })
     }
 

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use super::RunError;
 use super::opening::{Pacing, Public};
-use super::seat::share_of_cores;
+use super::{RunError, cores};
 use crate::compute::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::compute::cuda::{
@@ -133,7 +132,7 @@ impl Chosen {
 /// [`RunError::Compute`]: there is no such thing here.
 pub(super) fn choose(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), RunError> {
     let cpu = |note| -> Result<_, RunError> {
-        let threads = share_of_cores(asked.threads, standing.cores, standing.pacing);
+        let threads = cores::threads(asked.threads, standing.cores, standing.pacing != Pacing::Lockstep);
         Ok((Chosen::Cpu(Arc::new(Cpu::new(threads)?)), note))
     };
     match asked.backend {

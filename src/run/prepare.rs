@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::RunError;
-use super::opening::{encoded_length, package_length, result_length};
+use super::folder::{JOB, MODEL};
+use super::opening::{LONGEST, encoded_length, package_length, result_length};
 use super::weights::{Assigned, How, Taken, Weights};
 use super::{sources, statistics};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
@@ -35,14 +36,6 @@ pub struct Prepared {
     /// Names of a sample's values, where the data have some.
     pub names: Vec<String>,
 }
-
-/// Bytes of a message, and of a result, at most: MPI counts in a C int.
-pub(super) const LONGEST: u64 = 1 << 30;
-
-/// The name of a run's resolved job in its folder.
-pub const JOB: &str = "job.toml";
-/// The name of a run's model in its folder.
-pub const MODEL: &str = "model.safetensors";
 
 /// Part of a source without a test set of its own that becomes one.
 const TEST_PART: f64 = 0.2;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::RunError;
 use super::opening::{Pacing, Public};
 use super::pace::Calibration;
 use super::platform::Platform;
+use super::{RunError, cores};
 use crate::crypto::aead::Library;
 use crate::ids::{Epoch, Phase, Rank, Slot};
-use crate::job::{MOST_THREADS, Profile};
+use crate::job::Profile;
 use crate::memory;
 use crate::mix::beat::{Fault, Order, Reason};
 use crate::mix::clock::{Clock, Pace};
@@ -22,23 +22,8 @@ use crate::role::overlap::Overlapped;
 use crate::role::work::{Prompt, Work, Worker};
 use crate::role::{Role, RoleError};
 use crate::threads;
-use crate::transport::{Cores, Transport, TransportError};
+use crate::transport::{Transport, TransportError};
 use crate::wire::HEADER;
-
-/// Whether each of a host's ranks has a core to mix on and another to compute on.
-pub(super) fn cores_suffice(cores: Cores) -> bool {
-    cores.each_has(2)
-}
-
-/// Threads with which a rank computes: as many as asked for, or its part of its host's cores. Under a fixed pace the thread that
-/// mixes has a core of its own.
-pub(super) fn share_of_cores(asked: u16, cores: Cores, pacing: Pacing) -> usize {
-    let mixing = usize::from(pacing != Pacing::Lockstep);
-    match asked {
-        0 => cores.whole().saturating_sub(mixing).clamp(1, MOST_THREADS.into()),
-        asked => asked.into(),
-    }
-}
 
 /// What every cell of a run is bound to: the version of the protocol, the suite and the run.
 fn associated_data(run: &[u8; 32]) -> Vec<u8> {
@@ -98,7 +83,7 @@ impl<B: Platform> Seat<B> {
         epoch: Epoch,
     ) -> Result<Box<dyn Courier<Bytes = B::Bytes>>, RunError> {
         let sealer = self.backend.sealer(self.aead, associated_data(&public.run), public.pacing)?;
-        let clock = Clock::new(self.pace(), cores_suffice(transport.cores()));
+        let clock = Clock::new(self.pace(), cores::suffice(transport.cores()));
         Ok(match route {
             Route::Mixed(route) => {
                 Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch, clock)?)

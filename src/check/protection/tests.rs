@@ -67,11 +67,11 @@ fn the_truth_is_never_excluded() {
 
 /// Two colluding ranks, neither of which is an end: k of the (N - 2) (N - 3) ordered pairs are on the message's circuits.
 #[test]
-fn two_ranks_link_as_many_flows_as_the_design_says() {
+fn two_ranks_link_about_k_in_n_squared_flows() {
     // So many that none decides: at N = 6 a plan has few pairs.
     const PLANS: u32 = 40;
     let mut rng = StdRng::seed_from_u64(2);
-    for (stages, ranks, design) in [(3, 6, 0.3), (3, 8, 0.2), (4, 16, 0.09)] {
+    for (stages, ranks, about) in [(3, 6, 0.3), (3, 8, 0.2), (4, 16, 0.09)] {
         let mut tried = Vec::new();
         for _ in 0..PLANS {
             let plan = plan(stages, 3, ranks, &mut rng);
@@ -90,7 +90,7 @@ fn two_ranks_link_as_many_flows_as_the_design_says() {
         // At most so many: a pair that has both orders links one flow, not two.
         let most = 2.0 * k / ((n - 2.0) * (n - 3.0));
         assert!(found < most + 0.01 && found > most - 0.04, "N = {ranks}: {found}, at most {most}");
-        assert!((found - design).abs() < 0.04, "N = {ranks}: {found}, the design says {design}");
+        assert!((found - about).abs() < 0.04, "N = {ranks}: {found}, about {about} is due");
     }
 }
 

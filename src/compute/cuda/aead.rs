@@ -92,7 +92,7 @@ impl<D: Device> CudaSealer<D> {
                 none.insert(Batch::of_seals(&self.keys, jobs.length, &jobs.jobs, lanes)?)
             }
         };
-        self.keys.launch("aes_gcm_seal", slot, batch, batch.messages(messages));
+        batch.launch(&self.keys, "aes_gcm_seal", slot, batch.messages(messages));
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl<D: Device> CudaSealer<D> {
             let part = |span: &Span| (&from[span.block].as_ref()[span.offset..][..span.len], span.at);
             self.keys.device.write_parts(batch.spans.iter().map(part), &batch.cells);
         }
-        self.keys.launch("aes_gcm_open", slot, batch, batch.messages(messages));
+        batch.launch(&self.keys, "aes_gcm_open", slot, batch.messages(messages));
         Ok(())
     }
 
@@ -162,7 +162,7 @@ impl<D: Device> CudaSealer<D> {
             }
         };
         let blocks = [Arg::Memory(&*outgoing.memory, 0), Arg::Null, Arg::Null];
-        self.keys.launch("aes_gcm_open", slot, batch, blocks);
+        batch.launch(&self.keys, "aes_gcm_open", slot, blocks);
         batch.take_bad(&self.keys.device)
     }
 

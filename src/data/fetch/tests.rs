@@ -12,6 +12,7 @@ use tempfile::{TempDir, tempdir};
 
 use super::download::{MIRRORS, TOOLS, Tool};
 use super::*;
+use crate::data::error::CIFAR10_HOME;
 
 const ABC: &[u8] = b"abc";
 const LONG: &[u8] = b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
@@ -344,7 +345,7 @@ fn the_files_of_cifar10_are_those_that_its_reader_takes() {
 
     let to = tempdir().unwrap();
     let error = cifar10_from(&to, None).0.unwrap_err().to_string();
-    for part in [cifar10::HOME, "not downloaded", "mixnn data fetch cifar10 --from FILE"] {
+    for part in [CIFAR10_HOME, "not downloaded", "mixnn data fetch cifar10 --from FILE"] {
         assert!(error.contains(part), "{error}");
     }
     put(&from, "cut.tar", &archive_of_cifar10(1));

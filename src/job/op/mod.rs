@@ -45,10 +45,10 @@ pub use rms_norm::RmsNorm;
 pub use softmax::Softmax;
 pub use window::Window;
 
+use super::keys::{exact, table};
 use super::section::Section;
 use super::shape::Shape;
 use super::tree::Node;
-use super::write::{exact, table};
 use super::{JobError, MOST_FEATURES};
 
 /// What a spec says of itself.

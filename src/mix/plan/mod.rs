@@ -91,14 +91,14 @@ impl Plan {
     /// [`MixError::NoPlan`] where the search finds no circuits.
     pub fn draw(stages: u16, hops: u8, hosts: &[u32], rng: &mut impl Rng) -> Result<Self, MixError> {
         let ranks = hosts.len() as u16;
-        let roles = Roles::draw(stages, hosts, rng);
+        let roles = Placements::of(stages, hosts, rng).draw(rng);
         match Self::with_roles(roles, hops, hosts, rng) {
             Some(plan) => Ok(plan),
             None => {
                 let works = (stages + 1).max(6)..=16;
                 let found = |n: &u16| {
                     let alone: Vec<u32> = (0..u32::from(*n)).collect();
-                    Self::with_roles(Roles::draw(stages, &alone, rng), hops, &alone, rng).is_some()
+                    Self::with_roles(Placements::of(stages, &alone, rng).draw(rng), hops, &alone, rng).is_some()
                 };
                 Err(MixError::NoPlan { ranks, stages, hops, works: works.filter(found).collect() })
             }

@@ -1,4 +1,4 @@
-//! What every plan must hold, over all sizes that the design names.
+//! What every plan must hold, from the smallest to the largest runs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -168,7 +168,7 @@ fn circuits_spread_over_hosts() {
     let (mut with, mut without) = (0, 0);
     for _ in 0..20 {
         // The same roles: who hosts what is not the circuits' doing.
-        let roles = Roles::draw(3, &hosts, &mut rng);
+        let roles = Placements::of(3, &hosts, &mut rng).draw(&mut rng);
         with += shared(&Plan::with_roles(roles.clone(), 3, &hosts, &mut rng).unwrap());
         without += shared(&Plan::with_roles(roles, 3, &alone(9), &mut rng).unwrap());
     }

@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
-use super::keys::Keys;
+use super::keys::{Keys, SHARED};
 use super::lanes::Blocks;
 use crate::compute::ComputeError;
-use crate::compute::cuda::{Arg, Device, Message};
+use crate::compute::cuda::{Arg, Device, Launch, Message, THREADS};
 use crate::crypto::sealer::{BadCells, OpenJob, Place, SealJob};
+use crate::ids::Slot;
 
 /// Messages that a kernel takes.
 const MESSAGES: usize = 3;
 /// Layers of an onion that a job has room for.
 const LAYERS: usize = 4;
+
+/// Cells that a block of threads takes at most, one after the other, and blocks that there are to be before it takes two. Each
+/// block lays its tables first.
+const CELLS: [u32; 2] = [8, 1024];
 
 /// Bytes of a block, all of them some job's, and where they stand on the device.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +46,34 @@ pub(super) struct Batch<M> {
 }
 
 impl<M> Batch<M> {
+    /// Launches a kernel over the cells, between them and `messages`.
+    pub(super) fn launch<D: Device<Memory = M>>(
+        &self,
+        keys: &Keys<D>,
+        kernel: &'static str,
+        slot: Slot,
+        messages: [Arg<'_, M>; 3],
+    ) {
+        if self.count == 0 {
+            return;
+        }
+        let [most, blocks] = CELLS;
+        let each = (self.count / blocks).clamp(1, most);
+        let expanded = [Arg::Memory(&keys.expanded, 0), Arg::U32(keys.data.1)];
+        let jobs = [Arg::Memory(&self.jobs, 0), Arg::U32(self.count), Arg::U32(each)];
+        let bad = self.bad.as_ref().map(|bad| Arg::Memory(bad, 0));
+        let cells = [Arg::Memory(&*self.cells, 0)].into_iter().chain(bad);
+        let args: Vec<_> = expanded
+            .into_iter()
+            .chain(jobs)
+            .chain([Arg::U64(slot.0), Arg::U32(self.length)])
+            .chain(messages)
+            .chain(cells)
+            .collect();
+        let grid = [self.count.div_ceil(each), 1, 1];
+        keys.device.launch(Launch { kernel, grid, block: THREADS, shared: SHARED[1] }, &args);
+    }
+
     /// Sealing, from payloads of `payload` bytes, into `lanes` where those stand on the device.
     pub(super) fn of_seals<D: Device<Memory = M>>(
         keys: &Keys<D>,

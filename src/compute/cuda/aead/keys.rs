@@ -1,21 +1,16 @@
-//! Keys on the device, expanded, and launches over cells under them.
+//! Keys on the device, expanded.
 
 use zeroize::Zeroizing;
 
-use super::batch::Batch;
 use crate::compute::ComputeError;
 use crate::compute::cuda::{Arg, Device, Launch, THREADS};
 use crate::crypto::key::Key;
 use crate::crypto::sealer::{KeyId, OpenJob, SealJob, StreamId};
-use crate::ids::Slot;
 
 /// Bytes of an expanded key: `struct Expanded`.
 pub(in crate::compute::cuda) const EXPANDED: usize = 16 * (15 + 1 + 256 + 512);
 /// Bytes of shared memory with which keys are expanded, and cells sealed and opened.
-const SHARED: [u32; 2] = [256 * 256, (256 + 128) * 256 + (128 + 16) * 16];
-/// Cells that a block of threads takes at most, one after the other, and blocks that there are to be before it takes two. Each
-/// block lays its tables first.
-const CELLS: [u32; 2] = [8, 1024];
+pub(super) const SHARED: [u32; 2] = [256 * 256, (256 + 128) * 256 + (128 + 16) * 16];
 /// In place of a key's number: there is no keystream.
 const NONE: u32 = u32::MAX;
 
@@ -23,7 +18,7 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Keys<D: Device> {
     pub(super) device: D,
     /// What cells are bound to, and how long that is.
-    data: (D::Memory, u32),
+    pub(super) data: (D::Memory, u32),
     /// All keys of the sealer.
     all: Vec<Wanted>,
     /// All keys of keystreams.
@@ -32,7 +27,7 @@ pub(super) struct Keys<D: Device> {
     fresh: Vec<Key>,
     /// How many are.
     known: usize,
-    expanded: D::Memory,
+    pub(super) expanded: D::Memory,
 }
 
 /// A key, and whether the device needs it: expanded, it takes four hundred times its room there.
@@ -127,32 +122,5 @@ impl<D: Device> Keys<D> {
         self.known += fresh;
         self.fresh.clear();
         Ok(())
-    }
-
-    /// Launches a kernel over a batch's cells, between them and `messages`.
-    pub(super) fn launch(
-        &self,
-        kernel: &'static str,
-        slot: Slot,
-        batch: &Batch<D::Memory>,
-        messages: [Arg<'_, D::Memory>; 3],
-    ) {
-        let [most, blocks] = CELLS;
-        let each = (batch.count / blocks).clamp(1, most);
-        let keys = [Arg::Memory(&self.expanded, 0), Arg::U32(self.data.1)];
-        let jobs = [Arg::Memory(&batch.jobs, 0), Arg::U32(batch.count), Arg::U32(each)];
-        let bad = batch.bad.as_ref().map(|bad| Arg::Memory(bad, 0));
-        let cells = [Arg::Memory(&*batch.cells, 0)].into_iter().chain(bad);
-        let args: Vec<_> = keys
-            .into_iter()
-            .chain(jobs)
-            .chain([Arg::U64(slot.0), Arg::U32(batch.length)])
-            .chain(messages)
-            .chain(cells)
-            .collect();
-        if batch.count > 0 {
-            let grid = [batch.count.div_ceil(each), 1, 1];
-            self.device.launch(Launch { kernel, grid, block: THREADS, shared: SHARED[1] }, &args);
-        }
     }
 }

@@ -48,7 +48,7 @@ fn layouts() -> Vec<(u16, Vec<usize>)> {
 fn counted(stages: u16, hosts: &[u32], draws: u32, rng: &mut StdRng) -> Vec<Vec<f64>> {
     let mut counts = vec![vec![0.0; hosts.len()]; usize::from(stages)];
     for _ in 0..draws {
-        let roles = Roles::draw(stages, hosts, rng);
+        let roles = Placements::of(stages, hosts, rng).draw(rng);
         counts.iter_mut().zip(&roles.hosts).for_each(|(counts, host)| counts[host.index()] += 1.0 / f64::from(draws));
     }
     counts
