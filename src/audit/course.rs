@@ -181,14 +181,13 @@ fn other_widths(job: &Job) -> Option<Job> {
 
 /// `job` with lengths that hold each of `models`.
 fn pinned(job: &Job, models: &[Prepared], ranks: u16) -> Job {
-    let needed = models.iter().map(|model| model.needed_lengths(ranks));
-    let [message, package, result] =
-        needed.fold([0; 3], |most: [u64; 3], needed| std::array::from_fn(|i| most[i].max(needed[i])));
     let mut job = job.clone();
-    // Lengths beyond these types do not travel either: `can_run` says so.
-    job.mix.message = job.mix.message.max(u32::try_from(message).unwrap_or(u32::MAX));
-    job.mix.package = job.mix.package.max(u32::try_from(package).unwrap_or(u32::MAX));
-    job.mix.result = job.mix.result.max(result);
+    for needed in models.iter().map(|model| model.needed_lengths(ranks)) {
+        // Lengths beyond these types do not travel either: `can_run` says so.
+        job.mix.message = job.mix.message.max(u32::try_from(needed.message).unwrap_or(u32::MAX));
+        job.mix.package = job.mix.package.max(u32::try_from(needed.package).unwrap_or(u32::MAX));
+        job.mix.result = job.mix.result.max(needed.result);
+    }
     job
 }
 
@@ -214,11 +213,11 @@ mod tests {
         assert_eq!((courses.ranks, courses.pace.as_str()), (7, LOCKSTEP));
         assert_eq!(a.geometry(7).unwrap(), b.geometry(7).unwrap());
         assert_eq!((a.job.mix.package, a.job.mix.result), (b.job.mix.package, b.job.mix.result));
-        let [needed_a, needed_b] = [a, b].map(|model| model.needed_lengths(7));
-        assert!((0..3).all(|i| {
-            let pinned = [u64::from(a.job.mix.message), a.job.mix.package.into(), a.job.mix.result][i];
-            pinned >= needed_a[i].max(needed_b[i])
-        }));
+        for needed in [a, b].map(|model| model.needed_lengths(7)) {
+            let mix = &a.job.mix;
+            let pinned = [u64::from(mix.message), mix.package.into(), mix.result];
+            assert!(pinned.into_iter().zip([needed.message, needed.package, needed.result]).all(|(a, b)| a >= b));
+        }
         let slots = |prepared: &Prepared| {
             let batches = prepared.batches(0);
             Pass::training(prepared.depth(), batches.full(), batches.micro_batches()).slots()

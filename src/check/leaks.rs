@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::job::{Job, Link, Pace, Profile};
 use crate::pipeline::{Depth, Pass};
-use crate::run::prepare::Prepared;
+use crate::run::prepare::{Lengths, Prepared};
 
 /// Seeds of fewer characters are warned of: from its own seed a stage could find the job's by trying.
 const SHORT_SEED: usize = 16;
@@ -159,7 +159,7 @@ fn slots(prepared: &Prepared, ranks: u16) -> Leak {
 /// What the lengths of messages, packages and results say of the model.
 fn lengths(prepared: &Prepared, ranks: u16) -> Vec<Leak> {
     let mix = &prepared.job.mix;
-    let [message, package, result] = prepared.needed_lengths(ranks);
+    let Lengths { message, package, result } = prepared.needed_lengths(ranks);
     let length = |name, set: u64, needed: u64, what: &str, key: &str| {
         // A length above the need is the job's choice, and says nothing of the model.
         Leak::unless(

@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::Unauthentic;
 use super::key::Key;
+use super::labels;
 use super::stack::WipedStack;
 
 /// HPKE's identifiers of the KEM, the KDF and the AEAD.
@@ -122,7 +123,7 @@ impl KeyPair {
     }
 }
 
-const PSK_ID: &[u8] = b"mixnn/1 package";
+const PSK_ID: &[u8] = labels::PACKAGE;
 
 /// Whether something may be sealed to `public`.
 ///

@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing, zeroize_stack};
 
+use super::labels;
+
 /// 256 secret bits: an AES key, or what keys are derived from.
 ///
 /// They stand in one place of the heap from the first bit on, and are wiped there: a key that moves leaves nothing behind.
@@ -60,7 +62,7 @@ impl Key {
     #[inline(never)]
     fn expand(&self, context: &[u8], key: &mut Key) {
         // HKDF fails only beyond 255 * 32 bytes.
-        let _ = Hkdf::<Sha256>::new(Some(b"mixnn/1"), &self.0[..]).expand(context, &mut key.0[..]);
+        let _ = Hkdf::<Sha256>::new(Some(labels::KEYS), &self.0[..]).expand(context, &mut key.0[..]);
     }
 
     /// The bytes, for those who compute with them.

@@ -1,7 +1,7 @@
 //! Sealing and opening: cells, packages, results; and signing. Knows no ranks and no network.
 //!
 //! [`aead`] is AES-256-GCM, one key, and its keystream alone; [`sealer`] applies both to all cells of a slot at once; [`key`] derives
-//! hop keys;
+//! hop keys, told apart by their [`labels`];
 //! [`hpke`] seals packages to a rank and results to the owner, on a [`stack`] that is wiped; [`identity`] signs what owner and
 //! ranks announce.
 //!
@@ -11,6 +11,7 @@ pub mod aead;
 pub mod hpke;
 pub mod identity;
 pub mod key;
+pub mod labels;
 #[cfg(feature = "hostile")]
 pub mod overheard;
 pub mod sealer;

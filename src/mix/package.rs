@@ -9,6 +9,7 @@ use super::geometry::Geometry;
 use super::plan::{Direction, Plan};
 use super::{BACKWARD, FORWARD, SPARE};
 use crate::crypto::key::Key;
+use crate::crypto::labels;
 use crate::ids::{Epoch, Phase, Rank};
 
 /// What a rank is told, sealed to it, at the start of an epoch.
@@ -138,17 +139,17 @@ impl EpochSecrets {
 
 /// The key of the lane from `from` to `rank` in `phase`, from `rank`'s secret.
 pub fn hop_key(secret: &Key, run: &[u8; 32], epoch: Epoch, rank: Rank, phase: Phase, from: Rank) -> Key {
-    derived(secret, b"hop", run, epoch, rank, phase, from)
+    derived(secret, labels::HOP, run, epoch, rank, phase, from)
 }
 
 /// The key of the link from `from` to `rank`, from `rank`'s secret: who sends over it has it too, and nobody else.
 pub fn link_key(secret: &Key, run: &[u8; 32], epoch: Epoch, rank: Rank, from: Rank) -> Key {
-    derived(secret, b"link", run, epoch, rank, Phase(0), from)
+    derived(secret, labels::LINK, run, epoch, rank, Phase(0), from)
 }
 
 /// The key of the streams over a link in `phase`, from the link's.
 pub fn stream_key(link: &Key, phase: Phase) -> Key {
-    link.derive(&[b"stream".as_slice(), &[phase.0]].concat())
+    link.derive(&[labels::STREAM, &[phase.0]].concat())
 }
 
 fn derived(secret: &Key, label: &[u8], run: &[u8; 32], epoch: Epoch, rank: Rank, phase: Phase, from: Rank) -> Key {

@@ -9,9 +9,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use zeroize::Zeroizing;
 
-use super::opening::{
-    Announcement, Introduction, OPENING, Opening, Pacing, Public, Returned, handed as read, padded, stage, unpadded,
-};
+use super::letters::announcement::{Announcement, Introduction};
+use super::letters::opening::{LENGTH, Opening, Pacing, Public};
+use super::letters::package::handed as read;
+use super::letters::result::Returned;
+use super::letters::role::read as stage;
+use super::letters::{padded, unpadded};
 use super::results::VERSION;
 use super::seat::Seat;
 use crate::compute::cpu::Cpu;
@@ -106,16 +109,16 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let mut add = |target, bytes: Result<_, _>| {
         samples.extend(bytes.ok().map(|bytes: Zeroizing<Vec<u8>>| (target, bytes.to_vec())))
     };
-    add("opening", padded(&Opening::Refused(3), OPENING - 32));
+    add("opening", padded(&Opening::Refused(3), LENGTH - 32));
     for (profile, ranks) in [(Profile::Mixed, 7), (Profile::Sealed, 2)] {
         if let Some(public) = public(profile, ranks) {
-            add("opening", padded(&Opening::Start(public), OPENING - 32));
+            add("opening", padded(&Opening::Start(public), LENGTH - 32));
         }
     }
     for pace in [None, Some(Pace { slot: 2_000_000, share: 13_107 })] {
         if let Some(public) = public(Profile::Mixed, 7) {
             let pacing = Pacing::Fixed { pace, rest: 5_000_000 };
-            add("opening", padded(&Opening::Start(Public { pacing, ..public }), OPENING - 32));
+            add("opening", padded(&Opening::Start(Public { pacing, ..public }), LENGTH - 32));
         }
     }
     let introduction = Introduction { host: "node-1", fingerprint: "node-1", threads: 300, aead: Library::Ring };

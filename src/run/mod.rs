@@ -13,13 +13,12 @@ pub mod folder;
 #[doc(hidden)]
 pub mod fuzzing;
 mod input;
+mod letters;
 pub mod local;
 mod model;
-mod opening;
 pub mod outputs;
 pub mod owner;
 mod pace;
-mod peers;
 mod platform;
 pub mod prepare;
 mod refusal;
@@ -31,7 +30,6 @@ pub mod single;
 mod sources;
 mod statistics;
 pub mod trust;
-mod verdict;
 mod weights;
 
 use thiserror::Error;

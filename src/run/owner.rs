@@ -8,28 +8,22 @@ use rand::RngExt;
 use rand::rngs::SysRng;
 use rand::{SeedableRng, rngs::StdRng};
 
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
-
+use super::letters::announcement::{self, Announced, Introduction};
+use super::letters::opening::{self, Pacing, Public};
+use super::letters::result::{self, Recipient};
+use super::letters::{Desk, package, role, shown, verdict};
 use super::model::Model;
-use super::opening::{
-    ANNOUNCEMENT, Announced, Announcement, Introduction, OPENING, Opening, Pacing, Public, Returned, encoded,
-    opening, result_info, seal_package, shown, unpadded,
-};
 use super::pace::{self, Calibration};
-use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
-use super::refusal::{self, look_for_refusals, package_bytes, told};
+use super::refusal::{self, look_for_refusals, told};
 use super::results::{EpochReport, Outcome, RankTiming, VERSION, aead_line, threads_line};
 use super::seat::{self, Seat};
 use super::setting::Setting;
 use super::trust::Credentials;
-use super::{RunError, Watcher, cores, sealed, verdict};
+use super::{RunError, Watcher, cores};
 use crate::crypto::aead::Library;
-use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
-use crate::crypto::stack::WipedStack;
 use crate::ids::{Epoch, Rank};
 use crate::job::{Link, MOST_RANKS, Profile};
 use crate::memory;
@@ -68,7 +62,6 @@ pub fn can_run(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
     if ranks > MOST_RANKS {
         return Err(RunError::TooManyRanks { found: ranks, most: MOST_RANKS });
     }
-    prepared.sealed_lengths(ranks, &prepared.remote_specs())?;
     prepared.geometry(ranks)?;
     if job.mix.profile == Profile::Mixed {
         // Which ranks share a host is not known yet, and is nothing that a plan must have.
@@ -117,7 +110,7 @@ fn open(transport: &mut dyn Transport, prepared: &Prepared) -> Result<Public, Ru
         Ok(ready) => ready,
         Err(error) => return Err(told(error, |code| refusal::refuse(transport, code))),
     };
-    transport.scatter(&vec![opening; usize::from(transport.ranks())], OPENING)?;
+    transport.scatter(&vec![opening; usize::from(transport.ranks())], opening::LENGTH)?;
     transport.set_timeout(prepared.job.transport.timeout);
     transport.share_memory(public.windows);
     Ok(public)
@@ -127,18 +120,18 @@ fn open(transport: &mut dyn Transport, prepared: &Prepared) -> Result<Public, Ru
 fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Public, Vec<u8>), RunError> {
     let job = &prepared.job;
     let ranks = transport.ranks();
-    let (package, result) = prepared.sealed_lengths(ranks, &prepared.remote_specs())?;
+    let lengths = prepared.lengths(ranks)?;
     let pacing = match job.mix.profile {
         Profile::Mixed => pace::pacing(
             job.mix.pace,
             job.mix.hops,
-            result as usize,
+            lengths.result as usize,
             transport.cores().crowd(),
             job.transport.timeout,
         )?,
         Profile::Bare | Profile::Sealed => Pacing::Lockstep,
     };
-    let mut public = Public {
+    let public = Public {
         version: VERSION.to_owned(),
         run: *Key::random()?.bytes(),
         profile: job.mix.profile,
@@ -146,14 +139,12 @@ fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Pub
         timeout: u64::try_from(job.transport.timeout.as_millis()).unwrap_or(u64::MAX),
         windows: job.transport.windows,
         compute: job.compute,
-        package,
+        package: lengths.package as u32,
         pacing,
-        result,
+        result: lengths.result,
         digest: [0; 32],
     };
-    let opening = opening(&Opening::Start(public.clone()))?;
-    public.digest = Sha256::digest(&opening).into();
-    Ok((public, opening))
+    opening::start(public)
 }
 
 /// Runs with `backend`, where all ranks have the `public` numbers.
@@ -257,12 +248,10 @@ struct Lead<'a, B: Platform> {
     role: usize,
     /// Those that do not.
     hosted: Hosted<B>,
-    peers: Peers<'a>,
     seat: Seat<B>,
-    /// Where what is sealed to ranks and to the owner is sealed and opened.
-    stack: WipedStack,
+    desk: Desk<'a>,
     /// What results are sealed to.
-    pair: KeyPair,
+    recipient: Recipient,
     /// What proves that a result is of its rank.
     results: Vec<Key>,
     drawn: Option<Drawn>,
@@ -326,18 +315,17 @@ impl<'a, B: Platform> Lead<'a, B> {
             head: Network::new(&*backend, &specs[..remote.start])?,
             tail: Network::new(&*backend, &specs[remote.end..])?,
         };
-        let mut stack = WipedStack::new()?;
+        let mut desk = Desk::new(place.credentials)?;
         Ok(Self {
             hosted,
-            role: prepared.role_length(&specs[remote.clone()])?,
+            role: prepared.role_length(),
             remote,
             seat: Seat::new(backend, platform::library(&public), &public)?,
             prepared,
             place,
             specs,
-            peers: Peers::new(place.credentials),
-            pair: KeyPair::generate(&mut stack),
-            stack,
+            recipient: Recipient::new(&mut desk),
+            desk,
             results: (0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?,
             drawn: None,
             domains: Vec::new(),
@@ -404,15 +392,14 @@ impl<'a, B: Platform> Lead<'a, B> {
         if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
             return Err(RunError::Fault { noticed, own });
         }
-        let length = self.public.result as usize + hpke::OVERHEAD;
-        let blobs = transport.gather(&memory::zeroed(length)?)?;
+        let blobs = transport.gather(&memory::zeroed(result::length(&self.public))?)?;
         let returns = match self.returned(&blobs, epoch, ended.slots, fault) {
             Ok(Ok(returns)) => Ok(returns),
             Ok(Err(noticed)) => Err(RunError::Fault { noticed, own }),
             Err(error) => Err(error),
         };
         let code = returns.as_ref().err().map_or(0, RunError::exit_code);
-        let told = verdict::tell(transport, &self.public, &self.results, epoch, code);
+        let told = self.tell(transport, epoch, code);
         match (returns, told) {
             (Ok(returns), Ok(())) => Ok(Ran { scores, slots: ended.slots, returns, inferred }),
             (Err(error), Ok(())) if !error.is_orderly() => Err(RunError::Told { why: Box::new(error), code }),
@@ -421,10 +408,13 @@ impl<'a, B: Platform> Lead<'a, B> {
         }
     }
 
-    /// A package that is `sealed` to `rank`, signed.
-    fn sign_package(&self, epoch: Epoch, rank: Rank, ranks: u16, announced: &Announced, sealed: Vec<u8>) -> Vec<u8> {
-        let context = package_context(&self.public.digest, epoch, rank, ranks, &announced.says.key);
-        self.peers.sign(&context, sealed)
+    /// Tells all ranks with which `code` they end; 0: as they would.
+    fn tell(&self, transport: &mut dyn Transport, epoch: Epoch, code: i32) -> Result<(), RunError> {
+        let ranks = transport.ranks();
+        let verdict = |(rank, psk)| verdict::write(code, psk, &self.public.binding(epoch, rank, ranks));
+        let verdicts: Vec<Vec<u8>> = Rank::all(ranks).zip(&self.results).map(verdict).collect();
+        transport.scatter(&verdicts, verdict::LENGTH)?;
+        Ok(())
     }
 
     /// Takes the ranks' keys, draws the epoch's, and gives each rank its package. Returns the owner's own route.
@@ -434,10 +424,10 @@ impl<'a, B: Platform> Lead<'a, B> {
         epoch: Epoch,
         watcher: &mut dyn Watcher,
     ) -> Result<Route, RunError> {
-        let messages = transport.gather(&[0; ANNOUNCEMENT + SIGNED])?;
+        let messages = transport.gather(&[0; announcement::LENGTH])?;
         match self.packages(messages, epoch, watcher) {
             Ok((own, packages)) => {
-                transport.scatter(&packages, package_bytes(&self.public))?;
+                transport.scatter(&packages, package::length(&self.public))?;
                 Ok(own)
             }
             Err(error) => Err(told(error, |code| refusal::refuse_packages(transport, &self.public, code))),
@@ -461,7 +451,7 @@ impl<'a, B: Platform> Lead<'a, B> {
                 self.aead = announced.iter().map(|announced| announced.says.aead).collect();
                 watcher.note(&aead_line(&self.aead));
             }
-            self.domains = self.peers.domains(announced.iter().map(|announced| announced.says.host.as_str()));
+            self.domains = self.desk.peers.domains(announced.iter().map(|announced| announced.says.host.as_str()));
             self.drawn = Some(self.draw(watcher)?);
             self.hosts = announced.iter().map(|announced| announced.says.host.clone()).collect();
         }
@@ -487,21 +477,19 @@ impl<'a, B: Platform> Lead<'a, B> {
                 packages.push(Vec::new());
                 continue;
             }
-            // Reading it, a rank with a stage and one without have the same to do.
-            let mut role = Zeroizing::new(memory::zeroed(if epoch == Epoch(0) { self.role } else { 0 })?);
-            if let (Epoch(0), Some(stage)) = (epoch, drawn.roles().stage(rank)) {
-                let told = encoded(&self.specs[self.remote.start + stage.index()])?;
-                role[..told.len()].copy_from_slice(&told);
-            }
+            let stage = drawn.roles().stage(rank).map(|stage| &self.specs[self.remote.start + stage.index()]);
             let package = Package {
                 route,
-                role,
+                role: match epoch {
+                    Epoch(0) => role::write(stage, self.role)?,
+                    _ => role::write(None, 0)?,
+                },
                 result: self.results[rank.index()].twin(),
-                owner: self.pair.public().to_vec(),
+                owner: self.recipient.key().to_vec(),
             };
-            let sealed =
-                seal_package(&mut self.stack, &package, &self.public, epoch, rank, &announced[rank.index()])?;
-            packages.push(self.sign_package(epoch, rank, ranks, &announced[rank.index()], sealed));
+            let binding = self.public.binding(epoch, rank, ranks);
+            let bytes = self.public.package as usize;
+            packages.push(package::write(&package, bytes, &announced[rank.index()], &mut self.desk, &binding)?);
         }
         // Initial values are with those whom they are for: this copy has served.
         self.specs.iter_mut().for_each(|spec| spec.values = None);
@@ -511,7 +499,6 @@ impl<'a, B: Platform> Lead<'a, B> {
 
     /// What all ranks announce with their `messages`; the owner's own announcement, without a key, at place 0.
     fn hear(&mut self, messages: Vec<Vec<u8>>, epoch: Epoch) -> Result<Vec<Announced>, RunError> {
-        const WHAT: &str = "the key announcement";
         look_for_refusals(&messages)?;
         let ranks = messages.len() as u16;
         let Seat { backend, aead, .. } = &self.seat;
@@ -519,15 +506,9 @@ impl<'a, B: Platform> Lead<'a, B> {
         let [host, fingerprint] = [self.place.host, &backend.fingerprint()].map(shown);
         let introduction =
             Introduction { host: &host, fingerprint: &fingerprint, threads: backend.threads(), aead: *aead };
-        let own = Announcement::new(epoch, &[], &introduction);
-        let mut heard = vec![Announced { says: own, bytes: Vec::new() }];
+        let mut heard = vec![Announced::own(epoch, &introduction)];
         for (from, bytes) in Rank::all(ranks).zip(messages).skip(1) {
-            let context = announcement_context(&self.public.digest, epoch, from, ranks);
-            let message = self.peers.recognise(WHAT, from, &context, &bytes)?;
-            let says: Announcement = unpadded(message).ok_or(RunError::Unreadable { what: WHAT, from })?;
-            says.check(from, epoch)?;
-            self.peers.belongs(from, &says.host)?;
-            heard.push(Announced { says, bytes });
+            heard.push(announcement::read(bytes, &mut self.desk, &self.public.binding(epoch, from, ranks))?);
         }
         Ok(heard)
     }
@@ -581,11 +562,9 @@ impl<'a, B: Platform> Lead<'a, B> {
         let mut first = fault;
         let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
         for (rank, blob) in Rank::all(blobs.len() as u16).zip(blobs).skip(1) {
-            let info = result_info(&self.public.run, epoch, rank, slots);
-            let key = Some(&self.results[rank.index()]);
-            let plain = self.pair.open(&mut self.stack, &info, key, blob).map_err(sealed("the result", rank))?;
-            let returned: Returned =
-                unpadded(&plain).ok_or(RunError::Unreadable { what: "the result", from: rank })?;
+            let binding = self.public.binding(epoch, rank, blobs.len() as u16);
+            let proven = (&self.recipient, &self.results[rank.index()]);
+            let returned = result::read(blob, slots, proven, &mut self.desk, &binding)?;
             first = Noticed::first(first, returned.fault.map(|fault| Noticed { fault, by: rank }));
             let rank_timing = seat::from_numbers(returned.timing);
             sent += rank_timing.sent;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::opening::{Pacing, Public};
+use super::letters::opening::{Pacing, Public};
 use super::{RunError, cores};
 use crate::compute::cpu::Cpu;
 #[cfg(feature = "cuda")]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::RunError;
 use super::folder::{JOB, MODEL};
-use super::opening::{LONGEST, encoded_length, package_length, result_length};
+use super::letters::lengths::Needs;
 use super::weights::{Assigned, How, Taken, Weights};
 use super::{sources, statistics};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
@@ -16,6 +16,8 @@ use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
 use crate::role::planned::Planned;
 use crate::wire::HEADER;
+
+pub use super::letters::lengths::Lengths;
 
 /// A job with its data, ready to run.
 pub struct Prepared {
@@ -33,6 +35,8 @@ pub struct Prepared {
     infers: bool,
     /// What each stage starts from; `None`: from values drawn from the seed.
     start: Option<Taken>,
+    /// What the stages on ranks need of messages and letters.
+    needs: Needs,
     /// Names of a sample's values, where the data have some.
     pub names: Vec<String>,
 }
@@ -67,7 +71,9 @@ impl Prepared {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
         let names = loaded.names;
-        Self { job, train, validation, test, boundaries, infers: false, start: None, names }.trainable()?.started()
+        Self { job, train, validation, test, boundaries, infers: false, start: None, needs: Needs::default(), names }
+            .trainable()?
+            .started()
     }
 
     /// The model that a run has left in the folder `run`, with `sets` on top of its job, and the file `inputs` to look at.
@@ -87,9 +93,19 @@ impl Prepared {
         let boundaries = job::chain(&job, &Sample { wanted: None, ..sample(&[&test]) })?;
         let [train, validation] = [test.first(0), test.first(0)];
         let names = Vec::new();
-        let mut prepared = Self { job, train, validation, test, boundaries, infers: true, start: None, names };
+        let mut prepared = Self {
+            job,
+            train,
+            validation,
+            test,
+            boundaries,
+            infers: true,
+            start: None,
+            needs: Needs::default(),
+            names,
+        };
         prepared.start = Some(weights.values(&prepared.specs(), &[])?);
-        Ok(prepared)
+        prepared.measured()
     }
 
     /// The same, where an epoch has batches that all operations learn from.
@@ -108,6 +124,12 @@ impl Prepared {
             let taken = Weights::read(from)?.values(&self.specs(), &self.job.init.order)?;
             self.start = Some(taken);
         }
+        self.measured()
+    }
+
+    /// The same, where it is known what its stages need.
+    fn measured(mut self) -> Result<Self, RunError> {
+        self.needs = Needs::of(self.longest_message(), &self.remote_specs())?;
         Ok(self)
     }
 
@@ -147,7 +169,8 @@ impl Prepared {
         let boundaries = job::chain(&job, &sample(&[&self.train, &self.validation, &self.test]))?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
         let names = self.names.clone();
-        Self { job, train, validation, test, boundaries, infers: false, start: None, names }.started()
+        Self { job, train, validation, test, boundaries, infers: false, start: None, needs: Needs::default(), names }
+            .started()
     }
 
     /// How many stages ranks host, and for how many they pass.
@@ -236,72 +259,32 @@ impl Prepared {
         HEADER as u64 + longest.unwrap_or(0)
     }
 
-    /// What the job needs among `ranks` ranks, whatever lengths it names: bytes of a message, a package, a result.
-    pub fn needed_lengths(&self, ranks: u16) -> [u64; 3] {
-        let specs = self.remote_specs();
-        let role = specs.iter().map(|spec| encoded_length(spec).unwrap_or(0)).max().unwrap_or(0);
-        let values = specs.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
-        let package = package_length(ranks, self.job.mix.hops, role, 0);
-        [self.longest_message(), package, result_length(values, 0)]
-    }
-
     /// Bytes of what a rank is told of its stage, at most.
-    ///
-    /// # Errors
-    /// [`RunError::Bug`].
-    pub(super) fn role_length(&self, remote: &[StageSpec]) -> Result<usize, RunError> {
-        remote.iter().map(encoded_length).try_fold(0, |most, role| Ok(role?.max(most)))
+    pub(super) fn role_length(&self) -> usize {
+        self.needs.role
     }
 
-    /// Bytes of a package before it is sealed, and of a result, among `ranks` ranks with the stages `remote`.
-    ///
-    /// # Errors
-    /// [`RunError::TooLong`].
-    pub(super) fn sealed_lengths(&self, ranks: u16, remote: &[StageSpec]) -> Result<(u32, u64), RunError> {
-        let mix = &self.job.mix;
-        let role = self.role_length(remote)?;
-        let package = package_length(ranks, mix.hops, role, mix.package);
-        let values = remote.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
-        let result = result_length(values, mix.result);
-        travelling(package, result)
+    /// The lengths that the job needs among `ranks` ranks, whatever lengths it names.
+    pub fn needed_lengths(&self, ranks: u16) -> Lengths {
+        self.needs.lengths(ranks, self.job.mix.hops)
     }
 
-    /// Bytes of a message.
+    /// The lengths that messages and letters have among `ranks` ranks: those that the job needs, or names.
     ///
     /// # Errors
     /// [`RunError::TooLong`].
-    fn message(&self) -> Result<u32, RunError> {
-        let bytes = self.longest_message();
-        match u32::try_from(bytes) {
-            Ok(message) if bytes <= LONGEST => Ok(message.max(self.job.mix.message)),
-            _ => {
-                Err(RunError::TooLong { what: "a message", bytes, most: LONGEST, fix: "take a smaller micro_batch" })
-            }
-        }
+    pub fn lengths(&self, ranks: u16) -> Result<Lengths, RunError> {
+        self.needed_lengths(ranks).at_least(&self.job.mix)
     }
 
-    /// All lengths among `ranks` ranks.
+    /// The lengths of a slot among `ranks` ranks.
     ///
     /// # Errors
     /// [`RunError::TooLong`], [`MixError::CellTooSmall`](crate::mix::MixError::CellTooSmall).
     pub fn geometry(&self, ranks: u16) -> Result<Geometry, RunError> {
+        let message = self.lengths(ranks)?.message as u32;
         // Two ranks or more exchange messages; fewer circuits than one there are not.
-        Ok(Geometry::new(ranks.max(3), self.job.mix.hops, self.message()?, self.job.mix.cell)?)
-    }
-}
-
-/// The lengths of a package and of a result, where they travel.
-fn travelling(package: u64, result: u64) -> Result<(u32, u64), RunError> {
-    let too_long = |what, bytes, fix| RunError::TooLong { what, bytes, most: LONGEST, fix };
-    if result > LONGEST {
-        return Err(too_long("a rank's result", result, "split the largest stage, or take a smaller mix.result"));
-    }
-    match u32::try_from(package) {
-        Ok(length) if package <= LONGEST => Ok((length, result)),
-        _ => {
-            let fix = "split the largest stage, whose initial values travel in it, or take a smaller mix.package";
-            Err(too_long("a rank's package", package, fix))
-        }
+        Ok(Geometry::new(ranks.max(3), self.job.mix.hops, message, self.job.mix.cell)?)
     }
 }
 
@@ -330,23 +313,4 @@ fn part(data: Dataset, share: f64, job: &Job, usage: &str) -> Result<(Dataset, D
     let order = job.seed().derive(usage, 0).stream().permutation(samples);
     let count = (f64::from(samples) * share).round() as usize;
     Ok(data.split(&order, count)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_too_long_to_travel_is_told() {
-        assert_eq!(travelling(LONGEST, LONGEST).unwrap(), (1 << 30, LONGEST));
-        for (package, result, what) in [
-            (LONGEST + 1, 1, "a rank's package"),
-            (1 << 40, 1, "a rank's package"),
-            (1, LONGEST + 1, "a rank's result"),
-        ] {
-            let error = travelling(package, result).unwrap_err();
-            assert!(error.to_string().starts_with(&format!("{what} would have")), "{error}");
-            assert_eq!(error.exit_code(), 2);
-        }
-    }
 }

@@ -8,9 +8,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use super::RunError;
-use super::opening::{ANNOUNCEMENT, OPENING, Opening, Public, opened, opening};
-use super::peers::SIGNED;
-use crate::crypto::hpke;
+use super::letters::opening::{self, Opening, Public};
+use super::letters::{announcement, package};
 use crate::ids::Rank;
 use crate::threads;
 use crate::transport::Transport;
@@ -18,21 +17,16 @@ use crate::transport::Transport;
 /// How often the owner tells the others, who wait for the opening, that it is coming.
 const SIGN: Duration = Duration::from_secs(1);
 
-/// Bytes of a package as it travels.
-pub(super) fn package_bytes(public: &Public) -> usize {
-    public.package as usize + hpke::OVERHEAD + SIGNED
-}
-
 /// A refusal in place of a message of `length` bytes.
 fn refusal(code: i32, length: usize) -> Result<Vec<u8>, RunError> {
-    let mut message = opening(&Opening::Refused(code))?;
-    message.resize(length.max(OPENING), 0);
+    let mut message = opening::write(&Opening::Refused(code))?;
+    message.resize(length.max(opening::LENGTH), 0);
     Ok(message)
 }
 
 /// The exit code, where `message` is a refusal. 0 would not be one.
 pub(super) fn refused(message: &[u8]) -> Option<i32> {
-    match opened(message.get(..OPENING)?) {
+    match opening::read(message.get(..opening::LENGTH)?) {
         Some(Opening::Refused(code)) if code != 0 => Some(code),
         _ => None,
     }
@@ -43,7 +37,7 @@ pub(super) fn refused(message: &[u8]) -> Option<i32> {
 /// # Errors
 /// [`RunError`].
 pub fn refuse(transport: &mut dyn Transport, code: i32) -> Result<(), RunError> {
-    scatter(transport, code, OPENING)
+    scatter(transport, code, opening::LENGTH)
 }
 
 /// Tells all ranks so in place of their packages. Called by the owner when it has their announcements.
@@ -51,7 +45,7 @@ pub fn refuse(transport: &mut dyn Transport, code: i32) -> Result<(), RunError> 
 /// # Errors
 /// [`RunError`].
 pub(super) fn refuse_packages(transport: &mut dyn Transport, public: &Public, code: i32) -> Result<(), RunError> {
-    scatter(transport, code, package_bytes(public))
+    scatter(transport, code, package::length(public))
 }
 
 fn scatter(transport: &mut dyn Transport, code: i32, length: usize) -> Result<(), RunError> {
@@ -69,7 +63,7 @@ pub(super) fn refuse_announcements(
     public: &Public,
     code: i32,
 ) -> Result<(), RunError> {
-    transport.gather(&[0; ANNOUNCEMENT + SIGNED])?;
+    transport.gather(&[0; announcement::LENGTH])?;
     refuse_packages(transport, public, code)
 }
 
@@ -100,8 +94,8 @@ pub(super) fn told(error: RunError, tell: impl FnOnce(i32) -> Result<(), RunErro
 /// What a rank ends with that has heard the opening and refuses for `why`, in place of its announcement.
 pub(super) fn decline(transport: &mut dyn Transport, public: &Public, why: RunError) -> RunError {
     let mut last_word = || -> Result<i32, RunError> {
-        transport.gather(&refusal(why.exit_code(), ANNOUNCEMENT + SIGNED)?)?;
-        let word = transport.scatter(&[], package_bytes(public))?;
+        transport.gather(&refusal(why.exit_code(), announcement::LENGTH)?)?;
+        let word = transport.scatter(&[], package::length(public))?;
         refused(&word).ok_or(RunError::Unreadable { what: "the owner's last word", from: Rank::OWNER })
     };
     match last_word() {
@@ -120,7 +114,7 @@ pub fn while_others_wait<R: Send>(
     transport: &mut dyn Transport,
     work: impl FnOnce() -> Result<R, RunError> + Send,
 ) -> Result<R, RunError> {
-    let sign = opening(&Opening::Coming)?;
+    let sign = opening::write(&Opening::Coming)?;
     let signs = vec![sign; usize::from(transport.ranks())];
     let worked = std::thread::scope(|scope| {
         let (done, is_done) = channel::<()>();
@@ -131,7 +125,7 @@ pub fn while_others_wait<R: Send>(
         })?;
         let mut signed = Ok(());
         while signed.is_ok() && is_done.recv_timeout(SIGN) == Err(RecvTimeoutError::Timeout) {
-            signed = transport.scatter(&signs, OPENING).map(|_| ());
+            signed = transport.scatter(&signs, opening::LENGTH).map(|_| ());
         }
         let panicked = |_| Err(RunError::Bug("the thread that prepares a run has panicked".to_owned()));
         let result = thread.join().unwrap_or_else(panicked);
@@ -151,22 +145,22 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_length_of_what_it_stands_for() {
-        for length in [OPENING, ANNOUNCEMENT + SIGNED, 4096] {
+        for length in [opening::LENGTH, announcement::LENGTH, 4096] {
             let message = refusal(3, length).unwrap();
             assert_eq!((message.len(), refused(&message)), (length, Some(3)));
             let mut altered = message;
             altered[40] ^= 1;
             assert_eq!(refused(&altered), None);
         }
-        assert_eq!(refused(&refusal(0, OPENING).unwrap()), None, "0 would pass for a run that went well");
+        assert_eq!(refused(&refusal(0, opening::LENGTH).unwrap()), None, "0 would pass for a run that went well");
         assert_eq!((refused(&[0; 4096]), refused(&[])), (None, None));
     }
 
     #[test]
     fn all_who_refuse_are_named() {
-        let mut messages = vec![vec![0; OPENING]; 4];
+        let mut messages = vec![vec![0; opening::LENGTH]; 4];
         assert!(look_for_refusals(&messages).is_ok());
-        (messages[1], messages[3]) = (refusal(3, OPENING).unwrap(), refusal(4, OPENING).unwrap());
+        (messages[1], messages[3]) = (refusal(3, opening::LENGTH).unwrap(), refusal(4, opening::LENGTH).unwrap());
         let error = look_for_refusals(&messages).unwrap_err();
         assert_eq!(error.exit_code(), 3);
         assert_eq!(error.to_string(), "rank 1, rank 3 cannot take part, and say why");
@@ -180,7 +174,7 @@ mod tests {
         std::thread::scope(|scope| {
             let heard = scope.spawn(move || {
                 let mut signs = 0;
-                while let Some(Opening::Coming) = opened(&rank.scatter(&[], OPENING).unwrap()) {
+                while let Some(Opening::Coming) = opening::read(&rank.scatter(&[], opening::LENGTH).unwrap()) {
                     signs += 1;
                 }
                 signs

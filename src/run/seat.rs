@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::opening::{Pacing, Public};
+use super::letters::opening::{Pacing, Public};
 use super::pace::Calibration;
 use super::platform::Platform;
 use super::{RunError, cores};
 use crate::crypto::aead::Library;
+use crate::crypto::labels;
 use crate::ids::{Epoch, Phase, Rank, Slot};
 use crate::job::Profile;
 use crate::memory;
@@ -27,7 +28,7 @@ use crate::wire::HEADER;
 
 /// What every cell of a run is bound to: the version of the protocol, the suite and the run.
 fn associated_data(run: &[u8; 32]) -> Vec<u8> {
-    [b"mixnn/1 A".as_slice(), run].concat()
+    [labels::CELLS, run].concat()
 }
 
 /// What a rank keeps through the slots of a run.

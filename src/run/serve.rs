@@ -3,21 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroizing;
-
-use super::opening::{
-    self, ANNOUNCEMENT, Announcement, Introduction, OPENING, Opening, Public, Returned, opened, package_info, padded,
-    result_info,
-};
-use super::peers::{Peers, announcement_context, package_context};
+use super::letters::announcement::{self, Introduction};
+use super::letters::opening::{self, Opening, Public};
+use super::letters::result::{self, Returned};
+use super::letters::{Desk, package, role, verdict};
 use super::platform::{self, Chosen, Platform, Standing};
-use super::refusal::{self, package_bytes, refused};
+use super::refusal::{self, refused};
 use super::results::VERSION;
 use super::seat::{self, Seat};
 use super::trust::Credentials;
-use super::{RunError, code_of, sealed, verdict};
-use crate::crypto::hpke::{self, KeyPair};
-use crate::crypto::stack::WipedStack;
+use super::{RunError, code_of};
+use crate::crypto::key::Key;
 use crate::ids::{Epoch, Phase, Rank, Slot};
 use crate::mix::beat::{Fault, Order};
 use crate::mix::package::Package;
@@ -104,8 +100,8 @@ fn serve<B: Platform>(
 ) -> Result<(), RunError> {
     let aead = platform::library(public);
     let introduction = Introduction { host, fingerprint: &backend.fingerprint(), threads: backend.threads(), aead };
-    let (mut peers, mut stack) = (Peers::new(credentials), WipedStack::new()?);
-    let mut first = Some(announce(transport, public, &mut peers, &mut stack, Epoch(0), &introduction)?);
+    let mut desk = Desk::new(credentials)?;
+    let mut first = Some(announce(transport, public, &mut desk, Epoch(0), &introduction)?);
     // No memory is taken by the public numbers before a package has opened, which shows that they are the owner's.
     let mut seat = Seat::new(Arc::clone(&backend), aead, public)?;
     let mut stage: Option<StageRole<B>> = None;
@@ -113,15 +109,15 @@ fn serve<B: Platform>(
     loop {
         let mut package = match first.take() {
             Some(package) => package,
-            None => announce(transport, public, &mut peers, &mut stack, epoch, &introduction)?,
+            None => announce(transport, public, &mut desk, epoch, &introduction)?,
         };
         insight.package(epoch, &mut package);
-        let role = std::mem::take(&mut package.role);
-        if opening::is_stage(&role) {
+        let told = std::mem::take(&mut package.role);
+        if role::is_stage(&told) {
             let (message, public) = (public.geometry.message(), public.clone());
-            stage = Some(StageRole::new(move || opening::stage(&role, &public), message));
+            stage = Some(StageRole::new(move || role::read(&told, &public), message));
         }
-        let (result, owner) = (package.result, package.owner);
+        let (psk, owner) = (package.result, package.owner);
         let mut courier = seat.courier(transport, public, package.route, epoch)?;
         let mut after = |over: seat::Over| insight.slot(epoch, over.slot, over.real);
         let ended = match &mut stage {
@@ -147,13 +143,12 @@ fn serve<B: Platform>(
             None => Vec::new(),
         };
         let returned = Returned { timing: seat::numbers(&seat.timing), values, fault };
-        let plain = padded(&returned, public.result as usize)?;
-        let info = result_info(&public.run, epoch, transport.rank(), ended.slots);
-        let blob = hpke::seal(&mut stack, &owner, &info, Some(&result), &plain)
-            .map_err(sealed("the package", Rank::OWNER))?;
+        let binding = public.binding(epoch, transport.rank(), transport.ranks());
+        let (bytes, to) = (public.result as usize, (owner.as_slice(), &psk));
+        let blob = result::write(&returned, bytes, ended.slots, to, &mut desk, &binding)?;
         seat.rest(over);
         transport.gather(&blob)?;
-        let heard = verdict::hear(transport, public, &result, epoch);
+        let heard = hear_verdict(transport, public, &psk, epoch);
         match (ended.order, heard) {
             // Nothing more is due from this rank: to end the run by force could only cost the owner its model.
             (Order::RunEnds { .. }, Err(error @ RunError::Sealed { .. })) => {
@@ -170,11 +165,11 @@ fn serve<B: Platform>(
 /// The public numbers of the run, by which this rank and the owner wait for each other from now on.
 fn hear(transport: &mut dyn Transport) -> Result<Public, RunError> {
     let public = loop {
-        let message = transport.scatter(&[], OPENING)?;
+        let message = transport.scatter(&[], opening::LENGTH)?;
         if let Some(code) = refused(&message) {
             return Err(RunError::Refused { code });
         }
-        match opened(&message) {
+        match opening::read(&message) {
             Some(Opening::Coming) => {}
             Some(Opening::Start(public)) if public.version == VERSION && public.fits(transport.ranks()) => {
                 break public;
@@ -187,31 +182,32 @@ fn hear(transport: &mut dyn Transport) -> Result<Public, RunError> {
     Ok(public)
 }
 
-/// Makes a key pair for the epoch, announces it, and opens the package that comes for it. Nothing is left of the pair's private half
-/// then.
+/// Announces a key for the epoch, and opens the package that comes for it.
 fn announce(
     transport: &mut dyn Transport,
     public: &Public,
-    peers: &mut Peers<'_>,
-    stack: &mut WipedStack,
+    desk: &mut Desk<'_>,
     epoch: Epoch,
     introduction: &Introduction<'_>,
 ) -> Result<Package, RunError> {
-    let (rank, ranks) = (transport.rank(), transport.ranks());
-    let pair = KeyPair::generate(stack);
-    let announcement = padded(&Announcement::new(epoch, pair.public(), introduction), ANNOUNCEMENT)?.to_vec();
-    let announcement = peers.sign(&announcement_context(&public.digest, epoch, rank, ranks), announcement);
-    transport.gather(&announcement)?;
-    let signed = transport.scatter(&[], package_bytes(public))?;
-    if let Some(code) = refused(&signed) {
-        return Err(RunError::Refused { code });
+    let binding = public.binding(epoch, transport.rank(), transport.ranks());
+    let asked = announcement::write(introduction, desk, &binding)?;
+    transport.gather(&asked.bytes)?;
+    let signed = transport.scatter(&[], package::length(public))?;
+    match refused(&signed) {
+        Some(code) => Err(RunError::Refused { code }),
+        None => package::read(&signed, asked, desk, public, &binding),
     }
-    let context = package_context(&public.digest, epoch, rank, ranks, pair.public());
-    let package = peers.recognise("the package", Rank::OWNER, &context, &signed)?;
-    let info = package_info(public, epoch, rank, &announcement);
-    let opened = pair.open(stack, &info, None, package);
-    drop(pair);
-    let plain = Zeroizing::new(opened.map_err(sealed("the package", Rank::OWNER))?);
-    opening::handed(&plain, public, rank, ranks)
-        .ok_or(RunError::Unreadable { what: "the package", from: Rank::OWNER })
+}
+
+/// What the owner says when it has all results.
+///
+/// # Errors
+/// [`RunError::Stopped`]: that the run has failed. [`RunError::Transport`], [`RunError::Sealed`].
+fn hear_verdict(transport: &mut dyn Transport, public: &Public, psk: &Key, epoch: Epoch) -> Result<(), RunError> {
+    let verdict = transport.scatter(&[], verdict::LENGTH)?;
+    match verdict::read(&verdict, psk, &public.binding(epoch, transport.rank(), transport.ranks()))? {
+        0 => Ok(()),
+        code => Err(RunError::Stopped { code }),
+    }
 }

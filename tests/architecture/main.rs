@@ -212,6 +212,15 @@ fn one_file_writes_to_the_terminal() {
     assert_eq!(found, ["terminal.rs"]);
 }
 
+/// What is sealed to a key pair is a letter, and nothing else. One more file says why a key is refused.
+#[test]
+fn letters_alone_are_sealed_to_key_pairs() {
+    let names_it = |source: &Source| !source.is_test() && source.words().iter().any(|word| word == "hpke");
+    let found = crate_sources().into_iter().filter(names_it).map(|source| source.file);
+    let outside = found.filter(|file| !file.starts_with("crypto/") && !file.starts_with("run/letters/"));
+    assert_eq!(outside.collect::<Vec<String>>(), ["run/trust/error.rs"]);
+}
+
 /// A made-up module `nn` that breaks every rule, each break where a careless scanner would not look.
 const BROKEN: &str = r##"
 //! Talks about crate::cli and 'unsafe' things.

@@ -49,8 +49,8 @@ fn an_announcement_that_was_signed_for_something_else_is_refused() {
             let mut opening = opening.lock().unwrap().clone();
             let (mut epoch, mut rank, mut ranks) = (Epoch(0), Rank(VICTIM as u16), 4);
             signed(&mut opening, &mut epoch, &mut rank, &mut ranks);
-            let context = announcement_context(&Sha256::digest(&opening), epoch, rank, ranks);
-            Peers::new(&credentials).sign(&context, message[..ANNOUNCEMENT].to_vec())
+            let context = announcement::context(&bound(&opening, epoch, rank, ranks));
+            Peers::new(&credentials).sign(&context, message[..UNSIGNED].to_vec())
         })
     };
     let cases: [Signed; 5] = [
@@ -125,13 +125,14 @@ fn in_the_middle() -> (Cast, Arc<Mutex<Option<Package>>>) {
                 return message;
             };
             let [theirs, altered] = &*said.lock().unwrap();
-            let info = |announcement: &[u8]| package_info(public, Epoch(0), Rank(VICTIM as u16), announcement);
+            let binding = public.binding(Epoch(0), Rank(VICTIM as u16), 4);
+            let info = |announcement: &[u8]| package::info(&binding, announcement);
             // What does not open is no package: the owner refuses.
             let Ok(plain) = own.open(&mut stack, &info(altered), None, &message[..message.len() - SIGNED]) else {
                 return message;
             };
             *opened.lock().unwrap() = unpadded(&plain);
-            let key = unpadded::<Announcement>(&theirs[..ANNOUNCEMENT]).unwrap().key;
+            let key = unpadded::<Announcement>(&theirs[..UNSIGNED]).unwrap().key;
             let again = hpke::seal(&mut stack, &key, &info(theirs), None, &plain).unwrap();
             [again, vec![0; SIGNED]].concat()
         });
@@ -163,7 +164,7 @@ fn an_altered_opening_is_refused() {
             }
             let mut public = public(&message);
             public.timeout += 1;
-            opening(&Opening::Start(public)).unwrap()
+            opening::write(&Opening::Start(public)).unwrap()
         })
     };
     owner_refuses(lowered(), &["the key announcement from rank 2 is not what"]);

@@ -29,7 +29,7 @@ fn a_rank_that_shows_no_identity_is_refused() {
     let silent = || {
         Cast::new().telling(|_, mut message| {
             let signed = message.len() - SIGNED;
-            if message.len() == ANNOUNCEMENT + SIGNED {
+            if message.len() == announcement::LENGTH {
                 message[signed..].fill(0);
             }
             message
@@ -75,9 +75,8 @@ fn a_rank_stays_who_it_is() {
             if number != 2 {
                 return message;
             }
-            let context =
-                announcement_context(&Sha256::digest(&*opening.lock().unwrap()), Epoch(1), Rank(VICTIM as u16), 4);
-            Peers::new(&credentials).sign(&context, message[..ANNOUNCEMENT].to_vec())
+            let context = announcement::context(&bound(&opening.lock().unwrap(), Epoch(1), Rank(VICTIM as u16), 4));
+            Peers::new(&credentials).sign(&context, message[..UNSIGNED].to_vec())
         })
     };
     owner_refuses(replaced(), &["rank 2 shows the identity", "a run's ranks stay who they are"]);
@@ -130,11 +129,12 @@ fn hosts_of_unequal_size_are_warned_of() {
 /// One label is no beginning of the other, and every field but the last has a length that is known before.
 #[test]
 fn what_is_signed_is_unambiguous() {
-    let announcement = announcement_context(&[7; 256], Epoch(1), Rank(2), 4);
-    let package = package_context(&[7; 256], Epoch(1), Rank(2), 4, &[9; 1216]);
-    assert_eq!((announcement.len(), package.len()), (20 + 256 + 4 + 2 + 2, 15 + 256 + 4 + 2 + 2 + 32));
+    let binding = Binding { run: &[6; 32], opening: &[7; 32], epoch: Epoch(1), rank: Rank(2), ranks: 4 };
+    let announcement = announcement::context(&binding);
+    let package = package::context(&binding, &[9; 1216]);
+    assert_eq!((announcement.len(), package.len()), (20 + 32 + 4 + 2 + 2, 15 + 32 + 4 + 2 + 2 + 32));
     assert_ne!(announcement[..15], package[..15]);
-    assert_ne!(package, package_context(&[7; 256], Epoch(1), Rank(2), 4, &[8; 1216]));
+    assert_ne!(package, package::context(&binding, &[8; 1216]));
 }
 
 #[test]

@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 
-use super::opening::{ANNOUNCEMENT, Announcement, Opening, Public, opened, opening, package_info, padded, unpadded};
+use super::letters::announcement::{self, Announcement, UNSIGNED};
+use super::letters::opening::{self, Opening, Public};
+use super::letters::peers::{Peers, SIGNED};
+use super::letters::{Binding, package, padded, unpadded};
 use super::owner::{self, Place};
-use super::peers::{Peers, SIGNED, announcement_context, package_context};
 use super::prepare::Prepared;
 use super::results::{EpochReport, Outcome};
 use super::trust::{Credentials, Trust};
@@ -289,10 +291,16 @@ fn showing(identity: Identity) -> Credentials {
 
 /// The public numbers in an opening.
 fn public(opening: &[u8]) -> Public {
-    match opened(opening) {
+    match opening::read(opening) {
         Some(Opening::Start(public)) => public,
         _ => panic!("no opening"),
     }
+}
+
+/// What a letter belongs to whose sender has heard these bytes as the opening. What is signed does not name the run's id: the opening does.
+fn bound(opening: &[u8], epoch: Epoch, rank: Rank, ranks: u16) -> Binding<'static> {
+    let digest: [u8; 32] = Sha256::digest(opening).into();
+    Binding { run: &[0; 32], opening: Box::leak(Box::new(digest)), epoch, rank, ranks }
 }
 
 /// A message that shows no identity.
@@ -304,10 +312,10 @@ fn unsigned(mut signed: Vec<u8>) -> Vec<u8> {
 
 /// An announcement, taken apart and put together again; its signature stays as it was.
 fn announced(signed: &[u8], change: impl FnOnce(&mut Announcement)) -> Vec<u8> {
-    let (message, signature) = signed.split_at(ANNOUNCEMENT);
+    let (message, signature) = signed.split_at(UNSIGNED);
     let mut announcement: Announcement = unpadded(message).unwrap();
     change(&mut announcement);
-    [&padded(&announcement, ANNOUNCEMENT).unwrap(), signature].concat()
+    [&padded(&announcement, UNSIGNED).unwrap(), signature].concat()
 }
 
 /// What ranks are told before an epoch begins has one form: reading it takes as long with a stage as without.

@@ -5,39 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
-use super::trust::{Credentials, Line, TrustError};
 use crate::crypto::identity::{IDENTITY, PublicIdentity, SIGNATURE};
-use crate::ids::{Epoch, Rank};
+use crate::ids::Rank;
+use crate::run::trust::{Credentials, Line, TrustError};
 
 /// Bytes behind a message: the identity of its sender and its signature; zeros where it shows none.
-pub(super) const SIGNED: usize = IDENTITY + SIGNATURE;
-
-/// What the signature of an announcement is bound to, besides its bytes: `opening` is the digest of the owner's first
-/// message, which says the public numbers and the run's id.
-pub(super) fn announcement_context(opening: &[u8], epoch: Epoch, rank: Rank, ranks: u16) -> Vec<u8> {
-    context(b"mixnn/1 announcement", opening, epoch, rank, ranks)
-}
-
-/// What the signature of a package is bound to, besides its bytes: for whom it is, and the `key` that this rank announced.
-pub(super) fn package_context(opening: &[u8], epoch: Epoch, rank: Rank, ranks: u16, key: &[u8]) -> Vec<u8> {
-    let mut context = context(b"mixnn/1 package", opening, epoch, rank, ranks);
-    context.extend_from_slice(&Sha256::digest(key));
-    context
-}
-
-fn context(label: &[u8], opening: &[u8], epoch: Epoch, rank: Rank, ranks: u16) -> Vec<u8> {
-    let mut context = label.to_vec();
-    context.extend_from_slice(opening);
-    context.extend_from_slice(&epoch.0.to_le_bytes());
-    context.extend_from_slice(&rank.0.to_le_bytes());
-    context.extend_from_slice(&ranks.to_le_bytes());
-    context
-}
+pub(in crate::run) const SIGNED: usize = IDENTITY + SIGNATURE;
 
 /// The other ranks, as one of them knows them.
-pub(super) struct Peers<'a> {
+pub(in crate::run) struct Peers<'a> {
     credentials: &'a Credentials,
     /// Whose signatures were accepted in this run: stays the same in all epochs.
     met: BTreeMap<Rank, &'a Line>,
@@ -45,12 +21,12 @@ pub(super) struct Peers<'a> {
 
 impl<'a> Peers<'a> {
     /// Before anyone has said anything.
-    pub(super) fn new(credentials: &'a Credentials) -> Self {
+    pub(in crate::run) fn new(credentials: &'a Credentials) -> Self {
         Self { credentials, met: BTreeMap::new() }
     }
 
     /// `message`, signed for `context` by this rank: [`SIGNED`] bytes more.
-    pub(super) fn sign(&self, context: &[u8], mut message: Vec<u8>) -> Vec<u8> {
+    pub(in crate::run) fn sign(&self, context: &[u8], mut message: Vec<u8>) -> Vec<u8> {
         let (identity, signature) = match &self.credentials.identity {
             Some(identity) => (*identity.public().bytes(), identity.sign(&[context, &message].concat())),
             None => ([0; IDENTITY], [0; SIGNATURE]),
@@ -65,7 +41,7 @@ impl<'a> Peers<'a> {
     /// # Errors
     /// [`TrustError::Unsigned`], [`TrustError::Unknown`], [`TrustError::Signature`], [`TrustError::Changed`] where this rank
     /// has a trust file; where it has none, [`TrustError::Garbled`].
-    pub(super) fn recognise<'m>(
+    pub(in crate::run) fn recognise<'m>(
         &mut self,
         what: &'static str,
         from: Rank,
@@ -108,7 +84,7 @@ impl<'a> Peers<'a> {
     ///
     /// # Errors
     /// [`TrustError::WrongHost`].
-    pub(super) fn belongs(&self, from: Rank, host: &str) -> Result<(), TrustError> {
+    pub(in crate::run) fn belongs(&self, from: Rank, host: &str) -> Result<(), TrustError> {
         match (self.met.get(&from), &self.credentials.trust) {
             (Some(line), Some(trust)) if line.host != host => Err(TrustError::WrongHost {
                 from,
@@ -122,7 +98,7 @@ impl<'a> Peers<'a> {
 
     /// A label for each rank, given its host as it says; equal ones are one trust domain. Where ranks have to show an identity,
     /// it is the domain: a host could call itself anything.
-    pub(super) fn domains<'h>(&self, hosts: impl Iterator<Item = &'h str>) -> Vec<u32> {
+    pub(in crate::run) fn domains<'h>(&self, hosts: impl Iterator<Item = &'h str>) -> Vec<u32> {
         let own = self.credentials.identity.as_ref().map(|identity| identity.public().to_string());
         let mut known: Vec<String> = Vec::new();
         let label = |(rank, host): (u16, &str)| {

@@ -1,0 +1,148 @@
+//! How long letters are: computed once for a job among so many ranks, and handed on (docs/PROTOCOL.md, 3).
+
+use super::encoded_length;
+use crate::crypto::hpke;
+use crate::job::Mix;
+use crate::mix::geometry::rounded_up;
+use crate::nn::StageSpec;
+use crate::run::RunError;
+
+/// Bytes of a message, a package or a result, at most: MPI counts in a C int.
+pub(in crate::run) const LONGEST: u64 = 1 << 30;
+
+/// What a job's stages need of messages and letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::run) struct Needs {
+    /// Bytes of the longest message.
+    pub(in crate::run) message: u64,
+    /// Bytes of the longest role.
+    pub(in crate::run) role: usize,
+    /// Parameters of the stage that has most of them.
+    pub(in crate::run) values: u64,
+}
+
+/// Bytes of messages and letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lengths {
+    /// A message, before it is rounded up.
+    pub message: u64,
+    /// A package, before it is sealed.
+    pub package: u64,
+    /// A result, before it is sealed.
+    pub result: u64,
+}
+
+impl Needs {
+    /// What the stages `remote` need, whose longest message has `message` bytes.
+    ///
+    /// # Errors
+    /// [`RunError::Bug`].
+    pub(in crate::run) fn of(message: u64, remote: &[StageSpec]) -> Result<Self, RunError> {
+        let role = remote.iter().map(encoded_length).try_fold(0, |most, role| Ok::<_, RunError>(role?.max(most)))?;
+        let values = remote.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
+        Ok(Self { message, role, values })
+    }
+
+    /// The lengths that this takes among `ranks` ranks, with `hops` ranks to each circuit.
+    pub(in crate::run) fn lengths(&self, ranks: u16, hops: u8) -> Lengths {
+        Lengths {
+            message: self.message,
+            package: package(ranks, hops, self.role),
+            result: rounded_up(self.values.saturating_mul(4).saturating_add(128)),
+        }
+    }
+}
+
+impl Lengths {
+    /// At least as much as the job asks for, all of it such as travels.
+    ///
+    /// # Errors
+    /// [`RunError::TooLong`].
+    pub(in crate::run) fn at_least(self, mix: &Mix) -> Result<Self, RunError> {
+        let lengths = Self {
+            message: self.message.max(mix.message.into()),
+            package: self.package.max(mix.package.into()),
+            result: self.result.max(mix.result),
+        };
+        let split = "split the largest stage, or take a smaller mix.result";
+        let values = "split the largest stage, whose initial values travel in it, or take a smaller mix.package";
+        for (what, bytes, fix) in [
+            ("a rank's result", lengths.result, split),
+            ("a rank's package", lengths.package, values),
+            ("a message", lengths.message, "take a smaller micro_batch"),
+        ] {
+            if bytes > LONGEST {
+                return Err(RunError::TooLong { what, bytes, most: LONGEST, fix });
+            }
+        }
+        Ok(lengths)
+    }
+}
+
+/// Bytes of a package, before it is sealed, that carries a role of at most `role` bytes among `ranks` ranks.
+fn package(ranks: u16, hops: u8, role: usize) -> u64 {
+    let lanes = usize::from(ranks);
+    // postcard: a rank or a length takes up to 3 bytes, a length of the role up to 10.
+    let circuits = lanes * (8 + 32 * usize::from(hops));
+    let links = 3 + lanes * 33;
+    let next = usize::from(hops) * (3 + 3 * lanes);
+    let arrivals = lanes * 4;
+    let fixed = 128 + hpke::PUBLIC_KEY;
+    rounded_up((fixed + links + circuits + next + arrivals + role) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn lengths(role: usize, values: u64) -> Lengths {
+        Needs { message: 100, role, values }.lengths(7, 3)
+    }
+
+    /// docs/PROTOCOL.md, 3.10 and 3.11, with the example's figures: few lengths, so that one says little of a model.
+    #[test]
+    fn packages_and_results_are_rounded() {
+        assert_eq!(lengths(73, 200_960), Lengths { message: 100, package: 2560, result: 819_200 });
+        // A doubling takes 16 steps.
+        let some = || (100_000..200_000).step_by(100);
+        assert!(some().map(|values| lengths(0, values).result).collect::<BTreeSet<u64>>().len() <= 17);
+        assert!(some().map(|role| lengths(role as usize, 0).package).collect::<BTreeSet<u64>>().len() <= 17);
+        // Longer by a sixteenth at most, and never too short.
+        for values in (1..1_000_000).step_by(997) {
+            let needed = values * 4 + 128;
+            assert!((needed..=needed + needed / 16).contains(&lengths(0, values).result), "{values}");
+        }
+    }
+
+    fn mix(message: u32, package: u32, result: u64) -> Mix {
+        let mut mix =
+            crate::job::Job::parse("digits.toml", include_str!("../../../jobs/digits.toml"), &[]).unwrap().mix;
+        (mix.message, mix.package, mix.result) = (message, package, result);
+        mix
+    }
+
+    #[test]
+    fn a_job_may_ask_for_more() {
+        let due = Lengths { message: 5000, package: 4000, result: 1 << 20 };
+        assert_eq!(lengths(73, 200_960).at_least(&mix(5000, 4000, 1 << 20)).unwrap(), due);
+        assert_eq!(lengths(73, 200_960).at_least(&mix(0, 0, 0)).unwrap(), lengths(73, 200_960));
+    }
+
+    #[test]
+    fn what_is_too_long_to_travel_is_told() {
+        let most = Lengths { message: LONGEST, package: LONGEST, result: LONGEST };
+        assert_eq!(most.at_least(&mix(0, 0, 0)).unwrap(), most);
+        for (lengths, what) in [
+            (Lengths { message: LONGEST + 1, ..most }, "a message"),
+            (Lengths { package: LONGEST + 1, ..most }, "a rank's package"),
+            (Lengths { package: 1 << 40, ..most }, "a rank's package"),
+            (Lengths { result: LONGEST + 1, ..most }, "a rank's result"),
+        ] {
+            let error = lengths.at_least(&mix(0, 0, 0)).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("{what} would have")), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The opening: the owner's first message, the same to every rank. It says the public numbers, or that there is no run.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::lengths::LONGEST;
+use super::{Binding, padded, unpadded, word};
+use crate::ids::{Epoch, Rank};
+use crate::job::{Compute, FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
+use crate::mix::clock::{LONGEST_SLOT, Pace};
+use crate::mix::geometry::Geometry;
+use crate::run::RunError;
+use crate::wire::HEADER;
+
+/// Bytes of an opening.
+pub(in crate::run) const LENGTH: usize = 256;
+
+/// The owner's first message to every rank.
+#[derive(Serialize, Deserialize)]
+pub(in crate::run) enum Opening {
+    /// The public numbers of a run.
+    Start(Public),
+    /// No run: exit with this code.
+    Refused(i32),
+    /// Not yet: the owner is busy with the job and the data. Another opening follows.
+    Coming,
+}
+
+/// The public numbers: all that a rank works from besides its package.
+#[derive(Clone, Serialize, Deserialize)]
+pub(in crate::run) struct Public {
+    /// The version of mixnn.
+    #[serde(deserialize_with = "word")]
+    pub(in crate::run) version: String,
+    /// Drawn for this run alone.
+    pub(in crate::run) run: [u8; 32],
+    /// How much is protected.
+    pub(in crate::run) profile: Profile,
+    /// All lengths.
+    pub(in crate::run) geometry: Geometry,
+    /// How long a silent peer is waited for, in milliseconds.
+    pub(in crate::run) timeout: u64,
+    /// Whether ranks of one host exchange through memory that they share.
+    pub(in crate::run) windows: bool,
+    /// With what ranks compute.
+    pub(in crate::run) compute: Compute,
+    /// When slots begin.
+    pub(in crate::run) pacing: Pacing,
+    /// Bytes of a package before it is sealed.
+    pub(in crate::run) package: u32,
+    /// Bytes of a result before it is sealed.
+    pub(in crate::run) result: u64,
+    /// SHA-256 of the opening that said all this.
+    #[serde(skip)]
+    pub(in crate::run) digest: [u8; 32],
+}
+
+/// When slots begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::run) enum Pacing {
+    /// When their ranks are ready.
+    Lockstep,
+    /// At fixed times.
+    Fixed {
+        /// How far apart; the owner says it by beat where this does not.
+        pace: Option<Pace>,
+        /// Nanoseconds from the end of an epoch's slots to its results.
+        rest: u64,
+    },
+}
+
+impl Pacing {
+    fn fits(&self) -> bool {
+        match self {
+            Self::Lockstep => true,
+            Self::Fixed { pace, rest } => pace.is_none_or(|pace| pace.fits()) && *rest <= LONGEST_SLOT,
+        }
+    }
+}
+
+impl Public {
+    /// What letters of `epoch` from or for `rank`, one of `ranks`, belong to.
+    pub(in crate::run) fn binding(&self, epoch: Epoch, rank: Rank, ranks: u16) -> Binding<'_> {
+        Binding { run: &self.run, opening: &self.digest, epoch, rank, ranks }
+    }
+
+    /// Whether a rank among `ranks` can work from these numbers. What it then takes memory for, counts to and waits for is
+    /// bounded by what a job may ask for.
+    pub(in crate::run) fn fits(&self, ranks: u16) -> bool {
+        let Geometry { ranks: n, hops, cells, payload } = self.geometry;
+        let fewest = if self.profile == Profile::Mixed { FEWEST_MIXED_RANKS } else { 2 };
+        let message = u64::from((n.max(3) - 1) / 2).checked_mul(u64::from(cells) * u64::from(payload));
+        (fewest..=MOST_RANKS).contains(&ranks)
+            && n == ranks.max(3)
+            && (3..=4).contains(&hops)
+            && payload.is_multiple_of(16)
+            // Payloads are rounded up, by less than a half even of the shortest.
+            && message.is_some_and(|message| (HEADER as u64..=LONGEST * 3 / 2).contains(&message))
+            && u64::from(self.package) <= LONGEST
+            && self.result <= LONGEST
+            && Duration::from_millis(self.timeout) <= LONGEST_TIMEOUT
+            && self.compute.threads <= MOST_THREADS
+            && self.pacing.fits()
+    }
+}
+
+/// The opening in its [`LENGTH`] bytes: SHA-256 of what follows, and that [`padded`]. Whatever alters it by chance is noticed
+/// at once; whoever does so on purpose, when the package does not open.
+///
+/// # Errors
+/// [`RunError::Bug`] where it does not fit, [`RunError::Memory`].
+pub(in crate::run) fn write(says: &Opening) -> Result<Vec<u8>, RunError> {
+    let body = padded(says, LENGTH - 32)?;
+    Ok([Sha256::digest(body.as_slice()).as_slice(), &body].concat())
+}
+
+/// The opening that says the `public` numbers, and these with its digest.
+///
+/// # Errors
+/// As [`write`].
+pub(in crate::run) fn start(public: Public) -> Result<(Public, Vec<u8>), RunError> {
+    let bytes = write(&Opening::Start(public.clone()))?;
+    Ok((Public { digest: Sha256::digest(&bytes).into(), ..public }, bytes))
+}
+
+/// Reads what [`write`] wrote; `None` where it is none.
+pub(in crate::run) fn read(bytes: &[u8]) -> Option<Opening> {
+    let (digest, body) = bytes.split_at_checked(32)?;
+    match Sha256::digest(body).as_slice() == digest {
+        true => match unpadded(body)? {
+            Opening::Start(public) => Some(Opening::Start(Public { digest: Sha256::digest(bytes).into(), ..public })),
+            refused => Some(refused),
+        },
+        false => None,
+    }
+}
+
+#[cfg(test)]
+pub(in crate::run::letters) mod tests {
+    use super::*;
+    use crate::float::Precision;
+    use crate::job::{AesGcm, Backend};
+
+    pub(in crate::run::letters) fn public() -> Public {
+        Public {
+            version: String::new(),
+            run: [0; 32],
+            profile: Profile::Mixed,
+            geometry: Geometry::new(7, 3, 1000, 1 << 16).unwrap(),
+            timeout: 1000,
+            windows: false,
+            compute: Compute {
+                backend: Backend::Auto,
+                precision: Precision::Fp32,
+                threads: 0,
+                overlap: false,
+                aead: AesGcm::Auto,
+            },
+            pacing: Pacing::Lockstep,
+            package: 4096,
+            result: 4096,
+            digest: [0; 32],
+        }
+    }
+
+    #[test]
+    fn public_numbers_that_no_job_asks_for_are_refused() {
+        assert!(public().fits(7) && !public().fits(6) && !public().fits(0));
+        let breaks: [fn(&mut Public); 12] = [
+            |public| public.geometry.ranks = 0,
+            |public| public.geometry.hops = 0,
+            |public| public.geometry.hops = 255,
+            |public| public.geometry.cells = 0,
+            |public| public.geometry.payload += 1,
+            |public| (public.geometry.cells, public.geometry.payload) = (u32::MAX, u32::MAX - 15),
+            |public| public.timeout = u64::MAX,
+            |public| public.compute.threads = u16::MAX,
+            |public| public.package = u32::MAX,
+            |public| public.result = u64::MAX,
+            |public| public.pacing = Pacing::Fixed { pace: None, rest: u64::MAX },
+            |public| public.pacing = Pacing::Fixed { pace: Some(Pace { slot: 0, share: 1 }), rest: 0 },
+        ];
+        for (i, change) in breaks.into_iter().enumerate() {
+            let mut public = public();
+            change(&mut public);
+            assert!(!public.fits(7), "change {i}");
+        }
+        // Two ranks have the lengths of three; they do not mix.
+        let pair = |profile| Public { profile, geometry: Geometry::new(3, 3, 64, 1 << 24).unwrap(), ..public() };
+        assert!(pair(Profile::Sealed).fits(2) && !pair(Profile::Mixed).fits(3));
+        // The longest message in the smallest cells is what a job may ask for.
+        let long = Geometry::new(64, 4, 1 << 30, 128).unwrap();
+        assert!(Public { geometry: long, ..public() }.fits(64));
+    }
+}

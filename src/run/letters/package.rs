@@ -1,0 +1,86 @@
+//! The package: what the owner tells a rank of its part at the start of an epoch, sealed to the key that the rank has announced.
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::announcement::{Announced, Asked};
+use super::opening::Public;
+use super::peers::SIGNED;
+use super::{Binding, Desk, padded, unpadded};
+use crate::crypto::{hpke, labels};
+use crate::ids::Rank;
+use crate::job::Profile;
+use crate::mix::package::{Package, Route};
+use crate::run::{RunError, sealed};
+
+/// What a user is told it is.
+const WHAT: &str = "the package";
+
+/// Bytes of a package as it travels.
+pub(in crate::run) fn length(public: &Public) -> usize {
+    public.package as usize + hpke::OVERHEAD + SIGNED
+}
+
+/// What a package is sealed for: for whom it is, and what owner and rank have said before, so that it opens only where each has
+/// heard the other as it spoke. `announcement` is the rank's, as it travels.
+pub(in crate::run) fn info(binding: &Binding<'_>, announcement: &[u8]) -> Vec<u8> {
+    let mut info = binding.sealed(labels::PACKAGE);
+    // Two ranks have the lengths of three.
+    info.extend_from_slice(&binding.ranks.max(3).to_le_bytes());
+    info.extend_from_slice(binding.opening);
+    info.extend_from_slice(&Sha256::digest(announcement));
+    info
+}
+
+/// What the signature of a package is bound to, besides its bytes: `key` is what the rank announced.
+pub(in crate::run) fn context(binding: &Binding<'_>, key: &[u8]) -> Vec<u8> {
+    let mut context = binding.signed(labels::PACKAGE);
+    context.extend_from_slice(&Sha256::digest(key));
+    context
+}
+
+/// The package for who has `announced` so much, of `bytes` bytes before it is sealed to them and signed.
+///
+/// # Errors
+/// [`RunError::Bug`] where it does not fit, [`RunError::Memory`]; [`RunError::Sealed`].
+pub(in crate::run) fn write(
+    package: &Package,
+    bytes: usize,
+    announced: &Announced,
+    desk: &mut Desk<'_>,
+    binding: &Binding<'_>,
+) -> Result<Vec<u8>, RunError> {
+    let plain = padded(package, bytes)?;
+    let key = &announced.says.key;
+    let package = hpke::seal(&mut desk.stack, key, &info(binding, &announced.bytes), None, &plain);
+    let package = package.map_err(sealed("the key announcement", binding.rank))?;
+    Ok(desk.peers.sign(&context(binding, key), package))
+}
+
+/// The package in `signed`, for the rank that has `asked` so for it, where it can work from it in a run of these public numbers. Nothing
+/// is left of its private key then.
+///
+/// # Errors
+/// [`TrustError`](crate::run::TrustError): who it is from; [`RunError::Sealed`], [`RunError::Unreadable`].
+pub(in crate::run) fn read(
+    signed: &[u8],
+    asked: Asked,
+    desk: &mut Desk<'_>,
+    public: &Public,
+    binding: &Binding<'_>,
+) -> Result<Package, RunError> {
+    let Asked { bytes, pair } = asked;
+    let package = desk.peers.recognise(WHAT, Rank::OWNER, &context(binding, pair.public()), signed)?;
+    let opened = pair.open(&mut desk.stack, &info(binding, &bytes), None, package);
+    drop(pair);
+    let plain = Zeroizing::new(opened.map_err(sealed(WHAT, Rank::OWNER))?);
+    handed(&plain, public, binding.rank, binding.ranks).ok_or(RunError::Unreadable { what: WHAT, from: Rank::OWNER })
+}
+
+/// The package in `plain`, where `rank` of `ranks` can work from it in a run of these public numbers.
+pub(in crate::run) fn handed(plain: &[u8], public: &Public, rank: Rank, ranks: u16) -> Option<Package> {
+    let package: Package = unpadded(plain)?;
+    let mixed = matches!(package.route, Route::Mixed(_));
+    let fits = mixed == (public.profile == Profile::Mixed) && package.route.fits(&public.geometry, rank, ranks);
+    fits.then_some(package)
+}

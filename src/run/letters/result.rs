@@ -1,0 +1,88 @@
+//! The result: what a rank returns at the end of an epoch, sealed to the owner under a key from its package, so that nobody else can
+//! have sent it.
+
+use serde::{Deserialize, Serialize};
+
+use super::opening::Public;
+use super::{Binding, Desk, padded, unpadded};
+use crate::crypto::hpke::{self, KeyPair};
+use crate::crypto::key::Key;
+use crate::crypto::labels;
+use crate::ids::Rank;
+use crate::mix::beat::Fault;
+use crate::run::{RunError, sealed};
+
+/// What a user is told it is.
+const WHAT: &str = "the result";
+
+/// To whom results are sealed: the owner, with one key pair for a run.
+pub(in crate::run) struct Recipient(KeyPair);
+
+impl Recipient {
+    /// One with a fresh pair.
+    pub(in crate::run) fn new(desk: &mut Desk<'_>) -> Self {
+        Self(KeyPair::generate(&mut desk.stack))
+    }
+
+    /// The public key, which packages name.
+    pub(in crate::run) fn key(&self) -> &[u8] {
+        self.0.public()
+    }
+}
+
+/// What a rank returns.
+#[derive(Serialize, Deserialize)]
+pub(in crate::run) struct Returned {
+    /// Nanoseconds: compute, seal, exchange, peel, open, wait; bytes sent, and slots that overran.
+    pub(in crate::run) timing: [u64; 8],
+    /// Parameters, f32; none on a relay.
+    pub(in crate::run) values: Vec<f32>,
+    /// What it has noticed since its last beat, or could not tell the owner before the epoch's end.
+    pub(in crate::run) fault: Option<Fault>,
+}
+
+/// Bytes of a result as it travels.
+pub(in crate::run) fn length(public: &Public) -> usize {
+    public.result as usize + hpke::OVERHEAD
+}
+
+/// What a result of an epoch of `slots` slots is sealed for.
+fn info(binding: &Binding<'_>, slots: u64) -> Vec<u8> {
+    let mut info = binding.sealed(labels::RESULT);
+    info.extend_from_slice(&slots.to_le_bytes());
+    info
+}
+
+/// The result of an epoch of `slots` slots, of `bytes` bytes before it is sealed to the key `owner` under the package's key `psk`.
+///
+/// # Errors
+/// [`RunError::Bug`] where it does not fit, [`RunError::Memory`]; [`RunError::Sealed`] where nothing can be sealed to the key.
+pub(in crate::run) fn write(
+    returned: &Returned,
+    bytes: usize,
+    slots: u64,
+    (owner, psk): (&[u8], &Key),
+    desk: &mut Desk<'_>,
+    binding: &Binding<'_>,
+) -> Result<Vec<u8>, RunError> {
+    let plain = padded(returned, bytes)?;
+    hpke::seal(&mut desk.stack, owner, &info(binding, slots), Some(psk), &plain)
+        .map_err(sealed("the package", Rank::OWNER))
+}
+
+/// What a rank returns with `blob` after `slots` slots, where it was sealed to `recipient` under the key `psk` of its package.
+///
+/// # Errors
+/// [`RunError::Sealed`], [`RunError::Unreadable`].
+pub(in crate::run) fn read(
+    blob: &[u8],
+    slots: u64,
+    (recipient, psk): (&Recipient, &Key),
+    desk: &mut Desk<'_>,
+    binding: &Binding<'_>,
+) -> Result<Returned, RunError> {
+    let from = binding.rank;
+    let plain = recipient.0.open(&mut desk.stack, &info(binding, slots), Some(psk), blob);
+    let plain = plain.map_err(sealed(WHAT, from))?;
+    unpadded(&plain).ok_or(RunError::Unreadable { what: WHAT, from })
+}

@@ -1,0 +1,118 @@
+//! What a package tells a rank of its stage: as many bytes for all ranks, so that to read it takes as long with a stage as without.
+
+use zeroize::Zeroizing;
+
+use super::opening::Public;
+use super::{encode, encoded_length};
+use crate::memory;
+use crate::nn::StageSpec;
+use crate::run::RunError;
+use crate::wire::HEADER;
+
+/// What the host of `stage`, or a relay, is told: `length` bytes.
+///
+/// # Errors
+/// [`RunError::Bug`] where they do not suffice, [`RunError::Memory`].
+pub(in crate::run) fn write(stage: Option<&StageSpec>, length: usize) -> Result<Zeroizing<Vec<u8>>, RunError> {
+    let mut role = Zeroizing::new(memory::zeroed(length)?);
+    if let Some(stage) = stage {
+        let encoded = encoded_length(stage)?;
+        let room = role.get_mut(..encoded);
+        let room = room.ok_or_else(|| RunError::Bug(format!("a role of {encoded} bytes does not fit {length}")))?;
+        encode(stage, room)?;
+    }
+    Ok(role)
+}
+
+/// Whether `role` tells of a stage: a list of operations begins with how many there are.
+pub(in crate::run) fn is_stage(role: &[u8]) -> bool {
+    role.first().is_some_and(|operations| *operations != 0)
+}
+
+/// The stage that `role` tells of, where a rank can host it in a run of these public numbers.
+pub(in crate::run) fn read(role: &[u8], public: &Public) -> Option<StageSpec> {
+    let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(role).ok()?;
+    let number = u64::from(spec.wire.bytes());
+    let width = spec.data.as_ref().map_or(number, |encoding| encoding.element.bytes().into());
+    let tensor = |features: u32, width: u64| (u64::from(features) * u64::from(spec.micro_batch)).checked_mul(width);
+    let travels = |bytes: Option<u64>| {
+        bytes.is_some_and(|bytes| (1..=(public.geometry.message() - HEADER) as u64).contains(&bytes))
+    };
+    let fits = rest.iter().all(|byte| *byte == 0)
+        && spec.chains()
+        && spec.starts()
+        && spec.optimizer.fits()
+        && travels(tensor(spec.input_features(), width))
+        && travels(tensor(spec.output_features(), number))
+        && spec.parameter_count() <= public.result / 4;
+    fits.then_some(spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::float::Float;
+    use crate::job::op::{Activation, Linear};
+    use crate::job::{Op, Optimizer, Shape};
+    use crate::random::Seed;
+    use crate::run::letters::opening::tests::public;
+
+    fn linear(out: u32, bias: bool) -> Op {
+        Op::Linear(Linear { input: None, out, bias })
+    }
+
+    fn spec() -> StageSpec {
+        StageSpec {
+            ops: vec![linear(10, true), Op::Activation(Activation::Relu)],
+            input: Shape::new([16]),
+            output: Shape::new([10]),
+            data: None,
+            wire: Float::F32,
+            micro_batch: 4,
+            optimizer: Optimizer::sgd(0.9),
+            seed: Seed::from_text("s"),
+            values: None,
+        }
+    }
+
+    #[test]
+    fn a_stage_that_does_not_fit_its_messages_is_refused() {
+        let taken = |spec: &StageSpec| read(&postcard::to_allocvec(spec).unwrap(), &public());
+        assert!(taken(&spec()).is_some());
+        let breaks: [fn(&mut StageSpec); 8] = [
+            |spec| spec.ops.clear(),
+            |spec| spec.output = Shape::new([11]),
+            |spec| spec.micro_batch = 0,
+            |spec| spec.micro_batch = 16,
+            |spec| spec.input = Shape::new([0]),
+            |spec| spec.input = Shape::new([u32::MAX]),
+            |spec| spec.ops.insert(0, linear(u32::MAX, false)),
+            |spec| spec.ops.insert(0, linear(100, false)),
+        ];
+        for (i, change) in breaks.into_iter().enumerate() {
+            let mut spec = spec();
+            change(&mut spec);
+            assert!(taken(&spec).is_none(), "change {i}");
+        }
+        // 16 times 10 weights and 10 biases.
+        let given = |count, value| StageSpec { values: Some(vec![value; count].into()), ..spec() };
+        assert!(taken(&given(170, 0.5)).is_some_and(|spec| spec.values.is_some_and(|values| *values == [0.5; 170])));
+        for (count, value) in [(0, 0.5), (169, 0.5), (171, 0.5), (170, f32::NAN), (170, f32::INFINITY)] {
+            assert!(taken(&given(count, value)).is_none(), "{count} times {value}");
+        }
+        let followed = |by: &[u8]| read(&[&postcard::to_allocvec(&spec()).unwrap(), by].concat(), &public());
+        assert!(followed(&[0; 9]).is_some() && followed(&[0, 0, 1]).is_none());
+        assert!(is_stage(&postcard::to_allocvec(&spec()).unwrap()) && !is_stage(&[0; 9]) && !is_stage(&[]));
+    }
+
+    #[test]
+    fn a_relay_is_told_as_much() {
+        let spec = spec();
+        let length = encoded_length(&spec).unwrap();
+        let (stage, relay) = (write(Some(&spec), length + 9).unwrap(), write(None, length + 9).unwrap());
+        assert_eq!((stage.len(), relay.len()), (length + 9, length + 9));
+        assert!(is_stage(&stage) && !is_stage(&relay) && relay.iter().all(|byte| *byte == 0));
+        assert!(read(&stage, &public()).is_some() && read(&relay, &public()).is_none());
+        assert!(matches!(write(Some(&spec), length - 1), Err(RunError::Bug(_))));
+    }
+}

@@ -1,0 +1,64 @@
+//! The verdict: the owner's word when it has the results of an epoch. It says whether the run goes on or has come to its end, and with
+//! which code all ranks end (docs/PROTOCOL.md, "Results"). So no rank's exit code shows what it has noticed itself in the last slots.
+
+use super::Binding;
+use crate::crypto::aead::{Aead, Library, TAG};
+use crate::crypto::key::Key;
+use crate::crypto::labels;
+use crate::ids::Rank;
+use crate::run::{RunError, sealed};
+
+/// Bytes of a verdict before it is sealed.
+const PLAIN: usize = 16;
+/// Bytes of a verdict.
+pub(in crate::run) const LENGTH: usize = PLAIN + TAG;
+
+/// The cipher of one verdict, and nothing else: from the key that proves a rank's results. It seals a few bytes an epoch, so that
+/// it does not matter how fast.
+fn cipher(psk: &Key, binding: &Binding<'_>) -> Box<dyn Aead> {
+    Library::Rust.key(&psk.derive(&binding.sealed(labels::VERDICT)))
+}
+
+/// Tells a rank, whose results are proven by `psk`, to end with `code`; 0: as it would.
+pub(in crate::run) fn write(code: i32, psk: &Key, binding: &Binding<'_>) -> Vec<u8> {
+    let (mut plain, mut sealed) = ([0; PLAIN], vec![0; LENGTH]);
+    plain[..4].copy_from_slice(&code.to_le_bytes());
+    cipher(psk, binding).seal(&[0; 12], &[], &plain, &mut sealed);
+    sealed
+}
+
+/// The code that [`write`] wrote.
+///
+/// # Errors
+/// [`RunError::Sealed`].
+pub(in crate::run) fn read(verdict: &[u8], psk: &Key, binding: &Binding<'_>) -> Result<i32, RunError> {
+    let mut plain = [0; PLAIN];
+    let opened = cipher(psk, binding).open(&[0; 12], &[], verdict, &mut plain);
+    opened.map_err(sealed("the verdict", Rank::OWNER))?;
+    let [a, b, c, d, ..] = plain;
+    Ok(i32::from_le_bytes([a, b, c, d]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Epoch;
+
+    #[test]
+    fn opens_for_its_rank_epoch_and_run_alone() {
+        let key = Key::from_bytes([1; 32]);
+        let binding = Binding { run: &[2; 32], opening: &[0; 32], epoch: Epoch(3), rank: Rank(4), ranks: 7 };
+        let verdict = write(-4, &key, &binding);
+        assert_eq!(verdict.len(), LENGTH);
+        assert_eq!(read(&verdict, &key, &binding).unwrap(), -4);
+        let refused = |key: &Key, binding: Binding<'_>, verdict: &[u8]| {
+            assert!(matches!(read(verdict, key, &binding), Err(RunError::Sealed { .. })));
+        };
+        refused(&key, Binding { epoch: Epoch(2), ..binding }, &verdict);
+        refused(&key, Binding { rank: Rank(5), ..binding }, &verdict);
+        refused(&key, Binding { run: &[0; 32], ..binding }, &verdict);
+        refused(&Key::from_bytes([0; 32]), binding, &verdict);
+        let altered: Vec<u8> = verdict.iter().map(|byte| byte ^ 1).collect();
+        refused(&key, binding, &altered);
+    }
+}
