@@ -22,10 +22,12 @@
 //! [`Answered`].
 
 mod answered;
+mod timetable;
 
 use crate::ids::{Batch, MicroBatch};
 
 pub use answered::Answered;
+pub use timetable::{NoneDue, Timetable, Turns};
 
 /// How many stages ranks host, and for how many they pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! In each slot a role reads its inbox, computes, and fills its outbox. [`owner`] feeds the pipeline and computes the
 //! loss, [`stage`] runs its layers forward and backward, [`relay`] has nothing to say. [`work`] says when they do so.
 
+pub mod judge;
 pub mod overlap;
 pub mod owner;
 pub mod planned;

@@ -4,19 +4,19 @@
 
 use std::collections::VecDeque;
 
+use super::judge::{Judge, through};
 use super::planned::{Planned, Purpose};
-use super::score::{Score, Tally, weight};
+use super::score::{Score, Tally};
 use super::{Role, RoleError, address, received};
 use crate::compute::{Backend, ComputeError, LossSum};
-use crate::data::Targets;
 use crate::float::Float;
 use crate::ids::{Epoch, Slot};
 use crate::memory;
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
-use crate::nn::{Criterion, Network, Pass as Through, Rates};
-use crate::pipeline::{Answered, Feed};
+use crate::nn::{Criterion, Network, Rates};
+use crate::pipeline::{Feed, Pass, Timetable, Turns};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 
 /// The stages that stand on the owner. They last as long as the run.
@@ -58,22 +58,17 @@ pub struct Owner<'a, B: Backend> {
     epoch: Epoch,
     passes: Vec<Planned<'a>>,
     tallies: Vec<Tally>,
-    /// The pass that runs.
-    running: usize,
-    schedule: Schedule,
-    /// How the epoch ends.
-    order: Order,
+    timetable: Timetable,
+    /// Whether the run ends with the epoch.
+    last: bool,
     rates: Rates,
-    criterion: Criterion,
     hosted: &'a mut Hosted<B>,
     wire: Float,
     capacity: usize,
     /// Values a sample that come back, and that the loss takes.
     features: usize,
     outputs: usize,
-    /// (rows, outputs), and the loss's gradient.
-    logits: B::Buf,
-    gradient: B::Buf,
+    judge: Judge<B>,
     /// Steps so far.
     steps: u64,
     /// Gradients that have not left yet, the oldest first; and memory for more.
@@ -84,7 +79,6 @@ pub struct Owner<'a, B: Backend> {
     /// Samples, as they are, on the host and where the first stages of its own take them.
     inputs: Vec<u8>,
     taken: B::Bytes,
-    targets: Option<Targets>,
     /// (samples, outputs): those of passes that ask for them, so far.
     inferred: Vec<f32>,
 }
@@ -96,23 +90,6 @@ struct Held<B: Backend> {
     header: Header,
     /// (rows, features)
     gradient: B::Buf,
-}
-
-/// What tells the owner whose turn it is.
-enum Schedule {
-    /// The number of the slot; the running pass began in this one.
-    Slots { began: u64 },
-    /// What has come back, after so many more empty slots.
-    Answers { lead: u64, answered: Option<Answered> },
-}
-
-/// Whose turn it is in a slot.
-#[derive(Default)]
-struct Turns {
-    /// The micro-batch whose output has come.
-    returned: Option<Feed>,
-    /// The micro-batch that leaves.
-    fed: Option<Feed>,
 }
 
 impl<'a, B: Backend + 'static> Owner<'a, B> {
@@ -129,33 +106,23 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         let asked = passes.iter().filter(|planned| planned.purpose == Purpose::Infer);
         let asked = asked.map(|planned| planned.batches.samples() * outputs).sum();
         let hold = passes.iter().map(|planned| planned.pass.hold()).max().unwrap_or(0) as usize;
-        // In slots that wait for no one, the end is where nothing is under way any more.
-        let after = match paced {
-            true => Slot(0),
-            false => Slot((lead + passes.iter().map(|planned| planned.pass.slots()).sum::<u64>()).saturating_sub(1)),
-        };
-        let answered = passes.first().map(|planned| Answered::new(&planned.pass));
+        let table: Vec<Pass> = passes.iter().map(|planned| planned.pass).collect();
+        let targets = passes.first().map(|planned| &planned.data.targets);
+        let judge = Judge::new(backend, criterion, rows, outputs, targets)?;
         Ok(Self {
             epoch,
-            tallies: vec![Tally::new(criterion); passes.len()],
-            targets: passes.first().map(|pass| pass.data.targets.room(rows)),
+            tallies: vec![judge.tally(); passes.len()],
             passes,
-            running: 0,
-            schedule: match paced {
-                true => Schedule::Answers { lead, answered },
-                false => Schedule::Slots { began: lead },
-            },
-            order: if last { Order::RunEnds { after } } else { Order::EpochEnds { after } },
+            timetable: if paced { Timetable::by_answers(table, lead) } else { Timetable::by_slots(table, lead) },
+            last,
             rates,
-            criterion,
+            judge,
             taken: backend.bytes(if hosted.head.is_some() { rows * bytes } else { 0 })?,
             hosted,
             wire,
             capacity,
             features,
             outputs,
-            logits: backend.zeros(rows * outputs)?,
-            gradient: backend.zeros(rows * outputs)?,
             steps: 0,
             held: VecDeque::with_capacity(hold + 1),
             spare: (0..=hold).map(|_| backend.zeros(rows * features)).collect::<Result<_, _>>()?,
@@ -175,52 +142,16 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         self.tallies.iter().map(Tally::score).collect()
     }
 
-    /// Whose turn it is in `slot`, by its number.
-    fn by_slot(&mut self, slot: Slot) -> Turns {
-        let Schedule::Slots { began } = &mut self.schedule else { return Turns::default() };
-        while self.passes.get(self.running).is_some_and(|planned| slot.0 >= *began + planned.pass.slots()) {
-            *began += self.passes[self.running].pass.slots();
-            self.running += 1;
-        }
-        match (slot.0.checked_sub(*began), self.passes.get(self.running)) {
-            (Some(within), Some(planned)) => {
-                Turns { returned: planned.pass.returned(within), fed: planned.pass.feed(within) }
-            }
-            _ => Turns::default(),
-        }
-    }
-
-    /// Whose turn it is by what has come back.
-    fn by_answers(&mut self, backend: &B, slot: Slot, post: &Post<B::Bytes>) -> Result<Turns, RoleError> {
-        let Schedule::Answers { lead, answered } = &mut self.schedule else { return Ok(Turns::default()) };
-        let returned = match received(backend, slot, post, FORWARD, self.capacity)? {
-            Some(found) => Some(answered.as_mut().and_then(Answered::returned).ok_or_else(|| none_due(slot, found))?),
-            None => None,
-        };
-        // What has come back belongs to the running pass, and so does what leaves in the same slot.
-        if returned.is_none() {
-            while answered.as_ref().is_some_and(Answered::is_over) {
-                self.running += 1;
-                *answered = self.passes.get(self.running).map(|planned| Answered::new(&planned.pass));
-            }
-        }
-        let fed = match lead.checked_sub(1) {
-            Some(left) => {
-                *lead = left;
-                None
-            }
-            None => answered.as_mut().and_then(Answered::feed),
-        };
-        Ok(Turns { returned, fed })
+    /// The pass that runs.
+    fn running(&self) -> &Planned<'a> {
+        &self.passes[self.timetable.running()]
     }
 
     /// Stage 1 has answered the gradient of a micro-batch: with its own, where the owner's first stages wait for it.
     fn answered(&mut self, backend: &B, slot: Slot, post: &Post<B::Bytes>) -> Result<(), RoleError> {
         let Some(found) = received(backend, slot, post, BACKWARD, self.capacity)? else { return Ok(()) };
-        let feed = self.unanswered.pop_front().ok_or_else(|| none_due(slot, found))?;
-        if let Schedule::Answers { answered, .. } = &mut self.schedule {
-            answered.as_mut().and_then(Answered::done).ok_or_else(|| none_due(slot, found))?;
-        }
+        let feed = self.unanswered.pop_front().ok_or_else(|| none_due(slot, Some(found)))?;
+        self.timetable.done().map_err(|_| none_due(slot, Some(found)))?;
         let done = Header {
             kind: Kind::Done,
             last: feed.last,
@@ -254,9 +185,9 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
 
     /// The output of `feed` is here: keeps it, or makes its loss of it, and in training its gradient.
     fn take(&mut self, backend: &B, slot: Slot, feed: Feed, post: &Post<B::Bytes>) -> Result<(), RoleError> {
-        let planned = &self.passes[self.running];
-        let indices = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
-        let rows = indices.len();
+        let running = self.timetable.running();
+        let planned = &self.passes[running];
+        let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0).len();
         let due = Header {
             kind: planned.purpose.kind(),
             last: false,
@@ -272,38 +203,26 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         let values = rows * self.outputs;
         match &mut self.hosted.tail {
             Some(tail) => {
-                let pass = through(planned.trains(), rows, self.epoch, feed);
+                let pass = through(planned, self.epoch, feed);
                 let outputs = tail.forward(backend, pass, &post.inbox[FORWARD], HEADER)?;
-                backend.round(self.wire, values, outputs, &mut self.logits)
+                backend.round(self.wire, values, outputs, &mut self.judge.logits)
             }
-            None => backend.decode(self.wire, &post.inbox[FORWARD], HEADER, values, &mut self.logits),
+            None => backend.decode(self.wire, &post.inbox[FORWARD], HEADER, values, &mut self.judge.logits),
         };
         if planned.purpose == Purpose::Infer {
             let before = self.inferred.len();
             self.inferred.resize(before + values, 0.0);
-            backend.download(&self.logits, &mut self.inferred[before..]);
-            self.tallies[self.running].add(LossSum::default(), rows);
+            backend.download(&self.judge.logits, &mut self.inferred[before..]);
+            self.tallies[running].add(LossSum::default(), rows);
             self.hosted.tail.iter_mut().for_each(Network::forget);
             return Ok(());
         }
-        let Some(targets) = &mut self.targets else { unreachable!("a pass that runs has data") };
-        targets.copy_from(&planned.data.targets, indices);
-        let weight = weight(planned.data.targets.terms(planned.batches.batch(feed.batch.0)));
-        let sum = self.criterion.of(backend, &self.logits, (&*targets).into(), weight, &mut self.gradient);
-        self.tallies[self.running].add(sum, rows);
+        self.judge.judge(backend, planned, self.epoch, feed, &mut self.tallies[running])?;
         match planned.trains() {
-            true if !sum.loss.is_finite() => {
-                Err(RoleError::NotANumber { loss: sum.loss, epoch: self.epoch, batch: feed.batch })
-            }
-            true => {
-                self.hold(backend, feed, due);
-                Ok(())
-            }
-            false => {
-                self.hosted.tail.iter_mut().for_each(Network::forget);
-                Ok(())
-            }
+            true => self.hold(backend, feed, due),
+            false => self.hosted.tail.iter_mut().for_each(Network::forget),
         }
+        Ok(())
     }
 
     /// Takes the loss's gradient back through its own last stages, and keeps it until its time. `due` is the header of what
@@ -316,7 +235,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         };
         match &mut self.hosted.tail {
             Some(tail) => {
-                backend.round(self.wire, rows * self.outputs, &self.gradient, tail.output_gradient());
+                backend.round(self.wire, rows * self.outputs, &self.judge.gradient, tail.output_gradient());
                 if let Some(of_input) = tail.backward(backend) {
                     backend.copy(rows * self.features, of_input, &mut gradient);
                 }
@@ -324,10 +243,10 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
                     tail.step(backend, rate);
                 }
             }
-            None => std::mem::swap(&mut gradient, &mut self.gradient),
+            None => std::mem::swap(&mut gradient, &mut self.judge.gradient),
         }
         let header = Header { kind: Kind::Gradient, last: feed.last, rate, ..due };
-        let hold = self.passes[self.running].pass.hold();
+        let hold = self.running().pass.hold();
         self.held.push_back(Held { due: self.steps + hold, header, gradient });
     }
 
@@ -345,7 +264,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
 
     /// Sends the samples of `feed`, or what its own first stages make of them, to stage 1.
     fn feed(&mut self, backend: &B, feed: Feed, post: &mut Post<B::Bytes>) -> Result<(), RoleError> {
-        let planned = &self.passes[self.running];
+        let planned = &self.passes[self.timetable.running()];
         let indices = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
         let rows = indices.len();
         let inputs = &mut self.inputs[..rows * planned.data.bytes()];
@@ -354,7 +273,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             Some(head) => {
                 backend.put(inputs, &mut self.taken, 0);
                 let features = head.output_features();
-                let pass = through(planned.trains(), rows, self.epoch, feed);
+                let pass = through(planned, self.epoch, feed);
                 let outputs = head.forward(backend, pass, &self.taken, 0)?;
                 backend.encode(self.wire, outputs, rows * features, &mut post.outbox[FORWARD], HEADER);
                 if !planned.trains() {
@@ -386,18 +305,10 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
     }
 }
 
-/// The micro-batch `feed` of `rows` samples, as the owner's own stages see it.
-fn through(training: bool, rows: usize, epoch: Epoch, feed: Feed) -> Through {
-    match training {
-        true => Through::training(rows, epoch, feed.batch, feed.micro_batch),
-        false => Through::evaluation(rows),
-    }
-}
-
 /// The error that a message has come where none was due.
-fn none_due(slot: Slot, found: Header) -> RoleError {
-    let expected = "none of it, with nothing under way".to_owned();
-    RoleError::Unexpected { slot, found: format!("{found:?}"), expected }
+fn none_due(slot: Slot, found: Option<Header>) -> RoleError {
+    let found = found.map_or_else(|| "nothing".to_owned(), |found| format!("{found:?}"));
+    RoleError::Unexpected { slot, found, expected: "none of it, with nothing under way".to_owned() }
 }
 
 /// Whether what came is what was due.
@@ -414,10 +325,13 @@ where
 {
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
         self.answered(backend, slot, post)?;
-        let Turns { returned, fed } = match self.schedule {
-            Schedule::Slots { .. } => self.by_slot(slot),
-            Schedule::Answers { .. } => self.by_answers(backend, slot, post)?,
+        let come = match self.timetable.goes_by_answers() {
+            true => received(backend, slot, post, FORWARD, self.capacity)?,
+            // When it is its turn, it is looked at.
+            false => None,
         };
+        let turns = self.timetable.turns(slot.0, come.is_some());
+        let Turns { returned, fed } = turns.map_err(|_| none_due(slot, come))?;
         address(backend, post, BACKWARD, None);
         if let Some(feed) = returned {
             self.take(backend, slot, feed, post)?;
@@ -428,15 +342,16 @@ where
             Some(feed) => self.feed(backend, feed, post)?,
             None => address(backend, post, FORWARD, None),
         }
-        Ok(match self.schedule {
+        Ok(match self.timetable.end().map(Slot) {
             // Under way, the end is not known.
-            Schedule::Answers { .. } if self.running < self.passes.len() => Order::GoOn,
-            _ => self.order,
+            None => Order::GoOn,
+            Some(after) if self.last => Order::RunEnds { after },
+            Some(after) => Order::EpochEnds { after },
         })
     }
 
     fn progress(&self) -> Option<(usize, usize)> {
-        let planned = self.passes.get(self.running)?;
-        Some((self.tallies[self.running].samples(), planned.batches.samples()))
+        let running = self.timetable.running();
+        Some((self.tallies.get(running)?.samples(), self.passes[running].batches.samples()))
     }
 }

@@ -61,7 +61,7 @@ impl<'a> Planned<'a> {
     }
 
     /// Whether stages learn from it.
-    pub(super) fn trains(&self) -> bool {
+    pub fn trains(&self) -> bool {
         self.purpose == Purpose::Train
     }
 }

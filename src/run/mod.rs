@@ -8,6 +8,7 @@
 //! [`outputs`] and [`folder`] are what remains.
 
 mod cores;
+mod epochs;
 pub mod folder;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -358,6 +359,18 @@ impl RunError {
         match self {
             RunError::Told { why, .. } => why.cause(),
             error => error,
+        }
+    }
+
+    /// Whether training has diverged: what it had come to before is sound.
+    pub fn is_divergence(&self) -> bool {
+        match self.cause() {
+            RunError::NotFinite { .. } => true,
+            RunError::Role(error) => error.reason() == Reason::NotANumber,
+            RunError::Fault { noticed, .. } | RunError::Unanswered(noticed) => {
+                noticed.fault.reason == Reason::NotANumber
+            }
+            _ => false,
         }
     }
 

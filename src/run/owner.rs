@@ -8,6 +8,7 @@ use rand::RngExt;
 use rand::rngs::SysRng;
 use rand::{SeedableRng, rngs::StdRng};
 
+use super::epochs::{self, Finished, Ran, Trains};
 use super::letters::announcement::{self, Announced, Introduction};
 use super::letters::opening::{self, Pacing, Public};
 use super::letters::result::{self, Recipient};
@@ -17,7 +18,7 @@ use super::pace::{self, Calibration};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
 use super::refusal::{self, look_for_refusals, told};
-use super::results::{EpochReport, Outcome, RankTiming, VERSION, aead_line, threads_line};
+use super::results::{Outcome, RankTiming, VERSION, aead_line, threads_line};
 use super::seat::{self, Seat};
 use super::setting::Setting;
 use super::trust::Credentials;
@@ -33,7 +34,6 @@ use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_rou
 use crate::mix::plan::{Placements, Plan, Roles};
 use crate::nn::{Criterion, Network, StageSpec};
 use crate::role::owner::{Course, Hosted, Owner};
-use crate::role::score::Score;
 use crate::transport::Transport;
 
 /// How the owner's process stands in the world.
@@ -172,42 +172,8 @@ fn run_with<B: Platform>(
 ) -> Result<(Outcome, Model), RunError> {
     let (prepared, place) = (lead.prepared, lead.place);
     let job = &prepared.job;
-    let mut epochs = Vec::new();
-    let mut test = Score::default();
-    let mut kept = None;
-    for epoch in 0..job.train.epochs {
-        let began = Instant::now();
-        let last = epoch + 1 == job.train.epochs;
-        let Ran { scores, slots, returns, inferred } = match lead.epoch(transport, Epoch(epoch), last, watcher) {
-            Ok(ran) => ran,
-            // Training has failed, but what it had come to before is sound.
-            Err(error) if error.exit_code() == 1 => {
-                if let Some(Returns { model, .. }) = kept {
-                    watcher.keep(epoch, &model)?;
-                }
-                return Err(error);
-            }
-            Err(error) => return Err(error),
-        };
-        if prepared.infers() {
-            watcher.outputs(inferred)?;
-            kept = Some(returns);
-            break;
-        }
-        let validated = prepared.validation.samples() > 0;
-        if last {
-            test = scores[scores.len() - 1];
-        }
-        let seconds = began.elapsed().as_secs_f64();
-        let validation = validated.then(|| scores[1]);
-        let report = EpochReport::new(epoch, scores[0], validation, prepared.trained(), seconds, slots);
-        watcher.epoch(&report)?;
-        epochs.push(report);
-        kept = Some(returns);
-    }
-    let Some(Returns { model, timing, sent, overran }) = kept else {
-        return Err(RunError::Bug("a run without epochs".to_owned()));
-    };
+    let Finished { epochs, test, model } = epochs::run(&mut Leads { lead: &mut lead, transport }, prepared, watcher)?;
+    let Spent { timing, sent, overran } = lead.spent;
     let hosts = lead.hosts.iter().map(String::as_str);
     let outcome = Outcome {
         setting: Setting::new(job, hosts),
@@ -263,21 +229,24 @@ struct Lead<'a, B: Platform> {
     aead: Vec<Library>,
     /// The host of each rank, once they have said so.
     hosts: Vec<String>,
+    spent: Spent,
 }
 
-/// An epoch that has run.
-struct Ran {
-    /// What each pass came to.
-    scores: Vec<Score>,
-    slots: u64,
-    returns: Returns,
-    /// (samples, outputs), where a pass asked for them.
-    inferred: Vec<f32>,
+/// The owner, and what brings it to the ranks.
+struct Leads<'l, 'a, B: Platform> {
+    lead: &'l mut Lead<'a, B>,
+    transport: &'l mut dyn Transport,
 }
 
-/// What all ranks have returned at the end of an epoch.
-struct Returns {
-    model: Model,
+impl<B: Platform> Trains for Leads<'_, '_, B> {
+    fn run(&mut self, epoch: Epoch, last: bool, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
+        self.lead.epoch(self.transport, epoch, last, watcher)
+    }
+}
+
+/// What slots have taken so far, as all ranks say at the end of an epoch.
+#[derive(Default)]
+struct Spent {
     /// Where each rank's time went so far.
     timing: Vec<RankTiming>,
     /// Bytes that all ranks have sent in slots so far.
@@ -332,6 +301,7 @@ impl<'a, B: Platform> Lead<'a, B> {
             threads: Vec::new(),
             aead: Vec::new(),
             hosts: Vec::new(),
+            spent: Spent::default(),
             public,
         })
     }
@@ -393,15 +363,15 @@ impl<'a, B: Platform> Lead<'a, B> {
             return Err(RunError::Fault { noticed, own });
         }
         let blobs = transport.gather(&memory::zeroed(result::length(&self.public))?)?;
-        let returns = match self.returned(&blobs, epoch, ended.slots, fault) {
-            Ok(Ok(returns)) => Ok(returns),
+        let model = match self.returned(&blobs, epoch, ended.slots, fault) {
+            Ok(Ok(model)) => Ok(model),
             Ok(Err(noticed)) => Err(RunError::Fault { noticed, own }),
             Err(error) => Err(error),
         };
-        let code = returns.as_ref().err().map_or(0, RunError::exit_code);
+        let code = model.as_ref().err().map_or(0, RunError::exit_code);
         let told = self.tell(transport, epoch, code);
-        match (returns, told) {
-            (Ok(returns), Ok(())) => Ok(Ran { scores, slots: ended.slots, returns, inferred }),
+        match (model, told) {
+            (Ok(model), Ok(())) => Ok(Ran { scores, slots: ended.slots, model, inferred }),
             (Err(error), Ok(())) if !error.is_orderly() => Err(RunError::Told { why: Box::new(error), code }),
             (Err(RunError::Fault { noticed, .. }), Err(_)) => Err(RunError::Unanswered(noticed)),
             (Err(error), _) | (Ok(_), Err(error)) => Err(error),
@@ -555,7 +525,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         epoch: Epoch,
         slots: u64,
         fault: Option<Noticed>,
-    ) -> Result<Result<Returns, Noticed>, RunError> {
+    ) -> Result<Result<Model, Noticed>, RunError> {
         let mut timing = vec![RankTiming::new(0, &self.seat.timing)];
         let mut sent = self.seat.timing.sent;
         let mut overran = self.seat.timing.overran;
@@ -583,6 +553,7 @@ impl<'a, B: Platform> Lead<'a, B> {
                 *values = own;
             }
         }
-        Ok(Ok(Returns { model: Model::new(&self.specs, &values)?, timing, sent, overran }))
+        self.spent = Spent { timing, sent, overran };
+        Ok(Ok(Model::new(&self.specs, &values)?))
     }
 }

@@ -1,0 +1,184 @@
+//! Whose turn it is at the owner, through several passes one after the other.
+
+use super::{Answered, Feed, Pass};
+
+/// Tells the owner, slot by slot, whose output comes back and who leaves.
+pub struct Timetable {
+    passes: Vec<Pass>,
+    /// The pass that runs.
+    running: usize,
+    by: By,
+}
+
+/// What it goes by.
+enum By {
+    /// The number of the slot; the running pass began in this one.
+    Slots { began: u64 },
+    /// What has come back, after so many more empty slots.
+    Answers { lead: u64, answered: Option<Answered> },
+}
+
+/// Whose turn it is in a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// The micro-batch whose output has come.
+    pub returned: Option<Feed>,
+    /// The micro-batch that leaves.
+    pub fed: Option<Feed>,
+}
+
+/// Something has come while nothing was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoneDue;
+
+impl Timetable {
+    /// By the numbers of slots, where these wait for their ranks. The first `lead` slots are empty.
+    pub fn by_slots(passes: Vec<Pass>, lead: u64) -> Self {
+        Self { passes, running: 0, by: By::Slots { began: lead } }
+    }
+
+    /// By what comes back, where slots wait for no one. The first `lead` slots are empty.
+    pub fn by_answers(passes: Vec<Pass>, lead: u64) -> Self {
+        let answered = passes.first().map(Answered::new);
+        Self { passes, running: 0, by: By::Answers { lead, answered } }
+    }
+
+    /// Whether it goes by what comes back.
+    pub fn goes_by_answers(&self) -> bool {
+        matches!(self.by, By::Answers { .. })
+    }
+
+    /// The number of the pass that runs, from 0 on; how many there are, where all are over.
+    pub fn running(&self) -> usize {
+        self.running
+    }
+
+    /// The slot after which all passes are over; `None` where that is not known yet.
+    pub fn end(&self) -> Option<u64> {
+        match self.by {
+            By::Slots { began } => {
+                let left: u64 = self.passes.iter().skip(self.running).map(Pass::slots).sum();
+                Some((began + left).saturating_sub(1))
+            }
+            By::Answers { .. } => (self.running == self.passes.len()).then_some(0),
+        }
+    }
+
+    /// Whose turn it is in `slot`, at whose start an output `has_come` back or not. Slots are asked for in order, each once.
+    ///
+    /// # Errors
+    /// [`NoneDue`] where one has come that nothing accounts for; by the numbers of slots, what comes is not looked at.
+    pub fn turns(&mut self, slot: u64, has_come: bool) -> Result<Turns, NoneDue> {
+        match &mut self.by {
+            By::Slots { began } => {
+                while let Some(over) =
+                    self.passes.get(self.running).map(Pass::slots).filter(|slots| slot >= *began + slots)
+                {
+                    *began += over;
+                    self.running += 1;
+                }
+                Ok(match (slot.checked_sub(*began), self.passes.get(self.running)) {
+                    (Some(within), Some(pass)) => Turns { returned: pass.returned(within), fed: pass.feed(within) },
+                    _ => Turns::default(),
+                })
+            }
+            By::Answers { lead, answered } => {
+                let returned = match has_come {
+                    true => Some(answered.as_mut().and_then(Answered::returned).ok_or(NoneDue)?),
+                    false => None,
+                };
+                // What has come back belongs to the running pass, and so does what leaves in the same slot.
+                if returned.is_none() {
+                    while answered.as_ref().is_some_and(Answered::is_over) {
+                        self.running += 1;
+                        *answered = self.passes.get(self.running).map(Answered::new);
+                    }
+                }
+                let fed = match lead.checked_sub(1) {
+                    Some(left) => {
+                        *lead = left;
+                        None
+                    }
+                    None => answered.as_mut().and_then(Answered::feed),
+                };
+                Ok(Turns { returned, fed })
+            }
+        }
+    }
+
+    /// Stage 1 is done with a micro-batch.
+    ///
+    /// # Errors
+    /// [`NoneDue`] where none is under way; by the numbers of slots, what comes is not looked at.
+    pub fn done(&mut self) -> Result<(), NoneDue> {
+        match &mut self.by {
+            By::Slots { .. } => Ok(()),
+            By::Answers { answered, .. } => answered.as_mut().and_then(Answered::done).map(|_| ()).ok_or(NoneDue),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Depth;
+    use super::*;
+
+    fn passes() -> Vec<Pass> {
+        vec![Pass::training(Depth::of(2), 2, 3), Pass::evaluation(Depth::of(2), 0), Pass::evaluation(Depth::of(2), 2)]
+    }
+
+    #[test]
+    fn passes_follow_one_another_behind_the_empty_slots() {
+        let lead = 3;
+        let mut table = Timetable::by_slots(passes(), lead);
+        let all: u64 = passes().iter().map(Pass::slots).sum();
+        assert_eq!(table.end(), Some(lead + all - 1));
+        let first = passes()[0].slots();
+        for slot in 0..lead + all {
+            let turns = table.turns(slot, false).unwrap();
+            let due = match slot.checked_sub(lead) {
+                None => Turns::default(),
+                Some(at) if at < first => Turns { returned: passes()[0].returned(at), fed: passes()[0].feed(at) },
+                Some(at) => Turns { returned: passes()[2].returned(at - first), fed: passes()[2].feed(at - first) },
+            };
+            assert_eq!(turns, due, "slot {slot}");
+            assert_eq!(table.running(), if slot >= lead + first { 2 } else { 0 });
+            assert_eq!(table.end(), Some(lead + all - 1), "slot {slot}");
+        }
+    }
+
+    /// Stages that answer in the slot after: all micro-batches go and come, in order, and then it is over.
+    #[test]
+    fn answers_carry_it_from_pass_to_pass() {
+        let mut table = Timetable::by_answers(passes(), 2);
+        let (mut under_way, mut behind) = (Vec::new(), 0);
+        let (mut fed, mut returned) = (Vec::new(), Vec::new());
+        for slot in 0.. {
+            assert!(slot < 100, "it does not end");
+            if std::mem::take(&mut behind) > 0 {
+                table.done().unwrap();
+            }
+            let turns = table.turns(slot, !under_way.is_empty()).unwrap();
+            under_way.clear();
+            returned.extend(turns.returned);
+            behind += u32::from(turns.returned.is_some() && table.running() == 0);
+            fed.extend(turns.fed);
+            under_way.extend(turns.fed);
+            assert!(slot >= 2 || turns == Turns::default());
+            if table.end().is_some() {
+                break;
+            }
+        }
+        assert_eq!((fed.len(), returned), (5, fed));
+    }
+
+    #[test]
+    fn what_nothing_accounts_for_is_not_due() {
+        let mut table = Timetable::by_answers(passes(), 0);
+        assert_eq!(table.done(), Err(NoneDue));
+        assert_eq!(table.turns(0, true), Err(NoneDue));
+        // By the numbers of slots it is the header that says so.
+        let mut table = Timetable::by_slots(passes(), 0);
+        assert!(table.done().is_ok() && table.turns(0, true).is_ok());
+    }
+}
