@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use mixnn::crypto::aead::{Library, TAG};
 use mixnn::crypto::key::Key;
 use mixnn::crypto::sealer::CpuSealer;
-use mixnn::ids::{Epoch, Phase, Rank, Slot};
+use mixnn::ids::{Phase, Rank, Slot, Term};
 use mixnn::mix::clock::Clock;
 use mixnn::mix::courier::{Courier, Post, Timing, Word};
 use mixnn::mix::geometry::Geometry;
-use mixnn::mix::package::{EpochSecrets, Route, mixed_routes};
+use mixnn::mix::package::{Route, TermSecrets, mixed_routes};
 use mixnn::mix::plan::Plan;
 use mixnn::mix::slot::Mixer;
 use mixnn::transport::mpi::Mpi;
@@ -85,8 +85,8 @@ fn mix(transport: &mut Mpi, library: Library, geometry: Geometry, slots: u64, ro
     if transport.rank() == Rank::OWNER {
         let hosts: Vec<u32> = (0..u32::from(geometry.ranks)).collect();
         let plan = Plan::draw(3, HOPS, &hosts, &mut rand::rng()).unwrap();
-        let secrets = EpochSecrets::draw(geometry.ranks).unwrap();
-        for route in mixed_routes(&plan, secrets, &RUN, Epoch(round), |_, _| linked) {
+        let secrets = TermSecrets::draw(geometry.ranks).unwrap();
+        for route in mixed_routes(&plan, secrets, &RUN, Term(round), |_, _| linked) {
             let mut bytes = postcard::to_allocvec(&route).unwrap();
             bytes.resize(ROUTE_BYTES, 0);
             routes.push(bytes);
@@ -97,7 +97,7 @@ fn mix(transport: &mut Mpi, library: Library, geometry: Geometry, slots: u64, ro
     let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };
     let sealer = CpuSealer::<Vec<u8>>::new(library, b"bench".to_vec());
     let mut mixer =
-        Mixer::new(transport, sealer, geometry, route, &RUN, Epoch(round), Clock::new(None, false)).unwrap();
+        Mixer::new(transport, sealer, geometry, route, &RUN, Term(round), Clock::new(None, false)).unwrap();
     let mut post = Post::new(|| Ok::<_, std::convert::Infallible>(vec![0; geometry.message()])).unwrap();
     let mut timing = Timing::default();
     transport.gather(&[0]).unwrap();

@@ -41,11 +41,16 @@ index!(
     Phase(u8), "phase"
 );
 index!(
-    /// A tick of the pipeline. Counts from 0 in each epoch, validation and testing included.
+    /// A tick of the pipeline. Counts from 0 in each term.
     Slot(u64), "slot"
 );
 index!(
-    /// An epoch of training, 0-based. Keys live for one epoch.
+    /// A term: the slots under one set of keys, 0-based. It runs some batches of an epoch, and what follows if it is their end: what
+    /// NIST SP 800-57 calls a cryptoperiod.
+    Term(u32), "term"
+);
+index!(
+    /// An epoch: a pass over the training data, 0-based.
     Epoch(u32), "epoch"
 );
 index!(

@@ -4,9 +4,15 @@
 
 mod binary;
 
+use std::num::NonZeroU32;
 use std::process::Command;
 
 use binary::{DIGITS, MIXNN, Ran, Run, alone, json, mixnn};
+use mixnn::ids::Term;
+use mixnn::job::Job;
+use mixnn::run::prepare::Prepared;
+use mixnn::run::results::EpochReport;
+use mixnn::run::{Model, RunError, Watcher, local, single};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -530,5 +536,72 @@ fn where_time_went_is_told_where_the_job_asks_for_it() {
         for key in ["seal", "exchange", "peel", "open"] {
             assert!(times[key].as_f64().unwrap() > 0.0, "{key}: {times}");
         }
+    }
+}
+
+/// By epoch: losses of training and of the held-out samples, and slots.
+#[derive(Default)]
+struct Reports(Vec<(Option<f64>, Option<f64>, u64)>);
+
+impl Watcher for Reports {
+    fn note(&mut self, _: &str) {}
+    fn progress(&mut self, _: u32, _: usize, _: usize) {}
+    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
+        Ok(())
+    }
+    fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
+        self.0.push((report.train_loss, report.validation_loss, report.slots));
+        Ok(())
+    }
+}
+
+/// Where the keys of a run change says nothing of what it learns: a term may end after any batch, and the first of a run need not
+/// have the number 0.
+#[test]
+fn terms_end_after_any_batch() {
+    for sets in [
+        &[][..],
+        &["mix.pace=1ms", "mix.depth=5"],
+        &["compute.overlap=true", "train.optimizer={kind=\"adam\",lr=0.01}"],
+        &[DROPPED, "mix.profile=sealed"],
+    ] {
+        ends_after_any_batch(sets);
+    }
+}
+
+/// The first stage on the owner, with dropout.
+const DROPPED: &str = concat!(
+    "stage=[{at=\"owner\",ops=[{op=\"linear\",out=24},{op=\"relu\"},{op=\"dropout\",p=0.3}]},",
+    "{ops=[{op=\"linear\",out=10}]}]"
+);
+
+fn ends_after_any_batch(sets: &[&str]) {
+    const RANKS: u16 = 7;
+    let sets: Vec<String> = ["train.epochs=2", "train.batch=16", "train.micro_batch=8"]
+        .iter()
+        .chain(sets)
+        .map(|set| (*set).to_owned())
+        .collect();
+    let job = include_str!("../jobs/digits.toml");
+    let prepared = || Prepared::of(Job::parse("digits.toml", job, &sets).unwrap()).unwrap().short(70, 20);
+    let mut whole = Reports::default();
+    let (due, _) = local::run(&prepared(), RANKS, "host", &mut whole).unwrap();
+    assert_eq!(whole.0.len(), 2);
+    let (single, _) = single::run(&prepared(), &mut ()).unwrap();
+    assert_eq!(single.weights_sha256, due.weights_sha256);
+    for batches in 1..=6 {
+        let parts = || prepared().in_terms_of(NonZeroU32::new(batches).unwrap(), Term(3));
+        let mut reports = Reports::default();
+        let (outcome, _) = local::run(&parts(), RANKS, "host", &mut reports).unwrap();
+        assert_eq!(outcome.weights_sha256, due.weights_sha256, "in terms of {batches}");
+        assert_eq!((outcome.test_loss, outcome.test_accuracy), (due.test_loss, due.test_accuracy));
+        let scores = |reports: &Reports| reports.0.iter().map(|report| (report.0, report.1)).collect::<Vec<_>>();
+        assert_eq!(scores(&reports), scores(&whole), "in terms of {batches}");
+        // Each term has its own empty slots before and behind it.
+        let slots = |reports: &Reports| reports.0[0].2;
+        let terms = 5_u64.div_ceil(batches.into());
+        assert!(terms == 1 || slots(&reports) + u64::from(RANKS) > slots(&whole), "in terms of {batches}");
+        let (outcome, _) = single::run(&parts(), &mut ()).unwrap();
+        assert_eq!(outcome.weights_sha256, due.weights_sha256, "one process, in terms of {batches}");
     }
 }

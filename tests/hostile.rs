@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use mixnn::crypto::aead::Library;
 use mixnn::crypto::overheard;
-use mixnn::ids::{Epoch, Phase, Rank, Slot};
+use mixnn::ids::{Phase, Rank, Slot, Term};
 use mixnn::mix::beat::Reason;
 use mixnn::mix::package::{MixedRoute, Package, Route};
 use mixnn::mix::{BACKWARD, FORWARD};
@@ -31,13 +31,11 @@ fn mixed(package: &mut Package) -> &mut MixedRoute {
 }
 
 /// A run in which rank `hostile` alters its packages.
-fn with(hostile: u16, alter: impl Fn(Epoch, &mut Package) + Sync) -> Ran {
+fn with(hostile: u16, alter: impl Fn(Term, &mut Package) + Sync) -> Ran {
     run_with(
         |_, _| false,
         |end: &mut Wire, host| match end.rank() == Rank(hostile) {
-            true => {
-                serve::run_altered(end, host, &Credentials::default(), &mut |epoch, package| alter(epoch, package))
-            }
+            true => serve::run_altered(end, host, &Credentials::default(), &mut |term, package| alter(term, package)),
             false => serve::run(end, host, &Credentials::default()),
         },
     )
@@ -114,7 +112,7 @@ fn a_result_in_another_ranks_name_is_refused() {
 /// A rank that panics ends the run for all.
 #[test]
 fn a_rank_that_panics_ends_the_run() {
-    let ran = with(2, |epoch, _| assert!(epoch == Epoch(0), "a bug, on purpose"));
+    let ran = with(2, |term, _| assert!(term == Term(0), "a bug, on purpose"));
     let codes: BTreeSet<i32> = ran.served.iter().map(|served| served.as_ref().unwrap_err().exit_code()).collect();
     assert_eq!((codes, ran.led.err().map(|error| error.exit_code())), (BTreeSet::from([70]), Some(70)));
 }
@@ -135,8 +133,8 @@ enum When {
     InSlots,
 }
 
-/// An epoch, and how often each secret so far stood in memory then.
-type Seen = (When, Epoch, Vec<(Secret, usize)>);
+/// A term, and how often each secret so far stood in memory then.
+type Seen = (When, Term, Vec<(Secret, usize)>);
 
 /// Looks over the shoulder of one rank; rank 3's searches.
 struct Searcher<'a> {
@@ -146,23 +144,23 @@ struct Searcher<'a> {
 }
 
 impl Searcher<'_> {
-    fn search(&self, when: When, epoch: Epoch) {
+    fn search(&self, when: When, term: Term) {
         if self.rank == Rank(3) {
-            let seen = (when, epoch, self.ledger.counted());
+            let seen = (when, term, self.ledger.counted());
             self.seen.lock().unwrap().push(seen);
         }
     }
 }
 
 impl Insight for Searcher<'_> {
-    fn package(&mut self, epoch: Epoch, package: &mut Package) {
-        self.ledger.route(self.rank, epoch, mixed(package));
-        self.search(When::Opened, epoch);
+    fn package(&mut self, term: Term, package: &mut Package) {
+        self.ledger.route(self.rank, term, mixed(package));
+        self.search(When::Opened, term);
     }
 
-    fn slot(&mut self, epoch: Epoch, slot: Slot, _: [bool; 2]) {
+    fn slot(&mut self, term: Term, slot: Slot, _: [bool; 2]) {
         if slot == Slot(1) {
-            self.search(When::InSlots, epoch);
+            self.search(When::InSlots, term);
         }
     }
 }
@@ -170,10 +168,10 @@ impl Insight for Searcher<'_> {
 /// A run with a keystream over all links, whose cells `library` seals, whose secrets are in the ledger, and what was seen of them in memory.
 fn searched(library: Library) -> (Arc<Ledger>, Vec<Seen>) {
     let (ledger, seen) = (Arc::new(Ledger::default()), Mutex::new(Vec::new()));
-    // A thread has one ear. In which epoch it hears something makes no difference.
+    // A thread has one ear. In which term it hears something makes no difference.
     let listen = |rank: Rank, ledger: &Arc<Ledger>| {
         let ledger = Arc::clone(ledger);
-        overheard::listen(Box::new(move |drawn| ledger.drawn(rank, Epoch(0), drawn)));
+        overheard::listen(Box::new(move |drawn| ledger.drawn(rank, Term(0), drawn)));
     };
     listen(Rank::OWNER, &ledger);
     let heard = Arc::clone(&ledger);
@@ -183,8 +181,8 @@ fn searched(library: Library) -> (Arc<Ledger>, Vec<Seen>) {
         move |place, bytes| {
             match *place {
                 Place::Letter { kind: Letter::Opening, .. } => heard.opening(bytes),
-                Place::Letter { kind: Letter::Package, epoch, rank } => {
-                    heard.package(Rank(rank), Epoch(epoch), bytes)
+                Place::Letter { kind: Letter::Package, epoch: term, rank } => {
+                    heard.package(Rank(rank), Term(term), bytes)
                 }
                 _ => {}
             }
@@ -202,36 +200,36 @@ fn searched(library: Library) -> (Arc<Ledger>, Vec<Seen>) {
     (ledger, seen.into_inner().unwrap())
 }
 
-/// Every key that an epoch's packages hold or give is there while it runs, and gone in the next. KEM keys, and what packages and
-/// results were encapsulated with, are gone before the slots of their own epoch, but for the private half of the owner's pair, which
+/// Every key that a term's packages hold or give is there while it runs, and gone in the next. KEM keys, and what packages and
+/// results were encapsulated with, are gone before the slots of their own term, but for the private half of the owner's pair, which
 /// opens all results: that stands in one place.
 #[test]
-fn secrets_are_gone_with_their_epoch() {
+fn secrets_are_gone_with_their_term() {
     for library in Library::ALL {
-        gone_with_their_epoch(library);
+        gone_with_their_term(library);
     }
 }
 
-fn gone_with_their_epoch(library: Library) {
+fn gone_with_their_term(library: Library) {
     let (ledger, seen) = searched(library);
     assert_eq!(seen.len(), 2 * EPOCHS as usize);
     let some = |kind: Kind| ledger.all().iter().filter(|secret| secret.kind == kind).count();
     let (ranks, epochs) = (usize::from(RANKS), EPOCHS as usize);
     let pairs = 1 + (ranks - 1) * epochs;
     assert_eq!((some(Kind::Private), some(Kind::Expanded), some(Kind::Shared)), (pairs, 7 * pairs, pairs - 1));
-    // A package and a result for each rank but the owner, in each epoch.
+    // A package and a result for each rank but the owner, in each term.
     assert_eq!(some(Kind::Encapsulation), 2 * 2 * (ranks - 1) * epochs);
-    for (when, epoch, secrets) in &seen {
+    for (when, term, secrets) in &seen {
         for (secret, count) in secrets {
             let words = format!(
-                "{library:?}, {when:?} in {epoch}: {:?} of {}, {}: {count} times",
-                secret.kind, secret.rank, secret.epoch
+                "{library:?}, {when:?} in {term}: {:?} of {}, {}: {count} times",
+                secret.kind, secret.rank, secret.term
             );
-            let own = secret.rank == Rank(3) && secret.epoch == *epoch;
+            let own = secret.rank == Rank(3) && secret.term == *term;
             match secret.kind {
                 // The control: what has just come is there, and is found.
                 Kind::Secret | Kind::Layer if *when == When::Opened && own => assert!(*count > 0, "{words}"),
-                kind if kind.is_of_slots() => assert!(*count == 0 || secret.epoch == *epoch, "{words}"),
+                kind if kind.is_of_slots() => assert!(*count == 0 || secret.term == *term, "{words}"),
                 Kind::Private if *when == When::InSlots && secret.rank == Rank::OWNER => {
                     assert_eq!(*count, 1, "{words}")
                 }
@@ -240,7 +238,7 @@ fn gone_with_their_epoch(library: Library) {
         }
     }
     for (secret, count) in ledger.counted() {
-        assert_eq!(count, 0, "{library:?}, after the run: {:?} of {}, {}", secret.kind, secret.rank, secret.epoch);
+        assert_eq!(count, 0, "{library:?}, after the run: {:?} of {}, {}", secret.kind, secret.rank, secret.term);
     }
 }
 
@@ -250,18 +248,18 @@ fn gone_with_their_epoch(library: Library) {
 fn the_search_derives_what_ranks_derive() {
     let (ledger, _) = searched(Library::ALL[0]);
     let secrets = ledger.all();
-    let of = |kind: Kind, epoch: u32| {
-        let these = secrets.iter().filter(move |secret| secret.kind == kind && secret.epoch == Epoch(epoch));
+    let of = |kind: Kind, term: u32| {
+        let these = secrets.iter().filter(move |secret| secret.kind == kind && secret.term == Term(term));
         these.map(|secret| secret.masked).collect::<Vec<_>>()
     };
     let lanes = usize::from(RANKS) - 1;
-    for epoch in 0..EPOCHS {
-        let layers: BTreeSet<_> = of(Kind::Layer, epoch).into_iter().collect();
-        let hops = of(Kind::Hop, epoch);
+    for term in 0..EPOCHS {
+        let layers: BTreeSet<_> = of(Kind::Layer, term).into_iter().collect();
+        let hops = of(Kind::Hop, term);
         assert_eq!(hops.len(), lanes * lanes * usize::from(HOPS));
         let unknown = hops.iter().filter(|hop| !layers.contains(*hop)).count();
-        assert_eq!(unknown, lanes * usize::from(HOPS), "{epoch}: hop keys of other circuits than the owner's");
-        let links = of(Kind::Link, epoch);
+        assert_eq!(unknown, lanes * usize::from(HOPS), "{term}: hop keys of other circuits than the owner's");
+        let links = of(Kind::Link, term);
         let distinct: BTreeSet<_> = links.iter().collect();
         // Those between two ranks that are not the owner come up at both ends.
         assert_eq!((links.len(), distinct.len()), (2 * lanes * lanes, lanes * (lanes - 1) + 2 * lanes));

@@ -15,13 +15,13 @@ use mixnn::compute::cuda::{Cuda, CudaSealer};
 use mixnn::crypto::aead::Library;
 use mixnn::crypto::sealer::{CpuSealer, Sealer};
 use mixnn::device_memory::DeviceLanes;
-use mixnn::ids::{Epoch, Phase, Rank, Slot};
+use mixnn::ids::{Phase, Rank, Slot, Term};
 use mixnn::mix::FORWARD;
 use mixnn::mix::beat::{Fault, Order, Reason};
 use mixnn::mix::clock::Clock;
 use mixnn::mix::courier::{Courier, Noticed, Post, Timing, Word};
 use mixnn::mix::geometry::Geometry;
-use mixnn::mix::package::{EpochSecrets, MixedRoute, Route, mixed_routes};
+use mixnn::mix::package::{MixedRoute, Route, TermSecrets, mixed_routes};
 use mixnn::mix::plan::Plan;
 use mixnn::mix::slot::Mixer;
 use mixnn::transport::local::{Local, connect};
@@ -182,7 +182,7 @@ fn run_slots<B: Memory, S: Sealer<Bytes = B::Bytes>>(
 ) -> (Vec<Came>, u64) {
     let (rank, len) = (transport.rank(), geometry.message());
     let clock = Clock::new(None, false);
-    let mut mixer = Mixer::new(&mut transport, sealer, geometry, route, &RUN, Epoch(0), clock).unwrap();
+    let mut mixer = Mixer::new(&mut transport, sealer, geometry, route, &RUN, Term(0), clock).unwrap();
     let mut post = Post::new(|| backend.bytes(len)).unwrap();
     let (mut noticed, mut silent): (Option<Noticed>, _) = (None, false);
     let came = (0..SLOTS).map(|slot| {
@@ -213,7 +213,7 @@ fn run(finishes: i64, flips: Option<Phase>) -> (Vec<Vec<Came>>, u64, Vec<Path>) 
     let geometry = Geometry::new(RANKS, HOPS, 400, 256).unwrap();
     let hosts: Vec<u32> = (0..u32::from(RANKS)).collect();
     let plan = Plan::draw(2, HOPS, &hosts, &mut rand::rng()).unwrap();
-    let routes = mixed_routes(&plan, EpochSecrets::draw(RANKS).unwrap(), &RUN, Epoch(0), |_, _| true);
+    let routes = mixed_routes(&plan, TermSecrets::draw(RANKS).unwrap(), &RUN, Term(0), |_, _| true);
     let ran: Vec<_> = std::thread::scope(|scope| {
         let threads = connect(RANKS).into_iter().zip(routes).map(|(mut inner, route)| {
             let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };

@@ -1,6 +1,6 @@
 //! What a rank is and does, from its own mouth: what the attacks must find out. Nothing here is derived from a schedule.
 
-use crate::ids::{Epoch, Slot, StageId};
+use crate::ids::{Slot, StageId, Term};
 use crate::mix::package::{OwnCircuit, Package, Route};
 use crate::nn::StageSpec;
 use crate::run::RunError;
@@ -41,7 +41,7 @@ impl<'a> Listener<'a> {
 }
 
 impl Insight for Listener<'_> {
-    fn package(&mut self, _: Epoch, package: &mut Package) {
+    fn package(&mut self, _: Term, package: &mut Package) {
         let is_told = |role: &Vec<u8>| {
             package.role.strip_prefix(&role[..]).is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
         };
@@ -53,7 +53,7 @@ impl Insight for Listener<'_> {
         }
     }
 
-    fn slot(&mut self, _: Epoch, _: Slot, real: [bool; 2]) {
+    fn slot(&mut self, _: Term, _: Slot, real: [bool; 2]) {
         self.truth.real.push(real);
     }
 }

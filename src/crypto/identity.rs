@@ -1,4 +1,4 @@
-//! Identities: long-term Ed25519 keys (RFC 8032) that sign what is said at the start of an epoch.
+//! Identities: long-term Ed25519 keys (RFC 8032) that sign what is said at the start of a term.
 //!
 //! Whose an identity is, and what is signed, is not known here. Verification is strict: points of low order and
 //! signatures that are not canonical are refused, so that a signature fits one key and one text alone.

@@ -1,6 +1,6 @@
 //! All cells of a slot at once: messages in, blocks of bytes out, and back.
 //!
-//! A [`Sealer`] holds an epoch's keys, expanded. A job names keys by their place in it, and bytes by their [`Place`]. An epoch's
+//! A [`Sealer`] holds a term's keys, expanded. A job names keys by their place in it, and bytes by their [`Place`]. A term's
 //! jobs are laid down once, in batches; each slot adds its number. So a device has the jobs at hand and takes a whole slot in one
 //! call.
 //!
@@ -141,10 +141,10 @@ pub trait Sealer: Send {
         Ok(())
     }
 
-    /// Takes a key for this epoch.
+    /// Takes a key for this term.
     fn add(&mut self, key: &Key) -> KeyId;
 
-    /// Takes a key of keystreams for this epoch. The stream of a cell is that of its number and the slot, as a nonce is.
+    /// Takes a key of keystreams for this term. The stream of a cell is that of its number and the slot, as a nonce is.
     fn add_stream(&mut self, key: &Key) -> StreamId;
 
     /// Lays down jobs that seal payloads of `payload` bytes.

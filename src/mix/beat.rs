@@ -17,9 +17,9 @@ pub type Record = [u8; BEAT_RECORD];
 pub enum Order {
     /// The next slot follows.
     GoOn,
-    /// The epoch ends after this slot; results and new keys follow.
-    EpochEnds {
-        /// The epoch's last slot.
+    /// The term ends after this slot; results and new keys follow.
+    TermEnds {
+        /// The term's last slot.
         after: Slot,
     },
     /// The run ends after this slot; results follow.
@@ -71,7 +71,7 @@ pub struct Fault {
 }
 
 const GO_ON: u8 = 0;
-const EPOCH_ENDS: u8 = 1;
+const TERM_ENDS: u8 = 1;
 const RUN_ENDS: u8 = 2;
 const STOP: u8 = 3;
 const FAULT: u8 = 4;
@@ -85,7 +85,7 @@ impl Order {
     pub fn ends(self, slot: Slot) -> bool {
         match self {
             Order::GoOn | Order::Keep(_) => false,
-            Order::EpochEnds { after } | Order::RunEnds { after } => slot >= after,
+            Order::TermEnds { after } | Order::RunEnds { after } => slot >= after,
             Order::Stop(_) => true,
         }
     }
@@ -94,7 +94,7 @@ impl Order {
     pub fn to_record(self) -> Record {
         match self {
             Order::GoOn => WELL,
-            Order::EpochEnds { after } => record([EPOCH_ENDS, 0, 0], Rank(0), after),
+            Order::TermEnds { after } => record([TERM_ENDS, 0, 0], Rank(0), after),
             Order::RunEnds { after } => record([RUN_ENDS, 0, 0], Rank(0), after),
             Order::Stop(reason) => record([STOP, reason as u8, 0], Rank(0), Slot(0)),
             Order::Keep(Pace { slot, share }) => record([KEEP, 0, 0], Rank(share), Slot(slot)),
@@ -106,7 +106,7 @@ impl Order {
         let ([kind, reason, phase], peer, after) = fields(bytes)?;
         match (kind, reason, phase, peer.0, after.0) {
             (GO_ON, 0, 0, 0, 0) => Some(Order::GoOn),
-            (EPOCH_ENDS, 0, 0, 0, _) => Some(Order::EpochEnds { after }),
+            (TERM_ENDS, 0, 0, 0, _) => Some(Order::TermEnds { after }),
             (RUN_ENDS, 0, 0, 0, _) => Some(Order::RunEnds { after }),
             (STOP, reason, 0, 0, 0) => Reason::from_number(reason).map(Order::Stop),
             (KEEP, 0, 0, share, slot) => Some(Pace { slot, share }).filter(Pace::fits).map(Order::Keep),
@@ -163,7 +163,7 @@ mod tests {
     fn reads_what_it_writes() {
         let after = Slot(u64::MAX);
         let pace = Order::Keep(Pace { slot: 2_000_000, share: 13_107 });
-        for word in [Order::GoOn, Order::EpochEnds { after: Slot(7) }, Order::RunEnds { after }, pace] {
+        for word in [Order::GoOn, Order::TermEnds { after: Slot(7) }, Order::RunEnds { after }, pace] {
             assert_eq!(Order::from_record(&word.to_record()), Some(word));
         }
         for reason in (1..=5).filter_map(Reason::from_number) {
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn says_when_slots_end() {
-        let end = Order::EpochEnds { after: Slot(7) };
+        let end = Order::TermEnds { after: Slot(7) };
         assert!(end.ends(Slot(7)) && !end.ends(Slot(6)) && !Order::GoOn.ends(Slot(6)));
         assert!(Order::Stop(Reason::Message).ends(Slot(0)));
     }

@@ -66,7 +66,7 @@ impl Pace {
     }
 }
 
-/// A rank's clock, for one epoch.
+/// A rank's clock, for one term.
 pub struct Clock {
     pace: Option<Pace>,
     spins: bool,

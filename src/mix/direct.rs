@@ -35,7 +35,7 @@ pub fn longest_block(geometry: &Geometry, seals: bool) -> usize {
     }
 }
 
-/// A rank's links to its neighbours, for one epoch.
+/// A rank's links to its neighbours, for one term.
 pub struct Direct<S> {
     sealer: S,
     geometry: Geometry,

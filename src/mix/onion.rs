@@ -4,9 +4,9 @@
 use super::geometry::Geometry;
 use super::package::{MixedRoute, hop_key, lane, link_key, peers, stream_key};
 use crate::crypto::sealer::{KeyId, OpenBatch, OpenJob, PeelBatch, Place, SealBatch, SealJob, Sealer, StreamId};
-use crate::ids::{Epoch, Phase, Rank};
+use crate::ids::{Phase, Rank, Term};
 
-/// The jobs of a slot, the same in every slot of an epoch but for the slot's number.
+/// The jobs of a slot, the same in every slot of a term but for the slot's number.
 pub struct Onion {
     /// Seal the own cells.
     pub seal: SealBatch,
@@ -29,7 +29,7 @@ impl Onion {
         geometry: &Geometry,
         rank: Rank,
         run: &[u8; 32],
-        epoch: Epoch,
+        term: Term,
         sealer: &mut S,
     ) -> Self {
         let (cells, payload) = (geometry.cells, geometry.payload as usize);
@@ -53,13 +53,13 @@ impl Onion {
             }));
         }
         let seal = sealer.lay_seals(payload, seals);
-        let links = Links::of(&route, geometry, rank, run, epoch, sealer);
+        let links = Links::of(&route, geometry, rank, run, term, sealer);
         let passed_on: Vec<Vec<usize>> =
             route.next.iter().map(|next| next.iter().map(|peer| lane(rank, *peer)).collect()).collect();
         let mut jobs_of = |phase: Phase, sealer: &mut S| {
             let mut jobs = Vec::new();
             for (from, peer) in peers(rank, geometry.ranks).enumerate() {
-                let key = sealer.add(&hop_key(&route.secret, run, epoch, rank, phase, peer));
+                let key = sealer.add(&hop_key(&route.secret, run, term, rank, phase, peer));
                 if phase == Phase(1) {
                     beats_in.push(key);
                 }
@@ -106,14 +106,14 @@ impl Links {
         geometry: &Geometry,
         rank: Rank,
         run: &[u8; 32],
-        epoch: Epoch,
+        term: Term,
         sealer: &mut S,
     ) -> Self {
         let (mut outgoing, mut incoming) = (Vec::new(), Vec::new());
         for phase in Phase::all(geometry.hops).skip(1) {
             let streams = peers(rank, geometry.ranks).zip(&route.links).map(|(peer, link)| {
                 link.as_ref().map(|link| {
-                    let from = link_key(&route.secret, run, epoch, rank, peer);
+                    let from = link_key(&route.secret, run, term, rank, peer);
                     (sealer.add_stream(&stream_key(link, phase)), sealer.add_stream(&stream_key(&from, phase)))
                 })
             });

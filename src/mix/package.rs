@@ -10,14 +10,14 @@ use super::plan::{Direction, Plan};
 use super::{BACKWARD, FORWARD, SPARE};
 use crate::crypto::key::Key;
 use crate::crypto::labels;
-use crate::ids::{Epoch, Phase, Rank};
+use crate::ids::{Phase, Rank, Term};
 
-/// What a rank is told, sealed to it, at the start of an epoch.
+/// What a rank is told, sealed to it, at the start of a term.
 #[derive(Serialize, Deserialize)]
 pub struct Package {
     /// How its messages travel.
     pub route: Route,
-    /// What it does, for those who know how to read that, and zeros; all ranks get as many bytes, in the first epoch alone.
+    /// What it does, for those who know how to read that, and zeros; all ranks get as many bytes, in the first term alone.
     #[serde(serialize_with = "crate::bulk::write_bytes", deserialize_with = "crate::bulk::read_bytes")]
     pub role: Zeroizing<Vec<u8>>,
     /// What proves to the owner that a result is from this rank.
@@ -124,10 +124,10 @@ fn sorted<V: Ord>(mut values: Vec<V>) -> Vec<V> {
     values
 }
 
-/// The secrets of an epoch, on the owner: one a rank.
-pub struct EpochSecrets(Vec<Key>);
+/// The secrets of a term, on the owner: one a rank.
+pub struct TermSecrets(Vec<Key>);
 
-impl EpochSecrets {
+impl TermSecrets {
     /// Draws one secret for each of `ranks` ranks.
     ///
     /// # Errors
@@ -138,13 +138,13 @@ impl EpochSecrets {
 }
 
 /// The key of the lane from `from` to `rank` in `phase`, from `rank`'s secret.
-pub fn hop_key(secret: &Key, run: &[u8; 32], epoch: Epoch, rank: Rank, phase: Phase, from: Rank) -> Key {
-    derived(secret, labels::HOP, run, epoch, rank, phase, from)
+pub fn hop_key(secret: &Key, run: &[u8; 32], term: Term, rank: Rank, phase: Phase, from: Rank) -> Key {
+    derived(secret, labels::HOP, run, term, rank, phase, from)
 }
 
 /// The key of the link from `from` to `rank`, from `rank`'s secret: who sends over it has it too, and nobody else.
-pub fn link_key(secret: &Key, run: &[u8; 32], epoch: Epoch, rank: Rank, from: Rank) -> Key {
-    derived(secret, labels::LINK, run, epoch, rank, Phase(0), from)
+pub fn link_key(secret: &Key, run: &[u8; 32], term: Term, rank: Rank, from: Rank) -> Key {
+    derived(secret, labels::LINK, run, term, rank, Phase(0), from)
 }
 
 /// The key of the streams over a link in `phase`, from the link's.
@@ -152,11 +152,11 @@ pub fn stream_key(link: &Key, phase: Phase) -> Key {
     link.derive(&[labels::STREAM, &[phase.0]].concat())
 }
 
-fn derived(secret: &Key, label: &[u8], run: &[u8; 32], epoch: Epoch, rank: Rank, phase: Phase, from: Rank) -> Key {
+fn derived(secret: &Key, label: &[u8], run: &[u8; 32], term: Term, rank: Rank, phase: Phase, from: Rank) -> Key {
     let mut context = Zeroizing::new(Vec::with_capacity(48));
     context.extend_from_slice(label);
     context.extend_from_slice(run);
-    context.extend_from_slice(&epoch.0.to_le_bytes());
+    context.extend_from_slice(&term.0.to_le_bytes());
     context.extend_from_slice(&rank.0.to_le_bytes());
     context.push(phase.0);
     context.extend_from_slice(&from.0.to_le_bytes());
@@ -182,13 +182,13 @@ fn message(direction: Direction) -> u8 {
     number as u8
 }
 
-/// The routes of all ranks through the mix, in the order of ranks, under an epoch's `secrets`. `linked` says of two ranks whether
+/// The routes of all ranks through the mix, in the order of ranks, under a term's `secrets`. `linked` says of two ranks whether
 /// there is a keystream over what they send each other.
 pub fn mixed_routes(
     plan: &Plan,
-    secrets: EpochSecrets,
+    secrets: TermSecrets,
     run: &[u8; 32],
-    epoch: Epoch,
+    term: Term,
     linked: impl Fn(Rank, Rank) -> bool,
 ) -> Vec<Route> {
     let (n, hops) = (plan.ranks, usize::from(plan.hops));
@@ -198,7 +198,7 @@ pub fn mixed_routes(
     for circuit in &plan.circuits {
         let path: Vec<Rank> = circuit.path().collect();
         let key = |(hop, pair): (usize, &[Rank])| {
-            hop_key(&secrets.0[pair[1].index()], run, epoch, pair[1], Phase(hop as u8 + 1), pair[0])
+            hop_key(&secrets.0[pair[1].index()], run, term, pair[1], Phase(hop as u8 + 1), pair[0])
         };
         let own = OwnCircuit {
             message: message(circuit.direction),
@@ -212,8 +212,7 @@ pub fn mixed_routes(
         let (last, destination) = (path[hops - 1], path[hops]);
         arrivals[destination.index()][lane(destination, last)] = (message(circuit.direction), circuit.part);
     }
-    let link =
-        |from: Rank, to: Rank| linked(from, to).then(|| link_key(&secrets.0[to.index()], run, epoch, to, from));
+    let link = |from: Rank, to: Rank| linked(from, to).then(|| link_key(&secrets.0[to.index()], run, term, to, from));
     let links: Vec<Vec<_>> = Rank::all(n).map(|from| peers(from, n).map(|to| link(from, to)).collect()).collect();
     let seats = secrets.0.into_iter().zip(links).zip(circuits).zip(next).zip(arrivals);
     seats
@@ -256,18 +255,18 @@ mod tests {
 
     use super::*;
 
-    fn routes(plan: &Plan, epoch: u32) -> Vec<MixedRoute> {
-        let secrets = EpochSecrets::draw(plan.ranks).unwrap();
+    fn routes(plan: &Plan, term: u32) -> Vec<MixedRoute> {
+        let secrets = TermSecrets::draw(plan.ranks).unwrap();
         let mixed = |route| match route {
             Route::Mixed(route) => route,
             Route::Direct(_) => panic!("a plan gives routes through the mix"),
         };
-        mixed_routes(plan, secrets, &[1; 32], Epoch(epoch), |_, _| true).into_iter().map(mixed).collect()
+        mixed_routes(plan, secrets, &[1; 32], Term(term), |_, _| true).into_iter().map(mixed).collect()
     }
 
-    /// A new epoch shows a rank nothing new: the same circuits over the same lanes, under other keys.
+    /// A new term shows a rank nothing new: the same circuits over the same lanes, under other keys.
     #[test]
-    fn epochs_change_keys_alone() {
+    fn terms_change_keys_alone() {
         let hosts: Vec<u32> = (0..7).collect();
         let plan = Plan::draw(3, 3, &hosts, &mut StdRng::seed_from_u64(1)).unwrap();
         for (one, other) in routes(&plan, 0).iter().zip(&routes(&plan, 1)) {
@@ -315,15 +314,15 @@ mod tests {
         assert!(!direct(0).fits(&geometry, Rank(1), 2) && !direct(0).fits(&geometry, Rank(0), 1));
     }
 
-    /// The bytes of docs/PROTOCOL.md, 6.2 and 6.10. No run could miss the epoch or the run in them, as secrets are drawn afresh for
+    /// The bytes of docs/PROTOCOL.md, 6.2 and 6.10. No run could miss the term or the run in them, as secrets are drawn afresh for
     /// each: they are a second line.
     #[test]
     fn keys_are_derived_as_the_protocol_says() {
         let (secret, run) = (Key::from_bytes([5; 32]), std::array::from_fn(|at| at as u8));
         let info = |label: &[u8], phase: u8| [label, &run, &[4, 3, 2, 1], &[6, 0], &[phase], &[0x21, 0]].concat();
-        let hop = hop_key(&secret, &run, Epoch(0x0102_0304), Rank(6), Phase(2), Rank(0x21));
+        let hop = hop_key(&secret, &run, Term(0x0102_0304), Rank(6), Phase(2), Rank(0x21));
         assert_eq!(hop.bytes(), secret.derive(&info(b"hop", 2)).bytes());
-        let link = link_key(&secret, &run, Epoch(0x0102_0304), Rank(6), Rank(0x21));
+        let link = link_key(&secret, &run, Term(0x0102_0304), Rank(6), Rank(0x21));
         assert_eq!(link.bytes(), secret.derive(&info(b"link", 0)).bytes());
         assert_eq!(stream_key(&link, Phase(3)).bytes(), link.derive(b"stream\x03").bytes());
     }
@@ -340,7 +339,7 @@ mod tests {
             let own = &routes[path[0].index()].circuits[lane(path[0], path[1])];
             for (hop, (pair, key)) in path.windows(2).zip(&own.layers).enumerate() {
                 let secret = &routes[pair[1].index()].secret;
-                let derived = hop_key(secret, &[1; 32], Epoch(4), pair[1], Phase(hop as u8 + 1), pair[0]);
+                let derived = hop_key(secret, &[1; 32], Term(4), pair[1], Phase(hop as u8 + 1), pair[0]);
                 assert_eq!(derived.bytes(), key.bytes());
                 assert!(seen.insert(*key.bytes()));
             }

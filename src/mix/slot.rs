@@ -27,13 +27,13 @@ use super::onion::Onion;
 use super::package::{MixedRoute, peers};
 use crate::crypto::Unauthentic;
 use crate::crypto::sealer::{DeviceError, OpenError, Sealer};
-use crate::ids::{Epoch, Phase, Rank, Slot};
+use crate::ids::{Phase, Rank, Slot, Term};
 use crate::transport::{ExchangeTime, Lane, Transport, TransportError};
 
 /// The cell number of a beat: no cell has it.
 const BEAT_CELL: u32 = u32::MAX;
 
-/// A rank's part in the mix, for one epoch.
+/// A rank's part in the mix, for one term.
 pub struct Mixer<S> {
     geometry: Geometry,
     rank: Rank,
@@ -60,7 +60,7 @@ impl<S: Sealer> Mixer<S> {
         geometry: Geometry,
         route: MixedRoute,
         run: &[u8; 32],
-        epoch: Epoch,
+        term: Term,
         clock: Clock,
     ) -> Result<Self, MixError> {
         let rank = transport.rank();
@@ -74,7 +74,7 @@ impl<S: Sealer> Mixer<S> {
             false => None,
         };
         transport.lay(&lanes, &lanes, device)?;
-        let onion = Onion::lay(route, &geometry, rank, run, epoch, &mut sealer);
+        let onion = Onion::lay(route, &geometry, rank, run, term, &mut sealer);
         let lengths = Phase::all(geometry.hops).map(|phase| vec![geometry.block(phase); lanes.len()]).collect();
         let beats = vec![[0; BEAT]; lanes.len()];
         let noise = StdRng::try_from_rng(&mut SysRng)?;

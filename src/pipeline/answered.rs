@@ -2,14 +2,11 @@
 //! allow (docs/PROTOCOL.md, "Schedule").
 
 use super::{Feed, Pass};
-use crate::ids::{Batch, MicroBatch};
 
 /// How far a pass has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
-    training: bool,
-    full: u64,
-    total: u64,
+    pass: Pass,
     /// Micro-batches that may be under way.
     most: u64,
     fed: u64,
@@ -23,23 +20,23 @@ impl Answered {
     /// Nothing of `pass` has left. Of its micro-batches twice as many may be under way as in lockstep: a stage that
     /// takes two slots still has one to work on in each.
     pub fn new(pass: &Pass) -> Self {
-        let Pass { depth, training, full, total } = *pass;
+        let Pass { depth, training, .. } = *pass;
         let linger = if training { 0 } else { depth.latency * (depth.shown - depth.stages) };
-        Self { training, full, total, most: 2 * pass.in_flight(), fed: 0, returned: 0, done: 0, linger }
+        Self { pass: *pass, most: 2 * pass.in_flight(), fed: 0, returned: 0, done: 0, linger }
     }
 
     /// The micro-batch that leaves in this slot, if one may: in training the first of a batch once all before it are done.
     pub fn feed(&mut self) -> Option<Feed> {
-        if self.returned == self.total {
+        if self.returned == self.pass.total {
             self.linger = self.linger.saturating_sub(1);
         }
-        let settled = if self.training { self.done } else { self.returned };
-        let may = self.fed < self.total
+        let settled = if self.pass.training { self.done } else { self.returned };
+        let may = self.fed < self.pass.total
             && self.fed - settled < self.most
-            && (!self.training || !self.fed.is_multiple_of(self.full) || self.done == self.fed);
+            && (!self.pass.training || !self.fed.is_multiple_of(self.pass.full) || self.done == self.fed);
         may.then(|| {
             self.fed += 1;
-            self.nth(self.fed - 1)
+            self.pass.nth(self.fed - 1)
         })
     }
 
@@ -47,30 +44,21 @@ impl Answered {
     pub fn returned(&mut self) -> Option<Feed> {
         (self.returned < self.fed).then(|| {
             self.returned += 1;
-            self.nth(self.returned - 1)
+            self.pass.nth(self.returned - 1)
         })
     }
 
     /// The micro-batch that stage 1 says is done; `None` where none is due.
     pub fn done(&mut self) -> Option<Feed> {
-        (self.training && self.done < self.returned).then(|| {
+        (self.pass.training && self.done < self.returned).then(|| {
             self.done += 1;
-            self.nth(self.done - 1)
+            self.pass.nth(self.done - 1)
         })
     }
 
     /// Whether nothing is left to send, and nothing under way.
     pub fn is_over(&self) -> bool {
-        self.returned == self.total && self.linger == 0 && (!self.training || self.done == self.total)
-    }
-
-    fn nth(&self, index: u64) -> Feed {
-        let (batch, place) = (index / self.full, index % self.full);
-        Feed {
-            batch: Batch(batch as u32),
-            micro_batch: MicroBatch(place as u32),
-            last: place + 1 == self.full || index + 1 == self.total,
-        }
+        self.returned == self.pass.total && self.linger == 0 && (!self.pass.training || self.done == self.pass.total)
     }
 }
 

@@ -24,6 +24,8 @@
 mod answered;
 mod timetable;
 
+use std::ops::Range;
+
 use crate::ids::{Batch, MicroBatch};
 
 pub use answered::Answered;
@@ -69,6 +71,8 @@ impl Depth {
 pub struct Pass {
     depth: Depth,
     training: bool,
+    /// The number of its first batch.
+    first: u64,
     /// Micro-batches of a full batch.
     full: u64,
     /// Micro-batches of the whole pass.
@@ -89,12 +93,21 @@ pub struct Feed {
 impl Pass {
     /// A pass that trains on `micro_batches` micro-batches, `full` of them a batch (the last batch may have fewer).
     pub fn training(depth: Depth, full: u32, micro_batches: u32) -> Self {
-        Self { depth, training: true, full: u64::from(full.max(1)), total: micro_batches.into() }
+        Self { depth, training: true, first: 0, full: u64::from(full.max(1)), total: micro_batches.into() }
     }
 
     /// A pass that evaluates `micro_batches` micro-batches: one a slot, all in one batch.
     pub fn evaluation(depth: Depth, micro_batches: u32) -> Self {
-        Self { depth, training: false, full: u64::from(micro_batches.max(1)), total: micro_batches.into() }
+        let full = u64::from(micro_batches.max(1));
+        Self { depth, training: false, first: 0, full, total: micro_batches.into() }
+    }
+
+    /// The part of it that goes through these of its batches.
+    #[must_use]
+    pub fn part(self, batches: Range<u32>) -> Self {
+        let until = self.total.min(u64::from(batches.end) * self.full);
+        let before = until.min(u64::from(batches.start) * self.full);
+        Self { first: self.first + u64::from(batches.start), total: until - before, ..self }
     }
 
     /// Slots from one batch's first micro-batch to the next one's.
@@ -134,11 +147,17 @@ impl Pass {
     pub fn feed(&self, slot: u64) -> Option<Feed> {
         let (batch, place) = (slot / self.period(), slot % self.period());
         let index = batch * self.full + place;
-        (place < self.full && index < self.total).then(|| Feed {
-            batch: Batch(batch as u32),
+        (place < self.full && index < self.total).then(|| self.nth(index))
+    }
+
+    /// The micro-batch of this number, from 0 on.
+    fn nth(&self, index: u64) -> Feed {
+        let (batch, place) = (index / self.full, index % self.full);
+        Feed {
+            batch: Batch((self.first + batch) as u32),
             micro_batch: MicroBatch(place as u32),
             last: place + 1 == self.full || index + 1 == self.total,
-        })
+        }
     }
 
     /// Whose output is at the owner at the start of `slot`; in training it sends its gradient in this slot, or when it has
@@ -219,6 +238,20 @@ mod tests {
         }
         assert_eq!(done, total, "S={stages} K={shown} l={latency} M={full}");
         assert!(forward.iter().chain(&backward).chain([&own]).all(HashMap::is_empty));
+    }
+
+    #[test]
+    fn parts_of_a_pass_are_the_whole() {
+        let pass = Pass::training(Depth::of(2), 3, 11);
+        let feeds = |pass: Pass| (0..pass.slots()).filter_map(|slot| pass.feed(slot)).collect::<Vec<Feed>>();
+        assert_eq!(feeds(pass).len(), 11);
+        for cut in 0..=4 {
+            let [head, tail] = [pass.part(0..cut), pass.part(cut..4)];
+            assert_eq!([feeds(head), feeds(tail)].concat(), feeds(pass), "cut at {cut}");
+        }
+        assert_eq!(feeds(pass.part(2..3)), feeds(pass)[6..9]);
+        assert_eq!(pass.part(0..9), pass);
+        assert_eq!(pass.part(7..9).slots(), 0);
     }
 
     #[test]

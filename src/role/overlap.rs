@@ -108,7 +108,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(u64::from(got[1] % 3)));
             backend.put(&got, &mut post.outbox[FORWARD], 0);
             post.used[FORWARD] = 2;
-            Ok(Order::EpochEnds { after: Slot(u64::from(got[0])) })
+            Ok(Order::TermEnds { after: Slot(u64::from(got[0])) })
         }
     }
 
@@ -116,7 +116,7 @@ mod tests {
     fn what_a_slot_brings_is_answered_in_the_slot_after_the_next() {
         let backend = Cpu::new(1).unwrap();
         let mut post = Post::new(|| backend.bytes(LENGTH)).unwrap();
-        // What an earlier epoch has left.
+        // What an earlier term has left.
         (post.outbox[FORWARD][0], post.used[FORWARD]) = (7, 1);
         let (mut work, workshop) = Overlapped::new(&backend, LENGTH).unwrap();
         let mut computed = Duration::ZERO;
@@ -130,7 +130,7 @@ mod tests {
                     0 | 1 => assert_eq!((left, order), ([0, 0], Order::GoOn)),
                     _ => {
                         assert_eq!(left, [slot - 1, 200 - slot]);
-                        assert_eq!(order, Order::EpochEnds { after: Slot(u64::from(slot) - 1) });
+                        assert_eq!(order, Order::TermEnds { after: Slot(u64::from(slot) - 1) });
                     }
                 }
                 (post.inbox[FORWARD][0], post.inbox[BACKWARD][0]) = (slot + 1, 198 - slot);

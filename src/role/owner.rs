@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use super::judge::{Judge, through};
 use super::planned::{Planned, Purpose};
-use super::score::{Score, Tally};
+use super::score::Tally;
 use super::{Role, RoleError, address, received};
 use crate::compute::{Backend, ComputeError, LossSum};
 use crate::float::Float;
@@ -27,14 +27,16 @@ pub struct Hosted<B: Backend> {
     pub tail: Option<Network<B>>,
 }
 
-/// All that an epoch brings.
+/// All that a term brings.
 pub struct Course<'a, B: Backend> {
-    /// Which epoch.
+    /// The epoch that it is of.
     pub epoch: Epoch,
     /// Whether the run ends with it.
     pub last: bool,
     /// Its passes, in order.
     pub passes: Vec<Planned<'a>>,
+    /// What the first pass has come to in earlier terms.
+    pub so_far: Tally,
     /// Empty slots before the first.
     pub lead: u64,
     /// Whether slots wait for no one, so that the owner goes by what comes back instead of by their numbers.
@@ -53,13 +55,13 @@ pub struct Course<'a, B: Backend> {
     pub wire: Float,
 }
 
-/// The owner's part in an epoch.
+/// The owner's part in a term.
 pub struct Owner<'a, B: Backend> {
     epoch: Epoch,
     passes: Vec<Planned<'a>>,
     tallies: Vec<Tally>,
     timetable: Timetable,
-    /// Whether the run ends with the epoch.
+    /// Whether the run ends with the term.
     last: bool,
     rates: Rates,
     hosted: &'a mut Hosted<B>,
@@ -98,8 +100,20 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
     pub fn new(backend: &B, course: Course<'a, B>, capacity: usize) -> Result<Self, ComputeError> {
-        let Course { epoch, last, passes, lead, paced, rates, criterion, features, hosted, micro_batch, wire } =
-            course;
+        let Course {
+            epoch,
+            last,
+            passes,
+            so_far,
+            lead,
+            paced,
+            rates,
+            criterion,
+            features,
+            hosted,
+            micro_batch,
+            wire,
+        } = course;
         let outputs = hosted.tail.as_ref().map_or(features, Network::output_features);
         let bytes = passes.first().map_or(0, |pass| pass.data.bytes());
         let rows = micro_batch as usize;
@@ -111,7 +125,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         let judge = Judge::new(backend, criterion, rows, outputs, targets)?;
         Ok(Self {
             epoch,
-            tallies: vec![judge.tally(); passes.len()],
+            tallies: std::iter::once(so_far).chain(std::iter::repeat(judge.tally())).take(passes.len()).collect(),
             passes,
             timetable: if paced { Timetable::by_answers(table, lead) } else { Timetable::by_slots(table, lead) },
             last,
@@ -138,8 +152,8 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
     }
 
     /// What each pass came to.
-    pub fn scores(&self) -> Vec<Score> {
-        self.tallies.iter().map(Tally::score).collect()
+    pub fn tallies(&self) -> Vec<Tally> {
+        self.tallies.clone()
     }
 
     /// The pass that runs.
@@ -346,7 +360,7 @@ where
             // Under way, the end is not known.
             None => Order::GoOn,
             Some(after) if self.last => Order::RunEnds { after },
-            Some(after) => Order::EpochEnds { after },
+            Some(after) => Order::TermEnds { after },
         })
     }
 

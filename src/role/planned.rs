@@ -1,4 +1,6 @@
-//! The passes of an epoch: which samples go through the stages, and what for.
+//! The passes of a term: which samples go through the stages, and what for.
+
+use std::ops::Range;
 
 use crate::data::{Augmented, Batches, Dataset};
 use crate::pipeline::{Depth, Pass};
@@ -33,6 +35,8 @@ pub struct Planned<'a> {
     pub data: &'a Dataset,
     /// Which are in which micro-batch.
     pub batches: Batches,
+    /// The batches that it goes through.
+    pub part: Range<u32>,
     /// How they are moved and mirrored.
     pub augmented: Option<Augmented>,
     /// Which micro-batch goes when.
@@ -40,10 +44,16 @@ pub struct Planned<'a> {
 }
 
 impl<'a> Planned<'a> {
-    /// A training pass through `depth` stages.
-    pub fn training(data: &'a Dataset, batches: Batches, augmented: Augmented, depth: Depth) -> Self {
-        let pass = Pass::training(depth, batches.full(), batches.micro_batches());
-        Self { purpose: Purpose::Train, data, batches, augmented: Some(augmented), pass }
+    /// A training pass through `depth` stages, over the batches `part` of `batches`.
+    pub fn training(
+        data: &'a Dataset,
+        batches: Batches,
+        part: Range<u32>,
+        augmented: Augmented,
+        depth: Depth,
+    ) -> Self {
+        let pass = Pass::training(depth, batches.full(), batches.micro_batches()).part(part.clone());
+        Self { purpose: Purpose::Train, data, batches, part, augmented: Some(augmented), pass }
     }
 
     /// A pass that only looks, in the order of the samples, `micro_batch` at a time.
@@ -52,7 +62,7 @@ impl<'a> Planned<'a> {
         // One batch of all samples, so that the loss is the mean over them.
         let batches = Batches::new((0..samples).collect(), samples, micro_batch);
         let pass = Pass::evaluation(depth, batches.micro_batches());
-        Self { purpose: Purpose::Evaluate, data, batches, augmented: None, pass }
+        Self { purpose: Purpose::Evaluate, data, part: 0..batches.batches(), batches, augmented: None, pass }
     }
 
     /// As [`evaluation`](Planned::evaluation), for the outputs themselves.

@@ -20,9 +20,8 @@ pub struct StageRole<B: Backend> {
     hosted: Option<Hosted<B>>,
     /// Bytes of a message.
     capacity: usize,
-    epoch: Epoch,
-    /// Optimizer steps of this epoch: the batch that it works on.
-    steps: u32,
+    /// Where in the data it is; `None` before the first message of a term, which says so.
+    at: Option<(Epoch, Batch)>,
     /// Micro-batches of this batch that have gone forward, and backward.
     passed: [u32; 2],
 }
@@ -37,7 +36,7 @@ impl<B: Backend + 'static> StageRole<B> {
     /// Hosts the stage that `told` gives, if it is one that a rank can host; messages have `capacity` bytes.
     pub fn new(told: impl FnOnce() -> Option<StageSpec> + Send + 'static, capacity: usize) -> Self {
         let told: Box<dyn FnOnce() -> Option<StageSpec> + Send> = Box::new(told);
-        Self { told: Some(told), hosted: None, capacity, epoch: Epoch(0), steps: 0, passed: [0; 2] }
+        Self { told: Some(told), hosted: None, capacity, at: None, passed: [0; 2] }
     }
 
     /// The stage, built where it has not been yet, for the time of a call.
@@ -54,10 +53,9 @@ impl<B: Backend + 'static> StageRole<B> {
         }
     }
 
-    /// Begins an epoch of training.
-    pub fn begin(&mut self, epoch: Epoch) {
-        self.epoch = epoch;
-        self.steps = 0;
+    /// Begins a term.
+    pub fn begin(&mut self) {
+        self.at = None;
         self.passed = [0; 2];
     }
 
@@ -85,11 +83,12 @@ impl<B: Backend + 'static> StageRole<B> {
             return Err(RoleError::Unexpected { slot, found: format!("{header:?}"), expected });
         };
         let rows = rows as u32;
+        let (epoch, batch) = *self.at.get_or_insert((header.epoch, header.batch));
         let due = Header {
             kind: Kind::Gradient,
             dtype: Dtype::Float(hosted.spec.wire),
-            epoch: self.epoch,
-            batch: Batch(self.steps),
+            epoch,
+            batch,
             micro_batch: MicroBatch(self.passed[1]),
             rows,
             features: hosted.spec.output_features(),
@@ -112,7 +111,7 @@ impl<B: Backend + 'static> StageRole<B> {
         self.passed[1] += 1;
         if header.last {
             hosted.stage.step(backend, header.rate);
-            self.steps += 1;
+            self.at = Some((epoch, Batch(batch.0 + 1)));
             self.passed = [0; 2];
         }
         Ok(())
@@ -127,14 +126,15 @@ impl<B: Backend + 'static> StageRole<B> {
         post: &mut Post<B::Bytes>,
     ) -> Result<(), RoleError> {
         let training = header.kind == Kind::Train;
+        let (epoch, batch) = *self.at.get_or_insert((header.epoch, header.batch));
         let due = Header {
             kind: if training { Kind::Train } else { Kind::Evaluate },
             dtype: match &hosted.spec.data {
                 Some(encoding) => encoding.element.into(),
                 None => Dtype::Float(hosted.spec.wire),
             },
-            epoch: self.epoch,
-            batch: if training { Batch(self.steps) } else { header.batch },
+            epoch,
+            batch: if training { batch } else { header.batch },
             micro_batch: if training { MicroBatch(self.passed[0]) } else { header.micro_batch },
             rows: header.rows.clamp(1, hosted.spec.micro_batch),
             features: hosted.spec.input_features(),

@@ -281,7 +281,7 @@ mod tests {
             }
             backend.put(&got, &mut post.outbox[FORWARD], 0);
             post.used[FORWARD] = if got == [0, 0] { 0 } else { 2 };
-            Ok(Order::EpochEnds { after: Slot(u64::from(got[0])) })
+            Ok(Order::TermEnds { after: Slot(u64::from(got[0])) })
         }
     }
 
@@ -302,7 +302,7 @@ mod tests {
             let order = worker.take(backend, Slot(0), post, computed)?;
             let left = [post.outbox[FORWARD][0], post.outbox[FORWARD][1]];
             assert_eq!(post.used[FORWARD] > 0, left != [0, 0]);
-            assert!(left == [0, 0] || order == Order::EpochEnds { after: Slot(u64::from(left[0])) });
+            assert!(left == [0, 0] || order == Order::TermEnds { after: Slot(u64::from(left[0])) });
             for which in [FORWARD, BACKWARD] {
                 post.inbox[which][0] = brought[which];
             }

@@ -3,22 +3,23 @@
 use std::time::Instant;
 
 use super::model::Model;
-use super::prepare::Prepared;
+use super::prepare::{Part, Prepared};
 use super::results::EpochReport;
 use super::{RunError, Watcher};
 use crate::ids::Epoch;
-use crate::role::score::Score;
+use crate::nn::Criterion;
+use crate::role::score::{Score, Tally};
 
 /// Who takes the data through the stages.
 pub(super) trait Trains {
-    /// Runs all [passes](Prepared::passes) of `epoch`. `last`: the run ends with it.
-    fn run(&mut self, epoch: Epoch, last: bool, watcher: &mut dyn Watcher) -> Result<Ran, RunError>;
+    /// Runs all [passes](Prepared::passes) of a term. `so_far` is what its epoch's training has come to before.
+    fn run(&mut self, part: &Part, so_far: Tally, watcher: &mut dyn Watcher) -> Result<Ran, RunError>;
 }
 
-/// An epoch that has run.
+/// A term that has run.
 pub(super) struct Ran {
-    /// What each pass came to.
-    pub(super) scores: Vec<Score>,
+    /// What each pass came to, training in the whole epoch so far.
+    pub(super) tallies: Vec<Tally>,
     /// The slots that it took.
     pub(super) slots: u64,
     /// What has been learned so far.
@@ -46,31 +47,39 @@ pub(super) fn run(
     prepared: &Prepared,
     watcher: &mut dyn Watcher,
 ) -> Result<Finished, RunError> {
-    let count = prepared.job.train.epochs;
     let mut epochs = Vec::new();
     let mut kept: Option<Model> = None;
-    for epoch in 0..count {
-        let (began, last) = (Instant::now(), epoch + 1 == count);
-        let ran = trains.run(Epoch(epoch), last, watcher);
-        if let (Err(error), Some(model)) = (&ran, &kept)
-            && error.is_divergence()
-        {
-            watcher.keep(epoch, model)?;
+    for epoch in (0..prepared.job.train.epochs).map(Epoch) {
+        let began = Instant::now();
+        let mut so_far = Tally::new(Criterion::new(prepared.job.train.loss));
+        let mut slots = 0;
+        for part in prepared.parts(epoch) {
+            let ran = trains.run(&part, so_far, watcher);
+            if let (Err(error), Some(model)) = (&ran, &kept)
+                && error.is_divergence()
+            {
+                watcher.keep(epoch.0, model)?;
+            }
+            let Ran { tallies, slots: of_term, model, inferred } = ran?;
+            slots += of_term;
+            if prepared.infers() {
+                watcher.outputs(inferred)?;
+                return Ok(Finished { epochs, test: Score::default(), model });
+            }
+            so_far = tallies[0];
+            if !part.ends_epoch {
+                continue;
+            }
+            let validation = (prepared.validation.samples() > 0).then(|| tallies[1].score());
+            let seconds = began.elapsed().as_secs_f64();
+            let report = EpochReport::new(epoch.0, so_far.score(), validation, prepared.trained(), seconds, slots);
+            watcher.epoch(&report)?;
+            epochs.push(report);
+            if part.ends_run {
+                return Ok(Finished { epochs, test: tallies[tallies.len() - 1].score(), model });
+            }
+            kept = Some(model);
         }
-        let Ran { scores, slots, model, inferred } = ran?;
-        if prepared.infers() {
-            watcher.outputs(inferred)?;
-            return Ok(Finished { epochs, test: Score::default(), model });
-        }
-        let validation = (prepared.validation.samples() > 0).then(|| scores[1]);
-        let seconds = began.elapsed().as_secs_f64();
-        let report = EpochReport::new(epoch, scores[0], validation, prepared.trained(), seconds, slots);
-        watcher.epoch(&report)?;
-        epochs.push(report);
-        if last {
-            return Ok(Finished { epochs, test: scores[scores.len() - 1], model });
-        }
-        kept = Some(model);
     }
     Err(RunError::Bug("a run without epochs".to_owned()))
 }

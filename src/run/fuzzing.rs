@@ -21,13 +21,13 @@ use crate::compute::cpu::Cpu;
 use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::float::{Float, Precision};
-use crate::ids::{Epoch, Rank, Slot};
+use crate::ids::{Rank, Slot, Term};
 use crate::job::op::{Activation, BatchNorm, Conv2d, Dropout, Linear, MaxPool, Reshape, Residual, Window};
 use crate::job::{AesGcm, Backend, Compute, Op, Optimizer, Profile, Shape};
 use crate::mix::clock::Pace;
 use crate::mix::courier::{Timing, Word};
 use crate::mix::geometry::Geometry;
-use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
+use crate::mix::package::{Package, Route, TermSecrets, direct_routes, mixed_routes};
 use crate::mix::plan::Plan;
 use crate::nn::StageSpec;
 use crate::random::Seed;
@@ -42,6 +42,7 @@ fn public(profile: Profile, ranks: u16) -> Option<Public> {
         version: VERSION.to_owned(),
         run: [1; 32],
         profile,
+        term: Term(0),
         geometry,
         timeout: 1000,
         windows: true,
@@ -96,7 +97,7 @@ pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<
     let mut end = connect(ranks).swap_remove(usize::from(rank));
     end.set_timeout(Duration::ZERO);
     let mut seat = Seat::new(Arc::new(backend), Library::AwsLc, &public).ok()?;
-    let laid = seat.courier(&mut end, &public, package.route, Epoch(0));
+    let laid = seat.courier(&mut end, &public, package.route, Term(0));
     let mut courier = laid.unwrap_or_else(|error| panic!("lanes are not laid: {error}"));
     // No other rank is there: the slot ends with what it would wait for.
     let _ = courier.slot(&mut end, Slot(0), Word::WELL, &mut seat.post, &mut Timing::default());
@@ -122,7 +123,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         }
     }
     let introduction = Introduction { host: "node-1", fingerprint: "node-1", threads: 300, aead: Library::Ring };
-    add("announcement", padded(&Announcement::new(Epoch(2), &[7; 64], &introduction), 192));
+    add("announcement", padded(&Announcement::new(Term(2), &[7; 64], &introduction), 192));
     add("returned", padded(&Returned { timing: [9; 8], values: vec![0.5; 8], fault: None }, 128));
     for (profile, rank, ranks) in [(Profile::Mixed, 3, 7), (Profile::Mixed, 3, 8), (Profile::Sealed, 1, 2)] {
         for role in [Vec::new(), role(), given()] {
@@ -190,5 +191,5 @@ fn routes(profile: Profile, ranks: u16) -> Option<Vec<Route>> {
     }
     let hosts: Vec<u32> = (0..u32::from(ranks)).collect();
     let plan = Plan::draw(2, 3, &hosts, &mut StdRng::seed_from_u64(1)).ok()?;
-    Some(mixed_routes(&plan, EpochSecrets::draw(ranks).ok()?, &[1; 32], Epoch(0), |_, _| true))
+    Some(mixed_routes(&plan, TermSecrets::draw(ranks).ok()?, &[1; 32], Term(0), |_, _| true))
 }

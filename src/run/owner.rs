@@ -16,7 +16,7 @@ use super::letters::{Desk, package, role, shown, verdict};
 use super::model::Model;
 use super::pace::{self, Calibration};
 use super::platform::{self, Chosen, Platform, Standing};
-use super::prepare::Prepared;
+use super::prepare::{Part, Prepared};
 use super::refusal::{self, look_for_refusals, told};
 use super::results::{Outcome, RankTiming, VERSION, aead_line, threads_line};
 use super::seat::{self, Seat};
@@ -25,15 +25,16 @@ use super::trust::Credentials;
 use super::{RunError, Watcher, cores};
 use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
-use crate::ids::{Epoch, Rank};
+use crate::ids::{Rank, Term};
 use crate::job::{Link, MOST_RANKS, Profile};
 use crate::memory;
 use crate::mix::beat::Order;
 use crate::mix::courier::Noticed;
-use crate::mix::package::{EpochSecrets, Package, Route, direct_routes, mixed_routes};
+use crate::mix::package::{Package, Route, TermSecrets, direct_routes, mixed_routes};
 use crate::mix::plan::{Placements, Plan, Roles};
 use crate::nn::{Criterion, Network, StageSpec};
 use crate::role::owner::{Course, Hosted, Owner};
+use crate::role::score::Tally;
 use crate::transport::Transport;
 
 /// How the owner's process stands in the world.
@@ -135,6 +136,7 @@ fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Pub
         version: VERSION.to_owned(),
         run: *Key::random()?.bytes(),
         profile: job.mix.profile,
+        term: prepared.first_term(),
         geometry: prepared.geometry(ranks)?,
         timeout: u64::try_from(job.transport.timeout.as_millis()).unwrap_or(u64::MAX),
         windows: job.transport.windows,
@@ -214,6 +216,8 @@ struct Lead<'a, B: Platform> {
     role: usize,
     /// Those that do not.
     hosted: Hosted<B>,
+    /// The term that runs.
+    term: Term,
     seat: Seat<B>,
     desk: Desk<'a>,
     /// What results are sealed to.
@@ -239,12 +243,14 @@ struct Leads<'l, 'a, B: Platform> {
 }
 
 impl<B: Platform> Trains for Leads<'_, '_, B> {
-    fn run(&mut self, epoch: Epoch, last: bool, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
-        self.lead.epoch(self.transport, epoch, last, watcher)
+    fn run(&mut self, part: &Part, so_far: Tally, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
+        let ran = self.lead.term(self.transport, part, so_far, watcher);
+        self.lead.term.0 += 1;
+        ran
     }
 }
 
-/// What slots have taken so far, as all ranks say at the end of an epoch.
+/// What slots have taken so far, as all ranks say at the end of a term.
 #[derive(Default)]
 struct Spent {
     /// Where each rank's time went so far.
@@ -302,32 +308,34 @@ impl<'a, B: Platform> Lead<'a, B> {
             aead: Vec::new(),
             hosts: Vec::new(),
             spent: Spent::default(),
+            term: public.term,
             public,
         })
     }
 
-    /// Runs an epoch.
-    fn epoch(
+    /// Runs a term.
+    fn term(
         &mut self,
         transport: &mut dyn Transport,
-        epoch: Epoch,
-        last: bool,
+        part: &Part,
+        so_far: Tally,
         watcher: &mut dyn Watcher,
     ) -> Result<Ran, RunError> {
         let prepared = self.prepared;
-        let route = self.hand_out(transport, epoch, watcher)?;
-        let mut courier = self.seat.courier(transport, &self.public, route, epoch)?;
+        let route = self.hand_out(transport, watcher)?;
+        let mut courier = self.seat.courier(transport, &self.public, route, self.term)?;
         let micro_batch = prepared.job.train.micro_batch;
-        let passes = prepared.passes(epoch, last);
+        let passes = prepared.passes(part);
         let rates = prepared.rates();
         let capacity = self.public.geometry.message();
         // A random number of empty slots hides how many the passes take.
         let lead = rand::rng().random_range(0..=u64::from(transport.ranks()));
         let paced = self.public.pacing != Pacing::Lockstep;
         let course = Course {
-            epoch,
-            last,
+            epoch: part.epoch,
+            last: part.ends_run,
             passes,
+            so_far,
             lead,
             paced,
             rates,
@@ -353,25 +361,25 @@ impl<'a, B: Platform> Lead<'a, B> {
                 && done != shown
             {
                 shown = done;
-                watcher.progress(epoch.0, done, of);
+                watcher.progress(part.epoch.0, done, of);
             }
         };
         let ended = self.seat.slots(transport, courier.as_mut(), &mut owner, calibration, &mut progress)?;
-        let (scores, inferred) = (owner.scores(), owner.into_inferred());
+        let (tallies, inferred) = (owner.tallies(), owner.into_inferred());
         let (fault, own) = (ended.fault, ended.own);
         if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
             return Err(RunError::Fault { noticed, own });
         }
         let blobs = transport.gather(&memory::zeroed(result::length(&self.public))?)?;
-        let model = match self.returned(&blobs, epoch, ended.slots, fault) {
+        let model = match self.returned(&blobs, ended.slots, fault) {
             Ok(Ok(model)) => Ok(model),
             Ok(Err(noticed)) => Err(RunError::Fault { noticed, own }),
             Err(error) => Err(error),
         };
         let code = model.as_ref().err().map_or(0, RunError::exit_code);
-        let told = self.tell(transport, epoch, code);
+        let told = self.tell(transport, code);
         match (model, told) {
-            (Ok(model), Ok(())) => Ok(Ran { scores, slots: ended.slots, model, inferred }),
+            (Ok(model), Ok(())) => Ok(Ran { tallies, slots: ended.slots, model, inferred }),
             (Err(error), Ok(())) if !error.is_orderly() => Err(RunError::Told { why: Box::new(error), code }),
             (Err(RunError::Fault { noticed, .. }), Err(_)) => Err(RunError::Unanswered(noticed)),
             (Err(error), _) | (Ok(_), Err(error)) => Err(error),
@@ -379,23 +387,18 @@ impl<'a, B: Platform> Lead<'a, B> {
     }
 
     /// Tells all ranks with which `code` they end; 0: as they would.
-    fn tell(&self, transport: &mut dyn Transport, epoch: Epoch, code: i32) -> Result<(), RunError> {
+    fn tell(&self, transport: &mut dyn Transport, code: i32) -> Result<(), RunError> {
         let ranks = transport.ranks();
-        let verdict = |(rank, psk)| verdict::write(code, psk, &self.public.binding(epoch, rank, ranks));
+        let verdict = |(rank, psk)| verdict::write(code, psk, &self.public.binding(self.term, rank, ranks));
         let verdicts: Vec<Vec<u8>> = Rank::all(ranks).zip(&self.results).map(verdict).collect();
         transport.scatter(&verdicts, verdict::LENGTH)?;
         Ok(())
     }
 
-    /// Takes the ranks' keys, draws the epoch's, and gives each rank its package. Returns the owner's own route.
-    fn hand_out(
-        &mut self,
-        transport: &mut dyn Transport,
-        epoch: Epoch,
-        watcher: &mut dyn Watcher,
-    ) -> Result<Route, RunError> {
+    /// Takes the ranks' keys, draws the term's, and gives each rank its package. Returns the owner's own route.
+    fn hand_out(&mut self, transport: &mut dyn Transport, watcher: &mut dyn Watcher) -> Result<Route, RunError> {
         let messages = transport.gather(&[0; announcement::LENGTH])?;
-        match self.packages(messages, epoch, watcher) {
+        match self.packages(messages, watcher) {
             Ok((own, packages)) => {
                 transport.scatter(&packages, package::length(&self.public))?;
                 Ok(own)
@@ -404,16 +407,16 @@ impl<'a, B: Platform> Lead<'a, B> {
         }
     }
 
-    /// The owner's own route in an epoch, and what each rank gets that has announced itself with one of these `messages`.
+    /// The owner's own route in a term, and what each rank gets that has announced itself with one of these `messages`.
     fn packages(
         &mut self,
         messages: Vec<Vec<u8>>,
-        epoch: Epoch,
         watcher: &mut dyn Watcher,
     ) -> Result<(Route, Vec<Vec<u8>>), RunError> {
         let ranks = messages.len() as u16;
-        let announced = self.hear(messages, epoch)?;
-        if epoch == Epoch(0) {
+        let announced = self.hear(messages)?;
+        let first = self.drawn.is_none();
+        if first {
             self.compare(&announced, watcher)?;
             self.threads = announced.iter().map(|announced| announced.says.threads).collect();
             threads_line(&self.threads).iter().for_each(|line| watcher.note(line));
@@ -435,7 +438,7 @@ impl<'a, B: Platform> Lead<'a, B> {
                     Link::All => true,
                     Link::Off => false,
                 };
-                mixed_routes(plan, EpochSecrets::draw(ranks)?, &self.public.run, epoch, linked)
+                mixed_routes(plan, TermSecrets::draw(ranks)?, &self.public.run, self.term, linked)
             }
             Drawn::Direct(roles) => direct_routes(&roles.hosts, ranks)?,
         };
@@ -450,14 +453,14 @@ impl<'a, B: Platform> Lead<'a, B> {
             let stage = drawn.roles().stage(rank).map(|stage| &self.specs[self.remote.start + stage.index()]);
             let package = Package {
                 route,
-                role: match epoch {
-                    Epoch(0) => role::write(stage, self.role)?,
-                    _ => role::write(None, 0)?,
+                role: match first {
+                    true => role::write(stage, self.role)?,
+                    false => role::write(None, 0)?,
                 },
                 result: self.results[rank.index()].twin(),
                 owner: self.recipient.key().to_vec(),
             };
-            let binding = self.public.binding(epoch, rank, ranks);
+            let binding = self.public.binding(self.term, rank, ranks);
             let bytes = self.public.package as usize;
             packages.push(package::write(&package, bytes, &announced[rank.index()], &mut self.desk, &binding)?);
         }
@@ -468,7 +471,7 @@ impl<'a, B: Platform> Lead<'a, B> {
     }
 
     /// What all ranks announce with their `messages`; the owner's own announcement, without a key, at place 0.
-    fn hear(&mut self, messages: Vec<Vec<u8>>, epoch: Epoch) -> Result<Vec<Announced>, RunError> {
+    fn hear(&mut self, messages: Vec<Vec<u8>>) -> Result<Vec<Announced>, RunError> {
         look_for_refusals(&messages)?;
         let ranks = messages.len() as u16;
         let Seat { backend, aead, .. } = &self.seat;
@@ -476,9 +479,9 @@ impl<'a, B: Platform> Lead<'a, B> {
         let [host, fingerprint] = [self.place.host, &backend.fingerprint()].map(shown);
         let introduction =
             Introduction { host: &host, fingerprint: &fingerprint, threads: backend.threads(), aead: *aead };
-        let mut heard = vec![Announced::own(epoch, &introduction)];
+        let mut heard = vec![Announced::own(self.term, &introduction)];
         for (from, bytes) in Rank::all(ranks).zip(messages).skip(1) {
-            heard.push(announcement::read(bytes, &mut self.desk, &self.public.binding(epoch, from, ranks))?);
+            heard.push(announcement::read(bytes, &mut self.desk, &self.public.binding(self.term, from, ranks))?);
         }
         Ok(heard)
     }
@@ -522,7 +525,6 @@ impl<'a, B: Platform> Lead<'a, B> {
     fn returned(
         &mut self,
         blobs: &[Vec<u8>],
-        epoch: Epoch,
         slots: u64,
         fault: Option<Noticed>,
     ) -> Result<Result<Model, Noticed>, RunError> {
@@ -532,7 +534,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         let mut first = fault;
         let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
         for (rank, blob) in Rank::all(blobs.len() as u16).zip(blobs).skip(1) {
-            let binding = self.public.binding(epoch, rank, blobs.len() as u16);
+            let binding = self.public.binding(self.term, rank, blobs.len() as u16);
             let proven = (&self.recipient, &self.results[rank.index()]);
             let returned = result::read(blob, slots, proven, &mut self.desk, &binding)?;
             first = Noticed::first(first, returned.fault.map(|fault| Noticed { fault, by: rank }));

@@ -13,7 +13,7 @@ use super::trust::Credentials;
 use crate::compute::Backend;
 use crate::crypto::key::Key;
 use crate::float::Float;
-use crate::ids::{Epoch, Rank};
+use crate::ids::{Rank, Term};
 use crate::job::op::{Activation, Linear};
 use crate::job::{self, Op, Optimizer, Shape};
 use crate::memory;
@@ -69,7 +69,7 @@ fn returning(result: usize) -> Result<Duration, RunError> {
     let nobody = Credentials::default();
     let mut desk = Desk::new(&nobody)?;
     let (recipient, psk) = (Recipient::new(&mut desk), Key::random()?);
-    let binding = Binding { run: &[0; 32], opening: &[0; 32], epoch: Epoch(0), rank: Rank::OWNER, ranks: 0 };
+    let binding = Binding { run: &[0; 32], opening: &[0; 32], term: Term(0), rank: Rank::OWNER, ranks: 0 };
     let started = Instant::now();
     let returned = Returned { timing: [0; 8], values: memory::zeroed(result / 4 - 32)?, fault: None };
     result::write(&returned, result, 0, (recipient.key(), &psk), &mut desk, &binding)?;

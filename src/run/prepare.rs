@@ -1,5 +1,7 @@
 //! What the owner needs before a run: the job, the data, the stages' specs. No other rank opens any of it.
 
+use std::num::NonZeroU32;
+use std::ops::Range;
 use std::path::Path;
 
 use super::RunError;
@@ -9,7 +11,7 @@ use super::weights::{Assigned, How, Taken, Weights};
 use super::{sources, statistics};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
 use crate::element::Encoding;
-use crate::ids::Epoch;
+use crate::ids::{Epoch, Term};
 use crate::job::{self, Boundary, Job, Pace, Sample, Shape, Wanted};
 use crate::mix::geometry::Geometry;
 use crate::nn::{Rates, StageSpec};
@@ -37,8 +39,24 @@ pub struct Prepared {
     start: Option<Taken>,
     /// What the stages on ranks need of messages and letters.
     needs: Needs,
+    /// Batches of a term, at most.
+    term: u32,
+    first_term: Term,
     /// Names of a sample's values, where the data have some.
     pub names: Vec<String>,
+}
+
+/// What a term runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The epoch that it is of.
+    pub epoch: Epoch,
+    /// Those of the epoch's batches that it learns from.
+    pub batches: Range<u32>,
+    /// Whether they are the epoch's last, so that the validation set follows.
+    pub ends_epoch: bool,
+    /// Whether they are the run's last, so that the test set follows.
+    pub ends_run: bool,
 }
 
 /// Part of a source without a test set of its own that becomes one.
@@ -71,9 +89,21 @@ impl Prepared {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
         let names = loaded.names;
-        Self { job, train, validation, test, boundaries, infers: false, start: None, needs: Needs::default(), names }
-            .trainable()?
-            .started()
+        Self {
+            job,
+            train,
+            validation,
+            test,
+            boundaries,
+            infers: false,
+            start: None,
+            needs: Needs::default(),
+            term: u32::MAX,
+            first_term: Term(0),
+            names,
+        }
+        .trainable()?
+        .started()
     }
 
     /// The model that a run has left in the folder `run`, with `sets` on top of its job, and the file `inputs` to look at.
@@ -103,6 +133,8 @@ impl Prepared {
             start: None,
             needs: Needs::default(),
             names,
+            term: u32::MAX,
+            first_term: Term(0),
         };
         prepared.start = Some(weights.values(&prepared.specs(), &[])?);
         prepared.measured()
@@ -169,8 +201,20 @@ impl Prepared {
         let boundaries = job::chain(&job, &sample(&[&self.train, &self.validation, &self.test]))?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
         let names = self.names.clone();
-        Self { job, train, validation, test, boundaries, infers: false, start: None, needs: Needs::default(), names }
-            .started()
+        Self {
+            job,
+            train,
+            validation,
+            test,
+            boundaries,
+            infers: false,
+            start: None,
+            needs: Needs::default(),
+            term: u32::MAX,
+            first_term: Term(0),
+            names,
+        }
+        .started()
     }
 
     /// How many stages ranks host, and for how many they pass.
@@ -221,20 +265,47 @@ impl Prepared {
         Batches::new(order, self.job.train.batch, self.job.train.micro_batch)
     }
 
-    /// The passes of `epoch`, in order. `last`: the run ends with it.
-    pub fn passes(&self, epoch: Epoch, last: bool) -> Vec<Planned<'_>> {
+    /// The passes of a term, in order: training, and what follows at an epoch's and at the run's end.
+    pub fn passes(&self, part: &Part) -> Vec<Planned<'_>> {
         let (depth, micro_batch) = (self.depth(), self.job.train.micro_batch);
         if self.infers {
             return vec![Planned::inference(&self.test, micro_batch, depth)];
         }
-        let mut passes = vec![Planned::training(&self.train, self.batches(epoch.0), self.augmented(epoch), depth)];
-        if self.validation.samples() > 0 {
+        let Part { epoch, batches, ends_epoch, ends_run } = part;
+        let (order, augmented) = (self.batches(epoch.0), self.augmented(*epoch));
+        let mut passes = vec![Planned::training(&self.train, order, batches.clone(), augmented, depth)];
+        if *ends_epoch && self.validation.samples() > 0 {
             passes.push(Planned::evaluation(&self.validation, micro_batch, depth));
         }
-        if last {
+        if *ends_run {
             passes.push(Planned::evaluation(&self.test, micro_batch, depth));
         }
         passes
+    }
+
+    /// The parts of `epoch` that a term each runs, in order.
+    pub fn parts(&self, epoch: Epoch) -> Vec<Part> {
+        let batches = self.trained().div_ceil(self.job.train.batch as usize) as u32;
+        let last = epoch.0 + 1 == self.job.train.epochs;
+        // An epoch without batches, as of inference, is a term, too.
+        let part = |start: u32| {
+            let end = batches.min(start.saturating_add(self.term));
+            let ends_epoch = end == batches;
+            Part { epoch, batches: start..end, ends_epoch, ends_run: ends_epoch && last }
+        };
+        (0..batches.max(1)).step_by(self.term as usize).map(part).collect()
+    }
+
+    /// The same run, in terms of so many `batches`, or fewer at an epoch's end, the first of which is `first`. What is learned is the
+    /// same; results and keys come after each term.
+    #[must_use]
+    pub fn in_terms_of(self, batches: NonZeroU32, first: Term) -> Self {
+        Self { term: batches.get(), first_term: first, ..self }
+    }
+
+    /// The number of the first term.
+    pub(super) fn first_term(&self) -> Term {
+        self.first_term
     }
 
     /// How the training samples of `epoch` are moved and mirrored.

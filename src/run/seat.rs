@@ -1,4 +1,4 @@
-//! What the owner and every other rank do alike within an epoch: slot after slot.
+//! What the owner and every other rank do alike within a term: slot after slot.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::platform::Platform;
 use super::{RunError, cores};
 use crate::crypto::aead::Library;
 use crate::crypto::labels;
-use crate::ids::{Epoch, Phase, Rank, Slot};
+use crate::ids::{Phase, Rank, Slot, Term};
 use crate::job::Profile;
 use crate::memory;
 use crate::mix::beat::{Fault, Order, Reason};
@@ -72,7 +72,7 @@ impl<B: Platform> Seat<B> {
         }
     }
 
-    /// Takes the keys of an epoch and lays its lanes.
+    /// Takes the keys of a term and lays its lanes.
     ///
     /// # Errors
     /// [`RunError::Transport`], [`RunError::Compute`].
@@ -81,13 +81,13 @@ impl<B: Platform> Seat<B> {
         transport: &mut dyn Transport,
         public: &Public,
         route: Route,
-        epoch: Epoch,
+        term: Term,
     ) -> Result<Box<dyn Courier<Bytes = B::Bytes>>, RunError> {
         let sealer = self.backend.sealer(self.aead, associated_data(&public.run), public.pacing)?;
         let clock = Clock::new(self.pace(), cores::suffice(transport.cores()));
         Ok(match route {
             Route::Mixed(route) => {
-                Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, epoch, clock)?)
+                Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, term, clock)?)
             }
             Route::Direct(route) => {
                 let seals = public.profile == Profile::Sealed;
@@ -103,7 +103,7 @@ impl<B: Platform> Seat<B> {
         }
     }
 
-    /// Runs the slots of an epoch. `after` is called behind every slot.
+    /// Runs the slots of a term. `after` is called behind every slot.
     ///
     /// # Errors
     /// [`RunError`].
@@ -157,7 +157,7 @@ impl<B: Platform> Seat<B> {
         after: &mut dyn FnMut(Over),
     ) -> Result<Ended, RunError> {
         let Self { post, timing, pacing, message: length, .. } = self;
-        // Nothing is on its way when an epoch begins.
+        // Nothing is on its way when a term begins.
         for message in &mut post.inbox {
             backend.clear(message, 0, HEADER);
         }
@@ -241,7 +241,7 @@ fn unanswered(rank: Rank, noticed: Noticed, error: RunError) -> RunError {
     }
 }
 
-/// How the slots of an epoch ended.
+/// How the slots of a term ended.
 pub(super) struct Ended {
     /// The owner's word.
     pub(super) order: Order,

@@ -14,7 +14,7 @@ use super::seat::{self, Seat};
 use super::trust::Credentials;
 use super::{RunError, code_of};
 use crate::crypto::key::Key;
-use crate::ids::{Epoch, Phase, Rank, Slot};
+use crate::ids::{Phase, Rank, Slot, Term};
 use crate::mix::beat::{Fault, Order};
 use crate::mix::package::Package;
 use crate::role::relay::Relay;
@@ -33,10 +33,10 @@ pub fn run(transport: &mut dyn Transport, host: &str, credentials: &Credentials)
 /// Who looks over the shoulder of a rank that serves: an audit, which must know what it tries to tell, or a test.
 pub trait Insight {
     /// The rank has opened its package.
-    fn package(&mut self, _epoch: Epoch, _package: &mut Package) {}
+    fn package(&mut self, _term: Term, _package: &mut Package) {}
 
     /// A slot is over. `real`: whether the rank's forward and backward messages were more than cover.
-    fn slot(&mut self, _epoch: Epoch, _slot: Slot, _real: [bool; 2]) {}
+    fn slot(&mut self, _term: Term, _slot: Slot, _real: [bool; 2]) {}
 }
 
 impl Insight for () {}
@@ -50,12 +50,12 @@ pub fn run_altered(
     transport: &mut dyn Transport,
     host: &str,
     credentials: &Credentials,
-    altered: &mut dyn FnMut(Epoch, &mut Package),
+    altered: &mut dyn FnMut(Term, &mut Package),
 ) -> Result<(), RunError> {
-    struct Altered<'a>(&'a mut dyn FnMut(Epoch, &mut Package));
+    struct Altered<'a>(&'a mut dyn FnMut(Term, &mut Package));
     impl Insight for Altered<'_> {
-        fn package(&mut self, epoch: Epoch, package: &mut Package) {
-            (self.0)(epoch, package);
+        fn package(&mut self, term: Term, package: &mut Package) {
+            (self.0)(term, package);
         }
     }
     run_watched(transport, host, credentials, &mut Altered(altered))
@@ -101,28 +101,28 @@ fn serve<B: Platform>(
     let aead = platform::library(public);
     let introduction = Introduction { host, fingerprint: &backend.fingerprint(), threads: backend.threads(), aead };
     let mut desk = Desk::new(credentials)?;
-    let mut first = Some(announce(transport, public, &mut desk, Epoch(0), &introduction)?);
+    let mut first = Some(announce(transport, public, &mut desk, public.term, &introduction)?);
     // No memory is taken by the public numbers before a package has opened, which shows that they are the owner's.
     let mut seat = Seat::new(Arc::clone(&backend), aead, public)?;
     let mut stage: Option<StageRole<B>> = None;
-    let mut epoch = Epoch(0);
+    let mut term = public.term;
     loop {
         let mut package = match first.take() {
             Some(package) => package,
-            None => announce(transport, public, &mut desk, epoch, &introduction)?,
+            None => announce(transport, public, &mut desk, term, &introduction)?,
         };
-        insight.package(epoch, &mut package);
+        insight.package(term, &mut package);
         let told = std::mem::take(&mut package.role);
         if role::is_stage(&told) {
             let (message, public) = (public.geometry.message(), public.clone());
             stage = Some(StageRole::new(move || role::read(&told, &public), message));
         }
         let (psk, owner) = (package.result, package.owner);
-        let mut courier = seat.courier(transport, public, package.route, epoch)?;
-        let mut after = |over: seat::Over| insight.slot(epoch, over.slot, over.real);
+        let mut courier = seat.courier(transport, public, package.route, term)?;
+        let mut after = |over: seat::Over| insight.slot(term, over.slot, over.real);
         let ended = match &mut stage {
             Some(stage) => {
-                stage.begin(epoch);
+                stage.begin();
                 seat.slots(transport, courier.as_mut(), stage, None, &mut after)?
             }
             None => seat.slots(transport, courier.as_mut(), &mut Relay, None, &mut after)?,
@@ -143,12 +143,12 @@ fn serve<B: Platform>(
             None => Vec::new(),
         };
         let returned = Returned { timing: seat::numbers(&seat.timing), values, fault };
-        let binding = public.binding(epoch, transport.rank(), transport.ranks());
+        let binding = public.binding(term, transport.rank(), transport.ranks());
         let (bytes, to) = (public.result as usize, (owner.as_slice(), &psk));
         let blob = result::write(&returned, bytes, ended.slots, to, &mut desk, &binding)?;
         seat.rest(over);
         transport.gather(&blob)?;
-        let heard = hear_verdict(transport, public, &psk, epoch);
+        let heard = hear_verdict(transport, public, &psk, term);
         match (ended.order, heard) {
             // Nothing more is due from this rank: to end the run by force could only cost the owner its model.
             (Order::RunEnds { .. }, Err(error @ RunError::Sealed { .. })) => {
@@ -158,7 +158,7 @@ fn serve<B: Platform>(
             (Order::RunEnds { .. }, heard) => return heard,
             (_, heard) => heard?,
         }
-        epoch.0 += 1;
+        term.0 += 1;
     }
 }
 
@@ -182,15 +182,15 @@ fn hear(transport: &mut dyn Transport) -> Result<Public, RunError> {
     Ok(public)
 }
 
-/// Announces a key for the epoch, and opens the package that comes for it.
+/// Announces a key for the term, and opens the package that comes for it.
 fn announce(
     transport: &mut dyn Transport,
     public: &Public,
     desk: &mut Desk<'_>,
-    epoch: Epoch,
+    term: Term,
     introduction: &Introduction<'_>,
 ) -> Result<Package, RunError> {
-    let binding = public.binding(epoch, transport.rank(), transport.ranks());
+    let binding = public.binding(term, transport.rank(), transport.ranks());
     let asked = announcement::write(introduction, desk, &binding)?;
     transport.gather(&asked.bytes)?;
     let signed = transport.scatter(&[], package::length(public))?;
@@ -204,9 +204,9 @@ fn announce(
 ///
 /// # Errors
 /// [`RunError::Stopped`]: that the run has failed. [`RunError::Transport`], [`RunError::Sealed`].
-fn hear_verdict(transport: &mut dyn Transport, public: &Public, psk: &Key, epoch: Epoch) -> Result<(), RunError> {
+fn hear_verdict(transport: &mut dyn Transport, public: &Public, psk: &Key, term: Term) -> Result<(), RunError> {
     let verdict = transport.scatter(&[], verdict::LENGTH)?;
-    match verdict::read(&verdict, psk, &public.binding(epoch, transport.rank(), transport.ranks()))? {
+    match verdict::read(&verdict, psk, &public.binding(term, transport.rank(), transport.ranks()))? {
         0 => Ok(()),
         code => Err(RunError::Stopped { code }),
     }

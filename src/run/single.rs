@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::epochs::{self, Finished, Ran, Trains};
 use super::model::Model;
 use super::platform::{self, Chosen, Platform, Standing};
-use super::prepare::Prepared;
+use super::prepare::{Part, Prepared};
 use super::results::{Outcome, VERSION, threads_line};
 use super::setting::{Setting, hostname};
 use super::{RunError, Watcher};
@@ -18,7 +18,7 @@ use crate::nn::{Criterion, Network, Pass, StageSpec};
 use crate::pipeline::Feed;
 use crate::role::judge::{Judge, through};
 use crate::role::planned::{Planned, Purpose};
-use crate::role::score::Score;
+use crate::role::score::Tally;
 
 /// Runs `prepared` in this process.
 ///
@@ -101,19 +101,18 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
         })
     }
 
-    /// Takes all samples of `planned` through all stages: what that comes to. What comes out is added to `inferred`, if it is asked for.
+    /// Takes all samples of `planned` through all stages, and adds what that comes to to `tally`. What comes out is added to `inferred`, if it is asked for.
     fn pass(
         &mut self,
         epoch: Epoch,
         planned: &Planned<'_>,
+        tally: &mut Tally,
         inferred: &mut Vec<f32>,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Score, RunError> {
+    ) -> Result<(), RunError> {
         let (backend, wire) = (self.backend, self.prepared.job.mix.wire);
         let (batches, rates) = (&planned.batches, self.prepared.rates());
-        let mut tally = self.judge.tally();
-        let mut done = 0;
-        for batch in 0..batches.batches() {
+        for batch in planned.part.clone() {
             let count = batches.micro_batches_of(batch).count();
             for (micro_batch, rows) in batches.micro_batches_of(batch) {
                 let last = micro_batch as usize + 1 == count;
@@ -127,7 +126,7 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
                         backend.download(&self.judge.logits, &mut inferred[before..]);
                     }
                     Purpose::Train | Purpose::Evaluate => {
-                        self.judge.judge(backend, planned, epoch, feed, &mut tally)?;
+                        self.judge.judge(backend, planned, epoch, feed, tally)?;
                     }
                 }
                 backend.finish()?;
@@ -138,14 +137,13 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
                     }
                     false => self.network.forget(),
                 }
-                done += rows.len();
             }
             if planned.trains() {
                 self.network.step(backend, rates.at(epoch, Batch(batch)));
-                progress(done, batches.samples());
+                progress(tally.samples(), batches.samples());
             }
         }
-        Ok(tally.score())
+        Ok(())
     }
 
     /// Takes the samples `rows` through all stages, and leaves what comes out in the judge's logits.
@@ -162,17 +160,19 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
 }
 
 impl<B: Platform> Trains for Learner<'_, B> {
-    fn run(&mut self, epoch: Epoch, last: bool, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
-        let passes = self.prepared.passes(epoch, last);
+    fn run(&mut self, part: &Part, so_far: Tally, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
+        let passes = self.prepared.passes(part);
         let asked = passes.iter().filter(|planned| planned.purpose == Purpose::Infer);
         let asked = asked.map(|planned| planned.batches.samples() * self.network.output_features()).sum();
         let mut inferred = memory::room(asked)?;
-        let mut scores = Vec::new();
+        let mut tallies = Vec::new();
         for planned in &passes {
-            let mut progress = |done, of| watcher.progress(epoch.0, done, of);
-            scores.push(self.pass(epoch, planned, &mut inferred, &mut progress)?);
+            let mut tally = if tallies.is_empty() { so_far } else { self.judge.tally() };
+            let mut progress = |done, of| watcher.progress(part.epoch.0, done, of);
+            self.pass(part.epoch, planned, &mut tally, &mut inferred, &mut progress)?;
+            tallies.push(tally);
         }
         let model = Model::new(&self.specs, &self.network.values(self.backend)?)?;
-        Ok(Ran { scores, slots: 0, model, inferred })
+        Ok(Ran { tallies, slots: 0, model, inferred })
     }
 }

@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(machine.wait(false, 1), [0, 1, 0]);
     }
 
-    /// A peer that computes for some milliseconds at an epoch's start is nobody else.
+    /// A peer that computes for some milliseconds at a term's start is nobody else.
     #[test]
     fn a_slow_yield_now_and_then_changes_nothing() {
         let mut machine = Machine::new(QUICK);

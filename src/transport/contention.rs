@@ -15,7 +15,7 @@ const SLOW: Duration = Duration::from_millis(1);
 /// Turns of spinning between two looks at the clock.
 const SPINS: u32 = 10;
 /// How much must have been lost to slow yields before someone else is taken to want the core. A peer's long work, such as the keys of
-/// an epoch, makes one slow, or two.
+/// a term, makes one slow, or two.
 const ENOUGH: Duration = Duration::from_millis(24);
 /// Within which time.
 const WINDOW: Duration = Duration::from_millis(100);

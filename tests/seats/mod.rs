@@ -7,11 +7,11 @@ use mixnn::compute::Memory;
 use mixnn::compute::cpu::Cpu;
 use mixnn::crypto::aead::Library;
 use mixnn::crypto::sealer::CpuSealer;
-use mixnn::ids::Epoch;
+use mixnn::ids::Term;
 use mixnn::mix::clock::Clock;
 use mixnn::mix::courier::Post;
 use mixnn::mix::geometry::Geometry;
-use mixnn::mix::package::{EpochSecrets, MixedRoute, Route, mixed_routes};
+use mixnn::mix::package::{MixedRoute, Route, TermSecrets, mixed_routes};
 use mixnn::mix::plan::Plan;
 use mixnn::mix::slot::Mixer;
 use mixnn::transport::{Transport, local};
@@ -22,7 +22,7 @@ pub(crate) type Bytes = <Cpu as Memory>::Bytes;
 pub(crate) type CellSealer = CpuSealer<Bytes>;
 
 const RUN: [u8; 32] = [7; 32];
-const EPOCH: Epoch = Epoch(0);
+const TERM: Term = Term(0);
 /// What all cells are bound to.
 #[allow(dead_code, reason = "not every test opens cells itself")]
 pub(crate) const DATA: &[u8] = b"test";
@@ -50,7 +50,7 @@ pub(crate) fn plan(stages: u16, ranks: u16, hops: u8) -> Plan {
 
 /// The routes of all ranks of `plan` under fresh keys, with a keystream over all links or over none.
 pub(crate) fn routes(plan: &Plan, linked: bool) -> Vec<MixedRoute> {
-    let routes = mixed_routes(plan, EpochSecrets::draw(plan.ranks).unwrap(), &RUN, EPOCH, |_, _| linked);
+    let routes = mixed_routes(plan, TermSecrets::draw(plan.ranks).unwrap(), &RUN, TERM, |_, _| linked);
     let mixed = |route| match route {
         Route::Mixed(route) => route,
         Route::Direct(_) => unreachable!("mixed_routes draws nothing else"),
@@ -88,7 +88,7 @@ pub(crate) fn seated_on<T: Transport + Send, R: Send>(
                     let library = Library::ALL[transport.rank().index() % Library::ALL.len()];
                     let sealer = CellSealer::new(library, DATA.to_vec());
                     let mixer =
-                        Mixer::new(&mut transport, sealer, geometry, route, &RUN, EPOCH, Clock::new(None, false))
+                        Mixer::new(&mut transport, sealer, geometry, route, &RUN, TERM, Clock::new(None, false))
                             .unwrap();
                     let message = || Ok::<_, Infallible>(backend().bytes(geometry.message()).unwrap());
                     let post = Post::new(message).unwrap();

@@ -8,7 +8,7 @@ use hpke::kem::XWing;
 use hpke::{Kem, Serializable};
 use mixnn::crypto::key::Key;
 use mixnn::crypto::stack::WipedStack;
-use mixnn::ids::{Epoch, Phase, Rank};
+use mixnn::ids::{Phase, Rank, Term};
 use mixnn::mix::package::{MixedRoute, hop_key, link_key, peers, stream_key};
 use ml_kem::ml_kem_768;
 use shake::{ExtendableOutput, Shake256, Update, XofReader};
@@ -40,7 +40,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether it belongs to an epoch's slots.
+    /// Whether it belongs to a term's slots.
     pub(crate) fn is_of_slots(self) -> bool {
         matches!(self, Kind::Secret | Kind::Layer | Kind::Hop | Kind::Link | Kind::Stream)
     }
@@ -53,7 +53,7 @@ pub(crate) struct Secret {
     /// Whose.
     pub(crate) rank: Rank,
     /// When it came up.
-    pub(crate) epoch: Epoch,
+    pub(crate) term: Term,
     pub(crate) masked: [u8; 32],
 }
 
@@ -79,34 +79,34 @@ impl Ledger {
         self.run.lock().unwrap().copy_from_slice(&opening[at..at + 32]);
     }
 
-    fn note(&self, kind: Kind, rank: Rank, epoch: Epoch, bytes: &[u8]) {
-        self.secrets.lock().unwrap().push(Secret { kind, rank, epoch, masked: masked(bytes) });
+    fn note(&self, kind: Kind, rank: Rank, term: Term, bytes: &[u8]) {
+        self.secrets.lock().unwrap().push(Secret { kind, rank, term, masked: masked(bytes) });
     }
 
     /// What `rank` draws: for a key pair, or for an encapsulation. Call where the stack is wiped.
-    pub(crate) fn drawn(&self, rank: Rank, epoch: Epoch, bytes: &[u8]) {
+    pub(crate) fn drawn(&self, rank: Rank, term: Term, bytes: &[u8]) {
         if bytes.len() == 64 {
-            bytes.chunks(32).for_each(|half| self.note(Kind::Encapsulation, rank, epoch, half));
+            bytes.chunks(32).for_each(|half| self.note(Kind::Encapsulation, rank, term, half));
             return;
         }
-        self.note(Kind::Expanded, rank, epoch, bytes);
+        self.note(Kind::Expanded, rank, term, bytes);
         let (private, _) = XWing::derive_keypair(bytes);
         let mut seed = [0; 32];
         private.write_exact(&mut seed);
-        self.note(Kind::Private, rank, epoch, &seed);
+        self.note(Kind::Private, rank, term, &seed);
         // X-Wing: the seeds d and z of ML-KEM's key, then the X25519 key.
         let mut expanded = [0; 96];
         let mut shake = Shake256::default();
         shake.update(&seed);
         shake.finalize_xof().read(&mut expanded);
-        expanded.chunks(32).for_each(|part| self.note(Kind::Expanded, rank, epoch, part));
+        expanded.chunks(32).for_each(|part| self.note(Kind::Expanded, rank, term, part));
         let (seeds, _) = expanded.split_first_chunk::<64>().unwrap();
-        self.note_polynomials(rank, epoch, &ml_kem_768::DecapsulationKey::from_seed((*seeds).into()));
+        self.note_polynomials(rank, term, &ml_kem_768::DecapsulationKey::from_seed((*seeds).into()));
     }
 
     /// The start of each polynomial of the key, as it stands in memory. FIPS 203 packs two coefficients of 12 bits into 3 bytes.
     #[allow(deprecated, reason = "nothing else gives the polynomials")]
-    fn note_polynomials(&self, rank: Rank, epoch: Epoch, key: &ml_kem_768::DecapsulationKey) {
+    fn note_polynomials(&self, rank: Rank, term: Term, key: &ml_kem_768::DecapsulationKey) {
         use ml_kem::ExpandedKeyEncoding;
         for polynomial in key.to_expanded_bytes()[..1152].chunks(384) {
             let mut coefficients = [0; 32];
@@ -115,32 +115,32 @@ impl Ledger {
                 two[..2].copy_from_slice(&(a | (b & 0xf) << 8).to_ne_bytes());
                 two[2..].copy_from_slice(&(b >> 4 | c << 4).to_ne_bytes());
             }
-            self.note(Kind::Expanded, rank, epoch, &coefficients);
+            self.note(Kind::Expanded, rank, term, &coefficients);
         }
     }
 
     /// What the owner shares with `rank` by this `package`.
-    pub(crate) fn package(&self, rank: Rank, epoch: Epoch, package: &[u8]) {
+    pub(crate) fn package(&self, rank: Rank, term: Term, package: &[u8]) {
         let secrets = self.all();
         let pair = secrets.iter().rfind(|secret| (secret.kind, secret.rank) == (Kind::Private, rank)).unwrap();
         WipedStack::new().unwrap().run(|| {
             let key = DecapsulationKey::from(masked(&pair.masked));
             let shared = key.decapsulate(&package[..1120].try_into().unwrap());
-            self.note(Kind::Shared, rank, epoch, &shared);
+            self.note(Kind::Shared, rank, term, &shared);
         });
     }
 
     /// What `rank` holds of a `route`, and what it and its peers derive from that.
-    pub(crate) fn route(&self, rank: Rank, epoch: Epoch, route: &MixedRoute) {
+    pub(crate) fn route(&self, rank: Rank, term: Term, route: &MixedRoute) {
         let run = *self.run.lock().unwrap();
-        let note = |kind, key: &Key| self.note(kind, rank, epoch, key.bytes());
+        let note = |kind, key: &Key| self.note(kind, rank, term, key.bytes());
         note(Kind::Secret, &route.secret);
         route.circuits.iter().flat_map(|circuit| &circuit.layers).for_each(|key| note(Kind::Layer, key));
         for (peer, outgoing) in peers(rank, RANKS).zip(&route.links) {
             Phase::all(HOPS).for_each(|phase| {
-                note(Kind::Hop, &hop_key(&route.secret, &run, epoch, rank, phase, peer));
+                note(Kind::Hop, &hop_key(&route.secret, &run, term, rank, phase, peer));
             });
-            let incoming = link_key(&route.secret, &run, epoch, rank, peer);
+            let incoming = link_key(&route.secret, &run, term, rank, peer);
             for link in [outgoing.as_ref().unwrap(), &incoming] {
                 note(Kind::Link, link);
                 Phase::all(HOPS).skip(1).for_each(|phase| note(Kind::Stream, &stream_key(link, phase)));

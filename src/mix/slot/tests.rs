@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use super::*;
 use crate::crypto::aead::Library;
 use crate::crypto::sealer::CpuSealer;
-use crate::mix::package::{EpochSecrets, Route, mixed_routes};
+use crate::mix::package::{Route, TermSecrets, mixed_routes};
 use crate::mix::plan::Plan;
 use crate::transport::local::{self, Local};
 
@@ -20,11 +20,11 @@ fn mixer() -> (Local, Mixer<CpuSealer<Vec<u8>>>) {
     let plan = Plan::draw(3, 3, &[0, 1, 2, 3, 4, 5, 6], &mut StdRng::seed_from_u64(1)).unwrap();
     let geometry = Geometry::new(7, 3, 3000, 256).unwrap();
     let mut transport = local::connect(7).remove(2);
-    let routes = mixed_routes(&plan, EpochSecrets::draw(7).unwrap(), &RUN, Epoch(0), |_, _| true);
+    let routes = mixed_routes(&plan, TermSecrets::draw(7).unwrap(), &RUN, Term(0), |_, _| true);
     let Some(Route::Mixed(route)) = routes.into_iter().nth(2) else { panic!("a plan gives routes through the mix") };
     let sealer = CpuSealer::new(Library::AwsLc, Vec::new());
     let clock = Clock::new(None, false);
-    let mixer = Mixer::new(&mut transport, sealer, geometry, route, &RUN, Epoch(0), clock).unwrap();
+    let mixer = Mixer::new(&mut transport, sealer, geometry, route, &RUN, Term(0), clock).unwrap();
     assert!(mixer.geometry.cells > 1);
     transport.blocks().0.iter_mut().for_each(|block| block.fill(BEFORE));
     (transport, mixer)

@@ -1,4 +1,4 @@
-//! The announcement: what a rank tells the owner at the start of an epoch. Who it is, the key that its package is to be sealed to, and
+//! The announcement: what a rank tells the owner at the start of a term. Who it is, the key that its package is to be sealed to, and
 //! with what it computes.
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use super::{Binding, Desk, padded, shortened, unpadded, word};
 use crate::crypto::aead::Library;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::labels;
-use crate::ids::{Epoch, Rank};
+use crate::ids::{Rank, Term};
 use crate::run::RunError;
 use crate::run::results::VERSION;
 use crate::run::trust::TrustError;
@@ -28,9 +28,9 @@ pub(in crate::run) struct Announcement {
     pub(in crate::run) version: String,
     /// The cryptography that the key is for: HPKE's identifiers of KEM, KDF and AEAD.
     pub(in crate::run) suite: [u16; 3],
-    /// The epoch.
-    pub(in crate::run) epoch: Epoch,
-    /// The public half of its key pair for this epoch.
+    /// The term.
+    pub(in crate::run) term: Term,
+    /// The public half of its key pair for this term.
     pub(in crate::run) key: Vec<u8>,
     /// Its host.
     #[serde(deserialize_with = "word")]
@@ -44,7 +44,7 @@ pub(in crate::run) struct Announcement {
     pub(in crate::run) aead: Library,
 }
 
-/// What a rank says of itself in every epoch.
+/// What a rank says of itself in every term.
 pub(in crate::run) struct Introduction<'a> {
     /// Its host.
     pub(in crate::run) host: &'a str,
@@ -66,19 +66,19 @@ pub(in crate::run) struct Announced {
 
 impl Announced {
     /// The owner's own, which has no key and never travels.
-    pub(in crate::run) fn own(epoch: Epoch, introduction: &Introduction<'_>) -> Self {
-        Self { says: Announcement::new(epoch, &[], introduction), bytes: Vec::new() }
+    pub(in crate::run) fn own(term: Term, introduction: &Introduction<'_>) -> Self {
+        Self { says: Announcement::new(term, &[], introduction), bytes: Vec::new() }
     }
 }
 
 impl Announcement {
     /// What this version says.
-    pub(in crate::run) fn new(epoch: Epoch, key: &[u8], introduction: &Introduction<'_>) -> Self {
+    pub(in crate::run) fn new(term: Term, key: &[u8], introduction: &Introduction<'_>) -> Self {
         let Introduction { host, fingerprint, threads, aead } = *introduction;
         Self {
             version: VERSION.to_owned(),
             suite: hpke::SUITE,
-            epoch,
+            term,
             key: key.to_vec(),
             host: shortened(host),
             fingerprint: shortened(fingerprint),
@@ -87,15 +87,15 @@ impl Announcement {
         }
     }
 
-    /// Whether a package for `epoch` may be sealed to what `from` announces here.
-    fn check(&self, from: Rank, epoch: Epoch) -> Result<(), RunError> {
+    /// Whether a package for `term` may be sealed to what `from` announces here.
+    fn check(&self, from: Rank, term: Term) -> Result<(), RunError> {
         if self.version != VERSION {
             return Err(TrustError::Version { from, found: self.version.clone(), expected: VERSION }.into());
         }
         if self.suite != hpke::SUITE {
             return Err(TrustError::Suite { from, found: self.suite }.into());
         }
-        if self.epoch != epoch {
+        if self.term != term {
             return Err(RunError::Sealed { what: WHAT, from });
         }
         hpke::check(&self.key).map_err(|why| TrustError::Weak { from, why }.into())
@@ -125,7 +125,7 @@ pub(in crate::run) fn write(
     binding: &Binding<'_>,
 ) -> Result<Asked, RunError> {
     let pair = KeyPair::generate(&mut desk.stack);
-    let says = padded(&Announcement::new(binding.epoch, pair.public(), introduction), UNSIGNED)?;
+    let says = padded(&Announcement::new(binding.term, pair.public(), introduction), UNSIGNED)?;
     Ok(Asked { bytes: desk.peers.sign(&context(binding), says.to_vec()), pair })
 }
 
@@ -133,7 +133,7 @@ pub(in crate::run) fn write(
 ///
 /// # Errors
 /// [`TrustError`]: who it is, its version, its suite, its key, its host; [`RunError::Unreadable`]; [`RunError::Sealed`] for another
-/// epoch.
+/// term.
 pub(in crate::run) fn read(
     bytes: Vec<u8>,
     desk: &mut Desk<'_>,
@@ -142,7 +142,7 @@ pub(in crate::run) fn read(
     let from = binding.rank;
     let message = desk.peers.recognise(WHAT, from, &context(binding), &bytes)?;
     let says: Announcement = unpadded(message).ok_or(RunError::Unreadable { what: WHAT, from })?;
-    says.check(from, binding.epoch)?;
+    says.check(from, binding.term)?;
     desk.peers.belongs(from, &says.host)?;
     Ok(Announced { says, bytes })
 }

@@ -21,7 +21,7 @@ use self::peers::Peers;
 use super::RunError;
 use super::trust::Credentials;
 use crate::crypto::stack::WipedStack;
-use crate::ids::{Epoch, Rank};
+use crate::ids::{Rank, Term};
 use crate::memory;
 use crate::terminal;
 
@@ -53,8 +53,8 @@ pub(super) struct Binding<'a> {
     pub(super) run: &'a [u8; 32],
     /// SHA-256 of the opening, as it was said or heard.
     pub(super) opening: &'a [u8; 32],
-    /// The epoch.
-    pub(super) epoch: Epoch,
+    /// The term.
+    pub(super) term: Term,
     /// The rank that it is from or for; at the other end is the owner.
     pub(super) rank: Rank,
     /// Ranks of the job.
@@ -64,13 +64,13 @@ pub(super) struct Binding<'a> {
 impl Binding<'_> {
     /// What a signature under `label` is for, besides the message (docs/PROTOCOL.md, 19.5).
     fn signed(&self, label: &[u8]) -> Vec<u8> {
-        let Self { opening, epoch, rank, ranks, .. } = *self;
-        [label, opening, &epoch.0.to_le_bytes(), &rank.0.to_le_bytes(), &ranks.to_le_bytes()].concat()
+        let Self { opening, term, rank, ranks, .. } = *self;
+        [label, opening, &term.0.to_le_bytes(), &rank.0.to_le_bytes(), &ranks.to_le_bytes()].concat()
     }
 
     /// What is sealed under `label` begins its `info` with.
     fn sealed(&self, label: &[u8]) -> Vec<u8> {
-        [label, self.run, &self.epoch.0.to_le_bytes(), &self.rank.0.to_le_bytes()].concat()
+        [label, self.run, &self.term.0.to_le_bytes(), &self.rank.0.to_le_bytes()].concat()
     }
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::lengths::LONGEST;
 use super::{Binding, padded, unpadded, word};
-use crate::ids::{Epoch, Rank};
+use crate::ids::{Rank, Term};
 use crate::job::{Compute, FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
 use crate::mix::clock::{LONGEST_SLOT, Pace};
 use crate::mix::geometry::Geometry;
@@ -38,6 +38,8 @@ pub(in crate::run) struct Public {
     pub(in crate::run) run: [u8; 32],
     /// How much is protected.
     pub(in crate::run) profile: Profile,
+    /// The run's first term.
+    pub(in crate::run) term: Term,
     /// All lengths.
     pub(in crate::run) geometry: Geometry,
     /// How long a silent peer is waited for, in milliseconds.
@@ -66,7 +68,7 @@ pub(in crate::run) enum Pacing {
     Fixed {
         /// How far apart; the owner says it by beat where this does not.
         pace: Option<Pace>,
-        /// Nanoseconds from the end of an epoch's slots to its results.
+        /// Nanoseconds from the end of a term's slots to its results.
         rest: u64,
     },
 }
@@ -81,9 +83,9 @@ impl Pacing {
 }
 
 impl Public {
-    /// What letters of `epoch` from or for `rank`, one of `ranks`, belong to.
-    pub(in crate::run) fn binding(&self, epoch: Epoch, rank: Rank, ranks: u16) -> Binding<'_> {
-        Binding { run: &self.run, opening: &self.digest, epoch, rank, ranks }
+    /// What letters of `term` from or for `rank`, one of `ranks`, belong to.
+    pub(in crate::run) fn binding(&self, term: Term, rank: Rank, ranks: u16) -> Binding<'_> {
+        Binding { run: &self.run, opening: &self.digest, term, rank, ranks }
     }
 
     /// Whether a rank among `ranks` can work from these numbers. What it then takes memory for, counts to and waits for is
@@ -148,6 +150,7 @@ pub(in crate::run::letters) mod tests {
             version: String::new(),
             run: [0; 32],
             profile: Profile::Mixed,
+            term: Term(0),
             geometry: Geometry::new(7, 3, 1000, 1 << 16).unwrap(),
             timeout: 1000,
             windows: false,

@@ -1,4 +1,4 @@
-//! The package: what the owner tells a rank of its part at the start of an epoch, sealed to the key that the rank has announced.
+//! The package: what the owner tells a rank of its part at the start of a term, sealed to the key that the rank has announced.
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;

@@ -1,4 +1,4 @@
-//! Who stands behind the ranks of a run: what owner and ranks sign at the start of an epoch, and what they accept
+//! Who stands behind the ranks of a run: what owner and ranks sign at the start of a term, and what they accept
 //! (docs/PROTOCOL.md, "Identities").
 //!
 //! Knows nothing of what is inside a message. Signed or not, a message has one length.
@@ -15,7 +15,7 @@ pub(in crate::run) const SIGNED: usize = IDENTITY + SIGNATURE;
 /// The other ranks, as one of them knows them.
 pub(in crate::run) struct Peers<'a> {
     credentials: &'a Credentials,
-    /// Whose signatures were accepted in this run: stays the same in all epochs.
+    /// Whose signatures were accepted in this run: stays the same in all terms.
     met: BTreeMap<Rank, &'a Line>,
 }
 

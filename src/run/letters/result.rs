@@ -1,4 +1,4 @@
-//! The result: what a rank returns at the end of an epoch, sealed to the owner under a key from its package, so that nobody else can
+//! The result: what a rank returns at the end of a term, sealed to the owner under a key from its package, so that nobody else can
 //! have sent it.
 
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub(in crate::run) struct Returned {
     pub(in crate::run) timing: [u64; 8],
     /// Parameters, f32; none on a relay.
     pub(in crate::run) values: Vec<f32>,
-    /// What it has noticed since its last beat, or could not tell the owner before the epoch's end.
+    /// What it has noticed since its last beat, or could not tell the owner before the term's end.
     pub(in crate::run) fault: Option<Fault>,
 }
 
@@ -46,14 +46,14 @@ pub(in crate::run) fn length(public: &Public) -> usize {
     public.result as usize + hpke::OVERHEAD
 }
 
-/// What a result of an epoch of `slots` slots is sealed for.
+/// What a result of a term of `slots` slots is sealed for.
 fn info(binding: &Binding<'_>, slots: u64) -> Vec<u8> {
     let mut info = binding.sealed(labels::RESULT);
     info.extend_from_slice(&slots.to_le_bytes());
     info
 }
 
-/// The result of an epoch of `slots` slots, of `bytes` bytes before it is sealed to the key `owner` under the package's key `psk`.
+/// The result of a term of `slots` slots, of `bytes` bytes before it is sealed to the key `owner` under the package's key `psk`.
 ///
 /// # Errors
 /// [`RunError::Bug`] where it does not fit, [`RunError::Memory`]; [`RunError::Sealed`] where nothing can be sealed to the key.

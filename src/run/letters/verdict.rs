@@ -1,4 +1,4 @@
-//! The verdict: the owner's word when it has the results of an epoch. It says whether the run goes on or has come to its end, and with
+//! The verdict: the owner's word when it has the results of a term. It says whether the run goes on or has come to its end, and with
 //! which code all ranks end (docs/PROTOCOL.md, "Results"). So no rank's exit code shows what it has noticed itself in the last slots.
 
 use super::Binding;
@@ -13,7 +13,7 @@ const PLAIN: usize = 16;
 /// Bytes of a verdict.
 pub(in crate::run) const LENGTH: usize = PLAIN + TAG;
 
-/// The cipher of one verdict, and nothing else: from the key that proves a rank's results. It seals a few bytes an epoch, so that
+/// The cipher of one verdict, and nothing else: from the key that proves a rank's results. It seals a few bytes a term, so that
 /// it does not matter how fast.
 fn cipher(psk: &Key, binding: &Binding<'_>) -> Box<dyn Aead> {
     Library::Rust.key(&psk.derive(&binding.sealed(labels::VERDICT)))
@@ -42,19 +42,19 @@ pub(in crate::run) fn read(verdict: &[u8], psk: &Key, binding: &Binding<'_>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Epoch;
+    use crate::ids::Term;
 
     #[test]
     fn opens_for_its_rank_epoch_and_run_alone() {
         let key = Key::from_bytes([1; 32]);
-        let binding = Binding { run: &[2; 32], opening: &[0; 32], epoch: Epoch(3), rank: Rank(4), ranks: 7 };
+        let binding = Binding { run: &[2; 32], opening: &[0; 32], term: Term(3), rank: Rank(4), ranks: 7 };
         let verdict = write(-4, &key, &binding);
         assert_eq!(verdict.len(), LENGTH);
         assert_eq!(read(&verdict, &key, &binding).unwrap(), -4);
         let refused = |key: &Key, binding: Binding<'_>, verdict: &[u8]| {
             assert!(matches!(read(verdict, key, &binding), Err(RunError::Sealed { .. })));
         };
-        refused(&key, Binding { epoch: Epoch(2), ..binding }, &verdict);
+        refused(&key, Binding { term: Term(2), ..binding }, &verdict);
         refused(&key, Binding { rank: Rank(5), ..binding }, &verdict);
         refused(&key, Binding { run: &[0; 32], ..binding }, &verdict);
         refused(&Key::from_bytes([0; 32]), binding, &verdict);

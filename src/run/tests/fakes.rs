@@ -34,10 +34,10 @@ fn a_package_without_the_owners_signature_is_refused() {
     rank_refuses(spliced, &["the package from rank 0 is not what"]);
 }
 
-/// What the victim's identity signed for something else than this run, epoch, rank and number of ranks.
+/// What the victim's identity signed for something else than this run, term, rank and number of ranks.
 #[test]
 fn an_announcement_that_was_signed_for_something_else_is_refused() {
-    type Signed = fn(&mut Vec<u8>, &mut Epoch, &mut Rank, &mut u16);
+    type Signed = fn(&mut Vec<u8>, &mut Term, &mut Rank, &mut u16);
     let elsewhere = |signed: Signed| {
         let cast = Cast::new();
         let credentials = showing(twin(&cast.identities[VICTIM]));
@@ -47,16 +47,16 @@ fn an_announcement_that_was_signed_for_something_else_is_refused() {
                 return message;
             }
             let mut opening = opening.lock().unwrap().clone();
-            let (mut epoch, mut rank, mut ranks) = (Epoch(0), Rank(VICTIM as u16), 4);
-            signed(&mut opening, &mut epoch, &mut rank, &mut ranks);
-            let context = announcement::context(&bound(&opening, epoch, rank, ranks));
+            let (mut term, mut rank, mut ranks) = (Term(0), Rank(VICTIM as u16), 4);
+            signed(&mut opening, &mut term, &mut rank, &mut ranks);
+            let context = announcement::context(&bound(&opening, term, rank, ranks));
             Peers::new(&credentials).sign(&context, message[..UNSIGNED].to_vec())
         })
     };
     let cases: [Signed; 5] = [
         |opening, _, _, _| opening[20] ^= 1,
         |opening, _, _, _| opening[255] ^= 1,
-        |_, epoch, _, _| epoch.0 = 1,
+        |_, term, _, _| term.0 = 1,
         |_, _, rank, _| rank.0 = 3,
         |_, _, _, ranks| *ranks = 5,
     ];
@@ -68,7 +68,7 @@ fn an_announcement_that_was_signed_for_something_else_is_refused() {
     owner_refuses(elsewhere(cases[0]).unguarded(), &["not what the identity that it shows has signed"]);
 }
 
-/// What was signed for an earlier epoch of the same run, or for an earlier run of the same ranks.
+/// What was signed for an earlier term of the same run, or for an earlier run of the same ranks.
 #[test]
 fn an_announcement_that_was_recorded_is_refused() {
     let mut first = Vec::new();
@@ -78,8 +78,8 @@ fn an_announcement_that_was_recorded_is_refused() {
                 first.clone_from(&message);
                 message
             }
-            // With the number of this epoch, so that only the signature can tell.
-            2 => announced(&first, |announcement| announcement.epoch = Epoch(1)),
+            // With the number of this term, so that only the signature can tell.
+            2 => announced(&first, |announcement| announcement.term = Term(1)),
             _ => message,
         }),
         &["the key announcement from rank 2 is not what"],
@@ -125,7 +125,7 @@ fn in_the_middle() -> (Cast, Arc<Mutex<Option<Package>>>) {
                 return message;
             };
             let [theirs, altered] = &*said.lock().unwrap();
-            let binding = public.binding(Epoch(0), Rank(VICTIM as u16), 4);
+            let binding = public.binding(Term(0), Rank(VICTIM as u16), 4);
             let info = |announcement: &[u8]| package::info(&binding, announcement);
             // What does not open is no package: the owner refuses.
             let Ok(plain) = own.open(&mut stack, &info(altered), None, &message[..message.len() - SIGNED]) else {

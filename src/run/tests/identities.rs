@@ -65,7 +65,7 @@ fn an_owner_that_no_line_names_is_refused() {
 #[test]
 fn a_rank_stays_who_it_is() {
     let replaced = || {
-        // Rank 3 has an identity that the owner accepts; from the second epoch on rank 2 shows that one.
+        // Rank 3 has an identity that the owner accepts; from the second term on rank 2 shows that one.
         let mut cast = Cast::new();
         let credentials = showing(twin(&cast.identities[3]));
         cast.lines[3] = cast.lines[3].replace("host-3", "host-2");
@@ -75,7 +75,7 @@ fn a_rank_stays_who_it_is() {
             if number != 2 {
                 return message;
             }
-            let context = announcement::context(&bound(&opening.lock().unwrap(), Epoch(1), Rank(VICTIM as u16), 4));
+            let context = announcement::context(&bound(&opening.lock().unwrap(), Term(1), Rank(VICTIM as u16), 4));
             Peers::new(&credentials).sign(&context, message[..UNSIGNED].to_vec())
         })
     };
@@ -129,7 +129,7 @@ fn hosts_of_unequal_size_are_warned_of() {
 /// One label is no beginning of the other, and every field but the last has a length that is known before.
 #[test]
 fn what_is_signed_is_unambiguous() {
-    let binding = Binding { run: &[6; 32], opening: &[7; 32], epoch: Epoch(1), rank: Rank(2), ranks: 4 };
+    let binding = Binding { run: &[6; 32], opening: &[7; 32], term: Term(1), rank: Rank(2), ranks: 4 };
     let announcement = announcement::context(&binding);
     let package = package::context(&binding, &[9; 1216]);
     assert_eq!((announcement.len(), package.len()), (20 + 32 + 4 + 2 + 2, 15 + 32 + 4 + 2 + 2 + 32));

@@ -23,7 +23,7 @@ use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::identity::Identity;
 use crate::crypto::stack::WipedStack;
 use crate::device_memory::DeviceLanes;
-use crate::ids::{Epoch, Phase, Rank};
+use crate::ids::{Phase, Rank, Term};
 use crate::job::Job;
 use crate::mix::package::Package;
 use crate::transport::local::{self, Local};
@@ -298,9 +298,9 @@ fn public(opening: &[u8]) -> Public {
 }
 
 /// What a letter belongs to whose sender has heard these bytes as the opening. What is signed does not name the run's id: the opening does.
-fn bound(opening: &[u8], epoch: Epoch, rank: Rank, ranks: u16) -> Binding<'static> {
+fn bound(opening: &[u8], term: Term, rank: Rank, ranks: u16) -> Binding<'static> {
     let digest: [u8; 32] = Sha256::digest(opening).into();
-    Binding { run: &[0; 32], opening: Box::leak(Box::new(digest)), epoch, rank, ranks }
+    Binding { run: &[0; 32], opening: Box::leak(Box::new(digest)), term, rank, ranks }
 }
 
 /// A message that shows no identity.
@@ -318,15 +318,15 @@ fn announced(signed: &[u8], change: impl FnOnce(&mut Announcement)) -> Vec<u8> {
     [&padded(&announcement, UNSIGNED).unwrap(), signature].concat()
 }
 
-/// What ranks are told before an epoch begins has one form: reading it takes as long with a stage as without.
+/// What ranks are told before a term begins has one form: reading it takes as long with a stage as without.
 #[test]
 fn all_ranks_are_told_as_much() {
     struct Roles<'a>(&'a Mutex<Vec<(u32, usize, bool)>>);
 
     impl serve::Insight for Roles<'_> {
-        fn package(&mut self, epoch: Epoch, package: &mut Package) {
+        fn package(&mut self, term: Term, package: &mut Package) {
             let told = package.role.iter().any(|byte| *byte != 0);
-            self.0.lock().unwrap().push((epoch.0, package.role.len(), told));
+            self.0.lock().unwrap().push((term.0, package.role.len(), told));
         }
     }
 
@@ -339,7 +339,7 @@ fn all_ranks_are_told_as_much() {
     let (led, _) = threads::served_by(local::connect(7), &prepared, "host", &mut (), serve);
     led.unwrap();
     let heard = heard.into_inner().unwrap();
-    let of = |wanted: u32| heard.iter().filter(move |(epoch, ..)| *epoch == wanted);
+    let of = |wanted: u32| heard.iter().filter(move |(term, ..)| *term == wanted);
     let length = of(0).next().unwrap().1;
     assert!(length > 0 && of(0).count() == 6 && of(0).all(|(_, found, _)| *found == length));
     assert_eq!(of(0).filter(|(.., told)| *told).count(), 3);

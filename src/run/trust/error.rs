@@ -138,7 +138,7 @@ pub enum TrustError {
         path: PathBuf,
     },
     /// Not what the identity has signed for here and now.
-    #[error("{what} from {from} is not what {identity} (host {host}) signed for this run, epoch and rank")]
+    #[error("{what} from {from} is not what {identity} (host {host}) signed for this run and rank")]
     Signature {
         /// What was signed.
         what: &'static str,
@@ -163,10 +163,8 @@ pub enum TrustError {
         /// The trust file.
         path: PathBuf,
     },
-    /// Another identity than in the epochs before.
-    #[error(
-        "{from} shows the identity {found}, in the epochs before it was {before}; a run's ranks stay who they are"
-    )]
+    /// Another identity than before in this run.
+    #[error("{from} shows the identity {found}, before it was {before}; a run's ranks stay who they are")]
     Changed {
         /// The rank.
         from: Rank,
