@@ -22,6 +22,7 @@ mod pool;
 mod position;
 mod residual;
 mod schedule;
+pub mod snapshot;
 mod softmax;
 mod stage;
 

@@ -119,15 +119,7 @@ impl<B: Backend> Parameter<B> {
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
     pub(super) fn download(&self, backend: &B, values: &mut [f32]) -> Result<(), ComputeError> {
-        match (self.layout, self.shape.as_slice()) {
-            (Layout::Transposed, [rows, columns]) => {
-                let mut plain = backend.zeros(self.len())?;
-                backend.transpose(*columns, *rows, &self.value, &mut plain);
-                backend.download(&plain, values);
-            }
-            _ => backend.download(&self.value, values),
-        }
-        Ok(())
+        self.plain(backend, &self.value, values)
     }
 
     /// Takes `values`, which lie as PyTorch lays them out.
@@ -135,15 +127,73 @@ impl<B: Backend> Parameter<B> {
     /// # Errors
     /// [`ComputeError::OutOfMemory`].
     pub(super) fn upload(&mut self, backend: &B, values: &[f32]) -> Result<(), ComputeError> {
+        self.changes += 1;
+        let Self { layout, shape, value, .. } = self;
+        laid(backend, *layout, shape, values, value)
+    }
+
+    /// How many buffers of the values' size the optimizer keeps.
+    pub(super) fn kept(&self) -> usize {
+        match self.state {
+            State::None => 0,
+            State::Velocity(_) => 1,
+            State::Moments { .. } => 2,
+        }
+    }
+
+    /// Copies the buffer number `which` of those that the optimizer keeps to `values`, laid out as PyTorch lays the values out.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    pub(super) fn download_kept(&self, backend: &B, which: usize, values: &mut [f32]) -> Result<(), ComputeError> {
+        match (&self.state, which) {
+            (State::Velocity(kept) | State::Moments { mean: kept, .. }, 0) => self.plain(backend, kept, values),
+            (State::Moments { square, .. }, _) => self.plain(backend, square, values),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes `values` for that buffer.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`].
+    pub(super) fn upload_kept(&mut self, backend: &B, which: usize, values: &[f32]) -> Result<(), ComputeError> {
+        let Self { layout, shape, state, .. } = self;
+        match (state, which) {
+            (State::Velocity(kept) | State::Moments { mean: kept, .. }, 0) => {
+                laid(backend, *layout, shape, values, kept)
+            }
+            (State::Moments { square, .. }, _) => laid(backend, *layout, shape, values, square),
+            _ => Ok(()),
+        }
+    }
+
+    /// The factors that the optimizer keeps: beta1^t and beta2^t after t steps of Adam.
+    pub(super) fn factors(&self) -> &[f64] {
+        match &self.state {
+            State::Moments { powers, .. } => powers,
+            _ => &[],
+        }
+    }
+
+    /// The same, to be set.
+    pub(super) fn factors_mut(&mut self) -> &mut [f64] {
+        match &mut self.state {
+            State::Moments { powers, .. } => powers,
+            _ => &mut [],
+        }
+    }
+
+    /// Copies `from`, which lies as the values do, to `to`, as PyTorch lays them out.
+    fn plain(&self, backend: &B, from: &B::Buf, to: &mut [f32]) -> Result<(), ComputeError> {
         match (self.layout, self.shape.as_slice()) {
             (Layout::Transposed, [rows, columns]) => {
-                let mut plain = backend.zeros(values.len())?;
-                backend.upload(values, &mut plain);
-                backend.transpose(*rows, *columns, &plain, &mut self.value);
+                let mut plain = backend.zeros(self.len())?;
+                backend.transpose(*columns, *rows, from, &mut plain);
+                backend.download(&plain, to);
             }
-            _ => backend.upload(values, &mut self.value),
+            _ => backend.download(from, to),
         }
-        self.changes += 1;
         Ok(())
     }
 
@@ -197,4 +247,23 @@ impl<B: Backend> Parameter<B> {
             (Rule::Adam { .. }, _) => unreachable!("built with its moments"),
         }
     }
+}
+
+/// Copies `from`, which lies as PyTorch lays it out, to `to`, as `layout` says.
+fn laid<B: Backend>(
+    backend: &B,
+    layout: Layout,
+    shape: &[usize],
+    from: &[f32],
+    to: &mut B::Buf,
+) -> Result<(), ComputeError> {
+    match (layout, shape) {
+        (Layout::Transposed, [rows, columns]) => {
+            let mut plain = backend.zeros(from.len())?;
+            backend.upload(from, &mut plain);
+            backend.transpose(*rows, *columns, &plain, to);
+        }
+        _ => backend.upload(from, to),
+    }
+    Ok(())
 }

@@ -137,6 +137,8 @@ pub struct Stage<B: Backend> {
     gradients: Vec<B::Buf>,
     /// Micro-batches whose gradient is in the sum.
     summed: u32,
+    /// Optimizer steps so far.
+    steps: u64,
     /// The most that the norm of all gradients may be, and room for its square.
     bound: Option<(f32, B::Buf)>,
 }
@@ -194,6 +196,7 @@ impl<B: Backend + 'static> Stage<B> {
             spare: Vec::new(),
             gradients: Vec::new(),
             summed: 0,
+            steps: 0,
             bound: match spec.optimizer.clip {
                 Some(Clip::Norm(most)) => Some((most, backend.zeros(1)?)),
                 _ => None,
@@ -317,11 +320,37 @@ impl<B: Backend + 'static> Stage<B> {
             parameter.step(backend, rate);
         }
         self.summed = 0;
+        self.steps += 1;
+    }
+
+    /// Whether no micro-batch is in flight, and every gradient has been followed.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.in_flight.is_empty() && self.summed == 0
+    }
+
+    /// Optimizer steps so far.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Sets how many there were.
+    pub(super) fn set_steps(&mut self, steps: u64) {
+        self.steps = steps;
+    }
+
+    /// Its parameters, in the order of [`StageSpec::parameters`].
+    pub(super) fn parameters(&self) -> impl Iterator<Item = &Parameter<B>> {
+        self.ops.iter().flat_map(|op| op.parameters())
+    }
+
+    /// The same, to be changed.
+    pub(super) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter<B>> {
+        self.ops.iter_mut().flat_map(|op| op.parameters_mut())
     }
 
     /// Values of all parameters.
     pub fn parameter_count(&self) -> usize {
-        self.ops.iter().flat_map(|op| op.parameters()).map(|parameter| parameter.len()).sum()
+        self.parameters().map(Parameter::len).sum()
     }
 
     /// Takes `values` for its parameters, as [`values`](Stage::values) gives them.
@@ -333,7 +362,7 @@ impl<B: Backend + 'static> Stage<B> {
     /// Where there are fewer than [`parameter_count`](Stage::parameter_count).
     pub fn set_values(&mut self, backend: &B, values: &[f32]) -> Result<(), ComputeError> {
         let mut rest = values;
-        for parameter in self.ops.iter_mut().flat_map(|op| op.parameters_mut()) {
+        for parameter in self.parameters_mut() {
             let (here, behind) = rest.split_at(parameter.len());
             parameter.upload(backend, here)?;
             rest = behind;
@@ -348,7 +377,7 @@ impl<B: Backend + 'static> Stage<B> {
     pub fn values(&self, backend: &B) -> Result<Vec<f32>, ComputeError> {
         let mut values = memory::zeroed(self.parameter_count())?;
         let mut rest = values.as_mut_slice();
-        for parameter in self.ops.iter().flat_map(|op| op.parameters()) {
+        for parameter in self.parameters() {
             let (here, behind) = rest.split_at_mut(parameter.len());
             parameter.download(backend, here)?;
             rest = behind;
