@@ -14,11 +14,10 @@
 //! 6. [`run`] puts these together to a whole run, from the first key to the finished model; [`check`], [`report`] and
 //!    [`cli`] are what a user sees of it, [`audit`] what others may see of it, [`doctor`] what a host has to run it on.
 //!
-//! [`ids`], [`random`], [`float`], [`element`], [`memory`], [`bulk`], [`device_memory`], [`terminal`], [`threads`] and [`whole`] are
+//! [`ids`], [`random`], [`float`], [`element`], [`memory`], [`secret_bytes`], [`device_memory`], [`terminal`], [`threads`] and [`whole`] are
 //! leaves that all others may use.
 
 pub mod audit;
-pub(crate) mod bulk;
 pub mod check;
 pub mod cli;
 pub mod compute;
@@ -38,6 +37,7 @@ pub mod random;
 pub mod report;
 pub mod role;
 pub mod run;
+pub(crate) mod secret_bytes;
 pub mod terminal;
 pub mod threads;
 pub mod transport;

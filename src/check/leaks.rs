@@ -174,10 +174,7 @@ fn lengths(prepared: &Prepared, ranks: u16) -> Vec<Leak> {
         let what = "the length of messages shows the widest boundary";
         leaks.push(length("messages", mix.message.into(), message, what, "mix.message"));
     }
-    let what = match prepared.job.init.from {
-        Some(_) => "packages carry initial values: their length shows the stage with the most parameters",
-        None => "the length of packages shows the longest list of operations",
-    };
+    let what = "the length of packages shows the longest list of operations";
     leaks.push(length("packages", mix.package.into(), package, what, "mix.package"));
     let what = "the length of results shows the stage with the most parameters";
     leaks.push(length("results", mix.result, result, what, "mix.result"));

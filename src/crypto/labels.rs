@@ -15,6 +15,8 @@ pub const CELLS: &[u8] = b"mixnn/1 A";
 pub const ANNOUNCEMENT: &[u8] = b"mixnn/1 announcement";
 /// A package (PROTOCOL.md, 5.2), its signature (19.5), and the key in it under which results are sealed (14.2).
 pub const PACKAGE: &[u8] = b"mixnn/1 package";
+/// The key of initial values (PROTOCOL.md, 4.9).
+pub const START: &[u8] = b"start";
 /// A result (PROTOCOL.md, 14.2).
 pub const RESULT: &[u8] = b"mixnn/1 result";
 /// The key of a verdict (PROTOCOL.md, 14.4).

@@ -18,7 +18,7 @@ pub struct Package {
     /// How its messages travel.
     pub route: Route,
     /// What it does, for those who know how to read that, and zeros; all ranks get as many bytes, in the first term alone.
-    #[serde(serialize_with = "crate::bulk::write_bytes", deserialize_with = "crate::bulk::read_bytes")]
+    #[serde(serialize_with = "crate::secret_bytes::write", deserialize_with = "crate::secret_bytes::read")]
     pub role: Zeroizing<Vec<u8>>,
     /// What proves to the owner that a result is from this rank.
     pub result: Key,

@@ -1,6 +1,7 @@
 //! A stage: operations in a chain, what their backward pass needs, their optimizer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -35,8 +36,8 @@ pub struct StageSpec {
     pub seed: Seed,
     /// The values that its parameters start from, in the order of [`parameters`](StageSpec::parameters), each as PyTorch lays
     /// it out.
-    #[serde(serialize_with = "crate::bulk::write_numbers", deserialize_with = "crate::bulk::read_numbers")]
-    pub values: Option<Zeroizing<Vec<f32>>>,
+    #[serde(skip)]
+    pub values: Option<Arc<Zeroizing<Vec<f32>>>>,
 }
 
 impl StageSpec {

@@ -56,6 +56,7 @@ fn public(profile: Profile, ranks: u16) -> Option<Public> {
         pacing: Pacing::Lockstep,
         package: 4096,
         result: 1 << 16,
+        given: false,
         digest: [0; 32],
     })
 }
@@ -91,7 +92,7 @@ pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<
     let written = padded(&package, bytes.len()).ok().map(|bytes| bytes.to_vec());
     let message = public.geometry.message();
     let backend = Cpu::new(1).ok()?;
-    if let Some(spec) = stage(&package.role, &public) {
+    if let Some(spec) = stage(&package.role, &[], &public) {
         assert!(StageRole::new(|| Some(spec), message).values(&backend).is_ok(), "a stage is not built");
     }
     let mut end = connect(ranks).swap_remove(usize::from(rank));
@@ -126,7 +127,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     add("announcement", padded(&Announcement::new(Term(2), &[7; 64], &introduction), 192));
     add("returned", padded(&Returned { timing: [9; 8], values: vec![0.5; 8], fault: None }, 128));
     for (profile, rank, ranks) in [(Profile::Mixed, 3, 7), (Profile::Mixed, 3, 8), (Profile::Sealed, 1, 2)] {
-        for role in [Vec::new(), role(), given()] {
+        for role in [Vec::new(), role()] {
             if let Some(route) = routes(profile, ranks).and_then(|mut routes| routes.drain(rank..).next()) {
                 let package = Package {
                     route,
@@ -165,22 +166,6 @@ fn role() -> Vec<u8> {
         optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("fuzzed"),
         values: None,
-    };
-    postcard::to_allocvec(&spec).unwrap_or_default()
-}
-
-/// A stage that is given its values.
-fn given() -> Vec<u8> {
-    let spec = StageSpec {
-        ops: vec![Op::Linear(Linear { input: None, out: 2, bias: true })],
-        input: Shape::new([3]),
-        output: Shape::new([2]),
-        data: None,
-        wire: Float::F32,
-        micro_batch: 4,
-        optimizer: Optimizer::sgd(0.9),
-        seed: Seed::from_text("fuzzed"),
-        values: Some(vec![0.5; 8].into()),
     };
     postcard::to_allocvec(&spec).unwrap_or_default()
 }

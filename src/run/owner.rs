@@ -7,11 +7,13 @@ use std::time::Instant;
 use rand::RngExt;
 use rand::rngs::SysRng;
 use rand::{SeedableRng, rngs::StdRng};
+use zeroize::Zeroizing;
 
 use super::epochs::{self, Finished, Ran, Trains};
 use super::letters::announcement::{self, Announced, Introduction};
 use super::letters::opening::{self, Pacing, Public};
 use super::letters::result::{self, Recipient};
+use super::letters::start::{self, Pieces};
 use super::letters::{Desk, package, role, shown, verdict};
 use super::model::Model;
 use super::pace::{self, Calibration};
@@ -144,6 +146,7 @@ fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Pub
         package: lengths.package as u32,
         pacing,
         result: lengths.result,
+        given: prepared.gives_values(),
         digest: [0; 32],
     };
     opening::start(public)
@@ -401,10 +404,36 @@ impl<'a, B: Platform> Lead<'a, B> {
         match self.packages(messages, watcher) {
             Ok((own, packages)) => {
                 transport.scatter(&packages, package::length(&self.public))?;
+                if self.term == self.public.term {
+                    self.give_values(transport)?;
+                }
                 Ok(own)
             }
             Err(error) => Err(told(error, |code| refusal::refuse_packages(transport, &self.public, code))),
         }
+    }
+
+    /// Gives each rank the values that its stage starts from, a piece at a time, if the job names some.
+    fn give_values(&mut self, transport: &mut dyn Transport) -> Result<(), RunError> {
+        let (ranks, pieces) = (transport.ranks(), Pieces::of(&self.public));
+        let end = |(rank, psk)| {
+            let binding = self.public.binding(self.term, rank, ranks);
+            let stage = self.drawn.as_ref().and_then(|drawn| drawn.roles().stage(rank));
+            let values = stage.and_then(|stage| self.specs[self.remote.start + stage.index()].values.clone());
+            (start::End::new(pieces, self.seat.aead, psk, &binding), values)
+        };
+        let ends: Vec<_> = Rank::all(ranks).zip(&self.results).map(end).collect();
+        for number in 0..pieces.count {
+            let piece = |(end, values): &(start::End, Option<_>)| {
+                let values: Option<&Arc<Zeroizing<Vec<f32>>>> = values.as_ref();
+                end.write(number, values.map_or(&[], |values| values))
+            };
+            let messages = ends.iter().map(piece).collect::<Result<Vec<_>, _>>()?;
+            transport.scatter(&messages, pieces.length())?;
+        }
+        // They are with those whom they are for.
+        self.specs.iter_mut().for_each(|spec| spec.values = None);
+        Ok(())
     }
 
     /// The owner's own route in a term, and what each rank gets that has announced itself with one of these `messages`.
@@ -464,8 +493,6 @@ impl<'a, B: Platform> Lead<'a, B> {
             let bytes = self.public.package as usize;
             packages.push(package::write(&package, bytes, &announced[rank.index()], &mut self.desk, &binding)?);
         }
-        // Initial values are with those whom they are for: this copy has served.
-        self.specs.iter_mut().for_each(|spec| spec.values = None);
         let own = own.ok_or_else(|| RunError::Bug("the owner has no route".to_owned()))?;
         Ok((own, packages))
     }

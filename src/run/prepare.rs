@@ -330,6 +330,11 @@ impl Prepared {
         HEADER as u64 + longest.unwrap_or(0)
     }
 
+    /// Whether stages are given the values that they start from.
+    pub(super) fn gives_values(&self) -> bool {
+        self.start.is_some()
+    }
+
     /// Bytes of what a rank is told of its stage, at most.
     pub(super) fn role_length(&self) -> usize {
         self.needs.role

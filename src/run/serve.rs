@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
 use super::letters::announcement::{self, Introduction};
 use super::letters::opening::{self, Opening, Public};
 use super::letters::result::{self, Returned};
+use super::letters::start::{self, Pieces};
 use super::letters::{Desk, package, role, verdict};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::refusal::{self, refused};
@@ -13,6 +16,7 @@ use super::results::VERSION;
 use super::seat::{self, Seat};
 use super::trust::Credentials;
 use super::{RunError, code_of};
+use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::ids::{Phase, Rank, Slot, Term};
 use crate::mix::beat::{Fault, Order};
@@ -111,11 +115,15 @@ fn serve<B: Platform>(
             Some(package) => package,
             None => announce(transport, public, &mut desk, term, &introduction)?,
         };
+        let given = match term == public.term {
+            true => receive_values(transport, public, &package.result, aead)?,
+            false => Zeroizing::default(),
+        };
         insight.package(term, &mut package);
         let told = std::mem::take(&mut package.role);
         if role::is_stage(&told) {
             let (message, public) = (public.geometry.message(), public.clone());
-            stage = Some(StageRole::new(move || role::read(&told, &public), message));
+            stage = Some(StageRole::new(move || role::read(&told, &given, &public), message));
         }
         let (psk, owner) = (package.result, package.owner);
         let mut courier = seat.courier(transport, public, package.route, term)?;
@@ -198,6 +206,23 @@ fn announce(
         Some(code) => Err(RunError::Refused { code }),
         None => package::read(&signed, asked, desk, public, &binding),
     }
+}
+
+/// The values that the stage of this rank starts from, and zeros; nothing where the job names none. A rank without a stage gets as many.
+fn receive_values(
+    transport: &mut dyn Transport,
+    public: &Public,
+    psk: &Key,
+    library: Library,
+) -> Result<Zeroizing<Vec<u8>>, RunError> {
+    let pieces = Pieces::of(public);
+    let binding = public.binding(public.term, transport.rank(), transport.ranks());
+    let (end, mut all) = (start::End::new(pieces, library, psk, &binding), pieces.room()?);
+    for number in 0..pieces.count {
+        let piece = transport.scatter(&[], pieces.length())?;
+        end.read(number, &piece, &mut all)?;
+    }
+    Ok(all)
 }
 
 /// What the owner says when it has all results.

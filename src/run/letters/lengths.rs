@@ -65,10 +65,10 @@ impl Lengths {
             result: self.result.max(mix.result),
         };
         let split = "split the largest stage, or take a smaller mix.result";
-        let values = "split the largest stage, whose initial values travel in it, or take a smaller mix.package";
+        let shorter = "split the stage with the most operations, or take a smaller mix.package";
         for (what, bytes, fix) in [
             ("a rank's result", lengths.result, split),
-            ("a rank's package", lengths.package, values),
+            ("a rank's package", lengths.package, shorter),
             ("a message", lengths.message, "take a smaller micro_batch"),
         ] {
             if bytes > LONGEST {

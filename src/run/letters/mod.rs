@@ -10,6 +10,7 @@ pub(super) mod package;
 pub(super) mod peers;
 pub(super) mod result;
 pub(super) mod role;
+pub(super) mod start;
 pub(super) mod verdict;
 
 use postcard::ser_flavors::Size;

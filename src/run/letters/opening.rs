@@ -54,6 +54,8 @@ pub(in crate::run) struct Public {
     pub(in crate::run) package: u32,
     /// Bytes of a result before it is sealed.
     pub(in crate::run) result: u64,
+    /// Whether stages are given the values that they start from.
+    pub(in crate::run) given: bool,
     /// SHA-256 of the opening that said all this.
     #[serde(skip)]
     pub(in crate::run) digest: [u8; 32],
@@ -164,6 +166,7 @@ pub(in crate::run::letters) mod tests {
             pacing: Pacing::Lockstep,
             package: 4096,
             result: 4096,
+            given: false,
             digest: [0; 32],
         }
     }

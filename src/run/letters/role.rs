@@ -1,9 +1,11 @@
 //! What a package tells a rank of its stage: as many bytes for all ranks, so that to read it takes as long with a stage as without.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use super::opening::Public;
-use super::{encode, encoded_length};
+use super::{encode, encoded_length, start};
 use crate::memory;
 use crate::nn::StageSpec;
 use crate::run::RunError;
@@ -29,9 +31,10 @@ pub(in crate::run) fn is_stage(role: &[u8]) -> bool {
     role.first().is_some_and(|operations| *operations != 0)
 }
 
-/// The stage that `role` tells of, where a rank can host it in a run of these public numbers.
-pub(in crate::run) fn read(role: &[u8], public: &Public) -> Option<StageSpec> {
-    let (spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(role).ok()?;
+/// The stage that `role` tells of, where a rank can host it in a run of these public numbers. It starts from the values in `start`, if that
+/// has some.
+pub(in crate::run) fn read(role: &[u8], start: &[u8], public: &Public) -> Option<StageSpec> {
+    let (mut spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(role).ok()?;
     let number = u64::from(spec.wire.bytes());
     let width = spec.data.as_ref().map_or(number, |encoding| encoding.element.bytes().into());
     let tensor = |features: u32, width: u64| (u64::from(features) * u64::from(spec.micro_batch)).checked_mul(width);
@@ -40,12 +43,14 @@ pub(in crate::run) fn read(role: &[u8], public: &Public) -> Option<StageSpec> {
     };
     let fits = rest.iter().all(|byte| *byte == 0)
         && spec.chains()
-        && spec.starts()
         && spec.optimizer.fits()
         && travels(tensor(spec.input_features(), width))
         && travels(tensor(spec.output_features(), number))
         && spec.parameter_count() <= public.result / 4;
-    fits.then_some(spec)
+    if fits && !start.is_empty() {
+        spec.values = Some(Arc::new(start::values(start, spec.parameter_count())?));
+    }
+    (fits && spec.starts()).then_some(spec)
 }
 
 #[cfg(test)]
@@ -77,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_stage_that_does_not_fit_its_messages_is_refused() {
-        let taken = |spec: &StageSpec| read(&postcard::to_allocvec(spec).unwrap(), &public());
+        let taken = |spec: &StageSpec| read(&postcard::to_allocvec(spec).unwrap(), &[], &public());
         assert!(taken(&spec()).is_some());
         let breaks: [fn(&mut StageSpec); 8] = [
             |spec| spec.ops.clear(),
@@ -95,12 +100,15 @@ mod tests {
             assert!(taken(&spec).is_none(), "change {i}");
         }
         // 16 times 10 weights and 10 biases.
-        let given = |count, value| StageSpec { values: Some(vec![value; count].into()), ..spec() };
-        assert!(taken(&given(170, 0.5)).is_some_and(|spec| spec.values.is_some_and(|values| *values == [0.5; 170])));
-        for (count, value) in [(0, 0.5), (169, 0.5), (171, 0.5), (170, f32::NAN), (170, f32::INFINITY)] {
-            assert!(taken(&given(count, value)).is_none(), "{count} times {value}");
+        let given = |values: &[f32]| {
+            let start: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).chain([0; 24]).collect();
+            read(&postcard::to_allocvec(&spec()).unwrap(), &start, &public()).and_then(|spec| spec.values)
+        };
+        assert!(given(&[0.5; 170]).is_some_and(|values| **values == [0.5; 170]));
+        for (count, value) in [(0, 0.5), (163, 0.5), (171, 0.5), (170, f32::NAN), (170, f32::INFINITY)] {
+            assert!(given(&vec![value; count]).is_none(), "{count} times {value}");
         }
-        let followed = |by: &[u8]| read(&[&postcard::to_allocvec(&spec()).unwrap(), by].concat(), &public());
+        let followed = |by: &[u8]| read(&[&postcard::to_allocvec(&spec()).unwrap(), by].concat(), &[], &public());
         assert!(followed(&[0; 9]).is_some() && followed(&[0, 0, 1]).is_none());
         assert!(is_stage(&postcard::to_allocvec(&spec()).unwrap()) && !is_stage(&[0; 9]) && !is_stage(&[]));
     }
@@ -112,7 +120,7 @@ mod tests {
         let (stage, relay) = (write(Some(&spec), length + 9).unwrap(), write(None, length + 9).unwrap());
         assert_eq!((stage.len(), relay.len()), (length + 9, length + 9));
         assert!(is_stage(&stage) && !is_stage(&relay) && relay.iter().all(|byte| *byte == 0));
-        assert!(read(&stage, &public()).is_some() && read(&relay, &public()).is_none());
+        assert!(read(&stage, &[], &public()).is_some() && read(&relay, &[], &public()).is_none());
         assert!(matches!(write(Some(&spec), length - 1), Err(RunError::Bug(_))));
     }
 }

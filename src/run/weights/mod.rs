@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors};
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 pub use assigned::Assigned;
@@ -30,7 +32,7 @@ use crate::memory;
 use crate::nn::{Declared, StageSpec};
 
 /// A stage's values, in the order of [`StageSpec::parameters`], each as PyTorch lays it out.
-pub(super) type Values = Zeroizing<Vec<f32>>;
+pub(super) type Values = Arc<Zeroizing<Vec<f32>>>;
 
 /// What a network starts from.
 pub(super) struct Taken {
@@ -123,7 +125,7 @@ impl Weights {
             for index in pairs.by_ref().take(stage.len()) {
                 self.append(&views[index], &mut values)?;
             }
-            all.push(values);
+            all.push(Arc::new(values));
         }
         Ok(Taken { values: all, how, assigned })
     }
@@ -223,8 +225,8 @@ mod tests {
             ("fc2.bias", Dtype::F32, &[1][..], singles(&[0.1])),
         ];
         let values = weights(&tensors).values(&specs(), &[]).unwrap().values;
-        assert_eq!(*values[0], [1.0, 2.0, 3.0, 4.0, 5.0, 0.5, -1.0, 0.25]);
-        assert_eq!(*values[1], [0.1, 1e-3, 0.1]);
+        assert_eq!(**values[0], [1.0, 2.0, 3.0, 4.0, 5.0, 0.5, -1.0, 0.25]);
+        assert_eq!(**values[1], [0.1, 1e-3, 0.1]);
         for (bad, shown) in [(1e39, "1000000000000000000000000000000000000000"), (f64::NAN, "NaN")] {
             tensors[2].3 = double(&[0.1, bad]);
             let error = weights(&tensors).values(&specs(), &[]).err().unwrap();
