@@ -10,8 +10,8 @@ use std::process::Command;
 use binary::{DIGITS, MIXNN, Ran, Run, alone, json, mixnn};
 use mixnn::ids::Term;
 use mixnn::job::Job;
+use mixnn::run::kept::results::{EpochReport, Outcome};
 use mixnn::run::prepare::Prepared;
-use mixnn::run::results::EpochReport;
 use mixnn::run::{Model, RunError, Watcher, local, single};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -345,6 +345,11 @@ fn results_and_metrics_have_their_keys() {
         let args: Vec<&str> = args.split(' ').chain(["--set", SHORT]).collect();
         let (_folder, run) = run(&args);
         let result = &run.result;
+        let text = std::fs::read_to_string(run.folder.join("result.json")).unwrap();
+        // What is written can be read, and is the same when it is written again.
+        let read: Outcome = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), *result);
+        assert_eq!(result["format"], 1);
         assert_eq!(result["profile"], profile);
         assert_eq!((&result["ranks"], &result["hops"], &result["mpi"]), (&ranks.into(), &hops.into(), &mpi.into()));
         assert_eq!(result["version"], env!("CARGO_PKG_VERSION"));

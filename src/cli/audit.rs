@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{complain, progress};
 use crate::audit::{AuditError, Options, RUNS, SLOTS, audit};
 use crate::run::RunError;
-use crate::run::folder::Pending;
+use crate::run::kept::folder::Pending;
 use crate::terminal;
 
 #[derive(Debug, Args)]
@@ -55,7 +55,12 @@ fn played(args: &AuditArgs) -> Result<(), AuditError> {
         bar.set_style(style);
     }
     // A page that cannot be written is better known before the runs than after.
-    let page = args.html.as_deref().map(|path| Pending::fresh_for_all(path, "--html")).transpose()?;
+    let page = args
+        .html
+        .as_deref()
+        .map(|path| Pending::fresh_for_all(path, "--html"))
+        .transpose()
+        .map_err(RunError::from)?;
     let options = Options { ranks: args.ranks, runs: args.runs, slots: args.slots, colluders: args.colluders };
     let audited = audit(&args.job, &args.sets, &options, &mut |done, of| {
         bar.set_length(of as u64);
@@ -65,7 +70,7 @@ fn played(args: &AuditArgs) -> Result<(), AuditError> {
     let audited = audited?;
     let written = page.map_or(Ok(()), |page| {
         let words = format!("the page is in {}", page.path().display());
-        page.write(audited.html().as_bytes())?;
+        page.write(audited.html().as_bytes()).map_err(RunError::from)?;
         if !args.json {
             terminal::remark(&words);
         }

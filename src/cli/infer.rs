@@ -7,9 +7,10 @@ use clap::Args;
 use super::HowArgs;
 use super::errand::{Errand, Lead};
 use super::progress::Looking;
-use crate::run::folder::Pending;
+use crate::run::RunError;
+use crate::run::kept::folder::Pending;
+use crate::run::kept::outputs;
 use crate::run::prepare::Prepared;
-use crate::run::{RunError, outputs};
 use crate::terminal;
 
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ impl Errand for InferArgs {
     }
 
     fn open(&self, _prepared: &Prepared) -> Result<Pending, RunError> {
-        Pending::fresh(&self.output, "--output")
+        Ok(Pending::fresh(&self.output, "--output")?)
     }
 
     fn carry_out(&self, prepared: &Prepared, out: Pending, lead: &mut Lead<'_>) -> Result<(), RunError> {

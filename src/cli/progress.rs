@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::report;
-use crate::run::folder::MODEL;
-use crate::run::folder::{Folder, METRICS};
-use crate::run::results::EpochReport;
+use crate::run::kept::folder::MODEL;
+use crate::run::kept::folder::{Folder, METRICS};
+use crate::run::kept::results::EpochReport;
 use crate::run::{Model, RunError, Watcher};
 use crate::terminal;
 
@@ -109,7 +109,7 @@ impl Watcher for Progress<'_> {
     fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
         self.note(&report::epoch_line(report, self.epochs));
         let line = serde_json::to_string(report).map_err(|error| RunError::Bug(error.to_string()))?;
-        self.folder.append(METRICS, &line)
+        Ok(self.folder.append(METRICS, &line)?)
     }
 }
 

@@ -5,8 +5,8 @@ use super::progress::Progress;
 use super::{HowArgs, RunArgs};
 use crate::report;
 use crate::run::RunError;
-use crate::run::folder::{Folder, RESULT};
-use crate::run::folder::{JOB, MODEL};
+use crate::run::kept::folder::{Folder, RESULT};
+use crate::run::kept::folder::{JOB, MODEL};
 use crate::run::prepare::Prepared;
 use crate::terminal;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::job::{Job, Profile};
 use crate::nn::Criterion;
-use crate::run::results::{EpochReport, Outcome};
+use crate::run::kept::results::{EpochReport, Outcome};
 
 /// What stands for a mean over nothing.
 const NOTHING: &str = "-";

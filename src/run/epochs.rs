@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::model::Model;
+use super::kept::model::Model;
+use super::kept::results::EpochReport;
 use super::prepare::{Part, Prepared};
-use super::results::EpochReport;
 use super::{RunError, Watcher};
 use crate::ids::Epoch;
 use crate::nn::Criterion;

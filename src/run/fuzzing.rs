@@ -9,13 +9,13 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use zeroize::Zeroizing;
 
+use super::kept::results::VERSION;
 use super::letters::announcement::{Announcement, Introduction};
 use super::letters::opening::{LENGTH, Opening, Pacing, Public};
 use super::letters::package::handed as read;
 use super::letters::result::Returned;
 use super::letters::role::read as stage;
 use super::letters::{padded, unpadded};
-use super::results::VERSION;
 use super::seat::Seat;
 use crate::compute::cpu::Cpu;
 use crate::crypto::aead::Library;

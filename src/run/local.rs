@@ -2,10 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::model::Model;
+use super::kept::model::Model;
+use super::kept::results::Outcome;
 use super::owner::{self, Place};
 use super::prepare::Prepared;
-use super::results::Outcome;
 use super::trust::Credentials;
 use super::{RunError, Watcher, serve};
 use crate::threads;
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
     use crate::job::Job;
-    use crate::run::results::EpochReport;
+    use crate::run::kept::results::EpochReport;
 
     /// Whose progress cannot be shown, and panics.
     struct Broken;

@@ -9,21 +9,17 @@
 
 mod cores;
 mod epochs;
-pub mod folder;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod input;
+pub mod kept;
 mod letters;
 pub mod local;
-mod model;
-pub mod outputs;
 pub mod owner;
 mod pace;
 mod platform;
 pub mod prepare;
 mod refusal;
-pub mod results;
 mod seat;
 pub mod serve;
 mod setting;
@@ -31,7 +27,6 @@ pub mod single;
 mod sources;
 mod statistics;
 pub mod trust;
-mod weights;
 
 use thiserror::Error;
 
@@ -48,12 +43,13 @@ use crate::terminal::PrintError;
 use crate::threads::Starved;
 use crate::transport::TransportError;
 
-pub use model::Model;
+pub use kept::KeptError;
+pub use kept::model::Model;
+pub use kept::weights::{Assigned, How, WeightsError};
 pub use platform::is_here;
 pub use refusal::{refuse, while_others_wait};
 pub use setting::{Host, Setting, hostname};
 pub use trust::TrustError;
-pub use weights::{Assigned, How, WeightsError};
 
 /// Why a run ended.
 #[derive(Debug, Error)]
@@ -88,55 +84,12 @@ pub enum RunError {
     /// Threads cannot be started.
     #[error(transparent)]
     Threads(#[from] Starved),
-    /// A file of the run cannot be written.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
+    /// Something cannot be kept.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     /// A result cannot be printed.
     #[error(transparent)]
     Print(#[from] PrintError),
-    /// The run's folder cannot be made.
-    #[error("cannot make the folder {path}: {source}; name a place that can be written to with --out")]
-    NoFolder {
-        /// The folder.
-        path: std::path::PathBuf,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
-    /// The folder named is there already.
-    #[error("the folder {0} exists; name another with --out, or remove it")]
-    FolderExists(std::path::PathBuf),
-    /// The folder named holds what a run has begun.
-    #[error(
-        "the folder {folder} holds an unfinished run ({holds}; no model): it failed, or is still at work. Where it failed, \
-         rm -r {folder}; or name another with --out"
-    )]
-    Unfinished {
-        /// The folder that a failed run has left.
-        folder: std::path::PathBuf,
-        /// The names of what is in it.
-        holds: String,
-    },
-    /// The file named is there already.
-    #[error("{path} exists; name another file with {option}, or remove it")]
-    FileExists {
-        /// The file.
-        path: std::path::PathBuf,
-        /// The option of the command line that names it.
-        option: &'static str,
-    },
-    /// The file named was not there at the start, and is now.
-    #[error("{path} was made by another while this ran, and stays as it is; what was to stand there is in {kept}")]
-    Overtaken {
-        /// The file that another has made.
-        path: std::path::PathBuf,
-        /// The file that holds what was to stand there.
-        kept: std::path::PathBuf,
-    },
     /// The trained model makes nothing of the test set.
     #[error(
         "the loss on the test set is {loss}: the model is kept, in {}; look at the data, and at values that it was given", .folder.display()
@@ -268,14 +221,6 @@ pub enum RunError {
     /// Something that cannot be.
     #[error("a bug: {0}")]
     Bug(String),
-    /// Training has failed, though the loss does not show it.
-    #[error("{parameter} has become {value}: training has diverged; lower train.optimizer.lr")]
-    NotFinite {
-        /// Its name in the model.
-        parameter: String,
-        /// What it holds.
-        value: f32,
-    },
 }
 
 fn declined(ranks: &[crate::ids::Rank]) -> String {
@@ -323,14 +268,9 @@ impl RunError {
             RunError::Fault { noticed, .. } | RunError::Unanswered(noticed) => code_of(noticed.fault.reason),
             RunError::Job(JobError::Read { .. }) => 3,
             RunError::NoSamples { .. } | RunError::NoBatch { .. } | RunError::TooLong { .. } => 2,
-            RunError::Job(_)
-            | RunError::FolderExists(_)
-            | RunError::Unfinished { .. }
-            | RunError::FileExists { .. }
-            | RunError::Overtaken { .. }
-            | RunError::Fingerprints(_)
-            | RunError::Hosts { .. }
-            | RunError::TooManyRanks { .. } => 2,
+            RunError::Job(_) | RunError::Fingerprints(_) | RunError::Hosts { .. } | RunError::TooManyRanks { .. } => {
+                2
+            }
             RunError::Data(error) => error.exit_code(),
             RunError::Weights(error) => error.exit_code(),
             RunError::Trust(error) => error.exit_code(),
@@ -343,12 +283,9 @@ impl RunError {
                 TransportError::Mpi { .. } | TransportError::Window { .. } | TransportError::Memory(_) => 3,
             },
             RunError::Mix(_) | RunError::Sealed { .. } | RunError::Unreadable { .. } => 4,
-            RunError::NotFinite { .. } => 1,
             RunError::Compute(_) | RunError::Memory(_) | RunError::Threads(_) => 3,
-            RunError::Write { .. }
-            | RunError::NoFolder { .. }
-            | RunError::Print(_)
-            | RunError::TooFewRanks { .. } => 3,
+            RunError::Print(_) | RunError::TooFewRanks { .. } => 3,
+            RunError::Kept(error) => error.exit_code(),
             RunError::Refused { code } | RunError::Declined { code, .. } | RunError::Told { code, .. } => *code,
             RunError::Bug(_) => 70,
         }
@@ -365,7 +302,7 @@ impl RunError {
     /// Whether training has diverged: what it had come to before is sound.
     pub fn is_divergence(&self) -> bool {
         match self.cause() {
-            RunError::NotFinite { .. } => true,
+            RunError::Kept(KeptError::NotFinite { .. }) => true,
             RunError::Role(error) => error.reason() == Reason::NotANumber,
             RunError::Fault { noticed, .. } | RunError::Unanswered(noticed) => {
                 noticed.fault.reason == Reason::NotANumber
@@ -384,7 +321,7 @@ impl RunError {
                 | RunError::Fault { .. }
                 | RunError::TestLoss { .. }
                 | RunError::Print(_)
-                | RunError::Overtaken { .. }
+                | RunError::Kept(KeptError::Overtaken { .. })
         )
     }
 
@@ -428,7 +365,7 @@ pub trait Watcher {
     ///
     /// # Errors
     /// Those of writing it down.
-    fn epoch(&mut self, report: &results::EpochReport) -> Result<(), RunError>;
+    fn epoch(&mut self, report: &kept::results::EpochReport) -> Result<(), RunError>;
 
     /// What comes out for all samples, (samples, outputs), where a run [infers](prepare::Prepared::infers) and does nothing
     /// else.
@@ -450,7 +387,7 @@ impl Watcher for () {
         Ok(())
     }
 
-    fn epoch(&mut self, _: &results::EpochReport) -> Result<(), RunError> {
+    fn epoch(&mut self, _: &kept::results::EpochReport) -> Result<(), RunError> {
         Ok(())
     }
 }

@@ -10,17 +10,17 @@ use rand::{SeedableRng, rngs::StdRng};
 use zeroize::Zeroizing;
 
 use super::epochs::{self, Finished, Ran, Trains};
+use super::kept::model::Model;
+use super::kept::results::{FORMAT, Outcome, RankTiming, VERSION, aead_line, threads_line};
 use super::letters::announcement::{self, Announced, Introduction};
 use super::letters::opening::{self, Pacing, Public};
 use super::letters::result::{self, Recipient};
 use super::letters::start::{self, Pieces};
 use super::letters::{Desk, package, role, shown, verdict};
-use super::model::Model;
 use super::pace::{self, Calibration};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::{Part, Prepared};
 use super::refusal::{self, look_for_refusals, told};
-use super::results::{Outcome, RankTiming, VERSION, aead_line, threads_line};
 use super::seat::{self, Seat};
 use super::setting::Setting;
 use super::trust::Credentials;
@@ -181,6 +181,7 @@ fn run_with<B: Platform>(
     let Spent { timing, sent, overran } = lead.spent;
     let hosts = lead.hosts.iter().map(String::as_str);
     let outcome = Outcome {
+        format: FORMAT,
         setting: Setting::new(job, hosts),
         profile: job.mix.profile.name().to_owned(),
         ranks: transport.ranks(),

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::RunError;
-use super::folder::{JOB, MODEL};
+use super::kept::folder::{JOB, MODEL};
+use super::kept::weights::{Assigned, How, Taken, Weights};
 use super::letters::lengths::Needs;
-use super::weights::{Assigned, How, Taken, Weights};
 use super::{sources, statistics};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
 use crate::element::Encoding;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use super::kept::results::VERSION;
 use super::letters::announcement::{self, Introduction};
 use super::letters::opening::{self, Opening, Public};
 use super::letters::result::{self, Returned};
@@ -12,7 +13,6 @@ use super::letters::start::{self, Pieces};
 use super::letters::{Desk, package, role, verdict};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::refusal::{self, refused};
-use super::results::VERSION;
 use super::seat::{self, Seat};
 use super::trust::Credentials;
 use super::{RunError, code_of};

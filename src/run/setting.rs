@@ -1,13 +1,13 @@
 //! What was run, where and on what: enough to compare runs by their `result.json` alone, and to run one again.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::compute::processor;
 use crate::job::Job;
 
 /// What was run, as `result.json` has it among its first keys.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Setting {
     /// The job's name.
     pub name: String,
@@ -24,7 +24,7 @@ pub struct Setting {
 }
 
 /// A host of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Its name.
     pub host: String,

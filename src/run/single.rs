@@ -5,10 +5,10 @@
 use std::time::Instant;
 
 use super::epochs::{self, Finished, Ran, Trains};
-use super::model::Model;
+use super::kept::model::Model;
+use super::kept::results::{FORMAT, Outcome, VERSION, threads_line};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::{Part, Prepared};
-use super::results::{Outcome, VERSION, threads_line};
 use super::setting::{Setting, hostname};
 use super::{RunError, Watcher};
 use crate::compute::{Backend, ComputeError};
@@ -44,6 +44,7 @@ fn train<B: Platform>(
     let mut learner = Learner::new(backend, prepared)?;
     let Finished { epochs, test, model } = epochs::run(&mut learner, prepared, watcher)?;
     let outcome = Outcome {
+        format: FORMAT,
         setting: Setting::new(&prepared.job, [hostname().as_str()]),
         profile: "single".to_owned(),
         ranks: 1,

@@ -10,7 +10,7 @@ use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::labels;
 use crate::ids::{Rank, Term};
 use crate::run::RunError;
-use crate::run::results::VERSION;
+use crate::run::kept::results::VERSION;
 use crate::run::trust::TrustError;
 
 /// Bytes of an announcement.

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 
+use super::kept::results::{EpochReport, Outcome};
 use super::letters::announcement::{self, Announcement, UNSIGNED};
 use super::letters::opening::{self, Opening, Public};
 use super::letters::peers::{Peers, SIGNED};
 use super::letters::{Binding, package, padded, unpadded};
 use super::owner::{self, Place};
 use super::prepare::Prepared;
-use super::results::{EpochReport, Outcome};
 use super::trust::{Credentials, Trust};
 use super::{Model, RunError, TrustError, Watcher, local as threads, serve};
 use crate::crypto::hpke::{self, KeyPair};

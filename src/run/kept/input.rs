@@ -7,14 +7,14 @@ use crate::job::Shape;
 use crate::nn::StageSpec;
 
 /// The key of the model file's metadata.
-pub(super) const KEY: &str = "mixnn.input";
+pub(in crate::run) const KEY: &str = "mixnn.input";
 
 /// A sample, as JSON has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Input {
+pub(in crate::run) struct Input {
     /// Its shape.
-    pub(super) shape: Shape,
+    pub(in crate::run) shape: Shape,
     element: Element,
     /// f32, but written as f64: JSON's digits then give the same bits.
     scale: Vec<f64>,
@@ -23,7 +23,7 @@ pub(super) struct Input {
 
 impl Input {
     /// What goes into the stage of `spec`; `None` where it takes what another stage gives.
-    pub(super) fn of(spec: &StageSpec) -> Option<Self> {
+    pub(in crate::run) fn of(spec: &StageSpec) -> Option<Self> {
         let Encoding { element, scale, shift } = spec.data.as_ref()?;
         let exact = |numbers: &[f32]| numbers.iter().copied().map(f64::from).collect();
         Some(Self { shape: spec.input.clone(), element: *element, scale: exact(scale), shift: exact(shift) })
@@ -33,7 +33,7 @@ impl Input {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(in crate::run) fn parse(text: &str) -> Result<Self, String> {
         let input: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         match input.shape.fits() && input.encoding().fits(input.shape.values()) {
             true => Ok(input),
@@ -42,12 +42,12 @@ impl Input {
     }
 
     /// The same as JSON.
-    pub(super) fn json(&self) -> Result<String, serde_json::Error> {
+    pub(in crate::run) fn json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
 
     /// How its values become numbers.
-    pub(super) fn encoding(&self) -> Encoding {
+    pub(in crate::run) fn encoding(&self) -> Encoding {
         let single = |numbers: &[f64]| numbers.iter().map(|number| *number as f32).collect();
         Encoding { element: self.element, scale: single(&self.scale), shift: single(&self.shift) }
     }

@@ -8,7 +8,7 @@ const STEPS: usize = 10_000_000;
 
 /// The orders that fit.
 #[derive(Debug, PartialEq)]
-pub(super) enum Orders {
+pub(in crate::run) enum Orders {
     /// For each place its module; there is no other.
     One(Vec<usize>),
     /// Two of several.
@@ -19,7 +19,7 @@ pub(super) enum Orders {
 
 /// Fills `places` with `modules`, each given by its kind. The modules stand in their natural order; `families` says what their names
 /// tell. Kinds decide first, names where kinds leave a choice. The first of several is the natural order where that fits.
-pub(super) fn orders(places: &[usize], modules: &[usize], families: &Families) -> Orders {
+pub(in crate::run) fn orders(places: &[usize], modules: &[usize], families: &Families) -> Orders {
     let sorted = |kinds: &[usize]| {
         let mut kinds = kinds.to_vec();
         kinds.sort_unstable();

@@ -1,15 +1,17 @@
 //! What a run came to: `metrics.jsonl`, `result.json`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::setting::Setting;
 use crate::crypto::aead::Library;
 use crate::mix::courier::Timing;
 use crate::role::score::Score;
+use crate::run::setting::Setting;
 
 /// An epoch, as `metrics.jsonl` and `result.json` have it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EpochReport {
+    /// [`FORMAT`].
+    pub format: u32,
     /// From 1.
     pub epoch: u32,
     /// Mean loss of a training sample, while the parameters moved; null where no label counts, as all means here.
@@ -27,8 +29,10 @@ pub struct EpochReport {
 }
 
 /// A finished run, as `result.json` has it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
+    /// [`FORMAT`].
+    pub format: u32,
     /// What was run, where and on what.
     #[serde(flatten)]
     pub setting: Setting,
@@ -75,7 +79,7 @@ pub struct Outcome {
 }
 
 /// Where one rank's time went, in milliseconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RankTiming {
     /// The rank.
     pub rank: u16,
@@ -94,7 +98,7 @@ pub struct RankTiming {
 }
 
 impl RankTiming {
-    pub(super) fn new(rank: u16, timing: &Timing) -> Self {
+    pub(in crate::run) fn new(rank: u16, timing: &Timing) -> Self {
         let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
         Self {
             rank,
@@ -109,7 +113,7 @@ impl RankTiming {
 }
 
 impl EpochReport {
-    pub(super) fn new(
+    pub(in crate::run) fn new(
         epoch: u32,
         train: Score,
         validation: Option<Score>,
@@ -118,6 +122,7 @@ impl EpochReport {
         slots: u64,
     ) -> Self {
         Self {
+            format: FORMAT,
             epoch: epoch + 1,
             train_loss: train.loss,
             validation_accuracy: validation.and_then(|score| score.accuracy),
@@ -130,7 +135,7 @@ impl EpochReport {
 }
 
 /// The `threads` of a run's ranks in words, the owner's first; nothing where GPUs alone compute.
-pub(super) fn threads_line(threads: &[u16]) -> Option<String> {
+pub(in crate::run) fn threads_line(threads: &[u16]) -> Option<String> {
     let (own, others) = threads.split_first().filter(|_| threads.iter().any(|threads| *threads > 0))?;
     let gpu = if threads.contains(&0) { " (0: a GPU computes)" } else { "" };
     let counts = match others.iter().min().zip(others.iter().max()) {
@@ -143,7 +148,7 @@ pub(super) fn threads_line(threads: &[u16]) -> Option<String> {
 }
 
 /// Whose AES-256-GCM a run's ranks seal with, in words.
-pub(super) fn aead_line(aead: &[Library]) -> String {
+pub(in crate::run) fn aead_line(aead: &[Library]) -> String {
     let on = |library: Library| match aead.iter().filter(|found| **found == library).count() {
         0 => None,
         all if all == aead.len() => Some(format!("{} on each rank", library.name())),
@@ -153,6 +158,8 @@ pub(super) fn aead_line(aead: &[Library]) -> String {
     format!("AES-256-GCM: {}", Library::ALL.into_iter().filter_map(on).collect::<Vec<_>>().join(", "))
 }
 
+/// The version of these files' format: whoever reads them need not guess by what they lack.
+pub const FORMAT: u32 = 1;
 /// The version of mixnn.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 

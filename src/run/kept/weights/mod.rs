@@ -32,20 +32,20 @@ use crate::memory;
 use crate::nn::{Declared, StageSpec};
 
 /// A stage's values, in the order of [`StageSpec::parameters`], each as PyTorch lays it out.
-pub(super) type Values = Arc<Zeroizing<Vec<f32>>>;
+pub(in crate::run) type Values = Arc<Zeroizing<Vec<f32>>>;
 
 /// What a network starts from.
-pub(super) struct Taken {
+pub(in crate::run) struct Taken {
     /// By stage.
-    pub(super) values: Vec<Values>,
+    pub(in crate::run) values: Vec<Values>,
     /// How tensors were found to be parameters.
-    pub(super) how: How,
+    pub(in crate::run) how: How,
     /// Which is which, in the order of the parameters.
-    pub(super) assigned: Vec<Assigned>,
+    pub(in crate::run) assigned: Vec<Assigned>,
 }
 
 /// A file of values.
-pub(super) struct Weights {
+pub(in crate::run) struct Weights {
     path: PathBuf,
     bytes: Zeroizing<Vec<u8>>,
 }
@@ -55,7 +55,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`WeightsError::Read`].
-    pub(super) fn read(path: &Path) -> Result<Self, WeightsError> {
+    pub(in crate::run) fn read(path: &Path) -> Result<Self, WeightsError> {
         let path = path.to_owned();
         match memory::fallibly(|| std::fs::read(&path)) {
             Ok(bytes) => Ok(Self { path, bytes: Zeroizing::new(bytes) }),
@@ -73,7 +73,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`WeightsError::Format`], [`WeightsError::Input`].
-    pub(super) fn input(&self) -> Result<Input, WeightsError> {
+    pub(in crate::run) fn input(&self) -> Result<Input, WeightsError> {
         let (_, header) = self.opened()?;
         let text = header.metadata().as_ref().and_then(|metadata| metadata.get(input::KEY));
         let parsed =
@@ -85,7 +85,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`WeightsError`].
-    pub(super) fn values(&self, specs: &[StageSpec], order: &[String]) -> Result<Taken, WeightsError> {
+    pub(in crate::run) fn values(&self, specs: &[StageSpec], order: &[String]) -> Result<Taken, WeightsError> {
         let (file, _) = self.opened()?;
         let stages = named(specs);
         let ours: Vec<Tensor> = stages

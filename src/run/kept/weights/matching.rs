@@ -36,31 +36,31 @@ impl fmt::Display for How {
 }
 
 /// The tensor of a file for each parameter of a network.
-pub(super) struct Matched {
+pub(in crate::run) struct Matched {
     /// By index; what is missing has none.
-    pub(super) pairs: Vec<usize>,
-    pub(super) how: How,
-    pub(super) mismatches: Vec<Mismatch>,
+    pub(in crate::run) pairs: Vec<usize>,
+    pub(in crate::run) how: How,
+    pub(in crate::run) mismatches: Vec<Mismatch>,
     /// How they were compared, for a person.
-    pub(super) hint: String,
+    pub(in crate::run) hint: String,
 }
 
 /// Two orders of a file's modules, of several that fit.
 #[derive(Debug)]
-pub(super) struct Undecided {
+pub(in crate::run) struct Undecided {
     /// The names of the modules.
-    pub(super) orders: [Vec<String>; 2],
+    pub(in crate::run) orders: [Vec<String>; 2],
     /// The tensor of each parameter, by index.
-    pub(super) pairs: [Vec<usize>; 2],
+    pub(in crate::run) pairs: [Vec<usize>; 2],
     /// Whether the first is the natural order of the names.
-    pub(super) natural: bool,
+    pub(in crate::run) natural: bool,
 }
 
 /// Compares. `order`: the modules of `theirs` in the order of the network's; empty where it need not be told.
 ///
 /// # Errors
 /// [`Undecided`].
-pub(super) fn matched(ours: &[Tensor], theirs: &[Tensor], order: &[String]) -> Result<Matched, Undecided> {
+pub(in crate::run) fn matched(ours: &[Tensor], theirs: &[Tensor], order: &[String]) -> Result<Matched, Undecided> {
     let own: Vec<(usize, &Tensor)> = ours.iter().enumerate().collect();
     let theirs: Vec<(usize, &Tensor)> =
         theirs.iter().enumerate().filter(|(_, tensor)| split(&tensor.name).1 != PASSED_OVER).collect();

@@ -33,14 +33,14 @@ impl Assigned {
     }
 
     /// The parameter, as far as it is the network's: name and shape, where it stands.
-    pub(super) fn place(&self) -> [String; 2] {
+    pub(in crate::run) fn place(&self) -> [String; 2] {
         let dims: Vec<String> = self.shape.iter().map(usize::to_string).collect();
         [format!("{} ({})", self.parameter, dims.join(", ")), format!("{}, stage {}", self.operation, self.stage)]
     }
 }
 
 /// The words for the operation of `op` whose parameter is called `name` there.
-pub(super) fn operation(op: &Op, name: &str) -> String {
+pub(in crate::run) fn operation(op: &Op, name: &str) -> String {
     let inner = match op {
         Op::Residual(residual) => name
             .split_once('.')
@@ -52,7 +52,7 @@ pub(super) fn operation(op: &Op, name: &str) -> String {
 }
 
 /// Lines of as many columns, each as wide as its widest entry.
-pub(super) fn columns<const K: usize>(rows: Vec<[String; K]>) -> String {
+pub(in crate::run) fn columns<const K: usize>(rows: Vec<[String; K]>) -> String {
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let widths: [usize; K] = std::array::from_fn(width);
     let mut text = String::new();

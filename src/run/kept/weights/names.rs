@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// By the parts between dots, numbers in them as numbers: `layer2` before `layer10`.
-pub(super) fn natural(a: &str, b: &str) -> Ordering {
+pub(in crate::run) fn natural(a: &str, b: &str) -> Ordering {
     let key = |name: &str| name.split('.').map(chunks).collect::<Vec<_>>();
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }
@@ -43,18 +43,18 @@ fn chunks(part: &str) -> Vec<Chunk> {
 /// Modules in families: those whose names agree up to a number, and in it. Of two families that differ in that number alone all of
 /// the one run before all of the other.
 #[derive(Default)]
-pub(super) struct Families {
+pub(in crate::run) struct Families {
     /// For each module the families in which it is.
-    pub(super) within: Vec<Vec<usize>>,
+    pub(in crate::run) within: Vec<Vec<usize>>,
     /// For each module the families that run before it, the last of each kind: where that is through, so are those before it.
-    pub(super) behind: Vec<Vec<usize>>,
+    pub(in crate::run) behind: Vec<Vec<usize>>,
     /// Modules of each family.
-    pub(super) sizes: Vec<usize>,
+    pub(in crate::run) sizes: Vec<usize>,
 }
 
 impl Families {
     /// Those of modules with these names.
-    pub(super) fn of(names: &[&str]) -> Self {
+    pub(in crate::run) fn of(names: &[&str]) -> Self {
         let names: Vec<Vec<Chunk>> = names.iter().map(|name| chunks(name)).collect();
         // What stands before a number, the numbers there, and the family of each.
         let mut kinds: BTreeMap<&[Chunk], BTreeMap<&Chunk, usize>> = BTreeMap::new();
@@ -82,7 +82,7 @@ impl Families {
     }
 
     /// Of so many modules of which names tell nothing.
-    pub(super) fn none(modules: usize) -> Self {
+    pub(in crate::run) fn none(modules: usize) -> Self {
         Self { within: vec![Vec::new(); modules], behind: vec![Vec::new(); modules], sizes: Vec::new() }
     }
 }

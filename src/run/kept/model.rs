@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use sha2::{Digest, Sha256};
 
-use super::RunError;
+use super::KeptError;
 use super::folder;
 use super::input::{self, Input};
 use crate::memory;
@@ -23,7 +23,7 @@ pub struct Model {
 }
 
 /// Name and shape of each stage's parameters, in the order of [`StageSpec::parameters`].
-pub(super) fn named(specs: &[StageSpec]) -> Vec<Vec<(String, Vec<usize>)>> {
+pub(in crate::run) fn named(specs: &[StageSpec]) -> Vec<Vec<(String, Vec<usize>)>> {
     let mut first_op = 0;
     let mut named = Vec::with_capacity(specs.len());
     for spec in specs {
@@ -38,17 +38,17 @@ impl Model {
     /// Names the `values` of each stage, in the order of [`StageSpec::parameters`].
     ///
     /// # Errors
-    /// [`RunError::NotFinite`]; [`RunError::Memory`]; [`RunError::Bug`] where a stage has returned another number of values than it has.
-    pub fn new(specs: &[StageSpec], values: &[Vec<f32>]) -> Result<Self, RunError> {
+    /// [`KeptError::NotFinite`]; [`KeptError::Memory`]; [`KeptError::Bug`] where a stage has returned another number of values than it has.
+    pub fn new(specs: &[StageSpec], values: &[Vec<f32>]) -> Result<Self, KeptError> {
         let mut tensors = Vec::new();
         for (named, values) in named(specs).into_iter().zip(values) {
             let mut rest = values.as_slice();
             for (name, shape) in named {
                 let Some((here, behind)) = rest.split_at_checked(shape.iter().product()) else {
-                    return Err(RunError::Bug(format!("a stage has returned {} values, too few", values.len())));
+                    return Err(KeptError::Bug(format!("a stage has returned {} values, too few", values.len())));
                 };
                 if let Some(value) = here.iter().find(|value| !value.is_finite()) {
-                    return Err(RunError::NotFinite { value: *value, parameter: name });
+                    return Err(KeptError::NotFinite { value: *value, parameter: name });
                 }
                 let mut bytes = memory::room(4 * here.len())?;
                 bytes.extend(here.iter().flat_map(|value| value.to_le_bytes()));
@@ -56,7 +56,7 @@ impl Model {
                 rest = behind;
             }
             if !rest.is_empty() {
-                return Err(RunError::Bug(format!("a stage has returned {} values, too many", values.len())));
+                return Err(KeptError::Bug(format!("a stage has returned {} values, too many", values.len())));
             }
         }
         tensors.sort_by(|a, b| a.0.cmp(&b.0));
@@ -75,18 +75,18 @@ impl Model {
     /// Writes the model to `path`, whole or not at all, readable by its owner alone.
     ///
     /// # Errors
-    /// [`RunError::Write`].
-    pub fn write(&self, path: &Path) -> Result<(), RunError> {
+    /// [`KeptError::Write`].
+    pub fn write(&self, path: &Path) -> Result<(), KeptError> {
         let views = self
             .tensors
             .iter()
             .map(|(name, shape, bytes)| {
                 TensorView::new(Dtype::F32, shape.clone(), bytes)
                     .map(|view| (name.as_str(), view))
-                    .map_err(|error| RunError::Bug(format!("tensor {name}: {error}")))
+                    .map_err(|error| KeptError::Bug(format!("tensor {name}: {error}")))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let bug = |error: &dyn std::fmt::Display| RunError::Bug(format!("model.safetensors: {error}"));
+        let bug = |error: &dyn std::fmt::Display| KeptError::Bug(format!("model.safetensors: {error}"));
         let input = self.input.as_ref().map(Input::json).transpose().map_err(|error| bug(&error))?;
         let metadata = input.map(|input| HashMap::from([(input::KEY.to_owned(), input)]));
         let bytes = safetensors::serialize(views, metadata).map_err(|error| bug(&error))?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::RunError;
+use super::KeptError;
 use crate::whole;
 
 /// The file of a run's resolved job.
@@ -30,8 +30,8 @@ impl Folder {
     /// Makes the folder: `out`, which must not exist, or else `runs/NAME`, `runs/NAME-2`, ...: the first that does not.
     ///
     /// # Errors
-    /// [`RunError::FolderExists`], [`RunError::NoFolder`].
-    pub fn create(out: Option<&Path>, name: &str) -> Result<Self, RunError> {
+    /// [`KeptError::FolderExists`], [`KeptError::NoFolder`].
+    pub fn create(out: Option<&Path>, name: &str) -> Result<Self, KeptError> {
         let make = |path: &Path| {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
@@ -42,7 +42,7 @@ impl Folder {
             return match make(out) {
                 Ok(()) => Ok(Self { path: out.to_owned() }),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(in_the_way(out)),
-                Err(source) => Err(RunError::NoFolder { path: out.to_owned(), source }),
+                Err(source) => Err(KeptError::NoFolder { path: out.to_owned(), source }),
             };
         }
         let mut count = 1;
@@ -54,7 +54,7 @@ impl Folder {
             match make(&path) {
                 Ok(()) => return Ok(Self { path }),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => count += 1,
-                Err(source) => return Err(RunError::NoFolder { path, source }),
+                Err(source) => return Err(KeptError::NoFolder { path, source }),
             }
         }
     }
@@ -67,16 +67,16 @@ impl Folder {
     /// Writes the file `name`.
     ///
     /// # Errors
-    /// [`RunError::Write`].
-    pub fn write(&self, name: &str, content: &[u8]) -> Result<(), RunError> {
+    /// [`KeptError::Write`].
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<(), KeptError> {
         write_atomically(&self.path.join(name), content)
     }
 
     /// Adds a line to the file `name`.
     ///
     /// # Errors
-    /// [`RunError::Write`].
-    pub fn append(&self, name: &str, line: &str) -> Result<(), RunError> {
+    /// [`KeptError::Write`].
+    pub fn append(&self, name: &str, line: &str) -> Result<(), KeptError> {
         let path = self.path.join(name);
         let appended = OpenOptions::new()
             .create(true)
@@ -84,13 +84,13 @@ impl Folder {
             .mode(PRIVATE)
             .open(&path)
             .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
-        appended.map_err(|source| RunError::Write { path, source })
+        appended.map_err(|source| KeptError::Write { path, source })
     }
 }
 
 /// What is said of the folder `out`, which is there already. One that a run has begun and not finished is in the way of each that
 /// tries again.
-fn in_the_way(out: &Path) -> RunError {
+fn in_the_way(out: &Path) -> KeptError {
     let names = |entries: fs::ReadDir| -> Option<Vec<String>> {
         entries.map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
     };
@@ -99,16 +99,16 @@ fn in_the_way(out: &Path) -> RunError {
     let begun = names.iter().any(|name| name == JOB);
     let finished = names.iter().any(|name| name == MODEL || name == RESULT);
     match begun && !finished {
-        true => RunError::Unfinished { folder: out.to_owned(), holds: names.join(", ") },
-        false => RunError::FolderExists(out.to_owned()),
+        true => KeptError::Unfinished { folder: out.to_owned(), holds: names.join(", ") },
+        false => KeptError::FolderExists(out.to_owned()),
     }
 }
 
 /// Writes `content` to `path`, whole or not at all, readable by its owner alone. What stands there stays.
 ///
 /// # Errors
-/// [`RunError::Write`], [`RunError::Overtaken`].
-pub(super) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), RunError> {
+/// [`KeptError::Write`], [`KeptError::Overtaken`].
+pub(in crate::run) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), KeptError> {
     Pending::new(path, PRIVATE)?.write(content)
 }
 
@@ -123,8 +123,8 @@ impl Pending {
     /// Makes ready to write `path`, which the command's `option` names and where nothing stands yet, readable by its owner alone.
     ///
     /// # Errors
-    /// [`RunError::FileExists`], also of what is no file; [`RunError::Write`].
-    pub fn fresh(path: &Path, option: &'static str) -> Result<Self, RunError> {
+    /// [`KeptError::FileExists`], also of what is no file; [`KeptError::Write`].
+    pub fn fresh(path: &Path, option: &'static str) -> Result<Self, KeptError> {
         Self::absent(path, option)?;
         Self::new(path, PRIVATE)
     }
@@ -133,22 +133,22 @@ impl Pending {
     ///
     /// # Errors
     /// As [`fresh`](Self::fresh).
-    pub fn fresh_for_all(path: &Path, option: &'static str) -> Result<Self, RunError> {
+    pub fn fresh_for_all(path: &Path, option: &'static str) -> Result<Self, KeptError> {
         Self::absent(path, option)?;
         Self::new(path, 0o666)
     }
 
-    fn absent(path: &Path, option: &'static str) -> Result<(), RunError> {
+    fn absent(path: &Path, option: &'static str) -> Result<(), KeptError> {
         match fs::symlink_metadata(path) {
-            Ok(_) => Err(RunError::FileExists { path: path.to_owned(), option }),
+            Ok(_) => Err(KeptError::FileExists { path: path.to_owned(), option }),
             Err(_) => Ok(()),
         }
     }
 
-    fn new(path: &Path, mode: u32) -> Result<Self, RunError> {
+    fn new(path: &Path, mode: u32) -> Result<Self, KeptError> {
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(folder);
-        let file = file.map_err(|source| RunError::Write { path: path.to_owned(), source })?;
+        let file = file.map_err(|source| KeptError::Write { path: path.to_owned(), source })?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -160,22 +160,22 @@ impl Pending {
     /// Writes `content`, whole or not at all.
     ///
     /// # Errors
-    /// [`RunError::Write`]; [`RunError::Overtaken`]: something stands there by now. Then `content` is in a file beside it.
-    pub fn write(mut self, content: &[u8]) -> Result<(), RunError> {
+    /// [`KeptError::Write`]; [`KeptError::Overtaken`]: something stands there by now. Then `content` is in a file beside it.
+    pub fn write(mut self, content: &[u8]) -> Result<(), KeptError> {
         let Self { file, path } = &mut self;
         let written = file.write_all(content).and_then(|()| file.as_file().sync_all());
-        written.map_err(|source| RunError::Write { path: path.clone(), source })?;
+        written.map_err(|source| KeptError::Write { path: path.clone(), source })?;
         let Self { file, path } = self;
         let Err(refused) = whole::persist(file, &path) else {
             return Ok(());
         };
         let kept = match refused.error.kind() {
             ErrorKind::AlreadyExists => refused.file.keep(),
-            _ => return Err(RunError::Write { path, source: refused.error }),
+            _ => return Err(KeptError::Write { path, source: refused.error }),
         };
         Err(match kept {
-            Ok((_, kept)) => RunError::Overtaken { path, kept },
-            Err(lost) => RunError::Write { path, source: lost.error },
+            Ok((_, kept)) => KeptError::Overtaken { path, kept },
+            Err(lost) => KeptError::Write { path, source: lost.error },
         })
     }
 }
@@ -190,7 +190,7 @@ mod tests {
         let out = temp.path().join("a/b");
         let made = Folder::create(Some(&out), "x").unwrap();
         made.write("file", b"1").unwrap();
-        assert!(matches!(Folder::create(Some(&out), "x"), Err(RunError::FolderExists(path)) if path == out));
+        assert!(matches!(Folder::create(Some(&out), "x"), Err(KeptError::FolderExists(path)) if path == out));
         assert_eq!(fs::read(out.join("file")).unwrap(), b"1");
     }
 
@@ -208,8 +208,8 @@ mod tests {
             let temp = tempfile::tempdir().unwrap();
             names.iter().for_each(|name| fs::write(temp.path().join(name), "").unwrap());
             match (Folder::create(Some(temp.path()), "x").map(drop).unwrap_err(), rest) {
-                (RunError::Unfinished { holds, .. }, Some(rest)) => assert_eq!(holds, rest),
-                (RunError::FolderExists(_), None) => {}
+                (KeptError::Unfinished { holds, .. }, Some(rest)) => assert_eq!(holds, rest),
+                (KeptError::FolderExists(_), None) => {}
                 (error, _) => panic!("{names:?}: {error}"),
             }
         }
@@ -235,20 +235,20 @@ mod tests {
         let path = temp.path().join("y.npy");
         let (one, other) = (Pending::fresh(&path, "--output").unwrap(), Pending::fresh(&path, "--output").unwrap());
         other.write(b"other").unwrap();
-        let Err(RunError::Overtaken { kept, .. }) = one.write(b"one") else { panic!("not overtaken") };
+        let Err(KeptError::Overtaken { kept, .. }) = one.write(b"one") else { panic!("not overtaken") };
         assert_eq!((fs::read(&path).unwrap(), fs::read(kept).unwrap()), (b"other".to_vec(), b"one".to_vec()));
-        assert!(matches!(Pending::fresh(&path, "--output"), Err(RunError::FileExists { .. })));
+        assert!(matches!(Pending::fresh(&path, "--output"), Err(KeptError::FileExists { .. })));
         // A folder is no less in the way.
         let folder = temp.path().join("folder");
         fs::create_dir(&folder).unwrap();
-        assert!(matches!(write_atomically(&folder, b"1"), Err(RunError::Overtaken { .. })));
+        assert!(matches!(write_atomically(&folder, b"1"), Err(KeptError::Overtaken { .. })));
     }
 
     #[test]
     fn a_file_that_cannot_be_written_leaves_nothing() {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temp.path().join("file"), "").unwrap();
-        assert!(matches!(write_atomically(&temp.path().join("file/below"), b"1"), Err(RunError::Write { .. })));
+        assert!(matches!(write_atomically(&temp.path().join("file/below"), b"1"), Err(KeptError::Write { .. })));
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
     }
 }
