@@ -11,7 +11,7 @@ use mixnn::crypto::key::Key;
 use mixnn::device_memory::DeviceLanes;
 use mixnn::ids::{Phase, Rank, Slot};
 use mixnn::mix::FORWARD;
-use mixnn::mix::courier::{Courier, Timing, Word};
+use mixnn::mix::courier::{Courier, Heard, Timing, Word};
 use mixnn::mix::geometry::Geometry;
 use mixnn::mix::package::{MixedRoute, lane};
 use mixnn::mix::plan::{Circuit, Direction, Plan};
@@ -160,8 +160,9 @@ fn who_sees_all_blocks_finds_none_of_its_own_cells() {
     assert_eq!(followed(false), usize::from(RANKS) * usize::from(RANKS - 1));
 }
 
-/// Who finds a bad cell when `spoiler` seals layer `layer` of all its forward circuits under keys that nobody has.
-fn finders(plan: &Plan, spoiler: Rank, layer: usize) -> BTreeSet<Rank> {
+/// Who finds a bad cell when `spoiler` seals layer `layer` of all its forward circuits under keys that nobody has; and who has lost a
+/// message of its own.
+fn finders(plan: &Plan, spoiler: Rank, layer: usize) -> [BTreeSet<Rank>; 2] {
     let geometry = Geometry::new(RANKS, HOPS, 3000, 256).unwrap();
     let mut routes = seats::routes(plan, true);
     for circuit in &mut routes[spoiler.index()].circuits {
@@ -175,13 +176,14 @@ fn finders(plan: &Plan, spoiler: Rank, layer: usize) -> BTreeSet<Rank> {
         |end| end,
         |seat| {
             let seats::Seat { mut transport, mut mixer, mut post } = seat;
-            let mut slot = |slot| {
-                mixer.slot(&mut transport, Slot(slot), Word::WELL, &mut post, &mut Timing::default()).unwrap().fault
-            };
-            slot(0)
+            assert!(mixer.reports_faults());
+            mixer.slot(&mut transport, Slot(0), Word::WELL, &mut post, &mut Timing::default()).unwrap()
         },
     );
-    Rank::all(RANKS).filter(|rank| noticed[rank.index()].is_some()).collect()
+    let of = |which: &dyn Fn(&Heard) -> bool| {
+        Rank::all(RANKS).filter(|rank| which(&noticed[rank.index()])).collect::<BTreeSet<Rank>>()
+    };
+    [of(&|heard| heard.fault.is_some()), of(&|heard| !heard.intact)]
 }
 
 /// A bad cell is seen by those on its circuit, who know each other by their lanes, and by nobody else: least of all by the rank
@@ -193,8 +195,11 @@ fn a_spoiled_cell_shows_on_its_circuit_alone() {
         for spoiler in Rank::all(RANKS) {
             let own = |circuit: &&Circuit| circuit.source == spoiler && circuit.direction == Direction::Forward;
             for layer in 0..usize::from(HOPS) {
-                let touched = plan.circuits.iter().filter(own).flat_map(|circuit| circuit.path().skip(layer + 1));
-                assert_eq!(finders(&plan, spoiler, layer), touched.collect(), "{spoiler}, layer {layer}");
+                let spoiled = || plan.circuits.iter().filter(own);
+                let touched = spoiled().flat_map(|circuit| circuit.path().skip(layer + 1)).collect();
+                // Relays work on; the destination has nothing to work with.
+                let lost = spoiled().filter_map(|circuit| circuit.path().last()).collect();
+                assert_eq!(finders(&plan, spoiler, layer), [touched, lost], "{spoiler}, layer {layer}");
             }
         }
     }

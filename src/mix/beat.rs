@@ -115,6 +115,34 @@ impl Order {
     }
 }
 
+/// What a beat tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The owner's word.
+    Word(Order),
+    /// What a rank reports to the owner.
+    Report(Fault),
+    /// That all is well.
+    Nothing,
+}
+
+impl Told {
+    /// What the record of `from` tells `to` in `slot`, among circuits of `hops` hops; `None` where that rank says no such thing to this
+    /// one: the owner alone gives its word, and to the owner alone faults are reported, of slots and phases that there have been.
+    pub fn of(record: &Record, from: Rank, to: Rank, slot: Slot, hops: u8) -> Option<Self> {
+        if from == Rank::OWNER {
+            return Order::from_record(record).map(Self::Word);
+        }
+        match Fault::from_record(record)? {
+            None => Some(Self::Nothing),
+            Some(fault) if to == Rank::OWNER && fault.slot <= slot && fault.phase.0 <= hops => {
+                Some(Self::Report(fault))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
 impl Fault {
     /// The record that reports this.
     pub fn to_record(self) -> Record {
@@ -158,6 +186,25 @@ mod tests {
 
     const FAULT_OF_ALL_FIELDS: Fault =
         Fault { slot: Slot(0x0102_0304_0506_0708), phase: Phase(3), peer: Rank(0x0a0b), reason: Reason::Failure };
+
+    /// Reports are for the owner, words of the owner's; nobody reports what has not been.
+    #[test]
+    fn beats_tell_what_their_senders_may_say() {
+        let fault = Fault { slot: Slot(4), phase: Phase(3), peer: Rank(2), reason: Reason::Authentication };
+        let told = |record: Record, from: u16, to: u16| Told::of(&record, Rank(from), Rank(to), Slot(4), 3);
+        assert_eq!(told(fault.to_record(), 3, 0), Some(Told::Report(fault)));
+        assert_eq!(told(fault.to_record(), 3, 5), None, "a rank that is not the owner has no report to hear");
+        assert_eq!(told(fault.to_record(), 0, 5), None, "the owner reports to nobody");
+        for late in [Fault { slot: Slot(5), ..fault }, Fault { phase: Phase(4), ..fault }] {
+            assert_eq!(told(late.to_record(), 3, 0), None, "{late:?}");
+        }
+        let stop = Order::Stop(Reason::Failure);
+        assert_eq!(told(stop.to_record(), 0, 5), Some(Told::Word(stop)));
+        assert_eq!((told(stop.to_record(), 3, 5), told(stop.to_record(), 3, 0)), (None, None));
+        assert_eq!((told(WELL, 3, 0), told(WELL, 3, 5)), (Some(Told::Nothing), Some(Told::Nothing)));
+        assert_eq!(told(WELL, 0, 5), Some(Told::Word(Order::GoOn)));
+        assert_eq!(told([0xff; BEAT_RECORD], 3, 5), None);
+    }
 
     #[test]
     fn reads_what_it_writes() {

@@ -19,13 +19,12 @@ use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 
 use super::MixError;
-use super::beat::{Fault, Order, Reason, WELL};
+use super::beat::{Fault, Order, Reason, Told, WELL};
 use super::clock::Clock;
 use super::courier::{Courier, Heard, Noticed, Post, Timing, Word};
 use super::geometry::{BEAT, BEAT_RECORD, Geometry};
 use super::onion::Onion;
 use super::package::{MixedRoute, peers};
-use crate::crypto::Unauthentic;
 use crate::crypto::sealer::{DeviceError, OpenError, Sealer};
 use crate::ids::{Phase, Rank, Slot, Term};
 use crate::transport::{ExchangeTime, Lane, Transport, TransportError};
@@ -123,19 +122,13 @@ impl<S: Sealer> Mixer<S> {
         for ((beat, key), from) in self.beats.iter().zip(&self.onion.beats_in).zip(peers(self.rank, ranks)) {
             let mut record = [0; BEAT_RECORD];
             let opened = self.sealer.open_record(*key, BEAT_CELL, slot, beat, &mut record);
-            let understood = match opened {
-                Err(Unauthentic) => None,
-                Ok(()) if from == Rank::OWNER => Order::from_record(&record).map(|order| {
-                    heard.order = order;
-                    None
-                }),
-                Ok(()) if self.rank == Rank::OWNER => Fault::from_record(&record)
-                    .filter(|told| told.is_none_or(|fault| fault.slot <= slot && fault.phase.0 <= self.geometry.hops))
-                    .map(|told| told.map(|fault| Noticed { fault, by: from })),
-                Ok(()) => (record == WELL).then_some(None),
-            };
-            match understood {
-                Some(told) => heard.fault = Noticed::first(heard.fault, told),
+            let told = opened.ok().and_then(|()| Told::of(&record, from, self.rank, slot, self.geometry.hops));
+            match told {
+                Some(Told::Word(order)) => heard.order = order,
+                Some(Told::Report(fault)) => {
+                    heard.fault = Noticed::first(heard.fault, Some(Noticed { fault, by: from }))
+                }
+                Some(Told::Nothing) => {}
                 None => found = found.or_else(|| Some(self.noticed(slot, Phase(1), from))),
             }
         }
