@@ -16,7 +16,7 @@ use mixnn::mix::geometry::Geometry;
 use mixnn::mix::package::{MixedRoute, lane};
 use mixnn::mix::plan::{Circuit, Direction, Plan};
 use mixnn::transport::local::Local;
-use mixnn::transport::{Block, Cores, Lane, Transport, TransportError};
+use mixnn::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
 
 const RANKS: u16 = 7;
 const HOPS: u8 = 3;
@@ -57,6 +57,22 @@ impl Transport for Observed<'_> {
         self.inner.set_timeout(timeout);
     }
 
+    fn share_memory(&mut self, windows: bool) {
+        self.inner.share_memory(windows);
+    }
+
+    fn takes_device_memory(&self) -> bool {
+        self.inner.takes_device_memory()
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        self.inner.lanes_on_device()
+    }
+
+    fn leave_device(&mut self) {
+        self.inner.leave_device();
+    }
+
     fn lay(
         &mut self,
         outgoing: &[Lane],
@@ -84,6 +100,10 @@ impl Transport for Observed<'_> {
 
     fn poll(&mut self) -> Result<bool, TransportError> {
         self.inner.poll()
+    }
+
+    fn wait(&mut self, backoff: &mut Backoff) -> Option<std::time::Duration> {
+        self.inner.wait(backoff)
     }
 
     fn missing(&mut self) -> Vec<Rank> {

@@ -25,7 +25,7 @@ use mixnn::mix::package::{MixedRoute, Route, TermSecrets, mixed_routes};
 use mixnn::mix::plan::Plan;
 use mixnn::mix::slot::Mixer;
 use mixnn::transport::local::{Local, connect};
-use mixnn::transport::{Block, Cores, Lane, Transport, TransportError};
+use mixnn::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
 use shim::Shim;
 
 const RANKS: u16 = 6;
@@ -87,6 +87,10 @@ impl Transport for Taking {
         true
     }
 
+    fn share_memory(&mut self, windows: bool) {
+        self.inner.share_memory(windows);
+    }
+
     fn lay(
         &mut self,
         outgoing: &[Lane],
@@ -144,6 +148,10 @@ impl Transport for Taking {
         }
         self.arriving &= !done;
         Ok(done)
+    }
+
+    fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration> {
+        self.inner.wait(backoff)
     }
 
     fn missing(&mut self) -> Vec<Rank> {

@@ -16,7 +16,7 @@ use mixnn::mix::plan::Plan;
 use mixnn::mix::{BACKWARD, FORWARD, SPARE};
 use mixnn::random::Seed;
 use mixnn::transport::local::Local;
-use mixnn::transport::{Block, Cores, Lane, Transport, TransportError};
+use mixnn::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
 
 /// Rank counts among which circuits of four hops are found: with six there is no room, which `mixnn check` says.
 const FOUR_HOPS: [u16; 3] = [7, 8, 9];
@@ -161,6 +161,22 @@ impl Transport for Attacked {
         self.inner.set_timeout(timeout);
     }
 
+    fn share_memory(&mut self, windows: bool) {
+        self.inner.share_memory(windows);
+    }
+
+    fn takes_device_memory(&self) -> bool {
+        self.inner.takes_device_memory()
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        self.inner.lanes_on_device()
+    }
+
+    fn leave_device(&mut self) {
+        self.inner.leave_device();
+    }
+
     fn lay(
         &mut self,
         outgoing: &[Lane],
@@ -193,6 +209,10 @@ impl Transport for Attacked {
 
     fn poll(&mut self) -> Result<bool, TransportError> {
         self.inner.poll()
+    }
+
+    fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration> {
+        self.inner.wait(backoff)
     }
 
     fn missing(&mut self) -> Vec<Rank> {

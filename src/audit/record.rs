@@ -152,6 +152,19 @@ impl<T: Transport> Transport for Recorder<T> {
         self.inner.share_memory(windows);
     }
 
+    /// What is sent has to stand in the blocks, where it is looked at.
+    fn takes_device_memory(&self) -> bool {
+        false
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        self.inner.lanes_on_device()
+    }
+
+    fn leave_device(&mut self) {
+        self.inner.leave_device();
+    }
+
     fn lay(
         &mut self,
         outgoing: &[Lane],

@@ -194,6 +194,19 @@ impl Transport for Local {
         self.timeout = timeout;
     }
 
+    /// Threads of one process share all memory in any case.
+    fn share_memory(&mut self, _: bool) {}
+
+    fn takes_device_memory(&self) -> bool {
+        false
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        false
+    }
+
+    fn leave_device(&mut self) {}
+
     fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane], _: Option<DeviceLanes>) -> Result<(), TransportError> {
         let blocks = |lanes: &[Lane]| lanes.iter().map(|lane| Block::zeroed(lane.length)).collect::<Result<_, _>>();
         (self.outgoing, self.incoming) = (outgoing.to_vec(), incoming.to_vec());

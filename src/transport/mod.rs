@@ -165,12 +165,10 @@ pub trait Transport {
 
     /// Whether ranks of one host are to exchange through memory that they share, from the next [`lay`](Transport::lay)
     /// on. Changes nothing where they do in any case.
-    fn share_memory(&mut self, _windows: bool) {}
+    fn share_memory(&mut self, windows: bool);
 
     /// Whether lanes may stand in a device's memory.
-    fn takes_device_memory(&self) -> bool {
-        false
-    }
+    fn takes_device_memory(&self) -> bool;
 
     /// Lays the lanes of all phases to come; earlier ones are gone. Each lane's other end lays it too, wherever its own blocks
     /// stand. `device`, where such memory is [taken](Transport::takes_device_memory): what is sent and received in place of
@@ -186,13 +184,11 @@ pub trait Transport {
     ) -> Result<(), TransportError>;
 
     /// Whether what is sent and received is a device's memory.
-    fn lanes_on_device(&self) -> bool {
-        false
-    }
+    fn lanes_on_device(&self) -> bool;
 
     /// A device has failed: from the next phase on, between two of which this is called, [`blocks`](Transport::blocks) are sent and
     /// received.
-    fn leave_device(&mut self) {}
+    fn leave_device(&mut self);
 
     /// The blocks of the outgoing lanes, to write, and of the incoming ones, to read; in the order in which they were
     /// laid.
@@ -212,9 +208,7 @@ pub trait Transport {
     fn poll(&mut self) -> Result<bool, TransportError>;
 
     /// Waits a little for the phase to move on: for how long, or `None` where the time is over.
-    fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration> {
-        backoff.pause()
-    }
+    fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration>;
 
     /// The peers whose blocks of this phase are missing.
     fn missing(&mut self) -> Vec<Rank>;

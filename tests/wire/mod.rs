@@ -14,7 +14,7 @@ use mixnn::run::prepare::Prepared;
 use mixnn::run::trust::Credentials;
 use mixnn::run::{Model, RunError, Watcher, local, serve};
 use mixnn::transport::local::{Local, connect};
-use mixnn::transport::{Block, Cores, Lane, Transport, TransportError};
+use mixnn::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
 
 pub(crate) const RANKS: u16 = 6;
 pub(crate) const HOPS: u8 = 3;
@@ -143,6 +143,22 @@ impl Transport for Wire {
         self.inner.set_timeout(timeout);
     }
 
+    fn share_memory(&mut self, windows: bool) {
+        self.inner.share_memory(windows);
+    }
+
+    fn takes_device_memory(&self) -> bool {
+        self.inner.takes_device_memory()
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        self.inner.lanes_on_device()
+    }
+
+    fn leave_device(&mut self) {
+        self.inner.leave_device();
+    }
+
     fn lay(
         &mut self,
         outgoing: &[Lane],
@@ -179,6 +195,10 @@ impl Transport for Wire {
 
     fn poll(&mut self) -> Result<bool, TransportError> {
         self.inner.poll()
+    }
+
+    fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration> {
+        self.inner.wait(backoff)
     }
 
     fn missing(&mut self) -> Vec<Rank> {

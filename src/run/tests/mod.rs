@@ -27,7 +27,7 @@ use crate::ids::{Phase, Rank, Term};
 use crate::job::Job;
 use crate::mix::package::Package;
 use crate::transport::local::{self, Local};
-use crate::transport::{Block, Cores, Lane, Transport, TransportError};
+use crate::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
 
 const OWNER: usize = 0;
 /// The rank that is wrong, or whose messages someone alters.
@@ -76,6 +76,22 @@ impl Transport for Between {
         self.end.set_timeout(timeout);
     }
 
+    fn share_memory(&mut self, windows: bool) {
+        self.end.share_memory(windows);
+    }
+
+    fn takes_device_memory(&self) -> bool {
+        self.end.takes_device_memory()
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        self.end.lanes_on_device()
+    }
+
+    fn leave_device(&mut self) {
+        self.end.leave_device();
+    }
+
     fn lay(
         &mut self,
         outgoing: &[Lane],
@@ -95,6 +111,10 @@ impl Transport for Between {
 
     fn poll(&mut self) -> Result<bool, TransportError> {
         self.end.poll()
+    }
+
+    fn wait(&mut self, backoff: &mut Backoff) -> Option<std::time::Duration> {
+        self.end.wait(backoff)
     }
 
     fn missing(&mut self) -> Vec<Rank> {
