@@ -123,13 +123,13 @@ pub(in crate::run) fn write(says: &Opening) -> Result<Vec<u8>, RunError> {
 /// The opening that says the `public` numbers, and these with its digest.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(in crate::run) fn start(public: Public) -> Result<(Public, Vec<u8>), RunError> {
     let bytes = write(&Opening::Start(public.clone()))?;
     Ok((Public { digest: Sha256::digest(&bytes).into(), ..public }, bytes))
 }
 
-/// Reads what [`write`] wrote; `None` where it is none.
+/// Reads what [`write()`] wrote; `None` where it is none.
 pub(in crate::run) fn read(bytes: &[u8]) -> Option<Opening> {
     let (digest, body) = bytes.split_at_checked(32)?;
     match Sha256::digest(body).as_slice() == digest {

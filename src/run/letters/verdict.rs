@@ -27,7 +27,7 @@ pub(in crate::run) fn write(code: i32, psk: &Key, binding: &Binding<'_>) -> Vec<
     sealed
 }
 
-/// The code that [`write`] wrote.
+/// The code that [`write()`] wrote.
 ///
 /// # Errors
 /// [`RunError::Sealed`].
