@@ -1,11 +1,12 @@
 //! The four phases of a run: initialization, forward and backward propagation in slots, testing.
 //!
-//! [`prepare`] opens the job and the data, on the owner alone; or, to infer, the model that a run has left. [`owner`] and [`serve`] run a job together, one on rank 0,
-//! the other on all others; [`opening`] is what they say to each other outside slots, [`refusal`] how they say that there is no run, [`verdict`] how the owner says that it has come to its end, [`seat`] what both do within, [`pace`] what is measured
-//! where slots begin at fixed times.
-//! [`trust`] and [`peers`] are who is who.
-//! [`single`] runs the same job in one process without messages, [`local`] with one thread a rank. [`results`], `setting`,
-//! [`outputs`] and [`folder`] are what remains.
+//! [`prepare`] opens the job and the data, on the owner alone; or, to infer, the model that a run has left. [`owner`] and [`serve`] run a
+//! job together, one on rank 0, the other on all others; [`single`] runs the same job in one process without messages, [`local`] with one
+//! thread a rank. [`epochs`] is the loop that owner and single process share, [`seat`] what the owner and all other ranks do in a
+//! term.
+//!
+//! [`letters`] is what ranks say to each other outside slots, [`refusal`] how they say that there is no run, [`trust`] who is who, [`pace`]
+//! what is measured where slots begin at fixed times. [`kept`] is what remains of a run.
 
 mod cores;
 mod epochs;

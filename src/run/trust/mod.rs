@@ -2,7 +2,7 @@
 //!
 //! A *trust file* lists identities, a line each: a key and the host that it belongs to. The owner's lists the ranks that it
 //! accepts (`[trust] ranks` in the job), another rank's the owners that it serves. Without one everybody is accepted.
-//! What is signed and verified stands in [`peers`](super::peers).
+//! What is signed and verified stands in [`peers`](super::letters::peers).
 
 mod error;
 mod identity;
