@@ -5,8 +5,7 @@ use std::ffi::OsString;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::report;
-use crate::run::kept::folder::MODEL;
-use crate::run::kept::folder::{Folder, METRICS};
+use crate::run::kept::folder::{Folder, METRICS, MODEL};
 use crate::run::kept::results::EpochReport;
 use crate::run::{Model, RunError, Watcher};
 use crate::terminal;

@@ -5,8 +5,7 @@ use super::progress::Progress;
 use super::{HowArgs, RunArgs};
 use crate::report;
 use crate::run::RunError;
-use crate::run::kept::folder::{Folder, RESULT};
-use crate::run::kept::folder::{JOB, MODEL};
+use crate::run::kept::folder::{Folder, JOB, MODEL, RESULT};
 use crate::run::prepare::Prepared;
 use crate::terminal;
 

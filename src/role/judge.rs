@@ -49,7 +49,8 @@ impl<B: Backend> Judge<B> {
     /// over its batch, becomes the `gradient`.
     ///
     /// # Errors
-    /// [`RoleError::NotANumber`] where something is to be learned from a loss that is none; [`RoleError::Compute`].
+    /// [`RoleError::Compute`] where the device is lost; [`RoleError::NotANumber`] where something is to be learned from a loss that is
+    /// none.
     pub fn judge(
         &mut self,
         backend: &B,
@@ -63,6 +64,8 @@ impl<B: Backend> Judge<B> {
         targets.copy_from(&planned.data.targets, indices);
         let weight = weight(planned.data.targets.terms(planned.batches.batch(feed.batch.0)));
         let sum = self.criterion.of(backend, &self.logits, (&*targets).into(), weight, &mut self.gradient);
+        // What a lost device gives is no loss.
+        backend.finish()?;
         tally.add(sum, indices.len());
         match planned.trains() && !sum.loss.is_finite() {
             true => Err(RoleError::NotANumber { loss: sum.loss, epoch, batch: feed.batch }),

@@ -89,21 +89,7 @@ impl Prepared {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
         let names = loaded.names;
-        Self {
-            job,
-            train,
-            validation,
-            test,
-            boundaries,
-            infers: false,
-            start: None,
-            needs: Needs::default(),
-            term: u32::MAX,
-            first_term: Term(0),
-            names,
-        }
-        .trainable()?
-        .started()
+        Self::new(job, [train, validation, test], boundaries, names).trainable()?.started()
     }
 
     /// The model that a run has left in the folder `run`, with `sets` on top of its job, and the file `inputs` to look at.
@@ -122,22 +108,26 @@ impl Prepared {
         let test = data::inputs::load(inputs, input.encoding(), shape, layout, vocabulary)?;
         let boundaries = job::chain(&job, &Sample { wanted: None, ..sample(&[&test]) })?;
         let [train, validation] = [test.first(0), test.first(0)];
-        let names = Vec::new();
-        let mut prepared = Self {
+        let mut prepared = Self { infers: true, ..Self::new(job, [train, validation, test], boundaries, Vec::new()) };
+        prepared.start = Some(weights.values(&prepared.specs(), &[])?);
+        prepared.measured()
+    }
+
+    /// A job whose data and shapes are known, which learns from drawn values, an epoch a term.
+    fn new(job: Job, [train, validation, test]: [Dataset; 3], boundaries: Vec<Boundary>, names: Vec<String>) -> Self {
+        Self {
             job,
             train,
             validation,
             test,
             boundaries,
-            infers: true,
+            infers: false,
             start: None,
             needs: Needs::default(),
-            names,
             term: u32::MAX,
             first_term: Term(0),
-        };
-        prepared.start = Some(weights.values(&prepared.specs(), &[])?);
-        prepared.measured()
+            names,
+        }
     }
 
     /// The same, where an epoch has batches that all operations learn from.
@@ -201,20 +191,7 @@ impl Prepared {
         let boundaries = job::chain(&job, &sample(&[&self.train, &self.validation, &self.test]))?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
         let names = self.names.clone();
-        Self {
-            job,
-            train,
-            validation,
-            test,
-            boundaries,
-            infers: false,
-            start: None,
-            needs: Needs::default(),
-            term: u32::MAX,
-            first_term: Term(0),
-            names,
-        }
-        .started()
+        Self::new(job, [train, validation, test], boundaries, names).started()
     }
 
     /// How many stages ranks host, and for how many they pass.

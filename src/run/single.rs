@@ -125,12 +125,12 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
                         let before = inferred.len();
                         inferred.resize(before + values, 0.0);
                         backend.download(&self.judge.logits, &mut inferred[before..]);
+                        backend.finish()?;
                     }
                     Purpose::Train | Purpose::Evaluate => {
                         self.judge.judge(backend, planned, epoch, feed, tally)?;
                     }
                 }
-                backend.finish()?;
                 match planned.trains() {
                     true => {
                         backend.round(wire, values, &self.judge.gradient, self.network.output_gradient());

@@ -11,12 +11,11 @@ mod names;
 mod orders;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use half::{bf16, f16};
 use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors};
-use std::sync::Arc;
-
 use zeroize::Zeroizing;
 
 pub use assigned::Assigned;
