@@ -13,7 +13,7 @@ use mixnn::ids::{Phase, Rank, Slot};
 use mixnn::mix::FORWARD;
 use mixnn::mix::courier::{Courier, Heard, Timing, Word};
 use mixnn::mix::geometry::Geometry;
-use mixnn::mix::package::{MixedRoute, lane};
+use mixnn::mix::package::MixedRoute;
 use mixnn::mix::plan::{Circuit, Direction, Plan};
 use mixnn::transport::local::Local;
 use mixnn::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
@@ -149,7 +149,7 @@ fn followed(linked: bool) -> usize {
     }
     let follows = |circuit: &&Circuit| {
         let path: Vec<Rank> = circuit.path().collect();
-        let keys = &keys[path[0].index()][lane(path[0], path[1])];
+        let keys = &keys[path[0].index()][plan.topology().lane(path[0], path[1])];
         let mut cell = seen[&(Phase(1), path[0], path[1])][..geometry.cell(Phase(1))].to_vec();
         let mut hops = 0;
         for phase in (2..=HOPS).map(Phase) {

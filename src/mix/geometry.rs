@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MixError;
+use super::topology::Topology;
 use crate::crypto::aead::TAG;
 use crate::ids::Phase;
 
@@ -31,7 +32,7 @@ impl Geometry {
     /// [`MixError::CellTooSmall`] where a cell would have no room for a payload.
     pub fn new(ranks: u16, hops: u8, message: u32, largest_cell: u32) -> Result<Self, MixError> {
         let tags = TAG as u32 * u32::from(hops);
-        let circuits = u64::from((ranks - 1) / 2);
+        let circuits = Topology::all(ranks).circuits() as u64;
         // What a cell may hold, down to a whole number of AES blocks.
         let room = largest_cell.saturating_sub(tags) / 16 * 16;
         if room == 0 || circuits == 0 {
@@ -43,14 +44,19 @@ impl Geometry {
         Ok(Self { ranks, hops, cells: cells as u32, payload: payload as u32 })
     }
 
-    /// Circuits that carry a rank's forward message, and as many its backward one: k.
-    pub fn circuits(&self) -> usize {
-        usize::from((self.ranks - 1) / 2)
+    /// Which ranks exchange blocks.
+    pub fn topology(&self) -> Topology {
+        Topology::all(self.ranks)
     }
 
-    /// Peers of a rank: lanes of a phase.
+    /// How many circuits carry a rank's forward message, and as many its backward message: k.
+    pub fn circuits(&self) -> usize {
+        self.topology().circuits()
+    }
+
+    /// How many lanes leave a rank, and as many arrive.
     pub fn lanes(&self) -> usize {
-        usize::from(self.ranks) - 1
+        self.topology().lanes()
     }
 
     /// Bytes of a message's memory: all payloads of k circuits.

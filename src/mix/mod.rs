@@ -1,6 +1,6 @@
 //! How a message goes from one rank to another so that no one can tell from whom to whom.
 //!
-//! [`geometry`] says how long everything is; [`plan`] draws who is what and over which relays each circuit runs;
+//! [`topology`] says who exchanges blocks with whom, [`geometry`] how long everything is; [`plan`] draws who is what and over which relays each circuit runs;
 //! [`package`] is one rank's part of the plan; [`onion`] turns it into the jobs of a slot; [`slot`] runs them:
 //! seal, exchange, peel, exchange, peel, exchange, open. [`direct`] is what the profiles `bare` and `sealed` do instead.
 //! [`courier`] is what all three look like from outside. [`clock`] says when phases begin.
@@ -16,6 +16,7 @@ pub mod onion;
 pub mod package;
 pub mod plan;
 pub mod slot;
+pub mod topology;
 
 use thiserror::Error;
 

@@ -2,7 +2,7 @@
 //! to where.
 
 use super::geometry::Geometry;
-use super::package::{MixedRoute, hop_key, lane, link_key, peers, stream_key};
+use super::package::{MixedRoute, hop_key, link_key, stream_key};
 use crate::crypto::sealer::{KeyId, OpenBatch, OpenJob, PeelBatch, Place, SealBatch, SealJob, Sealer, StreamId};
 use crate::ids::{Phase, Rank, Term};
 
@@ -55,10 +55,10 @@ impl Onion {
         let seal = sealer.lay_seals(payload, seals);
         let links = Links::of(&route, geometry, rank, run, term, sealer);
         let passed_on: Vec<Vec<usize>> =
-            route.next.iter().map(|next| next.iter().map(|peer| lane(rank, *peer)).collect()).collect();
+            route.next.iter().map(|next| next.iter().map(|peer| geometry.topology().lane(rank, *peer)).collect()).collect();
         let mut jobs_of = |phase: Phase, sealer: &mut S| {
             let mut jobs = Vec::new();
-            for (from, peer) in peers(rank, geometry.ranks).enumerate() {
+            for (from, peer) in geometry.topology().peers(rank).enumerate() {
                 let key = sealer.add(&hop_key(&route.secret, run, term, rank, phase, peer));
                 if phase == Phase(1) {
                     beats_in.push(key);
@@ -111,7 +111,7 @@ impl Links {
     ) -> Self {
         let (mut outgoing, mut incoming) = (Vec::new(), Vec::new());
         for phase in Phase::all(geometry.hops).skip(1) {
-            let streams = peers(rank, geometry.ranks).zip(&route.links).map(|(peer, link)| {
+            let streams = geometry.topology().peers(rank).zip(&route.links).map(|(peer, link)| {
                 link.as_ref().map(|link| {
                     let from = link_key(&route.secret, run, term, rank, peer);
                     (sealer.add_stream(&stream_key(link, phase)), sealer.add_stream(&stream_key(&from, phase)))

@@ -101,7 +101,7 @@ impl MixedRoute {
     fn fits(&self, geometry: &Geometry, rank: Rank) -> bool {
         let hops = usize::from(geometry.hops);
         let once = |parts: Vec<(u8, u16)>| sorted(parts) == parts_of_a_rank(geometry);
-        let passed_on = |next: &Vec<Rank>| sorted(next.clone()).into_iter().eq(peers(rank, geometry.ranks));
+        let passed_on = |next: &Vec<Rank>| sorted(next.clone()).into_iter().eq(geometry.topology().peers(rank));
         self.links.len() == geometry.lanes()
             && once(self.circuits.iter().map(|own| (own.message, own.part)).collect())
             && self.circuits.iter().all(|own| own.layers.len() == hops)
@@ -163,16 +163,6 @@ fn derived(secret: &Key, label: &[u8], run: &[u8; 32], term: Term, rank: Rank, p
     secret.derive(&context)
 }
 
-/// The peers of `rank`, by lane.
-pub fn peers(rank: Rank, ranks: u16) -> impl Iterator<Item = Rank> + Clone {
-    Rank::all(ranks).filter(move |peer| *peer != rank)
-}
-
-/// The lane of `rank` to or from `peer`.
-pub fn lane(rank: Rank, peer: Rank) -> usize {
-    peer.index() - usize::from(peer > rank)
-}
-
 fn message(direction: Direction) -> u8 {
     let number = match direction {
         Direction::Forward => FORWARD,
@@ -191,10 +181,11 @@ pub fn mixed_routes(
     term: Term,
     linked: impl Fn(Rank, Rank) -> bool,
 ) -> Vec<Route> {
-    let (n, hops) = (plan.ranks, usize::from(plan.hops));
-    let mut circuits: Vec<Vec<Option<OwnCircuit>>> = (0..n).map(|_| (1..n).map(|_| None).collect()).collect();
-    let mut next = vec![vec![vec![Rank::OWNER; usize::from(n) - 1]; hops - 1]; usize::from(n)];
-    let mut arrivals = vec![vec![(0, 0); usize::from(n) - 1]; usize::from(n)];
+    let (n, hops, topology) = (plan.ranks, usize::from(plan.hops), plan.topology());
+    let mut circuits: Vec<Vec<Option<OwnCircuit>>> =
+        (0..n).map(|_| (0..topology.lanes()).map(|_| None).collect()).collect();
+    let mut next = vec![vec![vec![Rank::OWNER; topology.lanes()]; hops - 1]; usize::from(n)];
+    let mut arrivals = vec![vec![(0, 0); topology.lanes()]; usize::from(n)];
     for circuit in &plan.circuits {
         let path: Vec<Rank> = circuit.path().collect();
         let key = |(hop, pair): (usize, &[Rank])| {
@@ -205,15 +196,15 @@ pub fn mixed_routes(
             part: circuit.part,
             layers: path.windows(2).enumerate().map(key).collect(),
         };
-        circuits[path[0].index()][lane(path[0], path[1])] = Some(own);
+        circuits[path[0].index()][topology.lane(path[0], path[1])] = Some(own);
         for (hop, three) in path.windows(3).enumerate() {
-            next[three[1].index()][hop][lane(three[1], three[0])] = three[2];
+            next[three[1].index()][hop][topology.lane(three[1], three[0])] = three[2];
         }
         let (last, destination) = (path[hops - 1], path[hops]);
-        arrivals[destination.index()][lane(destination, last)] = (message(circuit.direction), circuit.part);
+        arrivals[destination.index()][topology.lane(destination, last)] = (message(circuit.direction), circuit.part);
     }
     let link = |from: Rank, to: Rank| linked(from, to).then(|| link_key(&secrets.0[to.index()], run, term, to, from));
-    let links: Vec<Vec<_>> = Rank::all(n).map(|from| peers(from, n).map(|to| link(from, to)).collect()).collect();
+    let links: Vec<Vec<_>> = Rank::all(n).map(|from| topology.peers(from).map(|to| link(from, to)).collect()).collect();
     let seats = secrets.0.into_iter().zip(links).zip(circuits).zip(next).zip(arrivals);
     seats
         .map(|((((secret, links), circuits), next), arrivals)| {
@@ -336,7 +327,7 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for circuit in &plan.circuits {
             let path: Vec<Rank> = circuit.path().collect();
-            let own = &routes[path[0].index()].circuits[lane(path[0], path[1])];
+            let own = &routes[path[0].index()].circuits[plan.topology().lane(path[0], path[1])];
             for (hop, (pair, key)) in path.windows(2).zip(&own.layers).enumerate() {
                 let secret = &routes[pair[1].index()].secret;
                 let derived = hop_key(secret, &[1; 32], Term(4), pair[1], Phase(hop as u8 + 1), pair[0]);

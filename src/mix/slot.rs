@@ -24,7 +24,7 @@ use super::clock::Clock;
 use super::courier::{Courier, Heard, Noticed, Post, Timing, Word};
 use super::geometry::{BEAT, BEAT_RECORD, Geometry};
 use super::onion::Onion;
-use super::package::{MixedRoute, peers};
+use super::package::MixedRoute;
 use crate::crypto::sealer::{DeviceError, OpenError, Sealer};
 use crate::ids::{Phase, Rank, Slot, Term};
 use crate::transport::{ExchangeTime, Lane, Transport, TransportError};
@@ -64,7 +64,7 @@ impl<S: Sealer> Mixer<S> {
     ) -> Result<Self, MixError> {
         let rank = transport.rank();
         let lanes: Vec<Lane> =
-            peers(rank, geometry.ranks).map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) }).collect();
+            geometry.topology().peers(rank).map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) }).collect();
         let device = match transport.takes_device_memory() {
             true => {
                 let longest = vec![geometry.block(Phase(1)); lanes.len()];
@@ -80,6 +80,11 @@ impl<S: Sealer> Mixer<S> {
         Ok(Self { geometry, rank, sealer, onion, lengths, beats, noise, clock })
     }
 
+    /// The ranks at the other ends of this rank's lanes, in the order of these.
+    fn peers(&self) -> impl Iterator<Item = Rank> + use<S> {
+        self.geometry.topology().peers(self.rank)
+    }
+
     /// Puts a beat at the head of each first-phase block: the owner's word to all, another rank's to the owner.
     ///
     /// # Errors
@@ -88,7 +93,7 @@ impl<S: Sealer> Mixer<S> {
         let to_all = if self.rank == Rank::OWNER { word.order.to_record() } else { WELL };
         let to_owner = word.fault.map_or(WELL, Fault::to_record);
         let blocks = transport.blocks().0.iter_mut();
-        for ((block, key), to) in blocks.zip(&self.onion.beats_out).zip(peers(self.rank, self.geometry.ranks)) {
+        for ((block, key), to) in blocks.zip(&self.onion.beats_out).zip(self.peers()) {
             let record = if to == Rank::OWNER { to_owner } else { to_all };
             self.sealer.seal_record(*key, BEAT_CELL, slot, &record, &mut block.as_mut()[..BEAT]);
         }
@@ -118,8 +123,7 @@ impl<S: Sealer> Mixer<S> {
         self.sealer.heads(transport.blocks().1, &mut self.beats)?;
         let mut heard = Heard { order: own, fault: None, intact: true };
         let mut found = None;
-        let ranks = self.geometry.ranks;
-        for ((beat, key), from) in self.beats.iter().zip(&self.onion.beats_in).zip(peers(self.rank, ranks)) {
+        for ((beat, key), from) in self.beats.iter().zip(&self.onion.beats_in).zip(self.peers()) {
             let mut record = [0; BEAT_RECORD];
             let opened = self.sealer.open_record(*key, BEAT_CELL, slot, beat, &mut record);
             let told = opened.ok().and_then(|()| Told::of(&record, from, self.rank, slot, self.geometry.hops));
@@ -148,7 +152,7 @@ impl<S: Sealer> Mixer<S> {
 
     /// The rank from whose block the cell of job `job` came.
     fn sender(&self, job: usize) -> Rank {
-        peers(self.rank, self.geometry.ranks).nth(job / self.geometry.cells as usize).unwrap_or(self.rank)
+        self.peers().nth(job / self.geometry.cells as usize).unwrap_or(self.rank)
     }
 
     /// Puts random bytes in place of what was in the `bad` cells of `phase`, and of nothing else: whoever else saw them could tell who

@@ -9,7 +9,7 @@ use hpke::{Kem, Serializable};
 use mixnn::crypto::key::Key;
 use mixnn::crypto::stack::WipedStack;
 use mixnn::ids::{Phase, Rank, Term};
-use mixnn::mix::package::{MixedRoute, hop_key, link_key, peers, stream_key};
+use mixnn::mix::package::{MixedRoute, hop_key, link_key, stream_key};
 use ml_kem::ml_kem_768;
 use shake::{ExtendableOutput, Shake256, Update, XofReader};
 use x_wing::{Decapsulate, DecapsulationKey};
@@ -136,7 +136,7 @@ impl Ledger {
         let note = |kind, key: &Key| self.note(kind, rank, term, key.bytes());
         note(Kind::Secret, &route.secret);
         route.circuits.iter().flat_map(|circuit| &circuit.layers).for_each(|key| note(Kind::Layer, key));
-        for (peer, outgoing) in peers(rank, RANKS).zip(&route.links) {
+        for (peer, outgoing) in Topology::all(RANKS).peers(rank).zip(&route.links) {
             Phase::all(HOPS).for_each(|phase| {
                 note(Kind::Hop, &hop_key(&route.secret, &run, term, rank, phase, peer));
             });

@@ -137,7 +137,7 @@ impl Knowledge {
     pub(super) fn of(plan: &Plan, colluders: RankSet) -> Self {
         let n = usize::from(plan.ranks);
         let everyone = Rank::all(plan.ranks).map(alone).fold(0, |set, one| set | one);
-        let even = plan.ranks.is_multiple_of(2);
+        let even = plan.topology().has_spare();
         let mut own: Vec<[RankSet; 2]> = Rank::all(plan.ranks).map(|rank| [everyone & !alone(rank); 2]).collect();
         let unknown = |v: Rank| {
             let others = everyone & !alone(v);
@@ -162,7 +162,7 @@ impl Knowledge {
             }
         }
         let placed = plan.roles.hosts.iter().map(|host| Some(*host).filter(|host| holds(colluders, *host))).collect();
-        let circuits = f64::from((plan.ranks - 1) / 2);
+        let circuits = plan.topology().circuits() as f64;
         Self { ranks: plan.ranks, stages: plan.roles.stages(), colluders, placed, own, through, circuits }
     }
 

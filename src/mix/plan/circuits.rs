@@ -87,7 +87,7 @@ impl<'a> Search<'a> {
         // Any permutation will do to start with: the search mends fixed points as it does all conflicts.
         let mut spare_to: Vec<Rank> = Rank::all(ranks).collect();
         spare_to.shuffle(rng);
-        let directions: &[Direction] = if ranks.is_multiple_of(2) {
+        let directions: &[Direction] = if demand.topology().has_spare() {
             &[Direction::Forward, Direction::Backward, Direction::Spare]
         } else {
             &[Direction::Forward, Direction::Backward]

@@ -5,6 +5,7 @@ use rand::{Rng, RngExt};
 
 use super::{Direction, Roles};
 use crate::ids::Rank;
+use crate::mix::topology::Topology;
 
 /// The destinations of every rank's messages, and the sets through which they leave and arrive.
 ///
@@ -21,14 +22,15 @@ pub struct Demand {
     pub through: Vec<Vec<Rank>>,
     /// With even N, the rank outside A(s) through which s's spare leaves and arrives. Else empty.
     pub spare_through: Vec<Rank>,
+    topology: Topology,
 }
 
 impl Demand {
     /// Draws which relay sends to which, and the sets.
-    pub(super) fn draw(roles: &Roles, ranks: u16, rng: &mut impl Rng) -> Self {
-        let mut forward: Vec<Rank> = Rank::all(ranks).collect();
+    pub(super) fn draw(roles: &Roles, topology: Topology, rng: &mut impl Rng) -> Self {
+        let mut forward: Vec<Rank> = topology.ranks().collect();
         cycle(&mut forward, std::iter::once(Rank::OWNER).chain(roles.hosts.iter().copied()).collect());
-        let mut relays: Vec<Rank> = Rank::all(ranks).skip(1).filter(|rank| roles.stage(*rank).is_none()).collect();
+        let mut relays: Vec<Rank> = topology.ranks().skip(1).filter(|rank| roles.stage(*rank).is_none()).collect();
         if relays.len() >= 3 {
             relays.shuffle(rng);
             cycle(&mut forward, relays);
@@ -37,30 +39,36 @@ impl Demand {
         for (source, destination) in forward.iter().enumerate() {
             backward[destination.index()] = Rank(source as u16);
         }
-        let mut demand = Self { forward, backward, through: Vec::new(), spare_through: Vec::new() };
-        for rank in Rank::all(ranks) {
-            demand.draw_set(rank, ranks, rng);
+        let mut demand = Self { forward, backward, through: Vec::new(), spare_through: Vec::new(), topology };
+        for rank in topology.ranks() {
+            demand.draw_set(rank, rng);
         }
         demand
     }
 
     /// Draws A(rank), uniform among the sets of its size that hold the successor and not the predecessor, and the rank
     /// of the spare, uniform among the others.
-    fn draw_set(&mut self, rank: Rank, ranks: u16, rng: &mut impl Rng) {
+    fn draw_set(&mut self, rank: Rank, rng: &mut impl Rng) {
         let (successor, predecessor) = (self.forward[rank.index()], self.backward[rank.index()]);
-        let mut free: Vec<Rank> = Rank::all(ranks).filter(|r| ![rank, successor, predecessor].contains(r)).collect();
+        let mut free: Vec<Rank> =
+            self.topology.peers(rank).filter(|peer| ![successor, predecessor].contains(peer)).collect();
         free.shuffle(rng);
         // A relay that is its own destination has neither.
         let mut inside: Vec<Rank> = Some(successor).filter(|r| *r != rank).into_iter().collect();
         let mut outside: Vec<Rank> = Some(predecessor).filter(|r| *r != rank).into_iter().collect();
-        let rest = free.split_off(usize::from(ranks - 1) / 2 - inside.len());
+        let rest = free.split_off(self.topology.circuits() - inside.len());
         inside.append(&mut free);
         outside.extend(rest);
-        if ranks.is_multiple_of(2) {
+        if self.topology.has_spare() {
             self.spare_through.push(outside[rng.random_range(0..outside.len())]);
         }
         inside.sort_unstable();
         self.through.push(inside);
+    }
+
+    /// Which ranks exchange blocks.
+    pub(super) fn topology(&self) -> Topology {
+        self.topology
     }
 
     /// Where the message of `source` goes that `direction` names; what is spare goes anywhere.
@@ -93,8 +101,9 @@ impl Demand {
     /// The ranks outside A(rank), but for the one of the spare.
     fn outside(&self, rank: Rank) -> Vec<Rank> {
         let spare = self.spare_through.get(rank.index());
-        Rank::all(self.forward.len() as u16)
-            .filter(|other| *other != rank && !self.through[rank.index()].contains(other) && Some(other) != spare)
+        self.topology
+            .peers(rank)
+            .filter(|peer| !self.through[rank.index()].contains(peer) && Some(peer) != spare)
             .collect()
     }
 }

@@ -17,6 +17,7 @@ pub use placement::{Crowded, Placements};
 pub use roles::Roles;
 
 use super::MixError;
+use super::topology::Topology;
 use crate::ids::Rank;
 
 /// Which message a circuit carries.
@@ -63,7 +64,7 @@ pub struct Plan {
     pub roles: Roles,
     /// Who sends to whom.
     pub demand: Demand,
-    /// N (N - 1) circuits: in each phase every ordered pair of ranks carries exactly one.
+    /// The circuits, as many as there are lanes: in each phase each lane carries exactly one.
     pub circuits: Vec<Circuit>,
 }
 
@@ -113,7 +114,7 @@ impl Plan {
         let wanted = if circuits::can_spread(hosts) && ranks <= SPREAD_RANKS { SPREAD } else { 1 };
         let mut found: Vec<(usize, Demand, Vec<Circuit>)> = Vec::new();
         for _ in 0..TRIES {
-            let demand = Demand::draw(&roles, ranks, rng);
+            let demand = Demand::draw(&roles, Topology::all(ranks), rng);
             if let Some(circuits) = circuits::search(&demand, hops, hosts, rng) {
                 found.push((circuits::on_one_host(&circuits, hosts), demand, circuits));
             }
@@ -123,6 +124,11 @@ impl Plan {
         }
         let (_, demand, circuits) = found.into_iter().min_by_key(|(pairs, ..)| *pairs)?;
         Some(Self { ranks, hops, roles, demand, circuits })
+    }
+
+    /// Which ranks exchange blocks.
+    pub fn topology(&self) -> Topology {
+        Topology::all(self.ranks)
     }
 
     /// The circuit in each (phase, sender, receiver).

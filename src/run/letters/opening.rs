@@ -11,6 +11,7 @@ use crate::ids::{Rank, Term};
 use crate::job::{Compute, FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
 use crate::mix::clock::{LONGEST_SLOT, Pace};
 use crate::mix::geometry::Geometry;
+use crate::mix::topology::Topology;
 use crate::run::RunError;
 use crate::wire::HEADER;
 
@@ -95,7 +96,7 @@ impl Public {
     pub(in crate::run) fn fits(&self, ranks: u16) -> bool {
         let Geometry { ranks: n, hops, cells, payload } = self.geometry;
         let fewest = if self.profile == Profile::Mixed { FEWEST_MIXED_RANKS } else { 2 };
-        let message = u64::from((n.max(3) - 1) / 2).checked_mul(u64::from(cells) * u64::from(payload));
+        let message = (Topology::all(n.max(3)).circuits() as u64).checked_mul(u64::from(cells) * u64::from(payload));
         (fewest..=MOST_RANKS).contains(&ranks)
             && n == ranks.max(3)
             && (3..=4).contains(&hops)
