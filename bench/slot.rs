@@ -21,7 +21,7 @@ use mixnn::mix::package::{Route, TermSecrets, mixed_routes};
 use mixnn::mix::plan::Plan;
 use mixnn::mix::slot::Mixer;
 use mixnn::transport::mpi::Mpi;
-use mixnn::transport::{Lane, Transport};
+use mixnn::transport::{Exchange, Lane, Member, Transport};
 use say::say;
 
 const HOPS: u8 = 3;
@@ -92,7 +92,7 @@ fn mix(transport: &mut Mpi, library: Library, geometry: Geometry, slots: u64, ro
             routes.push(bytes);
         }
     }
-    let bytes = transport.scatter(&routes, ROUTE_BYTES).unwrap();
+    let bytes = transport.letters().scatter(&routes, ROUTE_BYTES).unwrap();
     let (route, _): (Route, _) = postcard::take_from_bytes(&bytes).unwrap();
     let Route::Mixed(route) = route else { unreachable!("mixed_routes draws nothing else") };
     let sealer = CpuSealer::<Vec<u8>>::new(library, b"bench".to_vec());
@@ -100,7 +100,7 @@ fn mix(transport: &mut Mpi, library: Library, geometry: Geometry, slots: u64, ro
         Mixer::new(transport, sealer, geometry, route, &RUN, Term(round), Clock::new(None, false)).unwrap();
     let mut post = Post::new(|| Ok::<_, std::convert::Infallible>(vec![0; geometry.message()])).unwrap();
     let mut timing = Timing::default();
-    transport.gather(&[0]).unwrap();
+    transport.letters().gather(&[0]).unwrap();
     let started = Instant::now();
     for slot in 0..slots {
         mixer.slot(transport, Slot(slot), Word::WELL, &mut post, &mut timing).unwrap();
@@ -120,7 +120,7 @@ fn loop_alone(transport: &mut Mpi, library: Library, geometry: Geometry, slots: 
     let payload = geometry.payload as usize;
     let message = vec![0_u8; payload];
     let mut inbox = vec![0_u8; payload];
-    transport.gather(&[0]).unwrap();
+    transport.letters().gather(&[0]).unwrap();
     let started = Instant::now();
     for slot in 0..slots {
         // The same nonce in every lane: nothing here is secret.

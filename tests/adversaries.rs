@@ -16,7 +16,7 @@ use mixnn::mix::geometry::Geometry;
 use mixnn::mix::package::MixedRoute;
 use mixnn::mix::plan::{Circuit, Direction, Plan};
 use mixnn::transport::local::Local;
-use mixnn::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
+use mixnn::transport::{Backoff, Block, Exchange, Lane, Member, Membership, TransportError};
 
 const RANKS: u16 = 7;
 const HOPS: u8 = 3;
@@ -32,45 +32,19 @@ struct Observed<'a> {
     seen: &'a Mutex<Seen>,
 }
 
-impl Transport for Observed<'_> {
-    fn rank(&self) -> Rank {
-        self.inner.rank()
-    }
-
-    fn ranks(&self) -> u16 {
-        self.inner.ranks()
-    }
-
-    fn cores(&self) -> Cores {
-        self.inner.cores()
-    }
-
-    fn rank_on_host(&self) -> u16 {
-        self.inner.rank_on_host()
+impl Member for Observed<'_> {
+    fn membership(&self) -> Membership {
+        self.inner.membership()
     }
 
     fn timeout(&self) -> std::time::Duration {
         self.inner.timeout()
     }
+}
 
-    fn set_timeout(&mut self, timeout: std::time::Duration) {
-        self.inner.set_timeout(timeout);
-    }
-
-    fn share_memory(&mut self, windows: bool) {
-        self.inner.share_memory(windows);
-    }
-
+impl Exchange for Observed<'_> {
     fn takes_device_memory(&self) -> bool {
         self.inner.takes_device_memory()
-    }
-
-    fn lanes_on_device(&self) -> bool {
-        self.inner.lanes_on_device()
-    }
-
-    fn leave_device(&mut self) {
-        self.inner.leave_device();
     }
 
     fn lay(
@@ -81,6 +55,14 @@ impl Transport for Observed<'_> {
     ) -> Result<(), TransportError> {
         self.outgoing = outgoing.to_vec();
         self.inner.lay(outgoing, incoming, device)
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        self.inner.lanes_on_device()
+    }
+
+    fn leave_device(&mut self) {
+        self.inner.leave_device();
     }
 
     fn blocks(&mut self) -> (&mut [Block], &[Block]) {
@@ -108,18 +90,6 @@ impl Transport for Observed<'_> {
 
     fn missing(&mut self) -> Vec<Rank> {
         self.inner.missing()
-    }
-
-    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
-        self.inner.scatter(messages, length)
-    }
-
-    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
-        self.inner.gather(message)
-    }
-
-    fn abort(&mut self, code: i32) {
-        self.inner.abort(code);
     }
 }
 

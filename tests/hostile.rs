@@ -18,7 +18,7 @@ use mixnn::mix::{BACKWARD, FORWARD};
 use mixnn::run::serve::Insight;
 use mixnn::run::trust::Credentials;
 use mixnn::run::{RunError, serve};
-use mixnn::transport::Transport;
+use mixnn::transport::Member;
 
 use secrets::{Kind, Ledger, Secret};
 use wire::{EPOCHS, HOPS, Letter, Place, RANKS, Ran, Wire, prepared, run_job, run_with};

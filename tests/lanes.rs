@@ -25,7 +25,7 @@ use mixnn::mix::package::{MixedRoute, Route, TermSecrets, mixed_routes};
 use mixnn::mix::plan::Plan;
 use mixnn::mix::slot::Mixer;
 use mixnn::transport::local::{Local, connect};
-use mixnn::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
+use mixnn::transport::{Backoff, Block, Exchange, Lane, Member, Membership, Transport, TransportError};
 use shim::Shim;
 
 const RANKS: u16 = 6;
@@ -58,37 +58,19 @@ impl Taking {
     }
 }
 
-impl Transport for Taking {
-    fn rank(&self) -> Rank {
-        self.inner.rank()
-    }
-
-    fn ranks(&self) -> u16 {
-        self.inner.ranks()
-    }
-
-    fn cores(&self) -> Cores {
-        self.inner.cores()
-    }
-
-    fn rank_on_host(&self) -> u16 {
-        self.inner.rank_on_host()
+impl Member for Taking {
+    fn membership(&self) -> Membership {
+        self.inner.membership()
     }
 
     fn timeout(&self) -> Duration {
         self.inner.timeout()
     }
+}
 
-    fn set_timeout(&mut self, timeout: Duration) {
-        self.inner.set_timeout(timeout);
-    }
-
+impl Exchange for Taking {
     fn takes_device_memory(&self) -> bool {
         true
-    }
-
-    fn share_memory(&mut self, windows: bool) {
-        self.inner.share_memory(windows);
     }
 
     fn lay(
@@ -156,18 +138,6 @@ impl Transport for Taking {
 
     fn missing(&mut self) -> Vec<Rank> {
         self.inner.missing()
-    }
-
-    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
-        self.inner.scatter(messages, length)
-    }
-
-    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
-        self.inner.gather(message)
-    }
-
-    fn abort(&mut self, code: i32) {
-        self.inner.abort(code);
     }
 }
 

@@ -16,7 +16,7 @@ use mixnn::mix::plan::Plan;
 use mixnn::mix::{BACKWARD, FORWARD, SPARE};
 use mixnn::random::Seed;
 use mixnn::transport::local::Local;
-use mixnn::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
+use mixnn::transport::{Backoff, Block, Exchange, Lane, Member, Membership, TransportError};
 
 /// Rank counts among which circuits of four hops are found: with six there is no room, which `mixnn check` says.
 const FOUR_HOPS: [u16; 3] = [7, 8, 9];
@@ -136,45 +136,19 @@ impl Attacked {
     }
 }
 
-impl Transport for Attacked {
-    fn rank(&self) -> Rank {
-        self.inner.rank()
-    }
-
-    fn ranks(&self) -> u16 {
-        self.inner.ranks()
-    }
-
-    fn cores(&self) -> Cores {
-        self.inner.cores()
-    }
-
-    fn rank_on_host(&self) -> u16 {
-        self.inner.rank_on_host()
+impl Member for Attacked {
+    fn membership(&self) -> Membership {
+        self.inner.membership()
     }
 
     fn timeout(&self) -> Duration {
         self.inner.timeout()
     }
+}
 
-    fn set_timeout(&mut self, timeout: Duration) {
-        self.inner.set_timeout(timeout);
-    }
-
-    fn share_memory(&mut self, windows: bool) {
-        self.inner.share_memory(windows);
-    }
-
+impl Exchange for Attacked {
     fn takes_device_memory(&self) -> bool {
         self.inner.takes_device_memory()
-    }
-
-    fn lanes_on_device(&self) -> bool {
-        self.inner.lanes_on_device()
-    }
-
-    fn leave_device(&mut self) {
-        self.inner.leave_device();
     }
 
     fn lay(
@@ -185,6 +159,14 @@ impl Transport for Attacked {
     ) -> Result<(), TransportError> {
         self.outgoing = outgoing.to_vec();
         self.inner.lay(outgoing, incoming, device)
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        self.inner.lanes_on_device()
+    }
+
+    fn leave_device(&mut self) {
+        self.inner.leave_device();
     }
 
     fn blocks(&mut self) -> (&mut [Block], &[Block]) {
@@ -217,18 +199,6 @@ impl Transport for Attacked {
 
     fn missing(&mut self) -> Vec<Rank> {
         self.inner.missing()
-    }
-
-    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
-        self.inner.scatter(messages, length)
-    }
-
-    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
-        self.inner.gather(message)
-    }
-
-    fn abort(&mut self, code: i32) {
-        self.inner.abort(code);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::job::Profile;
 use crate::run::prepare::Prepared;
 use crate::run::trust::Credentials;
 use crate::run::{RunError, local, serve};
-use crate::transport::Transport;
+use crate::transport::Member;
 use crate::transport::local::connect;
 
 /// Slots of a run for which there is room.

@@ -10,7 +10,7 @@ use super::truth::Truth;
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::mix::geometry::BEAT;
-use crate::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
+use crate::transport::{Backoff, Block, Exchange, Lane, Letters, Member, Membership, Transport, TransportError};
 
 /// Phases for which there is room before a recording must grow: growing would take time of one rank.
 const ROOM: usize = 1024;
@@ -123,46 +123,20 @@ fn bits(ranks: impl Iterator<Item = Rank>) -> u64 {
     ranks.fold(0, |set, rank| set | 1 << rank.index())
 }
 
-impl<T: Transport> Transport for Recorder<T> {
-    fn rank(&self) -> Rank {
-        self.inner.rank()
-    }
-
-    fn ranks(&self) -> u16 {
-        self.inner.ranks()
-    }
-
-    fn cores(&self) -> Cores {
-        self.inner.cores()
-    }
-
-    fn rank_on_host(&self) -> u16 {
-        self.inner.rank_on_host()
+impl<T: Transport> Member for Recorder<T> {
+    fn membership(&self) -> Membership {
+        self.inner.membership()
     }
 
     fn timeout(&self) -> Duration {
         self.inner.timeout()
     }
+}
 
-    fn set_timeout(&mut self, timeout: Duration) {
-        self.inner.set_timeout(timeout);
-    }
-
-    fn share_memory(&mut self, windows: bool) {
-        self.inner.share_memory(windows);
-    }
-
+impl<T: Transport> Exchange for Recorder<T> {
     /// What is sent has to stand in the blocks, where it is looked at.
     fn takes_device_memory(&self) -> bool {
         false
-    }
-
-    fn lanes_on_device(&self) -> bool {
-        self.inner.lanes_on_device()
-    }
-
-    fn leave_device(&mut self) {
-        self.inner.leave_device();
     }
 
     fn lay(
@@ -173,11 +147,19 @@ impl<T: Transport> Transport for Recorder<T> {
     ) -> Result<(), TransportError> {
         self.senders = bits(incoming.iter().map(|lane| lane.peer));
         self.recording.lanes = outgoing.to_vec();
-        self.inner.lay(outgoing, incoming, device)
+        self.inner.lanes().lay(outgoing, incoming, device)
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        false
+    }
+
+    fn leave_device(&mut self) {
+        self.inner.lanes().leave_device();
     }
 
     fn blocks(&mut self) -> (&mut [Block], &[Block]) {
-        self.inner.blocks()
+        self.inner.lanes().blocks()
     }
 
     fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError> {
@@ -186,7 +168,7 @@ impl<T: Transport> Transport for Recorder<T> {
             let start = if phase == Phase(1) { BEAT } else { 0 };
             let head =
                 |block: &Block| block.get(start..).and_then(|cells| cells.first_chunk()).copied().unwrap_or([0; 16]);
-            self.inner.blocks().0.iter().map(head).collect()
+            self.inner.lanes().blocks().0.iter().map(head).collect()
         });
         let recording = &mut self.recording;
         recording.heads.extend(heads);
@@ -194,12 +176,12 @@ impl<T: Transport> Transport for Recorder<T> {
         recording.sent.extend(outgoing.iter().map(|bytes| *bytes as u32));
         recording.arrived.resize(recording.arrived.len() + ranks, 0);
         self.missing = self.senders;
-        self.inner.begin(phase, outgoing, incoming)
+        self.inner.lanes().begin(phase, outgoing, incoming)
     }
 
     fn poll(&mut self) -> Result<bool, TransportError> {
-        let done = self.inner.poll()?;
-        let still = if done { 0 } else { bits(self.inner.missing().into_iter()) };
+        let done = self.inner.lanes().poll()?;
+        let still = if done { 0 } else { bits(self.inner.lanes().missing().into_iter()) };
         self.arrivals(still);
         if done {
             let now = self.now();
@@ -216,22 +198,42 @@ impl<T: Transport> Transport for Recorder<T> {
     }
 
     fn missing(&mut self) -> Vec<Rank> {
-        self.inner.missing()
+        self.inner.lanes().missing()
     }
+}
 
+impl<T: Transport> Letters for Recorder<T> {
     fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
-        let message = self.inner.scatter(messages, length)?;
+        let message = self.inner.letters().scatter(messages, length)?;
         self.letter(self.now(), length);
         Ok(message)
     }
 
     fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
         self.letter(self.now(), message.len());
-        self.inner.gather(message)
+        self.inner.letters().gather(message)
     }
 
     fn abort(&mut self, code: i32) {
-        self.inner.abort(code);
+        self.inner.letters().abort(code);
+    }
+}
+
+impl<T: Transport> Transport for Recorder<T> {
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.inner.set_timeout(timeout);
+    }
+
+    fn share_memory(&mut self, windows: bool) {
+        self.inner.share_memory(windows);
+    }
+
+    fn lanes(&mut self) -> &mut dyn Exchange {
+        self
+    }
+
+    fn letters(&mut self) -> &mut dyn Letters {
+        self
     }
 }
 

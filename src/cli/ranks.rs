@@ -6,8 +6,8 @@ use super::launcher::Start;
 use super::{complain, fail};
 use crate::ids::Rank;
 use crate::run::{RunError, is_here, owner, serve, while_others_wait};
-use crate::transport::Transport;
 use crate::transport::mpi::{self, Mpi, abort_everywhere};
+use crate::transport::{Member, Transport};
 
 /// Plays this process's rank; the exit code. Only rank 0 has use for `errand`; `join` has none.
 pub(super) fn play<E: Errand>(errand: Option<&E>, start: &Start, identity: &IdentityArgs, args: &StartArgs) -> i32 {
@@ -102,7 +102,7 @@ fn end(transport: &mut Mpi, error: &RunError, who: &str) -> i32 {
 /// Ends the run on all ranks where they do not know yet; the exit code.
 fn leave(transport: &mut Mpi, error: &RunError) -> i32 {
     if !error.is_orderly() {
-        transport.abort(error.exit_code());
+        transport.letters().abort(error.exit_code());
     }
     error.exit_code()
 }
@@ -111,7 +111,7 @@ fn leave(transport: &mut Mpi, error: &RunError) -> i32 {
 fn refuse(transport: &mut Mpi, code: i32) -> i32 {
     if let Err(error) = crate::run::refuse(transport, code) {
         complain(&format!("error: {error}"));
-        transport.abort(code);
+        transport.letters().abort(code);
     }
     code
 }

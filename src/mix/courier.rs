@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::MixError;
 use super::beat::{Fault, Order};
 use crate::ids::{Rank, Slot};
-use crate::transport::Transport;
+use crate::transport::Exchange;
 
 /// A rank's messages of a slot, by [`FORWARD`](super::FORWARD), [`BACKWARD`](super::BACKWARD) and
 /// [`SPARE`](super::SPARE).
@@ -117,7 +117,7 @@ pub trait Courier {
     /// [`MixError`]; then nothing in the inbox may be used.
     fn slot(
         &mut self,
-        transport: &mut dyn Transport,
+        transport: &mut dyn Exchange,
         slot: Slot,
         word: Word,
         post: &mut Post<Self::Bytes>,

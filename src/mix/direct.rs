@@ -15,7 +15,7 @@ use crate::crypto::Unauthentic;
 use crate::crypto::aead::TAG;
 use crate::crypto::sealer::{KeyId, OpenBatch, OpenError, OpenJob, Place, SealBatch, SealJob, Sealer};
 use crate::ids::{Phase, Rank, Slot};
-use crate::transport::{Lane, Transport};
+use crate::transport::{Exchange, Lane};
 
 /// Bytes of a message that always travel, even of an empty one, in `bare`: there its zeros say that it is empty.
 const HEAD: usize = 64;
@@ -72,7 +72,7 @@ impl<S: Sealer> Direct<S> {
     /// # Errors
     /// Those of laying; [`MixError::Device`].
     pub fn new(
-        transport: &mut dyn Transport,
+        transport: &mut dyn Exchange,
         mut sealer: S,
         seals: bool,
         geometry: Geometry,
@@ -154,7 +154,7 @@ impl<S: Sealer> Courier for Direct<S> {
 
     fn slot(
         &mut self,
-        transport: &mut dyn Transport,
+        transport: &mut dyn Exchange,
         slot: Slot,
         word: Word,
         post: &mut Post<S::Bytes>,

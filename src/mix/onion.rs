@@ -54,8 +54,11 @@ impl Onion {
         }
         let seal = sealer.lay_seals(payload, seals);
         let links = Links::of(&route, geometry, rank, run, term, sealer);
-        let passed_on: Vec<Vec<usize>> =
-            route.next.iter().map(|next| next.iter().map(|peer| geometry.topology().lane(rank, *peer)).collect()).collect();
+        let passed_on: Vec<Vec<usize>> = route
+            .next
+            .iter()
+            .map(|next| next.iter().map(|peer| geometry.topology().lane(rank, *peer)).collect())
+            .collect();
         let mut jobs_of = |phase: Phase, sealer: &mut S| {
             let mut jobs = Vec::new();
             for (from, peer) in geometry.topology().peers(rank).enumerate() {

@@ -204,7 +204,8 @@ pub fn mixed_routes(
         arrivals[destination.index()][topology.lane(destination, last)] = (message(circuit.direction), circuit.part);
     }
     let link = |from: Rank, to: Rank| linked(from, to).then(|| link_key(&secrets.0[to.index()], run, term, to, from));
-    let links: Vec<Vec<_>> = Rank::all(n).map(|from| topology.peers(from).map(|to| link(from, to)).collect()).collect();
+    let links: Vec<Vec<_>> =
+        Rank::all(n).map(|from| topology.peers(from).map(|to| link(from, to)).collect()).collect();
     let seats = secrets.0.into_iter().zip(links).zip(circuits).zip(next).zip(arrivals);
     seats
         .map(|((((secret, links), circuits), next), arrivals)| {

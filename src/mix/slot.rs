@@ -27,7 +27,7 @@ use super::onion::Onion;
 use super::package::MixedRoute;
 use crate::crypto::sealer::{DeviceError, OpenError, Sealer};
 use crate::ids::{Phase, Rank, Slot, Term};
-use crate::transport::{ExchangeTime, Lane, Transport, TransportError};
+use crate::transport::{Exchange, ExchangeTime, Lane, TransportError};
 
 /// The cell number of a beat: no cell has it.
 const BEAT_CELL: u32 = u32::MAX;
@@ -54,7 +54,7 @@ impl<S: Sealer> Mixer<S> {
     /// # Errors
     /// Those of laying; [`MixError::Device`], [`MixError::Randomness`].
     pub fn new(
-        transport: &mut dyn Transport,
+        transport: &mut dyn Exchange,
         mut sealer: S,
         geometry: Geometry,
         route: MixedRoute,
@@ -63,8 +63,11 @@ impl<S: Sealer> Mixer<S> {
         clock: Clock,
     ) -> Result<Self, MixError> {
         let rank = transport.rank();
-        let lanes: Vec<Lane> =
-            geometry.topology().peers(rank).map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) }).collect();
+        let lanes: Vec<Lane> = geometry
+            .topology()
+            .peers(rank)
+            .map(|peer| Lane { peer, tag: 0, length: geometry.block(Phase(1)) })
+            .collect();
         let device = match transport.takes_device_memory() {
             true => {
                 let longest = vec![geometry.block(Phase(1)); lanes.len()];
@@ -89,7 +92,7 @@ impl<S: Sealer> Mixer<S> {
     ///
     /// # Errors
     /// [`DeviceError`]: the beats are on the processor alone, where blocks stand from now on.
-    fn seal_beats(&mut self, transport: &mut dyn Transport, slot: Slot, word: Word) -> Result<(), DeviceError> {
+    fn seal_beats(&mut self, transport: &mut dyn Exchange, slot: Slot, word: Word) -> Result<(), DeviceError> {
         let to_all = if self.rank == Rank::OWNER { word.order.to_record() } else { WELL };
         let to_owner = word.fault.map_or(WELL, Fault::to_record);
         let blocks = transport.blocks().0.iter_mut();
@@ -100,8 +103,8 @@ impl<S: Sealer> Mixer<S> {
         self.sealer.push(transport.blocks().0, 0, 0..BEAT)
     }
 
-    /// As [`Transport::exchange`], of the device's blocks until it fails.
-    fn exchange(&mut self, transport: &mut dyn Transport, phase: Phase) -> Result<ExchangeTime, TransportError> {
+    /// As [`Exchange::exchange`], of the device's blocks until it fails.
+    fn exchange(&mut self, transport: &mut dyn Exchange, phase: Phase) -> Result<ExchangeTime, TransportError> {
         if transport.lanes_on_device() && !self.sealer.lanes_on_device() {
             transport.leave_device();
         }
@@ -116,7 +119,7 @@ impl<S: Sealer> Mixer<S> {
     /// [`DeviceError`]: this rank hears nothing in this slot.
     fn open_beats(
         &mut self,
-        transport: &mut dyn Transport,
+        transport: &mut dyn Exchange,
         slot: Slot,
         own: Order,
     ) -> Result<(Heard, Option<Noticed>), DeviceError> {
@@ -162,7 +165,7 @@ impl<S: Sealer> Mixer<S> {
     /// [`DeviceError`]: random bytes leave in place of all cells, which the device has lost.
     fn pass_noise_on(
         &mut self,
-        transport: &mut dyn Transport,
+        transport: &mut dyn Exchange,
         phase: Phase,
         bad: &[usize],
     ) -> Result<(), DeviceError> {
@@ -183,7 +186,7 @@ impl<S: Sealer> Mixer<S> {
     }
 
     /// Puts random bytes in place of all cells that leave in `phase`: a device has lost them.
-    fn lose(&mut self, transport: &mut dyn Transport, phase: Phase) {
+    fn lose(&mut self, transport: &mut dyn Exchange, phase: Phase) {
         let cells = self.geometry.cells_at(phase)..self.geometry.block(phase);
         for block in transport.blocks().0 {
             self.noise.fill(&mut block[cells.clone()]);
@@ -214,7 +217,7 @@ impl<S: Sealer> Courier for Mixer<S> {
 
     fn slot(
         &mut self,
-        transport: &mut dyn Transport,
+        transport: &mut dyn Exchange,
         slot: Slot,
         word: Word,
         post: &mut Post<S::Bytes>,

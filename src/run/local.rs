@@ -96,7 +96,7 @@ fn panicked() -> RunError {
 /// Ends the run on all ranks where one cannot go on and the others do not know.
 fn tear_out<T: Transport, R>(end: &mut T, ran: &Result<R, RunError>) {
     if let Some(error) = ran.as_ref().err().filter(|error| !error.is_orderly()) {
-        end.abort(error.exit_code());
+        end.letters().abort(error.exit_code());
     }
 }
 
@@ -107,6 +107,7 @@ mod tests {
     use super::*;
     use crate::job::Job;
     use crate::run::kept::results::EpochReport;
+    use crate::transport::Member;
 
     /// Whose progress cannot be shown, and panics.
     struct Broken;

@@ -91,7 +91,7 @@ pub fn run(
         Err(error) => return Err(told(error, |code| refusal::refuse_announcements(transport, &public, code))),
     };
     note.iter().for_each(|note| watcher.note(note));
-    if let idle @ 1.. = transport.cores().idle() {
+    if let idle @ 1.. = transport.membership().cores.idle() {
         watcher.note(&format!(
             "the launcher has bound the ranks of this host to some of its cores and left {idle} to none; mpirun --bind-to none, or \
              srun --cpu-bind=none, lets ranks use them"
@@ -113,7 +113,8 @@ fn open(transport: &mut dyn Transport, prepared: &Prepared) -> Result<Public, Ru
         Ok(ready) => ready,
         Err(error) => return Err(told(error, |code| refusal::refuse(transport, code))),
     };
-    transport.scatter(&vec![opening; usize::from(transport.ranks())], opening::LENGTH)?;
+    let openings = vec![opening; usize::from(transport.ranks())];
+    transport.letters().scatter(&openings, opening::LENGTH)?;
     transport.set_timeout(prepared.job.transport.timeout);
     transport.share_memory(public.windows);
     Ok(public)
@@ -129,7 +130,7 @@ fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Pub
             job.mix.pace,
             job.mix.hops,
             lengths.result as usize,
-            transport.cores().crowd(),
+            transport.membership().cores.crowd(),
             job.transport.timeout,
         )?,
         Profile::Bare | Profile::Sealed => Pacing::Lockstep,
@@ -187,7 +188,7 @@ fn run_with<B: Platform>(
         ranks: transport.ranks(),
         hops: if job.mix.profile == Profile::Mixed { job.mix.hops } else { 0 },
         backend: B::NAME.to_owned(),
-        device_lanes: transport.lanes_on_device(),
+        device_lanes: transport.lanes().lanes_on_device(),
         threads: lead.threads,
         aead: lead.aead,
         mpi: place.carrier.to_owned(),
@@ -201,7 +202,7 @@ fn run_with<B: Platform>(
         wire_bytes_per_rank: sent / u64::from(transport.ranks()),
         slot_seconds: lead.seat.pace().map(|pace| pace.slot().as_secs_f64()),
         overran,
-        cores_suffice: cores::suffice(transport.cores()),
+        cores_suffice: cores::suffice(transport.membership().cores),
         timing: if job.output.timing { timing } else { Vec::new() },
     };
     Ok((outcome, model))
@@ -327,7 +328,7 @@ impl<'a, B: Platform> Lead<'a, B> {
     ) -> Result<Ran, RunError> {
         let prepared = self.prepared;
         let route = self.hand_out(transport, watcher)?;
-        let mut courier = self.seat.courier(transport, &self.public, route, self.term)?;
+        let mut courier = self.seat.courier(transport.lanes(), &self.public, route, self.term)?;
         let micro_batch = prepared.job.train.micro_batch;
         let passes = prepared.passes(part);
         let rates = prepared.rates();
@@ -353,8 +354,8 @@ impl<'a, B: Platform> Lead<'a, B> {
         let mut owner = Owner::new(&*backend, course, capacity)?;
         let calibration = match self.public.pacing {
             Pacing::Fixed { .. } if self.seat.pace().is_none() => {
-                let work =
-                    pace::work(&*backend, capacity, micro_batch, prepared.job.mix.wire)? * transport.cores().crowd();
+                let work = pace::work(&*backend, capacity, micro_batch, prepared.job.mix.wire)?
+                    * transport.membership().cores.crowd();
                 Some(Calibration::new(self.public.geometry.hops, work, transport.timeout()))
             }
             _ => None,
@@ -368,13 +369,13 @@ impl<'a, B: Platform> Lead<'a, B> {
                 watcher.progress(part.epoch.0, done, of);
             }
         };
-        let ended = self.seat.slots(transport, courier.as_mut(), &mut owner, calibration, &mut progress)?;
+        let ended = self.seat.slots(transport.lanes(), courier.as_mut(), &mut owner, calibration, &mut progress)?;
         let (tallies, inferred) = (owner.tallies(), owner.into_inferred());
         let (fault, own) = (ended.fault, ended.own);
         if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
             return Err(RunError::Fault { noticed, own });
         }
-        let blobs = transport.gather(&memory::zeroed(result::length(&self.public))?)?;
+        let blobs = transport.letters().gather(&memory::zeroed(result::length(&self.public))?)?;
         let model = match self.returned(&blobs, ended.slots, fault) {
             Ok(Ok(model)) => Ok(model),
             Ok(Err(noticed)) => Err(RunError::Fault { noticed, own }),
@@ -395,16 +396,16 @@ impl<'a, B: Platform> Lead<'a, B> {
         let ranks = transport.ranks();
         let verdict = |(rank, psk)| verdict::write(code, psk, &self.public.binding(self.term, rank, ranks));
         let verdicts: Vec<Vec<u8>> = Rank::all(ranks).zip(&self.results).map(verdict).collect();
-        transport.scatter(&verdicts, verdict::LENGTH)?;
+        transport.letters().scatter(&verdicts, verdict::LENGTH)?;
         Ok(())
     }
 
     /// Takes the ranks' keys, draws the term's, and gives each rank its package. Returns the owner's own route.
     fn hand_out(&mut self, transport: &mut dyn Transport, watcher: &mut dyn Watcher) -> Result<Route, RunError> {
-        let messages = transport.gather(&[0; announcement::LENGTH])?;
+        let messages = transport.letters().gather(&[0; announcement::LENGTH])?;
         match self.packages(messages, watcher) {
             Ok((own, packages)) => {
-                transport.scatter(&packages, package::length(&self.public))?;
+                transport.letters().scatter(&packages, package::length(&self.public))?;
                 if self.term == self.public.term {
                     self.give_values(transport)?;
                 }
@@ -430,7 +431,7 @@ impl<'a, B: Platform> Lead<'a, B> {
                 end.write(number, values.map_or(&[], |values| values))
             };
             let messages = ends.iter().map(piece).collect::<Result<Vec<_>, _>>()?;
-            transport.scatter(&messages, pieces.length())?;
+            transport.letters().scatter(&messages, pieces.length())?;
         }
         // They are with those whom they are for.
         self.specs.iter_mut().for_each(|spec| spec.values = None);

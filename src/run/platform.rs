@@ -15,7 +15,7 @@ use crate::compute::{Backend, ComputeError};
 use crate::crypto::aead::Library;
 use crate::crypto::sealer::{CpuSealer, Sealer};
 use crate::job::{self, AesGcm, Compute, Profile};
-use crate::transport::{Cores, Transport};
+use crate::transport::{Cores, Membership, Transport};
 
 /// NVIDIA's GPUs.
 #[cfg(feature = "cuda")]
@@ -99,7 +99,8 @@ pub(super) struct Standing {
 impl Standing {
     /// That of `transport`'s rank.
     pub(super) fn of(transport: &dyn Transport, pacing: Pacing) -> Self {
-        Self { cores: transport.cores(), rank_on_host: transport.rank_on_host(), pacing }
+        let Membership { cores, rank_on_host, .. } = transport.membership();
+        Self { cores, rank_on_host, pacing }
     }
 
     /// Alone in its process and on its host.
@@ -119,9 +120,9 @@ pub(super) enum Chosen {
 
 impl Chosen {
     /// Whether what is sent in slots stands on a device.
-    pub(super) fn lanes_on_device(&self, transport: &dyn Transport, public: &Public) -> bool {
+    pub(super) fn lanes_on_device(&self, transport: &mut dyn Transport, public: &Public) -> bool {
         let seals_there = public.profile != Profile::Bare && public.pacing == Pacing::Lockstep;
-        !matches!(self, Chosen::Cpu(_)) && transport.takes_device_memory() && seals_there
+        !matches!(self, Chosen::Cpu(_)) && transport.lanes().takes_device_memory() && seals_there
     }
 }
 

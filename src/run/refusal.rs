@@ -50,7 +50,8 @@ pub(super) fn refuse_packages(transport: &mut dyn Transport, public: &Public, co
 
 fn scatter(transport: &mut dyn Transport, code: i32, length: usize) -> Result<(), RunError> {
     let message = refusal(code, length)?;
-    transport.scatter(&vec![message; usize::from(transport.ranks())], length)?;
+    let messages = vec![message; usize::from(transport.ranks())];
+    transport.letters().scatter(&messages, length)?;
     Ok(())
 }
 
@@ -63,7 +64,7 @@ pub(super) fn refuse_announcements(
     public: &Public,
     code: i32,
 ) -> Result<(), RunError> {
-    transport.gather(&[0; announcement::LENGTH])?;
+    transport.letters().gather(&[0; announcement::LENGTH])?;
     refuse_packages(transport, public, code)
 }
 
@@ -94,8 +95,8 @@ pub(super) fn told(error: RunError, tell: impl FnOnce(i32) -> Result<(), RunErro
 /// What a rank ends with that has heard the opening and refuses for `why`, in place of its announcement.
 pub(super) fn decline(transport: &mut dyn Transport, public: &Public, why: RunError) -> RunError {
     let mut last_word = || -> Result<i32, RunError> {
-        transport.gather(&refusal(why.exit_code(), announcement::LENGTH)?)?;
-        let word = transport.scatter(&[], package::length(public))?;
+        transport.letters().gather(&refusal(why.exit_code(), announcement::LENGTH)?)?;
+        let word = transport.letters().scatter(&[], package::length(public))?;
         refused(&word).ok_or(RunError::Unreadable { what: "the owner's last word", from: Rank::OWNER })
     };
     match last_word() {
@@ -125,7 +126,7 @@ pub fn while_others_wait<R: Send>(
         })?;
         let mut signed = Ok(());
         while signed.is_ok() && is_done.recv_timeout(SIGN) == Err(RecvTimeoutError::Timeout) {
-            signed = transport.scatter(&signs, opening::LENGTH).map(|_| ());
+            signed = transport.letters().scatter(&signs, opening::LENGTH).map(|_| ());
         }
         let panicked = |_| Err(RunError::Bug("the thread that prepares a run has panicked".to_owned()));
         let result = thread.join().unwrap_or_else(panicked);
@@ -141,6 +142,7 @@ pub fn while_others_wait<R: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Letters;
     use crate::transport::local::connect;
 
     #[test]

@@ -23,7 +23,7 @@ use crate::role::overlap::Overlapped;
 use crate::role::work::{Prompt, Work, Worker};
 use crate::role::{Role, RoleError};
 use crate::threads;
-use crate::transport::{Transport, TransportError};
+use crate::transport::{Exchange, TransportError};
 use crate::wire::HEADER;
 
 /// What every cell of a run is bound to: the version of the protocol, the suite and the run.
@@ -78,13 +78,13 @@ impl<B: Platform> Seat<B> {
     /// [`RunError::Transport`], [`RunError::Compute`].
     pub(super) fn courier(
         &self,
-        transport: &mut dyn Transport,
+        transport: &mut dyn Exchange,
         public: &Public,
         route: Route,
         term: Term,
     ) -> Result<Box<dyn Courier<Bytes = B::Bytes>>, RunError> {
         let sealer = self.backend.sealer(self.aead, associated_data(&public.run), public.pacing)?;
-        let clock = Clock::new(self.pace(), cores::suffice(transport.cores()));
+        let clock = Clock::new(self.pace(), cores::suffice(transport.membership().cores));
         Ok(match route {
             Route::Mixed(route) => {
                 Box::new(Mixer::new(transport, sealer, public.geometry, route, &public.run, term, clock)?)
@@ -109,7 +109,7 @@ impl<B: Platform> Seat<B> {
     /// [`RunError`].
     pub(super) fn slots<R: Role<B>>(
         &mut self,
-        transport: &mut dyn Transport,
+        transport: &mut dyn Exchange,
         courier: &mut dyn Courier<Bytes = B::Bytes>,
         role: &mut R,
         calibration: Option<Calibration>,
@@ -149,7 +149,7 @@ impl<B: Platform> Seat<B> {
     /// a bad cell silent, their neighbours could tell them from those that have not.
     fn slots_of(
         &mut self,
-        transport: &mut dyn Transport,
+        transport: &mut dyn Exchange,
         courier: &mut dyn Courier<Bytes = B::Bytes>,
         backend: &B,
         work: &mut dyn Work<B>,
@@ -320,7 +320,7 @@ mod tests {
 
         fn slot(
             &mut self,
-            transport: &mut dyn Transport,
+            transport: &mut dyn Exchange,
             slot: Slot,
             word: Word,
             post: &mut Post<Self::Bytes>,

@@ -126,14 +126,14 @@ fn serve<B: Platform>(
             stage = Some(StageRole::new(move || role::read(&told, &given, &public), message));
         }
         let (psk, owner) = (package.result, package.owner);
-        let mut courier = seat.courier(transport, public, package.route, term)?;
+        let mut courier = seat.courier(transport.lanes(), public, package.route, term)?;
         let mut after = |over: seat::Over| insight.slot(term, over.slot, over.real);
         let ended = match &mut stage {
             Some(stage) => {
                 stage.begin();
-                seat.slots(transport, courier.as_mut(), stage, None, &mut after)?
+                seat.slots(transport.lanes(), courier.as_mut(), stage, None, &mut after)?
             }
-            None => seat.slots(transport, courier.as_mut(), &mut Relay, None, &mut after)?,
+            None => seat.slots(transport.lanes(), courier.as_mut(), &mut Relay, None, &mut after)?,
         };
         let over = Instant::now();
         if let Order::Stop(reason) = ended.order {
@@ -155,7 +155,7 @@ fn serve<B: Platform>(
         let (bytes, to) = (public.result as usize, (owner.as_slice(), &psk));
         let blob = result::write(&returned, bytes, ended.slots, to, &mut desk, &binding)?;
         seat.rest(over);
-        transport.gather(&blob)?;
+        transport.letters().gather(&blob)?;
         let heard = hear_verdict(transport, public, &psk, term);
         match (ended.order, heard) {
             // Nothing more is due from this rank: to end the run by force could only cost the owner its model.
@@ -173,7 +173,7 @@ fn serve<B: Platform>(
 /// The public numbers of the run, by which this rank and the owner wait for each other from now on.
 fn hear(transport: &mut dyn Transport) -> Result<Public, RunError> {
     let public = loop {
-        let message = transport.scatter(&[], opening::LENGTH)?;
+        let message = transport.letters().scatter(&[], opening::LENGTH)?;
         if let Some(code) = refused(&message) {
             return Err(RunError::Refused { code });
         }
@@ -200,8 +200,8 @@ fn announce(
 ) -> Result<Package, RunError> {
     let binding = public.binding(term, transport.rank(), transport.ranks());
     let asked = announcement::write(introduction, desk, &binding)?;
-    transport.gather(&asked.bytes)?;
-    let signed = transport.scatter(&[], package::length(public))?;
+    transport.letters().gather(&asked.bytes)?;
+    let signed = transport.letters().scatter(&[], package::length(public))?;
     match refused(&signed) {
         Some(code) => Err(RunError::Refused { code }),
         None => package::read(&signed, asked, desk, public, &binding),
@@ -219,7 +219,7 @@ fn receive_values(
     let binding = public.binding(public.term, transport.rank(), transport.ranks());
     let (end, mut all) = (start::End::new(pieces, library, psk, &binding), pieces.room()?);
     for number in 0..pieces.count {
-        let piece = transport.scatter(&[], pieces.length())?;
+        let piece = transport.letters().scatter(&[], pieces.length())?;
         end.read(number, &piece, &mut all)?;
     }
     Ok(all)
@@ -230,7 +230,7 @@ fn receive_values(
 /// # Errors
 /// [`RunError::Stopped`]: that the run has failed. [`RunError::Transport`], [`RunError::Sealed`].
 fn hear_verdict(transport: &mut dyn Transport, public: &Public, psk: &Key, term: Term) -> Result<(), RunError> {
-    let verdict = transport.scatter(&[], verdict::LENGTH)?;
+    let verdict = transport.letters().scatter(&[], verdict::LENGTH)?;
     match verdict::read(&verdict, psk, &public.binding(term, transport.rank(), transport.ranks()))? {
         0 => Ok(()),
         code => Err(RunError::Stopped { code }),

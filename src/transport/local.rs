@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::bell::Bell;
-use super::{Backoff, Block, Cores, Lane, TIMEOUT, Transport, TransportError};
+use super::{Backoff, Block, Cores, Exchange, Lane, Letters, Member, Membership, TIMEOUT, Transport, TransportError};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::memory;
@@ -27,15 +27,15 @@ struct Hub {
     aborted: AtomicI32,
     lanes: Vec<Mutex<Handover>>,
     /// To the owner and from the owner, by rank.
-    letters: Vec<[Mutex<Letters>; 2]>,
+    letters: Vec<[Mutex<Unread>; 2]>,
     /// Of each rank.
     bells: Vec<Bell>,
 }
 
 /// Letters of one direction that have not been read.
 #[derive(Default)]
-struct Letters {
-    unread: VecDeque<Vec<u8>>,
+struct Unread {
+    queue: VecDeque<Vec<u8>>,
     /// Whether their reader waits for the next.
     awaited: bool,
 }
@@ -104,7 +104,7 @@ impl Hub {
         self.lanes[place].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn letters(&self, rank: Rank, to_owner: bool) -> MutexGuard<'_, Letters> {
+    fn letters(&self, rank: Rank, to_owner: bool) -> MutexGuard<'_, Unread> {
         self.letters[rank.index()][usize::from(to_owner)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,7 +132,7 @@ impl Hub {
 impl Local {
     fn post(&self, rank: Rank, to_owner: bool, letter: Vec<u8>) {
         let mut letters = self.hub.letters(rank, to_owner);
-        letters.unread.push_back(letter);
+        letters.queue.push_back(letter);
         let awaited = std::mem::take(&mut letters.awaited);
         drop(letters);
         if awaited {
@@ -150,7 +150,7 @@ impl Local {
         let mut backoff = Backoff::new(false, self.timeout);
         loop {
             let mut letters = self.hub.letters(rank, to_owner);
-            if let Some(letter) = letters.unread.pop_front() {
+            if let Some(letter) = letters.queue.pop_front() {
                 return match letter.len() == length {
                     true => Ok(letter),
                     false => Err(TransportError::Length { from, found: letter.len(), expected: length }),
@@ -169,43 +169,20 @@ impl Local {
     }
 }
 
-impl Transport for Local {
-    fn rank(&self) -> Rank {
-        self.rank
-    }
-
-    fn ranks(&self) -> u16 {
-        self.hub.ranks
-    }
-
-    fn cores(&self) -> Cores {
-        self.hub.cores
-    }
-
-    fn rank_on_host(&self) -> u16 {
-        self.rank.0
+impl Member for Local {
+    fn membership(&self) -> Membership {
+        Membership { rank: self.rank, ranks: self.hub.ranks, cores: self.hub.cores, rank_on_host: self.rank.0 }
     }
 
     fn timeout(&self) -> Duration {
         self.timeout
     }
+}
 
-    fn set_timeout(&mut self, timeout: Duration) {
-        self.timeout = timeout;
-    }
-
-    /// Threads of one process share all memory in any case.
-    fn share_memory(&mut self, _: bool) {}
-
+impl Exchange for Local {
     fn takes_device_memory(&self) -> bool {
         false
     }
-
-    fn lanes_on_device(&self) -> bool {
-        false
-    }
-
-    fn leave_device(&mut self) {}
 
     fn lay(&mut self, outgoing: &[Lane], incoming: &[Lane], _: Option<DeviceLanes>) -> Result<(), TransportError> {
         let blocks = |lanes: &[Lane]| lanes.iter().map(|lane| Block::zeroed(lane.length)).collect::<Result<_, _>>();
@@ -214,6 +191,12 @@ impl Transport for Local {
         (self.unsent, self.unreceived) = (vec![false; outgoing.len()], vec![false; incoming.len()]);
         Ok(())
     }
+
+    fn lanes_on_device(&self) -> bool {
+        false
+    }
+
+    fn leave_device(&mut self) {}
 
     fn blocks(&mut self) -> (&mut [Block], &[Block]) {
         (&mut self.outgoing_blocks, &self.incoming_blocks)
@@ -281,7 +264,9 @@ impl Transport for Local {
         missing.dedup();
         missing
     }
+}
 
+impl Letters for Local {
     fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
         if self.rank != Rank::OWNER {
             return self.wait_for(self.rank, false, length);
@@ -308,6 +293,23 @@ impl Transport for Local {
         // The first to abort names the code.
         let _ = self.hub.aborted.compare_exchange(RUNNING, code, Ordering::SeqCst, Ordering::SeqCst);
         self.hub.bells.iter().for_each(Bell::ring);
+    }
+}
+
+impl Transport for Local {
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    /// Threads of one process share all memory in any case.
+    fn share_memory(&mut self, _: bool) {}
+
+    fn lanes(&mut self) -> &mut dyn Exchange {
+        self
+    }
+
+    fn letters(&mut self) -> &mut dyn Letters {
+        self
     }
 }
 

@@ -1,11 +1,13 @@
 //! Moves blocks of bytes between ranks, and knows nothing of what they mean.
 //!
-//! In a phase a rank sends one block over each of its outgoing lanes and receives one over each incoming one. The lanes
-//! are the transport's memory, so that sealing can write straight into what is sent. [`local`] carries them between the
-//! threads of one process, [`mpi`] between processes; there they may stand in a device's memory.
+//! A rank's end, a [`Transport`], does two things, and each has a trait of its own:
 //!
-//! Outside slots, [`Transport::scatter`] and [`Transport::gather`] carry one message of one length between the owner and
-//! each other rank, directly: MPI's collectives may travel through other ranks.
+//! - [`Exchange`]: in each phase of a slot a rank sends one block over each of its outgoing lanes and receives one over each incoming
+//!   lane. The blocks are the transport's memory, so that sealing writes straight into what is sent.
+//! - [`Letters`]: outside slots the owner and each other rank exchange messages of one length, directly. MPI's collectives would not do,
+//!   as they may travel through other ranks.
+//!
+//! [`local`] joins the threads of one process, [`mpi`] processes; there blocks may stand in a device's memory.
 
 #[cfg(feature = "mpi")]
 pub mod aware;
@@ -143,39 +145,51 @@ pub fn shared_memory(_: usize, _: impl Iterator<Item = usize>) -> u64 {
     0
 }
 
-/// Carries blocks between the ranks of a job.
-pub trait Transport {
-    /// This rank.
-    fn rank(&self) -> Rank;
-
-    /// Ranks of the job.
-    fn ranks(&self) -> u16;
-
+/// Where a rank stands among the others. All of it is known from the start, and stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Membership {
+    /// This rank's number.
+    pub rank: Rank,
+    /// How many ranks the job has.
+    pub ranks: u16,
     /// This rank's part of its host's cores.
-    fn cores(&self) -> Cores;
+    pub cores: Cores,
+    /// Which of the ranks on its host this one is, counted from 0.
+    pub rank_on_host: u16,
+}
 
-    /// Which of its host's ranks this one is, from 0 on.
-    fn rank_on_host(&self) -> u16;
+/// One of the ranks of a job.
+pub trait Member {
+    /// Where this rank stands.
+    fn membership(&self) -> Membership;
 
     /// How long a silent peer is waited for.
     fn timeout(&self) -> Duration;
 
-    /// Sets how long a silent peer is waited for.
-    fn set_timeout(&mut self, timeout: Duration);
+    /// This rank's number.
+    fn rank(&self) -> Rank {
+        self.membership().rank
+    }
 
-    /// Whether ranks of one host are to exchange through memory that they share, from the next [`lay`](Transport::lay)
-    /// on. Changes nothing where they do in any case.
-    fn share_memory(&mut self, windows: bool);
+    /// How many ranks the job has.
+    fn ranks(&self) -> u16 {
+        self.membership().ranks
+    }
+}
 
+/// Exchanges blocks with other ranks, phase after phase, over lanes that are laid once a term.
+///
+/// A wrapper has to say of each call what it makes of it: no default stands in for one that it forgot.
+pub trait Exchange: Member {
     /// Whether lanes may stand in a device's memory.
     fn takes_device_memory(&self) -> bool;
 
-    /// Lays the lanes of all phases to come; earlier ones are gone. Each lane's other end lays it too, wherever its own blocks
-    /// stand. `device`, where such memory is [taken](Transport::takes_device_memory): what is sent and received in place of
-    /// [`blocks`](Transport::blocks), which are there all the same.
+    /// Lays the lanes of all phases to come. Earlier ones are gone. The rank at the other end of a lane lays it too, wherever its own
+    /// blocks stand. If `device` is given, which it may be where such memory is [taken](Exchange::takes_device_memory), then blocks are
+    /// sent from there and received there. [`blocks`](Exchange::blocks) has the processor's blocks all the same.
     ///
     /// # Errors
-    /// [`TransportError`].
+    /// [`TransportError::Memory`] and [`TransportError::Window`] where there is no memory for the blocks.
     fn lay(
         &mut self,
         outgoing: &[Lane],
@@ -183,62 +197,39 @@ pub trait Transport {
         device: Option<DeviceLanes>,
     ) -> Result<(), TransportError>;
 
-    /// Whether what is sent and received is a device's memory.
+    /// Whether blocks are sent from a device's memory and received there.
     fn lanes_on_device(&self) -> bool;
 
-    /// A device has failed: from the next phase on, between two of which this is called, [`blocks`](Transport::blocks) are sent and
-    /// received.
+    /// Gives up a device that has failed. Call it between two phases. From the next phase on, [`blocks`](Exchange::blocks) are sent and
+    /// received instead of the device's memory.
     fn leave_device(&mut self);
 
-    /// The blocks of the outgoing lanes, to write, and of the incoming ones, to read; in the order in which they were
-    /// laid.
+    /// The blocks of the outgoing lanes, to write, and of the incoming lanes, to read, each in the order in which the lanes were laid.
     fn blocks(&mut self) -> (&mut [Block], &[Block]);
 
-    /// Starts a phase, where blocks cross a network in an order freshly shuffled: sends the first `outgoing[i]` bytes of each outgoing block and receives up to
-    /// `incoming[i]` into each incoming one.
+    /// Starts a phase. Sends the first `outgoing[i]` bytes of each outgoing block, and receives up to `incoming[i]` bytes into each
+    /// incoming one. Where blocks cross a network, they leave in an order that is shuffled afresh.
     ///
     /// # Errors
     /// [`TransportError::Mpi`].
     fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError>;
 
-    /// Moves the phase on; whether all blocks have been sent and received.
+    /// Moves the phase on, without waiting. Says whether all blocks have been sent and received.
     ///
     /// # Errors
     /// [`TransportError::Aborted`], [`TransportError::Mpi`].
     fn poll(&mut self) -> Result<bool, TransportError>;
 
-    /// Waits a little for the phase to move on: for how long, or `None` where the time is over.
+    /// Waits a little for the phase to move on. Returns how long it has waited, or `None` if the time of `backoff` is over.
     fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration>;
 
     /// The peers whose blocks of this phase are missing.
     fn missing(&mut self) -> Vec<Rank>;
 
-    /// Gives the other ranks one message each, all of `length` bytes: `messages[r]` goes from the owner to rank r. Returns
-    /// this rank's. Other ranks than the owner pass no messages.
+    /// Runs a whole phase: [begins](Exchange::begin) it and waits until it is complete.
     ///
     /// # Errors
-    /// [`TransportError`].
-    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError>;
-
-    /// Gives the owner one message of each rank, all of one length: on the owner, `result[r]` is from rank r. Empty on
-    /// other ranks.
-    ///
-    /// # Errors
-    /// [`TransportError`].
-    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError>;
-
-    /// Ends the run on all ranks with the exit code `code`, as far as the transport can.
-    fn abort(&mut self, code: i32);
-
-    /// Whether waiting may spin: each rank of this host has a core of its own.
-    fn spins(&self) -> bool {
-        self.cores().each_has(1)
-    }
-
-    /// Runs a whole phase.
-    ///
-    /// # Errors
-    /// [`TransportError`]; [`TransportError::Timeout`] names the peers that are missing.
+    /// [`TransportError`]. [`TransportError::Timeout`] names the peers that are missing.
     fn exchange(
         &mut self,
         phase: Phase,
@@ -247,7 +238,9 @@ pub trait Transport {
     ) -> Result<ExchangeTime, TransportError> {
         let started = Instant::now();
         self.begin(phase, outgoing, incoming)?;
-        let mut backoff = Backoff::new(self.spins(), self.timeout());
+        // Each rank of this host has a core of its own: then waiting may spin.
+        let spins = self.membership().cores.each_has(1);
+        let mut backoff = Backoff::new(spins, self.timeout());
         let mut waiting = Duration::ZERO;
         while !self.poll()? {
             match self.wait(&mut backoff) {
@@ -262,4 +255,40 @@ pub trait Transport {
         }
         Ok(ExchangeTime { busy: started.elapsed().saturating_sub(waiting), waiting })
     }
+}
+
+/// Carries letters, outside slots, between the owner and each other rank.
+pub trait Letters {
+    /// Gives each other rank one message, all of `length` bytes: `messages[r]` goes from the owner to rank r. Ranks other than the owner
+    /// pass no messages. Returns the message for this rank.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError>;
+
+    /// Gives the owner one message of each rank, all of one length. On the owner, `result[r]` is from rank r. On other ranks the result
+    /// is empty.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError>;
+
+    /// Ends the run on all ranks with the exit code `code`, as far as that can be done from here.
+    fn abort(&mut self, code: i32);
+}
+
+/// A rank's end of what joins the ranks of a job: who it is, its lanes, its letters.
+pub trait Transport: Member {
+    /// Sets how long a silent peer is waited for, by lanes and by letters.
+    fn set_timeout(&mut self, timeout: Duration);
+
+    /// Says whether ranks of one host are to exchange blocks through memory that they share, from the next [`lay`](Exchange::lay) on.
+    /// Changes nothing where they do in any case.
+    fn share_memory(&mut self, windows: bool);
+
+    /// Exchanges blocks with other ranks.
+    fn lanes(&mut self) -> &mut dyn Exchange;
+
+    /// Carries letters between the owner and other ranks.
+    fn letters(&mut self) -> &mut dyn Letters;
 }

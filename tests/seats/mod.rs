@@ -14,7 +14,7 @@ use mixnn::mix::geometry::Geometry;
 use mixnn::mix::package::{MixedRoute, Route, TermSecrets, mixed_routes};
 use mixnn::mix::plan::Plan;
 use mixnn::mix::slot::Mixer;
-use mixnn::transport::{Transport, local};
+use mixnn::transport::{Exchange, local};
 
 /// The memory of messages: the processor's.
 pub(crate) type Bytes = <Cpu as Memory>::Bytes;
@@ -61,7 +61,7 @@ pub(crate) fn routes(plan: &Plan, linked: bool) -> Vec<MixedRoute> {
 /// Seats all ranks of `plan` under fresh keys and calls `rank` for each on its own thread; `wrap` gets each end of the
 /// transport first. What the calls return, by rank.
 #[allow(dead_code, reason = "not every test leaves the routes as they are")]
-pub(crate) fn seated<T: Transport + Send, R: Send>(
+pub(crate) fn seated<T: Exchange + Send, R: Send>(
     plan: &Plan,
     geometry: Geometry,
     wrap: impl Fn(local::Local) -> T,
@@ -71,7 +71,7 @@ pub(crate) fn seated<T: Transport + Send, R: Send>(
 }
 
 /// As [`seated`], on these routes. Ranks beside each other seal with different libraries.
-pub(crate) fn seated_on<T: Transport + Send, R: Send>(
+pub(crate) fn seated_on<T: Exchange + Send, R: Send>(
     routes: Vec<MixedRoute>,
     geometry: Geometry,
     wrap: impl Fn(local::Local) -> T,

@@ -10,6 +10,7 @@ use mixnn::crypto::key::Key;
 use mixnn::crypto::stack::WipedStack;
 use mixnn::ids::{Phase, Rank, Term};
 use mixnn::mix::package::{MixedRoute, hop_key, link_key, stream_key};
+use mixnn::mix::topology::Topology;
 use ml_kem::ml_kem_768;
 use shake::{ExtendableOutput, Shake256, Update, XofReader};
 use x_wing::{Decapsulate, DecapsulationKey};

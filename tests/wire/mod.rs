@@ -14,7 +14,7 @@ use mixnn::run::prepare::Prepared;
 use mixnn::run::trust::Credentials;
 use mixnn::run::{Model, RunError, Watcher, local, serve};
 use mixnn::transport::local::{Local, connect};
-use mixnn::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
+use mixnn::transport::{Backoff, Block, Exchange, Lane, Letters, Member, Membership, Transport, TransportError};
 
 pub(crate) const RANKS: u16 = 6;
 pub(crate) const HOPS: u8 = 3;
@@ -118,45 +118,19 @@ impl Wire {
     }
 }
 
-impl Transport for Wire {
-    fn rank(&self) -> Rank {
-        self.inner.rank()
-    }
-
-    fn ranks(&self) -> u16 {
-        self.inner.ranks()
-    }
-
-    fn cores(&self) -> Cores {
-        self.inner.cores()
-    }
-
-    fn rank_on_host(&self) -> u16 {
-        self.inner.rank_on_host()
+impl Member for Wire {
+    fn membership(&self) -> Membership {
+        self.inner.membership()
     }
 
     fn timeout(&self) -> Duration {
         self.inner.timeout()
     }
+}
 
-    fn set_timeout(&mut self, timeout: Duration) {
-        self.inner.set_timeout(timeout);
-    }
-
-    fn share_memory(&mut self, windows: bool) {
-        self.inner.share_memory(windows);
-    }
-
+impl Exchange for Wire {
     fn takes_device_memory(&self) -> bool {
         self.inner.takes_device_memory()
-    }
-
-    fn lanes_on_device(&self) -> bool {
-        self.inner.lanes_on_device()
-    }
-
-    fn leave_device(&mut self) {
-        self.inner.leave_device();
     }
 
     fn lay(
@@ -168,6 +142,14 @@ impl Transport for Wire {
         self.outgoing = outgoing.to_vec();
         (self.laid, self.begun) = (self.laid + 1, 0);
         self.inner.lay(outgoing, incoming, device)
+    }
+
+    fn lanes_on_device(&self) -> bool {
+        self.inner.lanes_on_device()
+    }
+
+    fn leave_device(&mut self) {
+        self.inner.leave_device();
     }
 
     fn blocks(&mut self) -> (&mut [Block], &[Block]) {
@@ -204,7 +186,9 @@ impl Transport for Wire {
     fn missing(&mut self) -> Vec<Rank> {
         self.inner.missing()
     }
+}
 
+impl Letters for Wire {
     /// The opening first, then each epoch's packages and, with its results, the verdict.
     fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
         let number = self.letters[0];
@@ -235,6 +219,24 @@ impl Transport for Wire {
 
     fn abort(&mut self, code: i32) {
         self.inner.abort(code);
+    }
+}
+
+impl Transport for Wire {
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.inner.set_timeout(timeout);
+    }
+
+    fn share_memory(&mut self, windows: bool) {
+        self.inner.share_memory(windows);
+    }
+
+    fn lanes(&mut self) -> &mut dyn Exchange {
+        self
+    }
+
+    fn letters(&mut self) -> &mut dyn Letters {
+        self
     }
 }
 

@@ -22,12 +22,11 @@ use super::{Model, RunError, TrustError, Watcher, local as threads, serve};
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::identity::Identity;
 use crate::crypto::stack::WipedStack;
-use crate::device_memory::DeviceLanes;
-use crate::ids::{Phase, Rank, Term};
+use crate::ids::{Rank, Term};
 use crate::job::Job;
 use crate::mix::package::Package;
 use crate::transport::local::{self, Local};
-use crate::transport::{Backoff, Block, Cores, Lane, Transport, TransportError};
+use crate::transport::{Exchange, Letters, Member, Membership, Transport, TransportError};
 
 const OWNER: usize = 0;
 /// The rank that is wrong, or whose messages someone alters.
@@ -51,76 +50,17 @@ impl Between {
     }
 }
 
-impl Transport for Between {
-    fn rank(&self) -> Rank {
-        self.end.rank()
-    }
-
-    fn ranks(&self) -> u16 {
-        self.end.ranks()
-    }
-
-    fn cores(&self) -> Cores {
-        self.end.cores()
-    }
-
-    fn rank_on_host(&self) -> u16 {
-        self.end.rank_on_host()
+impl Member for Between {
+    fn membership(&self) -> Membership {
+        self.end.membership()
     }
 
     fn timeout(&self) -> std::time::Duration {
         self.end.timeout()
     }
+}
 
-    fn set_timeout(&mut self, timeout: std::time::Duration) {
-        self.end.set_timeout(timeout);
-    }
-
-    fn share_memory(&mut self, windows: bool) {
-        self.end.share_memory(windows);
-    }
-
-    fn takes_device_memory(&self) -> bool {
-        self.end.takes_device_memory()
-    }
-
-    fn lanes_on_device(&self) -> bool {
-        self.end.lanes_on_device()
-    }
-
-    fn leave_device(&mut self) {
-        self.end.leave_device();
-    }
-
-    fn lay(
-        &mut self,
-        outgoing: &[Lane],
-        incoming: &[Lane],
-        device: Option<DeviceLanes>,
-    ) -> Result<(), TransportError> {
-        self.end.lay(outgoing, incoming, device)
-    }
-
-    fn blocks(&mut self) -> (&mut [Block], &[Block]) {
-        self.end.blocks()
-    }
-
-    fn begin(&mut self, phase: Phase, outgoing: &[usize], incoming: &[usize]) -> Result<(), TransportError> {
-        self.end.begin(phase, outgoing, incoming)
-    }
-
-    fn poll(&mut self) -> Result<bool, TransportError> {
-        self.end.poll()
-    }
-
-    fn wait(&mut self, backoff: &mut Backoff) -> Option<std::time::Duration> {
-        self.end.wait(backoff)
-    }
-
-    fn missing(&mut self) -> Vec<Rank> {
-        self.end.missing()
-    }
-
+impl Letters for Between {
     fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
         let message = self.end.scatter(messages, length)?;
         Ok(Self::changed(&mut self.from_owner, message))
@@ -133,6 +73,24 @@ impl Transport for Between {
 
     fn abort(&mut self, code: i32) {
         self.end.abort(code);
+    }
+}
+
+impl Transport for Between {
+    fn set_timeout(&mut self, timeout: std::time::Duration) {
+        self.end.set_timeout(timeout);
+    }
+
+    fn share_memory(&mut self, windows: bool) {
+        self.end.share_memory(windows);
+    }
+
+    fn lanes(&mut self) -> &mut dyn Exchange {
+        self.end.lanes()
+    }
+
+    fn letters(&mut self) -> &mut dyn Letters {
+        self
     }
 }
 
@@ -254,7 +212,7 @@ fn play(
             let thread = scope.spawn(move || {
                 let served = serve::run(&mut end, &hosts[rank], &credentials[rank]);
                 if let Err(error) = &served {
-                    end.abort(error.exit_code());
+                    end.letters().abort(error.exit_code());
                 }
                 served
             });

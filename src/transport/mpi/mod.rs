@@ -25,7 +25,10 @@ use self::lanes::Lanes;
 use self::watch::Watch;
 use self::world::World;
 use super::hosts::Hosts;
-use super::{Backoff, Block, Cores, Lane, Transport, TransportError, aware, core_is_wanted};
+use super::{
+    Backoff, Block, Cores, Exchange, Lane, Letters, Member, Membership, Transport, TransportError, aware,
+    core_is_wanted,
+};
 use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::threads::Starved;
@@ -56,6 +59,7 @@ pub struct Mpi {
     device: Option<DeviceLanes>,
     hosts: Hosts,
     cores: Cores,
+    rank_on_host: u16,
     /// Whether ranks of a host are to exchange blocks in a window.
     windows: bool,
     /// Whether MPI takes a device's memory.
@@ -116,9 +120,11 @@ impl Mpi {
         world.spins = Cores::of_threads(host.len() as u16).each_has(1);
         let cores = host.compare_cores(&world).map_err(StartError::Cores)?;
         world.spins = cores.each_has(1);
+        let rank_on_host = rank_on_host(world.rank, world.ranks, host.place());
         Ok(Self {
             lanes: Lanes::new(),
             host,
+            rank_on_host,
             world,
             device: None,
             hosts,
@@ -141,40 +147,18 @@ impl Mpi {
     }
 }
 
-impl Transport for Mpi {
-    fn rank(&self) -> Rank {
-        self.world.rank
-    }
-
-    fn ranks(&self) -> u16 {
-        self.world.ranks
-    }
-
-    fn cores(&self) -> Cores {
-        self.cores
-    }
-
-    fn rank_on_host(&self) -> u16 {
-        // Slurm has its own number for it, by which it deals out what a host has. Where another launcher has started the ranks
-        // within a job of Slurm, all have the numbers of the job's script.
-        let said = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
-        let (rank, ranks) = (self.rank().0, self.ranks());
-        let started = said("SLURM_PROCID") == Some(rank) && said("SLURM_STEP_NUM_TASKS") == Some(ranks);
-        said("SLURM_LOCALID").filter(|_| started).unwrap_or_else(|| self.host.place())
+impl Member for Mpi {
+    fn membership(&self) -> Membership {
+        let (rank, ranks) = (self.world.rank, self.world.ranks);
+        Membership { rank, ranks, cores: self.cores, rank_on_host: self.rank_on_host }
     }
 
     fn timeout(&self) -> Duration {
         self.world.timeout
     }
+}
 
-    fn set_timeout(&mut self, timeout: Duration) {
-        self.world.set_timeout(timeout);
-    }
-
-    fn share_memory(&mut self, windows: bool) {
-        self.windows = windows;
-    }
-
+impl Exchange for Mpi {
     fn takes_device_memory(&self) -> bool {
         self.aware
     }
@@ -270,7 +254,9 @@ impl Transport for Mpi {
         missing.extend(self.host.missing());
         missing
     }
+}
 
+impl Letters for Mpi {
     fn scatter(&mut self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
         self.world.scatter(messages, length)
     }
@@ -283,6 +269,33 @@ impl Transport for Mpi {
         abort_everywhere(code);
         leave(code);
     }
+}
+
+impl Transport for Mpi {
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.world.set_timeout(timeout);
+    }
+
+    fn share_memory(&mut self, windows: bool) {
+        self.windows = windows;
+    }
+
+    fn lanes(&mut self) -> &mut dyn Exchange {
+        self
+    }
+
+    fn letters(&mut self) -> &mut dyn Letters {
+        self
+    }
+}
+
+/// Which of the ranks on its host `rank` is, counted from 0, if it is the one in `place` among those that share the host's memory.
+fn rank_on_host(rank: Rank, ranks: u16, place: u16) -> u16 {
+    // Slurm has its own number for it, by which it deals out what a host has. Where another launcher has started the ranks
+    // within a job of Slurm, all have the numbers of the job's script.
+    let said = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    let started = said("SLURM_PROCID") == Some(rank.0) && said("SLURM_STEP_NUM_TASKS") == Some(ranks);
+    said("SLURM_LOCALID").filter(|_| started).unwrap_or(place)
 }
 
 /// Ends the whole MPI job from wherever it is called, such as a panic hook; what this rank has said before is passed on
