@@ -2,16 +2,16 @@
 
 use super::Memory;
 
-/// A window that moves over an image. All pairs are (height, width), in pixels.
+/// A window that moves over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Size of an image.
+    /// Size of an image, (height, width), in pixels.
     pub image: [usize; 2],
-    /// Size of the window.
+    /// Size of the window, (height, width), in pixels.
     pub kernel: [usize; 2],
-    /// How far the window moves from one place to the next.
+    /// How far the window moves from one place to the next, (down, right), in pixels.
     pub stride: [usize; 2],
-    /// Rows and columns of zeros that surround the image, on each side.
+    /// Number of rows and columns of zeros that surround the image, on each side.
     pub padding: [usize; 2],
 }
 

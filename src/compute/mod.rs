@@ -89,15 +89,15 @@ pub enum ComputeError {
         file: String,
         /// The GPU architecture that it was compiled for.
         architecture: String,
-        /// The compiler's log.
+        /// What the compiler says of the kernel.
         log: String,
     },
     /// A call to the device failed, or the device is lost.
     #[error("{device}: {call}: {what}")]
     Device {
-        /// Which device it is.
+        /// Name of the device whose call failed.
         device: String,
-        /// The call that failed.
+        /// The call that failed, in words.
         call: String,
         /// What the device or its library says of the failure.
         what: String,

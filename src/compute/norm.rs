@@ -11,7 +11,7 @@ use super::Memory;
 pub struct Grid {
     /// Number of runs that each set consists of. One run of every set comes before the next run of any.
     pub outer: usize,
-    /// Number of sets.
+    /// Number of sets in the tensor.
     pub sets: usize,
     /// Number of values in a run: values of one set that lie side by side.
     pub inner: usize,
@@ -51,8 +51,9 @@ pub trait Norm: Memory {
         y: &mut Self::Buf,
     );
 
-    /// The gradient of [`normalize`](Norm::normalize). With its output `n` and the gradient `dn` of that, `dx = (dn - mean(dn)
-    /// - n mean(n dn)) / sqrt(variance + eps)`, where each mean is over a set. If not `centred`, `mean(dn)` is left out.
+    /// The gradient of [`normalize`](Norm::normalize). With its output `n` and the gradient `dn` of that, `dx = (dn -
+    /// mean(dn) - n mean(n dn)) / sqrt(variance + eps)`, where each mean is over a set. If not `centred`, `mean(dn)`
+    /// is left out.
     #[allow(clippy::too_many_arguments)]
     fn normalize_backward(
         &self,

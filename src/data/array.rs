@@ -27,18 +27,18 @@ pub enum Takes {
     Tokens,
 }
 
-/// An array from a file.
+/// An array that was read from a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     /// The file that it comes from.
     file: PathBuf,
     /// What the array is for. Errors call it so.
     holds: Holds,
-    /// The type of its values.
+    /// The type of the array's values.
     kind: Kind,
-    /// Its dimensions, outermost first.
+    /// The array's dimensions, outermost first.
     dims: Vec<usize>,
-    /// Its values, little-endian and row-major.
+    /// The array's values, little-endian and row-major.
     bytes: Vec<u8>,
 }
 

@@ -63,13 +63,13 @@ pub fn parse(
 
 /// A table whose first line has been read.
 struct Table<'a> {
-    /// The file's name, for errors.
+    /// Path of the table, which stands in errors.
     file: &'a Path,
-    /// The unpacked file.
+    /// Content of the unpacked file.
     bytes: &'a [u8],
-    /// Reads the lines behind `first`.
+    /// The reader, which has read the names and the line `first`.
     reader: Reader<&'a [u8]>,
-    /// The names of all its columns.
+    /// The names of all columns of the table.
     names: Vec<String>,
     /// The first line behind the names. `None` if there is none.
     first: Option<StringRecord>,
@@ -107,7 +107,7 @@ impl<'a> Table<'a> {
         DataError::content(self.file, "line 1", found, expected)
     }
 
-    /// Reads all lines as samples.
+    /// Reads all lines behind the names as samples.
     fn samples(mut self, columns: &Columns, shape: Option<&[u32]>, wanted: Wanted) -> Result<Dataset, DataError> {
         let sample_shape = self.sample_shape(columns, shape)?;
         let mut inputs = Vec::new();
@@ -223,7 +223,7 @@ enum Text {
     Missing,
     /// `true` or `false`.
     Truth,
-    /// Other words.
+    /// Words that are neither of these.
     Words,
 }
 

@@ -1,9 +1,8 @@
 //! Handwritten digits of 8x8 pixels inside the binary: a real data set that needs no file and no network.
 //!
-//! Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
-//! Learning Repository, 1998, <https://doi.org/10.24432/C50P49>, licensed CC BY 4.0
-//! (<https://creativecommons.org/licenses/by/4.0/>). This is its test part, in the copy that
-//! scikit-learn carries; `DIGITS.md` beside this file tells where it was taken from.
+//! Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
+//! <https://doi.org/10.24432/C50P49>, licensed CC BY 4.0 (<https://creativecommons.org/licenses/by/4.0/>). This is its test
+//! part, in the copy that scikit-learn carries; `DIGITS.md` beside this file tells where it was taken from.
 
 use std::path::Path;
 
@@ -15,7 +14,7 @@ use crate::element::{Element, Encoding};
 /// The data set as gzipped CSV. Each line is a sample: 64 pixels, row by row, then the class.
 static PACKED: &[u8] = include_bytes!("digits.csv.gz");
 
-/// Number of samples.
+/// Number of samples in the embedded file.
 const SAMPLES: usize = 1797;
 /// Height and width of an image in pixels.
 const SIDE: usize = 8;

@@ -18,7 +18,7 @@ pub enum DataError {
     Io {
         /// What was tried: "read", "write", "create", "unpack".
         action: &'static str,
-        /// The file or folder.
+        /// The file or folder on which it was tried.
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
@@ -88,7 +88,7 @@ pub enum DataError {
         file.display()
     )]
     ElementType {
-        /// The file with other elements.
+        /// The file whose elements are of another type.
         file: PathBuf,
         /// The element type's code in the file.
         found: u8,
@@ -116,7 +116,7 @@ pub enum DataError {
         file.display()
     )]
     AbsurdDimensions {
-        /// The file with that header.
+        /// The file whose header is damaged.
         file: PathBuf,
         /// The dimensions in the header.
         found: Vec<usize>,
@@ -162,11 +162,11 @@ pub enum DataError {
     CountsDiffer {
         /// The file of images.
         image_file: PathBuf,
-        /// Number of images in it.
+        /// Number of images in `image_file`.
         images: usize,
         /// The file of labels.
         label_file: PathBuf,
-        /// Number of labels in it.
+        /// Number of labels in `label_file`.
         labels: usize,
     },
 
@@ -181,7 +181,7 @@ pub enum DataError {
         file: PathBuf,
         /// Index of the sample, from 0.
         index: usize,
-        /// The label in the file.
+        /// The label that was found.
         found: u32,
         /// Number of classes. A label must be below it.
         classes: usize,
@@ -214,7 +214,7 @@ pub enum DataError {
     Empty {
         /// The file of images.
         file: PathBuf,
-        /// The dimensions in its header: (images, height, width).
+        /// The dimensions in the file's header: (images, height, width).
         found: Vec<usize>,
     },
 
@@ -226,9 +226,9 @@ pub enum DataError {
     DamagedDigits {
         /// Number of the damaged line, from 1.
         line: usize,
-        /// What the line holds.
+        /// What the damaged line holds.
         found: String,
-        /// What it should hold.
+        /// What the damaged line should hold.
         expected: String,
     },
 
@@ -239,7 +239,7 @@ pub enum DataError {
         file: PathBuf,
         /// Where in the file it is: a line, a column, an array, a value of an array.
         place: String,
-        /// What was found there.
+        /// What was found in that place.
         found: String,
         /// What was expected there and, where that is not plain, what to do about it.
         expected: String,
@@ -258,7 +258,7 @@ pub enum DataError {
     /// A key of `[data]` does not fit the samples.
     #[error("data.{key}: {found}, expected {expected}")]
     Unfit {
-        /// Name of the key.
+        /// Name of the key in `[data]`.
         key: &'static str,
         /// What the key says, or what the samples are.
         found: String,
@@ -300,11 +300,11 @@ pub enum DataError {
     Digest {
         /// The file, the archive's member or the address.
         file: PathBuf,
-        /// SHA-256 of its unpacked bytes, in hexadecimal.
+        /// SHA-256 of the file's unpacked bytes, in hexadecimal.
         found: String,
         /// SHA-256 of the original's bytes, in hexadecimal.
         expected: &'static str,
-        /// What to do about it.
+        /// What the user can do about it, in words.
         remedy: &'static str,
     },
 
@@ -315,7 +315,7 @@ pub enum DataError {
         from.display()
     )]
     NotInSource {
-        /// The folder or archive.
+        /// The folder or archive that `--from` names.
         from: PathBuf,
         /// Name of the missing file when it is plain.
         name: &'static str,
@@ -328,7 +328,7 @@ pub enum DataError {
         file.display()
     )]
     BadArchive {
-        /// The file.
+        /// The file that is not an archive.
         file: PathBuf,
         /// The archive reader's reason.
         source: io::Error,

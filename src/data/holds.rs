@@ -2,7 +2,7 @@
 
 use super::Wanted;
 
-/// What an array holds.
+/// What an array of a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
     /// The values of the samples.

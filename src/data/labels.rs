@@ -15,7 +15,7 @@ pub enum Wanted {
         /// Number of classes. `None`: one more than the largest label.
         classes: Option<u32>,
     },
-    /// Numbers of any size.
+    /// Numbers of any size, for a loss that compares with numbers.
     Values,
     /// Numbers from 0 to 1: probabilities.
     Chances,

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Augment, DataError, Dataset, IGNORED, Targets, Wanted};
 use crate::element::{Element, Encoding};
 
-/// What a source holds.
+/// What a source of data holds, read into memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The training part, or the whole source.

@@ -22,9 +22,8 @@ const CLASSES: usize = 10;
 /// `sample_shape` is `[1, height, width]`, as the files say, and the targets are 10 classes. Bytes go in times 1/255.
 ///
 /// # Errors
-/// [`DataError::MissingFile`]; all of [`idx::read`]; [`DataError::Empty`],
-/// [`DataError::CountsDiffer`] and [`DataError::LabelOutOfRange`] in either part,
-/// [`DataError::ImageSizesDiffer`] between the two.
+/// [`DataError::MissingFile`]; all of [`idx::read`]; [`DataError::Empty`], [`DataError::CountsDiffer`] and
+/// [`DataError::LabelOutOfRange`] in either part, [`DataError::ImageSizesDiffer`] between the two.
 pub fn load(dir: &Path) -> Result<Loaded, DataError> {
     let [train_images, train_labels, test_images, test_labels] = FILES;
     let train = Part::read(dir, train_images, train_labels)?;

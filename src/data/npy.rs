@@ -127,7 +127,7 @@ struct Header {
     descr: String,
     /// Whether the first dimension runs fastest.
     fortran: bool,
-    /// The dimensions of the array.
+    /// The dimensions of the array, outermost first.
     shape: Vec<usize>,
 }
 

@@ -12,7 +12,7 @@ pub enum Targets {
         labels: Vec<u32>,
         /// Number of labels of a sample: 1, or one for each token.
         places: usize,
-        /// Number of classes.
+        /// Number of classes that a label may name.
         classes: usize,
     },
     /// Numbers, for a loss that compares with numbers.

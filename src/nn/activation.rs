@@ -21,7 +21,7 @@ impl Spec for op::Activation {
 
 /// An activation function as an operation, as PyTorch's `nn.ReLU`, `nn.Tanh` and the like.
 struct Activation {
-    /// The function f.
+    /// The function f that is applied to each value.
     function: Function,
     /// Number of values of a sample.
     values: usize,

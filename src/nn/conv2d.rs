@@ -33,11 +33,11 @@ impl Spec for op::Conv2d {
 
 /// PyTorch's `nn.Conv2d`.
 struct Conv2d<B: Backend> {
-    /// Channels, groups and window.
+    /// The shape of the convolution: channels, groups and window.
     shape: Conv,
-    /// (out, in / groups, kernel height, kernel width)
+    /// The weight, (out, in / groups, kernel height, kernel width).
     weight: Parameter<B>,
-    /// (out), if there is one.
+    /// The bias, (out), if there is one.
     bias: Option<Parameter<B>>,
     /// Scratch memory of the backend's convolution calls.
     scratch: B::Buf,

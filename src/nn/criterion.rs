@@ -11,7 +11,7 @@ pub enum Target<'a> {
     Classes {
         /// The labels, (samples x places).
         labels: &'a [u32],
-        /// Number of classes.
+        /// Number of classes that a label may name.
         classes: usize,
     },
     /// A number for each output value, (samples, width).

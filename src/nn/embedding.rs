@@ -27,7 +27,7 @@ struct Embedding<B: Backend> {
     vocabulary: usize,
     /// Number of values of a row.
     width: usize,
-    /// (vocabulary, width)
+    /// The weight, (vocabulary, width).
     weight: Parameter<B>,
     /// Zeros, (rows, in): the gradient of the input, which is whole numbers. Empty if nobody asks for it.
     nothing: B::Buf,

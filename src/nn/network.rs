@@ -10,7 +10,7 @@ use crate::float::Float;
 
 /// One or more consecutive stages. The first may be the one that the data go into.
 pub struct Network<B: Backend> {
-    /// The stages in order.
+    /// The stages, from the first to the last.
     stages: Vec<Stage<B>>,
     /// Number of values a sample that go into each stage, then that come out of the last.
     features: Vec<usize>,

@@ -16,7 +16,7 @@ struct Sets {
     /// The sample is also seen as (outer, weights, inner): a value's weight is that of its middle index. This is the first
     /// size.
     outer: usize,
-    /// Number of weights.
+    /// Number of weights, the middle size of the sample seen as (outer, weights, inner).
     weights: usize,
     /// Number of values side by side that share a weight.
     inner: usize,
@@ -108,7 +108,7 @@ impl Spec for op::GroupNorm {
 
 /// PyTorch's `nn.LayerNorm`, `nn.RMSNorm`, `nn.GroupNorm`.
 struct Norm<B: Backend> {
-    /// How a sample is divided.
+    /// How a sample is divided into sets, and its values among the weights.
     sets: Sets,
     /// Whether the mean is subtracted. RMS norm leaves it.
     centred: bool,

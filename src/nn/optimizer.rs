@@ -12,9 +12,9 @@ pub struct Declared {
     pub name: String,
     /// The shape that PyTorch gives it.
     pub shape: Vec<usize>,
-    /// What its initial values are drawn from.
+    /// What the parameter's initial values are drawn from.
     pub(super) start: Start,
-    /// How its values are stored.
+    /// How the parameter's values are stored in memory.
     pub(super) layout: Layout,
     /// Whether it follows a gradient, and not what has passed.
     pub(super) learned: bool,
@@ -48,7 +48,7 @@ pub struct Parameter<B: Backend> {
     pub gradient: B::Buf,
     /// How often the values have changed since the parameter was built.
     pub changes: u64,
-    /// How the values are stored.
+    /// How the parameter's values are stored in memory.
     layout: Layout,
     /// What the optimizer keeps from step to step.
     state: State<B>,
@@ -70,7 +70,7 @@ enum State<B: Backend> {
         mean: B::Buf,
         /// The running mean of the gradient's square.
         square: B::Buf,
-        /// beta1^t and beta2^t.
+        /// beta1^t and beta2^t, after t steps.
         powers: [f64; 2],
     },
 }
@@ -115,7 +115,7 @@ impl<B: Backend> Parameter<B> {
         Ok(parameter)
     }
 
-    /// Number of values.
+    /// Number of values of the parameter.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }

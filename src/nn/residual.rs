@@ -56,7 +56,7 @@ struct Residual<B: Backend> {
     values: usize,
 }
 
-/// An operation of the chain.
+/// An operation of a residual's chain.
 struct Inner<B: Backend> {
     /// The operation itself.
     op: Box<dyn Operation<B>>,

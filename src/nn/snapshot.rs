@@ -4,9 +4,9 @@
 //!
 //! 1. the values of all parameters, f32;
 //! 2. what the optimizer keeps of each learned parameter, f32: the velocity of SGD, or the mean and then the mean square of
-//!   Adam;
+//!    Adam;
 //! 3. for Adam, the factors beta1^t and beta2^t of each learned parameter, f64, as counting steps would not give them to the
-//!   bit;
+//!    bit;
 //! 4. the number of optimizer steps so far, u64.
 //!
 //! All numbers are little-endian.

@@ -18,7 +18,7 @@ use crate::random::Seed;
 /// All that a rank must know to host a stage. It says nothing of any other stage.
 #[derive(Serialize, Deserialize)]
 pub struct StageSpec {
-    /// The operations, in order.
+    /// The operations, from the first to the last.
     pub ops: Vec<Op>,
     /// The shape of a sample that goes in.
     pub input: Shape,
@@ -122,7 +122,7 @@ impl StageSpec {
 /// [`backward_params`](Stage::backward_params) work on its front, since gradients return in the order in which activations
 /// left.
 pub struct Stage<B: Backend> {
-    /// The operations, in order.
+    /// The operations, from the first to the last.
     ops: Vec<Box<dyn Operation<B>>>,
     /// Number of values of a micro-batch that go into each operation, then that come out of the last.
     sizes: Vec<usize>,
@@ -150,7 +150,7 @@ pub struct Stage<B: Backend> {
 
 /// What one micro-batch leaves in a stage for its backward pass.
 struct Activations<B: Backend> {
-    /// Which micro-batch it is.
+    /// The micro-batch that the activations are of.
     pass: Pass,
     /// `values[i]` (rows, features) is the input of operation i, and the last is the stage's output. An input is empty if
     /// operation i is a relu that the operation before computes at once.

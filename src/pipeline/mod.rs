@@ -72,11 +72,11 @@ impl Depth {
 /// A pass over the data: training, with gradients that go back, or evaluation, without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
-    /// The stages that it goes through.
+    /// The stages that the pass goes through.
     depth: Depth,
-    /// Whether it is training.
+    /// Whether the pass is training, with gradients that go back.
     training: bool,
-    /// Number of its first batch in the epoch.
+    /// Number of the pass's first batch in the epoch.
     first: u64,
     /// Number of micro-batches in a full batch.
     full: u64,
@@ -87,11 +87,11 @@ pub struct Pass {
 /// A micro-batch of a pass, as the owner feeds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feed {
-    /// Number of its batch in the epoch.
+    /// Number of the micro-batch's batch in the epoch.
     pub batch: Batch,
     /// Number of the micro-batch in its batch, from 0.
     pub micro_batch: MicroBatch,
-    /// Whether it is the last of its batch.
+    /// Whether the micro-batch is the last of its batch.
     pub last: bool,
 }
 

@@ -4,7 +4,7 @@ use super::{Answered, Feed, Pass};
 
 /// Tells the owner, slot by slot, which output comes back and which micro-batch leaves.
 pub struct Timetable {
-    /// All passes, in order.
+    /// All passes, in the order in which they run.
     passes: Vec<Pass>,
     /// Index of the pass that runs.
     running: usize,

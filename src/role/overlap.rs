@@ -22,9 +22,9 @@ pub struct Overlapped<Bytes> {
     idle: Option<Box<Task<Bytes>>>,
     /// The result of the step whose messages are in the outbox. `None` before the first.
     answer: Option<Result<Order, RoleError>>,
-    /// How long that step took.
+    /// How long the step took whose messages are in the outbox.
     took: Duration,
-    /// The role's progress after that step.
+    /// The role's progress after the step whose messages are in the outbox.
     progress: Option<(usize, usize)>,
 }
 

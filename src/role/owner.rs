@@ -91,7 +91,7 @@ pub struct Owner<'a, B: Backend> {
     unanswered: VecDeque<Feed>,
     /// The samples of a micro-batch on the host, as the data have them.
     inputs: Vec<u8>,
-    /// The same bytes in the backend's memory, for the owner's first stages. Empty if it hosts none.
+    /// The samples of a micro-batch in the backend's memory, for the owner's first stages. Empty if it hosts none.
     taken: B::Bytes,
     /// The outputs of passes that ask for them, (samples, outputs), as far as they have come.
     inferred: Vec<f32>,
@@ -101,7 +101,7 @@ pub struct Owner<'a, B: Backend> {
 struct Held<B: Backend> {
     /// The number of the owner's step in which it leaves.
     due: u64,
-    /// The header of its message.
+    /// The header of the message that carries the gradient.
     header: Header,
     /// The gradient, (rows, features).
     gradient: B::Buf,

@@ -39,7 +39,7 @@ pub struct Planned<'a> {
     pub part: Range<u32>,
     /// How images are moved and mirrored. `None` outside training.
     pub augmented: Option<Augmented>,
-    /// Which micro-batch goes when.
+    /// When each micro-batch of the pass leaves and comes back.
     pub pass: Pass,
 }
 

@@ -23,7 +23,7 @@ pub struct Tally {
     terms: u64,
     /// Number of correct terms. `None` if the loss has no right and wrong.
     correct: Option<u64>,
-    /// Number of samples.
+    /// Number of samples of the micro-batches so far.
     samples: usize,
 }
 

@@ -74,8 +74,7 @@ impl<B: Backend + 'static> StageRole<B> {
     }
 
     /// Takes a gradient that has come, and answers it with the gradient of the stage's input, or with `Done` if the data go
-    /// into
-    /// the stage. Behind the batch's last it makes the optimizer step.
+    /// into the stage. Behind the batch's last it makes the optimizer step.
     fn backward(
         &mut self,
         backend: &B,
@@ -137,9 +136,8 @@ impl<B: Backend + 'static> StageRole<B> {
         header: Header,
         post: &mut Post<B::Bytes>,
     ) -> Result<(), RoleError> {
-        // Training must fit the running batch; an evaluation may come with any batch and micro-batch. Both must have the shape
-        // of
-        // the stage's input.
+        // Training must fit the running batch; an evaluation may come with any batch and micro-batch. Both must have the
+        // shape of the stage's input.
         let training = header.kind == Kind::Train;
         let (epoch, batch) = *self.at.get_or_insert((header.epoch, header.batch));
         let due = Header {

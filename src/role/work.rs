@@ -74,11 +74,11 @@ impl<B: Backend, R: Role<B>> Work<B> for Prompt<'_, R> {
 pub(super) struct Task<Bytes> {
     /// The messages that the role reads and writes.
     pub(super) post: Post<Bytes>,
-    /// The slot of the step.
+    /// The slot for which the role makes its step.
     pub(super) slot: Slot,
-    /// The result of the step.
+    /// The result of the role's step.
     pub(super) done: Result<Order, RoleError>,
-    /// How long the step took.
+    /// How long the role's step took.
     pub(super) took: Duration,
     /// The role's progress after the step.
     pub(super) progress: Option<(usize, usize)>,
@@ -104,9 +104,9 @@ pub(super) fn workshop<Bytes>() -> (Bench<Bytes>, Workshop<Bytes>) {
 
 /// What a role's thread runs: it takes tasks and returns them done.
 pub struct Workshop<Bytes> {
-    /// Receives the tasks.
+    /// Receives tasks from the one who gives them.
     tasks: Receiver<Box<Task<Bytes>>>,
-    /// Returns them when they are done.
+    /// Returns tasks when they are done.
     done: SyncSender<Box<Task<Bytes>>>,
 }
 

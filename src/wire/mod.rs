@@ -53,7 +53,8 @@ impl From<Element> for Dtype {
 pub struct Header {
     /// What the message is for.
     pub kind: Kind,
-    /// Only of a gradient: whether it is the last of its batch, so that the stage makes an optimizer step.
+    /// Only of a gradient: whether it is the last of its batch, so that the stage makes an optimizer step. The answer
+    /// [`Kind::Done`] repeats it.
     pub last: bool,
     /// The type of the tensor's values.
     pub dtype: Dtype,
@@ -67,7 +68,7 @@ pub struct Header {
     pub rows: u32,
     /// Number of values of each sample.
     pub features: u32,
-    /// Only of a gradient: the learning rate for the step behind the batch's last.
+    /// Only of a gradient: the learning rate for the step behind the batch's last. The answer [`Kind::Done`] repeats it.
     pub rate: f32,
 }
 
@@ -77,7 +78,7 @@ pub enum WireError {
     /// A field has a value that no header has.
     #[error("a message header's {field} is {found}")]
     Field {
-        /// Name of the field.
+        /// Name of the header's field.
         field: &'static str,
         /// The value that was found.
         found: u64,

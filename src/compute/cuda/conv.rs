@@ -18,7 +18,7 @@ const IMAGES: usize = 16_384;
 const PRODUCTS: usize = 65_535;
 /// Number of tiles of a product's result, 64 x 64 values each, that keep a device busy.
 const TILES: usize = 264;
-/// Side of such a tile, in values.
+/// Side of a square tile of a product's result, in values.
 const TILE: usize = 64;
 /// Least number of terms that a part of a long sum has.
 const LEAST: usize = 1024;
@@ -28,7 +28,7 @@ const ALIGNED: usize = 4;
 /// How a convolution is cut into products. It follows from the shape and the bounds alone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
-    /// The shape of the convolution.
+    /// The shape of the convolution that is planned.
     shape: Conv,
     /// Number of places at which the window stops: columns of an image's matrix of columns.
     places: usize,
@@ -40,11 +40,11 @@ pub(super) struct Plan {
     plain: bool,
     /// Whether one long product computes the weight's gradient over all images of a chunk.
     long: bool,
-    /// Most parts into which the sum of that long product is cut, so that the device is busy.
+    /// Most parts into which the sum of a long product is cut, so that the device is busy.
     parts: usize,
     /// Number of values of scratch memory that one image takes.
     image: usize,
-    /// Most images in a chunk.
+    /// Most images in a chunk, see [`chunks`](Self::chunks).
     most: usize,
 }
 
@@ -101,7 +101,7 @@ impl Plan {
 
 /// Matrices of one size in a tensor, one for each image and group.
 struct Each<'a, M> {
-    /// The tensor that holds them.
+    /// The tensor that holds the matrices.
     tensor: &'a Tensor<M>,
     /// Offset of the first matrix, in values.
     at: usize,
@@ -114,7 +114,7 @@ struct Each<'a, M> {
 }
 
 impl<M> Each<'_, M> {
-    /// These matrices as an operand: the first one `before` values behind `at`, the others at distances of `step` values.
+    /// The matrices as an operand: the first one `before` values behind `at`, the others at distances of `step` values.
     fn side(&self, step: usize, before: usize) -> Side {
         Side { row: self.row, step, at: self.at + before }
     }
@@ -239,7 +239,7 @@ impl<D: Device> Cuda<D> {
     }
 
     /// The first way to dw: a product dy (out, places) times columns^T (places, under) for each image and group, whose results
-    /// are then added in the order of images.
+    /// are then summed.
     fn weight_by_images(
         &self,
         plan: &Plan,

@@ -61,7 +61,7 @@ impl Side {
 pub struct Product {
     /// The shape of each product, which operands are transposed, and whether C is added to.
     pub shape: crate::compute::Gemm,
-    /// Number of products.
+    /// Number of products that one call computes.
     pub count: usize,
     /// Where the matrices A are in their buffer.
     pub a: Side,

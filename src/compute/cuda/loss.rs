@@ -11,7 +11,7 @@ const PARTS: u32 = 1024;
 const PART: usize = 16;
 /// Size of what stands before the targets in scratch memory, in bytes: the total, then the partial sums.
 const BEFORE: usize = PART * (1 + PARTS as usize);
-/// The same size in f32 values.
+/// Size of what stands before the targets in scratch memory, in f32 values.
 const VALUES: usize = BEFORE / 4;
 
 impl<D: Device> Cuda<D> {

@@ -173,7 +173,7 @@ impl<D: Device> Backend for Cuda<D> {
 pub struct Tensor<M> {
     /// The device memory that holds it.
     memory: M,
-    /// Number of values.
+    /// Number of f32 values of the tensor.
     len: usize,
 }
 
@@ -194,7 +194,7 @@ impl<M> Tensor<M> {
 pub struct Message<M> {
     /// The device memory that holds it.
     memory: M,
-    /// Length in bytes.
+    /// Length of the message in bytes.
     len: usize,
 }
 

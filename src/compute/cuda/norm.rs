@@ -29,7 +29,7 @@ enum Term<'a, M> {
     Slopes(&'a Tensor<M>),
 }
 
-/// Where the sums go, and what they are divided by.
+/// Where the sums of sets go, and what they are divided by.
 struct To<'a, M> {
     /// The buffer that they are written to.
     sums: &'a Tensor<M>,
@@ -41,7 +41,7 @@ struct To<'a, M> {
     accumulate: bool,
 }
 
-/// How sets are summed.
+/// How the sets of a tensor are summed on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Way {
     /// Whether sets are columns of a matrix: one value a run, several sets side by side.

@@ -7,7 +7,7 @@ use crate::compute::{Adam, Optimize};
 const QUAD: usize = 4;
 /// Least number of values that a block sums up.
 const SHARE: usize = 16 * THREADS as usize;
-/// Most blocks that sum squares.
+/// Most blocks that sum the squares of a gradient.
 const PARTS: usize = 1024;
 
 impl<D: Device> Optimize for Cuda<D> {

@@ -7,7 +7,7 @@ use crate::compute::Softmax;
 const HELD: usize = 8;
 /// Number of threads of a warp.
 const WARP: usize = 32;
-/// Most threads of a block.
+/// Most threads of a block that takes one row.
 const MOST: usize = 1024;
 
 /// Number of threads that share a row of `n` values (a team), and number of threads of a block. A team is a part of a warp, or

@@ -24,9 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// drops packets must not hold up the user for long.
 #[derive(Clone, Copy)]
 pub(super) struct Tool {
-    /// Name of the program.
+    /// Name of the program, by which it is started.
     pub(super) name: &'static str,
-    /// Its options, without those for HTTPS.
+    /// The program's options, without those for HTTPS.
     pub(super) options: &'static [&'static str],
     /// The options that keep it to HTTPS, even if a mirror redirects it.
     pub(super) https: &'static [&'static str],

@@ -50,7 +50,7 @@ struct Search {
 
 /// A wanted file, and the best candidate that was seen under its name.
 struct Slot {
-    /// The wanted file.
+    /// The file that is wanted, and how a copy is proven right.
     original: &'static Original,
     /// The candidate's bytes, or why it was refused. `None` if none was seen.
     seen: Option<Result<Vec<u8>, DataError>>,

@@ -46,9 +46,9 @@ struct Original {
 
 /// How a copy of a file is proven right.
 enum Proof {
-    /// Its unpacked bytes have this SHA-256, in hexadecimal.
+    /// The unpacked bytes have this SHA-256, in hexadecimal.
     Sha256(&'static str),
-    /// This reader accepts it.
+    /// This reader accepts the unpacked bytes.
     Read(fn(&Path, &[u8]) -> Result<(), DataError>),
 }
 
@@ -89,7 +89,7 @@ const fn of_cifar10(name: &'static str) -> Original {
 
 /// Where files are taken from.
 enum Source<'a> {
-    /// This folder or archive.
+    /// Files are taken from this folder or archive.
     Local(&'a Path),
     /// Addresses that end in `/`, tried in order with the first of `tools` that is installed.
     Mirrors { tools: &'a [download::Tool], addresses: &'a [&'a str] },

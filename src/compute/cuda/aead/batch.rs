@@ -20,7 +20,7 @@ const CELLS: [u32; 2] = [8, 1024];
 
 /// A range of bytes in a block, every byte of which belongs to a job, and its place on the device.
 #[derive(Debug, PartialEq, Eq)]
-/// Index of the block.
+/// Index of the block that the range is in.
 pub(super) struct Span {
     /// First byte of the range in the block.
     pub(super) block: usize,
@@ -181,9 +181,9 @@ impl<M> Batch<M> {
 
 /// Where the sealed cells of a batch stand on the device.
 struct Cells<M> {
-    /// The device memory that holds them.
+    /// The device memory that holds the cells.
     memory: Arc<M>,
-    /// Which bytes of blocks are copied to or from that memory.
+    /// Which bytes of blocks are copied to or from `memory`.
     spans: Vec<Span>,
     /// By job: offset of its cell in the memory, in bytes.
     at: Vec<usize>,

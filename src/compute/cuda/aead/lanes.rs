@@ -22,7 +22,7 @@ pub(super) struct Lanes<M> {
 
 /// The blocks of one direction.
 pub(super) struct Blocks<M> {
-    /// The memory that holds all of them.
+    /// The memory that holds all blocks of the direction.
     pub(super) memory: Arc<M>,
     /// Byte range of each block in the memory.
     places: Vec<Range<usize>>,

@@ -25,7 +25,7 @@ pub struct About {
     pub name: String,
     /// Compute capability as [major, minor], such as [9, 0]. It names the architecture.
     pub capability: [i32; 2],
-    /// Number of multiprocessors.
+    /// Number of the GPU's multiprocessors.
     pub units: u32,
     /// Size of the GPU's memory in bytes.
     pub memory: usize,
@@ -245,7 +245,7 @@ pub struct GpuMemory {
     pub(super) gpu: Arc<Gpu>,
     /// The device's address of the first byte.
     pub(super) at: sys::CUdeviceptr,
-    /// Length in bytes.
+    /// Length of the memory in bytes.
     pub(super) bytes: usize,
 }
 

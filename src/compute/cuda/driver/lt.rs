@@ -21,11 +21,11 @@ const REDUCTIONS: u32 = 2 | 4;
 
 /// cuBLASLt on one device, with the products that it has planned.
 pub(super) struct Products {
-    /// The library's handle.
+    /// The handle of cuBLASLt.
     handle: sys::cublasLtHandle_t,
     /// In which precision products are computed.
     precision: Precision,
-    /// The plans made so far.
+    /// The plans made so far, by what each depends on.
     plans: HashMap<Key, Plan>,
 }
 
@@ -38,7 +38,7 @@ unsafe impl Send for Products {}
 struct Key {
     /// The shape of the product and the layout of its operands.
     product: Product,
-    /// Whether a bias is added.
+    /// Whether a bias is added to C.
     bias: bool,
     /// The alignments of A, B and C in bytes, powers of two up to 256.
     alignments: [u32; 3],
@@ -57,11 +57,11 @@ struct Plan {
 /// The device addresses that one product uses, and its queue.
 #[derive(Clone, Copy)]
 pub(super) struct Operands {
-    /// Address of A's buffer.
+    /// Device address of the buffer with the matrices A.
     pub(super) a: CUdeviceptr,
-    /// Address of B's buffer.
+    /// Device address of the buffer with the matrices B.
     pub(super) b: CUdeviceptr,
-    /// Address of C's buffer.
+    /// Device address of the buffer with the matrices C.
     pub(super) c: CUdeviceptr,
     /// Address of the bias (n), if there is one.
     pub(super) bias: Option<CUdeviceptr>,

@@ -39,7 +39,7 @@ pub struct Driver {
     queue: sys::CUstream,
     /// In which precision products are computed.
     precision: Precision,
-    /// What calls change.
+    /// What the calls of this queue share and change.
     state: Mutex<State>,
     /// The GPU. It is the last field, so that it is dropped after the others, which give memory back to it.
     gpu: Arc<Gpu>,

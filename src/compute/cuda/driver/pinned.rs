@@ -13,9 +13,9 @@ const LEAST: usize = 64 << 10;
 
 /// The page-locked buffers of a queue.
 pub(super) struct Pinned {
-    /// For copies to the GPU.
+    /// The buffer for copies to the GPU.
     outward: Buffer,
-    /// For copies from the GPU.
+    /// The buffer for copies from the GPU.
     inward: Buffer,
     /// An event that is recorded behind the last copy to the GPU. When it has occurred, the outward buffer is free.
     left: Option<sys::CUevent>,
@@ -23,7 +23,7 @@ pub(super) struct Pinned {
 
 /// A page-locked buffer.
 struct Buffer {
-    /// Address of the first byte.
+    /// Address of the buffer's first byte.
     at: *mut u8,
     /// Length in bytes. 0 if there is no buffer.
     bytes: usize,
@@ -33,7 +33,7 @@ struct Buffer {
 unsafe impl Send for Pinned {}
 
 impl Buffer {
-    /// No buffer yet.
+    /// The state in which there is no buffer.
     const NONE: Self = Self { at: std::ptr::null_mut(), bytes: 0 };
 
     /// The buffer, grown to at least `bytes` bytes if it is shorter. Nothing may use the buffer during the call.
