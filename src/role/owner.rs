@@ -192,7 +192,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             features: 0,
             rate: self.rates.at(self.epoch, feed.batch),
         };
-        // Without stages of its own the owner is due a `Done`, else the gradient (rows, features) of what its head sent.
+        // Without a head the owner is due a `Done`, else the gradient (rows, features) of what its head sent.
         let rows = self.hosted.head.as_ref().and_then(Network::expects).unwrap_or(0);
         let due = match &self.hosted.head {
             Some(head) => {
