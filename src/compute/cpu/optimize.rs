@@ -42,7 +42,7 @@ fn sgd_momentum(simd: Arch, [rate, momentum]: [f32; 2], nesterov: bool, g: &[f32
     );
 }
 
-/// A step of Adam, see [`Optimize::adam`](crate::compute::Optimize::adam).
+/// A step of Adam, see [`Optimize::adam`].
 fn adam(simd: Arch, step: Adam, g: &[f32], m: &mut [f32], s: &mut [f32], w: &mut [f32]) {
     let Adam { mean, square, rate, root, eps, keep } = step;
     vectorised(
