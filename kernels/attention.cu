@@ -1,31 +1,33 @@
-// Attention, each head of each sample on its own: y[t] = the sum over s of p[t, s] v[s], where p[t] is the softmax over s of
-// scale q[t] k[s]; if causal, over s up to t. x is (rows, tokens, 3, heads, width): of each token q, k, v; y and dy are (rows,
-// tokens, heads, width). src/compute/cuda/attention.rs launches the kernels.
+// Attention, for each head of each sample on its own: y[t] = the sum over s of p[t, s] v[s], where p[t] is the softmax over s
+// of scale q[t] k[s]. If causal, s runs only up to t. x is (rows, tokens, 3, heads, width): of each token q, then k, then v. y
+// and dy are (rows, tokens, heads, width). src/compute/cuda/attention.rs launches the kernels.
 //
-// No p of tokens x tokens is in memory ("FlashAttention", Dao et al., 2022): a block takes TILE tokens against tiles of TILE others
-// in order, and with the largest score so far it scales down what it has added up before that was known. Backward works p out
-// again, with dp[t, s] = dy[t] v[s] and ds = p (dp - D), D[t] = the sum over s of p dp: dq = scale ds k, dk = scale ds^T q,
-// dv = p^T dy. Each sum belongs to one thread, or to the 16 of a row, and has one order.
+// The matrix p of tokens x tokens is never in memory ("FlashAttention", Dao et al., 2022). A block takes TILE tokens against
+// tiles of TILE others, in order. When a larger score comes, it scales down what it has added up so far. Backward computes p
+// again, and dp[t, s] = dy[t] v[s], and ds = p (dp - D), where D[t] is the sum over s of p dp. Then dq = scale ds k, dk = scale
+// ds^T q, dv = p^T dy. Each sum belongs to one thread, or to the 16 threads of a row, and has one order.
 //
-// A block is 16 x 16 threads. Thread (ty, tx) has the scores of rows 4 ty .. and columns 4 tx .., and of a sum of rows, those rows
-// and columns 4 tx + 64 g ... Widths beyond a block's COLUMNS are split over blocks, each of which has the scores of its own.
+// A block has 16 x 16 threads. Thread (ty, tx) holds the scores of rows 4 ty .. 4 ty + 3 and columns 4 tx .. 4 tx + 3. Of a sum
+// of rows it holds those rows, and the columns 4 tx + 64 g .. 4 tx + 64 g + 3. Widths beyond a block's COLUMNS are split over
+// several blocks, each of which computes the scores for itself.
 #include "functions.cuh"
 
+// Tokens of a tile.
 #define TILE 64
 // Values of a head that a product takes at once.
 #define DEPTH 32
 #define THREADS 256
-// Values of tokens in shared memory: two times DEPTH of TILE tokens each, or rows of COLUMNS values.
+// Values of tokens in shared memory: DEPTH values each of TILE tokens on both sides, or rows of COLUMNS values.
 #define STAGED (2 * DEPTH * TILE)
 
-// Where the tokens of a tile are: token t at `at + t stride`, of which there are so many.
+// The tokens of a tile: token t is at `at + t stride`, and there are `tokens` of them.
 struct Rows {
   const float *at;
   u64 stride;
   u32 tokens;
 };
 
-// A block's part of the work.
+// A block's part of the work. All offsets and distances count values.
 struct Task {
   u64 pair;      // of sample and head
   u64 in, out;   // where this head's values of the sample's first token begin in x and in y
@@ -34,7 +36,8 @@ struct Task {
   u32 column;    // the first value of the head that it adds up
 };
 
-// Blocks are by sample, head, columns, tile. `last` first: if causal, the last tile of queries has the most to do.
+// The task of this block. Blocks are ordered by sample, head, columns, tile. With `last`, the last tile comes first: if causal,
+// the last tile of queries has the most to do.
 static __device__ __forceinline__ Task task_of(u32 tokens, u32 heads, u32 width, u32 columns, bool last) {
   Task task;
   u32 tiles = (tokens + TILE - 1) / TILE, parts = (width + columns - 1) / columns;
@@ -50,27 +53,28 @@ static __device__ __forceinline__ Task task_of(u32 tokens, u32 heads, u32 width,
   return task;
 }
 
-// `tile` of the tokens whose first is at `at`.
+// Tile number `tile` of the tokens, the first of which is at `at`.
 static __device__ __forceinline__ Rows rows_of(const float *at, u64 stride, u32 tile, u32 tokens) {
   return {at + (u64)tile * TILE * stride, stride, tokens - tile * TILE};
 }
 
-// Four values of a token from `column` on; 0 beyond the head and beyond the last token.
+// Four values of a token, from `column` on. They are 0 beyond the head and beyond the last token.
 static __device__ __forceinline__ float4 values_of(Rows rows, u32 token, u32 column, u32 width) {
   if (token >= rows.tokens || column >= width) return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
   const float *at = rows.at + token * rows.stride + column;
-  // Then all heads begin on a boundary of four.
+  // Then all heads begin on a boundary of four values.
   if (width % 4 == 0) return *(const float4 *)at;
   return make_float4(at[0], column + 1 < width ? at[1] : 0.0f, column + 2 < width ? at[2] : 0.0f,
                      column + 3 < width ? at[3] : 0.0f);
 }
 
-// Where, of line `line` of TILE tokens, token `token` stands: groups of four change places from four lines to the next, so that
-// threads that write a column use different banks, and four tokens are read at once.
+// Where token `token` is in line `line` of TILE tokens. Groups of four tokens change places from four lines to the next four.
+// So threads that write a column use different banks, and four tokens are read at once.
 static __device__ __forceinline__ u32 place(u32 line, u32 token) {
   return line * TILE + ((token >> 2 ^ (line >> 2 & 7u)) << 2) + (token & 3u);
 }
 
+// Adds the outer product of two vectors of four values to sums[4][stride].
 static __device__ __forceinline__ void outer(float4 a, float4 b, float *sums, u32 stride) {
   float left[4] = {a.x, a.y, a.z, a.w}, right[4] = {b.x, b.y, b.z, b.w};
 #pragma unroll
@@ -79,7 +83,7 @@ static __device__ __forceinline__ void outer(float4 a, float4 b, float *sums, u3
     for (u32 j = 0; j < 4; j++) sums[i * stride + j] = fmaf(left[i], right[j], sums[i * stride + j]);
 }
 
-// s[i][j] = the product, over the head's width, of token 4 ty + i of `left` and token 4 tx + j of `right`.
+// The scores: s[i][j] = the product, over the head's width, of token 4 ty + i of `left` and token 4 tx + j of `right`.
 static __device__ __forceinline__ void scores(Rows left, Rows right, u32 width, float *staged, float (&s)[4][4]) {
   u32 tx = threadIdx.x % 16, ty = threadIdx.x / 16;
 #pragma unroll
@@ -107,14 +111,15 @@ static __device__ __forceinline__ void scores(Rows left, Rows right, u32 width, 
   }
 }
 
-// sums[i][4 g + j] += the sum over the tokens t of `rows` of weights[t][4 ty + i] times value column + 64 g + 4 tx + j.
+// sums[i][4 g + j] += the sum over the tokens t of `rows` of weights[t][4 ty + i] times value column + 64 g + 4 tx + j of token
+// t.
 template <u32 COLUMNS>
 static __device__ __forceinline__ void gather(const float *weights, Rows rows, u32 column, u32 width, float *staged,
                                               float (&sums)[4][COLUMNS / 16]) {
   const u32 TOKENS = STAGED / COLUMNS;
   u32 tx = threadIdx.x % 16, ty = threadIdx.x / 16;
   for (u32 first = 0; first < TILE; first += TOKENS) {
-    // Here the weights have been written, too.
+    // This also waits until the weights are written.
     __syncthreads();
 #pragma unroll
     for (u32 i = threadIdx.x; i < STAGED / 4; i += THREADS) {
@@ -136,7 +141,7 @@ static __device__ __forceinline__ void gather(const float *weights, Rows rows, u
   }
 }
 
-// Of the 16 threads of a row: the largest, where what is no number does not count, and the sum.
+// The largest value among the 16 threads of a row. NaN does not count.
 static __device__ __forceinline__ float row_max(float x) {
   for (int step = 8; step > 0; step >>= 1) {
     float other = __shfl_xor_sync(0xffffffffu, x, step);
@@ -145,18 +150,19 @@ static __device__ __forceinline__ float row_max(float x) {
   return x;
 }
 
+// The sum over the 16 threads of a row, in all of them.
 static __device__ __forceinline__ float row_sum(float x) {
   for (int step = 8; step > 0; step >>= 1) x += __shfl_xor_sync(0xffffffffu, x, step);
   return x;
 }
 
-// Whether query and key, counted from the first tokens of the sample, meet.
+// Whether the query may see the key. Both are counted from the first token of the sample.
 static __device__ __forceinline__ bool meet(u32 query, u32 key, u32 tokens, u32 causal) {
   return key < tokens && query < tokens && (!causal || key <= query);
 }
 
-// From products s to exp(scale s - base), where `base` is the largest score so far, and 0 where there is none that is finite or
-// above; 0 where a key is hidden. Returns what earlier sums of the row are to be scaled by.
+// Turns products s into weights exp(scale s - base), where `base` is the row's largest score so far, or 0 if it has no score
+// that is finite or above. The weight of a hidden key is 0. Returns the factor for the row's earlier sums.
 static __device__ __forceinline__ float weigh(float (&s)[4], u32 query, u32 key, u32 tokens, u32 causal, float scale,
                                               float *most) {
   float top = *most;
@@ -173,6 +179,7 @@ static __device__ __forceinline__ float weigh(float (&s)[4], u32 query, u32 key,
   return keep;
 }
 
+// Stores sums[i], times scale[i], as row 4 ty + i of `to`, from `column` of the head on.
 template <u32 COLUMNS>
 static __device__ __forceinline__ void store(const float (&sums)[4][COLUMNS / 16], const float (&scale)[4], float *to,
                                              u64 stride, u32 tokens, u32 column, u32 width) {
@@ -189,6 +196,7 @@ static __device__ __forceinline__ void store(const float (&sums)[4][COLUMNS / 16
   }
 }
 
+// y of a tile of queries, in one pass over the tiles of keys. `sums` and `total` are scaled down whenever a larger score comes.
 template <u32 COLUMNS>
 static __device__ __forceinline__ void forward(const float *x, float *y, u32 tokens, u32 heads, u32 width, u32 causal,
                                                float scale) {
@@ -201,6 +209,7 @@ static __device__ __forceinline__ void forward(const float *x, float *y, u32 tok
 #pragma unroll
   for (u32 i = 0; i < 4; i++) most[i] = -INFINITE, total[i] = 0.0f;
   u32 tiles = causal ? task.tile + 1 : (tokens + TILE - 1) / TILE;
+  // The weights of this tile, then sums += weights times values.
   for (u32 tile = 0; tile < tiles; tile++) {
     float s[4][4];
     scores(queries, rows_of(x + task.in + task.to, task.from, tile, tokens), width, staged, s);
@@ -216,14 +225,15 @@ static __device__ __forceinline__ void forward(const float *x, float *y, u32 tok
       *(float4 *)(weights + place(4 * tx + j, 4 * ty)) = make_float4(s[0][j], s[1][j], s[2][j], s[3][j]);
     gather<COLUMNS>(weights, rows_of(x + task.in + 2 * task.to, task.from, tile, tokens), task.column, width, staged, sums);
   }
+// The sum of all weights of a row is only known now.
 #pragma unroll
   for (u32 i = 0; i < 4; i++) total[i] = 1.0f / row_sum(total[i]);
   float *to = y + task.out + (u64)task.tile * TILE * task.to;
   store<COLUMNS>(sums, total, to, task.to, queries.tokens, task.column, width);
 }
 
-// dq, a tile of queries a block; and of each query what its row of p needs, for `backward_keys`: stats (3, rows heads, tokens) are
-// the base of its weights, 1 over their sum, and D.
+// dq of a tile of queries for each block. It also leaves what `backward_keys` needs of each query's row of p: stats (3, rows
+// heads, tokens) are the base of its weights, 1 over their sum, and D.
 template <u32 COLUMNS>
 static __device__ __forceinline__ void backward_queries(const float *x, const float *dy, float *dx, float *stats,
                                                         u64 all, u32 tokens, u32 heads, u32 width, u32 causal,
@@ -238,6 +248,7 @@ static __device__ __forceinline__ void backward_queries(const float *x, const fl
   float base[4], share[4], mean[4];
 #pragma unroll
   for (u32 i = 0; i < 4; i++) base[i] = -INFINITE, share[i] = mean[i] = 0.0f;
+  // The first pass over the keys finds the base of the weights, their sum, and D, all of which change with the base.
   for (u32 tile = 0; tile < tiles; tile++) {
     float s[4][4], dp[4][4];
     scores(queries, rows_of(x + task.in + task.to, task.from, tile, tokens), width, staged, s);
@@ -261,6 +272,7 @@ static __device__ __forceinline__ void backward_queries(const float *x, const fl
       to[0] = base[i], to[all] = share[i], to[2 * all] = mean[i];
     }
   }
+  // The second pass computes ds = p (dp - D), and adds up dq = scale ds k.
   float sums[4][COLUMNS / 16] = {}, scales[4] = {scale, scale, scale, scale};
   for (u32 tile = 0; tile < tiles; tile++) {
     float s[4][4], dp[4][4];
@@ -284,8 +296,8 @@ static __device__ __forceinline__ void backward_queries(const float *x, const fl
   store<COLUMNS>(sums, scales, to, task.from, queries.tokens, task.column, width);
 }
 
-// dk and dv, a tile of keys a block, over tiles of queries in order. Rows of the scores are queries here, too; but rows of the sums
-// are keys.
+// dk and dv of a tile of keys for each block, over the tiles of queries in order. Rows of the scores are queries here, too, but
+// rows of the sums are keys.
 template <u32 COLUMNS>
 static __device__ __forceinline__ void backward_keys(const float *x, const float *dy, float *dx, const float *stats,
                                                      u64 all, u32 tokens, u32 heads, u32 width, u32 causal,
@@ -297,6 +309,7 @@ static __device__ __forceinline__ void backward_keys(const float *x, const float
   Rows values = rows_of(x + task.in + 2 * task.to, task.from, task.tile, tokens);
   u32 key = task.tile * TILE + 4 * tx, tiles = (tokens + TILE - 1) / TILE;
   float dk[4][COLUMNS / 16] = {}, dv[4][COLUMNS / 16] = {};
+  // If causal, earlier queries see none of these keys.
   for (u32 tile = causal ? task.tile : 0; tile < tiles; tile++) {
     float s[4][4], dp[4][4];
     Rows queries = rows_of(x + task.in, task.from, tile, tokens);
@@ -316,6 +329,7 @@ static __device__ __forceinline__ void backward_keys(const float *x, const float
       }
       *(float4 *)(weights + place(4 * ty + i, 4 * tx)) = make_float4(s[i][0], s[i][1], s[i][2], s[i][3]);
     }
+    // dv += p^T dy, then dk += ds^T q, with the same shared memory.
     gather<COLUMNS>(weights, slopes, task.column, width, staged, dv);
     __syncthreads();
 #pragma unroll
@@ -349,8 +363,9 @@ BACKWARD(attention_dq_128_f32, backward_queries, 128)
 BACKWARD(attention_dkv_64_f32, backward_keys, 64)
 BACKWARD(attention_dkv_128_f32, backward_keys, 128)
 
-// Turns the pairs (i, i + width / 2) of queries and keys by angles: turns (2, tokens, width / 2) are their cosines and sines. A
-// block a token, in whatever grid. The same operations as src/compute/cpu/attention.rs, turn: the same bits.
+// Rotates the pairs (i, i + width / 2) of queries and keys, in place. turns (2, tokens, width / 2) are the cosines and the
+// sines of the angles; `back` takes their negatives. A block takes a token at a time, in any grid. The operations are those of
+// src/compute/cpu/attention.rs, turn, so the bits are the same.
 extern "C" __global__ void rotate_f32(const float *__restrict__ turns, float *__restrict__ x, u64 rows, u32 tokens,
                                       u32 heads, u32 width, u32 back) {
   u32 half = width / 2;

@@ -1,10 +1,12 @@
-// Convolution: what lies under the window as columns, and back. src/compute/cuda/conv.rs launches them; products are NVIDIA's.
+// Convolution: the values under the window are copied to columns, or columns are added up to pixels. src/compute/cuda/conv.rs
+// launches the kernels. The products are cuBLASLt's.
 //
-// Column p of an image n holds, in row u = (c, i, j), the value x[n, c, s p + (i, j) - padding], or 0 beside the image:
-// columns[n image_step + u row_step + p]. All threads of a row p of the grid's x go over channels and places (or pixels) of one
-// image, so that what belongs to a thread's place is worked out once; y goes over images.
+// Column p of an image n holds in row u = (c, i, j) the value x[n, c, s p + (i, j) - padding], or 0 beside the image. It is at
+// columns[n image_step + u row_step + p]. The grid's x goes over the channels and places (or pixels) of one image, so that a
+// thread computes only once what depends on its place. The grid's y goes over images.
 #include "functions.cuh"
 
+// Writes one column's rows of one channel, for a kernel of K x K, or of any size if K is 0.
 template <u32 K>
 static __device__ __forceinline__ void columns_of(Window w, const float *__restrict__ x, float *__restrict__ columns,
                                                   u32 images, u32 channels, u64 image_step, u64 row_step) {
@@ -13,7 +15,7 @@ static __device__ __forceinline__ void columns_of(Window w, const float *__restr
   u64 thread = thread_of_grid();
   if (thread >= (u64)channels * places) return;
   u32 channel = (u32)thread / places, place = (u32)thread % places;
-  // Above and left of the image these wrap to what is larger than any size.
+  // Above and left of the image these wrap, and are then larger than any size.
   u32 top = place / w.wide * w.stride_h - w.padding_h, left = place % w.wide * w.stride_w - w.padding_w;
   for (u32 image = blockIdx.y; image < images; image += gridDim.y) {
     const float *from = x + ((u64)image * channels + channel) * pixels;
@@ -31,6 +33,7 @@ static __device__ __forceinline__ void columns_of(Window w, const float *__restr
   }
 }
 
+// columns of x (images, channels, height, width).
 extern "C" __global__ void columns_f32(const float *__restrict__ x, float *__restrict__ columns, u32 images,
                                        u32 channels, WINDOW, u64 image_step, u64 row_step) {
   Window w = WINDOW_OF_PARAMETERS;
@@ -40,13 +43,14 @@ extern "C" __global__ void columns_f32(const float *__restrict__ x, float *__res
   else columns_of<0>(w, x, columns, images, channels, image_step, row_step);
 }
 
-// The sum of what columns hold of a pixel, whose channel they begin with: by i, then by j.
+// The sum of the column values of a pixel, by i, then by j. `columns` begins with the pixel's channel.
 template <u32 K>
 static __device__ __forceinline__ float sum_of_columns(Window w, const float *__restrict__ columns, u32 y, u32 x,
                                                        u64 row_step) {
   u32 kernel_h = known<K>(w.kernel_h), kernel_w = known<K>(w.kernel_w);
   u32 down = y + w.padding_h, right = x + w.padding_w;
-  // The pixel is value i of the window at row (down - i) / stride, where that is whole: the first i, and then every stride-th.
+  // The pixel is value i of the window at row (down - i) / stride, if that is whole: for the first i and every stride-th after
+  // it.
   u32 first_i = down % w.stride_h, first_row = down / w.stride_h;
   u32 first_j = right % w.stride_w, first_column = right / w.stride_w;
   float sum = 0.0f;
@@ -65,6 +69,7 @@ static __device__ __forceinline__ float sum_of_columns(Window w, const float *__
   return sum;
 }
 
+// Adds up one pixel in each image, for a kernel of K x K, or of any size if K is 0.
 template <u32 K>
 static __device__ __forceinline__ void fold_of(Window w, const float *__restrict__ columns, float *__restrict__ dx,
                                                u32 images, u32 channels, u64 image_step, u64 row_step) {
@@ -78,8 +83,8 @@ static __device__ __forceinline__ void fold_of(Window w, const float *__restrict
     dx[(u64)image * channels * pixels + thread] = sum_of_columns<K>(w, from + image * image_step, y, x, row_step);
 }
 
-// dx (images, channels, height, width) = what the columns hold of each pixel, summed: each pixel looks for its own, so that none is
-// written to twice.
+// dx (images, channels, height, width) = the sum of the column values of each pixel. Each pixel looks for its own values, so
+// that no value of dx is written twice.
 extern "C" __global__ void fold_columns_f32(const float *__restrict__ columns, float *__restrict__ dx, u32 images,
                                             u32 channels, WINDOW, u64 image_step, u64 row_step) {
   Window w = WINDOW_OF_PARAMETERS;
@@ -88,7 +93,7 @@ extern "C" __global__ void fold_columns_f32(const float *__restrict__ columns, f
   else fold_of<0>(w, columns, dx, images, channels, image_step, row_step);
 }
 
-// y (images, out, places) = bias (out), everywhere: what products are then added to.
+// y (images, out, places) = bias (out) of the channel. Products are then added to it.
 extern "C" __global__ void fill_channels_f32(const float *__restrict__ bias, float *__restrict__ y, u32 images, u32 out,
                                              u32 places) {
   u64 thread = thread_of_grid();

@@ -1,22 +1,24 @@
-// Losses and their gradients: dx = weight times the slope. src/compute/cuda/loss.rs launches them.
+// Losses and their gradients: dx = weight times the slope. src/compute/cuda/loss.rs launches the kernels.
 //
-// As src/compute/cpu/loss.rs, operation by operation, but for the order of sums. Each block leaves what its terms come to in
-// `parts`, and fold_losses_f64 adds these, in order and in f64.
+// The operations are those of src/compute/cpu/loss.rs, one by one, but for the order of sums. Each block leaves the sum of its
+// terms in `parts`. fold_losses_f64 adds these up in order, in f64.
 #include "functions.cuh"
 
+// Values of a row that a thread keeps in registers.
 #define HELD 8
 #define MOST_THREADS 1024
 
+// A sum of losses, the number of their terms, and the number of correct terms.
 struct __align__(16) Part {
   double loss;
   u32 terms, correct;
 };
 
-// Of all threads of a block, in one order.
+// Adds up the sums of all threads of a block, in one order, and writes them to `to`.
 static __device__ __forceinline__ void leave(double loss, u32 terms, u32 correct, Part *to) {
   __shared__ double partial[MOST_THREADS];
   loss = block_total(loss, partial);
-  // Whole numbers, exact in f64.
+  // Whole numbers are exact in f64.
   double all = block_total((double)terms, partial), right = block_total((double)correct, partial);
   if (threadIdx.x == 0) {
     to->loss = loss;
@@ -25,10 +27,10 @@ static __device__ __forceinline__ void leave(double loss, u32 terms, u32 correct
   }
 }
 
-// The softmax cross entropy of x (rows, classes); labels (rows), of which those that are not below `classes` do not count.
-// `smoothing` is spread over all classes: a gradient less `everywhere`, and less `at_label` at the label.
+// The softmax cross entropy of x (rows, classes) against labels (rows). A label that is not below `classes` does not count.
+// `smoothing` is spread over all classes: the gradient is less by `everywhere`, and at the label by `at_label`, too.
 //
-// Rows and teams: see softmax.cu.
+// How rows are divided among teams is described in softmax.cu.
 extern "C" __global__ __launch_bounds__(MOST_THREADS) void cross_entropy_f32(
     const float *__restrict__ x, const u32 *__restrict__ labels, float *__restrict__ dx, Part *__restrict__ parts,
     u64 rows, u32 classes, u32 team, float smoothing, float weight, float at_label, float everywhere) {
@@ -53,7 +55,7 @@ extern "C" __global__ __launch_bounds__(MOST_THREADS) void cross_entropy_f32(
     for (u32 i = lane + HELD * team; i < len; i += team) most = from[i] > most ? from[i] : most;
     most = team_max(most, team, partial);
 
-    // The sum of exp(x - most), that of x - most, and how many before the label are as large as the largest.
+    // The sum of exp(x - most), that of x - most, and how many values before the label are as large as the largest.
     float sum = 0.0f, below = 0.0f, before = 0.0f;
 #pragma unroll
     for (u32 k = 0; k < HELD; k++) {
@@ -80,10 +82,11 @@ extern "C" __global__ __launch_bounds__(MOST_THREADS) void cross_entropy_f32(
       loss += smoothing == 0.0f ? (double)(ln_(sum) - exact)
                                 : (double)ln_(sum) - ((1.0 - part) * (double)exact + part * spread);
       terms++;
-      // Where a value is not a number, so is the sum: then nothing is the largest.
+      // If a value is NaN, so is the sum: then no prediction counts as correct.
       if (exact == 0.0f && before == 0.0f && sum < INFINITE) correct++;
     }
 
+    // dx = weight softmax(x), less the target's part.
     float share = weight / sum;
 #pragma unroll
     for (u32 k = 0; k < HELD; k++) {
@@ -102,7 +105,7 @@ extern "C" __global__ __launch_bounds__(MOST_THREADS) void cross_entropy_f32(
   leave(loss, terms, correct, parts + blockIdx.x);
 }
 
-// (x - target)^2 of each value. Any grid.
+// (x - target)^2 of each value, in any grid.
 extern "C" __global__ void squared_error_f32(const float *__restrict__ x, const float *__restrict__ targets,
                                              float *__restrict__ dx, Part *__restrict__ parts, u64 len, float weight) {
   double loss = 0.0;
@@ -117,7 +120,7 @@ extern "C" __global__ void squared_error_f32(const float *__restrict__ x, const 
   leave(loss, terms, correct, parts + blockIdx.x);
 }
 
-// ln(1 + exp(x)) - target x of each logit. Any grid.
+// ln(1 + exp(x)) - target x of each logit, in any grid.
 extern "C" __global__ void binary_cross_entropy_f32(const float *__restrict__ x, const float *__restrict__ targets,
                                                     float *__restrict__ dx, Part *__restrict__ parts, u64 len,
                                                     float weight) {
@@ -127,7 +130,7 @@ extern "C" __global__ void binary_cross_entropy_f32(const float *__restrict__ x,
     float value = x[i], target = targets[i];
     float tail = exp_(-fabsf(value));
     float yes = (value >= 0.0f ? 1.0f : tail) / (1.0f + tail);
-    // What is no number stays none.
+    // NaN stays NaN.
     float above = value > 0.0f ? value : 0.0f * value;
     loss += (double)(above - target * value + ln_(1.0f + tail));
     terms++;
@@ -137,7 +140,7 @@ extern "C" __global__ void binary_cross_entropy_f32(const float *__restrict__ x,
   leave(loss, terms, correct, parts + blockIdx.x);
 }
 
-// total (1) = that of the `count` parts. One block.
+// total (1) = the sum of `count` parts. One block does it.
 extern "C" __global__ void fold_losses_f64(const Part *__restrict__ parts, Part *__restrict__ total, u32 count) {
   double loss = 0.0;
   u32 terms = 0, correct = 0;

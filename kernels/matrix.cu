@@ -1,14 +1,15 @@
-// Matrices, row-major: transposes, rows. src/compute/cuda/matrix.rs launches them; products are NVIDIA's.
+// Row-major matrices: transposes, sums of rows. src/compute/cuda/matrix.rs launches the kernels. The products are cuBLASLt's.
 #include "functions.cuh"
 
+// Columns that a block of threads takes side by side, and rows that it takes at once.
 #define TILE 32
 #define LINES 8
 
-// to (columns, rows) = the transpose of from (rows, columns). Blocks of TILE x LINES threads: one tile each, x over columns, y over
-// rows.
+// to (columns, rows) = the transpose of from (rows, columns). A block of TILE x LINES threads takes a tile of TILE x TILE. The
+// grid's x goes over columns, y over rows.
 extern "C" __global__ void transpose_f32(const float *__restrict__ from, float *__restrict__ to, u32 rows,
                                          u32 columns) {
-  // One column more, so that a column's values lie in different banks.
+  // There is one column more, so that the values of a column are in different banks.
   __shared__ float tile[TILE][TILE + 1];
   u32 x = threadIdx.x % TILE, y = threadIdx.x / TILE;
   u32 row = blockIdx.y * TILE, column = blockIdx.x * TILE;
@@ -24,8 +25,9 @@ extern "C" __global__ void fill_rows_f32(const float *__restrict__ bias, float *
   for (u64 i = thread_of_grid(); i < rows * n; i += threads_of_grid()) y[i] = bias[i % n];
 }
 
-// sums (parts, n): sums[p] = the sum of the rows of x (rows, n) from p times `share` on, `share` rows at most, in order. Blocks of
-// TILE x LINES threads: x over columns, y over parts. A thread takes every LINES-th row, and the LINES sums are added in order.
+// sums (parts, n): sums[p] is the sum of at most `share` rows of x (rows, n), from row p times `share` on. A block has TILE x
+// LINES threads; the grid's x goes over columns, y over parts. A thread takes every LINES-th row, and the LINES sums are then
+// added in order.
 extern "C" __global__ void sum_rows_f32(const float *__restrict__ x, float *__restrict__ sums, u64 rows, u32 n,
                                         u64 share) {
   __shared__ float partial[LINES][TILE];
@@ -44,7 +46,7 @@ extern "C" __global__ void sum_rows_f32(const float *__restrict__ x, float *__re
   }
 }
 
-// sum (n) = that of the rows of parts (count, n), in order; on top of what it holds if `accumulate`.
+// sum (n) = the sum of the rows of parts (count, n), in order. If `accumulate`, it is added to what sum holds.
 extern "C" __global__ void fold_rows_f32(const float *__restrict__ parts, float *__restrict__ sum, u32 count, u32 n,
                                          u32 accumulate) {
   for (u64 column = thread_of_grid(); column < n; column += threads_of_grid()) {

@@ -1,25 +1,27 @@
-// Sets of values: x (outer, sets, inner), all values of one set together. src/compute/cuda/norm.rs says which kernel is for which
-// shape.
+// Norms: x is seen as (outer, sets, inner), and all values with the same middle index form a set. src/compute/cuda/norm.rs
+// chooses the kernel for a shape. There are four kinds:
 //
-// rows: outer is 1, so that a set's values lie side by side. A warp (or a block) has a set, and all that is done to it is done while
-//   it is in the cache.
-// sums: a block sums up a part of a set's values; its threads take every so-many-th, whichever run they lie in.
-// columns: inner is 1. A block has 32 sets side by side, and its 8 lines of threads every 8th of its part's rows.
+// rows: outer is 1, so a set's values lie side by side. A warp or a block has a set, and does all there is to do while the set
+// is in the cache.
+// sums: a block sums up a part of a set. Its threads take every so-many-th value, whichever run it lies in.
+// columns: inner is 1. A block has 32 sets side by side, and each of its 8 lines of threads takes every 8th row of the part.
 // values: a thread has the same place in every row of sets x inner values, and so one set, whose numbers it loads once.
 //
-// Where a set has several parts, their sums (set, part) are folded afterwards: lane l takes l, l + 32, ..., and the lanes are added
-// as a tree. No order depends on which block is first.
+// If a set has several parts, their sums (set, part) are folded afterwards: lane l takes the parts l, l + 32, ..., and the
+// lanes are added as a tree. No order depends on which block is first.
 #include "functions.cuh"
 
+// Sets that a block of `columns` has side by side, and its lines of threads.
 #define TILE 32
 #define LINES 8
 
-// What is summed up.
+// The kinds of terms that are summed.
 #define SUM 0      // x
 #define DOT 1      // x y
 #define SQUARES 2  // (x - centre)^2
 #define SLOPES 3   // two sums: x, and x y
 
+// Adds the term at `at` to `sum`, and for SLOPES the second one to `other`.
 template <u32 MODE>
 static __device__ __forceinline__ void add_term(const float *__restrict__ x, const float *__restrict__ y, u64 at,
                                                 float centre, float &sum, float &other) {
@@ -30,7 +32,7 @@ static __device__ __forceinline__ void add_term(const float *__restrict__ x, con
   if (MODE == SLOPES) other = fmaf(value, y[at], other);
 }
 
-// The same in all lanes.
+// The sum over a warp, in all its lanes.
 static __device__ __forceinline__ float warp_sum(float x) {
   for (int step = 16; step > 0; step >>= 1) x += __shfl_xor_sync(0xffffffffu, x, step);
   return x;
@@ -38,6 +40,7 @@ static __device__ __forceinline__ float warp_sum(float x) {
 
 // ---- rows
 
+// The set of this thread's warp (or block), and which of its values the thread takes: first, first + step, ...
 template <bool WARPS> struct Row {
   u64 set;
   u32 first, step;
@@ -51,6 +54,7 @@ template <bool WARPS> struct Row {
   }
 };
 
+// Mean and variance of a row. The variance is summed in a second pass, from distances to the mean.
 template <bool WARPS>
 static __device__ __forceinline__ void moments_of_row(const float *__restrict__ xs, float *__restrict__ mean,
                                                       float *__restrict__ variance, u64 sets, u32 inner, u32 centred,
@@ -80,6 +84,7 @@ extern "C" __launch_bounds__(1024) __global__ void moments_rows_f32(const float 
   else moments_of_row<false>(x, mean, variance, sets, inner, centred, partial);
 }
 
+// y = (x - mean) / sqrt(variance + eps), of a row.
 template <bool WARPS>
 static __device__ __forceinline__ void normalize_row(const float *__restrict__ x, const float *__restrict__ mean,
                                                      const float *__restrict__ variance, float *__restrict__ y,
@@ -99,6 +104,7 @@ extern "C" __launch_bounds__(1024) __global__ void normalize_rows_f32(const floa
   else normalize_row<false>(x, mean, variance, y, sets, inner, eps);
 }
 
+// dx = (dn - mean(dn) - n mean(n dn)) / sqrt(variance + eps), of a row.
 template <bool WARPS>
 static __device__ __forceinline__ void backward_row(const float *__restrict__ ns, const float *__restrict__ variance,
                                                     const float *__restrict__ dns, float *__restrict__ dx, u64 sets,
@@ -125,8 +131,8 @@ extern "C" __launch_bounds__(1024) __global__ void normalize_backward_rows_f32(c
   else backward_row<false>(n, variance, dn, dx, sets, inner, eps, centred, partial);
 }
 
-// ---- sums and columns. Both write sums (sets, parts), or, of one part, the result: sum / members, on top of what is there if
-// `accumulate`. SLOPES has its second sums behind all of the first.
+// ---- sums and columns. Both write sums (sets, parts). If there is one part, they write the result, which is sum / members,
+// added to what is there if `accumulate`. The second sums of SLOPES come behind all of the first.
 
 static __device__ __forceinline__ void put_sum(float *sums, u64 at, float sum, u32 parts, float members,
                                                u32 accumulate) {
@@ -134,6 +140,7 @@ static __device__ __forceinline__ void put_sum(float *sums, u64 at, float sum, u
   else sums[at] = accumulate ? sums[at] + sum / members : sum / members;
 }
 
+// Sums up a part of a set: its members from blockIdx.y share on.
 template <u32 MODE>
 static __device__ __forceinline__ void sum_set(const float *__restrict__ x, const float *__restrict__ y, float centre,
                                                float *__restrict__ sums, u64 outer, u32 sets, u64 inner, u64 share,
@@ -143,7 +150,7 @@ static __device__ __forceinline__ void sum_set(const float *__restrict__ x, cons
   u64 end = first + share < count ? first + share : count;
   u64 m = first + threadIdx.x, row = sets * inner;
   u64 i = m % inner, at = m / inner * row + set * inner + i;
-  // So many members on: whole runs, which lie a row apart, and what is left, which may end in the run behind them.
+  // What blockDim.x members further on means: whole runs, which lie a row apart, and a rest, which may end in the next run.
   u64 rest = blockDim.x % inner, step = blockDim.x / inner * row + rest;
   float sum = 0.0f, other = 0.0f;
 #pragma unroll 4
@@ -174,6 +181,7 @@ extern "C" __global__ void sums_f32(const float *__restrict__ x, const float *__
   if (mode == SLOPES) sum_set<SLOPES>(x, y, c, sums, outer, sets, inner, share, members, accumulate, partial);
 }
 
+// Sums up a part of the rows of 32 sets side by side.
 template <u32 MODE>
 static __device__ __forceinline__ void sum_columns(const float *__restrict__ x, const float *__restrict__ y,
                                                    const float *__restrict__ centre, float *__restrict__ sums,
@@ -211,7 +219,8 @@ extern "C" __global__ void sums_of_columns_f32(const float *__restrict__ x, cons
   if (mode == SLOPES) sum_columns<SLOPES>(x, y, centre, sums, outer, sets, share, members, accumulate, partial);
 }
 
-// sums (count) = those of parts (count, each), divided by `members`; on top of what they hold if `accumulate`. A warp has one.
+// sums (count) = the sums of parts (count, each), divided by `members`. If `accumulate`, they are added to what sums holds. A
+// warp takes one.
 extern "C" __global__ void fold_sums_f32(const float *__restrict__ parts, float *__restrict__ sums, u32 count, u32 each,
                                          float members, u32 accumulate) {
   u64 at = thread_of_grid() / 32;
@@ -225,7 +234,8 @@ extern "C" __global__ void fold_sums_f32(const float *__restrict__ parts, float 
 
 // ---- values
 
-// The set of a place in a row of sets x inner values; a division of 64 bits takes much longer.
+// The set of a place in a row of sets x inner values. A division of 64 bits is avoided where it can be, because it takes much
+// longer.
 static __device__ __forceinline__ u64 set_of(u64 place, u64 row, u64 inner) {
   return row >> 32 ? place / inner : (u32)place / (u32)inner;
 }
@@ -243,7 +253,7 @@ extern "C" __global__ void normalize_f32(const float *__restrict__ x, const floa
   OVER_ROWS(at) y[at] = (x[at] - centre) * scale;
 }
 
-// `means` (2, sets): of dn, and of n dn.
+// dx as in `backward_row`. `means` (2, sets) are the means of dn and of n dn.
 extern "C" __global__ void normalize_backward_f32(const float *__restrict__ n, const float *__restrict__ variance,
                                                   const float *__restrict__ dn, const float *__restrict__ means,
                                                   float *__restrict__ dx, u64 outer, u32 sets, u64 inner, float eps,
@@ -257,7 +267,7 @@ extern "C" __global__ void normalize_backward_f32(const float *__restrict__ n, c
   OVER_ROWS(at) dx[at] = fmaf(-n[at], slope, dn[at] - mean) * scale;
 }
 
-// `bias` may be null.
+// y = weight[set] x + bias[set]. `bias` may be null.
 extern "C" __global__ void scale_f32(const float *__restrict__ x, const float *__restrict__ weight,
                                      const float *__restrict__ bias, float *__restrict__ y, u64 outer, u32 sets,
                                      u64 inner) {

@@ -1,12 +1,14 @@
-// Pools, plane by plane: y (planes, high, wide) of x (planes, height, width). src/compute/cuda/images.rs launches them.
+// Pools, plane by plane: y (planes, high, wide) of x (planes, height, width). src/compute/cuda/images.rs launches the kernels.
 //
-// The grid's x goes over the places (or pixels) of `stripe` planes at a time, y over these stripes: a thread works out where on the
-// plane it is once. Sums go by rows, then by columns, from 0 on, as the processor's do: the same bits.
+// The grid's x goes over the places (or pixels) of `stripe` planes at a time, y over these stripes. So a thread computes only
+// once where on the plane it is. Sums go by rows, then by columns, from 0 on, as on the processor, so the bits are the same.
 #include "functions.cuh"
 
+// No place on a plane.
 #define NOWHERE 0xffffffffu
 
-// Where on the plane the first of the largest values under the window at (row, column) lies, and its value.
+// The index in the plane of the first of the largest values under the window at (row, column), and that value in `most`. K is
+// the side of the kernel, or 0 for any size.
 template <u32 K>
 static __device__ __forceinline__ u32 largest(Window w, const float *__restrict__ x, u32 row, u32 column, float *most) {
   u32 kernel_h = known<K>(w.kernel_h), kernel_w = known<K>(w.kernel_w);
@@ -29,7 +31,7 @@ static __device__ __forceinline__ u32 largest(Window w, const float *__restrict_
   return best;
 }
 
-// The sum of the values under it.
+// The sum of the values under the window at (row, column).
 template <u32 K>
 static __device__ __forceinline__ float sum_under(Window w, const float *__restrict__ x, u32 row, u32 column) {
   u32 kernel_h = known<K>(w.kernel_h), kernel_w = known<K>(w.kernel_w);
@@ -49,6 +51,7 @@ static __device__ __forceinline__ float sum_under(Window w, const float *__restr
 #define PLACE 1
 #define MEAN 2
 
+// Writes one place in each plane that this thread takes.
 template <u32 K, u32 WHAT>
 static __device__ __forceinline__ void pool_of(Window w, const float *__restrict__ x, float *__restrict__ y,
                                                u32 *__restrict__ at, u64 planes, u32 stripe) {
@@ -72,6 +75,7 @@ static __device__ __forceinline__ void pool_of(Window w, const float *__restrict
   }
 }
 
+// Chooses the kernel that is compiled for the window's size.
 template <u32 WHAT>
 static __device__ __forceinline__ void pool_(Window w, const float *__restrict__ x, float *__restrict__ y,
                                              u32 *__restrict__ at, u64 planes, u32 stripe) {
@@ -92,24 +96,26 @@ extern "C" __global__ void mean_pool_f32(const float *__restrict__ x, float *__r
   pool_<MEAN>(w, x, y, nullptr, planes, stripe);
 }
 
-// at (planes, high, wide): where on its plane the first of the largest of each window lies.
+// at (planes, high, wide) = the index in the plane of the first of the largest values of each window.
 extern "C" __global__ void places_of_largest_f32(const float *__restrict__ x, u32 *__restrict__ at, u64 planes,
                                                  u32 stripe, WINDOW) {
   Window w = WINDOW_OF_PARAMETERS;
   pool_<PLACE>(w, x, nullptr, at, planes, stripe);
 }
 
-// From which place of the window on a pixel is under it, along an axis, where it is padded by `before`.
+// The first place of the window, along an axis, at which it holds a pixel. `before` is the pixel's distance from the padded
+// edge.
 static __device__ __forceinline__ u32 first_place(u32 before, u32 kernel, u32 stride) {
   return before < kernel ? 0 : (before - kernel) / stride + 1;
 }
 
+// The last place of the window, along an axis, at which it holds a pixel.
 static __device__ __forceinline__ u32 last_place(u32 before, u32 stride, u32 places) {
   return before / stride < places ? before / stride : places - 1;
 }
 
-// dx (planes, height, width): each pixel looks at the windows that hold it, in order, and takes dy from those whose largest it is.
-// Where `at` is null, it looks for that itself.
+// dx (planes, height, width): each pixel looks at the windows that hold it, in order, and takes dy from those whose largest
+// value it is. If `at` is null, it searches the windows for that itself.
 extern "C" __global__ void max_pool_backward_f32(const float *__restrict__ x, const u32 *__restrict__ at,
                                                  const float *__restrict__ dy, float *__restrict__ dx, u64 planes,
                                                  u32 stripe, WINDOW) {
@@ -138,6 +144,7 @@ extern "C" __global__ void max_pool_backward_f32(const float *__restrict__ x, co
   }
 }
 
+// dx (planes, height, width): each pixel takes its share of dy from each window that holds it, in order.
 extern "C" __global__ void mean_pool_backward_f32(const float *__restrict__ dy, float *__restrict__ dx, u64 planes,
                                                   u32 stripe, WINDOW) {
   u32 places = high * wide, pixels = height * width;

@@ -1,17 +1,21 @@
-// The softmax of rows (rows, n): y = exp(x - max) / sum; dx = y (dy - the sum of y dy). src/compute/cuda/softmax.rs launches them.
+// The softmax of rows (rows, n): y = exp(x - max) / sum, and dx = y (dy - the sum of y dy). src/compute/cuda/softmax.rs
+// launches the kernels.
 //
-// A team of threads takes a row: thread t its values t, t + team, .. The first HELD of these stay in registers; only longer rows
-// are read again. The sum of a thread's values is in order, those of threads fold as team_sum has it.
+// A team of threads takes a row: thread t has its values t, t + team, ... The first HELD of these stay in registers, so only
+// longer rows are read again. A thread adds its values in order; the sums of the threads are folded as in team_sum.
 #include "functions.cuh"
 
+// Values of a row that a thread keeps in registers.
 #define HELD 8
 #define MOST_THREADS 1024
 
-// `row` for each row that this thread's team takes. All threads come as often; the last time there may be no row, so no values.
+// Loops over the rows that this thread's team takes. All threads loop equally often; the last time there may be no row left,
+// and so no values.
 #define TEAM_ROWS(row, rows, team)                                                                           \
   for (u64 first = (u64)blockIdx.x * (blockDim.x / team), row; row = first + threadIdx.x / team, first < rows; \
        first += (u64)gridDim.x * (blockDim.x / team))
 
+// y of each row: the largest value, then the sum of exp(x - max), then the quotients.
 extern "C" __global__ __launch_bounds__(MOST_THREADS) void softmax_f32(const float *__restrict__ x,
                                                                        float *__restrict__ y, u64 rows, u32 n,
                                                                        u32 team) {
@@ -33,7 +37,7 @@ extern "C" __global__ __launch_bounds__(MOST_THREADS) void softmax_f32(const flo
     most = team_max(most, team, partial);
 #pragma unroll
     for (u32 k = 0; k < HELD; k++) {
-      // Of what lies beside the row, 0.
+      // A value beside the row is minus infinity, and so becomes 0.
       held[k] = exp_(held[k] - most);
       sum += held[k];
     }
@@ -48,6 +52,7 @@ extern "C" __global__ __launch_bounds__(MOST_THREADS) void softmax_f32(const flo
   }
 }
 
+// dx of each row: the sum of y dy, then y (dy - sum).
 extern "C" __global__ __launch_bounds__(MOST_THREADS) void softmax_backward_f32(const float *__restrict__ y,
                                                                                 const float *__restrict__ dy,
                                                                                 float *__restrict__ dx, u64 rows,

@@ -1,8 +1,8 @@
-//! What a stage whose operator also sees all blocks finds of its own cells in what others send.
+//! What a stage finds of its own cells in the blocks of others, where its operator also sees all blocks.
 //!
-//! The stage has the keys of all layers of its own circuits, so it knows which bits its relays pass on, hop by hop, and only has
-//! to look for them. Where the last relay sends them, there is a neighbour. The head of a cell is enough to know it by, and
-//! counter mode opens the head alone.
+//! The stage has the keys of all layers of its own circuits. So it knows which bits its relays pass on, hop by hop, and
+//! only has to look for them. Whoever the last relay sends them to is a neighbour. The head of a cell is enough to know
+//! it by, and counter mode opens the head alone.
 
 use std::collections::HashMap;
 
@@ -12,14 +12,14 @@ use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::ids::Rank;
 
-/// Whose cells are delivered to whom in the first slot, as far as they are found.
+/// To whom the cells of stages are delivered in the first slot, as far as they are found.
 pub(super) struct Found {
-    /// By stage's rank: where the last relays of its circuits send its cells.
+    /// For the rank of each stage: where the last relays of its circuits send its cells.
     destinations: HashMap<Rank, Vec<Rank>>,
 }
 
 impl Found {
-    /// Looks for the cells of every stage of a run.
+    /// Looks for the cells of every stage of the run `played`.
     pub(super) fn of(played: &Played) -> Self {
         let mut receivers: HashMap<Head, Rank> = HashMap::new();
         for recording in &played.ranks {
@@ -30,7 +30,7 @@ impl Found {
             let recording = played.of(rank);
             let first = recording.heads.first().into_iter().flatten();
             let inside = first.zip(&recording.truth.circuits).map(|(head, layers)| {
-                // The last layer stays on: it is what the last relay sends.
+                // The last layer stays on, as this is what the last relay sends.
                 layers.iter().take(played.phases - 1).fold(*head, |head, key| inside(key, head))
             });
             (rank, inside.filter_map(|head| receivers.get(&head).copied()).collect())
@@ -38,14 +38,15 @@ impl Found {
         Self { destinations: played.hosts().into_iter().map(destinations).collect() }
     }
 
-    /// Features of a stage's rank and another's: how many of the stage's circuits are seen to end there.
+    /// The features of the rank `stage` and another rank: how many of the stage's circuits are seen to end at the
+    /// other.
     pub(super) fn of_pair(&self, stage: Rank, other: Rank) -> Vec<f64> {
         let ends = self.destinations.get(&stage).into_iter().flatten();
         vec![ends.filter(|rank| **rank == other).count() as f64]
     }
 }
 
-/// The head of what is under one layer. In the first slot the nonce of a block's first cell is all zeros.
+/// Takes one layer off the head of a cell. In the first slot the nonce of a block's first cell is all zeros.
 fn inside(key: &[u8; 32], head: Head) -> Head {
     let mut inside = [0; 16];
     Library::Rust.key(&Key::from_bytes(*key)).add_stream(&[0; 12], &head, &mut inside);

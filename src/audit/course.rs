@@ -1,7 +1,7 @@
-//! Which runs are played: the job's own, shortened, and those with a defence off, as controls.
+//! Which runs are played: those of the job itself, shortened, and as controls those with a defence off.
 //!
-//! Every course plays the job itself (A) and, where the network can be told from another at all, a second model (B) of other
-//! widths. All that changes a job stands here.
+//! Every course plays the job itself (A). Where the network can be told from another at all, it also plays a second
+//! model (B) of other widths. All that changes a job stands here.
 
 use std::path::Path;
 
@@ -14,49 +14,50 @@ use crate::run::RunError;
 use crate::run::owner::can_run;
 use crate::run::prepare::Prepared;
 
-/// Hidden widths from which on the other model has half of them.
+/// Where all hidden widths are at least this, the second model has half of each. Else it has twice of each.
 const WIDE: u32 = 16;
-/// Runs of the control in profile `sealed`, at least, where one colluder seldom sees two stages' neighbours. They take little
-/// time.
+/// How many runs the control in profile `sealed` has at least. One colluder seldom sees two stages' neighbours there,
+/// so it takes many; they are short.
 const SEALED: usize = 160;
-/// Runs of the controls in profile `bare` and with links off, at least.
+/// How many runs the controls in profile `bare` and without links have at least.
 const BARE: usize = 80;
-/// The pace under which slots start as soon as their ranks are ready.
+/// The name of the pace under which slots start as soon as their ranks are ready.
 pub(super) const LOCKSTEP: &str = "lockstep";
 
-/// What is laid on top of any job: short, alone, one thread for arithmetic.
+/// Settings that are laid on top of any job: a single epoch, and one thread for arithmetic.
 const SHORT: [&str; 2] = ["train.epochs=1", "compute.threads=1"];
 
-/// Runs of one kind.
+/// Runs of one kind: a job, a second model of it, and what is asked of them.
 pub(super) struct Course {
-    /// The defence that is off; `None` for the job's own runs.
+    /// The name of the defence that is off. `None` for the job's own runs.
     pub(super) without: Option<&'static str>,
-    /// The job.
+    /// The job, made ready (A).
     pub(super) a: Prepared,
-    /// The same with another model, where this course is asked for models.
+    /// The job with another model, made ready (B). `None` where this course is not asked to tell models apart, or
+    /// cannot be.
     pub(super) b: Option<Prepared>,
-    /// How often each of them runs.
+    /// How often A runs, and B as often.
     pub(super) runs: usize,
-    /// What it is asked.
+    /// What this course is asked.
     pub(super) asks: Vec<(Question, Channel)>,
 }
 
-/// The courses of an audit. The first is the job itself.
+/// All courses of an audit, and what they have in common.
 pub(super) struct Courses {
-    /// The courses.
+    /// The courses. The first is the job itself, the others are its controls.
     pub(super) all: Vec<Course>,
-    /// The job's pace.
+    /// The job's pace, as the job names it.
     pub(super) pace: String,
     /// The job's profile.
     pub(super) profile: Profile,
-    /// The job's links. Each rank of an audit has a host of its own.
+    /// Between which ranks the job has links. In an audit each rank has a host of its own.
     pub(super) link: Link,
-    /// The ranks that play.
+    /// How many ranks play.
     pub(super) ranks: u16,
 }
 
 impl Courses {
-    /// Reads the job at `path` with `sets` on top and makes it and its controls ready, as `options` say.
+    /// Reads the job at `path` with the settings `sets` on top. Makes it and its controls ready, as `options` say.
     ///
     /// # Errors
     /// [`RunError`].
@@ -65,17 +66,19 @@ impl Courses {
         let short_sets = SHORT.iter().map(|set| (*set).to_owned());
         let mut job = Job::load(path, &sets.iter().cloned().chain(short_sets).collect::<Vec<String>>())?;
         let (profile, link, pace) = (job.mix.profile, job.mix.link, job.mix.pace.to_string());
-        // Without relays there would be nothing to tell stages from.
+        // The number of ranks is that of profile `mixed`, whatever the job's: without relays there would be nothing to
+        // tell stages from.
         let as_mixed = Job { mix: Mix { profile: Profile::Mixed, ..job.mix.clone() }, ..job.clone() };
         let ranks = options.ranks.unwrap_or_else(|| as_mixed.ranks());
         let whole = Prepared::of(job.clone())?;
         can_run(&whole, ranks)?;
         let data = short(whole, options.slots.into());
-        // What is left may be less than a batch.
+        // What is left of the samples may be less than a batch.
         job.train.drop_last = false;
         let ready = |job: &Job| data.with(job.clone());
         let other = |job: &Job| other_widths(job).map(|job| ready(&job)).transpose();
 
+        // Both models must have the same lengths, so that the job's own runs do not tell them apart.
         let pinned = match other(&job)? {
             Some(other) => pinned(&job, &[ready(&job)?, other], ranks),
             None => job.clone(),
@@ -93,8 +96,10 @@ impl Courses {
             [Role, Order, Cover, Model].into_iter().flat_map(|question| [(question, Volume), (question, Time)]);
         let asks = asks.chain([(Neighbours, Contents)].into_iter().filter(|_| profile == Profile::Mixed));
         all.push(Course { without: None, a, b, runs, asks: asks.collect() });
-        // Controls that are asked about no times need not keep any.
+        // Controls that are asked about no times do not wait for a pace.
         let at_once = Job { mix: Mix { pace: Pace::Lockstep, ..pinned.mix.clone() }, ..pinned.clone() };
+        // Controls for the questions about volume and contents: profile `sealed` shows addresses, `bare` shows lengths,
+        // without fixed lengths the models differ, and without links a stage knows its own cells again.
         if profile == Profile::Mixed {
             let free = Mix { message: 0, package: 0, result: 0, ..at_once.mix.clone() };
             let (a, b) = paired(&Job { mix: free, ..job.clone() })?;
@@ -121,6 +126,7 @@ impl Courses {
             let off = Job { mix: Mix { link: Link::Off, ..at_once.mix.clone() }, ..at_once.clone() };
             all.push(direct("mix.link off", &off, BARE, vec![(Neighbours, Contents)])?);
         }
+        // The control for the questions about time.
         if pace != LOCKSTEP {
             let (a, b) = paired(&at_once)?;
             let asks = [Role, Order, Cover, Model].map(|question| (question, Time)).to_vec();
@@ -135,27 +141,28 @@ impl Courses {
     }
 }
 
-/// As many samples as fill `slots` slots with training, one micro-batch at least, and one micro-batch to test.
+/// Cuts the data down to as many training samples as fill `slots` slots, but at least one micro-batch, and to one
+/// micro-batch to test.
 fn short(whole: Prepared, slots: u64) -> Prepared {
     let Prepared { job, .. } = &whole;
     let (depth, micro) = (whole.depth(), job.train.micro_batch);
     let full = job.train.batch.div_ceil(micro);
     let fits = |total: &u32| Pass::training(depth, full, *total).slots() <= slots;
     let total = (1..).take_while(fits).last().unwrap_or(1);
-    // Whole micro-batches, as far as the job has them.
+    // These are whole micro-batches, as far as the job has so many samples.
     let most = whole.trained();
     whole.short(most.min(total as usize * micro as usize), micro as usize)
 }
 
-/// `job` with half of each hidden width, or twice where that would leave few; `None` where it has none, or where other
-/// operations count on the widths.
+/// `job` with half of each hidden width, or with twice of each where one of them is small. `None` where it has no
+/// hidden width, or where other operations depend on the widths.
 fn other_widths(job: &Job) -> Option<Job> {
     let bound = |op: &Op| matches!(op, Op::Residual(_) | Op::Reshape(_) | Op::GroupNorm(_) | Op::Attention(_));
     if job.stages.iter().flat_map(|stage| &stage.ops).any(bound) {
         return None;
     }
     let mut other = job.clone();
-    // Values that the job names are those of its own widths.
+    // Values that the job names belong to the job's own widths.
     other.init = Init::default();
     let mut widths: Vec<(&mut Option<u32>, &mut u32)> = Vec::new();
     for op in other.stages.iter_mut().flat_map(|stage| &mut stage.ops) {
@@ -163,7 +170,7 @@ fn other_widths(job: &Job) -> Option<Job> {
             widths.push((input, out));
         }
     }
-    // What the last linear operation gives is for the classes.
+    // What the last linear operation gives are the classes, whose number stays.
     let hidden = widths.len().checked_sub(1).filter(|hidden| *hidden > 0)?;
     let halve = widths[..hidden].iter().all(|(_, out)| **out >= WIDE);
     let mut before = None;
@@ -179,11 +186,11 @@ fn other_widths(job: &Job) -> Option<Job> {
     Some(other)
 }
 
-/// `job` with lengths that hold each of `models`.
+/// `job` with lengths of messages, packages and results that are enough for each of `models` among `ranks` ranks.
 fn pinned(job: &Job, models: &[Prepared], ranks: u16) -> Job {
     let mut job = job.clone();
     for needed in models.iter().map(|model| model.needed_lengths(ranks)) {
-        // Lengths beyond these types do not travel either: `can_run` says so.
+        // Lengths beyond these types do not travel either, and `can_run` says so.
         job.mix.message = job.mix.message.max(u32::try_from(needed.message).unwrap_or(u32::MAX));
         job.mix.package = job.mix.package.max(u32::try_from(needed.package).unwrap_or(u32::MAX));
         job.mix.result = job.mix.result.max(needed.result);
@@ -231,7 +238,7 @@ mod tests {
         assert_ne!(free.a.geometry(7).unwrap(), free.b.as_ref().unwrap().geometry(7).unwrap());
     }
 
-    /// However few samples are played with, they are played.
+    /// However few samples there are, they are played.
     #[test]
     fn a_batch_that_is_not_whole_is_played_all_the_same() {
         let sets = ["train.drop_last=true".to_owned()];

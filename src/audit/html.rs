@@ -6,7 +6,8 @@ use super::Audit;
 use super::attack::Advantage;
 use super::verdict::{Row, Verdict};
 
-/// On a narrow screen a row's cells stand one below the other, each behind its column's name.
+/// The style of the page. On a narrow screen the cells of a row stand one below the other, each behind its column's
+/// name.
 const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 78em; padding: 0 1em; color: #222; background: #fff; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
@@ -26,10 +27,10 @@ dl { display: grid; grid-template-columns: max-content auto; gap: 0 1em; } dd { 
 }
 ";
 
-/// The columns of all groups.
+/// The names of the table's columns.
 const COLUMNS: [&str; 6] = ["question", "who looks", "statistics", "classifier", "control", "what it comes to"];
 
-/// An advantage with its interval drawn from 0 to 1.
+/// An advantage in words, with its interval drawn on a scale from 0 to 1.
 fn bar(advantage: &Advantage) -> String {
     let part = |value: f64| value.clamp(0.0, 1.0) * 100.0;
     let (low, high, mean) = (part(advantage.low), part(advantage.high), part(advantage.mean));
@@ -39,10 +40,12 @@ fn bar(advantage: &Advantage) -> String {
     )
 }
 
+/// The text with the characters replaced that mean something in HTML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
+/// The style's class for a row's verdict; none where it needs no colour.
 fn class(row: &Row) -> &'static str {
     match row.verdict() {
         Verdict::Wins => "wins",
@@ -52,7 +55,7 @@ fn class(row: &Row) -> &'static str {
     }
 }
 
-/// A row of the table.
+/// A row of the table, in HTML.
 fn line(row: &Row) -> String {
     let (question, who, _) = row.ask;
     let [statistics, classifier] = match &row.found {
@@ -67,7 +70,7 @@ fn line(row: &Row) -> String {
 }
 
 impl Audit {
-    /// The same as a page.
+    /// This audit as a page of HTML.
     pub fn html(&self) -> String {
         let name = escaped(&self.job);
         let mut page = format!(
@@ -79,7 +82,7 @@ impl Audit {
         for (name, value) in self.facts() {
             let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escaped(&value));
         }
-        // One table, so that the columns of its groups stand under each other.
+        // All groups stand in one table, so that their columns stand under each other.
         let heads: String = COLUMNS.iter().map(|column| format!("<th scope=\"col\">{column}")).collect();
         let _ = writeln!(page, "</dl>\n<table><thead><tr>{heads}</tr></thead>");
         for rows in self.rows.chunk_by(|a, b| a.ask.2 == b.ask.2) {

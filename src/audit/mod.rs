@@ -1,14 +1,15 @@
-//! What `mixnn audit` does: it plays the adversary (docs/AUDIT.md). Many short runs of a job, each with a plan and keys of its
-//! own, are recorded at the transport, and what was recorded is asked who is who.
+//! What `mixnn audit` does: it plays the adversary (docs/AUDIT.md). It plays many short runs of a job, each with a plan
+//! and keys of its own, records them at the transport, and asks what was recorded who is who.
 //!
-//! [`course`] says which runs are played: the job's own and, as controls, some with a defence off. [`mod@play`] plays one, with a
-//! [`record`]er at every rank and an ear for the [`truth`]. [`view`] is what someone sees of it; [`volume`] and [`time`] make
-//! features of that, [`contents`] looks for a stage's own cells, [`question`] makes cases, and [`attack`] learns from half of the runs to answer those of the other half.
-//! [`verdict`] says what that comes to, [`mod@print`] and [`html`] show it.
+//! [`course`] says which runs are played: the job's own and, as controls, some with a defence off. [`mod@play`] plays
+//! one run, with a [`record`]er at every rank and an ear for the [`truth`]. [`view`] is what someone sees of a run.
+//! [`volume`] and [`time`] make features of that, and [`contents`] looks for a stage's own cells. [`question`] makes
+//! cases. [`attack`] learns from half of the runs to answer the cases of the other half. [`verdict`] says what that
+//! comes to, and [`mod@print`] and [`html`] show it.
 //!
-//! Three channels are told apart. *Volume and order*: lengths, ends, tags and numbers of messages, the number of slots, and
-//! what a rank's number says. *Time*: when anything leaves or arrives, and so also who comes before whom. *Contents*: bits that
-//! a stage knows again.
+//! Three channels are told apart. *Volume and order* are lengths, ends, tags and numbers of messages, the number of
+//! slots, and what a rank's number says. *Time* is when anything leaves or arrives, and so also who comes before whom.
+//! *Contents* are bits that a stage knows again.
 
 mod attack;
 mod contents;
@@ -39,41 +40,41 @@ use verdict::Row;
 use crate::job::{Link, Profile};
 use crate::run::RunError;
 
-/// Runs of the job, unless someone asks for another number.
+/// How many times the job runs, unless someone asks for another number.
 pub const RUNS: u32 = 1000;
-/// Slots of training in a run, at most, unless someone asks for another number.
+/// How many slots of training a run has at most, unless someone asks for another number.
 pub const SLOTS: u32 = 48;
 /// The fewest runs from which anything can be learned.
 pub const FEWEST_RUNS: u32 = 40;
 
-/// Why there is no audit.
+/// Why no audit is played.
 #[derive(Debug, Error)]
 pub enum AuditError {
     /// The job cannot be run.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// Too few runs.
+    /// So few runs were asked for that nothing could be learned from them.
     #[error("{found} runs show nothing; take at least {FEWEST_RUNS} (--runs), half of which are learned from")]
     TooFewRuns {
-        /// Runs asked for.
+        /// How many runs were asked for.
         found: u32,
     },
-    /// So many colluders that no rank is left.
+    /// So many ranks are to collude that none is left to ask about.
     #[error(
         "{found} of {ranks} ranks are to collude; take 1 to {} (--colluders), so that two ranks besides the owner are left to \
          tell apart, or more ranks (--ranks)",
         ranks.saturating_sub(3)
     )]
     Colluders {
-        /// Colluders asked for.
+        /// How many colluders were asked for.
         found: u16,
-        /// Ranks that play.
+        /// How many ranks play.
         ranks: u16,
     },
 }
 
 impl AuditError {
-    /// The process's exit code.
+    /// The code with which the process exits because of this error.
     pub fn exit_code(&self) -> i32 {
         match self {
             AuditError::Run(error) => error.exit_code(),
@@ -82,44 +83,50 @@ impl AuditError {
     }
 }
 
-/// How an audit is played.
+/// How an audit is to be played.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Ranks that play; by default the fewest that the job needs in profile `mixed`.
+    /// How many ranks play. `None`: the fewest that the job needs in profile `mixed`.
     pub ranks: Option<u16>,
-    /// Runs of the job. Its controls take more.
+    /// How many times the job runs. Its controls take more runs.
     pub runs: u32,
-    /// Slots of training in a run, at most, unless a single micro-batch takes more.
+    /// How many slots of training a run has at most, unless a single micro-batch takes more.
     pub slots: u32,
-    /// Ranks that collude, drawn anew in each run.
+    /// How many ranks collude. Which ones is drawn anew in each run.
     pub colluders: u16,
 }
 
-/// An audit's figures.
+/// What an audit has come to: all that its table and its page show.
 pub struct Audit {
-    /// The job's name.
+    /// The name that the job gives itself.
     job: String,
-    /// The job's profile.
+    /// The profile that the job names.
     profile: Profile,
-    /// The job's pace.
+    /// The pace that the job names.
     pace: String,
+    /// How many ranks have played.
     ranks: u16,
+    /// How many ranks colluded.
     colluders: u16,
-    /// Runs of the job, and of all controls.
+    /// How many runs were played of the job, and of all its controls together.
     runs: [usize; 2],
-    /// Slots of the job's runs, on average.
+    /// How many slots a run of the job had, on average.
     slots: f64,
-    /// Cores of this machine.
+    /// How many cores this machine has.
     cores: usize,
-    /// Threads that ran at once.
+    /// How many threads ran at once.
     threads: usize,
-    /// Slots that took longer than their pace allows, where that is known.
+    /// In how many slots a phase began later than the pace says, summed over the job's runs. `None` where there was no
+    /// pace.
     overran: Option<u64>,
+    /// The rows of the table.
     rows: Vec<Row>,
+    /// How long the audit has taken.
     took: Duration,
 }
 
-/// Plays the audit of the job at `path` with `sets` on top; tells `progress` how many runs are over, and of how many.
+/// Plays the audit of the job at `path`, with the settings `sets` on top. Tells `progress` how many runs are over, and
+/// of how many.
 ///
 /// # Errors
 /// [`AuditError`].
@@ -159,21 +166,23 @@ pub fn audit(
     })
 }
 
-/// What all runs leave.
+/// What all runs have left behind.
 struct Record {
-    /// By course.
+    /// The cases of each course, by course.
     cases: Vec<Cases>,
-    /// Slots of a run of the job, on average.
+    /// How many slots a run of the job had, on average.
     slots: f64,
-    /// See [`Audit::overran`].
+    /// As in [`Audit::overran`]: slots of the job's runs that overran their pace. `None` where there was no pace.
     overran: Option<u64>,
 }
 
-/// Plays all runs of all courses, turn about, so that a machine that changes its speed does so in all of them.
+/// Plays all runs of all courses. Courses take turns, so that a machine that changes its speed does so in all of them.
 fn play(courses: &Courses, colluders: u16, progress: &mut dyn FnMut(usize, usize)) -> Result<Record, RunError> {
     let ranks = courses.ranks;
-    // The first run warms up: memory, threads, the processor's clock.
+    // The first run warms up memory, threads and the processor's clock. Nothing of it is kept.
     Played::run(&courses.all[0].a, ranks)?;
+    // Each run of a course gets a place between 0 and 1, so that the courses' runs are spread alike over the whole
+    // time.
     let mut turns: Vec<(f64, usize, usize)> = Vec::new();
     for (number, course) in courses.all.iter().enumerate() {
         turns.extend((0..course.runs).map(|run| ((run as f64 + 0.5) / course.runs as f64, number, run)));
@@ -185,7 +194,7 @@ fn play(courses: &Courses, colluders: u16, progress: &mut dyn FnMut(usize, usize
     let of = turns.len();
     for (turn, (_, number, run)) in turns.into_iter().enumerate() {
         let Course { a, b, asks, .. } = &courses.all[number];
-        // Which model runs first must not tell them apart.
+        // Which model runs first is drawn, so that it does not tell them apart.
         let b_first = rand::random::<bool>();
         let other = |due: bool| b.as_ref().filter(|_| due).map(|b| Played::run(b, ranks)).transpose();
         let early = other(b_first)?;
@@ -204,7 +213,7 @@ fn play(courses: &Courses, colluders: u16, progress: &mut dyn FnMut(usize, usize
     Ok(Record { cases, slots: slots as f64 / courses.all[0].runs as f64, overran })
 }
 
-/// The table: what each attack finds in the job's runs, and in the control's.
+/// The rows of the table: what the attacks find in the job's runs, and what they find in the control's.
 fn rows(courses: &Courses, cases: &[Cases]) -> Vec<Row> {
     let mut asks: Vec<Ask> = Vec::new();
     for channel in [Channel::Volume, Channel::Time] {
@@ -229,7 +238,8 @@ fn rows(courses: &Courses, cases: &[Cases]) -> Vec<Row> {
     asks.into_par_iter().map(row).collect()
 }
 
-/// Why the attack on `channel` may win.
+/// Why an attack on `channel` may win against the job. `None` where the job's profile and pace promise that it does
+/// not.
 fn expected(courses: &Courses, channel: Channel) -> Option<&'static str> {
     match (courses.profile, channel) {
         (_, Channel::Contents) => (courses.link == Link::Off)

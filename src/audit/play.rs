@@ -1,4 +1,4 @@
-//! One run of a job, all ranks threads of this process, with a recorder at every rank.
+//! One run of a job in which all ranks are threads of this process, with a recorder at every rank.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -13,16 +13,16 @@ use crate::run::{RunError, local, serve};
 use crate::transport::Member;
 use crate::transport::local::connect;
 
-/// Slots of a run for which there is room.
+/// For how many slots of a run there is room before memory must grow.
 const ROOM: usize = 512;
 
-/// A run that is over.
+/// A run that is over, as it was recorded.
 pub(super) struct Played {
-    /// Phases of a slot.
+    /// How many phases a slot has.
     pub(super) phases: usize,
-    /// What each rank sent and received, and what it was.
+    /// What each rank sent and received and what it was, by rank.
     pub(super) ranks: Vec<Recording>,
-    /// Slots that took longer than their pace allows, where there is one.
+    /// In how many slots a phase began later than the pace says. `None` where the run kept no pace.
     pub(super) overran: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ impl Played {
         let shelf: Shelf = Arc::new(Mutex::new(vec![Recording::default(); ranks.into()]));
         let origin = Instant::now();
         let ends = connect(ranks).into_iter().map(|end| Recorder::new(end, origin, &shelf)).collect();
-        // As on hosts of their own: ranks of one host would share what they know.
+        // Each rank gets a host of its own: ranks of one host would share what they know.
         let serve = |end: &mut Recorder<_>, host: &str| {
             let (host, mut listener) = (format!("{host}-{}", end.rank().0), Listener::new(&roles, ROOM));
             let served = serve::run_watched(end, &host, &Credentials::default(), &mut listener);
@@ -56,7 +56,7 @@ impl Played {
         Ok(Self { phases, ranks: recordings, overran })
     }
 
-    /// Slots that all ranks have gone through.
+    /// How many slots all ranks have gone through.
     pub(super) fn slots(&self) -> usize {
         self.ranks.iter().map(|recording| recording.begun.len()).min().unwrap_or(0) / self.phases
     }
@@ -73,7 +73,7 @@ impl Played {
         Rank::all(self.ranks.len() as u16).skip(1)
     }
 
-    /// What `rank` sent and received.
+    /// What `rank` sent and received, and what it was.
     pub(super) fn of(&self, rank: Rank) -> &Recording {
         &self.ranks[rank.index()]
     }

@@ -1,4 +1,4 @@
-//! The audit as a table and as JSON.
+//! The audit as a table in text, and as JSON.
 
 use std::fmt;
 
@@ -11,26 +11,28 @@ use super::verdict::Row;
 
 impl fmt::Display for Advantage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No "-0.00": it is 0.
+        // Adding 0 turns "-0.00" into "0.00".
         let [mean, low, high] = [self.mean, self.low, self.high].map(|value| (value * 100.0).round() / 100.0 + 0.0);
         f.pad(&format!("{mean:.2} ({low:.2} to {high:.2})"))
     }
 }
 
 impl Advantage {
+    /// This advantage as JSON.
     fn json(&self) -> Value {
         json!({ "advantage": self.mean, "low": self.low, "high": self.high, "surely": self.surely })
     }
 }
 
 impl Found {
+    /// Both attacks' advantages as JSON.
     fn json(&self) -> Value {
         json!({ "statistics": self.statistics.json(), "classifier": self.classifier.json() })
     }
 }
 
 impl Row {
-    /// What the control comes to, in short.
+    /// What the control has come to, in a few words for a cell of the table.
     pub(super) fn control_cell(&self) -> String {
         match &self.control {
             None => "-".to_owned(),
@@ -39,6 +41,7 @@ impl Row {
         }
     }
 
+    /// This row as JSON.
     fn json(&self) -> Value {
         let (question, who, channel) = self.ask;
         let control = self.control.map(|(without, found)| {
@@ -58,7 +61,7 @@ impl Row {
 }
 
 impl Audit {
-    /// The same as JSON.
+    /// This audit as JSON.
     pub fn json(&self) -> Value {
         json!({
             "job": self.job,
@@ -78,12 +81,12 @@ impl Audit {
         })
     }
 
-    /// Whether every thread had a core.
+    /// Whether every thread had a core for itself.
     pub(super) fn a_core_each(&self) -> bool {
         self.threads <= self.cores
     }
 
-    /// What was played: names and values.
+    /// What was played, as names and values for a reader.
     pub(super) fn facts(&self) -> Vec<(&'static str, String)> {
         let [own, controls] = self.runs;
         let cores =
@@ -109,7 +112,7 @@ impl Audit {
         ]
     }
 
-    /// How to read the figures.
+    /// How a reader is to take the figures.
     pub(super) const LEGEND: &'static str = "advantage: 2 x balanced accuracy - 1 on held-out runs, 0 is guessing, 1 certainty; in \
         brackets 95 % of the error, by run; control: the better attack's advantage with the defence off (docs/AUDIT.md)";
 }

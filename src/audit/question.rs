@@ -1,8 +1,8 @@
-//! What the adversary is asked, and the cases put to it.
+//! What the adversary is asked, and the cases that are put to it.
 //!
-//! Cases come in pairs out of the same run and the same view, one for each answer: so guessing, or knowing how many stages
-//! there are, whether one colludes, or when in an epoch messages are real, is worth nothing, and what is left is what was
-//! seen. Of two models the pair is two runs, one after the other.
+//! Cases come in pairs from the same run and the same view, one for each answer. So guessing is worth nothing, and
+//! neither is knowing how many stages there are, whether one of them colludes, or when in an epoch messages are real.
+//! What is left is what was seen. To tell two models apart the pair comes from two runs, one after the other.
 
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -12,14 +12,14 @@ use super::view::View;
 use super::{contents, time, volume};
 use crate::ids::Rank;
 
-/// Coalitions of a run that are asked, at most; no two the same.
+/// How many coalitions of a run are asked at most. No two of them are the same.
 const COALITIONS: usize = 6;
-/// Slots of a run that the observer is asked about, and a coalition.
+/// How many slots of a run the observer is asked about, and how many a coalition is.
 const ASKED: [usize; 2] = [8, 2];
-/// Ends the draw of coalitions where there are fewer.
+/// How often coalitions are drawn. This ends the draw where there are fewer than [`COALITIONS`].
 const DRAWS: usize = 40;
 
-/// What there is to find out.
+/// What the adversary is to find out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Question {
     /// Whether a rank hosts a stage.
@@ -30,59 +30,61 @@ pub(super) enum Question {
     Cover,
     /// Which of two models is trained.
     Model,
-    /// Whether a rank's stage stands next to one's own.
+    /// Whether the stage of another rank stands next to one's own.
     Neighbours,
 }
 
-/// Who looks.
+/// Who the adversary is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Who {
-    /// An observer of all messages.
+    /// An observer who sees all messages between ranks.
     Observer,
     /// Ranks that collude.
     Colluders,
-    /// Who has the keys of one rank, a stage's, and sees the blocks of all.
+    /// Someone who has the keys of one stage's rank and sees the blocks of all ranks.
     Insider,
 }
 
-/// What is looked at.
+/// What the adversary looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Channel {
     /// Lengths, ends and numbers of messages.
     Volume,
-    /// When they leave.
+    /// The times at which messages leave and arrive.
     Time,
     /// The bits of blocks.
     Contents,
 }
 
-/// A row of the table.
+/// What a row of the table is about: the question, who asks it, and what they look at.
 pub(super) type Ask = (Question, Who, Channel);
 
-/// Two cases out of run `run`, one for each answer.
+/// Two cases of one kind, one for each answer.
 #[derive(Clone, Debug)]
 pub(super) struct Pair {
-    /// Which run. What is learned is tried on other runs.
+    /// The number of the run from which both come. What is learned is tried on other runs.
     pub(super) run: usize,
-    /// Features of a case in which the answer is yes.
+    /// The features of a case in which the answer is yes.
     pub(super) yes: Vec<f64>,
-    /// ... and of one in which it is no.
+    /// The features of a case in which the answer is no.
     pub(super) no: Vec<f64>,
 }
 
-/// The pairs of a course, by question, who and channel.
+/// The pairs of cases of one course.
 #[derive(Default)]
 pub(super) struct Cases {
+    /// The pairs for each row of the table.
     pairs: std::collections::BTreeMap<Ask, Vec<Pair>>,
 }
 
 impl Cases {
-    /// The pairs for `ask`.
+    /// The pairs for the row `ask`. There may be none.
     pub(super) fn of(&self, ask: Ask) -> &[Pair] {
         self.pairs.get(&ask).map_or(&[], Vec::as_slice)
     }
 
-    /// Adds the cases of a run, number `run`, for those of `asks` that are about one run; `colluders` collude.
+    /// Adds the cases of the run `played`, which has the number `run`, for those of `asks` that are about one run. In
+    /// it `colluders` ranks collude.
     pub(super) fn add(
         &mut self,
         asks: &[(Question, Channel)],
@@ -103,6 +105,7 @@ impl Cases {
         }
     }
 
+    /// Adds the cases that `view` gives for the questions about ranks and slots.
     fn add_view(&mut self, asks: &[(Question, Channel)], run: usize, view: &View<'_>, who: Who, rng: &mut impl Rng) {
         for question in [Question::Role, Question::Order, Question::Cover] {
             let channels: Vec<Channel> = asks.iter().filter(|ask| ask.0 == question).map(|ask| ask.1).collect();
@@ -118,7 +121,8 @@ impl Cases {
         }
     }
 
-    /// Each stage is asked of a rank next to it, and of one that is not.
+    /// Adds the cases of neighbours. The host of each stage is asked about a rank next to it, and about one that is
+    /// not.
     fn add_neighbours(&mut self, run: usize, played: &Played, rng: &mut impl Rng) {
         let (hosts, found) = (played.hosts(), contents::Found::of(played));
         for pair in hosts.windows(2) {
@@ -134,7 +138,8 @@ impl Cases {
         }
     }
 
-    /// Adds the cases of two runs, one of each model.
+    /// Adds the cases of two runs, the first of model A and the second of model B. In each of them `colluders` ranks
+    /// collude.
     pub(super) fn add_models(
         &mut self,
         asks: &[(Question, Channel)],
@@ -144,7 +149,7 @@ impl Cases {
         rng: &mut impl Rng,
     ) {
         let channels = asks.iter().filter(|ask| ask.0 == Question::Model).map(|ask| ask.1);
-        // A stage knows its own widths: what relays see is what others show.
+        // A stage knows its own widths. So only relays collude here: they see what others show.
         let relays = played.map(|played| {
             let relays = played.others().filter(|rank| played.of(*rank).truth.stage.is_none()).collect();
             coalitions(relays, colluders, rng)
@@ -163,12 +168,13 @@ impl Cases {
         }
     }
 
+    /// Adds a pair to the row `ask`.
     fn push(&mut self, ask: Ask, pair: Pair) {
         self.pairs.entry(ask).or_default().push(pair);
     }
 }
 
-/// Sets of `size` of `ranks`, no two the same.
+/// Draws coalitions of `size` of the `ranks`, no two the same and at most [`COALITIONS`].
 fn coalitions(ranks: Vec<Rank>, size: u16, rng: &mut impl Rng) -> Vec<Vec<Rank>> {
     let mut drawn: Vec<Vec<Rank>> = Vec::new();
     for _ in 0..DRAWS {
@@ -181,15 +187,19 @@ fn coalitions(ranks: Vec<Rank>, size: u16, rng: &mut impl Rng) -> Vec<Vec<Rank>>
     drawn
 }
 
-/// What a question is asked of.
+/// What a question is asked about.
 #[derive(Clone, Copy)]
 enum Case {
+    /// Whether a rank hosts a stage.
     Rank(Rank),
+    /// Whether the stage of the second rank follows that of the first.
     Pair(Rank, Rank),
+    /// Whether what a rank sends in a slot is real.
     Slot(Rank, usize),
 }
 
 impl Case {
+    /// The features of this case that `view` has in `channel`.
     fn features(self, view: &View<'_>, channel: Channel) -> Vec<f64> {
         match (self, channel) {
             (Case::Rank(rank), Channel::Volume) => volume::of_rank(view, rank),
@@ -203,7 +213,7 @@ impl Case {
     }
 }
 
-/// Pairs of cases, yes and no.
+/// Draws pairs of cases for `question`: one in which the answer is yes, and one in which it is no.
 fn draw(question: Question, view: &View<'_>, who: Who, rng: &mut impl Rng) -> Vec<(Case, Case)> {
     let (played, suspects) = (view.played, view.suspects());
     match question {

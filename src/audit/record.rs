@@ -1,7 +1,7 @@
 //! A transport that writes down what it carries: when, how long, to whom, and in the first slot the heads of cells.
 //!
 //! Every rank writes into memory of its own, so that recording holds up all ranks alike. What was written is put on the
-//! shelf when the end is dropped.
+//! shelf when the rank's end is dropped.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,72 +12,77 @@ use crate::ids::{Phase, Rank};
 use crate::mix::geometry::BEAT;
 use crate::transport::{Backoff, Block, Exchange, Lane, Letters, Member, Membership, Transport, TransportError};
 
-/// Phases for which there is room before a recording must grow: growing would take time of one rank.
+/// For how many phases there is room before a recording must grow. To grow would cost one rank time that others do not
+/// spend.
 const ROOM: usize = 1024;
 
-/// Phases of the first slot, at most.
+/// In how many phases of a run heads are written down: as many as a slot has at most.
 const FIRST: usize = 4;
 
 /// The first bytes of a block's first cell.
 pub(super) type Head = [u8; 16];
 
-/// Nanoseconds since the run began.
+/// A time in nanoseconds since the run began.
 pub(super) type Time = u64;
 
-/// A phase, as one rank goes through it.
+/// When one rank began and ended a phase.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Begun {
-    /// When its blocks left.
+    /// When the rank's blocks left.
     pub(super) at: Time,
-    /// When the last of the blocks that it receives was there; 0 where it never was.
+    /// When the last of the blocks that the rank receives was there; 0 where it never was.
     pub(super) done: Time,
 }
 
-/// A message outside slots.
+/// A message outside slots, as one rank saw it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Letter {
-    /// When it left (from another rank to the owner), or had arrived.
+    /// When the message left, where this rank sent it to the owner. When it had arrived, where this rank received it.
     pub(super) at: Time,
-    /// Its bytes.
+    /// How many bytes the message has.
     pub(super) bytes: usize,
 }
 
 /// What one rank sent and received in a run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recording {
-    /// Its outgoing lanes.
+    /// The lanes over which the rank sends.
     pub(super) lanes: Vec<Lane>,
-    /// Its phases, in order.
+    /// The phases of the run, in order.
     pub(super) begun: Vec<Begun>,
-    /// Bytes sent: by phase, by outgoing lane.
+    /// How many bytes were sent: for each phase, by outgoing lane.
     pub(super) sent: Vec<u32>,
-    /// Of the first phases: by phase, by outgoing lane.
+    /// The heads of the blocks that were sent, in the first phases alone: by phase, by outgoing lane.
     pub(super) heads: Vec<Vec<Head>>,
-    /// When the blocks of each rank were there: by phase, by rank; 0 where none came.
+    /// When all blocks of each rank were there: for each phase, by rank; 0 where none came.
     pub(super) arrived: Vec<Time>,
-    /// What went outside slots, in order.
+    /// The messages outside slots, in order.
     pub(super) letters: Vec<Letter>,
-    /// What it was and did.
+    /// What the rank was and did, as it says itself.
     pub(super) truth: Truth,
 }
 
 /// Where the recordings of a run end up, by rank.
 pub(super) type Shelf = Arc<Mutex<Vec<Recording>>>;
 
-/// One rank's end, and what it has written down so far.
+/// One rank's end of the transport, with what it has written down so far.
 pub(super) struct Recorder<T: Transport> {
+    /// The end that does the work.
     inner: T,
+    /// When the run began.
     origin: Instant,
-    /// Bit r: rank r sends over a lane to this one.
+    /// The ranks that send over a lane to this one: bit r is rank r.
     senders: u64,
-    /// Bit r: not all blocks of rank r are there yet.
+    /// The ranks whose blocks of this phase are not all there yet: bit r is rank r.
     missing: u64,
+    /// What has been written down so far.
     recording: Recording,
+    /// Where the recording is put at the end.
     shelf: Shelf,
 }
 
 impl<T: Transport> Recorder<T> {
-    /// Records what goes over `inner`, in time since `origin`.
+    /// Records what goes over `inner`. Times are counted from `origin`.
     pub(super) fn new(inner: T, origin: Instant, shelf: &Shelf) -> Self {
         let ranks = usize::from(inner.ranks());
         let mut recording = Recording::default();
@@ -88,16 +93,17 @@ impl<T: Transport> Recorder<T> {
         Self { inner, origin, senders: 0, missing: 0, recording, shelf: Arc::clone(shelf) }
     }
 
-    /// Keeps what the rank knows of itself beside what was recorded of it.
+    /// Keeps what the rank says of itself beside what was recorded of it.
     pub(super) fn keep(&mut self, truth: Truth) {
         self.recording.truth = truth;
     }
 
+    /// The time now. It is never 0, which stands for what never came.
     fn now(&self) -> Time {
         u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
     }
 
-    /// Notes that the blocks of all `still` but these have arrived.
+    /// Notes that blocks have arrived. Those of the ranks in `still` are not there yet.
     fn arrivals(&mut self, still: u64) {
         let come = self.missing & !still;
         if come == 0 {
@@ -113,13 +119,15 @@ impl<T: Transport> Recorder<T> {
         self.missing = still;
     }
 
+    /// Notes a message outside slots.
     fn letter(&mut self, at: Time, bytes: usize) {
         self.recording.letters.push(Letter { at, bytes });
     }
 }
 
+/// The set of these ranks: bit r is rank r.
 fn bits(ranks: impl Iterator<Item = Rank>) -> u64 {
-    // A job has at most 64 ranks.
+    // A job has at most 64 ranks, so that each has a bit.
     ranks.fold(0, |set, rank| set | 1 << rank.index())
 }
 
@@ -134,7 +142,7 @@ impl<T: Transport> Member for Recorder<T> {
 }
 
 impl<T: Transport> Exchange for Recorder<T> {
-    /// What is sent has to stand in the blocks, where it is looked at.
+    /// The recorder looks into blocks, so they have to stand in the processor's memory.
     fn takes_device_memory(&self) -> bool {
         false
     }
@@ -193,7 +201,7 @@ impl<T: Transport> Exchange for Recorder<T> {
     }
 
     fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration> {
-        // It looks whenever it can, as whoever watches a wire sees each block when it comes.
+        // The recorder looks as often as it can, as whoever watches a wire sees each block when it comes.
         backoff.pause()
     }
 

@@ -1,4 +1,4 @@
-//! The attacks on recordings whose secrets were planted, or left out.
+//! The attacks, tried on recordings into which secrets were planted, or not.
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -18,17 +18,18 @@ const RANKS: u16 = 6;
 const SLOTS: usize = 12;
 const PHASES: usize = 2;
 
-/// What a made-up run shows.
+/// What a made-up run gives away.
 #[derive(Clone, Copy, Default)]
 struct Leak {
-    /// Nanoseconds that a real message takes before a slot's first phase.
+    /// How many nanoseconds a real message holds up a slot's first phase.
     work: u64,
-    /// Bytes that stages send beyond those of relays.
+    /// How many bytes stages send beyond those of relays.
     bytes: usize,
 }
 
-/// A run as the recorder would have it: rank 0, two stages on ranks drawn at random, three relays; a stage has something to do
-/// in every third slot, the second stage a slot later than the first. Phases last 100 us, and who is late is chance.
+/// A run as the recorder would have written it: rank 0, two stages on ranks drawn at random, three relays. A stage has
+/// something to do in every third slot, the second stage a slot later than the first. Phases last 100 us, and who is
+/// late is chance.
 fn made_up(leak: Leak, rng: &mut impl Rng) -> Played {
     let first = rng.random_range(1..RANKS);
     let second = (first + rng.random_range(0..RANKS - 2)) % (RANKS - 1) + 1;
@@ -85,7 +86,7 @@ const ASKS: [(Question, Channel); 8] = [
     (Question::Model, Channel::Time),
 ];
 
-/// The cases of `runs` made-up runs; the second model's leaks are `other`'s.
+/// The cases of `runs` made-up runs. What the first model's runs give away is `leak`, what the second's do is `other`.
 fn cases(runs: usize, leak: Leak, other: Leak, rng: &mut impl Rng) -> Cases {
     let mut cases = Cases::default();
     for run in 0..runs {
@@ -110,8 +111,8 @@ fn a_planted_leak_is_found_in_its_channel_and_no_other() {
         let cases = cases(60, leak, none, rng);
         for ask in asks() {
             let found = Found::of(cases.of(ask)).unwrap();
-            // Bytes that a stage sends in all slots alike do not say in which they are real, nor who is next; but a stage
-            // beside a relay is seen, and only stages send what is real.
+            // Bytes that a stage sends in all slots alike do not say in which slots they are real, nor who is next. But
+            // a stage beside a relay is seen, and only stages send what is real.
             let wins = ask.2 == channel && (channel == Channel::Time || ask.0 != Question::Order);
             let better = found.better();
             match wins {
@@ -124,7 +125,7 @@ fn a_planted_leak_is_found_in_its_channel_and_no_other() {
     }
 }
 
-/// Cases with no leak, whose features are alike within a run: what an interval must not take for knowledge.
+/// Cases that give nothing away, but resemble each other within a run. An interval must not take that for knowledge.
 fn null(runs: usize, rng: &mut impl Rng) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for run in 0..runs {
@@ -150,11 +151,12 @@ fn without_a_leak_the_interval_holds_zero_in_19_of_20() {
             assert!(found.surely <= 0.0);
         }
     }
-    // 285 are due, and 4 the standard error.
+    // 285 are due, and the standard error is 4.
     assert!(held.iter().all(|held| (272..=300).contains(held)), "{held:?} of {repeats}");
 }
 
-/// What is only true of one run is learned and of no use: cases that come again in the runs that are tried would be known.
+/// What is true of one run alone is learned, and is of no use: only cases that come again in the tried runs would be
+/// known.
 #[test]
 fn what_is_tried_was_not_learned_from() {
     let rng = &mut StdRng::seed_from_u64(3);
@@ -172,12 +174,12 @@ fn what_is_tried_was_not_learned_from() {
         pair.run = number;
     }
     assert!(Found::of(&leaky).unwrap().classifier.surely > 0.5);
-    // Of runs of one half alone nothing can be said.
+    // Nothing can be said of runs of one half alone.
     let half: Vec<Pair> = marked(10, rng).into_iter().filter(|pair| pair.run % 2 == 0).collect();
     assert!(Found::of(&half).is_none() && Found::of(&[]).is_none());
 }
 
-/// The intervals of cases that repeat within a run are those of the runs, not of the cases.
+/// Where cases repeat within a run, the intervals are those of the runs, not of the cases.
 #[test]
 fn runs_count_not_cases() {
     let rng = &mut StdRng::seed_from_u64(4);
@@ -202,7 +204,7 @@ fn the_features_of_a_run_made_by_hand() {
     assert_eq!((hosts.len(), played.slots()), (2, SLOTS));
     let relays: Vec<Rank> = played.others().filter(|rank| !hosts.contains(rank)).collect();
     let observer = View::of(&played, &[]);
-    // A stage sends to 5 ranks; what is heard of them is all that others send.
+    // A stage sends to 5 ranks. What it receives is all that others send to it.
     let features = volume::of_rank(&observer, hosts[0]);
     assert_eq!(features[0], f64::from(hosts[0].0));
     assert_eq!(features[1..5], [5500.0, 1100.0, 1100.0, 5.0]);
@@ -220,15 +222,15 @@ fn the_features_of_a_run_made_by_hand() {
             assert!(view.late(slot * PHASES + 1, *host) < 20.0);
         }
         assert!(played.real(*host, slot) && !played.real(*host, slot + 2));
-        // Its gap: from the last arrival of the phase before.
+        // A stage's gap begins with the last arrival of the phase before.
         let before = played.of(*host).begun[(slot + 1) * PHASES - 1].done;
         let gap = (played.of(*host).begun[(slot + 1) * PHASES].at - before) as f64 / 1e3;
         assert!((observer.gap((slot + 1) * PHASES, *host) - gap).abs() < 1e-9);
-        // The relay hears it a microsecond later, and knows its own end of the phase before alone.
+        // The relay hears the stage a microsecond later, and of the phase before it knows its own end alone.
         let heard = relay.when(slot * PHASES, *host) - observer.when(slot * PHASES, *host);
         assert!((heard - 1.0).abs() < 1e-9);
     }
-    // Nothing that is not seen gets in as anything but 0, and every case of a kind has as many features.
+    // What is not seen is 0 among the features, and every case of a kind has as many features.
     let lengths: Vec<usize> = [&observer, &relay].map(|view| time::of_rank(view, hosts[0]).len()).into();
     assert_eq!(lengths[0], lengths[1]);
     assert!(time::of_pair(&relay, hosts[0], hosts[1]).iter().all(|value| value.is_finite()));
@@ -236,13 +238,13 @@ fn the_features_of_a_run_made_by_hand() {
     assert_eq!(volume::of_run(&observer)[0], SLOTS as f64);
 }
 
-/// The second stage follows the first one slot later: the resemblance at that lag is the largest.
+/// The second stage follows the first one slot later, so that the resemblance at that lag is the largest.
 #[test]
 fn what_delays_a_stage_delays_the_next_one_a_slot_later() {
     let played = made_up(Leak { work: 50_000, bytes: 0 }, &mut StdRng::seed_from_u64(6));
     let hosts = played.hosts();
     let features = time::of_pair(&View::of(&played, &[]), hosts[0], hosts[1]);
-    // By lag, -2 to 2; the pattern repeats after three slots.
+    // The features are by lag, from -2 to 2. The pattern repeats after three slots.
     assert!(features[3] > 0.5 && features[2] < 0.0 && features[1] < 0.3, "{:?}", &features[..5]);
 }
 

@@ -1,16 +1,16 @@
-//! Features of time: when blocks leave, how much later than those of other ranks, how long after all was there that they
-//! needed; and what follows in the next slots. Microseconds. What is not seen is 0.
+//! Features of time: when a rank's blocks leave, how much later than those of other ranks, how long they took after all
+//! was there that they needed, and what follows in the next slots. All are in microseconds. What is not seen is 0.
 
 use super::record::Letter;
 use super::view::{View, median, quantile};
 use crate::ids::Rank;
 
-/// Slots by which one rank's delay may follow another's.
+/// By how many slots one rank's delay may follow another's.
 const LAGS: std::ops::RangeInclusive<isize> = -2..=2;
-/// Slots of a run's begin, in which all goes forward, and of its end, as many.
+/// How many slots count as a run's beginning, in which all goes forward, and as its end.
 const EDGE: usize = 14;
 
-/// Mean without the outermost tenths, and quantiles.
+/// Sums up `values`: the mean without the outermost tenths, then five quantiles. It sorts them.
 fn summary(values: &mut Vec<f64>) -> [f64; 6] {
     let quantiles = [0.1, 0.25, 0.5, 0.75, 0.9].map(|part| quantile(values, part));
     let tenth = values.len() / 10;
@@ -20,17 +20,18 @@ fn summary(values: &mut Vec<f64>) -> [f64; 6] {
     [mean, a, b, c, d, e]
 }
 
-/// How `of` varies over all slots in the `phase`th phase of each.
+/// How `of` varies over all slots, in the phase number `phase` of each, from 0.
 fn over_slots(view: &View<'_>, phase: usize, of: impl Fn(usize) -> f64) -> [f64; 6] {
     summary(&mut (0..view.slots).map(|slot| of(slot * view.phases + phase)).collect())
 }
 
-/// The median of `of` over all slots in the `phase`th phase of each.
+/// The median of `of` over all slots, in the phase number `phase` of each, from 0.
 fn usual(view: &View<'_>, phase: usize, of: impl Fn(usize) -> f64) -> f64 {
     median(&mut (0..view.slots).map(|slot| of(slot * view.phases + phase)).collect())
 }
 
-/// Microseconds from the package to the first block, and from the last block to the result, as the observer sees them.
+/// Microseconds from the package to the first block, and from the last block to the result. 0 where the view does not
+/// see them.
 fn edges(view: &View<'_>, rank: Rank) -> [f64; 2] {
     let recording = view.played.of(rank);
     let seen = view.colluders.is_empty() || view.colluders.contains(&rank);
@@ -43,11 +44,12 @@ fn edges(view: &View<'_>, rank: Rank) -> [f64; 2] {
     }
 }
 
+/// The features, with 0 in place of what is not seen.
 fn known(features: Vec<f64>) -> Vec<f64> {
     features.into_iter().map(|value| if value.is_finite() { value } else { 0.0 }).collect()
 }
 
-/// Of a rank.
+/// The features of a rank: whether it begins late, and how long it takes in each phase.
 pub(super) fn of_rank(view: &View<'_>, rank: Rank) -> Vec<f64> {
     let mut features = edges(view, rank).to_vec();
     features.push(view.late(0, rank));
@@ -64,7 +66,8 @@ pub(super) fn of_rank(view: &View<'_>, rank: Rank) -> Vec<f64> {
     known(features)
 }
 
-/// A rank's signal over the slots: how much more than usual it takes to begin, at most as much as in all but a tenth of them.
+/// A rank's signal over the slots: how much more than on average it takes to begin each. The most and the least extreme
+/// twentieth are cut off.
 fn signal(view: &View<'_>, of: impl Fn(usize) -> f64) -> Vec<f64> {
     let raw: Vec<f64> = (0..view.slots).map(|slot| of(slot * view.phases)).collect();
     let mut sorted = raw.clone();
@@ -75,7 +78,8 @@ fn signal(view: &View<'_>, of: impl Fn(usize) -> f64) -> Vec<f64> {
     clipped.iter().map(|value| value - mean).collect()
 }
 
-/// How much `b` resembles `a`, `lag` slots later, from `from` to `to`.
+/// How much `b` resembles `a` when it is put off by `lag` slots, from slot `from` to slot `to`: 1 is alike, -1 is
+/// opposite.
 fn resemblance(a: &[f64], b: &[f64], lag: isize, from: usize, to: usize) -> f64 {
     let pairs = (from..to).filter_map(|slot| Some((a.get(slot)?, b.get(slot.checked_add_signed(lag)?)?)));
     let (mut both, mut one, mut other) = (0.0, 0.0, 0.0);
@@ -92,7 +96,7 @@ fn ends(signal: &[f64]) -> [f64; 2] {
     [slot(signal.iter().position(|v| *v > high)), slot(signal.iter().rposition(|v| *v > high))]
 }
 
-/// Of two ranks: whether what delays one delays the other in a later slot, or an earlier one.
+/// The features of two ranks: whether what delays one delays the other in a later slot or in an earlier one.
 pub(super) fn of_pair(view: &View<'_>, a: Rank, b: Rank) -> Vec<f64> {
     let mut features = Vec::new();
     let signals = |rank: Rank| [signal(view, |at| view.gap(at, rank)), signal(view, |at| view.late(at, rank))];
@@ -106,7 +110,8 @@ pub(super) fn of_pair(view: &View<'_>, a: Rank, b: Rank) -> Vec<f64> {
     known(features)
 }
 
-/// Of what a rank sends in a slot: its own delays in this slot, the one before and the one after, beside what is usual for it.
+/// The features of what a rank sends in a slot: its delays in this slot, the one before and the one after, beside what
+/// is usual for it.
 pub(super) fn of_slot(view: &View<'_>, rank: Rank, slot: usize) -> Vec<f64> {
     let mut features = Vec::new();
     for phase in 0..view.phases {
@@ -125,12 +130,12 @@ pub(super) fn of_slot(view: &View<'_>, rank: Rank, slot: usize) -> Vec<f64> {
     known(features)
 }
 
-/// Of a whole run.
+/// The features of a whole run: how long its slots take, and how its ranks' delays vary.
 pub(super) fn of_run(view: &View<'_>) -> Vec<f64> {
     let starts: Vec<f64> = (0..view.slots).map(|slot| view.middle(slot * view.phases)).collect();
     let mut features = vec![view.slots as f64, starts.last().unwrap_or(&0.0) - starts.first().unwrap_or(&0.0)];
     features.extend(summary(&mut starts.windows(2).map(|pair| pair[1] - pair[0]).collect()));
-    // By rank, then over ranks: no one knows which rank to look at.
+    // Each feature is computed for each rank, and then taken over all ranks: no one knows which rank to look at.
     let suspects = view.suspects();
     let over_ranks = |of: &dyn Fn(Rank) -> f64| {
         let mut values: Vec<f64> = suspects.iter().map(|rank| of(*rank)).collect();

@@ -1,4 +1,5 @@
-//! What a rank is and does, from its own mouth: what the attacks must find out. Nothing here is derived from a schedule.
+//! What a rank is and does, from its own mouth: what the attacks must find out. Nothing here is derived from a
+//! schedule.
 
 use crate::ids::{Slot, StageId, Term};
 use crate::mix::package::{OwnCircuit, Package, Route};
@@ -9,15 +10,16 @@ use crate::run::serve::Insight;
 /// What a rank was in a run, and which of its messages were real.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Truth {
-    /// The stage that it hosts; `None` on a relay.
+    /// The stage that the rank hosts. `None` on a relay.
     pub(super) stage: Option<StageId>,
-    /// The keys of its own circuits, by first-phase lane, the first hop's first: what it can look for its own cells with.
+    /// The keys of the rank's own circuits: by first-phase lane, the first hop's key first. With them it can look for
+    /// its own cells.
     pub(super) circuits: Vec<Vec<[u8; 32]>>,
-    /// By slot: whether its forward and its backward message were more than cover.
+    /// For each slot: whether the rank's forward message was more than cover, and whether its backward message was.
     pub(super) real: Vec<[bool; 2]>,
 }
 
-/// What stands in the packages of a job's stages, by stage.
+/// The roles that the packages of a job's stages carry, by stage.
 ///
 /// # Errors
 /// [`RunError::Bug`].
@@ -28,13 +30,14 @@ pub(super) fn roles(specs: &[StageSpec]) -> Result<Vec<Vec<u8>>, RunError> {
 
 /// Listens to a rank that serves.
 pub(super) struct Listener<'a> {
+    /// The role of each stage, by stage.
     roles: &'a [Vec<u8>],
-    /// What it has heard.
+    /// What the listener has heard so far.
     pub(super) truth: Truth,
 }
 
 impl<'a> Listener<'a> {
-    /// Knows stages by their `roles`, and expects about `slots` slots.
+    /// A listener that knows stages by their `roles`, and expects about `slots` slots.
     pub(super) fn new(roles: &'a [Vec<u8>], slots: usize) -> Self {
         Self { roles, truth: Truth { real: Vec::with_capacity(slots), ..Truth::default() } }
     }

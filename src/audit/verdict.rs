@@ -3,39 +3,39 @@
 use super::attack::Found;
 use super::question::{Ask, Channel, Question, Who};
 
-/// A question, who looks and at what, and what came of it.
+/// A row of the table: a question, who asks it and what they look at, and what came of it.
 pub(super) struct Row {
-    /// Which.
+    /// The question, who asks it, and what they look at.
     pub(super) ask: Ask,
-    /// The attack on the job itself; `None` where it has no cases.
+    /// What the attacks found in the job itself. `None` where there were no cases.
     pub(super) found: Option<Found>,
-    /// The same with a defence off, and which.
+    /// The name of the control, whose defence is off, and what the attacks found there.
     pub(super) control: Option<(&'static str, Option<Found>)>,
-    /// Why the attack may win, where it may.
+    /// Why the attacks may win against the job. `None` where they were promised to fail.
     pub(super) expected: Option<&'static str>,
 }
 
 /// What a row comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// There is nothing to tell apart.
+    /// There were no cases, so nothing to tell apart.
     Nothing,
-    /// The attack does no better than guessing, and would if the defence were off.
+    /// The attack does no better than guessing, and wins where the defence is off.
     None,
     /// The attack wins, and was not promised to fail.
     Expected,
-    /// The attack does no better than guessing where nothing keeps it from it.
+    /// The attack does no better than guessing, though nothing was promised.
     Harmless,
     /// The attack does better than guessing, but that may be chance.
     Unclear,
     /// The attack wins against a promise.
     Wins,
-    /// The attack does no better than guessing, nor does it where it should.
+    /// The attack does no better than guessing, but neither does it where the defence is off. So nothing follows.
     Failed,
 }
 
 impl Verdict {
-    /// Its word in JSON.
+    /// The word for this verdict in JSON.
     pub(super) fn name(self) -> &'static str {
         match self {
             Verdict::Nothing => "nothing to tell",
@@ -50,7 +50,7 @@ impl Verdict {
 }
 
 impl Row {
-    /// What it comes to.
+    /// What this row comes to.
     pub(super) fn verdict(&self) -> Verdict {
         let Some(found) = &self.found else {
             return Verdict::Nothing;
@@ -66,12 +66,13 @@ impl Row {
         }
     }
 
-    /// Whether the attack wins with the defence off, all but certainly: one that wins by chance would vouch for nothing.
+    /// Whether the attack wins with the defence off, with all but certainty. A control that won by chance would vouch
+    /// for nothing.
     pub(super) fn control_wins(&self) -> bool {
         self.control.and_then(|(_, found)| found).is_some_and(|found| found.surely())
     }
 
-    /// The verdict, for a reader.
+    /// The verdict in words for a reader, with its figures.
     pub(super) fn words(&self) -> String {
         let below = self.found.map_or(0.0, |found| found.below());
         let better = self.found.map_or(0.0, |found| found.better().mean);
@@ -91,6 +92,7 @@ impl Row {
         }
     }
 
+    /// Why there were no cases.
     fn absent(&self) -> &'static str {
         match self.ask {
             (Question::Role, ..) => "no stage, or no relay, is left beside who looks",
@@ -106,7 +108,7 @@ impl Row {
 }
 
 impl Question {
-    /// What is told from what.
+    /// The words for what is told from what.
     pub(super) fn name(self) -> &'static str {
         match self {
             Question::Role => "stage or relay",
@@ -119,7 +121,7 @@ impl Question {
 }
 
 impl Who {
-    /// Its word.
+    /// The word for who asks.
     pub(super) fn name(self) -> &'static str {
         match self {
             Who::Observer => "observer",
@@ -130,7 +132,7 @@ impl Who {
 }
 
 impl Channel {
-    /// Its word.
+    /// The word for what is looked at.
     pub(super) fn name(self) -> &'static str {
         match self {
             Channel::Volume => "volume, order",

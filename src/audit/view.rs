@@ -1,43 +1,45 @@
 //! What someone sees of a run: an observer of all messages, or ranks that collude.
 //!
-//! The observer sees when every rank's blocks leave and when the last that it receives is there, and all lengths. Colluders
-//! see when the blocks of others reach them, what goes between others and them, and what they do themselves.
+//! The observer sees when every rank's blocks leave, when the last that a rank receives is there, and all lengths.
+//! Colluders see when the blocks of others reach them, what goes between others and them, and what they do themselves.
 
 use super::play::Played;
 use super::record::Begun;
 use crate::ids::Rank;
 
-/// Lanes between the same two ranks, at most.
+/// How many lanes there are at most between the same two ranks in one direction.
 pub(super) const TAGS: usize = 3;
 
-/// Who looks, and what at.
+/// A run, and who looks at it.
 pub(super) struct View<'a> {
-    /// The run.
+    /// The run that is looked at.
     pub(super) played: &'a Played,
-    /// The colluders; none: the observer.
+    /// The ranks that collude. Empty: the observer looks.
     pub(super) colluders: Vec<Rank>,
-    /// Ranks.
+    /// How many ranks the run has.
     pub(super) ranks: usize,
-    /// Phases of a slot.
+    /// How many phases a slot has.
     pub(super) phases: usize,
-    /// Slots.
+    /// How many slots the run has.
     pub(super) slots: usize,
-    /// Microseconds, by phase of the run, by rank, as far as it is seen: when the rank's blocks left.
+    /// When each rank's blocks left, in microseconds: by phase of the run, by rank. NaN where it is not seen.
     when: Vec<f64>,
-    /// ... and after when it had all that it needed for that, at the earliest.
+    /// When each rank had, at the earliest, all that it needed to send its blocks, in microseconds: by phase of the
+    /// run, by rank. NaN where it is not seen.
     ready: Vec<f64>,
-    /// By phase of the run: the median of `when` over those that the view is about.
+    /// The median of `when` over the ranks that the view is about: by phase of the run.
     middle: Vec<f64>,
-    /// Bytes: by phase of the run, by tag, by sender, by receiver.
+    /// How many bytes are seen to go: by phase of the run, by tag, by sender, by receiver.
     bytes: Vec<u32>,
 }
 
+/// A recorded time in microseconds. NaN for 0, which stands for what never came.
 fn micros(time: u64) -> f64 {
     if time == 0 { f64::NAN } else { time as f64 / 1e3 }
 }
 
 impl<'a> View<'a> {
-    /// The view of `colluders`, or where there are none, the observer's.
+    /// The view of `colluders`, or where there are none the observer's.
     pub(super) fn of(played: &'a Played, colluders: &[Rank]) -> Self {
         let (ranks, phases, slots) = (played.ranks.len(), played.phases, played.slots());
         let all = slots * phases;
@@ -70,6 +72,7 @@ impl<'a> View<'a> {
         view
     }
 
+    /// Fills in what is seen of the times of `phase` of the run.
     fn times(&mut self, phase: usize) {
         let own = |rank: usize| -> Begun { self.played.ranks[rank].begun[phase] };
         let before =
@@ -90,6 +93,7 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The place in `bytes` for what goes from one rank to another in `phase` of the run, over lanes of `tag`.
     fn lane(&self, phase: usize, tag: usize, from: Rank, to: Rank) -> usize {
         ((phase * TAGS + tag) * self.ranks + from.index()) * self.ranks + to.index()
     }
@@ -104,42 +108,45 @@ impl<'a> View<'a> {
         Rank::all(self.ranks as u16).filter(|rank| !self.colluders.contains(rank))
     }
 
-    /// The ranks that there is something to find out about: neither colluders nor the owner.
+    /// The ranks about which there is something to find out: neither colluders nor the owner.
     pub(super) fn suspects(&self) -> Vec<Rank> {
         self.about().filter(|rank| *rank != Rank::OWNER).collect()
     }
 
-    /// Microseconds since the run began at which the blocks of `rank` left in `phase` of the run, as far as is seen.
+    /// At how many microseconds since the run began the blocks of `rank` left in `phase` of the run. NaN where it is
+    /// not seen.
     pub(super) fn when(&self, phase: usize, rank: Rank) -> f64 {
         self.when[phase * self.ranks + rank.index()]
     }
 
-    /// Microseconds by which `rank` begins `phase` of the run later than the median rank.
+    /// By how many microseconds `rank` begins `phase` of the run later than the median rank. NaN where it is not seen.
     pub(super) fn late(&self, phase: usize, rank: Rank) -> f64 {
         self.when(phase, rank) - self.middle[phase]
     }
 
-    /// Microseconds between the end of the phase before and the begin of `phase` of the run on `rank`.
+    /// How many microseconds pass on `rank` between the end of the phase before and the beginning of `phase` of the
+    /// run. NaN where it is not seen.
     pub(super) fn gap(&self, phase: usize, rank: Rank) -> f64 {
         self.when(phase, rank) - self.ready[phase * self.ranks + rank.index()]
     }
 
-    /// Microseconds since the run began at which the median rank begins `phase` of the run.
+    /// At how many microseconds since the run began the median rank begins `phase` of the run.
     pub(super) fn middle(&self, phase: usize) -> f64 {
         self.middle[phase]
     }
 
-    /// Whether `rank` is the last to begin `phase` of the run.
+    /// Whether `rank` is the last to begin `phase` of the run, of those that the view is about.
     pub(super) fn is_last(&self, phase: usize, rank: Rank) -> bool {
         self.about().all(|other| other == rank || self.when(phase, other) <= self.when(phase, rank))
     }
 
-    /// Bytes that are seen to go from one rank to another in `phase` of the run over lanes of `tag`.
+    /// How many bytes are seen to go from one rank to another in `phase` of the run, over lanes of `tag`.
     pub(super) fn bytes(&self, phase: usize, tag: usize, from: Rank, to: Rank) -> f64 {
         f64::from(self.bytes[self.lane(phase, tag, from, to)])
     }
 
-    /// Messages that the colluders know to be real in `slot`, forward and backward.
+    /// How many messages the colluders know to be real in `slot`: forward messages, then backward ones. 0 where there
+    /// is no such slot.
     pub(super) fn own_real(&self, slot: Option<usize>) -> [f64; 2] {
         let mut real = [0.0; 2];
         for colluder in &self.colluders {
@@ -152,12 +159,12 @@ impl<'a> View<'a> {
     }
 }
 
-/// The median of those that are numbers; not a number where there are none.
+/// The median of those values that are numbers; NaN where there are none. It sorts them.
 pub(super) fn median(values: &mut Vec<f64>) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The `part`-quantile of those of `values` that are numbers, which are sorted; not a number where there are none.
+/// The `part`-quantile of those values that are numbers; NaN where there are none. It sorts them.
 pub(super) fn quantile(values: &mut Vec<f64>, part: f64) -> f64 {
     values.retain(|value| !value.is_nan());
     values.sort_unstable_by(f64::total_cmp);

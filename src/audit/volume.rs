@@ -1,11 +1,12 @@
-//! Features of volume and order: what a message's lengths, ends and tag say, how many there are, how long they are, and what
-//! a rank's number says. No times. (In which order ranks begin is a matter of time. In which order a rank's own blocks
-//! leave within a phase is MPI's: in one process they are handed over at once.)
+//! Features of volume and order: the lengths, ends, tags and numbers of messages, and what a rank's number says. No
+//! times are among them. In which order ranks begin is a matter of time. In which order a rank's own blocks leave
+//! within a phase is up to MPI: in one process they are handed over at once.
 
 use super::view::{TAGS, View};
 use crate::ids::Rank;
 
-/// What `rank` sends and receives in one phase: bytes sent, the longest, the shortest, how many; and the same received.
+/// What `rank` sends in one phase: bytes in all, the longest block, the shortest, and how many. Then the same of what
+/// it receives.
 fn traffic(view: &View<'_>, phase: usize, rank: Rank) -> [f64; 8] {
     let mut sums = [0.0, 0.0, f64::INFINITY, 0.0, 0.0, 0.0, f64::INFINITY, 0.0];
     for peer in Rank::all(view.ranks as u16) {
@@ -31,18 +32,18 @@ fn over_slots<const K: usize>(view: &View<'_>, of: impl Fn(usize) -> [f64; K]) -
             *sum += value;
         }
     }
-    // Divided at the end: the mean of one number is that number, for any number of slots.
+    // The division comes at the end: so the mean of one number is that number, for any number of slots.
     sums.map(|sum| sum / view.slots.max(1) as f64)
 }
 
-/// Bytes of the messages outside slots of `rank`, in order, if they are seen.
+/// How many bytes the first five messages outside slots of `rank` have, in order. 0 where the view does not see them.
 fn letters(view: &View<'_>, rank: Rank) -> Vec<f64> {
     let seen = view.colluders.is_empty() || view.colluders.contains(&rank);
     let letters = &view.played.of(rank).letters;
     (0..5).map(|n| letters.get(n).filter(|_| seen).map_or(0.0, |letter| letter.bytes as f64)).collect()
 }
 
-/// Of a rank.
+/// The features of a rank: what it sends and receives on average.
 pub(super) fn of_rank(view: &View<'_>, rank: Rank) -> Vec<f64> {
     let mut features = vec![f64::from(rank.0)];
     for phase in 0..view.phases {
@@ -53,7 +54,7 @@ pub(super) fn of_rank(view: &View<'_>, rank: Rank) -> Vec<f64> {
     features
 }
 
-/// Of two ranks.
+/// The features of two ranks: what passes between them, and between them and others.
 pub(super) fn of_pair(view: &View<'_>, a: Rank, b: Rank) -> Vec<f64> {
     let mut features = vec![f64::from(a.0), f64::from(b.0), f64::from(a.0) - f64::from(b.0)];
     for tag in 0..TAGS {
@@ -81,7 +82,8 @@ pub(super) fn of_pair(view: &View<'_>, a: Rank, b: Rank) -> Vec<f64> {
     features
 }
 
-/// Of what a rank sends in a slot: this slot, the one before and the one after, as far as there are.
+/// The features of what a rank sends in a slot: its traffic in this slot, the one before and the one after, as far as
+/// there are such slots.
 pub(super) fn of_slot(view: &View<'_>, rank: Rank, slot: usize) -> Vec<f64> {
     let mut features = vec![f64::from(rank.0)];
     for at in [slot.checked_sub(1), Some(slot), Some(slot + 1)] {
@@ -94,7 +96,7 @@ pub(super) fn of_slot(view: &View<'_>, rank: Rank, slot: usize) -> Vec<f64> {
     features
 }
 
-/// Of a whole run.
+/// The features of a whole run: the number of slots, and what all ranks send.
 pub(super) fn of_run(view: &View<'_>) -> Vec<f64> {
     let mut features = vec![view.slots as f64];
     let ranks = || Rank::all(view.ranks as u16);

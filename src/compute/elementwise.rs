@@ -1,13 +1,13 @@
-//! Each value on its own.
+//! Operations that treat each value on its own.
 
 use super::Memory;
 
-/// A function of one value, with its derivative.
+/// An activation function of one value. The calls of [`Elementwise`] compute it and its derivative.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Function {
-    /// `max(x, 0)`; not a number stays so.
+    /// `max(x, 0)`. NaN stays NaN.
     Relu,
-    /// x where it is above 0, else this times x.
+    /// x where x is above 0, else x times this slope.
     LeakyRelu(f32),
     /// The hyperbolic tangent.
     Tanh,
@@ -21,30 +21,32 @@ pub enum Function {
     Silu,
 }
 
-/// Where a random mask stands: value i's number is word i mod 4 of Philox4x32-10's block under `key` with the counter
-/// (i / 4, then these).
+/// Which random numbers a mask is made of. The number of value i is word i mod 4 of the Philox4x32-10 block under `key`, with
+/// the counter (i / 4, `counter`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The key.
+    /// The key of Philox4x32-10, two words.
     pub key: [u32; 2],
-    /// The upper three words of the counter.
+    /// The upper three of the counter's four words. The lowest word counts blocks of four values.
     pub counter: [u32; 3],
 }
 
-/// Calls on each of `len` values.
+/// Calls that work on the first `len` values of each buffer.
 pub trait Elementwise: Memory {
-    /// `y = f(x)`
+    /// `y = f(x)`, for each value.
     fn map(&self, f: Function, len: usize, x: &Self::Buf, y: &mut Self::Buf);
 
-    /// `dx = f'(x) dy`, where `y = f(x)`.
+    /// `dx = f'(x) dy`, for each value. `y` is what [`map`](Elementwise::map) made of `x`; some derivatives are cheaper from
+    /// it.
     fn map_backward(&self, f: Function, len: usize, x: &Self::Buf, y: &Self::Buf, dy: &Self::Buf, dx: &mut Self::Buf);
 
-    /// `y += x`
+    /// `y += x`, for each value.
     fn add(&self, len: usize, x: &Self::Buf, y: &mut Self::Buf);
 
-    /// `to = (1 - part) to + part factor from`
+    /// `to = (1 - part) to + part factor from`, for each value: an exponential average, as batch norm keeps it.
     fn blend(&self, len: usize, part: f32, factor: f32, from: &Self::Buf, to: &mut Self::Buf);
 
-    /// `y = x / (1 - p)`, or 0 where the value's number (its upper 24 bits, as a part of 1) is below `p`.
+    /// Dropout: `y = x / (1 - p)`, or 0 where the value's random number is below `p`. The number's upper 24 bits are read as a
+    /// fraction of 1. The same `place` gives the same mask.
     fn drop_out(&self, place: Place, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf);
 }

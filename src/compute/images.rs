@@ -1,74 +1,79 @@
-//! Images, (rows, channels, height, width): convolution and pools.
+//! Convolution and pools over images, which are (rows, channels, height, width).
 
 use super::Memory;
 
-/// A window that moves over images.
+/// A window that moves over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// (height, width) of an image.
+    /// Size of an image, (height, width), in pixels.
     pub image: [usize; 2],
-    /// Of the window.
+    /// Size of the window, (height, width), in pixels.
     pub kernel: [usize; 2],
-    /// How far it moves.
+    /// How far the window moves from one place to the next, (down, right), in pixels.
     pub stride: [usize; 2],
-    /// Beside each edge.
+    /// Number of rows and columns of zeros that surround the image, on each side.
     pub padding: [usize; 2],
 }
 
 impl Window {
-    /// Places of the window, (height, width): `(image + 2 padding - kernel) / stride + 1`.
+    /// Number of places at which the window stops, as (height, width): `(image + 2 padding - kernel) / stride + 1`, rounded
+    /// down.
     pub fn places(&self) -> [usize; 2] {
         std::array::from_fn(|i| (self.image[i] + 2 * self.padding[i] - self.kernel[i]) / self.stride[i] + 1)
     }
 
-    /// Values of an image's channel.
+    /// Number of values in one channel of an image.
     pub fn pixels(&self) -> usize {
         self.image[0] * self.image[1]
     }
 
-    /// Number of places.
+    /// Number of places at which the window stops, height times width: the values of one output channel.
     pub fn outputs(&self) -> usize {
         let [height, width] = self.places();
         height * width
     }
 }
 
-/// The shape of a convolution.
+/// The shape of a two-dimensional convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv {
-    /// Channels that go in.
+    /// Number of channels of the input.
     pub channels: usize,
-    /// Channels that go out.
+    /// Number of channels of the output.
     pub out: usize,
-    /// Parts into which both fall.
+    /// Number of groups. Input and output channels are divided into so many equal groups, and each group is convolved on its
+    /// own.
     pub groups: usize,
-    /// The window.
+    /// Sizes of image and kernel, stride and padding.
     pub window: Window,
 }
 
 impl Conv {
-    /// Values under the window that one channel sees: in / groups times the kernel's size.
+    /// Number of input values that one output value depends on, apart from its bias: channels / groups times the kernel's size.
     pub fn under(&self) -> usize {
         self.channels / self.groups * self.window.kernel[0] * self.window.kernel[1]
     }
 }
 
-/// What a pool makes of the values in a window.
+/// How a pool reduces the values in a window to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
-    /// The largest; not a number is larger than any. Its gradient goes to the first of the largest.
+    /// The largest value; NaN counts as larger than any. The gradient goes to the first of the largest.
     Max,
-    /// The sum over the kernel's size, padding counted as zeros.
+    /// The sum divided by the kernel's size. Padding counts as zeros.
     Mean,
 }
 
-/// Calls on images. x is (rows, channels, height, width), y (rows, out, places).
+/// Calls on `rows` images at once. The input x is (rows, channels, height, width); the output y is (rows, out, places height,
+/// places width).
 pub trait Images: Memory {
-    /// Values of the scratch memory that the three calls for `shape` want, for so many rows at most.
+    /// Length of the scratch buffer, in values, that each of the three convolution calls needs for `shape` and at most `rows`
+    /// images.
     fn conv_scratch(&self, shape: Conv, rows: usize) -> usize;
 
-    /// `y[n, o, p] = bias[o] + the sum over c, i, j of weight[o, c, i, j] x[n, c, s p + (i, j) - padding]`; `weight` is
-    /// (out, in / groups, kernel height, kernel width), `bias` (out).
+    /// `y[n, o, p] = bias[o] + the sum over c, i, j of weight[o, c, i, j] x[n, c, s p + (i, j) - padding]`, where p is a place,
+    /// s the stride, and c runs over the channels of o's group. `weight` is (out, channels / groups, kernel height, kernel
+    /// width), `bias` is (out).
     #[allow(clippy::too_many_arguments)]
     fn conv(
         &self,
@@ -81,7 +86,7 @@ pub trait Images: Memory {
         y: &mut Self::Buf,
     );
 
-    /// The gradient `dx` of what went in.
+    /// The gradient `dx` (rows, channels, height, width) of the convolution's input, from the gradient `dy` of its output.
     fn conv_backward_input(
         &self,
         shape: Conv,
@@ -92,7 +97,8 @@ pub trait Images: Memory {
         dx: &mut Self::Buf,
     );
 
-    /// The gradient `dw` of the weight, on top of what it holds if `accumulate`.
+    /// The gradient `dw` of the convolution's weight, in the shape of the weight. If `accumulate`, it is added to what `dw`
+    /// holds.
     #[allow(clippy::too_many_arguments)]
     fn conv_backward_weight(
         &self,
@@ -105,10 +111,11 @@ pub trait Images: Memory {
         dw: &mut Self::Buf,
     );
 
-    /// `y` (planes, places) of `x` (planes, height, width); planes are rows times channels.
+    /// Pools each plane: `x` is (planes, height, width), `y` (planes, places height, places width). There are rows times
+    /// channels planes.
     fn pool(&self, pool: Pool, window: Window, planes: usize, x: &Self::Buf, y: &mut Self::Buf);
 
-    /// The gradient `dx` of what went in.
+    /// The gradient `dx` of the pool's input `x`, in its shape, from the gradient `dy` of its output.
     fn pool_backward(
         &self,
         pool: Pool,

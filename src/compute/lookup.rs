@@ -1,15 +1,17 @@
-//! Tables whose rows are looked up by number.
+//! Tables whose rows are looked up by number: embeddings.
 
 use super::Memory;
 
-/// Calls on a table (rows, n). A number is an f32; the whole numbers below `rows` name one. Another number is none that the data
-/// may hold: what it looks up is not a number, which no result hides.
+/// Calls on a table of shape (rows, n).
+///
+/// Row numbers come as f32 values. A whole number from 0 up to `rows` - 1 names a row. Any other value is not allowed in the
+/// data; it looks up NaN, so that every result built on it shows the mistake.
 pub trait Lookup: Memory {
-    /// `y[i] = table[x[i]]`, for each of `count` numbers, NaN where that names no row; `y` is (count, n).
+    /// `y[i] = table[x[i]]` for the `count` numbers of `x`, or NaN where `x[i]` names no row. `y` is (count, n).
     fn look_up(&self, count: usize, rows: usize, n: usize, x: &Self::Buf, table: &Self::Buf, y: &mut Self::Buf);
 
-    /// `table[x[i]] += y[i]` for i in order, on top of what it holds if `accumulate`, else of zeros; nothing where
-    /// that names no row.
+    /// `table[x[i]] += y[i]` for the `count` numbers of `x`, in order. `y` is (count, n). If `accumulate`, it is added to what
+    /// `table` holds, else `table` starts from zeros. An `x[i]` that names no row adds nothing.
     #[allow(clippy::too_many_arguments)]
     fn add_up(
         &self,

@@ -2,23 +2,25 @@
 
 use super::Memory;
 
-/// What a loss makes of one micro-batch.
+/// The loss of one micro-batch, summed over its terms.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LossSum {
-    /// Sum of the terms' losses.
+    /// Sum of the losses of all terms, not divided by their number.
     pub loss: f64,
-    /// Labels, or values, that count.
+    /// Number of terms: labels or values that were compared.
     pub terms: u32,
-    /// Terms whose output says what the target says.
+    /// Number of terms whose output agrees with the target.
     pub correct: u32,
 }
 
-/// Calls that compare outputs `x` with what they should be, and leave the loss's gradient times `weight` in `dx`, of the
-/// shape of `x`. Done when they return. Terms fold into the sum in order.
+/// Calls that compare outputs `x` with their targets. Each returns the summed loss and writes its gradient times `weight` to
+/// `dx`, in the shape of `x`.
+///
+/// Unlike other calls, these are done when they return. Terms are added to the sum in order.
 pub trait Loss: Memory {
-    /// Softmax cross entropy of `x` (labels.len(), classes) against `labels`, of which those that are not below `classes`
-    /// do not count. `smoothing` of the distribution that a label stands for is spread over all classes (PyTorch's
-    /// `label_smoothing`).
+    /// Softmax cross entropy of `x` (labels.len(), classes) against `labels`. A label that is not below `classes` does not
+    /// count. `smoothing` is the share of the target distribution that is spread evenly over all classes, as in PyTorch's
+    /// `label_smoothing`.
     fn cross_entropy(
         &self,
         classes: usize,
@@ -29,10 +31,11 @@ pub trait Loss: Memory {
         dx: &mut Self::Buf,
     ) -> LossSum;
 
-    /// `(x - target)^2` of each value.
+    /// Squared error, `(x - target)^2`, summed over the first `targets.len()` values. A term is correct only if it is exactly
+    /// right.
     fn squared_error(&self, x: &Self::Buf, targets: &[f32], weight: f32, dx: &mut Self::Buf) -> LossSum;
 
-    /// Binary cross entropy of each logit, `ln(1 + exp(x)) - target x`, without overflow. A target is the chance of "yes";
-    /// above one half, a positive logit is correct.
+    /// Binary cross entropy of each logit, `ln(1 + exp(x)) - target x`, computed without overflow. A target is the probability
+    /// of "yes". A positive logit is correct where the target is above one half.
     fn binary_cross_entropy(&self, x: &Self::Buf, targets: &[f32], weight: f32, dx: &mut Self::Buf) -> LossSum;
 }

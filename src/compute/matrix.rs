@@ -1,39 +1,39 @@
-//! Matrices: products, transposes, rows.
+//! Matrices: products, transposes, sums over rows.
 
 use super::Memory;
 
-/// The shape of a matrix product C = A B, all row-major.
+/// The shape of a matrix product C (m, n) = A (m, k) B (k, n). All matrices are row-major.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gemm {
-    /// Rows of A and C.
+    /// Number of rows of A and C.
     pub m: usize,
-    /// Columns of B and C.
+    /// Number of columns of B and C.
     pub n: usize,
-    /// Columns of A, rows of B.
+    /// Number of columns of A, which is the number of rows of B.
     pub k: usize,
-    /// A is stored as its transpose, (k, m).
+    /// Whether A is stored as its transpose, (k, m).
     pub a_transposed: bool,
-    /// B is stored as its transpose, (n, k).
+    /// Whether B is stored as its transpose, (n, k).
     pub b_transposed: bool,
-    /// Add to C instead of overwriting it.
+    /// Whether the product is added to C. Else it overwrites C.
     pub accumulate: bool,
 }
 
-/// Calls on matrices.
+/// Calls on matrices, which are row-major.
 pub trait Matrix: Memory {
-    /// `to` (columns, rows) = the transpose of `from` (rows, columns), both row-major.
+    /// `to` (columns, rows) = the transpose of `from` (rows, columns).
     fn transpose(&self, rows: usize, columns: usize, from: &Self::Buf, to: &mut Self::Buf);
 
-    /// C = A B, or C + A B.
+    /// C = A B, or C += A B if `shape` accumulates.
     fn gemm(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, c: &mut Self::Buf);
 
-    /// C = A B, and `bias` (n) added to each of its rows, then, if `relu`, 0 in place of what is below it; `shape` does not
-    /// accumulate.
+    /// A linear layer: C = A B, plus `bias` (n) in each row, then `max(0, C)` if `relu`. `shape` must not accumulate.
     fn gemm_bias(&self, shape: Gemm, a: &Self::Buf, b: &Self::Buf, bias: &Self::Buf, relu: bool, c: &mut Self::Buf);
 
-    /// Every row of `y` (rows, n) = `bias` (n).
+    /// Copies `bias` (n) to every row of `y` (rows, n).
     fn fill_rows(&self, rows: usize, n: usize, bias: &Self::Buf, y: &mut Self::Buf);
 
-    /// `sum` (n) = the sum of the rows of `x` (rows, n), first to last, on top of what it holds if `accumulate`.
+    /// `sum` (n) = the sum of the rows of `x` (rows, n), added first to last. If `accumulate`, they are added to what `sum`
+    /// holds.
     fn sum_rows(&self, rows: usize, n: usize, x: &Self::Buf, accumulate: bool, sum: &mut Self::Buf);
 }

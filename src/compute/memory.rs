@@ -1,47 +1,49 @@
-//! Where numbers are: tensors and messages, and what moves between them.
+//! The memory that a backend computes in: tensors, messages, and what moves between them.
 
 use super::ComputeError;
 use crate::element::Encoding;
 use crate::float::Float;
 
-/// Two kinds of memory: a [`Buf`](Memory::Buf) holds a tensor's f32 values, [`Bytes`](Memory::Bytes) a message.
+/// The two kinds of memory of a backend: a [`Buf`](Memory::Buf) holds the f32 values of a tensor, a [`Bytes`](Memory::Bytes)
+/// holds a message.
 pub trait Memory {
-    /// f32 values.
+    /// A buffer of f32 values, in the backend's memory.
     type Buf: Send;
-    /// The bytes of a message.
+    /// The bytes of a message, in the backend's memory.
     type Bytes: Send;
 
-    /// A buffer of `len` zeros.
+    /// A new buffer of `len` values, all zero.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if the memory is not there.
     fn zeros(&self, len: usize) -> Result<Self::Buf, ComputeError>;
 
-    /// Copies `values` to the start of `buf`.
+    /// Copies `values` from the host to the start of `buf`.
     fn upload(&self, values: &[f32], buf: &mut Self::Buf);
 
-    /// Copies the start of `buf` to `values`; done when it returns.
+    /// Copies the first `values.len()` values of `buf` to the host. It is done when it returns.
     fn download(&self, buf: &Self::Buf, values: &mut [f32]);
 
-    /// A message of `len` zero bytes.
+    /// A new message of `len` bytes, all zero.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if the memory is not there.
     fn bytes(&self, len: usize) -> Result<Self::Bytes, ComputeError>;
 
-    /// Copies the bytes from `at` on to `host`; done when it returns.
+    /// Copies `host.len()` bytes of `bytes`, from byte `at` on, to the host. It is done when it returns.
     fn get(&self, bytes: &Self::Bytes, at: usize, host: &mut [u8]);
 
-    /// Copies `host` to the bytes from `at` on.
+    /// Copies `host` into `bytes`, from byte `at` on.
     fn put(&self, host: &[u8], bytes: &mut Self::Bytes, at: usize);
 
-    /// Zeroes the bytes from `at` up to `end`.
+    /// Zeroes `bytes` from byte `at` up to, but without, byte `end`.
     fn clear(&self, bytes: &mut Self::Bytes, at: usize, end: usize);
 
-    /// `to` = the `len` numbers of `format` from `at` on, little-endian.
+    /// Reads `len` little-endian numbers of `format` from byte `at` on, and writes them to the first values of `to`.
     fn decode(&self, format: Float, bytes: &Self::Bytes, at: usize, len: usize, to: &mut Self::Buf);
 
-    /// `to` (rows, n) = the data's values from `at` on, as `encoding` has them, which is one for `n` values.
+    /// Reads the data's values, `rows` times `n`, from byte `at` on, and writes them as f32 to `to` (rows, n). `encoding` says
+    /// how they are stored and how each channel is scaled and shifted; it must be made for `n` values a row.
     fn decode_data(
         &self,
         encoding: &Encoding,
@@ -52,20 +54,20 @@ pub trait Memory {
         to: &mut Self::Buf,
     );
 
-    /// The bytes from `at` on = the first `len` values of `from`, rounded to the nearest of `format` (to even between two),
-    /// little-endian.
+    /// Writes the first `len` values of `from` to `bytes`, from byte `at` on, as little-endian numbers of `format`. Each is
+    /// rounded to the nearest number of the format, and to the even one between two.
     fn encode(&self, format: Float, from: &Self::Buf, len: usize, bytes: &mut Self::Bytes, at: usize);
 
-    /// The first `len` values of `to` = those of `from`, as [`encode`](Memory::encode) and [`decode`](Memory::decode)
-    /// would leave them.
+    /// Writes the first `len` values of `from` to `to`, rounded as [`encode`](Memory::encode) followed by
+    /// [`decode`](Memory::decode) would round them.
     fn round(&self, format: Float, len: usize, from: &Self::Buf, to: &mut Self::Buf);
 
-    /// The first `len` values of `to` = those of `from`.
+    /// Copies the first `len` values of `from` to `to`.
     fn copy(&self, len: usize, from: &Self::Buf, to: &mut Self::Buf);
 
-    /// Waits until all calls are done.
+    /// Waits until all earlier calls of this backend are done.
     ///
     /// # Errors
-    /// What went wrong in one of them.
+    /// The error of an earlier call that failed.
     fn finish(&self) -> Result<(), ComputeError>;
 }

@@ -1,45 +1,46 @@
-//! Mean, variance and scale of sets of values.
+//! Means, variances and scales of sets of values: batch norm, layer norm and their relatives.
 //!
-//! A tensor is looked at as (outer, sets, inner), and all values of one set belong together: for batch norm it is (rows,
-//! channels, height times width), for layer norm (1, rows, width); the weights of layer norm are those of (rows, width, 1).
+//! A tensor is seen as (outer, sets, inner), and all values with the same middle index form one set. For batch norm that is
+//! (rows, channels, height times width). For layer norm it is (1, rows, width), and its weights see the tensor as (rows, width,
+//! 1).
 
 use super::Memory;
 
-/// A tensor as (outer, sets, inner).
+/// How a tensor is seen as (outer, sets, inner), row-major.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
-    /// How often the sets come.
+    /// Number of runs that each set consists of. One run of every set comes before the next run of any.
     pub outer: usize,
-    /// Number of sets.
+    /// Number of sets in the tensor.
     pub sets: usize,
-    /// Values of a set that lie side by side.
+    /// Number of values in a run: values of one set that lie side by side.
     pub inner: usize,
 }
 
 impl Grid {
-    /// Values of the tensor.
+    /// Number of values of the tensor.
     pub fn len(&self) -> usize {
         self.outer * self.sets * self.inner
     }
 
-    /// Whether there are none.
+    /// Whether the tensor has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Values of a set.
+    /// Number of values in one set.
     pub fn members(&self) -> usize {
         self.outer * self.inner
     }
 }
 
-/// Calls on sets. The order of a set's sum is the backend's own, and follows from the grid alone.
+/// Calls on the sets of a tensor. In which order a set is summed is the backend's choice; it follows from the grid alone.
 pub trait Norm: Memory {
-    /// Mean and variance (that of the members themselves, not an estimate) of each set; if not `centred`, 0 and the mean
-    /// square.
+    /// The mean and the variance of each set, both (sets). The variance divides by the number of members, not by one less. If
+    /// not `centred`, the mean is 0 and the variance is the mean of the squares.
     fn moments(&self, grid: Grid, centred: bool, x: &Self::Buf, mean: &mut Self::Buf, variance: &mut Self::Buf);
 
-    /// `y = (x - mean) / sqrt(variance + eps)`
+    /// `y = (x - mean) / sqrt(variance + eps)`, with the mean and variance of each value's set.
     fn normalize(
         &self,
         grid: Grid,
@@ -50,8 +51,9 @@ pub trait Norm: Memory {
         y: &mut Self::Buf,
     );
 
-    /// With n = [`normalize`](Norm::normalize) of x, whose gradient is `dn`: `dx = (dn - mean(dn) - n mean(n dn)) /
-    /// sqrt(variance + eps)`, the means over each set; the first is left out if not `centred`.
+    /// The gradient of [`normalize`](Norm::normalize). With its output `n` and the gradient `dn` of that, `dx = (dn -
+    /// mean(dn) - n mean(n dn)) / sqrt(variance + eps)`, where each mean is over a set. If not `centred`, `mean(dn)`
+    /// is left out.
     #[allow(clippy::too_many_arguments)]
     fn normalize_backward(
         &self,
@@ -64,9 +66,10 @@ pub trait Norm: Memory {
         dx: &mut Self::Buf,
     );
 
-    /// `y = weight[set] x + bias[set]`
+    /// `y = weight[set] x + bias[set]`, where `weight` and `bias` are (sets). Without a bias it is `weight[set] x`.
     fn scale(&self, grid: Grid, x: &Self::Buf, weight: &Self::Buf, bias: Option<&Self::Buf>, y: &mut Self::Buf);
 
-    /// `sums[set]` = the sum of `x y` over the set, or of `x`; on top of what it holds if `accumulate`.
+    /// `sums[set]` = the sum over the set of `x y`, or of `x` where there is no `y`. If `accumulate`, it is added to what
+    /// `sums` holds.
     fn set_sums(&self, grid: Grid, x: &Self::Buf, y: Option<&Self::Buf>, accumulate: bool, sums: &mut Self::Buf);
 }

@@ -1,43 +1,44 @@
-//! What parameters do with their gradients.
+//! Optimizer steps: how parameters change by their gradients, and how gradients are limited before that.
 
 use super::Memory;
 
-/// The numbers of one step of Adam (Kingma and Ba, 2015) or AdamW (Loshchilov and Hutter, 2019).
+/// The numbers of one step of Adam (Kingma and Ba, 2015) or AdamW (Loshchilov and Hutter, 2019), prepared for
+/// [`Optimize::adam`]. t is the number of the step, from 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Adam {
-    /// What the old mean keeps, and what the gradient adds to it.
+    /// Factors of the running mean: beta1 for the old mean, 1 - beta1 for the gradient.
     pub mean: [f32; 2],
-    /// What the old mean square keeps, and what the gradient's square adds to it.
+    /// Factors of the running mean square: beta2 for the old one, 1 - beta2 for the gradient's square.
     pub square: [f32; 2],
-    /// The learning rate over 1 - beta1^t.
+    /// The learning rate divided by 1 - beta1^t, which corrects the bias of the mean.
     pub rate: f32,
-    /// 1 over the root of 1 - beta2^t.
+    /// 1 divided by the root of 1 - beta2^t, which corrects the bias of the mean square.
     pub root: f32,
-    /// What is added to the root of the mean square.
+    /// A small number that is added to the root of the mean square, against division by zero.
     pub eps: f32,
-    /// What a value keeps of itself before the step: less than 1 with decoupled weight decay.
+    /// The factor by which a value is multiplied before the step: 1, or less with decoupled weight decay.
     pub keep: f32,
 }
 
-/// Calls on a parameter of `len` values `w` and its gradient `g`.
+/// Calls on a parameter `w` of `len` values and its gradient `g` of as many.
 pub trait Optimize: Memory {
-    /// `g += decay w`
+    /// Weight decay as part of the gradient: `g += decay w`.
     fn decay(&self, len: usize, decay: f32, w: &Self::Buf, g: &mut Self::Buf);
 
-    /// Every value of `g` to between `-most` and `most`.
+    /// Limits every value of `g` to the range from `-most` to `most`.
     fn clamp(&self, len: usize, most: f32, g: &mut Self::Buf);
 
-    /// `sum` (1) += the squares of `g`, or a new sum unless `accumulate`.
+    /// Adds the sum of the squares of `g` to `sum` (1). Unless `accumulate`, `sum` starts from zero.
     fn add_squares(&self, len: usize, g: &Self::Buf, accumulate: bool, sum: &mut Self::Buf);
 
-    /// `g` times `most / (norm + 1e-6)` where that is below 1; `squares` (1) is the norm's square. As PyTorch's
-    /// `clip_grad_norm_`.
+    /// Scales `g` by `most / (norm + 1e-6)` where that is below 1, as PyTorch's `clip_grad_norm_` does. The norm is the root of
+    /// `squares` (1), which may count other gradients too.
     fn bound_norm(&self, len: usize, most: f32, squares: &Self::Buf, g: &mut Self::Buf);
 
-    /// `w -= rate g`
+    /// A step of plain gradient descent: `w -= rate g`.
     fn sgd(&self, len: usize, rate: f32, g: &Self::Buf, w: &mut Self::Buf);
 
-    /// `v = momentum v + g; w -= rate v`, with `nesterov` `w -= rate (g + momentum v)`.
+    /// A step with momentum: `v = momentum v + g`, then `w -= rate v`. With `nesterov` it is `w -= rate (g + momentum v)`.
     #[allow(clippy::too_many_arguments)]
     fn sgd_momentum(
         &self,
@@ -50,6 +51,7 @@ pub trait Optimize: Memory {
         w: &mut Self::Buf,
     );
 
-    /// `m` and `s` follow `g` and its square; `w = keep w - rate m / (root √s + eps)`.
+    /// A step of Adam. `m` and `s` are running means of `g` and of its square; then `w = keep w - rate m / (root sqrt(s) +
+    /// eps)`.
     fn adam(&self, len: usize, step: Adam, g: &Self::Buf, m: &mut Self::Buf, s: &mut Self::Buf, w: &mut Self::Buf);
 }

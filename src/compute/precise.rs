@@ -1,15 +1,18 @@
-//! exp, ln, sin and cos of our own in f64, for what is worked out once: initial values, tables. The C library's differ from
-//! one processor to the next. Polynomials with `mul_add`; what they leave is far below what f32 tells apart.
+//! exp, ln, sin and cos of our own in f64. Those of the C library differ from one processor to the next.
+//!
+//! They serve what is computed once: initial values, tables. They are polynomials with `mul_add`, and their error is far below
+//! what f32 can tell apart.
 
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2, LN_2, LOG2_E, SQRT_2};
 
-/// Adding and subtracting 1.5 * 2^52 rounds to the nearest whole number, everywhere the same.
+/// Adding and then subtracting this, 1.5 * 2^52, rounds an f64 to the nearest whole number on every processor alike.
 const ROUND: f64 = 6_755_399_441_055_744.0;
-/// What [`LN_2`] and [`FRAC_PI_2`] lack, to twice the precision of an f64.
+/// What [`LN_2`] lacks of ln(2), so that both together have twice the precision of an f64.
 const LN_2_LOW: f64 = 2.319_046_813_846_299_6e-17;
+/// What [`FRAC_PI_2`] lacks of pi / 2, so that both together have twice the precision of an f64.
 const FRAC_PI_2_LOW: f64 = 6.123_233_995_736_766e-17;
 
-/// e^x for |x| up to 700.
+/// e^x. Beyond 700 and below -700, x is taken as that limit.
 pub(crate) fn exp(x: f64) -> f64 {
     let x = x.clamp(-700.0, 700.0);
     let n = x.mul_add(LOG2_E, ROUND) - ROUND;
@@ -22,7 +25,7 @@ pub(crate) fn exp(x: f64) -> f64 {
     sum * f64::from_bits(((n as i64 + 1023) as u64) << 52)
 }
 
-/// The natural logarithm of a normal, positive, finite x.
+/// The natural logarithm of x, which must be normal, positive and finite.
 pub(crate) fn ln(x: f64) -> f64 {
     let bits = x.to_bits();
     let mut exponent = ((bits >> 52) as i64) - 1023;
@@ -41,7 +44,7 @@ pub(crate) fn ln(x: f64) -> f64 {
     (exponent as f64).mul_add(LN_2, 2.0 * s * sum)
 }
 
-/// Sine and cosine of an angle of at most 2^30 radians.
+/// The sine and the cosine of x radians, where |x| is at most 2^30.
 pub(crate) fn sin_cos(x: f64) -> (f64, f64) {
     let n = x.mul_add(FRAC_2_PI, ROUND) - ROUND;
     let r = n.mul_add(-FRAC_PI_2_LOW, n.mul_add(-FRAC_PI_2, x));

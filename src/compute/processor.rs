@@ -1,12 +1,13 @@
-//! What the processor is called: for figures, which mean nothing without it. No bit depends on it.
+//! The name of the processor. Reports print it beside measured times. No computed bit depends on it.
 
-/// Its model, as the system names it; where the system does not, its architecture.
+/// The processor's model, as the system names it. Where the system does not, it is the architecture.
 pub fn name() -> String {
     let said = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     of(&said, std::env::consts::ARCH)
 }
 
-/// What `/proc/cpuinfo` says of the first processor.
+/// The processor's name out of `said`, the text of `/proc/cpuinfo`, where the first processor counts. Falls back to
+/// `architecture`.
 fn of(said: &str, architecture: &str) -> String {
     let value = |key: &str| {
         let mut lines = said.lines().filter_map(|line| line.split_once(':'));
@@ -15,7 +16,7 @@ fn of(said: &str, architecture: &str) -> String {
     if let Some(model) = value("model name") {
         return model.split_whitespace().collect::<Vec<_>>().join(" ");
     }
-    // Arm's processors have numbers, of who made them and of which kind they are.
+    // Processors of Arm have no name there, but numbers for their maker and their kind.
     match (value("CPU implementer"), value("CPU part")) {
         (Some(maker), Some(part)) => format!("{architecture}, implementer {maker}, part {part}"),
         _ => architecture.to_owned(),

@@ -1,4 +1,4 @@
-//! AES-256-GCM (NIST SP 800-38D) with 96-bit nonces and 128-bit tags, one key.
+//! AES-256-GCM (NIST SP 800-38D) under one key, with nonces of 96 bits and tags of 128 bits.
 //!
 //! Three libraries give the same bytes. Which of them is the fastest depends on the processor, so that a run tries them
 //! ([`Library::fastest`]).
@@ -18,62 +18,63 @@ use self::rust_crypto::RustCrypto;
 use super::Unauthentic;
 use super::key::Key;
 
-/// Bytes of a tag.
+/// How many bytes a tag has.
 pub const TAG: usize = 16;
 
-/// A nonce. Never used twice with one key.
+/// A nonce. No nonce may be used twice with one key.
 pub type Nonce = [u8; 12];
 
 /// AES-256-GCM under one key. Dropping it wipes the key and its schedule.
 pub trait Aead: Send {
-    /// `sealed` = ciphertext and tag of `plain`, which at no time stands there itself.
+    /// Writes the ciphertext of `plain` and its tag to `sealed`. The plaintext itself stands there at no time.
     ///
     /// # Panics
     /// Where `sealed` is not [`TAG`] bytes longer than `plain`.
     fn seal(&self, nonce: &Nonce, data: &[u8], plain: &[u8], sealed: &mut [u8]);
 
-    /// Seals all of `buffer` but its last [`TAG`] bytes, which become the tag.
+    /// Seals all of `buffer` except its last [`TAG`] bytes, which become the tag.
     ///
     /// # Panics
     /// Where `buffer` is shorter than a tag.
     fn seal_in_place(&self, nonce: &Nonce, data: &[u8], buffer: &mut [u8]);
 
-    /// `plain` = what was sealed. On an error `plain` holds nothing of it.
+    /// Writes to `plain` what was sealed. On an error `plain` holds nothing of it.
     ///
     /// # Errors
-    /// [`Unauthentic`] where not this key, nonce and associated data sealed these bytes.
+    /// [`Unauthentic`] where these bytes were not sealed with this key, nonce and associated data.
     ///
     /// # Panics
     /// Where `sealed` is not [`TAG`] bytes longer than `plain`.
     fn open(&self, nonce: &Nonce, data: &[u8], sealed: &[u8], plain: &mut [u8]) -> Result<(), Unauthentic>;
 
-    /// `to` = `from` with the keystream of `nonce` added: the ciphertext that [`seal`](Self::seal) makes of it, without a tag. Once
-    /// lays the stream over bytes, twice takes it off again; it authenticates nothing.
+    /// Adds the keystream of `nonce` to `from` and writes that to `to`. This is the ciphertext that [`seal`](Self::seal)
+    /// makes of `from`, without a tag. Done once it lays the stream over bytes; done twice it takes it off again. It
+    /// authenticates nothing.
     ///
     /// # Panics
     /// Where `to` is not as long as `from`.
     fn add_stream(&self, nonce: &Nonce, from: &[u8], to: &mut [u8]);
 }
 
-/// Whose AES-256-GCM.
+/// The library whose AES-256-GCM is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Library {
-    /// AWS-LC.
+    /// AWS-LC, by the crate `aws-lc-rs`.
     #[serde(rename = "aws-lc")]
     AwsLc,
     /// The crate `ring`.
     #[serde(rename = "ring")]
     Ring,
-    /// The crate `aes-gcm`: Rust alone.
+    /// The crate `aes-gcm`, which is Rust alone.
     #[serde(rename = "rust")]
     Rust,
 }
 
 impl Library {
-    /// All of them.
+    /// All libraries, in the order of their numbers in announcements.
     pub const ALL: [Self; 3] = [Self::AwsLc, Self::Ring, Self::Rust];
 
-    /// What a job calls it.
+    /// The word for this library in a job (`compute.aead`).
     pub fn name(self) -> &'static str {
         match self {
             Self::AwsLc => "aws-lc",
@@ -82,19 +83,21 @@ impl Library {
         }
     }
 
-    /// The one that seals and opens cells of `length` bytes fastest on this processor. It takes some milliseconds to find out.
+    /// The library that seals and opens cells of `length` bytes fastest on this processor. Finding out takes some
+    /// milliseconds.
     pub fn fastest(length: usize) -> Self {
         timing::fastest(length)
     }
 
-    /// Expands `key`.
+    /// Expands `key` for use with this library.
     pub fn key(self, key: &Key) -> Box<dyn Aead> {
         let expanded = self.expanded(key);
-        // The schedule has moved from the stack to where it stays.
+        // The key schedule has moved from the stack to the heap, where it stays. Its copy on the stack is wiped.
         zeroize_stack::<8192>();
         expanded
     }
 
+    /// Expands `key` in a frame of its own, which the caller wipes behind it.
     #[inline(never)]
     fn expanded(self, key: &Key) -> Box<dyn Aead> {
         match self {
@@ -109,8 +112,9 @@ impl Library {
 mod tests {
     use super::*;
 
-    /// (key, nonce, associated data, plaintext, ciphertext and tag). McGrew and Viega, "The Galois/Counter Mode of
-    /// Operation", test cases 13 to 16: those with 256-bit keys and 96-bit nonces that SP 800-38D refers to.
+    /// Each entry: key, nonce, associated data, plaintext, ciphertext and tag. From McGrew and Viega, "The
+    /// Galois/Counter Mode of Operation", test cases 13 to 16: those with 256-bit keys and 96-bit nonces to which SP
+    /// 800-38D refers.
     const VECTORS: [[&str; 5]; 4] = [
         [
             "0000000000000000000000000000000000000000000000000000000000000000",
@@ -199,7 +203,8 @@ mod tests {
         refuses_every_flipped_bit(Library::Rust);
     }
 
-    /// Lengths around those of a block, of what vector code takes at once, and of cells. In between, `ring`'s room for a cell shrinks.
+    /// The lengths lie around those of a block, of what vector code takes at once, and of cells. In between, `ring`'s
+    /// room for a cell shrinks.
     #[test]
     fn all_give_the_same_bytes() {
         for len in [0, 1, 15, 16, 17, 64, 1000, 65_488, 5808, 95, 96, 97, 255, 256, 257] {

@@ -1,10 +1,11 @@
-//! HPKE (RFC 9180) with X-Wing (X25519 and ML-KEM-768), HKDF-SHA-256 and AES-256-GCM: a message for the holder of one
-//! key pair, safe from a later quantum computer.
+//! HPKE (RFC 9180) with X-Wing (X25519 and ML-KEM-768), HKDF-SHA-256 and AES-256-GCM. It seals a message for the holder
+//! of one key pair, and a later quantum computer does not open it.
 //!
-//! Packages are sealed in mode Base; results in mode PSK, under a key from the sender's package, so that nobody else
-//! can have sent them.
+//! Packages are sealed in mode Base. Results are sealed in mode PSK, under a key from the sender's package, so that
+//! nobody else can have sent them.
 //!
-//! All of it runs on a stack that is wiped behind it: the crates below wipe what they hold, but not what they have moved.
+//! All of it runs on a stack that is wiped behind it: the crates that it uses wipe what they hold, but not what they
+//! have moved.
 
 use hpke::aead::{Aead, AesGcm256};
 use hpke::kdf::{HkdfSha256, Kdf};
@@ -18,15 +19,15 @@ use super::key::Key;
 use super::labels;
 use super::stack::WipedStack;
 
-/// HPKE's identifiers of the KEM, the KDF and the AEAD.
+/// HPKE's identifiers of the KEM, the KDF and the AEAD that are used here (docs/PROTOCOL.md, 5.1).
 pub const SUITE: [u16; 3] = [<XWing as Kem>::KEM_ID, HkdfSha256::KDF_ID, AesGcm256::AEAD_ID];
-/// Bytes of a public key: 1184 of ML-KEM-768, then 32 of X25519.
+/// How many bytes a public key has: 1184 of ML-KEM-768, then 32 of X25519.
 pub const PUBLIC_KEY: usize = 1216;
-/// Bytes that sealing adds: the encapsulated key and the tag.
+/// How many bytes sealing adds: the encapsulated key and the tag.
 pub const OVERHEAD: usize = 1120 + 16;
 
-/// The X25519 points of low order (RFC 7748, section 7), the top bit left out: a secret shared with one of them is zero
-/// whatever the other key is. 0, 1, the two of order 8, p - 1, and 0 and 1 again as p and p + 1.
+/// The X25519 points of low order (RFC 7748, section 7), without the top bit. A secret shared with one of them is zero
+/// whatever the other key is. They are 0, 1, the two of order 8, p - 1, and 0 and 1 again written as p and p + 1.
 const LOW_ORDER: [[u8; 32]; 7] = [
     [0; 32],
     ends(1, 0, 0),
@@ -43,30 +44,31 @@ const LOW_ORDER: [[u8; 32]; 7] = [
     ends(0xee, 0xff, 0x7f),
 ];
 
+/// A point whose first and last byte are `first` and `last`, with all bytes between equal to `middle`.
 const fn ends(first: u8, middle: u8, last: u8) -> [u8; 32] {
     let mut point = [middle; 32];
     (point[0], point[31]) = (first, last);
     point
 }
 
-/// Why nothing is sealed to a public key.
+/// Why nothing may be sealed to a public key (docs/PROTOCOL.md, 5.6).
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum WeakKey {
-    /// Not so long.
+    /// The key has this number of bytes, which is not that of a public key.
     #[error("it has {0} bytes, {PUBLIC_KEY} were due")]
     Length(usize),
-    /// A number beyond the modulus, or no number at all.
+    /// A coefficient of the ML-KEM half is not below the modulus, or the half is no encoding at all.
     #[error("its ML-KEM half does not pass the check of FIPS 203, 7.2")]
     Modulus,
-    /// What is sealed to it, anyone could open.
+    /// The ML-KEM half is zero: anyone could open what is sealed to it.
     #[error("its ML-KEM half is zero")]
     Zero,
-    /// The secret shared with it is zero.
+    /// The X25519 half is a point of low order: the secret that is shared with it is zero.
     #[error("its X25519 half is a point of low order")]
     LowOrder,
 }
 
-/// What keys and encapsulations are drawn from.
+/// The randomness from which keys and encapsulations are drawn.
 fn randomness() -> impl hpke::rand_core::CryptoRng {
     #[cfg(not(feature = "hostile"))]
     return rand::rand_core::UnwrapErr(rand::rngs::SysRng);
@@ -74,14 +76,14 @@ fn randomness() -> impl hpke::rand_core::CryptoRng {
     return super::overheard::Overheard;
 }
 
-/// A key pair, for one use; dropping it wipes the private half, which stands in one place of the heap until then.
+/// A key pair for one use. Dropping it wipes the private half, which stands in one place of the heap until then.
 pub struct KeyPair {
     private: Box<<XWing as Kem>::PrivateKey>,
     public: Vec<u8>,
 }
 
 impl KeyPair {
-    /// A fresh pair, from the operating system's randomness.
+    /// A fresh key pair from the operating system's randomness.
     pub fn generate(stack: &mut WipedStack) -> Self {
         stack.run(|| {
             let (private, public) = XWing::gen_keypair_with_rng(&mut randomness());
@@ -94,10 +96,10 @@ impl KeyPair {
         &self.public
     }
 
-    /// Opens what was sealed to this pair for `info`, and under `psk` if there is one.
+    /// Opens `sealed`, which must have been sealed to this pair for `info`, and under `psk` if one is given.
     ///
     /// # Errors
-    /// [`Unauthentic`].
+    /// [`Unauthentic`] for any reason.
     pub fn open(
         &self,
         stack: &mut WipedStack,
@@ -123,21 +125,23 @@ impl KeyPair {
     }
 }
 
+/// The name of the key under which results are sealed, HPKE's psk_id.
 const PSK_ID: &[u8] = labels::PACKAGE;
 
-/// Whether something may be sealed to `public`.
+/// Checks that something may be sealed to the public key `public` (docs/PROTOCOL.md, 5.6).
 ///
 /// # Errors
-/// [`WeakKey`]: why not.
+/// [`WeakKey`] says why not.
 pub fn check(public: &[u8]) -> Result<(), WeakKey> {
     parse(public).map(|_| ())
 }
 
+/// Reads the public key and checks it.
 fn parse(public: &[u8]) -> Result<<XWing as Kem>::PublicKey, WeakKey> {
     if public.len() != PUBLIC_KEY {
         return Err(WeakKey::Length(public.len()));
     }
-    // Behind the polynomials of ML-KEM stands the seed of its matrix, which may be anything.
+    // Only the polynomials of ML-KEM are looked at. Behind them stands the seed of its matrix, which may be anything.
     if public[..1152].iter().all(|byte| *byte == 0) {
         return Err(WeakKey::Zero);
     }
@@ -147,7 +151,7 @@ fn parse(public: &[u8]) -> Result<<XWing as Kem>::PublicKey, WeakKey> {
     <XWing as Kem>::PublicKey::from_bytes(public).map_err(|_| WeakKey::Modulus)
 }
 
-/// Whether `key`, a public or an encapsulated one, ends with an X25519 point of low order.
+/// Whether `key`, a public or an encapsulated key, ends with an X25519 point of low order.
 fn is_of_low_order(key: &[u8]) -> bool {
     let Some((_, point)) = key.split_last_chunk::<32>() else {
         return true;
@@ -158,7 +162,8 @@ fn is_of_low_order(key: &[u8]) -> bool {
     LOW_ORDER.contains(&point)
 }
 
-/// Seals `plain` to `public` for `info`, and under `psk` if there is one: [`OVERHEAD`] bytes more.
+/// Seals `plain` to the public key `public` for `info`, and under `psk` if one is given. The result is [`OVERHEAD`]
+/// bytes longer.
 ///
 /// # Errors
 /// [`Unauthentic`] where `public` does not pass [`check`].
@@ -244,7 +249,8 @@ mod tests {
         assert_eq!(seal(&[0; 5], b"info", None, b"package"), Err(Unauthentic));
     }
 
-    /// Every point of low order, with the top bit and without: none is sealed to, and none is opened.
+    /// Every point of low order, with the top bit and without it, is refused: nothing is sealed to it, and nothing is
+    /// opened.
     #[test]
     fn points_of_low_order_are_refused() {
         let pair = pair();
@@ -265,7 +271,7 @@ mod tests {
         }
     }
 
-    /// The control for the table: AWS-LC, which refuses a shared secret of zero, refuses each of these points and takes
+    /// The control for the table: AWS-LC refuses a shared secret of zero. It refuses each of these points and takes
     /// their neighbours.
     #[test]
     fn the_points_of_low_order_are_of_low_order() {
@@ -290,7 +296,7 @@ mod tests {
             check(&public)
         };
         assert_eq!(with(0..1152, 0), Err(WeakKey::Zero));
-        // Twelve bits of ones are 4095; the modulus is 3329.
+        // Twelve bits of ones are 4095, and the modulus is 3329.
         assert_eq!(with(0..3, 0xff), Err(WeakKey::Modulus));
         assert_eq!(with(1149..1152, 0xff), Err(WeakKey::Modulus));
         assert_eq!(with(1152..1184, 0), Ok(()));

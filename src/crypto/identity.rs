@@ -1,6 +1,6 @@
 //! Identities: long-term Ed25519 keys (RFC 8032) that sign what is said at the start of a term.
 //!
-//! Whose an identity is, and what is signed, is not known here. Verification is strict: points of low order and
+//! This module does not know whose an identity is, or what is signed. Verification is strict: points of low order and
 //! signatures that are not canonical are refused, so that a signature fits one key and one text alone.
 
 use std::fmt;
@@ -13,29 +13,29 @@ use zeroize::Zeroizing;
 use super::Unauthentic;
 use super::key::Key;
 
-/// Bytes of a public identity, and of the secret half.
+/// How many bytes a public identity has, and its secret half as well.
 pub const IDENTITY: usize = 32;
-/// Bytes of a signature.
+/// How many bytes a signature has.
 pub const SIGNATURE: usize = 64;
 
-/// Why bytes or text are no public identity.
+/// Why bytes or a text are no public identity.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum NoIdentity {
-    /// Not so many digits.
+    /// The text is not 64 hexadecimal digits.
     #[error("the key {found:?}, {} characters", found.chars().count())]
     Text {
-        /// What stands there.
+        /// The text that was found.
         found: String,
     },
-    /// No point of the curve.
+    /// The bytes are no point of the curve.
     #[error("a key that is no point of the curve Ed25519")]
     NoPoint,
-    /// A point under which anyone can sign.
+    /// The point is of low order: anyone can sign under it.
     #[error("a key that is a point of low order, under which anyone can sign")]
     LowOrder,
 }
 
-/// A host's identity, its secret half included; dropping it wipes that.
+/// A host's identity with its secret half. Dropping it wipes the secret half.
 pub struct Identity(SigningKey);
 
 impl Identity {
@@ -47,7 +47,7 @@ impl Identity {
         Ok(Self(SigningKey::from_bytes(Key::random()?.bytes())))
     }
 
-    /// Reads what [`Identity::secret`] wrote; `None` where it is none.
+    /// Reads the secret half from a text that [`Identity::secret`] wrote. `None` where it is no such text.
     pub fn from_secret(text: &str) -> Option<Self> {
         Some(Self(SigningKey::from_bytes(&*bytes(text)?)))
     }
@@ -57,23 +57,23 @@ impl Identity {
         hex(self.0.as_bytes())
     }
 
-    /// The public half.
+    /// The public half of this identity.
     pub fn public(&self) -> PublicIdentity {
         PublicIdentity(self.0.verifying_key().to_bytes())
     }
 
-    /// Signs `text`.
+    /// Signs `text` with the secret half.
     pub fn sign(&self, text: &[u8]) -> [u8; SIGNATURE] {
         self.0.sign(text).to_bytes()
     }
 }
 
-/// The public half of an identity, shown in 64 hexadecimal digits.
+/// The public half of an identity. It is shown in 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicIdentity([u8; IDENTITY]);
 
 impl PublicIdentity {
-    /// The identity in `bytes`.
+    /// The identity whose public half is `bytes`.
     ///
     /// # Errors
     /// [`NoIdentity::NoPoint`], [`NoIdentity::LowOrder`].
@@ -85,15 +85,15 @@ impl PublicIdentity {
         Ok(Self(key.to_bytes()))
     }
 
-    /// The bytes of it.
+    /// The 32 bytes of the public half.
     pub fn bytes(&self) -> &[u8; IDENTITY] {
         &self.0
     }
 
-    /// Whether this identity signed `text`.
+    /// Checks that this identity has signed `text` with `signature`.
     ///
     /// # Errors
-    /// [`Unauthentic`] where it did not.
+    /// [`Unauthentic`] where it has not.
     pub fn verify(&self, text: &[u8], signature: &[u8; SIGNATURE]) -> Result<(), Unauthentic> {
         let key = VerifyingKey::from_bytes(&self.0).map_err(|_| Unauthentic)?;
         key.verify_strict(text, &Signature::from_bytes(signature)).map_err(|_| Unauthentic)
@@ -115,8 +115,9 @@ impl FromStr for PublicIdentity {
     }
 }
 
+/// Writes `bytes` in hexadecimal digits.
 fn hex(bytes: &[u8; IDENTITY]) -> Zeroizing<String> {
-    // Of its final size from the start: a string that grows leaves copies behind.
+    // The string has its final size from the start: one that grows leaves copies of a secret behind.
     let mut text = Zeroizing::new(String::with_capacity(2 * IDENTITY));
     for byte in bytes {
         for digit in [byte >> 4, byte & 15] {
@@ -126,6 +127,7 @@ fn hex(bytes: &[u8; IDENTITY]) -> Zeroizing<String> {
     text
 }
 
+/// Reads 64 hexadecimal digits. `None` where `text` is anything else.
 fn bytes(text: &str) -> Option<Zeroizing<[u8; IDENTITY]>> {
     let digits = text.as_bytes();
     if digits.len() != 2 * IDENTITY {
@@ -143,7 +145,7 @@ fn bytes(text: &str) -> Option<Zeroizing<[u8; IDENTITY]>> {
 mod tests {
     use super::*;
 
-    /// RFC 8032, 7.1, tests 1 to 3: secret key, public key, message, signature.
+    /// The vectors of RFC 8032, 7.1, tests 1 to 3: secret key, public key, message, signature.
     const VECTORS: [[&str; 4]; 3] = [
         [
             "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
@@ -194,10 +196,10 @@ mod tests {
         }
     }
 
-    /// S + L verifies in the arithmetic of the curve, and would be a second signature of the same text.
+    /// S + L satisfies the equation of a signature like S. It would be a second signature of the same text.
     #[test]
     fn a_signature_that_is_not_canonical_is_refused() {
-        // L = 2^252 + 27742317777372353535851937790883648493, little-endian.
+        // The order of the base point, L = 2^252 + 27742317777372353535851937790883648493, little-endian.
         let order = unhex("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
         let identity = Identity::generate().unwrap();
         let mut signature = identity.sign(b"text");
@@ -209,7 +211,7 @@ mod tests {
         assert_eq!(identity.public().verify(b"text", &signature), Err(Unauthentic));
     }
 
-    /// Whoever has an identity could make signatures with R = 0, which only some verifiers take.
+    /// Whoever has an identity could make signatures with R = 0, which some verifiers take and others do not.
     #[test]
     fn a_signature_whose_r_is_of_low_order_is_refused() {
         use curve25519_dalek::Scalar;
@@ -221,12 +223,12 @@ mod tests {
         let hash = Sha512::digest([&signature[..32], identity.public().bytes(), b"text"].concat());
         let s = Scalar::from_bytes_mod_order_wide(&hash.into()) * identity.0.to_scalar();
         signature[32..].copy_from_slice(s.as_bytes());
-        // The control: it satisfies the equation.
+        // The control: the signature satisfies the equation.
         assert!(identity.0.verifying_key().verify(b"text", &Signature::from_bytes(&signature)).is_ok());
         assert_eq!(identity.public().verify(b"text", &signature), Err(Unauthentic));
     }
 
-    /// The eight points whose order divides the cofactor, and the ways to write them that are not canonical.
+    /// These are the eight points whose order divides the cofactor, and the ways to write them that are not canonical.
     #[test]
     fn points_of_low_order_are_no_identities() {
         let low = [
@@ -248,7 +250,7 @@ mod tests {
         for text in low {
             assert_eq!(text.parse::<PublicIdentity>(), Err(NoIdentity::LowOrder), "{text}");
         }
-        // The control: a point of full order.
+        // The control: a point of full order is taken.
         assert!(VECTORS[0][1].parse::<PublicIdentity>().is_ok());
         let nowhere = "0200000000000000000000000000000000000000000000000000000000000000";
         assert_eq!(nowhere.parse::<PublicIdentity>(), Err(NoIdentity::NoPoint));

@@ -1,4 +1,4 @@
-//! Keys and where they come from (docs/PROTOCOL.md, "Keys").
+//! Secret keys, and how keys are derived from keys (docs/PROTOCOL.md, "Keys").
 
 use std::fmt;
 
@@ -13,11 +13,12 @@ use super::labels;
 
 /// 256 secret bits: an AES key, or what keys are derived from.
 ///
-/// They stand in one place of the heap from the first bit on, and are wiped there: a key that moves leaves nothing behind.
+/// They stand in one place of the heap from the first bit on, and are wiped there. A key that moves leaves nothing
+/// behind.
 pub struct Key(Box<Zeroizing<[u8; 32]>>);
 
 impl Key {
-    /// Zeros, to be filled.
+    /// A key of zeros, to be filled in place.
     fn empty() -> Self {
         Self(Box::new(Zeroizing::new([0; 32])))
     }
@@ -32,46 +33,49 @@ impl Key {
         Ok(key)
     }
 
-    /// A given key.
+    /// The key with these `bytes`. The argument is wiped; copies that the caller holds are the caller's to wipe.
     pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
         let key = Self::of(&bytes);
         bytes.zeroize();
         key
     }
 
-    /// The same key once more, for another holder.
+    /// Makes a second key with the same bits, for another holder.
     pub fn twin(&self) -> Self {
         Self::of(self.bytes())
     }
 
+    /// A key with the bytes behind this reference, copied straight to where the key stands.
     fn of(bytes: &[u8; 32]) -> Self {
         let mut key = Self::empty();
         key.0.copy_from_slice(bytes);
         key
     }
 
-    /// The key that `context` names, by HKDF-SHA-256 (RFC 5869) with this one as its input keying material.
+    /// Derives the key that `context` names: HKDF-SHA-256 (RFC 5869) with this key as its input keying material and the
+    /// salt [`labels::KEYS`].
     pub fn derive(&self, context: &[u8]) -> Key {
         let mut key = Self::empty();
         self.expand(context, &mut key);
-        // HKDF's last block, which stands on the stack, is the key that it has made.
+        // HKDF's last block is the derived key, and it stood on the stack.
         zeroize_stack::<4096>();
         key
     }
 
+    /// Expands this key into `key`. It has a frame of its own, which the caller wipes behind it.
     #[inline(never)]
     fn expand(&self, context: &[u8], key: &mut Key) {
-        // HKDF fails only beyond 255 * 32 bytes.
+        // HKDF fails only where more than 255 * 32 bytes are asked for.
         let _ = Hkdf::<Sha256>::new(Some(labels::KEYS), &self.0[..]).expand(context, &mut key.0[..]);
     }
 
-    /// The bytes, for those who compute with them.
+    /// The 32 bytes of the key, for those who compute with them.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-/// As 32 bytes, without a length.
+/// Writes the 32 bytes without a length.
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut bytes = serializer.serialize_tuple(32)?;
@@ -135,7 +139,7 @@ mod tests {
         assert_ne!(key.derive(b"a").0, other.derive(b"a").0);
     }
 
-    /// RFC 5869 says what expand(extract(salt, key), context) is; the same by hand over HMAC.
+    /// RFC 5869 defines expand(extract(salt, key), context). The test computes that by hand over HMAC.
     #[test]
     fn derivation_is_hkdf() {
         use aws_lc_rs::hmac;

@@ -1,9 +1,8 @@
-//! Sealing and opening: cells, packages, results; and signing. Knows no ranks and no network.
+//! Sealing and opening cells, packages and results; and signing. This module knows no ranks and no network.
 //!
-//! [`aead`] is AES-256-GCM, one key, and its keystream alone; [`sealer`] applies both to all cells of a slot at once; [`key`] derives
-//! hop keys, told apart by their [`labels`];
-//! [`hpke`] seals packages to a rank and results to the owner, on a [`stack`] that is wiped; [`identity`] signs what owner and
-//! ranks announce.
+//! [`aead`] is AES-256-GCM under one key, and its keystream alone. [`sealer`] applies both to all cells of a slot at
+//! once. [`key`] derives keys, which are told apart by their [`labels`]. [`hpke`] seals packages to a rank and results
+//! to the owner, on a [`stack`] that is wiped. [`identity`] signs what owner and ranks announce.
 //!
 //! Secrets are wiped when they are dropped, and have neither `Debug` nor `Clone`.
 
@@ -19,7 +18,8 @@ pub mod stack;
 
 use thiserror::Error;
 
-/// Authentication failed. Why is not said: whoever could tell one cause from another could be asked.
+/// Authentication has failed. The error does not say why: someone who could tell one cause from another could use it to
+/// find out secrets.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 #[error("authentication failed")]
 pub struct Unauthentic;

@@ -7,7 +7,7 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use rand::{Rng, TryCryptoRng, TryRng};
 
-/// Hears what is drawn.
+/// Is called with the bytes that are drawn, each time that some are.
 pub type Ear = Box<dyn FnMut(&[u8])>;
 
 thread_local! {
@@ -19,7 +19,7 @@ pub fn listen(ear: Ear) {
     EAR.set(Some(ear));
 }
 
-/// The operating system's randomness.
+/// The operating system's randomness, which the thread's ear hears.
 pub(super) struct Overheard;
 
 impl TryRng for Overheard {

@@ -1,7 +1,7 @@
 //! A stack apart, for work that leaves secrets wherever it has been.
 //!
-//! Generating a key, expanding and moving it leaves copies in the frames of many functions, most of them other crates'. The
-//! [`WipedStack`] has such work done on memory of its own, and wipes all of it before anything else runs there.
+//! Generating, expanding and moving a key leaves copies in the frames of many functions, most of them in other crates.
+//! The [`WipedStack`] has such work done on memory of its own. It wipes all of that before anything else runs there.
 
 use corosensei::on_stack;
 use corosensei::stack::DefaultStack;
@@ -9,16 +9,18 @@ use zeroize::zeroize_stack;
 
 use crate::memory::OutOfMemory;
 
-/// Bytes of the stack. X-Wing and HPKE take under a third of it; work that took more would meet the guard page below.
+/// How many bytes the stack has. X-Wing and HPKE take under a third of it. Work that took more would meet the guard
+/// page below.
 const STACK: usize = 256 << 10;
-/// Bytes at its head for what calls the work, which sees references alone.
+/// How many bytes at the head of the stack are for what calls the work. They are not wiped, as they see references
+/// alone.
 const HEAD: usize = 4 << 10;
 
-/// A stack that holds nothing between two pieces of work.
+/// A stack that holds no secrets between two pieces of work.
 pub struct WipedStack(DefaultStack);
 
 impl WipedStack {
-    /// Takes the memory.
+    /// Takes the memory of the stack.
     ///
     /// # Errors
     /// [`OutOfMemory`].
@@ -27,17 +29,18 @@ impl WipedStack {
         DefaultStack::new(STACK).map(Self).map_err(|_| OutOfMemory { bytes: STACK })
     }
 
-    /// Does `work` on this stack. What it takes and returns by value passes through the caller's stack, so secrets stand behind
-    /// references and boxes there.
+    /// Does `work` on this stack, then wipes it. What the work takes and returns by value passes through the caller's
+    /// stack. So secrets must stand behind references and boxes there.
     pub fn run<R>(&mut self, work: impl FnOnce() -> R) -> R {
         on_stack(&mut self.0, || {
-            // Wipes where the work has ended, be it by a panic.
+            // This wipes the stack where the work ends, even if it ends by a panic.
             let _wiped = Wipe;
             below(work)
         })
     }
 }
 
+/// Wipes the stack below its own frame when it is dropped.
 struct Wipe;
 
 impl Drop for Wipe {
@@ -46,7 +49,7 @@ impl Drop for Wipe {
     }
 }
 
-/// Has frames of its own below the caller's, where the wipe reaches them.
+/// Calls `work` in a frame below the caller's, so that the wipe reaches all frames of the work.
 #[inline(never)]
 fn below<R>(work: impl FnOnce() -> R) -> R {
     work()
@@ -63,10 +66,10 @@ mod tests {
 
     use super::*;
 
-    /// What the calls that wipe leave themselves: where they return to.
+    /// What the calls that wipe leave on the stack themselves: the addresses to which they return.
     const CALLS: usize = 4 * size_of::<usize>();
 
-    /// How many bytes of the stack from `lowest` on, without its head, are not zero.
+    /// How many bytes of the stack from `lowest` on are not zero, leaving out its head.
     fn left(lowest: usize) -> usize {
         let mut bytes = vec![0; STACK - HEAD];
         File::open("/proc/self/mem").unwrap().read_exact_at(&mut bytes, lowest as u64).unwrap();
@@ -84,7 +87,7 @@ mod tests {
         const WORK: usize = STACK - 3 * HEAD;
         let mut stack = WipedStack::new().unwrap();
         let lowest = stack.0.base().get() - STACK;
-        // The control: before the work has ended, what it has left is found.
+        // The control: before the work has ended, what it leaves is found.
         let during = stack.run(|| {
             fill::<WORK>();
             left(lowest)

@@ -1,6 +1,6 @@
-//! Arrays, as files of several formats hold them: what their values are as inputs, labels or tokens.
+//! Arrays as files of several formats hold them, and what their values become: inputs, labels or tokens.
 //!
-//! This layer knows no file's format: what it gets has as many bytes as its dimensions say.
+//! This layer knows no file format. The readers give it the dimensions, the type and the bytes of an array.
 
 use std::path::{Path, PathBuf};
 
@@ -12,36 +12,41 @@ use super::{DataError, Holds, Targets, Wanted};
 use crate::element::{Element, Encoding, Kind};
 use crate::memory;
 
-/// One more than the largest token that two bytes hold.
+/// Number of different tokens that two bytes can hold.
 const TOKENS: u32 = 1 << 16;
 
-/// What a network takes a sample for.
+/// What a network takes a sample for. It decides how whole numbers and images are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Takes {
-    /// Numbers, whatever their order.
+    /// Numbers in whatever order.
     #[default]
     Numbers,
-    /// An image (channels, height, width).
+    /// An image, (channels, height, width).
     Image,
-    /// Tokens.
+    /// A sequence of tokens.
     Tokens,
 }
 
-/// An array of a file.
+/// An array that was read from a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
+    /// The file that it comes from.
     file: PathBuf,
+    /// What the array is for. Errors call it so.
     holds: Holds,
+    /// The type of the array's values.
     kind: Kind,
+    /// The array's dimensions, outermost first.
     dims: Vec<usize>,
+    /// The array's values, little-endian and row-major.
     bytes: Vec<u8>,
 }
 
 impl Array {
-    /// The array of `file` that `holds` such values: `bytes`, little-endian and row-major.
+    /// An array from `file` whose values are `bytes`, little-endian and row-major. `holds` says what it is for.
     ///
     /// # Errors
-    /// [`DataError::Content`] where there are more or fewer bytes than `dims` say.
+    /// [`DataError::Content`] if `bytes` are not as many as `dims` and `kind` say.
     pub(super) fn new(
         file: &Path,
         holds: Holds,
@@ -58,32 +63,33 @@ impl Array {
         Ok(Self { file: file.to_owned(), holds, kind, dims, bytes })
     }
 
-    /// Where it stands.
+    /// The file that the array comes from.
     pub(super) fn file(&self) -> &Path {
         &self.file
     }
 
-    /// What its values are.
+    /// The type of the array's values.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Its dimensions, outermost first.
+    /// The array's dimensions, outermost first.
     pub fn dims(&self) -> &[usize] {
         &self.dims
     }
 
-    /// Its values, little-endian.
+    /// The array's values, little-endian and row-major.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The same, taken out.
+    /// The array's values, little-endian and row-major, taken out of it.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// Its values, in order, as what `read` makes of each, which is told its index.
+    /// Calls `read` with the index of each value, in order, and collects what it returns. An error of `read` says what was
+    /// found and what was expected.
     fn each<T>(&self, mut read: impl FnMut(usize) -> Result<T, (String, String)>) -> Result<Vec<T>, DataError> {
         let values = self.bytes.len() / self.kind.bytes();
         let row = self.dims.iter().skip(1).product::<usize>().max(1);
@@ -101,11 +107,12 @@ impl Array {
         Ok(all)
     }
 
+    /// The bytes of the value `index`, of which each value has `N`.
     fn word<const N: usize>(&self, index: usize) -> [u8; N] {
         self.bytes.as_chunks().0[index]
     }
 
-    /// The value `index` where it is a whole number by type.
+    /// The value `index` as a whole number, if the array's type has only whole numbers.
     pub(super) fn integer(&self, index: usize) -> Option<i128> {
         Some(match self.kind {
             Kind::Bool => i128::from(self.bytes[index] != 0),
@@ -121,7 +128,7 @@ impl Array {
         })
     }
 
-    /// The value `index`.
+    /// The value `index` as an f64, whatever the array's type.
     fn number(&self, index: usize) -> f64 {
         match self.kind {
             Kind::F16 => f16::from_le_bytes(self.word(index)).to_f64(),
@@ -132,12 +139,12 @@ impl Array {
         }
     }
 
-    /// The error that the array is not what it should be.
+    /// The error that the array is not what was expected.
     pub(super) fn refused(&self, found: impl Into<String>, expected: impl Into<String>) -> DataError {
         DataError::content(&self.file, self.holds.name(), found, expected)
     }
 
-    /// The samples that it has, at least one, and how many values each.
+    /// Number of samples, at least one, and number of values of each. Samples are the first dimension.
     pub(super) fn samples(&self) -> Result<(usize, usize), DataError> {
         match self.dims.split_first() {
             Some((&samples, rest)) if !self.dims.contains(&0) => Ok((samples, rest.iter().product())),
@@ -148,14 +155,14 @@ impl Array {
         }
     }
 
-    /// The same of `kind`: floats as f32, whole numbers as 16-bit words, which are tokens; `None` where it is no such
-    /// conversion.
+    /// This array with values of `kind`: floats become f32, and whole numbers become 16-bit words, which are tokens. `None` if
+    /// it would be another conversion.
     ///
     /// # Errors
-    /// [`DataError::Content`] where a value is not among those of `kind`.
+    /// [`DataError::Content`] if a value is not one of `kind`.
     pub(super) fn converted(self, kind: Kind) -> Result<Option<Self>, DataError> {
         let bytes = match kind {
-            // A file's singles are looked at too.
+            // Values that are f32 already are checked, too: they must be finite.
             Kind::F32 if self.kind.is_float() => {
                 let single = |index| {
                     let number = self.number(index);
@@ -177,8 +184,8 @@ impl Array {
         Ok(Some(Self { kind, bytes, ..self }))
     }
 
-    /// Its values as a data set has them: bytes as they are, times `scale`; 16-bit words, and whole numbers that the network
-    /// `takes` for tokens, as 16-bit words; floats as f32.
+    /// The values as a data set has them, and their encoding. Bytes stay bytes and are multiplied by `scale`. 16-bit words stay
+    /// so, and so become other whole numbers that the network `takes` for tokens. Floats become f32.
     pub(super) fn inputs(self, scale: Option<f64>, takes: Takes) -> Result<(Encoding, Vec<u8>), DataError> {
         let kind = self.kind;
         let element = match kind {
@@ -218,7 +225,7 @@ impl Array {
         Ok((Encoding::scaled(element, scale as f32), array.into_bytes()))
     }
 
-    /// Its values as labels, of which each sample has as many.
+    /// The values as labels, `width` of them for each sample.
     pub(super) fn labels(&self, width: usize, wanted: Wanted) -> Result<Targets, DataError> {
         match wanted {
             Wanted::Classes { ignored, classes } => {

@@ -1,41 +1,43 @@
-//! Training images seen a little differently in each epoch.
+//! Augmentation: training images that are moved and mirrored at random, differently in each epoch.
 
 use crate::random::Seed;
 
-/// What is done to each image of a training pass, drawn anew for each.
+/// What is done to each image of a training pass. The draws are new for each image and epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Augment {
-    /// Zeros around the image, out of which a part of the image's own size is cut at a random place.
+    /// Width in pixels of a frame of zeros around the image. A part of the image's own size is cut out of it at a random place.
     pub crop: u32,
-    /// Whether it is mirrored left to right, one time in two.
+    /// Whether every second image, drawn at random, is mirrored left to right.
     pub flip: bool,
 }
 
-/// Draws of one epoch.
+/// The augmentation of one epoch, with its draws.
 pub struct Augmented {
+    /// What is done to each image.
     augment: Augment,
+    /// The epoch's seed. Each sample's draws are derived from it.
     seed: Seed,
 }
 
 impl Augmented {
-    /// The draws of `seed`, which is of one epoch.
+    /// The augmentation of one epoch, whose draws come from `seed`.
     pub fn new(augment: Augment, seed: Seed) -> Self {
         Self { augment, seed }
     }
 
-    /// Whether anything is to be done.
+    /// Whether anything is done to images at all.
     pub fn is_needed(&self) -> bool {
         self.augment != Augment::default()
     }
 
-    /// Writes the image `from` to `to` as the draws of sample `index` say. Both are (channels, height, width) values of
-    /// `bytes` each.
+    /// Writes the image `from` to `to`, moved and mirrored as the draws of sample `index` say. Both are (channels, height,
+    /// width), with values of `bytes` bytes each.
     pub fn apply(&self, index: u32, [channels, height, width]: [usize; 3], bytes: usize, from: &[u8], to: &mut [u8]) {
         let mut draws = self.seed.derive("sample", index.into()).stream();
         let crop = self.augment.crop;
         let [down, right] = [(); 2].map(|()| draws.below(2 * crop + 1) as isize - crop as isize);
         let flip = self.augment.flip && draws.below(2) == 1;
-        // Where the first columns of the part that both have stand.
+        // The first columns, in `to` and in `from`, of the part that both images have. Its width is `columns`.
         let (to_left, from_left) = (0.max(-right) as usize, 0.max(right) as usize);
         let columns = width.saturating_sub(right.unsigned_abs());
         to.fill(0);
@@ -65,7 +67,7 @@ mod tests {
         seen
     }
 
-    /// By hand: the value of the moved, then mirrored image at each place.
+    /// The expected result, worked out value by value: the image is moved, then mirrored.
     fn moved(down: isize, right: isize, flip: bool, bytes: usize) -> Vec<u8> {
         let mut moved = Vec::new();
         for channel in 0..2 {

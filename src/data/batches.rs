@@ -1,20 +1,26 @@
-//! Which samples are in which micro-batch: an order of samples, cut into batches and those into micro-batches.
+//! Which samples are in which micro-batch: an order of samples is cut into batches, and these into micro-batches.
 
-/// One pass's samples. The last batch, and its last micro-batch, may be short.
+/// The samples of one pass in their order, cut into batches and micro-batches. The last batch may be short, and so may be its
+/// last micro-batch.
 #[derive(Clone, Debug)]
 pub struct Batches {
+    /// The samples, by their index in the data set.
     order: Vec<u32>,
+    /// Number of samples in a full batch.
     batch: usize,
+    /// Number of samples in a full micro-batch.
     micro_batch: usize,
 }
 
 impl Batches {
-    /// Cuts `order` into batches of `batch` and those into micro-batches of `micro_batch`, which divides `batch`.
+    /// Cuts `order` into batches of `batch` samples, and these into micro-batches of `micro_batch` samples. `micro_batch` must
+    /// divide `batch`.
     pub fn new(order: Vec<u32>, batch: u32, micro_batch: u32) -> Self {
         Self { order, batch: batch.max(1) as usize, micro_batch: micro_batch.max(1) as usize }
     }
 
-    /// Samples of the smallest of the micro-batches into which `samples` samples are cut: of the last one, where it is short.
+    /// Number of samples in the smallest micro-batch, if `samples` samples are cut into micro-batches of `micro_batch`: the
+    /// last one, if it is short.
     pub fn smallest(samples: usize, micro_batch: u32) -> usize {
         let micro_batch = micro_batch.max(1) as usize;
         match samples % micro_batch {
@@ -23,50 +29,50 @@ impl Batches {
         }
     }
 
-    /// Samples.
+    /// Number of samples of the pass.
     pub fn samples(&self) -> usize {
         self.order.len()
     }
 
-    /// Batches.
+    /// Number of batches of the pass.
     pub fn batches(&self) -> u32 {
         self.order.len().div_ceil(self.batch) as u32
     }
 
-    /// Micro-batches of a full batch.
+    /// Number of micro-batches in a full batch.
     pub fn full(&self) -> u32 {
         self.batch.div_ceil(self.micro_batch) as u32
     }
 
-    /// Micro-batches of the pass.
+    /// Number of micro-batches in the whole pass.
     pub fn micro_batches(&self) -> u32 {
         let whole = self.order.len() / self.batch * self.batch.div_ceil(self.micro_batch);
         (whole + (self.order.len() % self.batch).div_ceil(self.micro_batch)) as u32
     }
 
-    /// The samples of `batch`.
+    /// The samples of batch number `batch`, by their index in the data set.
     ///
     /// # Panics
-    /// Where there is no such batch.
+    /// If there is no such batch.
     pub fn batch(&self, batch: u32) -> &[u32] {
         let start = batch as usize * self.batch;
         &self.order[start..self.order.len().min(start + self.batch)]
     }
 
-    /// The samples of the micro-batch `micro_batch` of `batch`.
+    /// The samples of micro-batch number `micro_batch` of batch number `batch`, by their index in the data set.
     ///
     /// # Panics
-    /// Where there is none.
+    /// If there is no such batch or micro-batch.
     pub fn micro_batch(&self, batch: u32, micro_batch: u32) -> &[u32] {
         let batch = self.batch(batch);
         let start = micro_batch as usize * self.micro_batch;
         &batch[start..batch.len().min(start + self.micro_batch)]
     }
 
-    /// The micro-batches of `batch`, with their numbers.
+    /// The micro-batches of batch number `batch`: the number of each, and its samples.
     ///
     /// # Panics
-    /// Where there is no such batch.
+    /// If there is no such batch.
     pub fn micro_batches_of(&self, batch: u32) -> impl Iterator<Item = (u32, &[u32])> {
         (0..).zip(self.batch(batch).chunks(self.micro_batch))
     }

@@ -1,7 +1,7 @@
 //! CIFAR-10: photographs of 32x32 pixels in ten classes, in the binary version of its authors.
 //!
-//! A file is nothing but records of 3,073 bytes: the class, then 1,024 bytes each of red, green and blue, row by row. Any
-//! number of records is read.
+//! A file consists of records of 3,073 bytes: the class, then 1,024 bytes each of red, green and blue, row by row. Any number
+//! of records is read.
 //!
 //! Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
 //! <https://www.cs.toronto.edu/~kriz/cifar.html>.
@@ -13,7 +13,7 @@ use ndarray::Array2;
 use super::{DataError, Dataset, Loaded, Targets, gzip};
 use crate::element::{Element, Encoding};
 
-/// Names of the five files of training samples, and of the one of test samples.
+/// Names of the six files: five of training samples, then one of test samples.
 pub const FILES: [&str; 6] = [
     "data_batch_1.bin",
     "data_batch_2.bin",
@@ -23,27 +23,31 @@ pub const FILES: [&str; 6] = [
     "test_batch.bin",
 ];
 
-/// The folder that its authors' archive makes.
+/// Name of the folder into which the authors' archive unpacks.
 const FOLDER: &str = "cifar-10-batches-bin";
 
+/// Number of classes.
 const CLASSES: u8 = 10;
+/// Shape of an image: (channels, height, width).
 const SHAPE: [usize; 3] = [3, 32, 32];
+/// Number of values of an image, one byte each.
 const FEATURES: usize = SHAPE[0] * SHAPE[1] * SHAPE[2];
+/// Length of a record in bytes: the class, then the image.
 const RECORD: usize = 1 + FEATURES;
 
-/// Reads the six [`FILES`] in `dir`, or in `cifar-10-batches-bin` in it, each plain or, where there is no plain one, with
+/// Reads the six [`FILES`] in `dir`, or in `cifar-10-batches-bin` in it. Each is read plain or, if there is no plain one, with
 /// `.gz` behind its name.
 ///
-/// `sample_shape` is `[3, 32, 32]`, the targets are 10 classes, bytes times 1/255 go in.
+/// `sample_shape` is `[3, 32, 32]` and the targets are 10 classes. Bytes go in times 1/255.
 ///
 /// # Errors
-/// [`DataError::MissingBatch`], [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], and those of
-/// [`check`].
+/// [`DataError::MissingBatch`], [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], and those of [`check`].
 pub fn load(dir: &Path) -> Result<Loaded, DataError> {
     let [train @ .., test] = FILES;
     Ok(Loaded { train: part(dir, &train)?, test: Some(part(dir, &[test])?), names: Vec::new() })
 }
 
+/// The samples of the files `names`, one file after the other.
 fn part(dir: &Path, names: &[&'static str]) -> Result<Dataset, DataError> {
     let (mut inputs, mut labels) = (Vec::new(), Vec::new());
     for name in names {
@@ -65,15 +69,15 @@ fn part(dir: &Path, names: &[&'static str]) -> Result<Dataset, DataError> {
     })
 }
 
-/// Whether `bytes` are those of a file of CIFAR-10; `file` names them in errors.
+/// Checks that `bytes` are those of a file of CIFAR-10. `file` names them in errors.
 ///
 /// # Errors
-/// [`DataError::Content`] where there is no whole number of records, or one has no class of the ten.
+/// [`DataError::Content`] if there is not a whole number of records, at least one, or a record has none of the ten classes.
 pub fn check(file: &Path, bytes: &[u8]) -> Result<(), DataError> {
     records(file, bytes).map(|_| ())
 }
 
-/// The records in `bytes`: class and pixels of each.
+/// The records in `bytes`: the class and the pixels of each.
 fn records<'a>(file: &Path, bytes: &'a [u8]) -> Result<impl Iterator<Item = (u32, &'a [u8])>, DataError> {
     let (records, rest) = bytes.as_chunks::<RECORD>();
     if records.is_empty() || !rest.is_empty() {
@@ -88,6 +92,7 @@ fn records<'a>(file: &Path, bytes: &'a [u8]) -> Result<impl Iterator<Item = (u32
     Ok(records.iter().map(|record| (record[0].into(), &record[1..])))
 }
 
+/// The path of the file `name`, in `dir` or in its folder [`FOLDER`], plain before gzipped.
 fn locate(dir: &Path, name: &'static str) -> Result<PathBuf, DataError> {
     let names = [name.to_owned(), format!("{name}.gz")];
     for path in names.iter().flat_map(|name| [dir.join(name), dir.join(FOLDER).join(name)]) {
@@ -98,7 +103,8 @@ fn locate(dir: &Path, name: &'static str) -> Result<PathBuf, DataError> {
     Err(DataError::MissingBatch { name, dir: dir.to_owned() })
 }
 
-/// A file of one record for each of `labels`, pixels growing by one, for tests of this and the other modules.
+/// A file with one record for each of `labels`. Its pixels grow by one from the label on. It is for tests of this and other
+/// modules.
 #[cfg(test)]
 pub(super) fn encode(labels: &[u8]) -> Vec<u8> {
     labels.iter().flat_map(|label| (0..RECORD).map(move |at| (*label as usize + at) as u8)).collect()
@@ -113,7 +119,7 @@ mod tests {
     use super::*;
     use crate::data::error::CIFAR10_HOME;
 
-    /// A folder with six files below `folder`, one record in each, two in the first.
+    /// A folder with six files below `folder`: two records in the first, one in each of the others.
     fn small(folder: &str) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join(folder)).unwrap();

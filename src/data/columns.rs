@@ -1,39 +1,41 @@
-//! Which columns of a table are what, by their names.
+//! Which columns of a table are inputs and which are labels, by their names.
 //!
-//! A column's name is all that is known of it. So one without a name is nobody's input, unless the job asks for it.
+//! A column's name is all that is known of it. So a column without a name is not taken as an input, unless the job asks for it.
 
-/// Below this similarity (Jaro-Winkler) a name is no misspelling of another.
+/// Similarity (Jaro-Winkler, 0 to 1) below which a name does not count as a misspelling of another.
 const ALIKE: f64 = 0.75;
-/// Names of columns that an error lists at most.
+/// Most names of columns that an error lists.
 const SHOWN: usize = 10;
 
-/// What a job says of a table's columns.
+/// What a job says of the columns of a table.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choice<'a> {
-    /// Those of labels, in this order.
+    /// Names of the columns of labels, in this order.
     pub labels: &'a [String],
-    /// Those of inputs, in this order; `None`: all that are neither labels nor left out.
+    /// Names of the columns of inputs, in this order. `None` takes all columns that are neither labels nor left out.
     pub inputs: Option<&'a [String]>,
-    /// Those that are left out.
+    /// Names of the columns that are left out.
     pub drop: &'a [String],
 }
 
-/// Places of columns, each in the order in which values are taken.
+/// Which columns of a table are taken, as indices from 0. Values are taken in this order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Columns {
+    /// Indices of the columns of inputs.
     pub(super) inputs: Vec<usize>,
+    /// Indices of the columns of labels.
     pub(super) labels: Vec<usize>,
 }
 
-/// What was found in a table's first line, and what was expected there.
+/// Why a table's first line is refused: what was found there, and what was expected.
 type Refusal = (String, String);
 
 impl Columns {
-    /// Where the columns of `choice` stand in a table with the columns `names`. `others`: the columns of the other file, which may
-    /// be the only one to have a column that is left out.
+    /// Finds the columns of `choice` in a table with the columns `names`. `others` are the columns of the other file: a column
+    /// that is left out may be in that file only.
     ///
     /// # Errors
-    /// What was found, and what was expected.
+    /// A [`Refusal`] if a column is missing, comes twice, or has no name.
     pub(super) fn chosen(names: &[String], others: &[String], choice: Choice<'_>) -> Result<Self, Refusal> {
         for drop in choice.drop {
             if !names.contains(drop) && !others.contains(drop) {
@@ -48,11 +50,11 @@ impl Columns {
         Ok(Self { inputs, labels })
     }
 
-    /// Where they stand in the table to test on, which must have all `inputs` of the one to train on, in any order. Another column
-    /// is refused, unless the job says which are inputs.
+    /// Finds the columns in the table to test on, which must have all `inputs` of the table to train on, in any order. A column
+    /// that the other table lacks is refused, unless the job says which columns are inputs.
     ///
     /// # Errors
-    /// As [`Columns::chosen`].
+    /// A [`Refusal`], as from [`Columns::chosen`].
     pub(super) fn alike(names: &[String], inputs: &[String], choice: Choice<'_>) -> Result<Self, Refusal> {
         let known = |name: &&String| [choice.labels, inputs, choice.drop].iter().any(|some| some.contains(name));
         let labels = places(names, choice.labels, "labels")?;
@@ -67,7 +69,7 @@ impl Columns {
     }
 }
 
-/// All columns that are neither labels nor left out: each must have a name of its own.
+/// All columns that are neither labels nor left out. Each must have a name of its own.
 fn rest(names: &[String], choice: Choice<'_>) -> Result<Vec<usize>, Refusal> {
     let is_taken = |name: &String| !choice.labels.contains(name) && !choice.drop.contains(name);
     let inputs: Vec<usize> = (0..names.len()).filter(|column| is_taken(&names[*column])).collect();
@@ -97,15 +99,15 @@ fn rest(names: &[String], choice: Choice<'_>) -> Result<Vec<usize>, Refusal> {
     Ok(inputs)
 }
 
-/// Whether a table's writer had no name for a column: pandas and R leave the place of an index empty, and what pandas reads of such
-/// a table it calls `Unnamed: 0`.
+/// Whether the writer of a table had no name for this column. pandas and R leave the name of an index column empty, and pandas
+/// reads such a column as `Unnamed: 0`.
 fn is_nameless(name: &str) -> bool {
     let number = name.strip_prefix("Unnamed: ");
     name.is_empty()
         || number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Where the columns `wanted` stand, each once.
+/// The indices of the columns `wanted`, each of which must occur once. `key` is the key of `[data]` that asks for them.
 fn places(names: &[String], wanted: &[String], key: &str) -> Result<Vec<usize>, Refusal> {
     let place = |name: &String| {
         let found: Vec<usize> = (0..names.len()).filter(|column| names[*column] == *name).collect();
@@ -121,7 +123,7 @@ fn places(names: &[String], wanted: &[String], key: &str) -> Result<Vec<usize>, 
     wanted.iter().map(place).collect()
 }
 
-/// The refusal where `names` lack the column `name` of `data.key`.
+/// The refusal if the table with the columns `names` lacks the column `name`, which `data.key` asks for.
 fn lacking(names: &[String], name: &str, key: &str) -> Refusal {
     let nearest = names
         .iter()
@@ -142,7 +144,7 @@ fn lacking(names: &[String], name: &str, key: &str) -> Refusal {
     (format!("the columns {}", some(names)), format!("a column {name:?}, {says}{hint}"))
 }
 
-/// The names of columns, the first of many.
+/// The names of columns in words. Of many, only the first are listed.
 fn some(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("{name:?}")).collect();
     let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
@@ -157,7 +159,7 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    /// The places of inputs and of the label `y`.
+    /// The indices of the inputs, and of the label `y`.
     fn chosen(names: &[&str], inputs: Option<&[&str]>, drop: &[&str]) -> Result<(Vec<usize>, Vec<usize>), String> {
         let (labels, inputs, drop) = (strings(&["y"]), inputs.map(strings), strings(drop));
         let choice = Choice { labels: &labels, inputs: inputs.as_deref(), drop: &drop };
@@ -173,7 +175,7 @@ mod tests {
         assert_eq!(chosen(&["a", "y", "b"], None, &["a"]), Ok((vec![2], vec![1])));
         assert_eq!(chosen(&["a", "y", "b"], Some(&["b", "a"]), &[]), Ok((vec![2, 0], vec![1])));
         assert_eq!(chosen(&["", "y", "b"], Some(&["b"]), &[]), Ok((vec![2], vec![1])));
-        // Who asks for it knows what it is.
+        // A job that asks for the nameless column knows what it is.
         assert_eq!(chosen(&["", "y", "b"], Some(&["", "b"]), &[]), Ok((vec![0, 2], vec![1])));
         assert_eq!(chosen(&["", "y", "b", ""], None, &[""]), Ok((vec![2], vec![1])));
         assert_eq!(chosen(&["Unnamed: 0", "y", "Unnamed: x"], None, &["Unnamed: 0"]), Ok((vec![2], vec![1])));
@@ -223,7 +225,7 @@ mod tests {
         assert!(error.contains("the column \"c\", which the table to train on lacks, the same columns: leave it out with data.drop = \"c\""), "{error}");
         let named = Choice { inputs: Some(&inputs), ..choice };
         assert_eq!(alike(&["c", "b", "y", "a"], named), Ok(Columns { inputs: vec![3, 1], labels: vec![2] }));
-        // What only the other table has can be left out.
+        // A column that only the other table has may be left out.
         let drop = strings(&["c"]);
         let choice = Choice { labels: &labels, inputs: None, drop: &drop };
         assert!(Columns::chosen(&strings(&["a", "y"]), &strings(&["c"]), choice).is_ok());

@@ -1,6 +1,6 @@
-//! Tables of comma-separated values (RFC 4180) with the names of the columns in the first line.
+//! Tables of comma-separated values (RFC 4180), with the names of the columns in the first line.
 //!
-//! Some columns are labels, by name; others are inputs, as f32.
+//! Some columns are labels, others are inputs; their names decide. Inputs are read as f32.
 
 use std::path::Path;
 
@@ -13,10 +13,12 @@ use super::loaded::shown;
 use super::{Choice, DataError, Dataset, Loaded, Targets, Wanted, gzip};
 use crate::element::{Element, Encoding};
 
-/// Reads `path`, plain or gzipped, and `test` with the same columns in any order; `shape` is a sample's.
+/// Reads the table `path`, plain or gzipped, and the table `test`, which has the same columns in any order. `shape` is the
+/// shape of a sample; without it a sample is a vector.
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
+/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`]; [`DataError::Content`] if the table is not what
+/// `choice`, `shape` and `wanted` ask for.
 pub fn load(
     path: &Path,
     test: Option<&Path>,
@@ -42,11 +44,11 @@ pub fn load(
     Ok(Loaded { names, ..Loaded::of((path, train), part, wanted.classes())? })
 }
 
-/// Takes apart the unpacked `bytes` of `file`: the names of the columns of inputs, and the samples. How many classes there
-/// are is not said yet.
+/// Reads the unpacked `bytes` of `file`. Returns the names of the columns of inputs, and the samples. The number of classes is
+/// not set yet.
 ///
 /// # Errors
-/// [`DataError::Content`].
+/// [`DataError::Content`] if the table is not what `choice`, `shape` and `wanted` ask for.
 pub fn parse(
     file: &Path,
     bytes: &[u8],
@@ -59,18 +61,22 @@ pub fn parse(
     Ok((table.names_of(&columns), table.samples(&columns, shape, wanted)?))
 }
 
-/// A table of which the names are read.
+/// A table whose first line has been read.
 struct Table<'a> {
+    /// Path of the table, which stands in errors.
     file: &'a Path,
+    /// Content of the unpacked file.
     bytes: &'a [u8],
+    /// The reader, which has read the names and the line `first`.
     reader: Reader<&'a [u8]>,
-    /// Of all its columns.
+    /// The names of all columns of the table.
     names: Vec<String>,
-    /// The first line behind them; `None` where there is none.
+    /// The first line behind the names. `None` if there is none.
     first: Option<StringRecord>,
 }
 
 impl<'a> Table<'a> {
+    /// Reads the first line of a table, and the one behind it.
     fn open(file: &'a Path, bytes: &'a [u8]) -> Result<Self, DataError> {
         let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(bytes);
         let header = reader.headers().map_err(|error| unread(file, 1, &error))?;
@@ -81,7 +87,8 @@ impl<'a> Table<'a> {
         }
         let mut first = StringRecord::new();
         let first = advance(file, &mut reader, &mut first)?.then_some(first);
-        // R leaves out the name of a column that names the rows; a comma too many at a line's end is another matter.
+        // R writes no name for a column that names the rows, so lines have one field more. A comma too many at a line's end is
+        // something else.
         let fields = first.as_ref().map_or(0, StringRecord::len);
         let ends_empty = first.as_ref().and_then(|first| first.get(names.len())).is_some_and(str::is_empty);
         if fields == names.len() + 1 && !ends_empty {
@@ -90,16 +97,17 @@ impl<'a> Table<'a> {
         Ok(Self { file, bytes, reader, names, first })
     }
 
-    /// The names of the inputs among `columns`.
+    /// The names of the columns of inputs among `columns`.
     fn names_of(&self, columns: &Columns) -> Vec<String> {
         columns.inputs.iter().map(|column| self.names[*column].clone()).collect()
     }
 
-    /// The error that the names are not what they should be.
+    /// The error that the first line is not what was expected.
     fn refused(&self, (found, expected): (String, String)) -> DataError {
         DataError::content(self.file, "line 1", found, expected)
     }
 
+    /// Reads all lines behind the names as samples.
     fn samples(mut self, columns: &Columns, shape: Option<&[u32]>, wanted: Wanted) -> Result<Dataset, DataError> {
         let sample_shape = self.sample_shape(columns, shape)?;
         let mut inputs = Vec::new();
@@ -123,6 +131,7 @@ impl<'a> Table<'a> {
         Ok(Dataset { inputs, encoding: Encoding::scaled(Element::F32, 1.0), sample_shape, targets })
     }
 
+    /// The shape of a sample: `shape`, if it has as many values as there are inputs, or else a vector.
     fn sample_shape(&self, columns: &Columns, shape: Option<&[u32]>) -> Result<Vec<usize>, DataError> {
         let features = columns.inputs.len();
         let Some(shape) = shape else { return Ok(vec![features]) };
@@ -179,7 +188,8 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// The line in which `record` begins. By its position it begins behind the record before, where empty lines may follow.
+    /// Number of the line in which `record` begins, from 1. The record's position is just behind the record before, and empty
+    /// lines may follow there.
     fn line(&self, record: &StringRecord) -> usize {
         let start = record.position().map_or(0, |position| position.byte() as usize);
         let empty = self.bytes.iter().skip(start).take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
@@ -187,17 +197,18 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Reads the next line; false behind the last.
+/// Reads the next line into `record`. Returns false if there is none.
 fn advance(file: &Path, reader: &mut Reader<&[u8]>, record: &mut StringRecord) -> Result<bool, DataError> {
     let line = reader.position().line();
     reader.read_record(record).map_err(|error| unread(file, line, &error))
 }
 
+/// The error that a line cannot be read.
 fn unread(file: &Path, line: u64, error: &::csv::Error) -> DataError {
     DataError::content(file, format!("line {line}"), error.to_string(), "a line of numbers, in UTF-8")
 }
 
-/// The number that a field holds.
+/// The number in a field, or what the field holds instead.
 fn number(field: &str) -> Result<f32, Text> {
     match field.parse::<f32>() {
         Ok(number) if !number.is_nan() => Ok(number),
@@ -205,19 +216,19 @@ fn number(field: &str) -> Result<f32, Text> {
     }
 }
 
-/// A field that is no number.
+/// What a field holds that is not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Text {
-    /// Nothing, or a word for nothing.
+    /// Nothing, or a word for nothing, such as `NA`.
     Missing,
-    /// True or false.
+    /// `true` or `false`.
     Truth,
-    /// Words.
+    /// Words that are neither of these.
     Words,
 }
 
 impl Text {
-    /// What stands in `field`.
+    /// What `field` holds, which is not a number.
     fn of(field: &str) -> Self {
         match field.to_ascii_lowercase().as_str() {
             "" | "na" | "nan" | "-nan" | "n/a" | "null" | "none" | "?" => Text::Missing,
@@ -226,7 +237,7 @@ impl Text {
         }
     }
 
-    /// What an input of the column `name` should be.
+    /// What was expected of an input in the column `name`, with advice how to get there.
     fn input(self, name: &str) -> String {
         let mend = match self {
             Text::Missing => {
@@ -242,7 +253,7 @@ impl Text {
         format!("a number: {mend}")
     }
 
-    /// What a label should be that is a number.
+    /// What was expected of a label that is a number, with advice how to get there.
     fn number(self) -> String {
         match self {
             Text::Missing => "a number: leave out lines without a label, as pandas' dropna() does".to_owned(),
@@ -251,7 +262,7 @@ impl Text {
         }
     }
 
-    /// What a label of the column `name` should be that is one of `classes`.
+    /// What was expected of a label in the column `name` that is one of `classes`, with advice how to get there.
     fn class(self, name: &str, classes: Option<u32>) -> String {
         let mend = match self {
             Text::Missing => "leave out lines without a label, as pandas' dropna() does".to_owned(),
@@ -301,7 +312,7 @@ mod tests {
         );
         assert_eq!((&set.sample_shape[..], set.encoding), (&[2][..], Encoding::scaled(Element::F32, 1.0)));
         assert_eq!(set.targets, Targets::classes(vec![2, IGNORED], 0));
-        // Labels stand in the order of their names in the job.
+        // Labels come in the order in which the job names them.
         let (_, set) = parsed(TABLE, &["width", "height"], Wanted::Values).unwrap();
         assert_eq!(set.targets, Targets::Values { values: vec![-300.0, 1.5, 7.0, 0.0], width: 2 });
         assert_eq!(floats(&set), [2.0, -1.0]);
@@ -390,7 +401,7 @@ mod tests {
             std::fs::write(&test, gzip::pack(text.as_bytes())).unwrap();
             load(&train, Some(&test), choice, shape, CLASSES)
         };
-        // Where a column stands does not matter.
+        // The order of a table's columns does not matter.
         let loaded = load("c,a,b\n1,2,4\n", Some(&[2, 1])).unwrap();
         assert_eq!(
             (&loaded.names[..], floats(&loaded.train)),

@@ -1,4 +1,4 @@
-//! A data set in memory, and the two things done to it: split once, gathered from for every
+//! A data set in memory, and the two things that are done to it: it is split once, and samples are gathered from it for every
 //! micro-batch.
 
 use ndarray::Array2;
@@ -6,17 +6,17 @@ use ndarray::Array2;
 use super::{Augmented, DataError, Targets};
 use crate::element::{Element, Encoding};
 
-/// Samples and what should come out for them. Their values stay as their files have them, and travel so to the first
-/// stage: images as bytes, a quarter of the memory and of the traffic of `f32`.
+/// Samples and their targets. Values stay as the files have them, and travel so to the first stage: images as bytes take a
+/// quarter of the memory and of the traffic of `f32`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
-    /// (samples, bytes): a sample's values, little-endian.
+    /// The samples' values as little-endian bytes, (samples, bytes).
     pub inputs: Array2<u8>,
-    /// What the values are, and how the first stage takes them.
+    /// The type of the values, and how the first stage scales them.
     pub encoding: Encoding,
-    /// The shape of one sample: `[1, 28, 28]` (channels, height, width) for MNIST.
+    /// The shape of one sample, such as `[1, 28, 28]` (channels, height, width) for MNIST.
     pub sample_shape: Vec<usize>,
-    /// What should come out.
+    /// What the outputs for the samples should be.
     pub targets: Targets,
 }
 
@@ -26,17 +26,17 @@ impl Dataset {
         self.inputs.nrows()
     }
 
-    /// Values a sample.
+    /// Number of values of a sample.
     pub fn features(&self) -> usize {
         self.sample_shape.iter().product()
     }
 
-    /// Bytes a sample.
+    /// Number of bytes of a sample.
     pub fn bytes(&self) -> usize {
         self.inputs.ncols()
     }
 
-    /// The largest token of all samples; `None` where there are none, or values of another kind.
+    /// The largest token of all samples. `None` if there are no samples, or their values are not tokens.
     pub fn largest_token(&self) -> Option<u16> {
         match self.encoding.element {
             Element::U16 => {
@@ -47,12 +47,11 @@ impl Dataset {
         }
     }
 
-    /// Splits into (rest, part). `part` holds the samples that the first `count` entries of
-    /// `permutation` name, `rest` the others, both in the order of their entries.
+    /// Splits the data set into (rest, part). `part` holds the samples that the first `count` entries of `permutation` name,
+    /// `rest` the others. Both keep the order of the entries.
     ///
     /// # Errors
-    /// [`DataError::Split`] if `count` exceeds the samples or `permutation` does not name each
-    /// sample exactly once.
+    /// [`DataError::Split`] if `count` exceeds the number of samples, or `permutation` does not name each sample exactly once.
     pub fn split(self, permutation: &[u32], count: usize) -> Result<(Dataset, Dataset), DataError> {
         self.check_permutation(permutation)?;
         let Some((part, rest)) = permutation.split_at_checked(count) else {
@@ -61,11 +60,11 @@ impl Dataset {
         Ok((self.select(rest), self.select(part)))
     }
 
-    /// Copies the rows `indices` into `inputs` (indices, bytes), row-major, as `augmented` has them. Allocates nothing: it
-    /// runs for every micro-batch.
+    /// Copies the samples `indices` to `inputs` (indices, bytes), row-major, moved and mirrored as `augmented` says. It
+    /// allocates nothing, because it runs for every micro-batch.
     ///
     /// # Panics
-    /// If an index is not below [`samples`](Self::samples), or, in a debug build, if `inputs` has not the length above.
+    /// If an index is not below [`samples`](Self::samples), or, in a debug build, if `inputs` has another length.
     pub fn gather(&self, indices: &[u32], augmented: Option<&Augmented>, inputs: &mut [u8]) {
         debug_assert_eq!(inputs.len(), indices.len() * self.bytes(), "inputs must be (indices, bytes)");
         let image = match self.sample_shape[..] {
@@ -83,19 +82,19 @@ impl Dataset {
                 (Some(row), Some((augmented, shape))) => {
                     augmented.apply(index, shape, self.encoding.element.bytes() as usize, row, target);
                 }
-                // Somebody built `inputs` column by column.
+                // `inputs` was built column by column, so a row is not contiguous.
                 (None, _) => target.iter_mut().zip(row).for_each(|(target, byte)| *target = *byte),
             }
         }
     }
 
-    /// The first `count` samples, or all where there are fewer.
+    /// A data set of the first `count` samples, or of all if there are fewer.
     #[must_use]
     pub fn first(&self, count: usize) -> Dataset {
         self.select(&(0..self.samples().min(count) as u32).collect::<Vec<u32>>())
     }
 
-    /// The samples `indices` as a data set of their own. `indices` are below `samples`.
+    /// A data set of the samples `indices`, which must be below [`samples`](Self::samples).
     fn select(&self, indices: &[u32]) -> Dataset {
         let mut inputs = Array2::zeros((indices.len(), self.bytes()));
         if let Some(bytes) = inputs.as_slice_mut() {
@@ -106,6 +105,7 @@ impl Dataset {
         Dataset { inputs, targets, sample_shape: self.sample_shape.clone(), encoding: self.encoding.clone() }
     }
 
+    /// Checks that `permutation` names each sample exactly once.
     fn check_permutation(&self, permutation: &[u32]) -> Result<(), DataError> {
         let expected = "a permutation that names each sample once";
         if permutation.len() != self.samples() {
@@ -126,6 +126,7 @@ impl Dataset {
         Ok(())
     }
 
+    /// The error that the data set cannot be split as asked.
     fn split_error(&self, found: String, expected: &'static str) -> DataError {
         DataError::Split { samples: self.samples(), found, expected }
     }

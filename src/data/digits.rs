@@ -1,10 +1,8 @@
-//! Handwritten digits of 8x8 pixels inside the binary: a real data set that needs no file and no
-//! network.
+//! Handwritten digits of 8x8 pixels inside the binary: a real data set that needs no file and no network.
 //!
-//! Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
-//! Learning Repository, 1998, <https://doi.org/10.24432/C50P49>, licensed CC BY 4.0
-//! (<https://creativecommons.org/licenses/by/4.0/>). This is its test part, in the copy that
-//! scikit-learn carries; `DIGITS.md` beside this file tells where it was taken from.
+//! Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
+//! <https://doi.org/10.24432/C50P49>, licensed CC BY 4.0 (<https://creativecommons.org/licenses/by/4.0/>). This is its test
+//! part, in the copy that scikit-learn carries; `DIGITS.md` beside this file tells where it was taken from.
 
 use std::path::Path;
 
@@ -13,21 +11,25 @@ use ndarray::Array2;
 use super::{DataError, Dataset, Loaded, Targets, gzip};
 use crate::element::{Element, Encoding};
 
-/// One line a sample: 64 pixels, row by row, then the class, separated by commas.
+/// The data set as gzipped CSV. Each line is a sample: 64 pixels, row by row, then the class.
 static PACKED: &[u8] = include_bytes!("digits.csv.gz");
 
+/// Number of samples in the embedded file.
 const SAMPLES: usize = 1797;
+/// Height and width of an image in pixels.
 const SIDE: usize = 8;
+/// Number of values of an image.
 const FEATURES: usize = SIDE * SIDE;
+/// Number of classes.
 const CLASSES: usize = 10;
-/// Pixels count the ink of 4x4 finer ones: 0..=16.
+/// The largest value of a pixel. A pixel counts how many of 4x4 finer ones have ink.
 const BRIGHTEST: u8 = 16;
 
-/// The 1,797 samples, `sample_shape` `[1, 8, 8]`, in the order of the source, which has no test part; bytes times 1/16 go in.
+/// The 1,797 samples in the order of the source, with `sample_shape` `[1, 8, 8]`. The source has no test part. Bytes go in
+/// times 1/16.
 ///
 /// # Errors
-/// [`DataError::CorruptGzip`], [`DataError::TooLarge`] and [`DataError::DamagedDigits`], all of
-/// them only in a damaged binary.
+/// [`DataError::CorruptGzip`], [`DataError::TooLarge`] and [`DataError::DamagedDigits`], each only if the binary is damaged.
 pub fn load() -> Result<Loaded, DataError> {
     let text = gzip::unpack(Path::new("the embedded digits.csv.gz"), PACKED.to_vec(), gzip::MAX_BYTES)?;
     let (inputs, labels) = parse(&text)?;
@@ -43,7 +45,7 @@ pub fn load() -> Result<Loaded, DataError> {
     Ok(Loaded { train, test: None, names: Vec::new() })
 }
 
-/// Pixels (samples, 64) row-major and labels (samples) of the CSV text.
+/// Reads the CSV text: pixels (samples, 64), row-major, and labels (samples).
 fn parse(text: &[u8]) -> Result<(Vec<u8>, Vec<u32>), DataError> {
     let mut inputs = Vec::with_capacity(SAMPLES * FEATURES);
     let mut labels = Vec::with_capacity(SAMPLES);
@@ -72,6 +74,7 @@ fn parse(text: &[u8]) -> Result<(Vec<u8>, Vec<u32>), DataError> {
     Ok((inputs, labels))
 }
 
+/// The error that a line of the embedded file is not what was expected.
 fn damaged(line: usize, found: String, expected: String) -> DataError {
     DataError::DamagedDigits { line, found, expected }
 }
@@ -96,8 +99,7 @@ mod tests {
         assert_eq!((set.samples(), set.features(), &set.sample_shape[..]), (1797, 64, &[1, 8, 8][..]));
         assert_eq!(set.encoding, Encoding::scaled(Element::U8, 0.0625));
         let Targets::Classes { labels, places: 1, classes: 10 } = &set.targets else { panic!("{:?}", set.targets) };
-        // The class counts that scikit-learn and UCI publish, and the first sample of
-        // `sklearn.datasets.load_digits`.
+        // The class counts that scikit-learn and UCI publish, and the first sample of `sklearn.datasets.load_digits`.
         let mut counts = [0; 10];
         labels.iter().for_each(|&class| counts[class as usize] += 1);
         assert_eq!(counts, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);

@@ -7,47 +7,46 @@ use std::{
 
 use crate::memory::OutOfMemory;
 
-/// Where CIFAR-10's authors give it.
+/// Address where CIFAR-10's authors offer it.
 pub(in crate::data) const CIFAR10_HOME: &str = "https://www.cs.toronto.edu/~kriz/cifar.html";
 
-/// What can be wrong with a data set or its files. Each message names the file, what was found and
-/// what was expected.
+/// What can be wrong with a data set or its files. Each message names the file, what was found and what was expected.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The operating system refused to read, write or create something.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried: "read", "write", "create".
+        /// What was tried: "read", "write", "create", "unpack".
         action: &'static str,
-        /// On which file or folder.
+        /// The file or folder on which it was tried.
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
     },
 
-    /// There is no memory for what a file holds.
+    /// There is no memory for the content of a file.
     #[error("cannot hold {}: {source}", path.display())]
     Memory {
-        /// The file.
+        /// The file whose content does not fit.
         path: PathBuf,
-        /// What was asked for.
+        /// The memory that was asked for.
         source: OutOfMemory,
     },
 
-    /// A file of MNIST lies neither plain nor gzipped in the folder.
+    /// A file of MNIST is missing in the folder, both plain and gzipped.
     #[error(
         "{name} and {name}.gz are both missing in {}: run `mixnn data fetch mnist` to bring \
          MNIST into that folder, or name the folder that holds it",
         dir.display()
     )]
     MissingFile {
-        /// The file's plain name.
+        /// The file's name when it is plain.
         name: &'static str,
-        /// The folder that was looked into.
+        /// The folder that was searched.
         dir: PathBuf,
     },
 
-    /// A gzipped file does not unpack: damaged, or cut off.
+    /// A gzipped file does not unpack: it is damaged or cut off.
     #[error("{} is a corrupt or incomplete gzip file ({source}): fetch it again", file.display())]
     CorruptGzip {
         /// The gzipped file.
@@ -56,104 +55,104 @@ pub enum DataError {
         source: io::Error,
     },
 
-    /// A file holds, or unpacks to, more than this program reads.
+    /// A file holds, or unpacks to, more bytes than this program reads.
     #[error(
         "{} holds more than {limit} bytes when unpacked, the most that is read: is it the \
          right file?",
         file.display()
     )]
     TooLarge {
-        /// The file.
+        /// The file that is too large.
         file: PathBuf,
         /// The most bytes that are read of such a file.
         limit: u64,
     },
 
-    /// The first two bytes are not those of an IDX file.
+    /// A file does not start like an IDX file.
     #[error(
         "{} is not an IDX file: it starts with bytes {found:02x?}, expected [00, 00]: is it \
          the right file?",
         file.display()
     )]
     BadMagic {
-        /// The file.
+        /// The file that is not IDX.
         file: PathBuf,
-        /// Its first two bytes.
+        /// The file's first two bytes.
         found: [u8; 2],
     },
 
-    /// An IDX file whose elements are not unsigned bytes.
+    /// The elements of an IDX file are not unsigned bytes.
     #[error(
         "{} holds IDX elements of type 0x{found:02x}, expected 0x08 (unsigned byte): convert \
          it to bytes",
         file.display()
     )]
     ElementType {
-        /// The file.
+        /// The file whose elements are of another type.
         file: PathBuf,
-        /// The type code found.
+        /// The element type's code in the file.
         found: u8,
     },
 
-    /// An IDX file with another number of dimensions than its role asks for.
+    /// An IDX file has another number of dimensions than images or labels have.
     #[error(
         "{} has {found} dimensions, expected {expected} (images have 3, labels 1): are images \
          and labels swapped?",
         file.display()
     )]
     DimensionCount {
-        /// The file.
+        /// The file with the wrong dimensions.
         file: PathBuf,
-        /// Dimensions in its header.
+        /// Number of dimensions in the file's header.
         found: usize,
-        /// Dimensions that were asked for.
+        /// Number of dimensions that were expected: 3 of images, 1 of labels.
         expected: usize,
     },
 
-    /// An IDX header that promises more bytes than any file that is read may hold.
+    /// The header of an IDX file claims more bytes than any file that is read may hold.
     #[error(
         "{} claims the dimensions {found:?}, more than the {limit} bytes that are read at \
          most: its header is damaged",
         file.display()
     )]
     AbsurdDimensions {
-        /// The file.
+        /// The file whose header is damaged.
         file: PathBuf,
-        /// The dimensions in its header.
+        /// The dimensions in the header.
         found: Vec<usize>,
         /// The most bytes that are read of such a file.
         limit: u64,
     },
 
-    /// A file shorter than its header says.
+    /// A file is shorter than its header says.
     #[error(
         "{} is cut off: {found} bytes found, {expected} expected: fetch it again",
         file.display()
     )]
     Truncated {
-        /// The file.
+        /// The file that is cut off.
         file: PathBuf,
-        /// Unpacked bytes in it, header included.
+        /// Length of the unpacked file in bytes, header included.
         found: u64,
-        /// Unpacked bytes that there should be, header included.
+        /// Length in bytes that it should have, header included.
         expected: u64,
     },
 
-    /// A file longer than its header says.
+    /// A file is longer than its header says.
     #[error(
         "{} has trailing bytes: {found} bytes found, {expected} expected: fetch it again",
         file.display()
     )]
     TrailingBytes {
-        /// The file.
+        /// The file with trailing bytes.
         file: PathBuf,
-        /// Unpacked bytes in it, header included.
+        /// Length of the unpacked file in bytes, header included.
         found: u64,
-        /// Unpacked bytes that there should be, header included.
+        /// Length in bytes that it should have, header included.
         expected: u64,
     },
 
-    /// Images and labels of one part do not belong together.
+    /// The images and the labels of a part differ in number, so they do not belong together.
     #[error(
         "{} holds {labels} labels, expected {images}, one for each image in {}: take both \
          files from one source",
@@ -163,15 +162,15 @@ pub enum DataError {
     CountsDiffer {
         /// The file of images.
         image_file: PathBuf,
-        /// Images in it.
+        /// Number of images in `image_file`.
         images: usize,
         /// The file of labels.
         label_file: PathBuf,
-        /// Labels in it.
+        /// Number of labels in `label_file`.
         labels: usize,
     },
 
-    /// A label that names no class.
+    /// A label does not name a class.
     #[error(
         "{}: label {index} is {found}, expected a class below {classes}: is it the right \
          file?",
@@ -180,11 +179,11 @@ pub enum DataError {
     LabelOutOfRange {
         /// The file of labels.
         file: PathBuf,
-        /// The sample's index, counted from 0.
+        /// Index of the sample, from 0.
         index: usize,
-        /// The label found.
+        /// The label that was found.
         found: u32,
-        /// Number of classes.
+        /// Number of classes. A label must be below it.
         classes: usize,
     },
 
@@ -198,15 +197,15 @@ pub enum DataError {
     ImageSizesDiffer {
         /// The file of test images.
         file: PathBuf,
-        /// Its (height, width).
+        /// Size of the test images, (height, width).
         found: [usize; 2],
         /// The file of training images.
         other: PathBuf,
-        /// Its (height, width).
+        /// Size of the training images, (height, width).
         expected: [usize; 2],
     },
 
-    /// A file of images without a single pixel.
+    /// A file of images has no pixel.
     #[error(
         "{} has the dimensions {found:?} (images, height, width), expected at least one image \
          of one pixel: is it the right file?",
@@ -215,7 +214,7 @@ pub enum DataError {
     Empty {
         /// The file of images.
         file: PathBuf,
-        /// Its dimensions.
+        /// The dimensions in the file's header: (images, height, width).
         found: Vec<usize>,
     },
 
@@ -225,49 +224,49 @@ pub enum DataError {
          mixnn is damaged, build it again"
     )]
     DamagedDigits {
-        /// The line, counted from 1.
+        /// Number of the damaged line, from 1.
         line: usize,
-        /// What stands there.
+        /// What the damaged line holds.
         found: String,
-        /// What should.
+        /// What the damaged line should hold.
         expected: String,
     },
 
     /// Something in a file is not what it should be.
     #[error("{}, {place}: {found}, expected {expected}", file.display())]
     Content {
-        /// The file.
+        /// The file that is refused.
         file: PathBuf,
-        /// Where in it: a line, a column, an array, a value of one.
+        /// Where in the file it is: a line, a column, an array, a value of an array.
         place: String,
-        /// What stands there.
+        /// What was found in that place.
         found: String,
-        /// What should, and where it is not plain, what to do.
+        /// What was expected there and, where that is not plain, what to do about it.
         expected: String,
     },
 
-    /// A source whose labels are classes, for a loss that wants numbers.
+    /// The loss wants numbers as labels, but the labels of this source are classes.
     #[error(
         "the loss wants numbers as labels, but those of the source \"{source_name}\" are classes: take loss = \"cross_entropy\", \
          or one of the sources csv, npy, npz and safetensors"
     )]
     ClassesAlone {
-        /// The source's word in a job.
+        /// The word for the source in a job.
         source_name: &'static str,
     },
 
-    /// A key of `[data]` that does not go with the samples.
+    /// A key of `[data]` does not fit the samples.
     #[error("data.{key}: {found}, expected {expected}")]
     Unfit {
-        /// The key.
+        /// Name of the key in `[data]`.
         key: &'static str,
-        /// What it says, or what the samples are.
+        /// What the key says, or what the samples are.
         found: String,
-        /// What it should say, or what they should be.
+        /// What the key should say, or what the samples should be.
         expected: String,
     },
 
-    /// A file of CIFAR-10 does not lie in the folder.
+    /// A file of CIFAR-10 is missing in the folder.
     #[error(
         "{name} lies neither in {} nor in cifar-10-batches-bin in it: get CIFAR-10's binary version at {} and run \
          `mixnn data fetch cifar10 --from FILE`, or name the folder that holds it",
@@ -275,67 +274,67 @@ pub enum DataError {
         CIFAR10_HOME
     )]
     MissingBatch {
-        /// The file's name.
+        /// Name of the missing file.
         name: &'static str,
-        /// The folder that was looked into.
+        /// The folder that was searched.
         dir: PathBuf,
     },
 
     /// A data set cannot be split in two as asked.
     #[error("cannot split {samples} samples: {found}, expected {expected}")]
     Split {
-        /// Samples in the data set.
+        /// Number of samples in the data set.
         samples: usize,
         /// What is wrong with the count or the permutation.
         found: String,
-        /// What it should be.
+        /// What the count or the permutation should be.
         expected: &'static str,
     },
 
-    /// A file is not the original.
+    /// A file is not the original that it should be.
     #[error(
         "{} is not the original: SHA-256 of its unpacked bytes is {found}, expected \
          {expected}: {remedy}",
         file.display()
     )]
     Digest {
-        /// The file, archive member or address.
+        /// The file, the archive's member or the address.
         file: PathBuf,
-        /// Its digest in hexadecimal.
+        /// SHA-256 of the file's unpacked bytes, in hexadecimal.
         found: String,
-        /// The original's digest in hexadecimal.
+        /// SHA-256 of the original's bytes, in hexadecimal.
         expected: &'static str,
-        /// What to do about it.
+        /// What the user can do about it, in words.
         remedy: &'static str,
     },
 
-    /// `--from` holds no file of that name.
+    /// The folder or archive of `--from` lacks a file.
     #[error(
         "found neither {name} nor {name}.gz in {}: give --from a folder or a .tar, .tar.gz or \
          .tgz that holds all of its files",
         from.display()
     )]
     NotInSource {
-        /// The folder or archive.
+        /// The folder or archive that `--from` names.
         from: PathBuf,
-        /// The name that was looked for.
+        /// Name of the missing file when it is plain.
         name: &'static str,
     },
 
-    /// `--from` names a file that is no archive.
+    /// `--from` names a file that cannot be read as an archive.
     #[error(
         "cannot read {} as a .tar, .tar.gz or .tgz ({source}): give --from such an archive or \
          a folder",
         file.display()
     )]
     BadArchive {
-        /// The file.
+        /// The file that is not an archive.
         file: PathBuf,
-        /// The reader's reason.
+        /// The archive reader's reason.
         source: io::Error,
     },
 
-    /// A data set that is not downloaded.
+    /// CIFAR-10 was to be downloaded. There is no mirror from which it could be.
     #[error(
         "cifar10 is not downloaded: get CIFAR-10's binary version, cifar-10-binary.tar.gz, at {} and run `mixnn data fetch \
          cifar10 --from FILE`",
@@ -349,15 +348,15 @@ pub enum DataError {
          and run `mixnn data fetch mnist --from FOLDER_OR_ARCHIVE`"
     )]
     Download {
-        /// The file's plain name.
+        /// Name of the file when it is plain.
         name: &'static str,
-        /// Each address and why it failed.
+        /// Each address that was tried, and why it failed.
         tries: String,
     },
 }
 
 impl DataError {
-    /// A [`DataError::Content`].
+    /// A [`DataError::Content`] for something in `file`.
     pub(super) fn content(
         file: &Path,
         place: impl Into<String>,
@@ -372,7 +371,7 @@ impl DataError {
         }
     }
 
-    /// For `map_err`: a [`DataError::Io`] that says what was tried on which path.
+    /// For `map_err`: makes a [`DataError::Io`] that says what was tried on which path.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
         let path = path.to_owned();
         move |source| DataError::Io { action, path, source }
@@ -380,13 +379,13 @@ impl DataError {
 }
 
 impl DataError {
-    /// For `map_err`: a [`DataError::Memory`] for what is read from `path`.
+    /// For `map_err`: makes a [`DataError::Memory`] for the content of `path`.
     pub(super) fn memory(path: &Path) -> impl FnOnce(OutOfMemory) -> DataError {
         let path = path.to_owned();
         move |source| DataError::Memory { path, source }
     }
 
-    /// The process's exit code: 3 where something is not there, 2 where what is there cannot be used.
+    /// The exit code of the process: 3 if something is not there, 2 if what is there cannot be used.
     pub fn exit_code(&self) -> i32 {
         match self {
             DataError::Io { .. }

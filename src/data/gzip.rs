@@ -1,7 +1,6 @@
-//! Whole files into memory, unpacked if they are gzipped (RFC 1952), never beyond a limit.
+//! Reads whole files into memory, unpacks them if they are gzipped (RFC 1952), and never takes more than a limit.
 //!
-//! Whether a file is gzipped is told by its first bytes, not by its name. This layer knows no
-//! format inside the bytes.
+//! A gzipped file is recognised by its first bytes, not by its name. This layer knows no format inside the bytes.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -12,46 +11,45 @@ use flate2::read::MultiGzDecoder;
 use super::DataError;
 use crate::memory;
 
-/// The most bytes that are read of one file, packed or unpacked: 1 GiB, 20 times MNIST's largest.
+/// Most bytes that are read of one file of a known data set, packed or unpacked: 1 GiB, 20 times MNIST's largest.
 pub(super) const MAX_BYTES: u64 = 1 << 30;
-/// The most bytes that are read of one file of a user's own samples, packed or unpacked: 16 GiB.
+/// Most bytes that are read of one file of a user's own samples, packed or unpacked: 16 GiB.
 pub(super) const MAX_OWN: u64 = 16 << 30;
 
-/// Whether `bytes` start as a gzip member does (RFC 1952, section 2.3.1: ID1, ID2).
+/// Whether `bytes` start like a gzip member (RFC 1952, section 2.3.1: ID1, ID2).
 pub(super) fn is_gzip(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0x1f, 0x8b])
 }
 
-/// The bytes of `path`, unpacked if they are gzipped.
+/// The content of the file `path`, unpacked if it is gzipped.
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::TooLarge`] above `limit` bytes, [`DataError::CorruptGzip`].
+/// [`DataError::Io`]; [`DataError::TooLarge`] if there are more than `limit` bytes; [`DataError::CorruptGzip`].
 pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
     let file = File::open(path).map_err(DataError::io("read", path))?;
     let length = file.metadata().map_err(DataError::io("read", path))?.len();
     read(path, file, length, limit)
 }
 
-/// The bytes of `reader`, unpacked if they are gzipped. `name` stands in errors; `length` is how
-/// many bytes to make room for, a hint that is never believed beyond `limit`.
+/// The bytes of `reader`, unpacked if they are gzipped. `name` stands in errors. `length` is a hint how many bytes to make room
+/// for; it is not believed beyond `limit`.
 ///
 /// # Errors
-/// As [`read_file`].
+/// Those of [`read_file`].
 pub(super) fn read(name: &Path, reader: impl Read, length: u64, limit: u64) -> Result<Vec<u8>, DataError> {
     let raw = read_up_to(reader, length, limit).map_err(DataError::io("read", name))?;
     unpack(name, within(name, raw, limit)?, limit)
 }
 
-/// `raw` itself, or what it unpacks to if it is gzipped.
+/// `raw` itself, or what it unpacks to if it is gzipped. `name` stands in errors.
 ///
 /// # Errors
-/// [`DataError::TooLarge`] above `limit` bytes, [`DataError::CorruptGzip`].
+/// [`DataError::TooLarge`] if there are more than `limit` bytes; [`DataError::CorruptGzip`].
 pub(super) fn unpack(name: &Path, raw: Vec<u8>, limit: u64) -> Result<Vec<u8>, DataError> {
     if !is_gzip(&raw) {
         return within(name, raw, limit);
     }
-    // A multi-member decoder, because a single-member one would pass over whatever follows the
-    // first member.
+    // A decoder for several members, because one for a single member would ignore whatever follows the first.
     let unpacked =
         read_up_to(MultiGzDecoder::new(raw.as_slice()), 0, limit).map_err(|source| match source.kind() {
             ErrorKind::OutOfMemory => DataError::io("unpack", name)(source),
@@ -60,9 +58,10 @@ pub(super) fn unpack(name: &Path, raw: Vec<u8>, limit: u64) -> Result<Vec<u8>, D
     within(name, unpacked, limit)
 }
 
-/// Reads to the end, or one byte past `limit` so that the caller sees that there was more; `length` as in [`read`].
+/// Reads to the end, or one byte beyond `limit`, so that the caller sees that there was more. `length` is a hint how many bytes
+/// to make room for, as in [`read`].
 pub(super) fn read_up_to(reader: impl Read, length: u64, limit: u64) -> std::io::Result<Vec<u8>> {
-    // One byte of room beyond the file lets `read_to_end` see the end without growing.
+    // One byte of room beyond the file lets `read_to_end` find the end without growing.
     let room = usize::try_from(length.min(limit).saturating_add(1)).unwrap_or(0);
     memory::fallibly(|| {
         let mut bytes = Vec::new();
@@ -72,10 +71,10 @@ pub(super) fn read_up_to(reader: impl Read, length: u64, limit: u64) -> std::io:
     })
 }
 
-/// `bytes`, if they are no more than `limit`.
+/// `bytes`, if they are at most `limit`. `name` stands in errors.
 ///
 /// # Errors
-/// [`DataError::TooLarge`].
+/// [`DataError::TooLarge`] if there are more.
 pub(super) fn within(name: &Path, bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>, DataError> {
     if bytes.len() as u64 > limit {
         return Err(DataError::TooLarge { file: name.to_owned(), limit });
@@ -83,7 +82,7 @@ pub(super) fn within(name: &Path, bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>,
     Ok(bytes)
 }
 
-/// `bytes` as one gzip member, for tests of this and the other modules.
+/// `bytes` as one gzip member, for tests of this and other modules.
 #[cfg(test)]
 pub(super) fn pack(bytes: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();
@@ -125,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_limit_holds_for_plain_and_packed_bytes() {
-        // A bomb: 16 MiB of zeros in some 16 KiB.
+        // A bomb: 16 MiB of zeros in about 16 KiB.
         let bomb = pack(&vec![0; 16 << 20]);
         assert!(bomb.len() < 1 << 17);
         let error = unpack(Path::new("bomb"), bomb, 1 << 17).unwrap_err();

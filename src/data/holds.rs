@@ -1,22 +1,22 @@
-//! What an array of a file is for, and how NumPy makes of another what is read.
+//! What an array of a file is for, and how NumPy turns another array into one that is read.
 
 use super::Wanted;
 
-/// What an array holds.
+/// What an array of a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
-    /// The samples' values.
+    /// The values of the samples.
     Inputs,
-    /// A class for each sample, or for each of its places.
+    /// A class for each sample, or for each place of a sample.
     Classes,
-    /// Numbers that should come out.
+    /// A number, or several, for each sample: targets of a loss that wants numbers.
     Numbers,
-    /// One row of tokens.
+    /// One long row of tokens.
     Tokens,
 }
 
 impl Holds {
-    /// The labels of a loss that wants `wanted`.
+    /// What an array of labels holds for a loss that wants `wanted`.
     pub(super) fn labels(wanted: Wanted) -> Self {
         match wanted {
             Wanted::Classes { .. } => Holds::Classes,
@@ -24,7 +24,7 @@ impl Holds {
         }
     }
 
-    /// What it is called in errors.
+    /// What the array is called in errors.
     pub(super) fn name(self) -> &'static str {
         match self {
             Holds::Inputs => "inputs",
@@ -33,7 +33,7 @@ impl Holds {
         }
     }
 
-    /// What is to be saved instead of an array whose values are of no type that is read: Python objects, words, and the like.
+    /// What to save instead of an array whose type is not read, such as Python objects or words.
     pub(super) fn mended(self) -> &'static str {
         match self {
             Holds::Inputs => {

@@ -8,7 +8,7 @@
 //! | 4 d | the dimensions, each a big-endian `u32` |
 //! | product of the dimensions | the elements, the last dimension runs fastest |
 //!
-//! This layer knows nothing of images and labels; [`super::mnist`] does.
+//! This layer knows nothing of images and labels. [`super::mnist`] does.
 
 use std::path::Path;
 
@@ -22,21 +22,19 @@ const UNSIGNED_BYTE: u8 = 0x08;
 pub struct Idx {
     /// The dimensions, outermost first: (images, height, width) or (labels).
     pub dims: Vec<usize>,
-    /// The elements, row-major; as many as the product of `dims`.
+    /// The elements, row-major. There are as many as the product of `dims`.
     pub values: Vec<u8>,
 }
 
-/// Reads `path`, plain or gzipped as its first bytes tell, and expects `dimensions` dimensions.
+/// Reads the file `path`, plain or gzipped, which must have `dimensions` dimensions.
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::TooLarge`] above 1 GiB, [`DataError::CorruptGzip`], and those of
-/// [`parse`].
+/// [`DataError::Io`]; [`DataError::TooLarge`] above 1 GiB; [`DataError::CorruptGzip`]; and those of [`parse`].
 pub fn read(path: &Path, dimensions: usize) -> Result<Idx, DataError> {
     parse(path, gzip::read_file(path, gzip::MAX_BYTES)?, dimensions)
 }
 
-/// Takes apart the unpacked `bytes` of `file` (named in errors only), which must have `dimensions`
-/// dimensions.
+/// Reads the unpacked `bytes` of `file`, which must have `dimensions` dimensions. `file` is only named in errors.
 ///
 /// # Errors
 /// [`DataError::BadMagic`], [`DataError::ElementType`], [`DataError::DimensionCount`],
@@ -77,14 +75,14 @@ pub fn parse(file: &Path, mut bytes: Vec<u8>, dimensions: usize) -> Result<Idx, 
     Ok(Idx { dims, values: bytes })
 }
 
-/// The product of `dims`, if a file that is read may be so long.
+/// The product of `dims`. `None` if no file that is read may be so long.
 fn elements(dims: &[usize]) -> Option<u64> {
     dims.iter()
         .try_fold(1u64, |product, &dim| product.checked_mul(dim as u64))
         .filter(|&product| product <= gzip::MAX_BYTES)
 }
 
-/// An IDX file of bytes, for tests of this and the other modules.
+/// An IDX file of bytes, for tests of this and other modules.
 #[cfg(test)]
 pub(super) fn encode(dims: &[u32], values: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, UNSIGNED_BYTE, dims.len() as u8];
@@ -97,7 +95,7 @@ pub(super) fn encode(dims: &[u32], values: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// (2, 3)
+    /// A file with the dimensions (2, 3).
     fn small() -> Vec<u8> {
         encode(&[2, 3], &[1, 2, 3, 4, 5, 6])
     }
@@ -108,8 +106,8 @@ mod tests {
 
     #[test]
     fn the_header_is_laid_out_as_published() {
-        // "0x00000803(2051) magic number, 60000 number of images, 28, 28": the first 16 bytes of
-        // the training images.
+        // "0x00000803(2051) magic number, 60000 number of images, 28, 28": the first 16 bytes of the training images, as that
+        // page describes them.
         let header = [0, 0, 8, 3, 0, 0, 0xea, 0x60, 0, 0, 0, 28, 0, 0, 0, 28];
         assert_eq!(encode(&[60_000, 28, 28], &[]), header);
         let error = parse(Path::new("f"), header.to_vec(), 3).unwrap_err();

@@ -1,7 +1,7 @@
-//! Samples without targets, for a model that is trained: one array of a NumPy file.
+//! Samples without targets, for a trained model: one array in a NumPy file.
 //!
-//! What the model takes is known, so nothing is guessed: values are of the model's type, or become so as in training, and the
-//! array's shape is that of as many samples, with channels where they stood in the training data.
+//! What the model takes is known, so nothing is guessed. Values must be of the model's type, or are converted to it as in
+//! training. The array's shape must be that of a number of the model's samples, with channels where the training data had them.
 
 use std::path::Path;
 
@@ -12,12 +12,13 @@ use super::loaded::shown;
 use super::{DataError, Dataset, Holds, Targets, gzip, npy};
 use crate::element::{Element, Encoding, Kind, Layout};
 
-/// Reads the samples of `file` for a model that takes samples of `sample_shape` as `encoding` has them; where they go
-/// into an embedding, it has a row for each token below `vocabulary`. They may stand as (samples, ...) or as (samples, values);
-/// `layout` says where the channels of images stand.
+/// Reads the samples of `file`, for a model whose samples have the shape `sample_shape` and the encoding `encoding`. They may
+/// be (samples, ...) or (samples, values). `layout` says where the channels of images are in the file. If the samples go into
+/// an embedding, it has a row for each token below `vocabulary`.
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
+/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`]; [`DataError::Content`] if the array is not what the
+/// model takes.
 pub fn load(
     file: &Path,
     encoding: Encoding,
@@ -76,7 +77,7 @@ pub fn load(
     Ok(samples)
 }
 
-/// How NumPy brings samples of the dimensions `found` into those of `form`, where that is plain.
+/// Advice how NumPy turns samples of the dimensions `found` into those of `form`. Empty if there is no plain way.
 fn mended(found: &[usize], form: &[usize]) -> String {
     let long = |dims: &[usize]| dims.iter().copied().filter(|dim| *dim != 1).collect::<Vec<usize>>();
     match (found, form) {

@@ -1,28 +1,28 @@
-//! What should come out for samples, as a loss wants it and as files have it.
+//! Labels: what a loss wants of them, and what files hold.
 
 use super::{IGNORED, Targets};
 
-/// One more than the largest class that is read where nobody says how many there are.
+/// Number of classes that are read at most, if nobody says how many there are.
 pub(super) const MOST_CLASSES: u32 = 1_000_000;
 
 /// What a loss wants of the labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Classes, which are whole numbers.
+    /// Classes, which are whole numbers from 0.
     Classes {
-        /// The label that counts for nothing.
+        /// The label that does not count, if there is one.
         ignored: Option<i64>,
-        /// How many there are; `None`: one more than the largest label.
+        /// Number of classes. `None`: one more than the largest label.
         classes: Option<u32>,
     },
-    /// Numbers.
+    /// Numbers of any size, for a loss that compares with numbers.
     Values,
-    /// Numbers from 0 to 1.
+    /// Numbers from 0 to 1: probabilities.
     Chances,
 }
 
 impl Wanted {
-    /// The number of classes that was asked for.
+    /// The number of classes that was asked for, if any.
     pub(super) fn classes(self) -> Option<u32> {
         match self {
             Wanted::Classes { classes, .. } => classes,
@@ -30,8 +30,8 @@ impl Wanted {
         }
     }
 
-    /// Targets of no sample, to which `width` labels a sample are to be added. How many classes there are is for
-    /// [`Loaded::of`](super::Loaded::of) to say.
+    /// Targets of no samples yet, to which `width` labels a sample are to be added. The number of classes is set later, by
+    /// [`Loaded::of`](super::Loaded::of).
     pub(super) fn none(self, width: usize) -> Targets {
         match self {
             Wanted::Classes { .. } => Targets::Classes { labels: Vec::new(), places: width, classes: 0 },
@@ -39,13 +39,13 @@ impl Wanted {
         }
     }
 
-    /// The number that an f32 holds of the label `number`.
+    /// The label `number` as an f32, if the loss takes it.
     ///
     /// # Errors
-    /// What it should be.
+    /// What the label should be, in words.
     pub(super) fn number(self, number: f64) -> Result<f32, String> {
         match (self, value(number)) {
-            // Beyond, binary cross entropy falls without end.
+            // Outside 0 to 1, binary cross entropy falls without end.
             (Wanted::Chances, single) => single
                 .ok()
                 .filter(|single| (0.0..=1.0).contains(single))
@@ -55,10 +55,10 @@ impl Wanted {
     }
 }
 
-/// The class that the whole number `label` names.
+/// The class that the whole number `label` names, or [`IGNORED`] if it is the label that does not count.
 ///
 /// # Errors
-/// What it should be.
+/// What the label should be, in words.
 pub(super) fn class(label: i128, ignored: Option<i64>, classes: Option<u32>) -> Result<u32, String> {
     if ignored.is_some_and(|ignored| label == i128::from(ignored)) {
         return Ok(IGNORED);
@@ -85,17 +85,17 @@ pub(super) fn class(label: i128, ignored: Option<i64>, classes: Option<u32>) -> 
     }
 }
 
-/// What a label is where there are as many `classes`.
+/// What a label is if there are so many `classes`, in words.
 pub(super) fn classes_below(classes: u32) -> String {
     format!("a class, a whole number from 0 to {}", classes.saturating_sub(1))
 }
 
-/// The whole number that `number` is, however it is written.
+/// `number` as a whole number, if it is one.
 ///
 /// # Errors
-/// What it should be.
+/// What it should be, in words.
 pub(super) fn whole(number: f64) -> Result<i128, String> {
-    // Beyond, f64 skips whole numbers; no class is as large.
+    // Beyond 9e15, f64 skips whole numbers. No class is so large.
     if number.fract() == 0.0 && number.abs() <= 9e15 {
         return Ok(number as i128);
     }
@@ -103,10 +103,10 @@ pub(super) fn whole(number: f64) -> Result<i128, String> {
     Err(format!("{classes}; where labels are numbers to be foretold, take loss = \"mean_squared_error\""))
 }
 
-/// The number that an f32 holds of `number`.
+/// `number` as an f32, if that is finite.
 ///
 /// # Errors
-/// What it should be.
+/// What it should be, in words.
 pub(super) fn value(number: f64) -> Result<f32, String> {
     let single = number as f32;
     if single.is_finite() { Ok(single) } else { Err("a finite number that an f32 holds".to_owned()) }

@@ -1,11 +1,11 @@
-//! Images whose channels stand last in their file: what they look like, and the channels brought to the front.
+//! Images whose channels come last in their file: how they are recognised, and how channels are brought to the front.
 
-/// Whether samples of these dimensions look like (height, width, channels).
+/// Whether samples with these dimensions look like (height, width, channels).
 pub(super) fn seems_last(dims: &[usize]) -> bool {
     matches!(*dims, [height, width, channels @ (1 | 3 | 4)] if height > channels && width > channels)
 }
 
-/// The samples in `bytes`, each (height, width, channels) of values of `value` bytes, as (channels, height, width).
+/// Rearranges the samples in `bytes` from (height, width, channels) to (channels, height, width). Each value has `value` bytes.
 pub(super) fn channels_first(bytes: &[u8], [height, width, channels]: [usize; 3], value: usize) -> Vec<u8> {
     let places = height * width;
     let mut first = Vec::with_capacity(bytes.len());
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn channels_come_to_the_front_of_each_image() {
-        // Two images of 1x2 pixels: red, green, blue of one pixel behind the other's.
+        // Two images of 1x2 pixels: red, green and blue of one pixel, then of the next.
         let images = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16];
         assert_eq!(channels_first(&images, [1, 2, 3], 1), [1, 4, 2, 5, 3, 6, 11, 14, 12, 15, 13, 16]);
         let words: Vec<u8> = images.iter().flat_map(|value| [*value, 100 + value]).collect();

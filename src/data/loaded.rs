@@ -1,29 +1,31 @@
-//! What a source holds, and what is made of its parts alike.
+//! What a source holds, and what is done to its training and test part alike.
 
 use std::path::Path;
 
 use super::{Augment, DataError, Dataset, IGNORED, Targets, Wanted};
 use crate::element::{Element, Encoding};
 
-/// What a source holds.
+/// What a source of data holds, read into memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// The training part, or all of the source.
+    /// The training part, or the whole source.
     pub train: Dataset,
-    /// The test part, `None` where the source has no split of its own.
+    /// The test part. `None` if the source has no split of its own.
     pub test: Option<Dataset>,
-    /// Names of a sample's values, in their order, where the source has some: a table's columns.
+    /// Names of a sample's values, in their order, if the source has any: the columns of a table.
     pub names: Vec<String>,
 }
 
-/// A part of a source and the file that it was read from, for errors.
+/// A part of a source, and the file that it was read from, which stands in errors.
 pub(super) type Part<'a> = (&'a Path, Dataset);
 
 impl Loaded {
-    /// The two parts as one source: of one shape, one type, with as many `classes`, or one more than the largest label.
+    /// Joins the two parts of a source. Both must have the same shapes and types. The number of classes is `classes`, or one
+    /// more than the largest label.
     ///
     /// # Errors
-    /// [`DataError::Content`] where they differ, hold more samples than can be counted, or no label tells a class.
+    /// [`DataError::Content`] if the parts differ, have more samples than a u32 counts, or no label tells the number of
+    /// classes.
     pub(super) fn of(train: Part<'_>, test: Option<Part<'_>>, classes: Option<u32>) -> Result<Self, DataError> {
         if let Some((file, test)) = &test {
             let (found, expected) = (form(test), form(&train.1));
@@ -58,15 +60,16 @@ impl Loaded {
         Ok(Self { train, test, names: Vec::new() })
     }
 
-    /// The same where the labels are what the loss wants; `source` is the word in a job of a source that has classes alone.
+    /// This source, if the loss wants classes. A label that the loss ignores is marked as such. `source` is the word for the
+    /// source in a job; its labels are always classes.
     ///
     /// # Errors
-    /// [`DataError::ClassesAlone`].
+    /// [`DataError::ClassesAlone`] if the loss wants numbers.
     pub fn of_classes(mut self, wanted: Wanted, source: &'static str) -> Result<Self, DataError> {
         let Wanted::Classes { ignored, .. } = wanted else {
             return Err(DataError::ClassesAlone { source_name: source });
         };
-        // Another number is no class of any source.
+        // Any other number is not a class of any source, so nothing need be marked.
         if let Some(ignored) = ignored.and_then(|ignored| u32::try_from(ignored).ok()) {
             for part in [Some(&mut self.train), self.test.as_mut()].into_iter().flatten() {
                 if let Targets::Classes { labels, .. } = &mut part.targets {
@@ -77,14 +80,13 @@ impl Loaded {
         Ok(self)
     }
 
-    /// The same with values x, as the source scales them, brought to (x - `mean`) / `std`: each one number for all, or one for
-    /// each channel of images. In f64, rounded once.
-    ///
+    /// This source with its values normalised: x, scaled as the source says, becomes (x - `mean`) / `std`. Each is one number
+    /// for all values, or one for each channel of images. The quotients are computed in f64 and rounded once.
     /// # Errors
-    /// [`DataError::Unfit`] where samples are tokens, there are as many numbers as samples have no channels, or an f32 does
-    /// not hold what comes of them.
+    /// [`DataError::Unfit`] if samples are tokens, if there are other than one number or one for each channel, or if an f32
+    /// cannot hold a result.
     pub fn normalized(mut self, mean: &[f64], std: &[f64]) -> Result<Self, DataError> {
-        // A token that is moved or scaled is another row of the embedding.
+        // A token that is shifted or scaled would be another row of the embedding.
         if self.train.encoding.element == Element::U16 {
             let expected = "uint8 or floats, as `mean` and `std` are for: leave both out for tokens, or save other numbers as \
                             float32";
@@ -125,10 +127,10 @@ impl Loaded {
         Ok(self)
     }
 
-    /// Whether `augment` can be done to these samples.
+    /// Checks that `augment` can be done to these samples.
     ///
     /// # Errors
-    /// [`DataError::Unfit`] where something is to be done, and they are no images.
+    /// [`DataError::Unfit`] if something is to be done and the samples are not images.
     pub fn augmentable(&self, augment: Augment) -> Result<(), DataError> {
         if augment == Augment::default() || self.train.sample_shape.len() == 3 {
             return Ok(());
@@ -140,7 +142,7 @@ impl Loaded {
     }
 }
 
-/// The largest class of a part; `None` where there is none that counts.
+/// The largest class in a part. `None` if no label counts.
 fn largest(part: &Dataset) -> Option<u32> {
     match &part.targets {
         Targets::Classes { labels, .. } => labels.iter().copied().filter(|label| *label != IGNORED).max(),
@@ -148,7 +150,7 @@ fn largest(part: &Dataset) -> Option<u32> {
     }
 }
 
-/// What the samples of a part are, in words.
+/// The shape and type of a part's samples and targets, in words.
 fn form(part: &Dataset) -> String {
     let targets = match part.targets {
         Targets::Classes { places: 1, .. } => "a class".to_owned(),
@@ -158,7 +160,7 @@ fn form(part: &Dataset) -> String {
     format!("{} of {} with {targets} each", shown(&part.sample_shape), part.encoding.element.name())
 }
 
-/// `(1, 28, 28)`
+/// Dimensions in words, such as `(1, 28, 28)`.
 pub(super) fn shown(dims: &[usize]) -> String {
     let dims: Vec<String> = dims.iter().map(usize::to_string).collect();
     format!("({})", dims.join(", "))

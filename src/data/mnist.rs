@@ -1,5 +1,4 @@
-//! MNIST, or any other images and labels in four IDX files of the same names (Fashion-MNIST, sets
-//! made by tests).
+//! MNIST, or any other images and labels in four IDX files of the same names, such as Fashion-MNIST.
 
 use std::{
     fs, io,
@@ -11,21 +10,20 @@ use ndarray::Array2;
 use super::{DataError, Dataset, Loaded, Targets, idx};
 use crate::element::{Element, Encoding};
 
-/// Names of the files of training images, training labels, test images, test labels.
+/// Names of the four files: training images, training labels, test images, test labels.
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
+/// Number of classes.
 const CLASSES: usize = 10;
 
-/// Reads the four [`FILES`] in `dir`, each plain or, where there is no plain one, with `.gz` behind
-/// its name.
+/// Reads the four [`FILES`] in `dir`. Each is read plain or, if there is no plain one, with `.gz` behind its name.
 ///
-/// `sample_shape` is `[1, height, width]`, whatever the files say, the targets are 10 classes, bytes times 1/255 go in.
+/// `sample_shape` is `[1, height, width]`, as the files say, and the targets are 10 classes. Bytes go in times 1/255.
 ///
 /// # Errors
-/// [`DataError::MissingFile`]; all of [`idx::read`]; [`DataError::Empty`],
-/// [`DataError::CountsDiffer`] and [`DataError::LabelOutOfRange`] in either part,
-/// [`DataError::ImageSizesDiffer`] between the two.
+/// [`DataError::MissingFile`]; all of [`idx::read`]; [`DataError::Empty`], [`DataError::CountsDiffer`] and
+/// [`DataError::LabelOutOfRange`] in either part, [`DataError::ImageSizesDiffer`] between the two.
 pub fn load(dir: &Path) -> Result<Loaded, DataError> {
     let [train_images, train_labels, test_images, test_labels] = FILES;
     let train = Part::read(dir, train_images, train_labels)?;
@@ -41,15 +39,18 @@ pub fn load(dir: &Path) -> Result<Loaded, DataError> {
     Ok(Loaded { train: train.dataset, test: Some(test.dataset), names: Vec::new() })
 }
 
-/// One pair of files.
+/// A training or test part, read from a file of images and a file of labels.
 struct Part {
+    /// The samples and their classes.
     dataset: Dataset,
+    /// The file of images, for errors.
     image_file: PathBuf,
-    /// (height, width)
+    /// Size of the images in pixels, (height, width).
     image_size: [usize; 2],
 }
 
 impl Part {
+    /// Reads and checks the files `images` and `labels` in `dir`.
     fn read(dir: &Path, images: &'static str, labels: &'static str) -> Result<Part, DataError> {
         let (image_file, label_file) = (locate(dir, images)?, locate(dir, labels)?);
         let images = idx::read(&image_file, 3)?;
@@ -84,7 +85,7 @@ impl Part {
     }
 }
 
-/// The path of `name` in `dir`, plain before gzipped.
+/// The path of the file `name` in `dir`, plain before gzipped.
 fn locate(dir: &Path, name: &'static str) -> Result<PathBuf, DataError> {
     for path in [dir.join(name), dir.join(format!("{name}.gz"))] {
         match fs::metadata(&path) {
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
     use crate::data::gzip;
 
-    /// Three training and two test images of 2x3 pixels.
+    /// A folder with three training and two test images of 2x3 pixels.
     fn small() -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         put(&dir, FILES[0], &idx::encode(&[3, 2, 3], &(0..18).collect::<Vec<u8>>()));
@@ -140,7 +141,7 @@ mod tests {
     fn takes_gzipped_files_but_plain_ones_first() {
         let dir = small();
         let plain = load(dir.path()).unwrap();
-        // A gzipped twin with other labels is not looked at while the plain file is there.
+        // A gzipped file with other labels is not looked at while the plain one is there.
         put(&dir, "train-labels-idx1-ubyte.gz", &gzip::pack(&idx::encode(&[3], &[7, 7, 7])));
         assert_eq!(load(dir.path()).unwrap(), plain);
         fs::remove_file(dir.path().join(FILES[1])).unwrap();

@@ -1,9 +1,8 @@
-//! The samples a job learns from: where they come from and the one form in which the owner holds
-//! them.
+//! The samples that a job learns from: where they come from, and the one form in which the owner holds them.
 //!
-//! Only rank 0, the owner, opens a data set. A source is read into a [`Loaded`]: a training part
-//! and, where the source has one, a test part, each a [`Dataset`]: the samples as one matrix of
-//! bytes, which travel as they are to the first stage, and their [`Targets`].
+//! Only rank 0, the owner, opens a data set. A source is read into a [`Loaded`]: a training part and, where the source has one,
+//! a test part. Each part is a [`Dataset`]: the samples as one matrix of bytes, which travel as they are to the first stage,
+//! and their [`Targets`].
 //!
 //! | module | source |
 //! |---|---|
@@ -17,21 +16,21 @@
 //! | [`npz`] | the same in one archive of such files |
 //! | [`safetensors`] | the same as tensors of one file |
 //!
-//! Samples without targets, for a model that is trained, are read by [`inputs`].
+//! Samples without targets, for a trained model, are read by [`inputs`].
 //!
-//! Below them, [`idx`] reads the IDX format, `gzip` whole files, plain or gzipped; `samples` makes samples of arrays, `sequence` of
-//! tokens, `columns` says which columns of a table are what; [`Dataset::known`] says whether an embedding has rows for them. What
-//! labels there must be is asked by [`Wanted`]. Beside them, [`fetch`] brings the
-//! files of MNIST into a folder and proves by digest that they are the originals, and those of CIFAR-10 from a folder or
-//! an archive; nothing else here uses the network.
+//! Below them, [`idx`] reads the IDX format, and `gzip` reads whole files, plain or gzipped. `samples` makes samples out of
+//! arrays, and `sequence` out of tokens. `columns` says which columns of a table are what. [`Dataset::known`] checks that an
+//! embedding has a row for each token. [`Wanted`] says what kind of labels a loss wants.
 //!
-//! [`Loaded::normalized`] and [`Loaded::augmentable`] put on top what a job says of mean, deviation and augmentation.
-//! [`Batches`] cuts an order of samples into micro-batches; [`Augment`] moves and mirrors images.
+//! Beside them, [`fetch`] brings the files of MNIST into a folder and proves by digest that they are the originals; it also
+//! brings those of CIFAR-10, from a folder or an archive. Nothing else here uses the network.
 //!
-//! **Invariant.** This module knows files and samples. It knows nothing of stages or ranks; the
-//! permutations that split a data set and order a pass, and the seeds of what is drawn, are given by the caller. It trusts no
-//! file: every length is checked against the bytes that are
-//! there before memory is taken for it.
+//! [`Loaded::normalized`] and [`Loaded::augmentable`] apply what a job says of mean, deviation and augmentation. [`Batches`]
+//! cuts an order of samples into micro-batches. [`Augment`] moves and mirrors images.
+//!
+//! **Invariant.** This module knows files and samples, but nothing of stages or ranks. The caller gives the permutations that
+//! split a data set and order a pass, and the seeds of random draws. The module trusts no file: every length is checked against
+//! the bytes that are there before memory is taken for it.
 
 mod array;
 mod augment;
@@ -73,10 +72,10 @@ pub use loaded::Loaded;
 pub use samples::Form;
 pub use targets::{IGNORED, Targets};
 
-/// What the bytes of a file unpack to, as [`idx::read`] sees them: for the fuzz targets.
+/// Unpacks the bytes of a file as [`idx::read`] does, for the fuzz targets.
 ///
 /// # Errors
-/// [`DataError::TooLarge`], [`DataError::CorruptGzip`].
+/// [`DataError::TooLarge`] if there are more than `limit` bytes; [`DataError::CorruptGzip`].
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub fn unpacked(bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>, DataError> {

@@ -1,4 +1,4 @@
-//! NumPy's own format: one array a file.
+//! NumPy's own format, `.npy`: one array in a file.
 //!
 //! | bytes | |
 //! |---|---|
@@ -8,19 +8,20 @@
 //! | as many | the header: a Python dictionary with the type, the order and the shape, and blanks |
 //! | the rest | the values |
 //!
-//! Source: `numpy.lib.format`. Of Python's literals as much is read as NumPy writes, without recursion. Python objects
-//! (pickles) are refused, as every type that is not among [`Kind`].
+//! Source: the documentation of `numpy.lib.format`. Of Python's literals only what NumPy writes is read, and without recursion.
+//! Python objects (pickles) are refused, like every type that is not in [`Kind`].
 
 use std::path::Path;
 
 use super::{Array, DataError, Form, Holds, Loaded, Wanted, gzip, samples};
 use crate::element::Kind;
 
+/// The first bytes of every file.
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// The longest header that is read, as NumPy has it.
+/// Length in bytes of the longest header that is read. NumPy has the same limit.
 const MOST_HEADER: usize = 10_000;
 
-/// The types that are read, by their codes behind the byte order.
+/// The types that are read, by their codes without the byte order.
 const KINDS: [(&str, Kind); 12] = [
     ("b1", Kind::Bool),
     ("u1", Kind::U8),
@@ -36,10 +37,12 @@ const KINDS: [(&str, Kind); 12] = [
     ("f8", Kind::F64),
 ];
 
-/// Reads `inputs` and `labels`, each a file, plain or gzipped; of `test` the same.
+/// Reads the training part from the files `inputs` and `labels`, each plain or gzipped, and the test part from the two files of
+/// `test`.
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
+/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`]; [`DataError::Content`] if an array is not what
+/// `form` and `wanted` ask for.
 pub fn load(
     [inputs, labels]: [&Path; 2],
     test: Option<[&Path; 2]>,
@@ -56,15 +59,15 @@ pub fn load(
     Loaded::of(train, test, wanted.classes())
 }
 
-/// Whether a file of the format begins with `bytes`.
+/// Whether `bytes` start like a `.npy` file.
 pub(super) fn is_npy(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// Takes apart the unpacked `bytes` of `file`, whose array `holds` such values.
+/// Reads the unpacked `bytes` of `file`. `holds` says what the array is for.
 ///
 /// # Errors
-/// [`DataError::Content`].
+/// [`DataError::Content`] if they are not a whole `.npy` file, or the array's type is not read.
 pub fn parse(file: &Path, holds: Holds, mut bytes: Vec<u8>) -> Result<Array, DataError> {
     let refused = |found: String, expected: &str| DataError::content(file, holds.name(), found, expected);
     let damaged = || refused(format!("{} bytes", bytes.len()), "a whole .npy file: save it again with numpy.save");
@@ -105,7 +108,7 @@ pub fn parse(file: &Path, holds: Holds, mut bytes: Vec<u8>) -> Result<Array, Dat
     }
     let (order, code) = descr.split_at_checked(1).unwrap_or_default();
     let kind = KINDS.iter().find(|(known, _)| *known == code).map(|(_, kind)| *kind);
-    // Of one byte there is no order.
+    // Values of one byte have no byte order.
     let Some(kind) = kind.filter(|kind| matches!(order, "<" | ">") || order == "|" && kind.bytes() == 1) else {
         let expected = format!("bool, or an integer or a float of up to 64 bits: {}", holds.mended());
         return Err(refused(format!("the type {descr:?}"), &expected));
@@ -118,17 +121,18 @@ pub fn parse(file: &Path, holds: Holds, mut bytes: Vec<u8>) -> Result<Array, Dat
     Array::new(file, holds, kind, shape, bytes)
 }
 
-/// What a header says.
+/// What the header of a file says.
 struct Header {
-    /// The type: byte order, letter and bytes.
+    /// The type: byte order, then its code, a letter and the number of bytes.
     descr: String,
     /// Whether the first dimension runs fastest.
     fortran: bool,
+    /// The dimensions of the array, outermost first.
     shape: Vec<usize>,
 }
 
 impl Header {
-    /// Reads `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`; `None` where it is not of this form.
+    /// Reads a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`. `None` if it has another form.
     fn read(text: &str) -> Option<Self> {
         let (mut descr, mut fortran, mut shape) = (None, None, None);
         let mut rest = text.strip_prefix('{')?.strip_suffix('}')?.trim_start();
@@ -163,20 +167,20 @@ impl Header {
     }
 }
 
-/// The string at the start of `text`, and what stands behind it.
+/// The quoted string at the start of `text`, and the text behind it.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
     text[1..].split_once(quote)
 }
 
-/// The numbers of `3, 4`, or of `3,`.
+/// The numbers of a list such as `3, 4` or `3,`.
 fn dims(text: &str) -> Option<Vec<usize>> {
     let mut dims: Vec<&str> = text.split(',').map(str::trim).collect();
     dims.pop_if(|last| last.is_empty());
     dims.into_iter().map(|dim| dim.parse().ok()).collect()
 }
 
-/// A file of the format, for tests of this and the other modules.
+/// A `.npy` file, for tests of this and other modules.
 #[cfg(test)]
 pub(super) fn encode(descr: &str, dims: &[usize], values: &[u8]) -> Vec<u8> {
     let dims: String = dims.iter().map(|dim| format!("{dim}, ")).collect();
@@ -197,7 +201,7 @@ mod tests {
 
     const CLASSES: Wanted = Wanted::Classes { ignored: None, classes: None };
 
-    /// What NumPy wrote: the bytes 0 to 23 times 3, as 16-bit words (`tests/reference/arrays.py`).
+    /// A file that NumPy wrote: the bytes 0 to 23 times 3, as 16-bit words (`tests/reference/arrays.py`).
     const OF_NUMPY: &[u8] = include_bytes!("../../tests/reference/arrays/tokens.npy");
 
     fn parsed(bytes: &[u8]) -> Result<Array, DataError> {
@@ -208,7 +212,7 @@ mod tests {
         parsed(bytes).unwrap_err().to_string()
     }
 
-    /// A version 1.0 file with this header.
+    /// A file of version 1.0 with this header.
     fn with(header: &str, values: &[u8]) -> Vec<u8> {
         [MAGIC, &[1, 0], &(header.len() as u16).to_le_bytes(), header.as_bytes(), values].concat()
     }

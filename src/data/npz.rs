@@ -1,6 +1,7 @@
-//! NumPy's archives: the arrays `inputs` and `labels` in one file, as `numpy.savez` and `numpy.savez_compressed` write it.
+//! NumPy's archives, `.npz`: the arrays `inputs` and `labels` in one file, as `numpy.savez` and `numpy.savez_compressed` write
+//! it.
 //!
-//! A zip archive whose members are files of [`super::npy`]. No other member is looked at.
+//! An archive is a zip file whose members are `.npy` files, see [`super::npy`]. Members of other names are ignored.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -9,21 +10,23 @@ use zip::ZipArchive;
 
 use super::{DataError, Dataset, Form, Holds, Loaded, Wanted, gzip, npy, samples};
 
+/// A zip archive in memory.
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
-/// Reads `path`, and `test` of the same form.
+/// Reads the training part from `path`, and the test part from `test`, which has the same form.
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
+/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`]; [`DataError::Content`] if an array is missing or not
+/// what `form` and `wanted` ask for.
 pub fn load(path: &Path, test: Option<&Path>, form: Form<'_>, wanted: Wanted) -> Result<Loaded, DataError> {
     let read = |path| Ok::<_, DataError>((path, parse(path, &gzip::read_file(path, gzip::MAX_OWN)?, form, wanted)?));
     Loaded::of(read(path)?, test.map(read).transpose()?, wanted.classes())
 }
 
-/// Takes apart the `bytes` of `file`. How many classes there are is not said yet.
+/// Reads the `bytes` of `file`. The number of classes is not set yet.
 ///
 /// # Errors
-/// [`DataError::TooLarge`], [`DataError::Content`].
+/// [`DataError::TooLarge`]; [`DataError::Content`] if an array is missing or not what `form` and `wanted` ask for.
 pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged(file, "the archive", error))?;
     let inputs = npy::parse(file, Holds::Inputs, member(file, bytes.len(), &mut archive, "inputs")?)?;
@@ -31,7 +34,7 @@ pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Resul
     samples::samples(inputs, &labels, form, wanted)
 }
 
-/// The unpacked bytes of the array `name` of an archive of `length` bytes.
+/// The unpacked bytes of the array `name` in an archive of `length` bytes.
 fn member(file: &Path, length: usize, archive: &mut Archive<'_>, name: &'static str) -> Result<Vec<u8>, DataError> {
     let Some(index) = archive.index_for_name(&format!("{name}.npy")) else {
         let found: Vec<String> =
@@ -40,12 +43,13 @@ fn member(file: &Path, length: usize, archive: &mut Archive<'_>, name: &'static 
         return Err(DataError::content(file, "the archive", format!("the members {found:?}"), expected));
     };
     let member = archive.by_index(index).map_err(|error| damaged(file, name, error))?;
-    // What is not packed is no longer than the archive; memory for what is packed is taken as it is unpacked.
+    // A member that is not packed is no longer than the archive. For a packed one, memory is taken as it is unpacked.
     let room = member.size().min(length as u64);
     let bytes = gzip::read_up_to(member, room, gzip::MAX_OWN).map_err(|error| damaged(file, name, error))?;
     gzip::within(file, bytes, gzip::MAX_OWN)
 }
 
+/// The error that something in an archive cannot be read.
 fn damaged(file: &Path, place: &str, error: impl std::fmt::Display) -> DataError {
     DataError::content(file, place, error.to_string(), "a .npz archive as numpy.savez writes it: save it again")
 }
@@ -97,7 +101,7 @@ mod tests {
         assert_eq!(load(&dir.path().join("none"), None, Form::default(), CLASSES).unwrap_err().exit_code(), 3);
     }
 
-    /// `tests/reference/arrays.py` says what is in them.
+    /// `tests/reference/arrays.py` says what these files hold.
     #[test]
     fn archives_of_numpy_are_read() {
         let parsed = |bytes| parse(Path::new("file"), bytes, Form::default(), CLASSES).unwrap();
@@ -130,7 +134,7 @@ mod tests {
         let zeros = npy::encode("|u1", &[1, 1 << 24], &vec![0; 1 << 24]);
         let mut bytes = archive(&[("inputs.npy", zeros), ("labels.npy", Vec::new())], CompressionMethod::Deflated);
         assert!(bytes.len() < 1 << 16);
-        // The length that the directory claims, in the 4 bytes behind the packed one.
+        // The unpacked length that the directory claims. It is in the 4 bytes behind the packed length.
         let entry = bytes.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
         bytes[entry + 24..entry + 28].copy_from_slice(&(1_u32 << 31).to_le_bytes());
         assert!(refused(&bytes).starts_with("file, "));

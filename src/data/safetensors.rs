@@ -10,19 +10,20 @@ use super::{Array, DataError, Dataset, Form, Holds, Loaded, Wanted, gzip, sample
 use crate::element::Kind;
 use crate::memory;
 
-/// Reads `path`, plain or gzipped, and `test` of the same form.
+/// Reads the training part from `path`, plain or gzipped, and the test part from `test`, which has the same form.
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
+/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`]; [`DataError::Content`] if a tensor is missing or not
+/// what `form` and `wanted` ask for.
 pub fn load(path: &Path, test: Option<&Path>, form: Form<'_>, wanted: Wanted) -> Result<Loaded, DataError> {
     let read = |path| Ok::<_, DataError>((path, parse(path, &gzip::read_file(path, gzip::MAX_OWN)?, form, wanted)?));
     Loaded::of(read(path)?, test.map(read).transpose()?, wanted.classes())
 }
 
-/// Takes apart the unpacked `bytes` of `file`. How many classes there are is not said yet.
+/// Reads the unpacked `bytes` of `file`. The number of classes is not set yet.
 ///
 /// # Errors
-/// [`DataError::Content`].
+/// [`DataError::Content`] if a tensor is missing or not what `form` and `wanted` ask for.
 pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
     const WHOLE: &str = "a whole .safetensors file: save it again with safetensors.numpy.save_file";
     let (tensors, _) = deserialize(bytes).map_err(|why| DataError::content(file, "the file", why, WHOLE))?;
@@ -30,10 +31,10 @@ pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Resul
     samples::samples(inputs?, &labels?, form, wanted)
 }
 
-/// The tensors of a file, and its header, whatever the file claims.
+/// The tensors of a file and its header. No header makes it panic or read beyond `bytes`.
 ///
 /// # Errors
-/// Why it is no whole file, in words.
+/// Why the file cannot be read, in words.
 pub fn deserialize(bytes: &[u8]) -> Result<(SafeTensors<'_>, Metadata), String> {
     if !ends_within(bytes) {
         return Err("tensors that end beyond the file".to_owned());
@@ -43,7 +44,7 @@ pub fn deserialize(bytes: &[u8]) -> Result<(SafeTensors<'_>, Metadata), String> 
     Ok((tensors, header))
 }
 
-/// Whether the tensors that the header names end within the file. The crate adds up their ends without asking for overflow.
+/// Whether the tensors that the header names end within the file. The crate adds up their lengths without a check for overflow.
 fn ends_within(bytes: &[u8]) -> bool {
     let ends = || -> Option<bool> {
         let (length, rest) = bytes.split_first_chunk()?;
@@ -52,10 +53,11 @@ fn ends_within(bytes: &[u8]) -> bool {
         let end = |tensor: &Value| tensor.get("data_offsets")?.get(1)?.as_u64();
         Some(header.as_object()?.values().filter_map(end).all(|end| end <= bytes.len() as u64))
     };
-    // What is no header is for the crate to refuse.
+    // What is not a header is refused by the crate itself.
     ends().unwrap_or(true)
 }
 
+/// The tensor of a file that has the name of what it `holds`, as an array.
 fn tensor(file: &Path, tensors: &SafeTensors<'_>, holds: Holds) -> Result<Array, DataError> {
     let name = holds.name();
     let Ok(tensor) = tensors.tensor(name) else {
@@ -87,8 +89,8 @@ fn tensor(file: &Path, tensors: &SafeTensors<'_>, holds: Holds) -> Result<Array,
     Array::new(file, holds, kind, tensor.shape().to_vec(), values)
 }
 
-/// Eight tensors of as many bytes as the crate takes; to the end of the last it adds the header's length. For tests of this and
-/// the other modules that read such files.
+/// A file with eight tensors, each of the greatest length that the crate takes. Their sum with the header's length overflows.
+/// It is for tests of this and other modules that read such files.
 #[cfg(test)]
 pub(crate) fn forged() -> Vec<u8> {
     let length = (1_u64 << 61) - 1;
@@ -145,7 +147,7 @@ mod tests {
         assert_eq!(load(&dir.path().join("none"), None, Form::default(), CLASSES).unwrap_err().exit_code(), 3);
     }
 
-    /// `tests/reference/arrays.py` says what is in it.
+    /// `tests/reference/arrays.py` says what this file holds.
     #[test]
     fn a_file_of_the_python_library_is_read() {
         let bytes = include_bytes!("../../tests/reference/arrays/doubles.safetensors");

@@ -1,4 +1,4 @@
-//! Samples out of two arrays, one of inputs and one of labels.
+//! Makes samples out of two arrays, one of inputs and one of labels.
 
 use ndarray::Array2;
 
@@ -8,27 +8,27 @@ use super::loaded::shown;
 use super::{DataError, Dataset, Wanted};
 use crate::element::Layout;
 
-/// The most dimensions of a sample.
+/// Most dimensions of a sample.
 const DIMS: usize = 3;
 
-/// What arrays are made into, as far as they do not tell themselves.
+/// What a job says of the samples, where the arrays do not say it themselves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Form<'a> {
-    /// The shape of a sample; `None`: all dimensions behind the first.
+    /// The shape of a sample. `None`: all dimensions of the array behind the first.
     pub shape: Option<&'a [u32]>,
-    /// What bytes are multiplied by; `None`: 1/255. Only bytes may have one.
+    /// The factor that bytes are multiplied by. `None`: 1/255. Only bytes may have one.
     pub scale: Option<f64>,
-    /// Where the channels of images stand in the file; `None`: nobody says.
+    /// Where the channels of images are in the file. `None`: the job does not say.
     pub layout: Option<Layout>,
     /// What the network takes a sample for.
     pub takes: Takes,
 }
 
-/// The samples whose values are `inputs` (samples, ...) and whose labels are `labels` (samples) or (samples, ...).
+/// Makes samples of `inputs` (samples, ...) and `labels`, which is (samples) or (samples, ...).
 ///
 /// # Errors
-/// [`DataError::Content`]: types, dimensions, values that are none of the sort wanted. [`DataError::Unfit`]: a layout that is not
-/// that of such samples.
+/// [`DataError::Content`] if types, dimensions or values are not what is wanted; [`DataError::Unfit`] if the layout does not
+/// fit the samples.
 pub(super) fn samples(inputs: Array, labels: &Array, form: Form<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
     let (count, features) = inputs.samples()?;
     let (labelled, width) = labels.samples()?;
@@ -48,16 +48,16 @@ pub(super) fn samples(inputs: Array, labels: &Array, form: Form<'_>, wanted: Wan
     Ok(Dataset { inputs, encoding, sample_shape, targets })
 }
 
-/// How samples stand in a file.
+/// How samples are stored in a file.
 struct Standing {
-    /// The shape of a sample, channels first.
+    /// The shape of a sample, with channels first.
     sample_shape: Vec<usize>,
-    /// (height, width, channels) where channels stand last.
+    /// (height, width, channels), if channels come last in the file.
     last: Option<[usize; 3]>,
 }
 
 impl Standing {
-    /// How samples of `features` values stand in `inputs`.
+    /// Finds how samples of `features` values are stored in `inputs`.
     fn of(inputs: &Array, features: usize, form: Form<'_>) -> Result<Self, DataError> {
         let own = match &inputs.dims()[1..] {
             [] => &[1],
@@ -93,8 +93,8 @@ impl Standing {
         Ok(Self { sample_shape, last: None })
     }
 
-    /// The same where channels stand last: in dimensions of the file's `own`, or in rows of values of which the job has `named`
-    /// the shape.
+    /// How samples are stored if channels come last: in the array's `own` dimensions, or, if a sample is one row of values
+    /// there, in the shape `named` that the job gives.
     fn turned(own: &[usize], named: Option<&[usize]>) -> Result<Self, DataError> {
         let refused = |found: String, expected: String| Err(DataError::Unfit { key: "layout", found, expected });
         let last = match (own, named) {
@@ -118,7 +118,8 @@ impl Standing {
     }
 }
 
-/// Which `data.shape` is to stand beside the layout of images `dims`, (height, width, channels), where the job has `named` another.
+/// The words that name the `data.shape` to write beside the layout, if the job has `named` another. `dims` are an image's
+/// (height, width, channels).
 fn behind(dims: &[usize], named: Option<&[usize]>) -> String {
     match (dims, named) {
         (&[height, width, channels], Some(shape)) if shape != [channels, height, width] => {
@@ -224,7 +225,7 @@ mod tests {
             error(floats, form)
                 .contains("float32, expected uint8, as data.scale = 0.5 is for: leave it out, or take data.std = 2")
         );
-        // What leaving the scale out does not mend is told first.
+        // An error that leaving out the scale does not mend is told first.
         let whole = array("inputs", Kind::I32, &[2, 4], &[0; 32]);
         assert!(error(whole, form).contains("int32, expected floats"));
     }
@@ -255,7 +256,7 @@ mod tests {
         );
     }
 
-    /// Two images of 3x4 pixels in one channel, which stands last.
+    /// Two images of 3x4 pixels with one channel, which comes last.
     fn last() -> Array {
         bytes(&[2, 3, 4, 1])
     }
@@ -270,7 +271,7 @@ mod tests {
              data.layout = \"channels_last\" for (height, width, channels), or data.layout = \"channels_first\" where they are as \
              they should be"
         );
-        // A shape alone turns nothing.
+        // A shape without a layout rearranges nothing.
         let shape = |shape: &'static [u32], layout| Form { shape: Some(shape), layout, ..image };
         assert!(made(last(), shape(&[1, 3, 4], None)).unwrap_err().contains("\"channels_last\" for (height,"));
         assert_eq!(made(bytes(&[2, 18]), shape(&[3, 3, 2], None)).unwrap().sample_shape, [3, 3, 2]);
@@ -280,7 +281,7 @@ mod tests {
             error.contains("\"channels_last\" with data.shape = [3, 4, 5] for (height, width, channels)"),
             "{error}"
         );
-        // Where nothing takes them for images their order is nobody's.
+        // If the network does not take them for images, their order does not matter.
         assert_eq!(made(pixels(), Form::default()).unwrap().sample_shape, [4, 5, 3]);
 
         let turned = Form { layout: Some(Layout::ChannelsLast), ..image };

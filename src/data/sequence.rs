@@ -1,4 +1,4 @@
-//! Samples out of one long row of tokens, each to foretell what follows it.
+//! Makes samples out of one long row of tokens. At each place the target is the next token.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use ndarray::Array2;
 use super::{DataError, Dataset, Targets};
 use crate::element::{Element, Encoding};
 
-/// Cuts the `tokens` of `file` into samples of `context` tokens, one behind the other: what should come out at each place is
-/// the token behind it. What is too short at the end is left out. How many classes there are is not said yet.
+/// Cuts the `tokens` of `file` into samples of `context` tokens, one behind the other. The target at each place is the token
+/// behind it. A rest that is too short is left out. The number of classes is not set yet.
 ///
 /// # Errors
-/// [`DataError::Content`] where there is no sample.
+/// [`DataError::Content`] if there are too few tokens for one sample.
 pub(super) fn samples(file: &Path, tokens: &[u16], context: u32) -> Result<Dataset, DataError> {
     let places = context as usize;
     let samples = tokens.len().saturating_sub(1).checked_div(places).unwrap_or(0);

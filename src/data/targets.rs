@@ -1,41 +1,41 @@
-//! What the outputs for samples should be.
+//! Targets: what the outputs for samples should be.
 
-/// A label that counts for nothing.
+/// The label that does not count.
 pub const IGNORED: u32 = u32::MAX;
 
 /// What the outputs for samples should be, sample by sample.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// Classes.
+    /// Classes, for a loss that compares with classes.
     Classes {
-        /// (samples, places): below `classes`, or [`IGNORED`].
+        /// The labels, (samples, places): each below `classes`, or [`IGNORED`].
         labels: Vec<u32>,
-        /// Labels of a sample: 1, or one for each token.
+        /// Number of labels of a sample: 1, or one for each token.
         places: usize,
-        /// Number of classes.
+        /// Number of classes that a label may name.
         classes: usize,
     },
-    /// Numbers.
+    /// Numbers, for a loss that compares with numbers.
     Values {
-        /// (samples, width)
+        /// The numbers, (samples, width).
         values: Vec<f32>,
-        /// Numbers of a sample.
+        /// Number of numbers of a sample.
         width: usize,
     },
 }
 
 impl Targets {
-    /// One class a sample.
+    /// Targets of one class a sample.
     pub fn classes(labels: Vec<u32>, classes: usize) -> Self {
         Targets::Classes { labels, places: 1, classes }
     }
 
-    /// None, for samples of which nobody knows what should come out.
+    /// No targets, for samples of which nobody knows what should come out.
     pub fn none() -> Self {
         Targets::Values { values: Vec::new(), width: 1 }
     }
 
-    /// Samples, as far as the targets tell.
+    /// Number of samples that have targets.
     pub fn samples(&self) -> usize {
         match self {
             Targets::Classes { labels, places, .. } => labels.len() / places,
@@ -43,7 +43,8 @@ impl Targets {
         }
     }
 
-    /// Whether all samples have several labels of which one is 1 and the others are 0: one class as NumPy's `eye` has it.
+    /// Whether each sample has several labels, of which one is 1 and the others are 0: a one-hot class, as NumPy's `eye` makes
+    /// it.
     pub fn is_one_hot(&self) -> bool {
         match self {
             Targets::Classes { labels, places, .. } if *places > 1 => labels.chunks_exact(*places).all(|row| {
@@ -53,7 +54,7 @@ impl Targets {
         }
     }
 
-    /// Targets of the same kind, of no sample, with memory for `samples`.
+    /// Empty targets of the same kind, with memory for `samples` samples.
     #[must_use]
     pub fn room(&self, samples: usize) -> Targets {
         match *self {
@@ -64,8 +65,8 @@ impl Targets {
         }
     }
 
-    /// Becomes those of the samples `indices` of `from`, which are of the same kind. Takes no memory where there is
-    /// [`room`](Targets::room).
+    /// Sets these targets to those of the samples `indices` of `from`, which must be of the same kind. It allocates nothing if
+    /// there is [`room`](Targets::room).
     ///
     /// # Panics
     /// If an index is not below [`samples`](Targets::samples), or the kinds differ.
@@ -81,8 +82,8 @@ impl Targets {
         }
     }
 
-    /// Over how many numbers the loss of the samples `indices` is the mean: their labels that are not ignored, or their
-    /// values.
+    /// Number of terms in the loss of the samples `indices`, which is the mean over them: their labels that are not ignored, or
+    /// their numbers.
     ///
     /// # Panics
     /// If an index is not below [`samples`](Targets::samples).
@@ -97,7 +98,7 @@ impl Targets {
     }
 }
 
-/// `to` = the rows `indices` of `from`, each `width` long.
+/// Sets `to` to the rows `indices` of `from`. Each row has `width` values.
 fn copy_rows<X: Copy>(from: &[X], width: usize, indices: &[u32], to: &mut Vec<X>) {
     to.clear();
     for index in indices {

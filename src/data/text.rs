@@ -1,14 +1,15 @@
-//! A text, whose bytes are tokens: which there are, the training text tells.
+//! A text whose bytes are tokens. The training text defines which tokens there are.
 
 use std::path::Path;
 
 use super::{DataError, Loaded, gzip, sequence};
 
-/// Reads `path`, plain or gzipped, and `test`, into samples of `context` tokens. A token is the rank of its byte among those
-/// of `path`, and there are as many classes.
+/// Reads the text `path`, plain or gzipped, and the text `test`, into samples of `context` tokens. A token is the rank of its
+/// byte among the different bytes of `path`, and there are as many classes as different bytes.
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`].
+/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`]; [`DataError::Content`] if a text is too short, in
+/// UTF-16, or has a byte that the training text lacks.
 pub fn load(path: &Path, test: Option<&Path>, context: u32) -> Result<Loaded, DataError> {
     let text = gzip::read_file(path, gzip::MAX_OWN)?;
     if seems_wide(&text) {
@@ -25,7 +26,7 @@ pub fn load(path: &Path, test: Option<&Path>, context: u32) -> Result<Loaded, Da
     Loaded::of(train, test, Some(vocabulary))
 }
 
-/// How many different bytes there are in `text`, and of each its rank among them.
+/// Number of different bytes in `text`, and for each byte its rank among them.
 fn ranks(text: &[u8]) -> (u32, [Option<u16>; 256]) {
     let mut there = [false; 256];
     text.iter().for_each(|byte| there[usize::from(*byte)] = true);
@@ -38,21 +39,22 @@ fn ranks(text: &[u8]) -> (u32, [Option<u16>; 256]) {
     (vocabulary.into(), ranks)
 }
 
-/// Whether a text looks like UTF-16: by its mark, or because every second byte is zero.
+/// Whether a text looks like UTF-16: it starts with a byte-order mark, or every second byte is zero.
 fn seems_wide(text: &[u8]) -> bool {
-    /// Fewer bytes may be so by chance.
+    /// Length in bytes below which every second byte may be zero by chance.
     const FEWEST: usize = 4;
     let is_zero = |from: usize| text.iter().skip(from).step_by(2).all(|byte| *byte == 0);
     let is_halved = text.len() >= FEWEST && is_zero(0) != is_zero(1);
     text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff]) || is_halved
 }
 
+/// The tokens of a text: the rank of each byte.
 fn tokens(file: &Path, text: &[u8], ranks: &[Option<u16>; 256]) -> Result<Vec<u16>, DataError> {
     let rank = |(at, byte): (usize, &u8)| ranks[usize::from(*byte)].ok_or_else(|| stranger(file, &text[..at], *byte));
     text.iter().enumerate().map(rank).collect()
 }
 
-/// The error that `byte` stands behind `before`.
+/// The error that the training text lacks `byte`, which comes behind `before` in `file`.
 fn stranger(file: &Path, before: &[u8], byte: u8) -> DataError {
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
     let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
@@ -92,7 +94,7 @@ mod tests {
         fs::write(&train, "abba\nc").unwrap();
         fs::write(&test, gzip::pack(b"cab")).unwrap();
         let loaded = load(&train, Some(&test), 2).unwrap();
-        // "\n" is 0, "a" 1, "b" 2, "c" 3.
+        // "\n" is token 0, "a" 1, "b" 2, "c" 3.
         assert_eq!(loaded.train.inputs, ndarray::array![[1, 0, 2, 0], [2, 0, 1, 0]]);
         assert_eq!(loaded.train.targets, Targets::Classes { labels: vec![2, 2, 1, 0], places: 2, classes: 4 });
         let found = loaded.test.unwrap();

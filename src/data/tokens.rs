@@ -1,5 +1,5 @@
-//! Tokens, as a tokenizer has written them: a `.npy` file of whole numbers, or little-endian words and nothing else, of 16 bits where
-//! nobody says otherwise.
+//! Tokens, as a tokenizer has written them: a `.npy` file of whole numbers, or a file of little-endian words and nothing else.
+//! The words have 16 bits unless the job says otherwise.
 
 use std::path::Path;
 
@@ -8,16 +8,17 @@ use super::loaded::shown;
 use super::{DataError, Holds, Loaded, gzip, npy, sequence};
 use crate::element::Kind;
 
-/// The fewest words of 16 bits that may look like something else.
+/// Number of 16-bit words below which nothing is said of what they look like.
 const FEWEST: usize = 4;
-/// The most different tokens that are told apart.
+/// Number of different tokens that are told apart at most.
 const MOST: i128 = 1 << 16;
 
-/// Reads `path`, plain or gzipped, and `test`, into samples of `context` tokens, all of them below `vocabulary`, which is the
-/// number of classes. `dtype`: what words alone are.
+/// Reads the file `path`, plain or gzipped, and the file `test`, into samples of `context` tokens. All tokens must be below
+/// `vocabulary`, which is the number of classes. `dtype` is the type of words without a header.
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`], [`DataError::Content`], [`DataError::Unfit`].
+/// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`]; [`DataError::Content`] if there are no such tokens;
+/// [`DataError::Unfit`] if a `.npy` file is of another type than `dtype`.
 pub fn load(
     path: &Path,
     test: Option<&Path>,
@@ -44,7 +45,7 @@ fn parse(file: &Path, bytes: Vec<u8>, vocabulary: u32, dtype: Option<Kind>) -> R
             _ => {
                 let mut expected = format!("a token below data.vocabulary, {vocabulary}");
                 let mut hints = Vec::new();
-                // A larger vocabulary has every byte, so that this would tell nothing.
+                // With a larger vocabulary every byte is a token, so that this would tell nothing.
                 let may_be_bytes = !is_npy && dtype.is_none() && vocabulary <= 256;
                 if may_be_bytes && array.bytes().iter().all(|byte| u32::from(*byte) < vocabulary) {
                     hints.push("where tokens are bytes, take data.dtype = \"uint8\"".to_owned());
@@ -62,6 +63,7 @@ fn parse(file: &Path, bytes: Vec<u8>, vocabulary: u32, dtype: Option<Kind>) -> R
     Ok(tokens)
 }
 
+/// The tokens of a `.npy` file, which must be one row of whole numbers.
 fn of_array(file: &Path, bytes: Vec<u8>, dtype: Option<Kind>) -> Result<Array, DataError> {
     let array = npy::parse(file, Holds::Tokens, bytes)?;
     if let Some(dtype) = dtype.filter(|dtype| *dtype != array.kind()) {
@@ -78,7 +80,7 @@ fn of_array(file: &Path, bytes: Vec<u8>, dtype: Option<Kind>) -> Result<Array, D
     }
 }
 
-/// Words and nothing else.
+/// The tokens of a file of words and nothing else.
 fn words(file: &Path, bytes: Vec<u8>, dtype: Option<Kind>) -> Result<Array, DataError> {
     let kind = dtype.unwrap_or(Kind::U16);
     if !bytes.len().is_multiple_of(kind.bytes()) {
@@ -99,11 +101,12 @@ fn words(file: &Path, bytes: Vec<u8>, dtype: Option<Kind>) -> Result<Array, Data
     Array::new(file, Holds::Tokens, kind, vec![count], bytes)
 }
 
-/// What words of 16 bits look like that are the halves or quarters of other numbers, and what to do about it: of small numbers in 32
-/// bits every second word is zero, of those in 64 bits three of four; of negative ones all bits of these words are set.
+/// Says what 16-bit words look like that are halves or quarters of other numbers, and what to do about it. `None` if they look
+/// like tokens. Of small numbers in 32 bits every second word is zero, of those in 64 bits three of four. Negative numbers have
+/// all bits of these words set.
 fn seeming(bytes: &[u8]) -> Option<(String, &'static str)> {
     let words: Vec<u16> = bytes.as_chunks().0.iter().map(|word| u16::from_le_bytes(*word)).collect();
-    // Among `of` words the place that alone holds more than a sign.
+    // The one place among `of` words that holds more than a sign, if there is only one.
     let alone = |of: usize| -> Option<usize> {
         if words.len() < FEWEST || !words.len().is_multiple_of(of) {
             return None;
@@ -170,7 +173,7 @@ mod tests {
             "file, token 0: 263, expected a token below data.vocabulary, 256: where tokens are bytes, take data.dtype = \"uint8\"; \
              where there are more, take data.vocabulary = 264 or above"
         );
-        // Of a vocabulary above 256 each byte is a token, which says nothing.
+        // With a vocabulary above 256 each byte is a token, which says nothing.
         let more = parsed(&[7, 1, 8, 1], 257).unwrap_err();
         assert!(
             more.ends_with("vocabulary, 257: where there are more, take data.vocabulary = 264 or above"),
@@ -228,7 +231,7 @@ mod tests {
 
     #[test]
     fn halves_of_wider_numbers_are_seen() {
-        // The floats of whole numbers up to 31 are told by their highest word.
+        // The floats of whole numbers up to 31 are recognised by their highest word.
         let numbers = [17_u32, 0, 65_535, 9, 300];
         let cases: [(Vec<u8>, &str); 9] = [
             ([17, -100, 4].map(i32::to_le_bytes).concat(), "every second word of 16 bits is zero"),
@@ -257,10 +260,10 @@ mod tests {
             let error = parsed(&bytes, 65_536).unwrap_err();
             assert!(error.starts_with(&format!("file, the whole: {words}")), "{error}");
             assert!(error.ends_with("or data.dtype = \"uint16\" where the zeros are tokens too"), "{error}");
-            // The word that says so.
+            // The job says that they are 16-bit words.
             assert_eq!(parsed_as(&bytes, 65_536, Some(Kind::U16)).unwrap().len(), bytes.len() / 2);
         }
-        // Tokens of 16 bits among which there are zeros, or nothing else; and too few to tell.
+        // Tokens of 16 bits with zeros among them, or nothing else; and too few words to tell.
         for words in [&[1_u16, 0, 2, 0, 3, 4][..], &[0; 8], &[5, 0], &[1, 0, 2, 0, 3]] {
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             assert_eq!(parsed(&bytes, 65_536), Ok(words.to_vec()));

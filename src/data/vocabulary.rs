@@ -1,4 +1,4 @@
-//! Whether samples are tokens that an embedding has rows for.
+//! Checks that samples are tokens for which an embedding has a row.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -7,11 +7,11 @@ use super::{DataError, Dataset};
 use crate::element::Element;
 
 impl Dataset {
-    /// Whether all values are whole numbers below `vocabulary`. An error names the first that is not, as one of `file`, and ends
-    /// in the `remedy`.
+    /// Checks that all values are whole numbers below `vocabulary`. The error names the first value that is not, as one of
+    /// `file`, and ends with the `remedy`.
     ///
     /// # Errors
-    /// [`DataError::Content`].
+    /// [`DataError::Content`] if a value is not such a number.
     pub fn known(&self, file: &Path, vocabulary: u32, remedy: &str) -> Result<(), DataError> {
         let Some((index, value)) = self.stranger(vocabulary) else { return Ok(()) };
         let features = self.features();
@@ -21,7 +21,7 @@ impl Dataset {
         Err(DataError::content(file, place, value.to_string(), expected))
     }
 
-    /// The first value that is no whole number below `vocabulary`, and its index.
+    /// The first value that is not a whole number below `vocabulary`, and its index.
     fn stranger(&self, vocabulary: u32) -> Option<(usize, f32)> {
         let bytes = match self.inputs.as_slice() {
             Some(bytes) => Cow::Borrowed(bytes),
@@ -53,7 +53,7 @@ mod tests {
     use crate::data::Targets;
     use crate::element::Encoding;
 
-    /// Two samples of two values.
+    /// A data set of two samples with two values each.
     fn of(element: Element, bytes: Vec<u8>) -> Dataset {
         Dataset {
             inputs: Array2::from_shape_vec((2, bytes.len() / 2), bytes).unwrap(),

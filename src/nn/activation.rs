@@ -1,4 +1,4 @@
-//! `y = f(x)`, each value on its own.
+//! Activation functions: `y = f(x)`, for each value.
 
 use super::{Builder, Flow, Operation, Pass, Spec, values};
 use crate::compute::{Backend, ComputeError, Function};
@@ -19,10 +19,11 @@ impl Spec for op::Activation {
     }
 }
 
-/// PyTorch's `nn.ReLU` and its like.
+/// An activation function as an operation, as PyTorch's `nn.ReLU`, `nn.Tanh` and the like.
 struct Activation {
+    /// The function f that is applied to each value.
     function: Function,
-    /// Of a sample.
+    /// Number of values of a sample.
     values: usize,
 }
 

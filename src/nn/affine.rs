@@ -1,15 +1,15 @@
-//! `y = x Wᵀ + b`, W of shape (out, in), b of shape (out), for each of so many vectors.
+//! An affine map, `y = x Wᵀ + b`, applied to each of a number of vectors. W is (out, in), b is (out).
 //!
-//! A product of few rows reads its right side once and in order where that lies row-major; else all of it is rearranged
-//! for every micro-batch. So W is kept as Wᵀ (in, out), for forward, and beside that, refreshed after each step, as W for
-//! the gradient of the input.
+//! A product with few rows reads its right matrix once and in order if that is stored row-major; otherwise the whole matrix is
+//! rearranged for every micro-batch. So W is kept as Wᵀ (in, out) for forward. For the gradient of the input there is a copy as
+//! W (out, in), which is refreshed after each step.
 
 use super::initial::Start;
 use super::optimizer::Layout;
 use super::{Declared, Parameter};
 use crate::compute::{Backend, ComputeError, Gemm};
 
-/// The weight and, if there is one, the bias, called so, and where they start.
+/// The parameters of an affine map, with their names and initial values: the weight and, if `biased`, the bias.
 pub(super) fn declared(
     [weight, bias]: [(&str, Start); 2],
     input: usize,
@@ -21,19 +21,24 @@ pub(super) fn declared(
     std::iter::once(weight).chain(bias)
 }
 
-/// An affine map.
+/// An affine map from vectors of `input` values to vectors of `out` values.
 pub(super) struct Affine<B: Backend> {
+    /// Number of values of a vector that goes in.
     input: usize,
+    /// Number of values of a vector that comes out.
     out: usize,
-    /// Laid out as (in, out).
+    /// The weight W, stored as Wᵀ (in, out).
     weight: Parameter<B>,
+    /// The bias b, (out), if there is one.
     bias: Option<Parameter<B>>,
-    /// W as (out, in), and of which change of the weight it is; absent where no one asks for the gradient of the input.
+    /// The weight as W (out, in), and the number of the weight's changes when it was copied. Absent if nobody asks for the
+    /// gradient of the input.
     plain: Option<(B::Buf, Option<u64>)>,
 }
 
 impl<B: Backend> Affine<B> {
-    /// The map of the next parameters of `built`, which are as [`declared`] says.
+    /// Takes the map's parameters, which are as [`declared`] says, from the front of `built`. `input_gradient` says whether the
+    /// gradient of the input will be asked for.
     pub(super) fn new(
         backend: &B,
         [input, out]: [usize; 2],
@@ -47,7 +52,7 @@ impl<B: Backend> Affine<B> {
         Ok(Self { input, out, weight, bias, plain })
     }
 
-    /// `y` (rows, out) of `x` (rows, in).
+    /// `y = x Wᵀ + b`, where x is (rows, in) and y (rows, out).
     pub(super) fn forward(&self, backend: &B, rows: usize, x: &B::Buf, y: &mut B::Buf) {
         match &self.bias {
             Some(bias) => backend.gemm_bias(self.product(rows), x, &self.weight.value, &bias.value, false, y),
@@ -55,31 +60,33 @@ impl<B: Backend> Affine<B> {
         }
     }
 
-    /// As [`forward`](Affine::forward), with 0 in place of what is below it. It has a bias.
+    /// `y = max(0, x Wᵀ + b)`, where x is (rows, in) and y (rows, out). The map must have a bias.
     pub(super) fn forward_relu(&self, backend: &B, rows: usize, x: &B::Buf, y: &mut B::Buf) {
         let Some(bias) = &self.bias else { unreachable!("relu goes along with a bias") };
         backend.gemm_bias(self.product(rows), x, &self.weight.value, &bias.value, true, y);
     }
 
-    /// Forward's.
+    /// The shape of forward's product: x (rows, in) times Wᵀ (in, out).
     fn product(&self, rows: usize) -> Gemm {
         Gemm { m: rows, n: self.out, k: self.input, a_transposed: false, b_transposed: false, accumulate: false }
     }
 
-    /// `dx = dy W`
+    /// `dx = dy W`, where dy is (rows, out) and dx (rows, in).
     pub(super) fn backward_input(&mut self, backend: &B, rows: usize, dy: &B::Buf, dx: &mut B::Buf) {
         let shape =
             Gemm { m: rows, n: self.input, k: self.out, a_transposed: false, b_transposed: false, accumulate: false };
         let Some((plain, of)) = &mut self.plain else {
             unreachable!("built without a gradient of its input, which is asked for")
         };
+        // The copy of W is refreshed if the weight has changed since.
         if of.replace(self.weight.changes) != Some(self.weight.changes) {
             backend.transpose(self.input, self.out, &self.weight.value, plain);
         }
         backend.gemm(shape, dy, plain, dx);
     }
 
-    /// `dWᵀ = xᵀ dy`, `db` = the sum of dy's rows.
+    /// The gradients of the parameters: `dWᵀ = xᵀ dy`, and `db` = the sum of dy's rows. If `accumulate`, they are added to the
+    /// sums so far.
     pub(super) fn backward_params(&mut self, backend: &B, rows: usize, x: &B::Buf, dy: &B::Buf, accumulate: bool) {
         let shape = Gemm { m: self.input, n: self.out, k: rows, a_transposed: true, b_transposed: false, accumulate };
         backend.gemm(shape, x, dy, &mut self.weight.gradient);
@@ -88,10 +95,12 @@ impl<B: Backend> Affine<B> {
         }
     }
 
+    /// The weight, then the bias if there is one.
     pub(super) fn parameters(&self) -> impl Iterator<Item = &Parameter<B>> {
         std::iter::once(&self.weight).chain(&self.bias)
     }
 
+    /// The weight, then the bias if there is one, to be changed.
     pub(super) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter<B>> {
         std::iter::once(&mut self.weight).chain(&mut self.bias)
     }

@@ -1,8 +1,8 @@
-//! Self-attention: an affine map makes queries, keys and values of each token, heads attend on their own, another map brings
-//! together what they gather.
+//! Multi-head self-attention. An affine map makes queries, keys and values of each token; each head attends on its own; a
+//! second affine map combines what they gather.
 //!
-//! Queries, keys and values are kept for backward, turned where they are to be, and what the heads have gathered. Their weights,
-//! of tokens times tokens, are not: backward works them out again.
+//! For backward two results are kept: the queries, keys and values, already rotated if they are to be; and what the heads have
+//! gathered. The attention weights, tokens times tokens values a head, are not kept; backward computes them again.
 
 use super::affine::{self, Affine};
 use super::initial::Start;
@@ -11,9 +11,10 @@ use crate::compute::precise::{exp, ln, sin_cos};
 use crate::compute::{Backend, ComputeError, Heads};
 use crate::job::{Shape, op};
 
-/// The base of the angles, as in "RoFormer" (Su et al., 2021), section 3.3.
+/// The base of the rotary angles, as in "RoFormer" (Su et al., 2021), section 3.3.
 const BASE: f64 = 10_000.0;
 
+/// Number of values of a token.
 fn width(input: &Shape) -> usize {
     input.dims().last().map_or(1, |width| *width as usize)
 }
@@ -28,7 +29,8 @@ impl Spec for op::Attention {
         into.chain(affine::declared(out, width, width, self.bias)).collect()
     }
 
-    /// Queries, keys and values, and what is gathered of them.
+    /// Two buffers: queries, keys and values, (rows, tokens, 3, width); and what the heads have gathered of them, (rows,
+    /// tokens, width).
     fn keeps(&self, input: &Shape, rows: usize) -> Vec<usize> {
         vec![rows * 3 * values(input), rows * values(input)]
     }
@@ -61,7 +63,7 @@ impl Spec for op::Attention {
     }
 }
 
-/// The cosines, then the sines, (2, tokens, width / 2): value i of a head turns by `token BASE^(-2 i / width)`.
+/// The cosines and sines of the rotary angles, (2, tokens, width / 2). Pair i of a head turns by `token BASE^(-2 i / width)`.
 fn turned(shape: Heads) -> Vec<f32> {
     let half = shape.width / 2;
     let rates: Vec<f64> = (0..half).map(|i| exp(-ln(BASE) * i as f64 / half as f64)).collect();
@@ -73,14 +75,20 @@ fn turned(shape: Heads) -> Vec<f32> {
 
 /// PyTorch's `nn.MultiheadAttention` of a sequence to itself, without dropout.
 struct Attention<B: Backend> {
+    /// Tokens, heads, and values of a head.
     shape: Heads,
+    /// The map from tokens to queries, keys and values: `in_proj` in PyTorch, width to 3 width values.
     into: Affine<B>,
+    /// The map that combines the heads: `out_proj` in PyTorch, width to width values.
     out: Affine<B>,
-    /// By how much queries and keys turn, if they do.
+    /// Cosines and sines by which queries and keys are rotated, see [`turned`]. `None` if they are not.
     turns: Option<B::Buf>,
+    /// Scratch memory of the backend's attention calls.
     scratch: B::Buf,
-    /// Gradients of the micro-batch that goes back: of what the heads have gathered, and of queries, keys and values.
+    /// For the micro-batch in backward: the gradient of what the heads have gathered, (rows, tokens, width).
     gathered: B::Buf,
+    /// For the micro-batch in backward: the gradient of queries, keys and values, (rows, tokens, 3, width). `backward_input`
+    /// leaves it for `backward_params`.
     gradient: B::Buf,
 }
 
@@ -88,10 +96,12 @@ impl<B: Backend> Operation<B> for Attention<B> {
     fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, kept: &mut [B::Buf]) {
         let tokens = pass.rows * self.shape.tokens;
         let [mapped, gathered] = kept else { unreachable!("what is attended to is kept") };
+        // x (rows x tokens, width) to q, k, v (rows x tokens, 3 width).
         self.into.forward(backend, tokens, x, mapped);
         if let Some(turns) = &self.turns {
             backend.rotate(self.shape, pass.rows, false, turns, mapped);
         }
+        // softmax(q k^T / sqrt(head width)) v, head by head: (rows, tokens, width).
         backend.attention(self.shape, pass.rows, mapped, &mut self.scratch, gathered);
         self.out.forward(backend, tokens, gathered, y);
     }
@@ -100,17 +110,22 @@ impl<B: Backend> Operation<B> for Attention<B> {
         let tokens = pass.rows * self.shape.tokens;
         let [mapped, _] = flow.kept else { unreachable!("what is attended to is kept") };
         let Self { shape, gathered, gradient, scratch, .. } = self;
+        // The steps of forward in reverse. First through out_proj: d gathered = dy W_out.
         self.out.backward_input(backend, tokens, flow.dy, gathered);
+        // Through the heads: dq, dk, dv from d gathered, with the weights computed again.
         backend.attention_backward(*shape, pass.rows, mapped, gathered, scratch, gradient);
+        // A rotation's gradient is turned by the negative angle.
         if let Some(turns) = &self.turns {
             backend.rotate(*shape, pass.rows, true, turns, gradient);
         }
+        // Through in_proj: dx = (dq, dk, dv) W_in.
         self.into.backward_input(backend, tokens, gradient, dx);
     }
 
     fn backward_params(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, accumulate: bool) {
         let tokens = pass.rows * self.shape.tokens;
         let [_, gathered] = flow.kept else { unreachable!("what is attended to is kept") };
+        // dW_in = (dq, dk, dv)^T x, from what backward_input has left; dW_out = dy^T gathered.
         self.into.backward_params(backend, tokens, flow.x, &self.gradient, accumulate);
         self.out.backward_params(backend, tokens, gathered, flow.dy, accumulate);
     }

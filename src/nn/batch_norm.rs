@@ -1,7 +1,8 @@
-//! Normalisation of each channel over the micro-batch: `n = (x - mean) / sqrt(variance + eps)`, then `y = weight n + bias`.
+//! Batch norm: each channel is normalised over the micro-batch, `n = (x - mean) / sqrt(variance + eps)`, then `y = weight n +
+//! bias`.
 //!
-//! In training mean and variance are those of the micro-batch, kept for backward; each micro-batch moves the running ones, in
-//! the order in which they pass. Else the running ones count.
+//! In training, mean and variance are those of the micro-batch and are kept for backward. Each micro-batch also moves the
+//! running mean and variance, in the order in which micro-batches pass. Outside training the running ones are used.
 
 use super::initial::Start;
 use super::norm::affine;
@@ -9,6 +10,7 @@ use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
 use crate::compute::{Backend, ComputeError, Grid};
 use crate::job::{Shape, op};
 
+/// Number of channels, the first dimension of a sample.
 fn channels(input: &Shape) -> usize {
     input.dims().first().map_or(1, |channels| *channels as usize)
 }
@@ -44,19 +46,24 @@ impl Spec for op::BatchNorm {
 
 /// PyTorch's `nn.BatchNorm1d` and `nn.BatchNorm2d`.
 struct BatchNorm<B: Backend> {
+    /// What is added to the variance, against division by zero.
     eps: f32,
+    /// The share of the micro-batch's mean and variance in the new running ones.
     momentum: f32,
+    /// Number of channels, each of which is normalised on its own.
     channels: usize,
-    /// Values of a channel.
+    /// Number of values of one channel of a sample.
     inner: usize,
-    /// Whether weight and bias stand before the running mean and variance.
+    /// Whether weight and bias come before the running mean and variance in `parameters`.
     affine: bool,
+    /// Weight and bias, if there are any, then running mean and running variance: (channels) each.
     parameters: Vec<Parameter<B>>,
-    /// n (rows, in) and its gradient, of the micro-batch that goes back.
+    /// For the micro-batch in backward: n and its gradient, (rows, in) each. Forward uses the first for n.
     scratch: [B::Buf; 2],
 }
 
 impl<B: Backend> BatchNorm<B> {
+    /// A micro-batch seen as (rows, channels, inner).
     fn grid(&self, pass: Pass) -> Grid {
         Grid { outer: pass.rows, sets: self.channels, inner: self.inner }
     }
@@ -71,8 +78,8 @@ impl<B: Backend> Operation<B> for BatchNorm<B> {
         let [mean, variance] = kept else { unreachable!("mean and variance are kept") };
         let (mean, variance) = if pass.training {
             backend.moments(grid, true, x, mean, variance);
-            // The running variance is an estimate for all samples. One value gives none: it becomes no number, which ends the
-            // run. The owner takes no job that comes to that.
+            // The running variance estimates that of all samples, so it divides by one less than the members. A single member
+            // gives no estimate but NaN, which ends the run; the owner accepts no job in which that happens.
             let members = grid.members() as f32;
             let factor = members / (members - 1.0);
             backend.blend(self.channels, self.momentum, 1.0, mean, &mut running_mean.value);
@@ -81,6 +88,7 @@ impl<B: Backend> Operation<B> for BatchNorm<B> {
         } else {
             (&running_mean.value, &running_variance.value)
         };
+        // y = weight n + bias, or y = n without them.
         match affine {
             [weight, bias] => {
                 let n = &mut self.scratch[0];
@@ -95,13 +103,16 @@ impl<B: Backend> Operation<B> for BatchNorm<B> {
         let grid = self.grid(pass);
         let [mean, variance] = flow.kept else { unreachable!("mean and variance are kept") };
         let [n, dn] = &mut self.scratch;
+        // n is computed again from x, which saves keeping it.
         backend.normalize(grid, self.eps, flow.x, mean, variance, n);
+        // dn = weight dy.
         let dn = if self.affine {
             backend.scale(grid, flow.dy, &self.parameters[0].value, None, dn);
             &*dn
         } else {
             flow.dy
         };
+        // dx = (dn - mean(dn) - n mean(n dn)) / sqrt(variance + eps).
         backend.normalize_backward(grid, true, self.eps, n, variance, dn, dx);
     }
 
@@ -111,6 +122,7 @@ impl<B: Backend> Operation<B> for BatchNorm<B> {
         let [weight, bias, _, _] = self.parameters.as_mut_slice() else { return };
         let n = &mut self.scratch[0];
         backend.normalize(grid, self.eps, flow.x, mean, variance, n);
+        // dweight = the sum over the channel of n dy; dbias = the sum over it of dy.
         backend.set_sums(grid, flow.dy, Some(n), accumulate, &mut weight.gradient);
         backend.set_sums(grid, flow.dy, None, accumulate, &mut bias.gradient);
     }

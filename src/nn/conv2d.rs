@@ -1,4 +1,4 @@
-//! Convolution of images, W of shape (out, in / groups, kernel height, kernel width), b of shape (out).
+//! Two-dimensional convolution. The weight is (out, in / groups, kernel height, kernel width), the bias is (out).
 
 use super::initial::Start;
 use super::pool::window;
@@ -6,7 +6,7 @@ use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec};
 use crate::compute::{Backend, ComputeError, Conv, Grid};
 use crate::job::{Shape, op};
 
-/// What is convolved with what, where `input` goes in.
+/// The backend's shape of the convolution `spec` over samples of the shape `input`, (channels, height, width).
 fn conv(spec: &op::Conv2d, input: &Shape) -> Conv {
     let channels = input.dims().first().map_or(0, |channels| *channels as usize);
     Conv { channels, out: spec.out as usize, groups: spec.groups as usize, window: window(&spec.window, input) }
@@ -33,9 +33,13 @@ impl Spec for op::Conv2d {
 
 /// PyTorch's `nn.Conv2d`.
 struct Conv2d<B: Backend> {
+    /// The shape of the convolution: channels, groups and window.
     shape: Conv,
+    /// The weight, (out, in / groups, kernel height, kernel width).
     weight: Parameter<B>,
+    /// The bias, (out), if there is one.
     bias: Option<Parameter<B>>,
+    /// Scratch memory of the backend's convolution calls.
     scratch: B::Buf,
 }
 
@@ -50,7 +54,7 @@ impl<B: Backend> Operation<B> for Conv2d<B> {
         backend.conv_backward_input(self.shape, pass.rows, flow.dy, weight, &mut self.scratch, dx);
     }
 
-    /// `db` = the sum of dy over samples and places.
+    /// The gradient of the weight, and that of the bias: `db` = the sum of dy over samples and places.
     fn backward_params(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, accumulate: bool) {
         let (x, dy, dw) = (flow.x, flow.dy, &mut self.weight.gradient);
         backend.conv_backward_weight(self.shape, pass.rows, x, dy, accumulate, &mut self.scratch, dw);

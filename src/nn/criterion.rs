@@ -1,41 +1,43 @@
-//! The loss: what the outputs of the last stage are worth.
+//! The loss: it compares the outputs of the last stage with the targets.
 
 use crate::compute::{Backend, LossSum};
 use crate::job::Loss;
 
-/// What the outputs for a micro-batch should be.
+/// What the outputs for a micro-batch are compared with.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
-    /// Classes, (samples x places); those of `classes` or above do not count.
+    /// A class for each sample, or for each place of a sample: (samples x places). A label of `classes` or above does not
+    /// count.
     Classes {
-        /// The labels.
+        /// The labels, (samples x places).
         labels: &'a [u32],
-        /// Number of classes.
+        /// Number of classes that a label may name.
         classes: usize,
     },
-    /// Numbers, (samples, width).
+    /// A number for each output value, (samples, width).
     Values(&'a [f32]),
 }
 
-/// A job's loss.
+/// The loss of a job, as a function of outputs and targets.
 #[derive(Clone, Copy, Debug)]
 pub struct Criterion(Loss);
 
 impl Criterion {
-    /// That of `loss`.
+    /// The criterion that computes `loss`.
     pub fn new(loss: Loss) -> Self {
         Self(loss)
     }
 
-    /// Whether its outputs are right or wrong, so that there is an accuracy.
+    /// Whether outputs are right or wrong under this loss, so that there is an accuracy.
     pub fn classifies(self) -> bool {
         !matches!(self.0, Loss::MeanSquaredError)
     }
 
-    /// The loss of `x` (samples, outputs), a sum, and its gradient times `weight` in `dx` (samples, outputs).
+    /// The summed loss of the outputs `x` (samples, outputs). Its gradient times `weight` is written to `dx` (samples,
+    /// outputs).
     ///
     /// # Panics
-    /// Where the targets are not of the kind that the loss takes.
+    /// If the targets are not of the kind that the loss takes. A job is checked against its data before.
     pub fn of<B: Backend>(
         self,
         backend: &B,

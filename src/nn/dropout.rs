@@ -1,4 +1,5 @@
-//! Values set to 0 at random. Nothing is kept: where a value stands says whether it stays, in backward as in forward.
+//! Dropout: values are set to 0 at random. Nothing is kept for backward, because the mask follows from the micro-batch and a
+//! value's place.
 
 use super::{Builder, Flow, Operation, Pass, Spec, values};
 use crate::compute::{Backend, ComputeError, Place};
@@ -11,16 +12,19 @@ impl Spec for op::Dropout {
     }
 }
 
-/// PyTorch's `nn.Dropout`, with numbers of its own.
+/// PyTorch's `nn.Dropout`, with random numbers of our own.
 struct Dropout {
+    /// The probability that a value is set to 0.
     p: f32,
+    /// The key of the random numbers, drawn from the operation's seed.
     key: [u32; 2],
-    /// Of a sample.
+    /// Number of values of a sample.
     values: usize,
 }
 
 impl Dropout {
-    /// `to` = what of `from` stays, scaled; all of it outside training.
+    /// `to` = the values of `from` that stay, scaled by 1 / (1 - p), and 0 for the others. Outside training it is a copy of
+    /// `from`. Both are (rows, values).
     fn pass<B: Backend>(&self, backend: &B, pass: Pass, from: &B::Buf, to: &mut B::Buf) {
         let len = pass.rows * self.values;
         let place = Place { key: self.key, counter: [pass.micro_batch.0, pass.batch.0, pass.epoch.0] };

@@ -1,4 +1,4 @@
-//! A row of the weight for each token.
+//! Embedding: each token is replaced by its row of the weight.
 
 use super::initial::Start;
 use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
@@ -21,12 +21,15 @@ impl Spec for op::Embedding {
 
 /// PyTorch's `nn.Embedding`.
 struct Embedding<B: Backend> {
-    /// Of a sample.
+    /// Number of tokens of a sample.
     tokens: usize,
+    /// Number of rows of the weight: the tokens that there may be.
     vocabulary: usize,
+    /// Number of values of a row.
     width: usize,
+    /// The weight, (vocabulary, width).
     weight: Parameter<B>,
-    /// The gradient (rows, in) of what goes in, which is whole numbers; empty where no one asks for it.
+    /// Zeros, (rows, in): the gradient of the input, which is whole numbers. Empty if nobody asks for it.
     nothing: B::Buf,
 }
 

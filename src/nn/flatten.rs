@@ -1,4 +1,4 @@
-//! Flatten and reshape: the same values in the same order.
+//! Flatten and reshape: the same values in the same order, in another shape.
 
 use super::{Builder, Flow, Operation, Pass, Spec, values};
 use crate::compute::{Backend, ComputeError};
@@ -18,7 +18,7 @@ impl Spec for op::Reshape {
 
 /// PyTorch's `nn.Flatten` and `nn.Unflatten`.
 struct Same {
-    /// Of a sample.
+    /// Number of values of a sample.
     values: usize,
 }
 

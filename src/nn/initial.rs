@@ -1,34 +1,34 @@
-//! Initial values, from the stage's seed and the parameter's place alone.
+//! Initial values of parameters. They follow from the stage's seed, the operation's index and the parameter's name alone.
 
 use crate::compute::precise::{ln, sin_cos};
 use crate::memory::{self, OutOfMemory};
 use crate::random::{Philox, Seed};
 
-/// Where a parameter starts.
+/// What a parameter's initial values are drawn from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Start {
-    /// Uniform in [-bound, bound) with `bound = 1 / sqrt(fan in)`: what PyTorch's `nn.Linear` and `nn.Conv2d` start from
-    /// (Kaiming uniform with a = sqrt(5) for the weight, the same bound for the bias).
+    /// Uniform in [-bound, bound) with `bound = 1 / sqrt(fan_in)`. PyTorch's `nn.Linear` and `nn.Conv2d` start so (Kaiming
+    /// uniform with a = sqrt(5) for the weight, the same bound for the bias).
     FanIn(usize),
-    /// Uniform in [-bound, bound) with `bound = sqrt(6 / (fan in + fan out))` (Glorot and Bengio, 2010, equation 16): what the
-    /// `in_proj_weight` of PyTorch's `nn.MultiheadAttention` starts from.
+    /// Uniform in [-bound, bound) with `bound = sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio, 2010, equation 16). The
+    /// `in_proj_weight` of PyTorch's `nn.MultiheadAttention` starts so.
     Xavier {
-        /// Values that one output sees.
+        /// Number of inputs that one output depends on.
         fan_in: usize,
-        /// Outputs that see one value.
+        /// Number of outputs that depend on one input.
         fan_out: usize,
     },
-    /// Normal around 0, with this standard deviation: what PyTorch's `nn.Embedding` starts from, with 1.
+    /// Normal around 0 with this standard deviation. PyTorch's `nn.Embedding` starts so, with 1.
     Normal(f32),
-    /// This value everywhere.
+    /// This value everywhere, without a draw.
     Is(f32),
 }
 
 impl Start {
-    /// `len` values.
+    /// Draws `len` values from `seed`.
     ///
     /// # Errors
-    /// Where there is no memory.
+    /// [`OutOfMemory`] if there is no memory for them.
     pub(super) fn values(self, seed: &Seed, len: usize) -> Result<Vec<f32>, OutOfMemory> {
         match self {
             Start::FanIn(fan_in) => uniform(seed, len, 1.0 / (fan_in as f32).sqrt()),
@@ -43,6 +43,7 @@ impl Start {
     }
 }
 
+/// `len` values, uniform in [-bound, bound).
 fn uniform(seed: &Seed, len: usize, bound: f32) -> Result<Vec<f32>, OutOfMemory> {
     let mut stream = seed.stream();
     let mut values = memory::room(len)?;
@@ -50,10 +51,11 @@ fn uniform(seed: &Seed, len: usize, bound: f32) -> Result<Vec<f32>, OutOfMemory>
     Ok(values)
 }
 
-/// Box and Muller's, "A note on the generation of random normal deviates" (1958): two values of two numbers.
+/// `len` values, normal around 0. The method makes two values of two uniform numbers (Box and Muller, "A note on the generation
+/// of random normal deviates", 1958).
 fn normal(seed: &Seed, len: usize, deviation: f32) -> Result<Vec<f32>, OutOfMemory> {
     fn pair(stream: &mut Philox, deviation: f32) -> [f32; 2] {
-        // Above 0, where a logarithm is finite.
+        // 1 minus the number is above 0, so that its logarithm is finite.
         let size = (-2.0 * ln(1.0 - f64::from(stream.unit_f32()))).sqrt();
         let (sin, cos) = sin_cos(std::f64::consts::TAU * f64::from(stream.unit_f32()));
         [cos, sin].map(|part| (f64::from(deviation) * size * part) as f32)
@@ -75,18 +77,18 @@ mod tests {
     use crate::job::{Job, Op, Optimizer, Shape};
     use crate::nn::{Stage, StageSpec};
 
-    /// What PyTorch draws a parameter from.
+    /// The distribution from which PyTorch draws a parameter.
     enum Due {
-        /// Uniform between minus this and this.
+        /// Uniform between minus this bound and this bound.
         Within(f64),
-        /// Normal, with this deviation.
+        /// Normal around 0 with this standard deviation.
         Normal(f64),
-        /// Not drawn: always this value.
+        /// Not drawn: this value everywhere.
         Is(f32),
     }
     use Due::{Is, Normal, Within};
 
-    /// An operation, its keys, the shape that goes in, and its parameters.
+    /// An operation, its keys in a job, the shape of a sample that goes in, and its parameters with their distributions.
     type Case = (&'static str, &'static str, &'static [u32], &'static [(&'static str, Due)]);
 
     fn op(text: &str) -> Op {
@@ -95,7 +97,7 @@ mod tests {
         job.stages[0].ops[0].clone()
     }
 
-    /// The parameters of an operation that is built as a run builds it: name and values.
+    /// The parameters of an operation that is built as a run builds it: their names and values.
     fn drawn(op: Op, input: Shape) -> Vec<(String, Vec<f32>)> {
         let spec = StageSpec {
             output: op.output(&input).unwrap(),
@@ -119,16 +121,16 @@ mod tests {
         spec.parameters().into_iter().map(part).collect()
     }
 
-    /// All operations with parameters, each drawn as PyTorch's module draws it (`reset_parameters`); bounds are worked out by
-    /// hand. Where PyTorch has no such module, as for `position`, the deviation is our own.
+    /// Checks that all operations draw their parameters from the distributions of PyTorch's modules (`reset_parameters`). The
+    /// bounds are computed by hand. Where PyTorch has no such module, as for `position`, the deviation is our own.
     #[test]
     fn every_operation_starts_as_in_pytorch() {
         let norm: &[_] = &[("weight", Is(1.0)), ("bias", Is(0.0))];
         let cases: [Case; 13] = [
-            // 1 / sqrt(64); 1 / sqrt(100), of each token.
+            // The bounds are 1 / sqrt(64), and 1 / sqrt(100) for each token.
             ("linear", "out = 50,", &[64], &[("weight", Within(0.125)), ("bias", Within(0.125))]),
             ("linear", "out = 50,", &[7, 100], &[("weight", Within(0.1)), ("bias", Within(0.1))]),
-            // 1 / sqrt(4 x 5 x 5), and with two groups 1 / sqrt(8 / 2 x 3 x 3).
+            // The bounds are 1 / sqrt(4 x 5 x 5), and with two groups 1 / sqrt(8 / 2 x 3 x 3).
             ("conv2d", "out = 90, kernel = 5,", &[4, 8, 8], &[("weight", Within(0.1)), ("bias", Within(0.1))]),
             (
                 "conv2d",
@@ -138,7 +140,7 @@ mod tests {
             ),
             ("embedding", "vocabulary = 300, width = 20,", &[4], &[("weight", Normal(1.0))]),
             ("position", "", &[80, 30], &[("weight", Normal(0.02))]),
-            // sqrt(6 / (64 + 192)); 1 / sqrt(64).
+            // The bounds are sqrt(6 / (64 + 192)) and 1 / sqrt(64).
             (
                 "attention",
                 "heads = 4,",
@@ -182,18 +184,19 @@ mod tests {
         }
     }
 
-    /// Holds the largest value, mean and mean square against those of the distribution.
+    /// Compares the largest value and the first moments of `values` with those of the distribution `due`.
     fn is_drawn(values: &[f32], due: &Due, what: &str) {
         let n = values.len() as f64;
         let moment = |power| values.iter().map(|v| f64::from(*v).powi(power)).sum::<f64>() / n;
-        // The square's mean and deviation: b^2 / 3 and b^2 sqrt(4 / 45), or d^2 and d^2 sqrt(2).
+        // The mean and the deviation of a value's square: b^2 / 3 and b^2 sqrt(4 / 45) if uniform, d^2 and d^2 sqrt(2) if
+        // normal.
         let (square, scatter) = match due {
             Is(value) => {
                 return assert!(values.iter().all(|v| v == value), "{what}: {values:?}, PyTorch has {value}");
             }
             Within(bound) => {
                 let largest = values.iter().fold(0.0, |most: f64, v| most.max(f64::from(v.abs())));
-                // Rounded to f32; and with a chance of e^-20 none of n values is so near to the bound.
+                // The bound may be rounded up in f32. With a chance of e^-20, none of the n values is this near to the bound.
                 let near = bound * (1.0 - 20.0 / n)..=bound * (1.0 + 1e-6);
                 assert!(near.contains(&largest), "{what}: the largest is {largest}, PyTorch's bound {bound}");
                 (bound * bound / 3.0, bound * bound * (4.0_f64 / 45.0).sqrt())
@@ -211,7 +214,7 @@ mod tests {
         assert_eq!(values.len(), 40_001);
         let moment = |power| values.iter().map(|v| f64::from(*v / 0.5).powi(power)).sum::<f64>() / 40_001.0;
         let moments = [1, 2, 3, 4].map(moment);
-        // Four standard deviations of each mean: those of x^p are 1, sqrt(2), sqrt(15) and sqrt(96).
+        // Each mean may be off by four standard deviations; those of x^p are 1, sqrt(2), sqrt(15) and sqrt(96).
         for ((found, due), deviation) in moments.iter().zip([0.0, 1.0, 0.0, 3.0]).zip([1.0, 1.414, 3.873, 9.798]) {
             assert!((found - due).abs() < 4.0 * deviation / 200.0, "{moments:?}");
         }

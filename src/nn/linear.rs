@@ -1,4 +1,4 @@
-//! An affine map of each vector of a sample.
+//! A linear layer: an affine map of each vector of a sample.
 
 use super::affine::{self, Affine};
 use super::initial::Start;
@@ -28,8 +28,9 @@ impl Spec for op::Linear {
 
 /// PyTorch's `nn.Linear`.
 struct Linear<B: Backend> {
-    /// Vectors of a sample.
+    /// Number of vectors of a sample: its tokens, or 1.
     vectors: usize,
+    /// The map from a vector that goes in to one that comes out.
     map: Affine<B>,
 }
 

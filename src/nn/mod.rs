@@ -1,8 +1,8 @@
 //! Layers: operations, one file each, and the [`Stage`] that chains them, trains them and keeps what backward needs.
 //!
-//! A stage knows its own operations and what goes in and out of it: nothing of messages, ranks or other stages. What an
-//! operation is asked for stands in [`job::op`](crate::job::op), in a file of the same name. A new one is a file here, `mod`
-//! and a line in `of!`.
+//! A stage knows its own operations and the shapes of its input and output, but nothing of messages, ranks or other stages.
+//! What a job says of an operation stands in [`job::op`](crate::job::op), in a file of the same name. A new operation is a new
+//! file here, a `mod` and a line in `of!`.
 
 mod activation;
 mod affine;
@@ -37,92 +37,94 @@ pub use optimizer::{Declared, Parameter};
 pub use schedule::Rates;
 pub use stage::{Stage, StageSpec};
 
-/// Which micro-batch passes, and for what.
+/// Which micro-batch goes through an operation, and whether in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
-    /// Samples of the micro-batch.
+    /// Number of samples of the micro-batch.
     pub rows: usize,
-    /// Whether its gradient will follow.
+    /// Whether the micro-batch is learned from, so that its gradient will follow.
     pub training: bool,
-    /// The epoch.
+    /// Number of the epoch, from 0.
     pub epoch: Epoch,
-    /// The batch of the epoch.
+    /// Number of the batch in its epoch, from 0.
     pub batch: Batch,
-    /// The micro-batch of the batch.
+    /// Number of the micro-batch in its batch, from 0.
     pub micro_batch: MicroBatch,
 }
 
 impl Pass {
-    /// A micro-batch of `rows` samples to learn from.
+    /// A micro-batch of `rows` samples in training: a gradient will follow.
     pub fn training(rows: usize, epoch: Epoch, batch: Batch, micro_batch: MicroBatch) -> Self {
         Self { rows, training: true, epoch, batch, micro_batch }
     }
 
-    /// A micro-batch of `rows` samples to look at.
+    /// A micro-batch of `rows` samples in evaluation: no gradient will follow.
     pub fn evaluation(rows: usize) -> Self {
         Self { rows, training: false, epoch: Epoch(0), batch: Batch(0), micro_batch: MicroBatch(0) }
     }
 }
 
-/// What has gone through an operation for one micro-batch, and the gradient that comes back.
+/// What has gone through an operation for one micro-batch in forward, and the gradient that comes back. Rows are samples.
 pub struct Flow<'a, B: Backend> {
-    /// What went in, (rows, in).
+    /// The input of forward, (rows, in).
     pub x: &'a B::Buf,
-    /// What came out, (rows, out).
+    /// The output of forward, (rows, out).
     pub y: &'a B::Buf,
-    /// What forward has kept, in buffers as [`Spec::keeps`] says.
+    /// What forward has kept for backward, in buffers of the lengths that [`Spec::keeps`] says.
     pub kept: &'a [B::Buf],
-    /// The gradient of what came out, (rows, out).
+    /// The gradient of the output, (rows, out).
     pub dy: &'a B::Buf,
 }
 
-/// One operation of a stage: forward, and backward in two parts, since the gradient of the input is needed elsewhere
-/// first.
+/// One operation of a stage: forward, and backward in two parts. The gradient of the input is computed first, since the stage
+/// before waits for it.
 ///
-/// All tensors are row-major, (rows, then the sample's shape); `rows` is the number of samples of the micro-batch. Several
-/// micro-batches are under way at once: what one of them leaves for its backward pass is in `kept`, not in the operation. Calls
-/// take no memory.
+/// All tensors are row-major, (rows, then the sample's shape), where `rows` is the number of samples of the micro-batch.
+/// Several micro-batches are under way at once, so what one of them leaves for its backward pass is in `kept`, not in the
+/// operation. Calls allocate no memory.
 pub trait Operation<B: Backend>: Send {
-    /// `y` (rows, out) from `x` (rows, in).
+    /// Computes the output `y` (rows, out) from the input `x` (rows, in), and writes to `kept` what backward needs besides.
     fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, kept: &mut [B::Buf]);
 
-    /// As [`forward`](Operation::forward), with 0 in place of what is below it.
+    /// Computes `max(0, y)`, where y is the output of [`forward`](Operation::forward), and keeps nothing.
     ///
     /// # Panics
-    /// Unless [`Spec::takes_relu`].
+    /// Unless the operation's [`Spec::takes_relu`] is true.
     fn forward_relu(&mut self, _backend: &B, _pass: Pass, _x: &B::Buf, _y: &mut B::Buf) {
         unreachable!("an operation that takes no relu is asked for one")
     }
 
-    /// The gradient `dx` (rows, in) of what went in.
+    /// Computes the gradient `dx` (rows, in) of the input.
     fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf);
 
-    /// Adds this micro-batch's gradient of the parameters, or starts a new sum unless `accumulate`. Called after
-    /// [`backward_input`](Operation::backward_input) of the same micro-batch, where anyone asks for that.
+    /// Adds this micro-batch's gradients of the parameters to their sums. Unless `accumulate`, the sums start anew. If anyone
+    /// asks for [`backward_input`](Operation::backward_input) of the same micro-batch, that is called before.
     fn backward_params(&mut self, _backend: &B, _pass: Pass, _flow: Flow<'_, B>, _accumulate: bool) {}
 
-    /// The parameters, in the order of [`Spec::parameters`].
+    /// The operation's parameters, in the order of [`Spec::parameters`].
     fn parameters(&self) -> Vec<&Parameter<B>> {
         Vec::new()
     }
 
-    /// As [`parameters`](Self::parameters), to change.
+    /// The operation's parameters in the same order, to be changed.
     fn parameters_mut(&mut self) -> Vec<&mut Parameter<B>> {
         Vec::new()
     }
 }
 
-/// What an operation is built with.
+/// What an operation is built from, besides what the job says of it.
 struct Builder<'a, B: Backend> {
+    /// The backend whose memory the operation takes.
     backend: &'a B,
-    /// The shape of a sample that goes in; the operation takes it.
+    /// The shape of a sample that goes in. It is one that the operation takes.
     input: &'a Shape,
-    /// Samples of a micro-batch, at most.
+    /// Most samples of a micro-batch.
     rows: usize,
-    /// Whether anyone asks for the gradient of its input.
+    /// Whether anyone will ask for the gradient of the operation's input.
     input_gradient: bool,
+    /// How the operation's parameters follow their gradients.
     optimizer: &'a Optimizer,
-    /// What its initial values and its masks are drawn from.
+    /// What the operation's initial values and its masks are drawn from.
     seed: &'a Seed,
 }
 
@@ -135,40 +137,41 @@ impl<B: Backend> Clone for Builder<'_, B> {
 impl<B: Backend> Copy for Builder<'_, B> {}
 
 impl<B: Backend> Builder<'_, B> {
-    /// The parameters of `spec`, at their initial values.
+    /// Builds the parameters of `spec` with their initial values.
     fn parameters(&self, spec: &impl Spec) -> Result<Vec<Parameter<B>>, ComputeError> {
         let declared = spec.parameters(self.input).into_iter();
         declared.map(|declared| Parameter::new(self.backend, declared, self.optimizer, self.seed)).collect()
     }
 }
 
-/// An operation, as far as it follows from what a job says of it. `input` is the shape of a sample that goes in, which the
-/// operation takes.
+/// What follows from a job's description of an operation. `input` is always the shape of a sample that goes in; it is one that
+/// the operation takes.
 trait Spec {
-    /// Its parameters.
+    /// The operation's parameters, before they are built.
     fn parameters(&self, _input: &Shape) -> Vec<Declared> {
         Vec::new()
     }
 
-    /// The sizes of what forward keeps of `rows` samples for backward, besides what goes in and out.
+    /// Lengths in values of the buffers that forward keeps for backward, besides input and output, for `rows` samples.
     fn keeps(&self, _input: &Shape, _rows: usize) -> Vec<usize> {
         Vec::new()
     }
 
-    /// Whether `backward_params` works on what `backward_input` has left.
+    /// Whether `backward_params` needs what `backward_input` has left in the operation, so that both must be called.
     fn chained(&self) -> bool {
         false
     }
 
-    /// Whether it can be carried out together with a `relu` behind it. Its backward pass then does without what it gives itself.
+    /// Whether the operation can compute a `relu` behind it at once. Then its backward pass must do without its own output.
     fn takes_relu(&self) -> bool {
         false
     }
 
-    /// The operation itself.
+    /// Builds the operation, with its parameters at their initial values.
     fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError>;
 }
 
+/// Calls the same method on whichever operation `$op` is.
 macro_rules! of {
     ($op:expr, $spec:ident => $called:expr) => {
         match $op {
@@ -216,12 +219,12 @@ impl Spec for Op {
     }
 }
 
-/// The shape of what comes out; of what goes in where the operation does not take it.
+/// The shape of a sample that comes out of `op`. If the operation does not take `input`, it is `input`.
 fn output(op: &Op, input: &Shape) -> Shape {
     op.output(input).unwrap_or_else(|_| input.clone())
 }
 
-/// Values of a sample.
+/// Number of values of a sample of this shape.
 fn values(shape: &Shape) -> usize {
     shape.values() as usize
 }

@@ -1,28 +1,30 @@
-//! Consecutive stages in one place.
+//! Consecutive stages in one process.
 //!
-//! What passes from one to the next is rounded as messages would round it, so that the bits do not depend on where stages
-//! stand.
+//! What passes from one stage to the next is rounded as a message would round it. So the bits do not depend on where stages
+//! run.
 
 use super::{Pass, Stage, StageSpec};
 use crate::compute::{Backend, ComputeError};
 use crate::element::Encoding;
 use crate::float::Float;
 
-/// One or more stages, the first of which may take the data in.
+/// One or more consecutive stages. The first may be the one that the data go into.
 pub struct Network<B: Backend> {
+    /// The stages, from the first to the last.
     stages: Vec<Stage<B>>,
-    /// Values a sample that go into each stage, and come out of the last.
+    /// Number of values a sample that go into each stage, then that come out of the last.
     features: Vec<usize>,
-    /// How the data's values go in; `None` where those of another stage do.
+    /// How the data's values are read, if the data go into the first stage. `None` if another stage comes before it.
     data: Option<Encoding>,
+    /// The format in which other values travel and are rounded.
     wire: Float,
 }
 
 impl<B: Backend + 'static> Network<B> {
-    /// The stages of `specs`, with their initial values; `None` without any.
+    /// Builds the stages of `specs` with their initial values. `None` if there are none.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for them.
     pub fn new(backend: &B, specs: &[StageSpec]) -> Result<Option<Self>, ComputeError> {
         let (Some(first), Some(last)) = (specs.first(), specs.last()) else { return Ok(None) };
         let mut features: Vec<usize> = specs.iter().map(|spec| spec.input_features() as usize).collect();
@@ -35,27 +37,27 @@ impl<B: Backend + 'static> Network<B> {
         }))
     }
 
-    /// Values a sample that go in.
+    /// Number of values a sample that go in.
     pub fn input_features(&self) -> usize {
         self.features[0]
     }
 
-    /// Values a sample that come out.
+    /// Number of values a sample that come out.
     pub fn output_features(&self) -> usize {
         self.features[self.stages.len()]
     }
 
-    /// Bytes a sample that go in.
+    /// Length in bytes of a sample that goes in.
     pub fn input_bytes(&self) -> usize {
         let value = self.data.as_ref().map_or(self.wire.bytes(), |encoding| encoding.element.bytes());
         self.features[0] * value as usize
     }
 
-    /// Takes a micro-batch in, (rows, in), from the `bytes` from `at` on, and runs it: what comes out, (rows, out), not
-    /// rounded yet.
+    /// Reads a micro-batch (rows, in) from `bytes`, from byte `at` on, and runs it through all stages. Returns the output
+    /// (rows, out), not rounded yet.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for another micro-batch in flight.
     pub fn forward(&mut self, backend: &B, pass: Pass, bytes: &B::Bytes, at: usize) -> Result<&B::Buf, ComputeError> {
         let (rows, features) = (pass.rows, self.features[0]);
         let taken = self.stages[0].input(backend, pass)?;
@@ -72,27 +74,28 @@ impl<B: Backend + 'static> Network<B> {
         Ok(self.stages[last].forward(backend))
     }
 
-    /// Forgets the micro-batch taken in last: a forward pass alone keeps nothing.
+    /// Forgets the micro-batch that came in last. After an evaluation's forward pass there is no backward pass that would.
     pub fn forget(&mut self) {
         self.stages.iter_mut().for_each(Stage::forget);
     }
 
-    /// Samples of the micro-batch whose gradient comes next, `None` where none is in flight.
+    /// Number of samples of the micro-batch whose gradient comes next: the oldest in flight. `None` if none is in flight.
     pub fn expects(&self) -> Option<usize> {
         self.stages[0].expects()
     }
 
-    /// The buffer (rows, out) that the gradient of the oldest micro-batch in flight is to be written to.
+    /// The buffer (rows, out) for the output's gradient of the oldest micro-batch in flight. Write to it before
+    /// [`backward`](Self::backward).
     pub fn output_gradient(&mut self) -> &mut B::Buf {
         let last = self.stages.len() - 1;
         self.stages[last].output_gradient()
     }
 
-    /// Takes the gradient of the oldest micro-batch in flight back through all stages: that of what went in, (rows, in), not
-    /// rounded yet; `None` where the data went in.
+    /// Takes the gradient of the oldest micro-batch in flight back through all stages. Returns the gradient of the input,
+    /// (rows, in), not rounded yet; `None` if the data go into the first stage.
     ///
     /// # Panics
-    /// Where no micro-batch is in flight.
+    /// If no micro-batch is in flight.
     pub fn backward(&mut self, backend: &B) -> Option<&B::Buf> {
         let rows = self.expects().unwrap_or(0);
         for i in (1..self.stages.len()).rev() {
@@ -107,15 +110,15 @@ impl<B: Backend + 'static> Network<B> {
         self.stages[0].input_gradient()
     }
 
-    /// One optimizer step of all stages at `rate`.
+    /// Makes one optimizer step in all stages, at the learning rate `rate`.
     pub fn step(&mut self, backend: &B, rate: f32) {
         self.stages.iter_mut().for_each(|stage| stage.step(backend, rate));
     }
 
-    /// Each stage's parameters, in the order of [`StageSpec::parameters`].
+    /// The parameters of each stage, one after the other in the order of [`StageSpec::parameters`].
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for them.
     pub fn values(&self, backend: &B) -> Result<Vec<Vec<f32>>, ComputeError> {
         self.stages.iter().map(|stage| stage.values(backend)).collect()
     }

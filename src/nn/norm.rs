@@ -1,4 +1,4 @@
-//! Normalisation, each sample on its own: layer norm, RMS norm, group norm. `n = (x - mean) / sqrt(variance + eps)`, then
+//! Layer norm, RMS norm and group norm, which normalise each sample on its own: `n = (x - mean) / sqrt(variance + eps)`, then
 //! `y = weight n + bias`. Mean and variance are kept for backward.
 
 use super::initial::Start;
@@ -6,20 +6,24 @@ use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
 use crate::compute::{Backend, ComputeError, Grid};
 use crate::job::{Shape, op};
 
-/// How a sample is looked at.
+/// How the values of a sample are divided into sets, and which weight belongs to which value.
 #[derive(Clone, Copy)]
 struct Sets {
-    /// Sets of a sample that are normalised, and values of each.
+    /// Number of sets of a sample. Each is normalised on its own.
     sets: usize,
+    /// Number of values of a set.
     members: usize,
-    /// The sample as (outer, weights, inner): a weight goes with the values of its place.
+    /// The sample is also seen as (outer, weights, inner): a value's weight is that of its middle index. This is the first
+    /// size.
     outer: usize,
+    /// Number of weights, the middle size of the sample seen as (outer, weights, inner).
     weights: usize,
+    /// Number of values side by side that share a weight.
     inner: usize,
 }
 
 impl Sets {
-    /// A whole sample, or each token.
+    /// One set for each token of a sequence, or one for the whole sample.
     fn last(input: &Shape) -> Self {
         let (sets, members) = match *input.dims() {
             [tokens, width] => (tokens as usize, width as usize),
@@ -28,30 +32,32 @@ impl Sets {
         Self { sets, members, outer: sets, weights: members, inner: 1 }
     }
 
-    /// Groups of channels.
+    /// One set for each group of channels.
     fn groups(input: &Shape, groups: usize) -> Self {
         let channels = input.dims().first().map_or(1, |channels| *channels as usize);
         let inner = values(input) / channels;
         Self { sets: groups, members: channels / groups * inner, outer: 1, weights: channels, inner }
     }
 
+    /// A micro-batch of `rows` samples, seen by sets.
     fn normalised(self, rows: usize) -> Grid {
         Grid { outer: 1, sets: rows * self.sets, inner: self.members }
     }
 
+    /// A micro-batch of `rows` samples, seen by weights.
     fn weighted(self, rows: usize) -> Grid {
         Grid { outer: rows * self.outer, sets: self.weights, inner: self.inner }
     }
 }
 
-/// `weight` and `bias`, as many as `affine` says.
+/// The parameters `weight` and `bias` of this shape, whichever of them there are. They start from 1 and 0.
 pub(super) fn affine(shape: Vec<usize>, weight: bool, bias: bool) -> Vec<Declared> {
     let weight = weight.then(|| Declared::new("weight", shape.clone(), Start::Is(1.0)));
     let bias = bias.then(|| Declared::new("bias", shape, Start::Is(0.0)));
     weight.into_iter().chain(bias).collect()
 }
 
-/// The shape that is normalised: a vector's, a token's, an image's.
+/// The shape of what is normalised at once, and so of the weight: that of a token, or else of the whole sample.
 fn last(input: &Shape) -> Vec<usize> {
     let dims = input.dims().iter().map(|dim| *dim as usize);
     dims.skip(if input.dims().len() == 2 { 1 } else { 0 }).collect()
@@ -102,16 +108,20 @@ impl Spec for op::GroupNorm {
 
 /// PyTorch's `nn.LayerNorm`, `nn.RMSNorm`, `nn.GroupNorm`.
 struct Norm<B: Backend> {
+    /// How a sample is divided into sets, and its values among the weights.
     sets: Sets,
+    /// Whether the mean is subtracted. RMS norm leaves it.
     centred: bool,
+    /// What is added to the variance, against division by zero.
     eps: f32,
-    /// Weight, bias; as many as there are.
+    /// The weight, then the bias, whichever of them there are.
     parameters: Vec<Parameter<B>>,
-    /// n (rows, in) and its gradient, of the micro-batch that goes back.
+    /// For the micro-batch in backward: n and its gradient, (rows, in) each. Forward uses the first for n.
     scratch: [B::Buf; 2],
 }
 
 impl<B: Backend + 'static> Norm<B> {
+    /// The operation, with memory for n and its gradient.
     fn build(
         sets: Sets,
         centred: bool,
@@ -129,6 +139,7 @@ impl<B: Backend> Operation<B> for Norm<B> {
         let (grid, weighted) = (self.sets.normalised(pass.rows), self.sets.weighted(pass.rows));
         let [mean, variance] = kept else { unreachable!("mean and variance are kept") };
         backend.moments(grid, self.centred, x, mean, variance);
+        // y = weight n + bias, or y = n without a weight.
         match self.parameters.as_slice() {
             [] => backend.normalize(grid, self.eps, x, mean, variance, y),
             [weight, bias @ ..] => {
@@ -143,7 +154,9 @@ impl<B: Backend> Operation<B> for Norm<B> {
         let (grid, weighted) = (self.sets.normalised(pass.rows), self.sets.weighted(pass.rows));
         let [mean, variance] = flow.kept else { unreachable!("mean and variance are kept") };
         let [n, dn] = &mut self.scratch;
+        // n is computed again from x, which saves keeping it.
         backend.normalize(grid, self.eps, flow.x, mean, variance, n);
+        // dn = weight dy.
         let dn = match self.parameters.first() {
             Some(weight) => {
                 backend.scale(weighted, flow.dy, &weight.value, None, dn);
@@ -151,6 +164,7 @@ impl<B: Backend> Operation<B> for Norm<B> {
             }
             None => flow.dy,
         };
+        // dx = (dn - mean(dn) - n mean(n dn)) / sqrt(variance + eps).
         backend.normalize_backward(grid, self.centred, self.eps, n, variance, dn, dx);
     }
 
@@ -160,6 +174,7 @@ impl<B: Backend> Operation<B> for Norm<B> {
         let [weight, bias @ ..] = self.parameters.as_mut_slice() else { return };
         let n = &mut self.scratch[0];
         backend.normalize(grid, self.eps, flow.x, mean, variance, n);
+        // dweight = the sum of n dy, dbias = the sum of dy, over all values that share a weight.
         backend.set_sums(weighted, flow.dy, Some(n), accumulate, &mut weight.gradient);
         if let [bias] = bias {
             backend.set_sums(weighted, flow.dy, None, accumulate, &mut bias.gradient);

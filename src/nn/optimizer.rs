@@ -1,4 +1,4 @@
-//! A parameter, its gradient, and the step that follows it.
+//! A parameter, its gradient, and the optimizer's step.
 
 use super::initial::Start;
 use crate::compute::{Adam, Backend, ComputeError};
@@ -8,76 +8,87 @@ use crate::random::Seed;
 /// What is known of a parameter before it is built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Declared {
-    /// As PyTorch names it within its module: `weight`, `bias`, in a residual `0.weight`.
+    /// The name that PyTorch gives it within its module: `weight`, `bias`, in a residual `0.weight`.
     pub name: String,
-    /// As PyTorch has it.
+    /// The shape that PyTorch gives it.
     pub shape: Vec<usize>,
+    /// What the parameter's initial values are drawn from.
     pub(super) start: Start,
+    /// How the parameter's values are stored in memory.
     pub(super) layout: Layout,
+    /// Whether it follows a gradient, and not what has passed.
     pub(super) learned: bool,
 }
 
 impl Declared {
-    /// One that is learned.
+    /// A parameter that is learned, stored in plain layout.
     pub(super) fn new(name: &str, shape: impl Into<Vec<usize>>, start: Start) -> Self {
         Self { name: name.to_owned(), shape: shape.into(), start, layout: Layout::Plain, learned: true }
     }
 
-    /// One that follows from what has passed, such as a running mean.
+    /// A parameter that is not learned but follows what has passed, such as a running mean.
     pub(super) fn followed(name: &str, shape: impl Into<Vec<usize>>, start: Start) -> Self {
         Self { learned: false, ..Self::new(name, shape, start) }
     }
 
-    /// Values; the most of a u64 where there are more.
+    /// Number of values, or the largest u64 if there are more.
     pub fn values(&self) -> u64 {
         self.shape.iter().fold(1, |values: u64, dim| values.saturating_mul(*dim as u64))
     }
 }
 
-/// A named tensor of the model.
+/// A tensor of the model, with its gradient and what the optimizer keeps of it.
 pub struct Parameter<B: Backend> {
-    /// As PyTorch has it.
+    /// The shape that PyTorch gives it.
     pub shape: Vec<usize>,
-    /// The values, laid out as `layout` says.
+    /// The values, stored in the parameter's [`Layout`].
     pub value: B::Buf,
-    /// The sum of the micro-batches' gradients, laid out as the values.
+    /// The sum of the micro-batches' gradients since the last step, stored like the values. Empty if the parameter is not
+    /// learned.
     pub gradient: B::Buf,
-    /// How often the values have changed.
+    /// How often the values have changed since the parameter was built.
     pub changes: u64,
+    /// How the parameter's values are stored in memory.
     layout: Layout,
+    /// What the optimizer keeps from step to step.
     state: State<B>,
+    /// How the parameter follows its gradient.
     optimizer: Optimizer,
-    /// Whether it follows its gradient.
+    /// Whether the parameter follows its gradient. A running mean does not.
     learned: bool,
 }
 
-/// What the optimizer keeps from step to step, laid out as the values.
+/// What the optimizer keeps from step to step, stored like the values.
 enum State<B: Backend> {
+    /// Nothing: plain gradient descent, or a parameter that is not learned.
     None,
-    /// Of SGD with momentum.
+    /// The velocity of gradient descent with momentum.
     Velocity(B::Buf),
-    /// Of Adam: the means of the gradient and of its square, and beta1^t, beta2^t after t steps.
+    /// The state of Adam after t steps.
     Moments {
+        /// The running mean of the gradient.
         mean: B::Buf,
+        /// The running mean of the gradient's square.
         square: B::Buf,
+        /// beta1^t and beta2^t, after t steps.
         powers: [f64; 2],
     },
 }
 
-/// How values lie in memory.
+/// How a parameter's values are stored in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// As PyTorch lays them out: row-major in the parameter's shape.
+    /// As PyTorch stores them: row-major in the parameter's shape.
     Plain,
-    /// A matrix (rows, columns) as its transpose (columns, rows).
+    /// A matrix (rows, columns) is stored as its transpose (columns, rows), row-major.
     Transposed,
 }
 
 impl<B: Backend> Parameter<B> {
-    /// The parameter that is `declared`, at its initial values, drawn from `seed`, its operation's.
+    /// Builds a parameter. Its initial values are drawn from `seed`, which is its operation's.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for it.
     pub(super) fn new(
         backend: &B,
         declared: Declared,
@@ -85,7 +96,7 @@ impl<B: Backend> Parameter<B> {
         seed: &Seed,
     ) -> Result<Self, ComputeError> {
         let Declared { name, shape, start, layout, learned } = declared;
-        // What no number holds, no memory does.
+        // A length that no usize can hold saturates, and no memory holds it either.
         let len = shape.iter().fold(1, |len: usize, dim| len.saturating_mul(*dim));
         let values = start.values(&seed.derive(&name, 0), len)?;
         let value = backend.zeros(len)?;
@@ -104,35 +115,35 @@ impl<B: Backend> Parameter<B> {
         Ok(parameter)
     }
 
-    /// Values.
+    /// Number of values of the parameter.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Whether it has no values.
+    /// Whether the parameter has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Copies the values to `values`, as PyTorch lays them out.
+    /// Copies the parameter's values to `values`, in PyTorch's layout.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory to transpose them.
     pub(super) fn download(&self, backend: &B, values: &mut [f32]) -> Result<(), ComputeError> {
         self.plain(backend, &self.value, values)
     }
 
-    /// Takes `values`, which lie as PyTorch lays them out.
+    /// Sets the parameter to `values`, which are in PyTorch's layout.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory to transpose them.
     pub(super) fn upload(&mut self, backend: &B, values: &[f32]) -> Result<(), ComputeError> {
         self.changes += 1;
         let Self { layout, shape, value, .. } = self;
         laid(backend, *layout, shape, values, value)
     }
 
-    /// How many buffers of the values' size the optimizer keeps.
+    /// Number of buffers that the optimizer keeps. Each is as long as the parameter.
     pub(super) fn kept(&self) -> usize {
         match self.state {
             State::None => 0,
@@ -141,10 +152,11 @@ impl<B: Backend> Parameter<B> {
         }
     }
 
-    /// Copies the buffer number `which` of those that the optimizer keeps to `values`, laid out as PyTorch lays the values out.
+    /// Copies the optimizer's buffer number `which` to `values`, in PyTorch's layout. For Adam, 0 is the mean and 1 the mean
+    /// square.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory to transpose it.
     pub(super) fn download_kept(&self, backend: &B, which: usize, values: &mut [f32]) -> Result<(), ComputeError> {
         match (&self.state, which) {
             (State::Velocity(kept) | State::Moments { mean: kept, .. }, 0) => self.plain(backend, kept, values),
@@ -153,10 +165,10 @@ impl<B: Backend> Parameter<B> {
         }
     }
 
-    /// Takes `values` for that buffer.
+    /// Sets the optimizer's buffer number `which` to `values`, which are in PyTorch's layout.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory to transpose them.
     pub(super) fn upload_kept(&mut self, backend: &B, which: usize, values: &[f32]) -> Result<(), ComputeError> {
         let Self { layout, shape, state, .. } = self;
         match (state, which) {
@@ -168,7 +180,7 @@ impl<B: Backend> Parameter<B> {
         }
     }
 
-    /// The factors that the optimizer keeps: beta1^t and beta2^t after t steps of Adam.
+    /// The factors that the optimizer keeps: beta1^t and beta2^t after t steps of Adam, else none.
     pub(super) fn factors(&self) -> &[f64] {
         match &self.state {
             State::Moments { powers, .. } => powers,
@@ -176,7 +188,7 @@ impl<B: Backend> Parameter<B> {
         }
     }
 
-    /// The same, to be set.
+    /// The factors that the optimizer keeps, to be set, see [`factors`](Self::factors).
     pub(super) fn factors_mut(&mut self) -> &mut [f64] {
         match &mut self.state {
             State::Moments { powers, .. } => powers,
@@ -184,7 +196,7 @@ impl<B: Backend> Parameter<B> {
         }
     }
 
-    /// Copies `from`, which lies as the values do, to `to`, as PyTorch lays them out.
+    /// Copies `from`, which is stored like the values, to `to` in PyTorch's layout.
     fn plain(&self, backend: &B, from: &B::Buf, to: &mut [f32]) -> Result<(), ComputeError> {
         match (self.layout, self.shape.as_slice()) {
             (Layout::Transposed, [rows, columns]) => {
@@ -197,26 +209,28 @@ impl<B: Backend> Parameter<B> {
         Ok(())
     }
 
-    /// Whether it follows its gradient.
+    /// Whether the parameter follows its gradient.
     pub(super) fn is_learned(&self) -> bool {
         self.learned
     }
 
-    /// Adds the squares of the accumulated gradient to `sum` (1), or starts a new sum unless `accumulate`.
+    /// Adds the squares of the summed gradient to `sum` (1). Unless `accumulate`, `sum` starts from zero.
     pub(super) fn add_squares(&self, backend: &B, accumulate: bool, sum: &mut B::Buf) {
         backend.add_squares(self.len(), &self.gradient, accumulate, sum);
     }
 
-    /// Scales the accumulated gradient down where the root of `squares` (1) is above `most`.
+    /// Scales the summed gradient down if the norm of all gradients, the root of `squares` (1), is above `most`.
     pub(super) fn bound_norm(&mut self, backend: &B, most: f32, squares: &B::Buf) {
         backend.bound_norm(self.len(), most, squares, &mut self.gradient);
     }
 
-    /// One optimizer step with the accumulated gradient, at `rate`. Only of one that is learned.
+    /// Makes one optimizer step with the summed gradient, at the learning rate `rate`. The parameter must be learned.
     pub(super) fn step(&mut self, backend: &B, rate: f32) {
         let len = self.len();
         self.changes += 1;
         let Self { value, gradient, state, optimizer, .. } = self;
+        // First the gradient is clipped, then weight decay is added to it, as PyTorch does. AdamW's decay is decoupled: it is
+        // part of the step.
         if let Some(Clip::Value(most)) = optimizer.clip {
             backend.clamp(len, most, gradient);
         }
@@ -249,7 +263,7 @@ impl<B: Backend> Parameter<B> {
     }
 }
 
-/// Copies `from`, which lies as PyTorch lays it out, to `to`, as `layout` says.
+/// Copies `from`, which is in PyTorch's layout, to `to` in the layout `layout`.
 fn laid<B: Backend>(
     backend: &B,
     layout: Layout,

@@ -1,10 +1,10 @@
-//! The largest value or the mean of each window of an image, or of all of it.
+//! Pools: the largest value or the mean of each window of an image, or the mean of a whole image.
 
 use super::{Builder, Flow, Operation, Pass, Spec};
 use crate::compute::{Backend, ComputeError, Pool as Kind, Window};
 use crate::job::{Shape, op};
 
-/// `window` over images of the shape `input`.
+/// The backend's window for `window` over samples of the shape `input`, (channels, height, width).
 pub(super) fn window(window: &op::Window, input: &Shape) -> Window {
     let pair = |pair: [u32; 2]| pair.map(|value| value as usize);
     let image = match *input.dims() {
@@ -14,6 +14,7 @@ pub(super) fn window(window: &op::Window, input: &Shape) -> Window {
     Window { image, kernel: pair(window.kernel), stride: pair(window.stride), padding: pair(window.padding) }
 }
 
+/// A pool of this kind over the samples that `builder` names.
 fn build<B: Backend>(kind: Kind, window: Window, builder: Builder<'_, B>) -> Box<dyn Operation<B>> {
     let channels = builder.input.dims().first().map_or(0, |channels| *channels as usize);
     Box::new(Pool { kind, window, channels })
@@ -42,11 +43,14 @@ impl Spec for op::GlobalAvgPool {
     }
 }
 
-/// PyTorch's `nn.MaxPool2d`, `nn.AvgPool2d` and `nn.AdaptiveAvgPool2d(1)`. Which value was the largest is looked up again in
-/// what went in, so nothing is kept.
+/// PyTorch's `nn.MaxPool2d`, `nn.AvgPool2d` and `nn.AdaptiveAvgPool2d(1)`. Backward finds the largest values in the input
+/// again, so nothing is kept.
 struct Pool {
+    /// Whether it takes the largest value or the mean.
     kind: Kind,
+    /// The window that moves over each channel.
     window: Window,
+    /// Number of channels of a sample.
     channels: usize,
 }
 

@@ -1,11 +1,11 @@
-//! `y = x + weight` for each sample, weight of a sample's shape.
+//! Learned positions: `y = x + weight` for each sample, where the weight has the shape of a sample.
 
 use super::initial::Start;
 use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
 use crate::compute::{Backend, ComputeError};
 use crate::job::{Shape, op};
 
-/// What GPT-2 draws its weights with.
+/// Standard deviation of the initial values, as in GPT-2.
 const DEVIATION: f32 = 0.02;
 
 impl Spec for op::Position {
@@ -22,8 +22,9 @@ impl Spec for op::Position {
 
 /// A learned positional embedding.
 struct Position<B: Backend> {
-    /// Of a sample.
+    /// Number of values of a sample.
     values: usize,
+    /// What is added to each sample, in a sample's shape.
     weight: Parameter<B>,
 }
 

@@ -1,10 +1,11 @@
-//! `y = x + f(x)`, where f are operations in order. What comes out of each of them is kept, and what they keep.
+//! Residual: `y = x + f(x)`, where f is a chain of operations. The output of each operation is kept for backward, and so is
+//! what each keeps itself.
 
 use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, output, values};
 use crate::compute::{Backend, ComputeError};
 use crate::job::{Op, Shape, op};
 
-/// Each operation with the shape that goes in.
+/// Each operation of the chain, with the shape of a sample that goes into it.
 fn inner<'a>(ops: &'a [Op], input: &Shape) -> impl Iterator<Item = (&'a Op, Shape)> {
     let mut flowing = input.clone();
     ops.iter().map(move |op| {
@@ -22,7 +23,7 @@ impl Spec for op::Residual {
             .collect()
     }
 
-    /// What comes out of each operation, then what each keeps.
+    /// The output of each operation, then the buffers that each keeps itself.
     fn keeps(&self, input: &Shape, rows: usize) -> Vec<usize> {
         let outputs = inner(&self.ops, input).map(|(op, input)| rows * values(&output(op, &input)));
         let kept = inner(&self.ops, input).flat_map(|(op, input)| op.keeps(&input, rows));
@@ -47,22 +48,27 @@ impl Spec for op::Residual {
     }
 }
 
-/// An operation with a way around it.
+/// A chain of operations with a way around it.
 struct Residual<B: Backend> {
+    /// The operations of the chain, in order.
     ops: Vec<Inner<B>>,
-    /// Of a sample.
+    /// Number of values of a sample.
     values: usize,
 }
 
+/// An operation of a residual's chain.
 struct Inner<B: Backend> {
+    /// The operation itself.
     op: Box<dyn Operation<B>>,
-    /// Buffers that it keeps.
+    /// Number of buffers that the operation keeps.
     keeps: usize,
-    /// Of what comes out, (rows, out), for the micro-batch that goes back. Of the last that is the gradient that comes in.
+    /// For the micro-batch in backward: the gradient of the operation's output, (rows, out). Empty for the last operation,
+    /// whose output has the gradient that comes in.
     gradient: B::Buf,
 }
 
 impl<B: Backend> Residual<B> {
+    /// Index of the last operation.
     fn last(&self) -> usize {
         self.ops.len() - 1
     }
@@ -71,6 +77,7 @@ impl<B: Backend> Residual<B> {
 impl<B: Backend> Operation<B> for Residual<B> {
     fn forward(&mut self, backend: &B, pass: Pass, x: &B::Buf, y: &mut B::Buf, kept: &mut [B::Buf]) {
         let last = self.last();
+        // `kept` holds the outputs of all operations, then what each of them keeps.
         let (outputs, mut kept) = kept.split_at_mut(self.ops.len());
         for (i, inner) in self.ops.iter_mut().enumerate() {
             let (before, here) = outputs.split_at_mut(i);
@@ -78,6 +85,7 @@ impl<B: Backend> Operation<B> for Residual<B> {
             inner.op.forward(backend, pass, before.last().unwrap_or(x), &mut here[0], own);
             kept = rest;
         }
+        // y = x + f(x).
         backend.copy(pass.rows * self.values, &outputs[last], y);
         backend.add(pass.rows * self.values, x, y);
     }
@@ -85,6 +93,8 @@ impl<B: Backend> Operation<B> for Residual<B> {
     fn backward_input(&mut self, backend: &B, pass: Pass, flow: Flow<'_, B>, dx: &mut B::Buf) {
         let last = self.last();
         let (outputs, kept) = flow.kept.split_at(self.ops.len());
+        // From the last operation to the first. Each takes its kept buffers from the end of the list, and leaves the gradient
+        // of its input with the operation before.
         let mut end = kept.len();
         for i in (0..self.ops.len()).rev() {
             let (before, here) = self.ops.split_at_mut(i);
@@ -99,6 +109,7 @@ impl<B: Backend> Operation<B> for Residual<B> {
             }
             end = begin;
         }
+        // dx = df + dy: the way around passes the gradient on as it is.
         backend.add(pass.rows * self.values, flow.dy, dx);
     }
 

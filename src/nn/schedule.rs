@@ -1,32 +1,37 @@
-//! The learning rate of each step. The owner alone knows it, and sends the rate with the step.
+//! The learning rate of each step. Only the owner knows the schedule; it sends the rate with the step.
 
 use crate::compute::precise::sin_cos;
 use crate::ids::{Batch, Epoch};
 use crate::job::{Decay, LearningRate};
 
-/// The rates of a run whose number of steps is known.
+/// The learning rates of a run whose number of steps is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
+    /// The schedule of the job: peak, warm-up and decay.
     rate: LearningRate,
+    /// Number of epochs.
     epochs: u32,
+    /// Number of batches, and so of steps, in an epoch.
     batches: u32,
 }
 
 impl Rates {
-    /// The rates of `epochs` epochs of `batches` steps.
+    /// The rates of a run of `epochs` epochs with `batches` steps each.
     pub fn new(rate: LearningRate, epochs: u32, batches: u32) -> Self {
         Self { rate, epochs, batches }
     }
 
-    /// The rate of the step behind `batch` of `epoch`.
+    /// The learning rate of the step behind batch `batch` of epoch `epoch`.
     pub fn at(&self, epoch: Epoch, batch: Batch) -> f32 {
         let LearningRate { peak, warmup, decay } = self.rate;
         let step = u64::from(epoch.0) * u64::from(self.batches) + u64::from(batch.0);
         let steps = u64::from(self.epochs) * u64::from(self.batches);
         let warmup = u64::from(warmup);
+        // During warm-up the rate rises in a straight line to the peak.
         if step < warmup {
             return (f64::from(peak) * (step + 1) as f64 / warmup as f64) as f32;
         }
+        // Then it stays, falls by a factor every few epochs, or follows half a cosine down to its least.
         match decay {
             Decay::Constant => peak,
             Decay::Step { every, factor } => {
@@ -64,12 +69,12 @@ mod tests {
         assert_eq!(found, [0.8, 0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.4]);
     }
 
-    /// PyTorch 2.15: `CosineAnnealingLR(SGD(lr=0.8), T_max=8, eta_min=0.1)`.
+    /// The values of PyTorch 2.15's `CosineAnnealingLR(SGD(lr=0.8), T_max=8, eta_min=0.1)`.
     #[test]
     fn a_cosine_is_that_of_pytorch() {
         let expected = [0.8, 0.773_358, 0.697_487, 0.583_939, 0.45, 0.316_061, 0.202_513, 0.126_642];
         for (found, expected) in rates(Decay::Cosine { least: 0.1 }, 0).into_iter().zip(expected) {
-            // Six digits, and what f32 adds.
+            // The expected values have six digits, and f32 adds its own rounding.
             assert!((found - expected).abs() < 5e-7 + f32::EPSILON, "{found}, expected {expected}");
         }
     }

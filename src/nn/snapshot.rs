@@ -1,9 +1,15 @@
-//! All that a stage goes on from, as bytes.
+//! A snapshot: all that a stage needs to go on, as bytes.
 //!
-//! Of a stage's parameters, in the order of [`StageSpec::parameters`]: all values, each parameter as PyTorch lays it out; what the
-//! optimizer keeps of each that is learned (SGD's velocity; Adam's mean, then its mean of squares), laid out likewise; of Adam the
-//! factors beta1^t and beta2^t, which no number of steps gives back to the bit; and the optimizer's steps so far. Numbers are
-//! little-endian: f32, factors f64, steps u64.
+//! Parameters come in the order of [`StageSpec::parameters`], and values in PyTorch's layout. The bytes are, in this order:
+//!
+//! 1. the values of all parameters, f32;
+//! 2. what the optimizer keeps of each learned parameter, f32: the velocity of SGD, or the mean and then the mean square of
+//!    Adam;
+//! 3. for Adam, the factors beta1^t and beta2^t of each learned parameter, f64, as counting steps would not give them to the
+//!    bit;
+//! 4. the number of optimizer steps so far, u64.
+//!
+//! All numbers are little-endian.
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -13,29 +19,30 @@ use crate::compute::{Backend, ComputeError};
 use crate::job::Rule;
 use crate::memory;
 
-/// What a stage goes on from.
+/// All that a stage needs to go on, as bytes. They are wiped on drop.
 pub struct Snapshot(Zeroizing<Vec<u8>>);
 
 impl Snapshot {
-    /// A snapshot of a stage of `spec` in these bytes; `None` where they are not as many as it has, or values in them are no numbers.
+    /// A snapshot of a stage of `spec` from `bytes`. `None` if their length is not that of such a snapshot, or a parameter's
+    /// value is not finite.
     pub fn from_bytes(spec: &StageSpec, bytes: Zeroizing<Vec<u8>>) -> Option<Self> {
         let values = usize::try_from(spec.parameter_count()).ok()?.checked_mul(4)?;
         let fits = bytes.len() as u64 == length(spec) && numbers(&bytes[..values]).all(f32::is_finite);
         fits.then_some(Self(bytes))
     }
 
-    /// Its bytes, as many as [`length`] says.
+    /// The snapshot's bytes, as many as [`length`] says.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// SHA-256 of them.
+    /// The SHA-256 digest of the snapshot's bytes.
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(self.bytes()).into()
     }
 }
 
-/// Bytes of a snapshot of a stage of `spec`; the most of a u64 where there are more.
+/// Length in bytes of a snapshot of a stage of `spec`, or the largest u64 if it is longer.
 pub fn length(spec: &StageSpec) -> u64 {
     let (kept, factors) = match spec.optimizer.rule {
         Rule::Sgd { momentum: 0.0, .. } => (0, 0),
@@ -49,19 +56,21 @@ pub fn length(spec: &StageSpec) -> u64 {
     numbers.saturating_mul(4).saturating_add(8 * factors * count + 8)
 }
 
-/// The numbers in these bytes.
+/// The little-endian f32 numbers in `bytes`.
 fn numbers(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number))
 }
 
-/// The bytes of a snapshot that have not been read yet, and memory for one parameter's numbers.
+/// Reads a snapshot from front to back.
 struct Rest<'a> {
+    /// The bytes that have not been read yet.
     bytes: &'a [u8],
+    /// Memory for the numbers of one parameter.
     room: Zeroizing<Vec<f32>>,
 }
 
 impl Rest<'_> {
-    /// The next `len` numbers.
+    /// Reads the next `len` f32 numbers.
     fn numbers(&mut self, len: usize) -> &[f32] {
         let (here, behind) = self.bytes.split_at(4 * len);
         self.bytes = behind;
@@ -70,7 +79,7 @@ impl Rest<'_> {
         &self.room
     }
 
-    /// The next eight bytes.
+    /// Reads the next eight bytes.
     fn word(&mut self) -> [u8; 8] {
         let Some((word, behind)) = self.bytes.split_first_chunk() else { unreachable!("its length was looked at") };
         self.bytes = behind;
@@ -79,13 +88,13 @@ impl Rest<'_> {
 }
 
 impl<B: Backend + 'static> Stage<B> {
-    /// All that this stage goes on from.
+    /// Takes a snapshot of this stage.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for it.
     ///
     /// # Panics
-    /// Where a micro-batch is in flight, or a gradient has not been followed.
+    /// If a micro-batch is in flight, or gradients were summed that no step has used.
     pub fn snapshot(&self, backend: &B) -> Result<Snapshot, ComputeError> {
         assert!(self.is_at_rest(), "a snapshot is taken between batches");
         let mut room = Zeroizing::new(memory::zeroed(self.longest_parameter())?);
@@ -111,13 +120,13 @@ impl<B: Backend + 'static> Stage<B> {
         Ok(Snapshot(bytes))
     }
 
-    /// Goes on from a `snapshot` of a stage of the same spec.
+    /// Sets this stage to a snapshot of a stage of the same spec.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory to read it.
     ///
     /// # Panics
-    /// Where a micro-batch is in flight, a gradient has not been followed, or the snapshot is of another spec.
+    /// If a micro-batch is in flight, gradients were summed that no step has used, or the snapshot has another length.
     pub fn restore(&mut self, backend: &B, snapshot: &Snapshot) -> Result<(), ComputeError> {
         assert!(self.is_at_rest(), "a stage is restored between batches");
         assert_eq!(snapshot.bytes().len(), self.snapshot_length(), "bytes of a snapshot of this stage");
@@ -138,10 +147,12 @@ impl<B: Backend + 'static> Stage<B> {
         Ok(())
     }
 
+    /// Number of values of the longest parameter.
     fn longest_parameter(&self) -> usize {
         self.parameters().map(|parameter| parameter.len()).max().unwrap_or(0)
     }
 
+    /// Length in bytes of a snapshot of this stage.
     fn snapshot_length(&self) -> usize {
         let of =
             |parameter: &Parameter<B>| 4 * parameter.len() * (1 + parameter.kept()) + 8 * parameter.factors().len();
@@ -186,7 +197,7 @@ mod tests {
         ]
     }
 
-    /// Learns something of its own in each of these `batches`.
+    /// Trains the stage on something different in each of these batches.
     fn learn(backend: &Cpu, stage: &mut Stage<Cpu>, batches: std::ops::Range<u32>) {
         for batch in batches {
             let pass =
@@ -203,7 +214,7 @@ mod tests {
         }
     }
 
-    /// A stage that goes on from a snapshot ends where one does that was not interrupted, whatever the optimizer keeps.
+    /// A stage that goes on from a snapshot ends where an uninterrupted stage ends, whatever the optimizer keeps.
     #[test]
     fn a_restored_stage_goes_on_as_if_nothing_had_happened() {
         let backend = Cpu::new(1).unwrap();
@@ -217,7 +228,7 @@ mod tests {
             learn(&backend, &mut whole, 3..6);
             let due = whole.snapshot(&backend).unwrap();
             assert_ne!(taken.digest(), due.digest());
-            // Another, which has learned other things.
+            // Another stage, which has learned something else.
             let mut other = stage();
             learn(&backend, &mut other, 10..15);
             let read = Snapshot::from_bytes(&spec, Zeroizing::new(taken.bytes().to_vec())).unwrap();

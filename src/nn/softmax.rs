@@ -1,4 +1,4 @@
-//! The softmax of a sample's last dimension.
+//! The softmax over a sample's last dimension.
 
 use super::{Builder, Flow, Operation, Pass, Spec, values};
 use crate::compute::{Backend, ComputeError};
@@ -13,8 +13,9 @@ impl Spec for op::Softmax {
 
 /// PyTorch's `nn.Softmax(dim=-1)`.
 struct Softmax {
-    /// Of a sample.
+    /// Number of vectors of a sample.
     vectors: usize,
+    /// Number of values of a vector, over which the softmax is taken.
     width: usize,
 }
 

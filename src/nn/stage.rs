@@ -1,4 +1,4 @@
-//! A stage: operations in a chain, what their backward pass needs, their optimizer.
+//! A stage: a chain of operations, what their backward pass needs, and their optimizer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,43 +15,43 @@ use crate::job::{Clip, MOST_ACTIVATIONS, MOST_OPS, Op, Optimizer, Shape};
 use crate::memory;
 use crate::random::Seed;
 
-/// All that a rank must be told to host a stage; says nothing of any other stage.
+/// All that a rank must know to host a stage. It says nothing of any other stage.
 #[derive(Serialize, Deserialize)]
 pub struct StageSpec {
-    /// Operations in order.
+    /// The operations, from the first to the last.
     pub ops: Vec<Op>,
     /// The shape of a sample that goes in.
     pub input: Shape,
-    /// The shape of a sample that goes out.
+    /// The shape of a sample that comes out.
     pub output: Shape,
-    /// How the data's values go in; `None` where those of another stage do.
+    /// How the data's values are read, if the data go into this stage. `None` if another stage comes before it.
     pub data: Option<Encoding>,
-    /// How other values travel.
+    /// The format in which values other than the data's travel.
     pub wire: Float,
-    /// Samples of a micro-batch, at most.
+    /// Most samples of a micro-batch.
     pub micro_batch: u32,
-    /// How its parameters follow their gradients.
+    /// How the parameters follow their gradients.
     pub optimizer: Optimizer,
-    /// What its initial values are drawn from, where it is given none, and what it drops.
+    /// What the stage's dropout masks are drawn from, and its initial values if `values` has none.
     pub seed: Seed,
-    /// The values that its parameters start from, in the order of [`parameters`](StageSpec::parameters), each as PyTorch lays
-    /// it out.
+    /// The values that the parameters start from, one after the other in the order of [`parameters`](StageSpec::parameters),
+    /// each in PyTorch's layout. `None` if they are drawn.
     #[serde(skip)]
     pub values: Option<Arc<Zeroizing<Vec<f32>>>>,
 }
 
 impl StageSpec {
-    /// Values of a sample that go in.
+    /// Number of values of a sample that goes in.
     pub fn input_features(&self) -> u32 {
         self.input.values()
     }
 
-    /// Values of a sample that go out.
+    /// Number of values of a sample that comes out.
     pub fn output_features(&self) -> u32 {
         self.output.values()
     }
 
-    /// Each operation with the shape that goes into it.
+    /// Each operation, with the shape of a sample that goes into it.
     fn with_inputs(&self) -> impl Iterator<Item = (&Op, Shape)> {
         let mut flowing = self.input.clone();
         self.ops.iter().map(move |op| {
@@ -60,7 +60,7 @@ impl StageSpec {
         })
     }
 
-    /// Index of the operation, and what is known of it, of each parameter.
+    /// All parameters of the stage, each with the index of its operation.
     pub fn parameters(&self) -> Vec<(usize, Declared)> {
         self.with_inputs()
             .enumerate()
@@ -68,7 +68,7 @@ impl StageSpec {
             .collect()
     }
 
-    /// Whether the operations lead from what goes in to what goes out, each as large as a job may ask for.
+    /// Whether the operations lead from `input` to `output`, and every size is one that a job may ask for.
     pub fn chains(&self) -> bool {
         let step = |input: Shape, op: &Op| op.fits().then(|| op.output(&input).ok())?;
         self.input.fits()
@@ -78,26 +78,26 @@ impl StageSpec {
             && self.activation_count() <= MOST_ACTIVATIONS
     }
 
-    /// Whether the values that it is given, if it is, are as many as its parameters have, and numbers.
+    /// Whether the stage can start: its `values`, if there are any, are finite numbers and as many as the parameters have.
     pub fn starts(&self) -> bool {
         self.values.as_ref().is_none_or(|values| {
             values.len() as u64 == self.parameter_count() && values.iter().all(|value| value.is_finite())
         })
     }
 
-    /// Values of all parameters.
+    /// Number of values of all parameters.
     pub fn parameter_count(&self) -> u64 {
         self.parameters().iter().map(|(_, declared)| declared.values()).fold(0, u64::saturating_add)
     }
 
-    /// Whether each operation is a relu that is carried out along with the operation before.
+    /// For each operation, whether it is a relu that the operation before computes at once.
     fn along(&self) -> impl Iterator<Item = bool> {
         let taken = |i: usize| i > 0 && self.ops[i - 1].takes_relu();
         self.ops.iter().enumerate().map(move |(i, op)| matches!(op, Op::Activation(Activation::Relu)) && taken(i))
     }
 
-    /// Values of one micro-batch's activations: what goes into each operation and what comes out of the last, and what else
-    /// they keep. [`unkept_count`](StageSpec::unkept_count) of them are not there, though their gradients are.
+    /// Number of values of one micro-batch's activations: the input of the stage, the output of each operation, and what else
+    /// operations keep. [`unkept_count`](StageSpec::unkept_count) of them are not stored, though their gradients are.
     pub fn activation_count(&self) -> u64 {
         let outputs = self.with_inputs().map(|(op, input)| {
             let kept: u64 = op.keeps(&input, 1).into_iter().map(|values| values as u64).sum();
@@ -107,7 +107,7 @@ impl StageSpec {
         sample.saturating_mul(self.micro_batch.into())
     }
 
-    /// Values of one micro-batch that go into relus which are carried out along with the operations before: they are not kept.
+    /// Number of values of one micro-batch that go into relus which the operation before computes at once. They are not stored.
     pub fn unkept_count(&self) -> u64 {
         let inputs = self.with_inputs().zip(self.along()).filter(|(_, along)| *along);
         let sample: u64 = inputs.map(|((_, input), _)| u64::from(input.values())).sum();
@@ -115,45 +115,54 @@ impl StageSpec {
     }
 }
 
-/// The operations of one rank, with their parameters.
+/// A stage at work: the operations of one rank, with their parameters.
 ///
-/// For each micro-batch in flight, [`input`](Stage::input) and [`forward`](Stage::forward) put its activations at the
-/// back of a queue; [`backward_input`](Stage::backward_input) and [`backward_params`](Stage::backward_params) work on
-/// the front, since gradients return in the order in which activations left.
+/// Several micro-batches may be in flight, in a queue. [`input`](Stage::input) and [`forward`](Stage::forward) put a
+/// micro-batch's activations at its back. [`backward_input`](Stage::backward_input) and
+/// [`backward_params`](Stage::backward_params) work on its front, since gradients return in the order in which activations
+/// left.
 pub struct Stage<B: Backend> {
+    /// The operations, from the first to the last.
     ops: Vec<Box<dyn Operation<B>>>,
-    /// Values of a micro-batch that go into each operation and come out of the last.
+    /// Number of values of a micro-batch that go into each operation, then that come out of the last.
     sizes: Vec<usize>,
-    /// Whether each operation is a relu that is carried out along with the operation before.
+    /// For each operation, whether it is a relu that the operation before computes at once.
     along: Vec<bool>,
-    /// Sizes of what each operation keeps of a micro-batch.
+    /// For each operation, the lengths in values of the buffers that it keeps of a micro-batch.
     kept: Vec<Vec<usize>>,
-    /// Whether anyone asks for the gradient of the input.
+    /// Whether anyone asks for the gradient of the stage's input. Nobody does if the data go into it.
     wants_input_gradient: bool,
-    /// The first operation whose gradient of the input is worked out.
+    /// Index of the first operation whose gradient of its input is computed.
     first: usize,
+    /// The activations of the micro-batches in flight, the oldest in front.
     in_flight: VecDeque<Activations<B>>,
+    /// Memory for activations that no micro-batch uses at the moment.
     spare: Vec<Activations<B>>,
-    /// `gradients[i]` (rows, features): of what goes into operation i; the last: of what comes out of the stage.
+    /// `gradients[i]` (rows, features) is the gradient of the input of operation i; the last is that of the stage's output.
     gradients: Vec<B::Buf>,
-    /// Micro-batches whose gradient is in the sum.
+    /// Number of micro-batches whose gradients have been summed since the last step.
     summed: u32,
-    /// Optimizer steps so far.
+    /// Number of optimizer steps so far.
     steps: u64,
-    /// The most that the norm of all gradients may be, and room for its square.
+    /// The most that the norm of all gradients together may be, and memory (1) for its square. `None` if it is not bounded.
     bound: Option<(f32, B::Buf)>,
 }
 
-/// `values[i]` (rows, features) goes into operation i, empty where that is a relu that was carried out along with the operation
-/// before; the last comes out of the stage. `kept[i]` is what operation i keeps.
+/// What one micro-batch leaves in a stage for its backward pass.
 struct Activations<B: Backend> {
+    /// The micro-batch that the activations are of.
     pass: Pass,
+    /// `values[i]` (rows, features) is the input of operation i, and the last is the stage's output. An input is empty if
+    /// operation i is a relu that the operation before computes at once.
     values: Vec<B::Buf>,
+    /// `kept[i]` are the buffers that operation i keeps.
     kept: Vec<Vec<B::Buf>>,
 }
 
 impl<B: Backend> Activations<B> {
-    /// What has gone through operation `i`. A relu's slope is above 0 where what comes out is: it does without what went in.
+    /// What has gone through operation `i`, with the gradient `dy` of its output. A relu that was computed along with the
+    /// operation before gets its output as its input: one is above 0 where the other is, which is all that its slope depends
+    /// on.
     fn flow<'a>(&'a self, i: usize, along: &[bool], dy: &'a B::Buf) -> Flow<'a, B> {
         let x = if along[i] { i + 1 } else { i };
         Flow { x: &self.values[x], y: &self.values[i + 1], kept: &self.kept[i], dy }
@@ -164,10 +173,10 @@ impl<B: Backend + 'static> Stage<B> {
     /// Builds the stage with its initial values.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for it.
     ///
     /// # Panics
-    /// Where `spec` does not [start](StageSpec::starts).
+    /// If `spec` does not [start](StageSpec::starts).
     pub fn new(backend: &B, spec: &StageSpec) -> Result<Self, ComputeError> {
         let rows = spec.micro_batch as usize;
         let mut ops = Vec::with_capacity(spec.ops.len());
@@ -210,7 +219,7 @@ impl<B: Backend + 'static> Stage<B> {
         Ok(stage)
     }
 
-    /// Memory for what one micro-batch leaves behind.
+    /// Makes memory for the activations of one micro-batch.
     fn activations(&self, backend: &B, pass: Pass) -> Result<Activations<B>, ComputeError> {
         let kept = |sizes: &Vec<usize>| sizes.iter().map(|size| backend.zeros(*size)).collect();
         let kept = self.kept.iter().map(kept).collect::<Result<_, _>>()?;
@@ -219,11 +228,10 @@ impl<B: Backend + 'static> Stage<B> {
         Ok(Activations { pass, values: self.sizes.iter().zip(along).map(value).collect::<Result<_, _>>()?, kept })
     }
 
-    /// Takes a micro-batch in: the buffer (rows, in) that its input is to be written to, before
-    /// [`forward`](Stage::forward).
+    /// Takes a micro-batch in. Returns the buffer (rows, in) for its input, to be written before [`forward`](Stage::forward).
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for another micro-batch in flight.
     pub fn input(&mut self, backend: &B, pass: Pass) -> Result<&mut B::Buf, ComputeError> {
         let mut taken = match self.spare.pop() {
             Some(spare) => spare,
@@ -235,16 +243,17 @@ impl<B: Backend + 'static> Stage<B> {
         Ok(&mut self.in_flight[last].values[0])
     }
 
-    /// Runs the micro-batch taken in last: what comes out, (rows, out).
+    /// Runs the micro-batch that was taken in last. Returns the stage's output, (rows, out).
     ///
     /// # Panics
-    /// Where none was taken in.
+    /// If no micro-batch was taken in.
     pub fn forward(&mut self, backend: &B) -> &B::Buf {
         let last = self.in_flight.len() - 1;
         let Activations { pass, values, kept } = &mut self.in_flight[last];
         for (i, (op, kept)) in self.ops.iter_mut().zip(kept).enumerate() {
             let (x, y) = values.split_at_mut(i + 1);
             match (self.along[i], self.along.get(i + 1)) {
+                // An operation before a relu writes the relu's output, one place further on, and the relu itself does nothing.
                 (true, _) => {}
                 (_, Some(true)) => op.forward_relu(backend, *pass, &x[i], &mut y[1]),
                 _ => op.forward(backend, *pass, &x[i], &mut y[0], kept),
@@ -253,26 +262,27 @@ impl<B: Backend + 'static> Stage<B> {
         &values[self.ops.len()]
     }
 
-    /// Forgets the micro-batch taken in last: a forward pass alone keeps nothing.
+    /// Forgets the micro-batch that was taken in last. After an evaluation's forward pass there is no backward pass that would.
     pub fn forget(&mut self) {
         self.spare.extend(self.in_flight.pop_back());
     }
 
-    /// Samples of the micro-batch whose gradient comes next, `None` where none is in flight.
+    /// Number of samples of the micro-batch whose gradient comes next: the oldest in flight. `None` if none is in flight.
     pub fn expects(&self) -> Option<usize> {
         self.in_flight.front().map(|oldest| oldest.pass.rows)
     }
 
-    /// The buffer (rows, out) that the gradient of the oldest micro-batch in flight is to be written to.
+    /// The buffer (rows, out) for the output's gradient of the oldest micro-batch in flight. Write to it before
+    /// [`backward_input`](Stage::backward_input).
     pub fn output_gradient(&mut self) -> &mut B::Buf {
         &mut self.gradients[self.ops.len()]
     }
 
-    /// The gradient (rows, in) of what went in, for the oldest micro-batch in flight, from
-    /// [`output_gradient`](Stage::output_gradient). `None` in the stage that takes the data in.
+    /// Computes the gradient (rows, in) of the stage's input for the oldest micro-batch in flight, from
+    /// [`output_gradient`](Stage::output_gradient). `None` if the data go into this stage.
     ///
     /// # Panics
-    /// Where no micro-batch is in flight.
+    /// If no micro-batch is in flight.
     pub fn backward_input(&mut self, backend: &B) -> Option<&B::Buf> {
         let oldest = &self.in_flight[0];
         for i in (self.first..self.ops.len()).rev() {
@@ -283,15 +293,16 @@ impl<B: Backend + 'static> Stage<B> {
         self.input_gradient()
     }
 
-    /// What [`backward_input`](Stage::backward_input) has last returned.
+    /// The gradient (rows, in) that [`backward_input`](Stage::backward_input) last computed. `None` if the data go into this
+    /// stage.
     pub fn input_gradient(&self) -> Option<&B::Buf> {
         self.wants_input_gradient.then(|| &self.gradients[0])
     }
 
-    /// Adds the oldest micro-batch's gradients of the parameters to the sum, and lets it go.
+    /// Adds the gradients of the parameters for the oldest micro-batch in flight to their sums, and ends that micro-batch.
     ///
     /// # Panics
-    /// Where no micro-batch is in flight.
+    /// If no micro-batch is in flight.
     pub fn backward_params(&mut self, backend: &B) {
         let Some(oldest) = self.in_flight.pop_front() else {
             unreachable!("backward_input has taken a micro-batch in flight")
@@ -304,11 +315,12 @@ impl<B: Backend + 'static> Stage<B> {
         self.spare.push(oldest);
     }
 
-    /// One optimizer step at `rate`; the next gradient starts a new sum.
+    /// Makes one optimizer step at the learning rate `rate`. The next gradient starts new sums.
     pub fn step(&mut self, backend: &B, rate: f32) {
         fn learned<B: Backend>(op: &mut Box<dyn Operation<B>>) -> impl Iterator<Item = &mut Parameter<B>> {
             op.parameters_mut().into_iter().filter(|parameter| parameter.is_learned())
         }
+        // The norm is over all gradients of the stage together: first its square is summed, then each gradient is scaled.
         if let Some((most, squares)) = &mut self.bound {
             for (i, parameter) in self.ops.iter_mut().flat_map(learned).enumerate() {
                 parameter.add_squares(backend, i > 0, squares);
@@ -324,43 +336,43 @@ impl<B: Backend + 'static> Stage<B> {
         self.steps += 1;
     }
 
-    /// Whether no micro-batch is in flight, and every gradient has been followed.
+    /// Whether no micro-batch is in flight, and no gradients were summed that no step has used.
     pub(super) fn is_at_rest(&self) -> bool {
         self.in_flight.is_empty() && self.summed == 0
     }
 
-    /// Optimizer steps so far.
+    /// Number of optimizer steps so far.
     pub(super) fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Sets how many there were.
+    /// Sets the number of optimizer steps so far.
     pub(super) fn set_steps(&mut self, steps: u64) {
         self.steps = steps;
     }
 
-    /// Its parameters, in the order of [`StageSpec::parameters`].
+    /// The stage's parameters, in the order of [`StageSpec::parameters`].
     pub(super) fn parameters(&self) -> impl Iterator<Item = &Parameter<B>> {
         self.ops.iter().flat_map(|op| op.parameters())
     }
 
-    /// The same, to be changed.
+    /// The stage's parameters in the same order, to be changed.
     pub(super) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter<B>> {
         self.ops.iter_mut().flat_map(|op| op.parameters_mut())
     }
 
-    /// Values of all parameters.
+    /// Number of values of all parameters.
     pub fn parameter_count(&self) -> usize {
         self.parameters().map(Parameter::len).sum()
     }
 
-    /// Takes `values` for its parameters, as [`values`](Stage::values) gives them.
+    /// Sets the parameters to `values`, in the order that [`values`](Stage::values) gives.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory to rearrange them.
     ///
     /// # Panics
-    /// Where there are fewer than [`parameter_count`](Stage::parameter_count).
+    /// If there are fewer values than [`parameter_count`](Stage::parameter_count).
     pub fn set_values(&mut self, backend: &B, values: &[f32]) -> Result<(), ComputeError> {
         let mut rest = values;
         for parameter in self.parameters_mut() {
@@ -371,10 +383,10 @@ impl<B: Backend + 'static> Stage<B> {
         Ok(())
     }
 
-    /// The parameters' values one after the other, in the order of [`StageSpec::parameters`].
+    /// The values of all parameters, one after the other in the order of [`StageSpec::parameters`], each in PyTorch's layout.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for them.
     pub fn values(&self, backend: &B) -> Result<Vec<f32>, ComputeError> {
         let mut values = memory::zeroed(self.parameter_count())?;
         let mut rest = values.as_mut_slice();

@@ -1,31 +1,37 @@
-//! The schedule under a fixed pace, where a stage takes as many slots as it needs: the owner sends what the answers so far
-//! allow (docs/PROTOCOL.md, "Schedule").
+//! The schedule under a fixed pace, where a stage may take any number of slots. The owner sends what the answers so far allow
+//! (docs/PROTOCOL.md, "Schedule").
 
 use super::{Feed, Pass};
 
-/// How far a pass has come.
+/// How far a pass has come, counted in micro-batches that were fed, came back and are done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
+    /// The pass that is counted.
     pass: Pass,
-    /// Micro-batches that may be under way.
+    /// Most micro-batches that may be under way at once.
     most: u64,
+    /// Number of micro-batches that have left the owner.
     fed: u64,
+    /// Number of micro-batches whose output has come back to the owner.
     returned: u64,
+    /// Number of micro-batches whose gradient stage 1 has taken. Only training has any.
     done: u64,
-    /// Slots that an evaluation goes on when all is back, as long as it takes more stages.
+    /// Slots that an evaluation still goes on after all outputs are back, so that it takes as long as with the stages that it
+    /// shows.
     linger: u64,
 }
 
 impl Answered {
-    /// Nothing of `pass` has left. Of its micro-batches twice as many may be under way as in lockstep: a stage that
-    /// takes two slots still has one to work on in each.
+    /// The start of `pass`, before anything has left. Twice as many micro-batches may be under way as in lockstep: so a stage
+    /// that takes two slots has work in each.
     pub fn new(pass: &Pass) -> Self {
         let Pass { depth, training, .. } = *pass;
         let linger = if training { 0 } else { depth.latency * (depth.shown - depth.stages) };
         Self { pass: *pass, most: 2 * pass.in_flight(), fed: 0, returned: 0, done: 0, linger }
     }
 
-    /// The micro-batch that leaves in this slot, if one may: in training the first of a batch once all before it are done.
+    /// The micro-batch that leaves the owner in this slot, if one may. In training, the first of a batch waits until all before
+    /// it are done. Call once a slot.
     pub fn feed(&mut self) -> Option<Feed> {
         if self.returned == self.pass.total {
             self.linger = self.linger.saturating_sub(1);
@@ -40,7 +46,7 @@ impl Answered {
         })
     }
 
-    /// The micro-batch whose output has come back; `None` where none is due.
+    /// Counts an output that has come back, and returns its micro-batch. `None` if no output is due.
     pub fn returned(&mut self) -> Option<Feed> {
         (self.returned < self.fed).then(|| {
             self.returned += 1;
@@ -48,7 +54,7 @@ impl Answered {
         })
     }
 
-    /// The micro-batch that stage 1 says is done; `None` where none is due.
+    /// Counts a micro-batch that stage 1 says is done, and returns it. `None` if none is due.
     pub fn done(&mut self) -> Option<Feed> {
         (self.pass.training && self.done < self.returned).then(|| {
             self.done += 1;
@@ -56,7 +62,7 @@ impl Answered {
         })
     }
 
-    /// Whether nothing is left to send, and nothing under way.
+    /// Whether everything has been sent and is back, and the evaluation's extra slots have passed.
     pub fn is_over(&self) -> bool {
         self.returned == self.pass.total && self.linger == 0 && (!self.pass.training || self.done == self.pass.total)
     }
@@ -67,7 +73,8 @@ mod tests {
     use super::super::Depth;
     use super::*;
 
-    /// Stages that take any number of slots: everything passes once, in order, and no batch begins before the last is done.
+    /// With stages that take any number of slots, everything passes once and in order, and no batch begins before the last one
+    /// is done.
     #[test]
     fn every_micro_batch_passes_however_slow_the_stages_are() {
         for (full, total) in [(1, 1), (4, 4), (4, 11), (3, 30)] {

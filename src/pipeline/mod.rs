@@ -1,25 +1,26 @@
-//! Which micro-batch goes when. Pure: no I/O, no messages.
+//! Which micro-batch goes when. These are pure functions, without I/O or messages.
 //!
-//! The owner feeds one micro-batch a slot and alone knows the schedule; a stage reacts to what reaches it. Slots are
-//! counted from the start of a [`Pass`] over the data. With a latency of l slots a stage, S stages and M micro-batches a
-//! batch (docs/PROTOCOL.md, "Schedule"):
+//! The owner feeds one micro-batch a slot, and it alone knows the schedule; a stage reacts to what reaches it. Slots are
+//! counted from the start of a [`Pass`] over the data. Let a stage take l slots (its latency), let there be S stages, and M
+//! micro-batches in a batch. Then (docs/PROTOCOL.md, "Schedule"):
 //!
-//! - micro-batch m leaves the owner in slot m and stage i (1-based) in slot m + l i, and is back at the owner in slot
-//!   m + l S + 1, which sends its gradient in the same slot;
-//! - stage i sends the gradient on in slot m + l S + 1 + l (S - i + 1), so stage 1 is done in slot m + 2 l S + 1: a
-//!   batch takes M + 2 l S + 1 slots;
-//! - stage 1 must have stepped before it sends the next batch's first micro-batch, so that one leaves the owner
-//!   M + 2 l S - l slots after this one's first: the period.
+//! - Micro-batch m leaves the owner in slot m and stage i (from 1) in slot m + l i. Its output is back at the owner in slot m +
+//!   l S + 1, and the owner sends its gradient in the same slot.
+//! - Stage i sends the gradient on in slot m + l S + 1 + l (S - i + 1). So stage 1 is done in slot m + 2 l S + 1, and a batch
+//!   takes M + 2 l S + 1 slots.
+//! - Stage 1 must have made its optimizer step before it sends on the first micro-batch of the next batch. So that one leaves
+//!   the owner M + 2 l S - l slots after the first of this batch: this is the period.
 //!
-//! Where the owner hosts stages before those of the ranks, it must have stepped, too, before it computes for the next batch:
-//! the gradient comes to it one slot after stage 1 is done, so that the period is M + 2 l S + 1, and the last batch takes a slot
-//! more.
+//! If the owner hosts stages before those of the ranks, these must have made their step, too, before the owner computes for the
+//! next batch. The gradient reaches them one slot after stage 1 is done. So the period is M + 2 l S + 1, and the last batch
+//! takes one slot more.
 //!
-//! A job may have its S stages pass for K, so that slots do not tell how many there are: the owner then holds each gradient
-//! for 2 l (K - S) slots, stage i sends it on as the i-th of K would, and all of the above but the first line goes with K for S.
+//! A job may have its S stages pass for K, so that the number of slots does not show how many there are. The owner then holds
+//! each gradient for 2 l (K - S) slots, and stage i sends it on when the i-th of K stages would. Everything above but the first
+//! item holds with K for S.
 //!
-//! That is so where a slot waits for its ranks. Under a fixed pace it does not, and the owner goes by what has come back:
-//! [`Answered`].
+//! All of this is so in lockstep, where a slot waits for its ranks. Under a fixed pace a slot waits for no one, and the owner
+//! goes by what has come back: see [`Answered`].
 
 mod answered;
 mod timetable;
@@ -31,78 +32,82 @@ use crate::ids::{Batch, MicroBatch};
 pub use answered::Answered;
 pub use timetable::{NoneDue, Timetable, Turns};
 
-/// How many stages ranks host, and for how many they pass.
+/// How many stages the ranks host, and how many they pass for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depth {
+    /// Number of stages that ranks host, S.
     stages: u64,
+    /// Number of stages that they pass for, K: at least S.
     shown: u64,
-    /// Whether the owner hosts stages before theirs.
+    /// Whether the owner hosts stages before those of the ranks.
     preceded: bool,
-    /// Slots that a stage takes.
+    /// Number of slots that a stage takes, l.
     latency: u64,
 }
 
 impl Depth {
-    /// `stages` stages that pass for `shown`, or for themselves where that is less.
+    /// `stages` stages that pass for `shown`, or for themselves if `shown` is less. Each takes one slot.
     pub fn new(stages: u16, shown: u16) -> Self {
         Self { stages: stages.into(), shown: shown.max(stages).into(), preceded: false, latency: 1 }
     }
 
-    /// `stages` stages.
+    /// `stages` stages that pass for themselves. Each takes one slot.
     pub fn of(stages: u16) -> Self {
         Self::new(stages, stages)
     }
 
-    /// The same behind stages of the owner, if `preceded`.
+    /// This depth, with or without stages of the owner before those of the ranks.
     #[must_use]
     pub fn preceded(self, preceded: bool) -> Self {
         Self { preceded, ..self }
     }
 
-    /// The same of stages that each answer after `latency` slots: 1, or 2 where they compute beside the exchange.
+    /// This depth, with stages that answer after `latency` slots: 1, or 2 if they compute beside the exchange.
     #[must_use]
     pub fn latency(self, latency: u8) -> Self {
         Self { latency: latency.into(), ..self }
     }
 }
 
-/// A pass over the data: training, with backward messages, or evaluation, without.
+/// A pass over the data: training, with gradients that go back, or evaluation, without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
+    /// The stages that the pass goes through.
     depth: Depth,
+    /// Whether the pass is training, with gradients that go back.
     training: bool,
-    /// The number of its first batch.
+    /// Number of the pass's first batch in the epoch.
     first: u64,
-    /// Micro-batches of a full batch.
+    /// Number of micro-batches in a full batch.
     full: u64,
-    /// Micro-batches of the whole pass.
+    /// Number of micro-batches in the whole pass.
     total: u64,
 }
 
-/// A micro-batch of a pass.
+/// A micro-batch of a pass, as the owner feeds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feed {
-    /// Its batch.
+    /// Number of the micro-batch's batch in the epoch.
     pub batch: Batch,
-    /// Its place in the batch.
+    /// Number of the micro-batch in its batch, from 0.
     pub micro_batch: MicroBatch,
-    /// Whether it is the batch's last.
+    /// Whether the micro-batch is the last of its batch.
     pub last: bool,
 }
 
 impl Pass {
-    /// A pass that trains on `micro_batches` micro-batches, `full` of them a batch (the last batch may have fewer).
+    /// A pass that trains on `micro_batches` micro-batches, `full` of them in a batch. The last batch may have fewer.
     pub fn training(depth: Depth, full: u32, micro_batches: u32) -> Self {
         Self { depth, training: true, first: 0, full: u64::from(full.max(1)), total: micro_batches.into() }
     }
 
-    /// A pass that evaluates `micro_batches` micro-batches: one a slot, all in one batch.
+    /// A pass that evaluates `micro_batches` micro-batches, one a slot. They all count as one batch.
     pub fn evaluation(depth: Depth, micro_batches: u32) -> Self {
         let full = u64::from(micro_batches.max(1));
         Self { depth, training: false, first: 0, full, total: micro_batches.into() }
     }
 
-    /// The part of it that goes through these of its batches.
+    /// The part of this pass that goes through the batches `batches`, counted from the pass's first.
     #[must_use]
     pub fn part(self, batches: Range<u32>) -> Self {
         let until = self.total.min(u64::from(batches.end) * self.full);
@@ -110,7 +115,7 @@ impl Pass {
         Self { first: self.first + u64::from(batches.start), total: until - before, ..self }
     }
 
-    /// Slots from one batch's first micro-batch to the next one's.
+    /// Number of slots from the first micro-batch of a batch to the first of the next.
     fn period(&self) -> u64 {
         let empty = 2 * self.depth.latency * self.depth.shown;
         match (self.training, self.depth.preceded) {
@@ -120,17 +125,17 @@ impl Pass {
         }
     }
 
-    /// Slots from a micro-batch's leaving the owner to the slot at whose start its output is back.
+    /// Number of slots from when a micro-batch leaves the owner to the slot at whose start its output is back.
     fn round_trip(&self) -> u64 {
         self.depth.latency * self.depth.stages + 1
     }
 
-    /// Slots for which the owner holds a gradient.
+    /// Number of slots for which the owner holds each gradient, 2 l (K - S).
     pub fn hold(&self) -> u64 {
         2 * self.depth.latency * (self.depth.shown - self.depth.stages)
     }
 
-    /// Slots of the whole pass, until the pipeline is empty. A pass of no micro-batches takes none.
+    /// Number of slots that the whole pass takes until the pipeline is empty. A pass without micro-batches takes none.
     pub fn slots(&self) -> u64 {
         let Some(last) = self.total.checked_sub(1) else {
             return 0;
@@ -143,14 +148,14 @@ impl Pass {
         left + behind + 1
     }
 
-    /// What the owner sends forward in `slot`.
+    /// The micro-batch that leaves the owner in `slot`, if any does.
     pub fn feed(&self, slot: u64) -> Option<Feed> {
         let (batch, place) = (slot / self.period(), slot % self.period());
         let index = batch * self.full + place;
         (place < self.full && index < self.total).then(|| self.nth(index))
     }
 
-    /// The micro-batch of this number, from 0 on.
+    /// The micro-batch number `index` of the pass, from 0.
     fn nth(&self, index: u64) -> Feed {
         let (batch, place) = (index / self.full, index % self.full);
         Feed {
@@ -160,18 +165,19 @@ impl Pass {
         }
     }
 
-    /// Whose output is at the owner at the start of `slot`; in training it sends its gradient in this slot, or when it has
-    /// [held](Pass::hold) it.
+    /// The micro-batch whose output is at the owner at the start of `slot`, if any is. In training the owner sends its gradient
+    /// in this slot, or after it has [held](Pass::hold) it.
     pub fn returned(&self, slot: u64) -> Option<Feed> {
         self.feed(slot.checked_sub(self.round_trip())?)
     }
 
-    /// Micro-batches that a stage may have in flight, at most.
+    /// Most micro-batches that a stage on a rank has in flight.
     pub fn in_flight(&self) -> u64 {
         2 * self.depth.latency * self.depth.shown
     }
 
-    /// The same of the owner's own first stages: from leaving the owner to being back there.
+    /// Most micro-batches that the owner's first stages have in flight: from when one leaves the owner to when its gradient is
+    /// back.
     pub fn in_flight_before(&self) -> u64 {
         self.in_flight() + 2
     }
@@ -183,18 +189,18 @@ mod tests {
 
     use super::*;
 
-    /// Stages that react to messages, as the real ones do, driven by the schedule alone: every micro-batch must pass
-    /// every stage once each way, steps must fall between batches, and nothing may be left at the end.
+    /// Drives stages that react to messages, as the real ones do, by the schedule alone. Every micro-batch must pass every
+    /// stage once each way, steps must fall between batches, and nothing may be left at the end.
     fn simulate(stages: usize, shown: usize, preceded: bool, latency: u64, full: u32, total: u32) {
         let depth = Depth::new(stages as u16, shown as u16).preceded(preceded).latency(latency as u8);
         let pass = Pass::training(depth, full, total);
-        // For each stage, and the owner behind the last: what it sends on, by slot.
+        // For each stage, and for the owner behind the last: what it sends on, by slot.
         let mut forward = vec![HashMap::<u64, Feed>::new(); stages + 1];
         let mut backward = vec![HashMap::<u64, Feed>::new(); stages];
         let mut steps = vec![0; stages];
         let mut in_flight = vec![0; stages];
         let mut done = 0;
-        // What comes back to the owner's own stages, and their steps.
+        // The gradients that come back to the owner's own stages, by slot, and these stages' steps.
         let (mut own, mut own_steps, mut own_in_flight) = (HashMap::<u64, Feed>::new(), 0, 0);
         for slot in 0..pass.slots() {
             if let Some(feed) = own.remove(&slot) {
@@ -283,7 +289,8 @@ mod tests {
         assert_eq!((late.slots(), late.period()), (4 + 12 + 1, 4 + 12 - 2));
     }
 
-    /// Neither the number of slots, nor the slots between a stage's messages, tell three stages that pass for five from five.
+    /// Three stages that pass for five cannot be told from five: neither by the number of slots, nor by the slots between a
+    /// stage's messages.
     #[test]
     fn stages_pass_for_more() {
         for latency in [1, 2] {
@@ -292,7 +299,7 @@ mod tests {
             assert_eq!(passes[0].slots(), passes[1].slots());
             let looks = [few, many].map(|depth| Pass::evaluation(depth, 10));
             assert_eq!(looks[0].slots(), looks[1].slots());
-            // When the gradient of what left in slot 0 comes by stage i.
+            // The slot in which the gradient of what left in slot 0 comes by stage i.
             let due = |pass: &Pass, stages: u64, i: u64| {
                 let back = (0..).find(|slot| pass.returned(*slot).is_some()).unwrap_or(0);
                 back + pass.hold() + u64::from(latency) * (stages - i + 1)

@@ -1,59 +1,63 @@
-//! Whose turn it is at the owner, through several passes one after the other.
+//! What the owner does in each slot, through several passes one after the other.
 
 use super::{Answered, Feed, Pass};
 
-/// Tells the owner, slot by slot, whose output comes back and who leaves.
+/// Tells the owner, slot by slot, which output comes back and which micro-batch leaves.
 pub struct Timetable {
+    /// All passes, in the order in which they run.
     passes: Vec<Pass>,
-    /// The pass that runs.
+    /// Index of the pass that runs.
     running: usize,
+    /// Whether it goes by slots or by answers.
     by: By,
 }
 
-/// What it goes by.
+/// What the timetable goes by.
 enum By {
-    /// The number of the slot; the running pass began in this one.
+    /// By the numbers of slots. The running pass began in slot `began`.
     Slots { began: u64 },
-    /// What has come back, after so many more empty slots.
+    /// By the answers that come back. `lead` more slots stay empty first; `answered` is how far the running pass has come,
+    /// `None` when all are over.
     Answers { lead: u64, answered: Option<Answered> },
 }
 
-/// Whose turn it is in a slot.
+/// What the owner does in a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turns {
-    /// The micro-batch whose output has come.
+    /// The micro-batch whose output has come back, if one has.
     pub returned: Option<Feed>,
-    /// The micro-batch that leaves.
+    /// The micro-batch that leaves, if one does.
     pub fed: Option<Feed>,
 }
 
-/// Something has come while nothing was under way.
+/// An answer has come although none was due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoneDue;
 
 impl Timetable {
-    /// By the numbers of slots, where these wait for their ranks. The first `lead` slots are empty.
+    /// A timetable by the numbers of slots, for a pace at which slots wait for their ranks. The first `lead` slots are empty.
     pub fn by_slots(passes: Vec<Pass>, lead: u64) -> Self {
         Self { passes, running: 0, by: By::Slots { began: lead } }
     }
 
-    /// By what comes back, where slots wait for no one. The first `lead` slots are empty.
+    /// A timetable by the answers that come back, for a pace at which slots wait for no one. The first `lead` slots are empty.
     pub fn by_answers(passes: Vec<Pass>, lead: u64) -> Self {
         let answered = passes.first().map(Answered::new);
         Self { passes, running: 0, by: By::Answers { lead, answered } }
     }
 
-    /// Whether it goes by what comes back.
+    /// Whether the timetable goes by the answers that come back.
     pub fn goes_by_answers(&self) -> bool {
         matches!(self.by, By::Answers { .. })
     }
 
-    /// The number of the pass that runs, from 0 on; how many there are, where all are over.
+    /// Index of the pass that runs, or the number of passes if all are over.
     pub fn running(&self) -> usize {
         self.running
     }
 
-    /// The slot after which all passes are over; `None` where that is not known yet.
+    /// The last slot of all passes. `None` if it is not known yet. By answers it is known only when all passes are over, and is
+    /// then 0: a slot that has passed.
     pub fn end(&self) -> Option<u64> {
         match self.by {
             By::Slots { began } => {
@@ -64,10 +68,11 @@ impl Timetable {
         }
     }
 
-    /// Whose turn it is in `slot`, at whose start an output `has_come` back or not. Slots are asked for in order, each once.
+    /// What the owner does in `slot`. `has_come` says whether an output has come back at its start. Ask for each slot once, in
+    /// order.
     ///
     /// # Errors
-    /// [`NoneDue`] where one has come that nothing accounts for; by the numbers of slots, what comes is not looked at.
+    /// [`NoneDue`] if an output has come that was not due. A timetable by slots does not look at what comes.
     pub fn turns(&mut self, slot: u64, has_come: bool) -> Result<Turns, NoneDue> {
         match &mut self.by {
             By::Slots { began } => {
@@ -87,7 +92,7 @@ impl Timetable {
                     true => Some(answered.as_mut().and_then(Answered::returned).ok_or(NoneDue)?),
                     false => None,
                 };
-                // What has come back belongs to the running pass, and so does what leaves in the same slot.
+                // An output that has come back belongs to the running pass, and so does what leaves in the same slot.
                 if returned.is_none() {
                     while answered.as_ref().is_some_and(Answered::is_over) {
                         self.running += 1;
@@ -106,10 +111,10 @@ impl Timetable {
         }
     }
 
-    /// Stage 1 is done with a micro-batch.
+    /// Counts a micro-batch that stage 1 is done with.
     ///
     /// # Errors
-    /// [`NoneDue`] where none is under way; by the numbers of slots, what comes is not looked at.
+    /// [`NoneDue`] if none is under way. A timetable by slots does not look at what comes.
     pub fn done(&mut self) -> Result<(), NoneDue> {
         match &mut self.by {
             By::Slots { .. } => Ok(()),
@@ -147,7 +152,7 @@ mod tests {
         }
     }
 
-    /// Stages that answer in the slot after: all micro-batches go and come, in order, and then it is over.
+    /// With stages that answer in the next slot, all micro-batches go and come in order, and then it is over.
     #[test]
     fn answers_carry_it_from_pass_to_pass() {
         let mut table = Timetable::by_answers(passes(), 2);
@@ -177,7 +182,7 @@ mod tests {
         let mut table = Timetable::by_answers(passes(), 0);
         assert_eq!(table.done(), Err(NoneDue));
         assert_eq!(table.turns(0, true), Err(NoneDue));
-        // By the numbers of slots it is the header that says so.
+        // By slots, the header says what has come, not the timetable.
         let mut table = Timetable::by_slots(passes(), 0);
         assert!(table.done().is_ok() && table.turns(0, true).is_ok());
     }

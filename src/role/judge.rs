@@ -1,4 +1,4 @@
-//! The loss of a micro-batch: computed here for the owner of several ranks and for one process alike.
+//! The loss of a micro-batch. The owner of several ranks and a single process both compute it here.
 
 use super::RoleError;
 use super::planned::Planned;
@@ -9,22 +9,24 @@ use crate::ids::Epoch;
 use crate::nn::{Criterion, Pass};
 use crate::pipeline::Feed;
 
-/// Compares what comes out of the network with what should.
+/// Compares the outputs of the network with the targets.
 pub struct Judge<B: Backend> {
+    /// The job's loss.
     criterion: Criterion,
-    /// What should come out for the samples of a micro-batch.
+    /// Memory for the targets of one micro-batch. `None` if there is no pass.
     targets: Option<Targets>,
-    /// What comes out for them, (rows, outputs), to be written by who asks.
+    /// The outputs of the network for a micro-batch, (rows, outputs). The caller writes them before [`judge`](Self::judge).
     pub logits: B::Buf,
-    /// The loss's gradient by these, (rows, outputs), of the micro-batch that was judged last.
+    /// The gradient of the loss by the logits, (rows, outputs), of the micro-batch that was judged last.
     pub gradient: B::Buf,
 }
 
 impl<B: Backend> Judge<B> {
-    /// Judges by `criterion` micro-batches of at most `rows` samples, with `outputs` values each, of which `targets` are some.
+    /// A judge by `criterion` of micro-batches of at most `rows` samples with `outputs` values each. `targets` are the data's,
+    /// or some of that kind: they say what memory a micro-batch's targets need.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for a micro-batch.
     pub fn new(
         backend: &B,
         criterion: Criterion,
@@ -40,17 +42,16 @@ impl<B: Backend> Judge<B> {
         })
     }
 
-    /// A tally of what it finds.
+    /// A new tally for this judge's loss.
     pub fn tally(&self) -> Tally {
         Tally::new(self.criterion)
     }
 
-    /// Adds the loss of `feed`, a micro-batch of `planned` whose outputs are the `logits`, to `tally`; its gradient, as part of a mean
-    /// over its batch, becomes the `gradient`.
+    /// Adds the loss of the micro-batch `feed` of `planned`, whose outputs stand in `logits`, to `tally`. The gradient of the
+    /// mean loss over its batch is written to `gradient`.
     ///
     /// # Errors
-    /// [`RoleError::Compute`] where the device is lost; [`RoleError::NotANumber`] where something is to be learned from a loss that is
-    /// none.
+    /// [`RoleError::Compute`] if the device is lost; [`RoleError::NotANumber`] if a training loss is not finite.
     pub fn judge(
         &mut self,
         backend: &B,
@@ -64,7 +65,7 @@ impl<B: Backend> Judge<B> {
         targets.copy_from(&planned.data.targets, indices);
         let weight = weight(planned.data.targets.terms(planned.batches.batch(feed.batch.0)));
         let sum = self.criterion.of(backend, &self.logits, (&*targets).into(), weight, &mut self.gradient);
-        // What a lost device gives is no loss.
+        // A lost device returns a loss that means nothing.
         backend.finish()?;
         tally.add(sum, indices.len());
         match planned.trains() && !sum.loss.is_finite() {
@@ -74,7 +75,7 @@ impl<B: Backend> Judge<B> {
     }
 }
 
-/// How the micro-batch `feed` of `planned` goes through the stages.
+/// The pass of the micro-batch `feed` of `planned` through the stages: its rows, and whether it is training.
 pub fn through(planned: &Planned<'_>, epoch: Epoch, feed: Feed) -> Pass {
     let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0).len();
     match planned.trains() {

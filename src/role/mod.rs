@@ -1,7 +1,7 @@
-//! What a rank does with its messages: the only place where layers and the mix meet.
+//! What a rank does with its messages. This is the only place where layers and the mix meet.
 //!
-//! In each slot a role reads its inbox, computes, and fills its outbox. [`owner`] feeds the pipeline and computes the
-//! loss, [`stage`] runs its layers forward and backward, [`relay`] has nothing to say. [`work`] says when they do so.
+//! In each slot a role reads its inbox, computes, and fills its outbox. The [`owner`] feeds the pipeline and computes the loss.
+//! A [`stage`] runs its layers forward and backward. A [`relay`] sends nothing of its own. [`work`] decides when they do so.
 
 pub mod judge;
 pub mod overlap;
@@ -23,47 +23,47 @@ use crate::wire::{HEADER, Header, Kind, WireError};
 /// Why a role cannot go on.
 #[derive(Debug, Error)]
 pub enum RoleError {
-    /// A message's header is none.
+    /// The header of a message cannot be read.
     #[error("{slot}: {source}")]
     Header {
-        /// When.
+        /// The slot in which the message came.
         slot: Slot,
-        /// What is wrong.
+        /// What is wrong with the header.
         source: WireError,
     },
-    /// An authentic message that does not fit what this rank has done so far.
+    /// A message is authentic but does not fit what this rank has done so far.
     #[error("{slot}: a message for {found} where {expected} was due")]
     Unexpected {
-        /// When.
+        /// The slot in which the message came.
         slot: Slot,
-        /// What came.
+        /// The header that came, or a description of it.
         found: String,
-        /// What was due.
+        /// The header that was due, or a description of it.
         expected: String,
     },
-    /// Training has failed.
+    /// Training has failed: the loss is not finite.
     #[error("the loss is {loss} in epoch {}, batch {}: training has diverged; lower train.optimizer.lr", epoch.0 + 1, batch.0 + 1)]
     NotANumber {
-        /// The loss.
+        /// The loss of the micro-batch.
         loss: f64,
-        /// In which epoch.
+        /// The epoch in which it occurred.
         epoch: Epoch,
-        /// In which batch.
+        /// The batch in which it occurred.
         batch: Batch,
     },
-    /// What a rank is told of its stage is none that it can host.
+    /// The package describes no stage that this rank can host.
     #[error("the package tells of no stage that this rank can host: it is not from this run's owner")]
     Untold,
-    /// The role's thread has ended.
+    /// The thread on which the role computes has ended.
     #[error("a bug: the thread on which this rank computes has ended")]
     Gone,
-    /// Arithmetic failed.
+    /// The backend has failed.
     #[error(transparent)]
     Compute(#[from] ComputeError),
 }
 
 impl RoleError {
-    /// What the owner is told of it.
+    /// What the owner is told of the error, by beat.
     pub fn reason(&self) -> Reason {
         match self {
             RoleError::Header { .. } | RoleError::Unexpected { .. } | RoleError::Untold => Reason::Message,
@@ -74,24 +74,27 @@ impl RoleError {
     }
 }
 
-/// A rank's own part in a slot.
+/// What a rank does in a slot, besides mixing.
 pub trait Role<B: Backend>: Send {
-    /// Reads `post.inbox`, fills `post.outbox`. The owner says how to go on; others say [`Order::GoOn`].
+    /// Reads `post.inbox` and fills `post.outbox`. The owner's answer says how the run goes on; other roles always answer
+    /// [`Order::GoOn`].
     ///
     /// # Errors
-    /// [`RoleError`].
+    /// [`RoleError`] if a message does not fit, training fails, or the backend does.
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError>;
 
-    /// Samples that are through the pass that runs, and samples of it; `None` on ranks that do not know.
+    /// For the pass that runs: the number of samples that are through, and of all its samples. `None` on ranks that do not
+    /// know.
     fn progress(&self) -> Option<(usize, usize)> {
         None
     }
 }
 
-/// The header of the message `which` that has arrived, `None` for an empty one.
+/// Reads the header of the message `which` (forward or backward) in the inbox. `None` if the message is empty. `capacity` is
+/// the length of a message in bytes.
 ///
 /// # Errors
-/// [`RoleError::Header`]; also where the tensor would not fit the message.
+/// [`RoleError::Header`] if the header cannot be read, or its tensor would not fit the message.
 fn received<B: Backend>(
     backend: &B,
     slot: Slot,
@@ -109,8 +112,8 @@ fn received<B: Backend>(
     Ok((header.kind != Kind::Empty).then_some(header))
 }
 
-/// Puts `header` at the head of the message `which` that leaves, and zeroes what is left behind its tensor of an earlier
-/// one. `None` makes it an empty message.
+/// Writes `header` to the message `which` (forward or backward) in the outbox, whose tensor is already there. It zeroes what an
+/// earlier, longer tensor has left behind it. `None` makes the message empty.
 fn address<B: Backend>(backend: &B, post: &mut Post<B::Bytes>, which: usize, header: Option<Header>) {
     let used = header.map_or(0, |header| HEADER + header.body() as usize);
     let before = post.used[which];

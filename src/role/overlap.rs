@@ -1,5 +1,5 @@
-//! Work beside the exchange: while a slot's messages travel, the role works on what the slot before has brought. Slots wait for it, so
-//! that what a slot brings is answered in the slot after the next, always.
+//! Work beside the exchange. While a slot's messages travel, the role works on what the slot before has brought. Slots wait for
+//! it. So what a slot brings is always answered in the slot after the next.
 
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
@@ -12,23 +12,27 @@ use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
 
-/// Work on a thread of its own that slots wait for.
+/// A role's work on a thread of its own, for which slots wait.
 pub struct Overlapped<Bytes> {
+    /// Sends a task to the role's thread.
     tasks: SyncSender<Box<Task<Bytes>>>,
+    /// Returns the task when the role has done it.
     done: Receiver<Box<Task<Bytes>>>,
-    /// `None` while the role works.
+    /// The task while no one works on it. `None` while the role does.
     idle: Option<Box<Task<Bytes>>>,
-    /// What the step came to whose messages lie in the outbox.
+    /// The result of the step whose messages are in the outbox. `None` before the first.
     answer: Option<Result<Order, RoleError>>,
+    /// How long the step took whose messages are in the outbox.
     took: Duration,
+    /// The role's progress after the step whose messages are in the outbox.
     progress: Option<(usize, usize)>,
 }
 
 impl<Bytes> Overlapped<Bytes> {
-    /// For messages of `length` bytes; and what its thread is to run.
+    /// The work for messages of `length` bytes, and the workshop that the role's thread is to run.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for the messages.
     pub fn new<B: Backend<Bytes = Bytes>>(
         backend: &B,
         length: usize,
@@ -40,7 +44,7 @@ impl<Bytes> Overlapped<Bytes> {
 }
 
 impl<B: Backend> Work<B> for Overlapped<B::Bytes> {
-    /// The outbox holds what is to leave since the slot before.
+    /// The outbox has held the messages since [`give`](Work::give) of the slot before. Before the first answer it is emptied.
     fn take(
         &mut self,
         backend: &B,
@@ -58,7 +62,8 @@ impl<B: Backend> Work<B> for Overlapped<B::Bytes> {
         })
     }
 
-    /// Waits for what the role was given a slot ago, and gives it this.
+    /// Waits until the role has done what it was given a slot ago, takes its messages to the outbox, and gives it the inbox of
+    /// this slot.
     fn give(&mut self, _: &B, slot: Slot, post: &mut Post<B::Bytes>) {
         let Some(mut task) = self.idle.take().or_else(|| self.done.recv().ok()) else {
             self.answer = Some(Err(RoleError::Gone));
@@ -73,7 +78,7 @@ impl<B: Backend> Work<B> for Overlapped<B::Bytes> {
         self.took = std::mem::take(&mut task.took);
         self.progress = task.progress;
         task.slot = slot;
-        // A thread that is gone is noticed where its answer is awaited.
+        // If the thread is gone, that is noticed where its answer is awaited.
         let _ = self.tasks.send(task);
     }
 
@@ -91,7 +96,7 @@ mod tests {
 
     const LENGTH: usize = 128;
 
-    /// Says in its forward message what it got in both, and once too much.
+    /// A role that says in its forward message what it got in both, and one time too many.
     struct Echo;
 
     impl Role<Cpu> for Echo {
@@ -116,7 +121,7 @@ mod tests {
     fn what_a_slot_brings_is_answered_in_the_slot_after_the_next() {
         let backend = Cpu::new(1).unwrap();
         let mut post = Post::new(|| backend.bytes(LENGTH)).unwrap();
-        // What an earlier term has left.
+        // What an earlier term has left in the outbox.
         (post.outbox[FORWARD][0], post.used[FORWARD]) = (7, 1);
         let (mut work, workshop) = Overlapped::new(&backend, LENGTH).unwrap();
         let mut computed = Duration::ZERO;

@@ -1,6 +1,6 @@
-//! The owner: feeds micro-batches into the pipeline, takes the last stage's output, computes the loss, sends its gradient
-//! back; or keeps what comes out. It alone knows the schedule, the labels and the loss. It may host the first stages, the last
-//! ones, or both, so that data and outputs never leave it.
+//! The owner's role. It feeds micro-batches into the pipeline, takes the output of the last stage, and either keeps it or
+//! computes the loss and sends the gradient back. It alone knows the schedule, the labels and the loss. It may host the first
+//! stages, the last ones, or both, so that data and outputs never leave it.
 
 use std::collections::VecDeque;
 
@@ -19,86 +19,99 @@ use crate::nn::{Criterion, Network, Rates};
 use crate::pipeline::{Feed, Pass, Timetable, Turns};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 
-/// The stages that stand on the owner. They last as long as the run.
+/// The stages that the owner hosts itself. They last as long as the run.
 pub struct Hosted<B: Backend> {
-    /// Those before the ranks' stages: data go in.
+    /// The stages before those of the ranks, if any. The data go into them.
     pub head: Option<Network<B>>,
-    /// Those behind them: what is compared with the targets comes out.
+    /// The stages behind those of the ranks, if any. Their output is compared with the targets.
     pub tail: Option<Network<B>>,
 }
 
-/// All that a term brings.
+/// What the owner needs for a term.
 pub struct Course<'a, B: Backend> {
-    /// The epoch that it is of.
+    /// The epoch that the term is part of.
     pub epoch: Epoch,
-    /// Whether the run ends with it.
+    /// Whether the run ends with this term.
     pub last: bool,
-    /// Its passes, in order.
+    /// The passes of the term, in order.
     pub passes: Vec<Planned<'a>>,
-    /// What the first pass has come to in earlier terms.
+    /// What the first pass has come to in earlier terms of the epoch.
     pub so_far: Tally,
-    /// Empty slots before the first.
+    /// Number of empty slots before the first micro-batch.
     pub lead: u64,
-    /// Whether slots wait for no one, so that the owner goes by what comes back instead of by their numbers.
+    /// Whether slots wait for no one. If so, the owner goes by what comes back, not by the numbers of slots.
     pub paced: bool,
     /// The learning rate of each step.
     pub rates: Rates,
-    /// The loss.
+    /// The loss of the job.
     pub criterion: Criterion,
-    /// Values a sample that the last stage on a rank gives.
+    /// Number of values a sample that come out of the last stage on a rank.
     pub features: usize,
-    /// The owner's own stages.
+    /// The stages that the owner hosts itself.
     pub hosted: &'a mut Hosted<B>,
-    /// Samples of a micro-batch, at most.
+    /// Most samples of a micro-batch.
     pub micro_batch: u32,
-    /// How numbers travel.
+    /// The format in which values other than the data's travel.
     pub wire: Float,
 }
 
-/// The owner's part in a term.
+/// The owner's role in one term.
 pub struct Owner<'a, B: Backend> {
+    /// The epoch that the term is part of.
     epoch: Epoch,
+    /// The passes of the term, in order.
     passes: Vec<Planned<'a>>,
+    /// What each pass has come to so far.
     tallies: Vec<Tally>,
+    /// Which micro-batch leaves and which comes back in each slot.
     timetable: Timetable,
-    /// Whether the run ends with the term.
+    /// Whether the run ends with this term.
     last: bool,
+    /// The learning rate of each step.
     rates: Rates,
+    /// The stages that the owner hosts itself.
     hosted: &'a mut Hosted<B>,
+    /// The format in which values other than the data's travel.
     wire: Float,
+    /// Length of a message in bytes, header included.
     capacity: usize,
-    /// Values a sample that come back, and that the loss takes.
+    /// Number of values a sample that come back from the last rank's stage.
     features: usize,
+    /// Number of values a sample that the loss takes: the outputs of the network.
     outputs: usize,
+    /// Computes losses and their gradients.
     judge: Judge<B>,
-    /// Steps so far.
+    /// Number of slots in which this role has worked so far. Gradients that are held count by it.
     steps: u64,
-    /// Gradients that have not left yet, the oldest first; and memory for more.
+    /// Gradients that have not left yet, the oldest first.
     held: VecDeque<Held<B>>,
+    /// Memory for gradients that holds none at the moment.
     spare: Vec<B::Buf>,
-    /// Micro-batches to learn from that stage 1 has not answered, the oldest first.
+    /// Micro-batches of training that stage 1 has not answered yet, the oldest first.
     unanswered: VecDeque<Feed>,
-    /// Samples, as they are, on the host and where the first stages of its own take them.
+    /// The samples of a micro-batch on the host, as the data have them.
     inputs: Vec<u8>,
+    /// The samples of a micro-batch in the backend's memory, for the owner's first stages. Empty if it hosts none.
     taken: B::Bytes,
-    /// (samples, outputs): those of passes that ask for them, so far.
+    /// The outputs of passes that ask for them, (samples, outputs), as far as they have come.
     inferred: Vec<f32>,
 }
 
-/// A gradient on its way back.
+/// A gradient that waits to be sent back.
 struct Held<B: Backend> {
-    /// The step in which it leaves.
+    /// The number of the owner's step in which it leaves.
     due: u64,
+    /// The header of the message that carries the gradient.
     header: Header,
-    /// (rows, features)
+    /// The gradient, (rows, features).
     gradient: B::Buf,
 }
 
 impl<'a, B: Backend + 'static> Owner<'a, B> {
-    /// The owner of `course`. Messages have `capacity` bytes.
+    /// The owner's role in the term `course`. Messages have `capacity` bytes, header included.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for what it keeps.
     pub fn new(backend: &B, course: Course<'a, B>, capacity: usize) -> Result<Self, ComputeError> {
         let Course {
             epoch,
@@ -146,24 +159,26 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         })
     }
 
-    /// The outputs for all samples of passes that asked for them, (samples, outputs), in the order of the samples.
+    /// The outputs for all samples of the passes that ask for them, (samples, outputs), in the order of the samples.
     pub fn into_inferred(self) -> Vec<f32> {
         self.inferred
     }
 
-    /// What each pass came to.
+    /// What each pass has come to.
     pub fn tallies(&self) -> Vec<Tally> {
         self.tallies.clone()
     }
 
-    /// The pass that runs.
+    /// The pass that runs. Panics if all are over.
     fn running(&self) -> &Planned<'a> {
         &self.passes[self.timetable.running()]
     }
 
-    /// Stage 1 has answered the gradient of a micro-batch: with its own, where the owner's first stages wait for it.
+    /// Takes stage 1's answer to the gradient of a micro-batch, if one has come. If the owner hosts the first stages, the
+    /// answer carries a gradient, and these go backward with it.
     fn answered(&mut self, backend: &B, slot: Slot, post: &Post<B::Bytes>) -> Result<(), RoleError> {
         let Some(found) = received(backend, slot, post, BACKWARD, self.capacity)? else { return Ok(()) };
+        // Answers come in the order in which micro-batches were fed.
         let feed = self.unanswered.pop_front().ok_or_else(|| none_due(slot, Some(found)))?;
         self.timetable.done().map_err(|_| none_due(slot, Some(found)))?;
         let done = Header {
@@ -177,6 +192,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             features: 0,
             rate: self.rates.at(self.epoch, feed.batch),
         };
+        // Without a head the owner is due a `Done`, else the gradient (rows, features) of what its head sent.
         let rows = self.hosted.head.as_ref().and_then(Network::expects).unwrap_or(0);
         let due = match &self.hosted.head {
             Some(head) => {
@@ -186,6 +202,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             None => done,
         };
         expect(slot, Some(found), due)?;
+        // The head goes backward in the same slot, and makes its step behind the batch's last micro-batch.
         if let Some(head) = &mut self.hosted.head {
             let values = rows * head.output_features();
             backend.decode(self.wire, &post.inbox[BACKWARD], HEADER, values, head.output_gradient());
@@ -197,11 +214,13 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         Ok(())
     }
 
-    /// The output of `feed` is here: keeps it, or makes its loss of it, and in training its gradient.
+    /// Takes the output of the micro-batch `feed`, which has come in this slot. An inference keeps it. Otherwise its loss is
+    /// computed, and in training its gradient.
     fn take(&mut self, backend: &B, slot: Slot, feed: Feed, post: &Post<B::Bytes>) -> Result<(), RoleError> {
         let running = self.timetable.running();
         let planned = &self.passes[running];
         let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0).len();
+        // The message must be exactly what the schedule says: (rows, features) of this micro-batch.
         let due = Header {
             kind: planned.purpose.kind(),
             last: false,
@@ -214,6 +233,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             rate: 0.0,
         };
         expect(slot, received(backend, slot, post, FORWARD, self.capacity)?, due)?;
+        // The network's outputs (rows, outputs): what came, or what the tail makes of it, rounded as a message would round it.
         let values = rows * self.outputs;
         match &mut self.hosted.tail {
             Some(tail) => {
@@ -223,6 +243,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             }
             None => backend.decode(self.wire, &post.inbox[FORWARD], HEADER, values, &mut self.judge.logits),
         };
+        // An inference keeps the outputs, and asks for no loss.
         if planned.purpose == Purpose::Infer {
             let before = self.inferred.len();
             self.inferred.resize(before + values, 0.0);
@@ -231,6 +252,8 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             self.hosted.tail.iter_mut().for_each(Network::forget);
             return Ok(());
         }
+        // Else the loss is computed, and in training its gradient starts its way back. An evaluation leaves nothing in the
+        // tail.
         self.judge.judge(backend, planned, self.epoch, feed, &mut self.tallies[running])?;
         match planned.trains() {
             true => self.hold(backend, feed, due),
@@ -239,14 +262,16 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         Ok(())
     }
 
-    /// Takes the loss's gradient back through its own last stages, and keeps it until its time. `due` is the header of what
-    /// came in.
+    /// Takes the loss's gradient back through the owner's last stages, if it hosts any, and holds it until it is to leave.
+    /// `due` is the header of the micro-batch's output.
     fn hold(&mut self, backend: &B, feed: Feed, due: Header) {
         let rate = self.rates.at(self.epoch, feed.batch);
         let rows = due.rows as usize;
         let Some(mut gradient) = self.spare.pop() else {
             unreachable!("one comes in a slot, and leaves after its time")
         };
+        // The gradient (rows, features) of what came in: from the tail, which then makes its step behind the batch's last, or
+        // the loss's own.
         match &mut self.hosted.tail {
             Some(tail) => {
                 backend.round(self.wire, rows * self.outputs, &self.judge.gradient, tail.output_gradient());
@@ -264,7 +289,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         self.held.push_back(Held { due: self.steps + hold, header, gradient });
     }
 
-    /// Sends the gradient whose time has come.
+    /// Sends the oldest gradient that is held, if it is to leave in this step.
     fn answer(&mut self, backend: &B, post: &mut Post<B::Bytes>) {
         if self.held.front().is_some_and(|held| held.due <= self.steps)
             && let Some(Held { header, gradient, .. }) = self.held.pop_front()
@@ -276,13 +301,15 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         }
     }
 
-    /// Sends the samples of `feed`, or what its own first stages make of them, to stage 1.
+    /// Sends the samples of the micro-batch `feed` to stage 1, or what the owner's first stages make of them.
     fn feed(&mut self, backend: &B, feed: Feed, post: &mut Post<B::Bytes>) -> Result<(), RoleError> {
         let planned = &self.passes[self.timetable.running()];
         let indices = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
         let rows = indices.len();
+        // The samples (rows, features), as the data have them; in training moved and mirrored where the job says so.
         let inputs = &mut self.inputs[..rows * planned.data.bytes()];
         planned.data.gather(indices, planned.augmented.as_ref(), inputs);
+        // They travel as they are, or go through the head first.
         let (dtype, features) = match &mut self.hosted.head {
             Some(head) => {
                 backend.put(inputs, &mut self.taken, 0);
@@ -300,6 +327,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
                 (planned.data.encoding.element.into(), planned.data.features())
             }
         };
+        // In training stage 1 will answer.
         if planned.trains() {
             self.unanswered.push_back(feed);
         }
@@ -319,13 +347,13 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
     }
 }
 
-/// The error that a message has come where none was due.
+/// The error that a message has come although none was due.
 fn none_due(slot: Slot, found: Option<Header>) -> RoleError {
     let found = found.map_or_else(|| "nothing".to_owned(), |found| format!("{found:?}"));
     RoleError::Unexpected { slot, found, expected: "none of it, with nothing under way".to_owned() }
 }
 
-/// Whether what came is what was due.
+/// Checks that the message that came is the one that was due.
 fn expect(slot: Slot, found: Option<Header>, due: Header) -> Result<(), RoleError> {
     match found == Some(due) {
         true => Ok(()),
@@ -338,15 +366,17 @@ where
     Network<B>: Send,
 {
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
+        // First what stage 1 says, since the head must have made its step before it computes for the next batch.
         self.answered(backend, slot, post)?;
         let come = match self.timetable.goes_by_answers() {
             true => received(backend, slot, post, FORWARD, self.capacity)?,
-            // When it is its turn, it is looked at.
+            // By slots, it is read when it is due.
             false => None,
         };
         let turns = self.timetable.turns(slot.0, come.is_some());
         let Turns { returned, fed } = turns.map_err(|_| none_due(slot, come))?;
         address(backend, post, BACKWARD, None);
+        // Then the output that came back, the gradient that leaves, and the micro-batch that leaves, in this order.
         if let Some(feed) = returned {
             self.take(backend, slot, feed, post)?;
         }
@@ -357,7 +387,7 @@ where
             None => address(backend, post, FORWARD, None),
         }
         Ok(match self.timetable.end().map(Slot) {
-            // Under way, the end is not known.
+            // The end is not known while micro-batches are under way.
             None => Order::GoOn,
             Some(after) if self.last => Order::RunEnds { after },
             Some(after) => Order::TermEnds { after },

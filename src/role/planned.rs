@@ -1,4 +1,4 @@
-//! The passes of a term: which samples go through the stages, and what for.
+//! The passes of a term: which samples go through the stages, and for what.
 
 use std::ops::Range;
 
@@ -9,16 +9,16 @@ use crate::wire::Kind;
 /// What a pass is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Stages learn from it.
+    /// Training: the stages learn from the samples.
     Train,
-    /// Outputs are compared with their targets.
+    /// Evaluation: outputs are compared with their targets, and nothing is learned.
     Evaluate,
-    /// Outputs are all that is asked for; there need not be targets.
+    /// Inference: the outputs themselves are asked for. There need not be targets.
     Infer,
 }
 
 impl Purpose {
-    /// What a message that goes forward is.
+    /// The kind of the messages that go forward in such a pass.
     pub(super) fn kind(self) -> Kind {
         match self {
             Purpose::Train => Kind::Train,
@@ -29,17 +29,17 @@ impl Purpose {
 
 /// A pass over samples that the owner is to run.
 pub struct Planned<'a> {
-    /// What for.
+    /// What the pass is for.
     pub purpose: Purpose,
-    /// The samples.
+    /// The samples and their targets.
     pub data: &'a Dataset,
-    /// Which are in which micro-batch.
+    /// Which samples are in which micro-batch, for all batches of the epoch.
     pub batches: Batches,
-    /// The batches that it goes through.
+    /// The batches that the pass goes through, by their numbers in the epoch.
     pub part: Range<u32>,
-    /// How they are moved and mirrored.
+    /// How images are moved and mirrored. `None` outside training.
     pub augmented: Option<Augmented>,
-    /// Which micro-batch goes when.
+    /// When each micro-batch of the pass leaves and comes back.
     pub pass: Pass,
 }
 
@@ -56,21 +56,21 @@ impl<'a> Planned<'a> {
         Self { purpose: Purpose::Train, data, batches, part, augmented: Some(augmented), pass }
     }
 
-    /// A pass that only looks, in the order of the samples, `micro_batch` at a time.
+    /// An evaluation pass over all samples in their order, `micro_batch` at a time.
     pub fn evaluation(data: &'a Dataset, micro_batch: u32, depth: Depth) -> Self {
         let samples = data.samples() as u32;
-        // One batch of all samples, so that the loss is the mean over them.
+        // All samples count as one batch, so that the loss is the mean over them.
         let batches = Batches::new((0..samples).collect(), samples, micro_batch);
         let pass = Pass::evaluation(depth, batches.micro_batches());
         Self { purpose: Purpose::Evaluate, data, part: 0..batches.batches(), batches, augmented: None, pass }
     }
 
-    /// As [`evaluation`](Planned::evaluation), for the outputs themselves.
+    /// An inference pass over all samples in their order, `micro_batch` at a time.
     pub fn inference(data: &'a Dataset, micro_batch: u32, depth: Depth) -> Self {
         Self { purpose: Purpose::Infer, ..Self::evaluation(data, micro_batch, depth) }
     }
 
-    /// Whether stages learn from it.
+    /// Whether the stages learn from the pass.
     pub fn trains(&self) -> bool {
         self.purpose == Purpose::Train
     }

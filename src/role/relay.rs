@@ -1,4 +1,4 @@
-//! A rank without a stage: it mixes, and its own messages are empty.
+//! The role of a rank without a stage. It mixes like any other, and its own messages are empty.
 
 use super::{Role, RoleError};
 use crate::compute::Backend;
@@ -6,7 +6,7 @@ use crate::ids::Slot;
 use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 
-/// A rank that hosts no stage.
+/// The role of a rank that hosts no stage.
 pub struct Relay;
 
 impl<B: Backend> Role<B> for Relay {

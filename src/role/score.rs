@@ -1,35 +1,39 @@
-//! What a pass is worth: losses and right answers, summed over micro-batches.
+//! What a pass comes to: losses and right answers, summed over micro-batches.
 
 use crate::compute::LossSum;
 use crate::data::Targets;
 use crate::nn::{Criterion, Target};
 
-/// What a pass came to.
+/// The result of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
-    /// Mean loss of a label, or of a value; `None` where none counts.
+    /// Mean loss of a label or a value. `None` if none counted.
     pub loss: Option<f64>,
-    /// Part of the labels, or values, for which the output says what it should; `None` where none counts, and where a loss has no
-    /// right and wrong.
+    /// Share of labels or values for which the output agrees with the target, from 0 to 1. `None` if none counted, or if the
+    /// loss has no right and wrong.
     pub accuracy: Option<f64>,
 }
 
-/// Sums micro-batches up to a [`Score`].
+/// Sums up micro-batches for a [`Score`].
 #[derive(Clone, Copy, Debug)]
 pub struct Tally {
+    /// Sum of the losses of all terms.
     loss: f64,
+    /// Number of terms: labels or values that counted.
     terms: u64,
+    /// Number of correct terms. `None` if the loss has no right and wrong.
     correct: Option<u64>,
+    /// Number of samples of the micro-batches so far.
     samples: usize,
 }
 
 impl Tally {
-    /// Nothing yet, by `criterion`.
+    /// An empty tally, for losses by `criterion`.
     pub fn new(criterion: Criterion) -> Self {
         Self { loss: 0.0, terms: 0, correct: criterion.classifies().then_some(0), samples: 0 }
     }
 
-    /// Adds a micro-batch of `samples`.
+    /// Adds the loss of a micro-batch of `samples` samples.
     pub fn add(&mut self, sum: LossSum, samples: usize) {
         self.loss += sum.loss;
         self.terms += u64::from(sum.terms);
@@ -37,7 +41,7 @@ impl Tally {
         self.samples += samples;
     }
 
-    /// Samples so far.
+    /// Number of samples that were added.
     pub fn samples(&self) -> usize {
         self.samples
     }
@@ -58,7 +62,7 @@ impl<'a> From<&'a Targets> for Target<'a> {
     }
 }
 
-/// What the gradient of one term of a batch is worth, where the loss is the mean over `terms`.
+/// The factor of one term's gradient, if the loss of a batch is the mean over its `terms` terms.
 pub fn weight(terms: usize) -> f32 {
     1.0 / terms.max(1) as f32
 }
@@ -68,7 +72,7 @@ mod tests {
     use super::*;
     use crate::job::Loss;
 
-    /// A mean over nothing is none: neither 0 nor not a number.
+    /// The mean over nothing is none, neither 0 nor NaN.
     #[test]
     fn what_nothing_counts_for_has_no_score() {
         let of = |loss, sums: &[LossSum]| {
@@ -86,7 +90,7 @@ mod tests {
         let counted = [sum(0.0, 0, 0), sum(3.0, 4, 1)];
         assert_eq!(of(entropy, &counted), Score { loss: Some(0.75), accuracy: Some(0.25) });
         assert_eq!(of(Loss::MeanSquaredError, &counted), Score { loss: Some(0.75), accuracy: None });
-        // What is not a number stays so: it ends the run.
+        // A loss that is NaN stays so. It ends the run.
         assert!(of(entropy, &[sum(f64::NAN, 4, 0)]).loss.is_some_and(f64::is_nan));
     }
 }

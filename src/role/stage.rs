@@ -1,7 +1,7 @@
-//! A rank with layers: reacts to what reaches it and holds no schedule.
+//! The role of a rank with a stage. It reacts to what reaches it, and holds no schedule.
 //!
-//! In a slot it does the backward message first, then, where that says `last`, its optimizer's step at the rate that it
-//! carries, then the forward message.
+//! In a slot it first takes the backward message. If that says `last`, it makes its optimizer step, at the rate that the
+//! message carries. Then it takes the forward message.
 
 use super::{Role, RoleError, address, received};
 use crate::compute::Backend;
@@ -12,57 +12,60 @@ use crate::mix::{BACKWARD, FORWARD};
 use crate::nn::{Pass, Stage, StageSpec};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 
-/// The host of one stage.
+/// The role of the host of one stage.
 pub struct StageRole<B: Backend> {
-    /// Reads what the package tells of the stage, in the first slot: who hosts a stage takes no longer to be ready for it than
-    /// who does not.
+    /// Reads what the package says of the stage. It is called in the first slot, not before, so that a stage's host takes no
+    /// longer to be ready than a relay.
     told: Option<Box<dyn FnOnce() -> Option<StageSpec> + Send>>,
+    /// The stage, once it is built. It is taken out during a call.
     hosted: Option<Hosted<B>>,
-    /// Bytes of a message.
+    /// Length of a message in bytes, header included.
     capacity: usize,
-    /// Where in the data it is; `None` before the first message of a term, which says so.
+    /// The epoch and batch of training that the rank is in. `None` before the first message of a term, which says it.
     at: Option<(Epoch, Batch)>,
-    /// Micro-batches of this batch that have gone forward, and backward.
+    /// Number of micro-batches of this batch that have gone forward, and backward.
     passed: [u32; 2],
 }
 
-/// The stage, built.
+/// The stage that this rank hosts.
 struct Hosted<B: Backend> {
+    /// What the rank was told of the stage, without its initial values.
     spec: StageSpec,
+    /// The stage itself, with its parameters.
     stage: Stage<B>,
 }
 
 impl<B: Backend + 'static> StageRole<B> {
-    /// Hosts the stage that `told` gives, if it is one that a rank can host; messages have `capacity` bytes.
+    /// Hosts the stage that `told` returns, if it is one that a rank can host. Messages have `capacity` bytes, header included.
     pub fn new(told: impl FnOnce() -> Option<StageSpec> + Send + 'static, capacity: usize) -> Self {
         let told: Box<dyn FnOnce() -> Option<StageSpec> + Send> = Box::new(told);
         Self { told: Some(told), hosted: None, capacity, at: None, passed: [0; 2] }
     }
 
-    /// The stage, built where it has not been yet, for the time of a call.
+    /// Takes the stage out for the time of a call. In the first call it is built.
     fn hosted(&mut self, backend: &B) -> Result<Hosted<B>, RoleError> {
         match self.hosted.take() {
             Some(hosted) => Ok(hosted),
             None => {
                 let mut spec = self.told.take().and_then(|told| told()).ok_or(RoleError::Untold)?;
                 let stage = Stage::new(backend, &spec)?;
-                // They have served.
+                // The initial values have served.
                 spec.values = None;
                 Ok(Hosted { spec, stage })
             }
         }
     }
 
-    /// Begins a term.
+    /// Begins a term: the next message says which epoch and batch come.
     pub fn begin(&mut self) {
         self.at = None;
         self.passed = [0; 2];
     }
 
-    /// The parameters' values, in the order of [`StageSpec::parameters`].
+    /// The values of all parameters, one after the other in the order of [`StageSpec::parameters`].
     ///
     /// # Errors
-    /// [`RoleError::Untold`], [`RoleError::Compute`].
+    /// [`RoleError::Untold`] if the rank was told of no stage; [`RoleError::Compute`] if the backend fails.
     pub fn values(&mut self, backend: &B) -> Result<Vec<f32>, RoleError> {
         let hosted = self.hosted(backend)?;
         let values = hosted.stage.values(backend);
@@ -70,6 +73,8 @@ impl<B: Backend + 'static> StageRole<B> {
         Ok(values?)
     }
 
+    /// Takes a gradient that has come, and answers it with the gradient of the stage's input, or with `Done` if the data go
+    /// into the stage. Behind the batch's last it makes the optimizer step.
     fn backward(
         &mut self,
         backend: &B,
@@ -78,11 +83,13 @@ impl<B: Backend + 'static> StageRole<B> {
         header: Header,
         post: &mut Post<B::Bytes>,
     ) -> Result<(), RoleError> {
+        // Gradients return in the order in which activations left: this one must be of the oldest micro-batch in flight.
         let Some(rows) = hosted.stage.expects() else {
             let expected = "no gradient, with nothing in flight".to_owned();
             return Err(RoleError::Unexpected { slot, found: format!("{header:?}"), expected });
         };
         let rows = rows as u32;
+        // The first message of a term says where in the data it is. Every later one must fit.
         let (epoch, batch) = *self.at.get_or_insert((header.epoch, header.batch));
         let due = Header {
             kind: Kind::Gradient,
@@ -95,6 +102,7 @@ impl<B: Backend + 'static> StageRole<B> {
             ..header
         };
         self.check(slot, header, due)?;
+        // The gradient of the output, (rows, output features), becomes that of the input, (rows, input features).
         let values = rows as usize * hosted.spec.output_features() as usize;
         backend.decode(hosted.spec.wire, &post.inbox[BACKWARD], HEADER, values, hosted.stage.output_gradient());
         let answer = match hosted.stage.backward_input(backend) {
@@ -106,9 +114,11 @@ impl<B: Backend + 'static> StageRole<B> {
             }
             None => Header { kind: Kind::Done, rows: 0, features: 0, ..header },
         };
+        // The answer is ready; the gradients of the parameters are added to their sums behind it.
         address(backend, post, BACKWARD, Some(answer));
         hosted.stage.backward_params(backend);
         self.passed[1] += 1;
+        // The batch ends here, and so does its count of micro-batches.
         if header.last {
             hosted.stage.step(backend, header.rate);
             self.at = Some((epoch, Batch(batch.0 + 1)));
@@ -117,6 +127,7 @@ impl<B: Backend + 'static> StageRole<B> {
         Ok(())
     }
 
+    /// Takes an activation that has come, runs the stage, and sends its output on.
     fn forward(
         &mut self,
         backend: &B,
@@ -125,6 +136,8 @@ impl<B: Backend + 'static> StageRole<B> {
         header: Header,
         post: &mut Post<B::Bytes>,
     ) -> Result<(), RoleError> {
+        // Training must fit the running batch; an evaluation may come with any batch and micro-batch. Both must have the
+        // shape of the stage's input.
         let training = header.kind == Kind::Train;
         let (epoch, batch) = *self.at.get_or_insert((header.epoch, header.batch));
         let due = Header {
@@ -141,6 +154,8 @@ impl<B: Backend + 'static> StageRole<B> {
             ..header
         };
         self.check(slot, header, due)?;
+        // The input (rows, input features), as the data or the stage before have it, becomes the output (rows, output
+        // features).
         let rows = header.rows as usize;
         let features = hosted.spec.input_features() as usize;
         let pass = match training {
@@ -155,6 +170,7 @@ impl<B: Backend + 'static> StageRole<B> {
         let output = hosted.stage.forward(backend);
         let values = rows * hosted.spec.output_features() as usize;
         backend.encode(hosted.spec.wire, output, values, &mut post.outbox[FORWARD], HEADER);
+        // An evaluation leaves nothing behind.
         match training {
             true => self.passed[0] += 1,
             false => hosted.stage.forget(),
@@ -165,6 +181,7 @@ impl<B: Backend + 'static> StageRole<B> {
         Ok(())
     }
 
+    /// Takes what has come in both directions, backward first. Where nothing has come, the message that leaves is empty.
     fn react(
         &mut self,
         backend: &B,
@@ -183,6 +200,7 @@ impl<B: Backend + 'static> StageRole<B> {
         Ok(())
     }
 
+    /// Checks that the message that came is the one that was due.
     fn check(&self, slot: Slot, found: Header, due: Header) -> Result<(), RoleError> {
         match found == due {
             true => Ok(()),

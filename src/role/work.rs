@@ -1,4 +1,4 @@
-//! When a role works: at the head of each slot, which waits for it; or on a thread of its own, so that slots go on whatever it
+//! When a role works: at the head of each slot, which waits for it, or on a thread of its own, so that slots go on whatever it
 //! has to do. Under a fixed pace a rank that is not ready sends empty messages, and what reaches it meanwhile waits.
 
 use std::collections::VecDeque;
@@ -13,15 +13,16 @@ use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
 use crate::wire::HEADER;
 
-/// Messages of one direction that may wait at a rank, far more than the owner ever has under way.
+/// Most messages of one direction that may wait at a rank. The owner never has nearly as many under way.
 const MOST_WAITING: usize = 512;
 
-/// Where a rank's messages come from before a slot, and go to after it.
+/// Where a rank's messages come from before a slot, and where they go after it.
 pub trait Work<B: Backend> {
-    /// Fills the outbox of `slot` with what is ready. Returns the role's word, and adds the time of its work to `computed`.
+    /// Fills the outbox for `slot` with what is ready. Returns the role's order, and adds the time that it worked to
+    /// `computed`.
     ///
     /// # Errors
-    /// [`RoleError`]; the outbox means nothing then.
+    /// [`RoleError`] if the role cannot go on. The outbox then means nothing.
     fn take(
         &mut self,
         backend: &B,
@@ -30,21 +31,21 @@ pub trait Work<B: Backend> {
         computed: &mut Duration,
     ) -> Result<Order, RoleError>;
 
-    /// Takes what a slot has brought.
+    /// Takes what `slot` has brought to the inbox.
     fn give(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>);
 
     /// What the role says of [its progress](Role::progress).
     fn progress(&self) -> Option<(usize, usize)>;
 }
 
-/// What a step came to, once all that it has called is done: its messages are then ready to be sealed.
+/// The result of a role's step, after all backend calls of the step are done. Its messages can then be sealed.
 fn done<B: Backend>(backend: &B, order: Result<Order, RoleError>) -> Result<Order, RoleError> {
-    // A device that has failed is the cause of whatever its messages then say.
+    // A device that has failed is reported first, because it explains whatever the messages then say.
     backend.finish()?;
     order
 }
 
-/// Work at the head of each slot.
+/// Work at the head of each slot, on the thread that exchanges messages. Slots wait for it.
 pub struct Prompt<'a, R>(pub &'a mut R);
 
 impl<B: Backend, R: Role<B>> Work<B> for Prompt<'_, R> {
@@ -61,7 +62,7 @@ impl<B: Backend, R: Role<B>> Work<B> for Prompt<'_, R> {
         order
     }
 
-    /// What a slot has brought is in the next one's inbox.
+    /// Does nothing: what a slot has brought is still in the inbox at the head of the next.
     fn give(&mut self, _: &B, _: Slot, _: &mut Post<B::Bytes>) {}
 
     fn progress(&self) -> Option<(usize, usize)> {
@@ -69,41 +70,48 @@ impl<B: Backend, R: Role<B>> Work<B> for Prompt<'_, R> {
     }
 }
 
-/// What goes to a role's thread, and comes back done.
+/// A task for a role's thread: one step. It goes there with messages to read and comes back with messages to send.
 pub(super) struct Task<Bytes> {
+    /// The messages that the role reads and writes.
     pub(super) post: Post<Bytes>,
+    /// The slot for which the role makes its step.
     pub(super) slot: Slot,
+    /// The result of the role's step.
     pub(super) done: Result<Order, RoleError>,
+    /// How long the role's step took.
     pub(super) took: Duration,
+    /// The role's progress after the step.
     pub(super) progress: Option<(usize, usize)>,
 }
 
 impl<Bytes> Task<Bytes> {
-    /// With empty messages of `length` bytes.
+    /// A task with empty messages of `length` bytes.
     pub(super) fn new<B: Backend<Bytes = Bytes>>(backend: &B, length: usize) -> Result<Box<Self>, ComputeError> {
         let post = Post::new(|| backend.bytes(length))?;
         Ok(Box::new(Self { post, slot: Slot(0), done: Ok(Order::GoOn), took: Duration::ZERO, progress: None }))
     }
 }
 
-/// Who gives tasks, and takes them back.
+/// The end of the one who gives tasks to a role's thread and takes them back.
 pub(super) type Bench<Bytes> = (SyncSender<Box<Task<Bytes>>>, Receiver<Box<Task<Bytes>>>);
 
-/// The ends of one who gives tasks and takes them back, and of the thread that does them.
+/// Connects the one who gives tasks with the thread that does them. One task is under way at a time.
 pub(super) fn workshop<Bytes>() -> (Bench<Bytes>, Workshop<Bytes>) {
     let (tasks, to_do) = sync_channel(1);
     let (answer, done) = sync_channel(1);
     ((tasks, done), Workshop { tasks: to_do, done: answer })
 }
 
-/// What the thread of a role does.
+/// What a role's thread runs: it takes tasks and returns them done.
 pub struct Workshop<Bytes> {
+    /// Receives tasks from the one who gives them.
     tasks: Receiver<Box<Task<Bytes>>>,
+    /// Returns tasks when they are done.
     done: SyncSender<Box<Task<Bytes>>>,
 }
 
 impl<Bytes> Workshop<Bytes> {
-    /// Lets `role` work until who gives it tasks is gone.
+    /// Lets `role` do tasks until the one who gives them is gone.
     pub fn run<B: Backend<Bytes = Bytes>, R: Role<B>>(self, backend: &B, role: &mut R) {
         for mut task in self.tasks {
             let started = Instant::now();
@@ -117,28 +125,34 @@ impl<Bytes> Workshop<Bytes> {
     }
 }
 
-/// Work on a thread of its own.
+/// A role's work on a thread of its own, for which slots do not wait.
 pub struct Worker<Bytes> {
-    /// Bytes of a message.
+    /// Length of a message in bytes, header included.
     length: usize,
+    /// Sends a task to the role's thread.
     tasks: SyncSender<Box<Task<Bytes>>>,
+    /// Returns the task when the role has done it.
     done: Receiver<Box<Task<Bytes>>>,
-    /// `None` while the role works.
+    /// The task while no one works on it. `None` while the role does.
     idle: Option<Box<Task<Bytes>>>,
-    /// What has arrived and not been worked on, by direction.
+    /// Messages that have arrived and wait for the role, by direction, the oldest first.
     waiting: [VecDeque<Bytes>; 2],
+    /// Memory for messages that holds none at the moment.
     spare: Vec<Bytes>,
+    /// The role's last order.
     order: Order,
+    /// The role's progress after its last step.
     progress: Option<(usize, usize)>,
-    /// What a slot brought that it should not have.
+    /// An error in taking what a slot brought. The next [`take`](Work::take) returns it.
     refused: Option<RoleError>,
 }
 
 impl<Bytes> Worker<Bytes> {
-    /// A worker whose messages have `length` bytes, and what its thread is to run. It begins at once.
+    /// A worker for messages of `length` bytes, and the workshop that its thread is to run. The role's first step is ordered at
+    /// once.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if there is no memory for the messages.
     pub fn new<B: Backend<Bytes = Bytes>>(
         backend: &B,
         length: usize,
@@ -159,7 +173,7 @@ impl<Bytes> Worker<Bytes> {
         Ok((worker, workshop))
     }
 
-    /// Gives an idle role the oldest message of each direction.
+    /// Gives the role, if it is idle, the oldest waiting message of each direction, or an empty one.
     fn hand_over<B: Backend<Bytes = Bytes>>(&mut self, backend: &B, slot: Slot) {
         let Some(mut task) = self.idle.take() else { return };
         for (which, waiting) in [FORWARD, BACKWARD].into_iter().zip(&mut self.waiting) {
@@ -171,13 +185,13 @@ impl<Bytes> Worker<Bytes> {
             }
         }
         task.slot = slot;
-        // What was cleared is clear for the role; a device that fails here fails the role's step, too.
+        // The role must find cleared what was cleared. If the device fails here, the role's step fails, too.
         let _ = backend.finish();
-        // A thread that is gone is noticed where its answer is awaited.
+        // If the thread is gone, that is noticed where its answer is awaited.
         let _ = self.tasks.send(task);
     }
 
-    /// Lays what has arrived in `inbox` aside.
+    /// Moves the message in `inbox` to those that wait, unless it is empty.
     fn keep<B: Backend<Bytes = Bytes>>(
         &mut self,
         backend: &B,
@@ -211,9 +225,11 @@ impl<B: Backend> Work<B> for Worker<B::Bytes> {
         post: &mut Post<B::Bytes>,
         computed: &mut Duration,
     ) -> Result<Order, RoleError> {
+        // An error that `give` could not return is returned here.
         if let Some(error) = self.refused.take() {
             return Err(error);
         }
+        // If the role is done, its messages leave in this slot. Else empty ones do.
         match self.done.try_recv() {
             Ok(mut task) => {
                 *computed += task.took;
@@ -266,7 +282,7 @@ mod tests {
 
     type Messages = Post<<Cpu as Memory>::Bytes>;
 
-    /// Says in its forward message what it got in both, once it is let.
+    /// A role that says in its forward message what it got in both, once it is let.
     struct Slow {
         let_go: Mutex<Receiver<()>>,
     }
@@ -292,7 +308,7 @@ mod tests {
     }
 
     impl Bench {
-        /// One slot that brings `brought` (0: an empty message), and what left in it before.
+        /// Plays one slot that brings `brought` (0: an empty message). Returns what left in it before.
         fn slot(
             &mut self,
             worker: &mut Worker<<Cpu as Memory>::Bytes>,
@@ -310,7 +326,7 @@ mod tests {
             Ok(left)
         }
 
-        /// Slots that bring nothing, until the role is done with what it has.
+        /// Plays slots that bring nothing, until the role is done with what it has.
         fn until_something_leaves(
             &mut self,
             worker: &mut Worker<<Cpu as Memory>::Bytes>,
@@ -326,7 +342,7 @@ mod tests {
         }
     }
 
-    /// `play` has the worker, lets the role go, and plays slots.
+    /// Runs `play` with the worker, a sender that lets the role go on, and a bench that plays slots.
     fn with(play: impl FnOnce(&mut Worker<<Cpu as Memory>::Bytes>, &Sender<()>, &mut Bench)) {
         let backend = Cpu::new(1).unwrap();
         let post = Post::new(|| backend.bytes(LENGTH)).unwrap();
@@ -344,14 +360,15 @@ mod tests {
         });
     }
 
-    /// While the role works slots send empty messages; what arrives is worked on later, each direction in its order, none lost.
+    /// While the role works, slots send empty messages. What arrives is worked on later, each direction in its order, and
+    /// nothing is lost.
     #[test]
     fn slots_wait_for_no_one_and_lose_nothing() {
         with(|worker, go, bench| {
             for brought in [[1, 0], [2, 7], [0, 0], [3, 8]] {
                 assert_eq!(bench.slot(worker, brought).unwrap(), [0, 0]);
             }
-            // The first step had nothing to work on; the second takes the oldest of each.
+            // The first step had nothing to work on; the second takes the oldest message of each direction.
             go.send(()).unwrap();
             for due in [[1, 7], [2, 8], [3, 0]] {
                 go.send(()).unwrap();

@@ -1,4 +1,4 @@
-//! The loop over epochs: the same for the owner of several ranks and for one process.
+//! The loop over epochs. It is the same for the owner of several ranks and for a single process.
 
 use std::time::Instant;
 
@@ -10,35 +10,35 @@ use crate::ids::Epoch;
 use crate::nn::Criterion;
 use crate::role::score::{Score, Tally};
 
-/// Who takes the data through the stages.
+/// Takes the data through the stages, one term at a time.
 pub(super) trait Trains {
-    /// Runs all [passes](Prepared::passes) of a term. `so_far` is what its epoch's training has come to before.
+    /// Runs all [passes](Prepared::passes) of a term. `so_far` is what its epoch's training came to in earlier terms.
     fn run(&mut self, part: &Part, so_far: Tally, watcher: &mut dyn Watcher) -> Result<Ran, RunError>;
 }
 
-/// A term that has run.
+/// What a term has come to.
 pub(super) struct Ran {
-    /// What each pass came to, training in the whole epoch so far.
+    /// What each pass came to, in their order. That of training counts the whole epoch so far.
     pub(super) tallies: Vec<Tally>,
-    /// The slots that it took.
+    /// How many slots the term took; 0 without messages.
     pub(super) slots: u64,
-    /// What has been learned so far.
+    /// The model with what has been learned up to the end of this term.
     pub(super) model: Model,
-    /// (samples, outputs), where a pass asked for them.
+    /// The outputs of all samples, row-major (samples, outputs). Empty where no pass asks for them.
     pub(super) inferred: Vec<f32>,
 }
 
-/// A run that has come to its end.
+/// What a run has come to at its end.
 pub(super) struct Finished {
-    /// By epoch.
+    /// The reports of all epochs, in order.
     pub(super) epochs: Vec<EpochReport>,
-    /// What the test set came to.
+    /// What the test pass came to.
     pub(super) test: Score,
-    /// What was learned.
+    /// The model after the last epoch.
     pub(super) model: Model,
 }
 
-/// Runs all epochs of `prepared`. Where training diverges, `watcher` keeps the model of the epoch before.
+/// Runs all epochs of `prepared`. Where training diverges, `watcher` gets the model of the last good epoch.
 ///
 /// # Errors
 /// [`RunError`].

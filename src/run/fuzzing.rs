@@ -1,6 +1,7 @@
 //! What ranks read of each other outside slots, opened for the fuzz targets (tests/fuzz).
 //!
-//! Each function reads bytes as a run does, takes what it accepts as far into use as a rank would, and writes it again.
+//! Each function reads bytes as a run does, takes what it accepts as far into use as a rank would, and returns it
+//! written again. `None`: the bytes were refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,31 +62,32 @@ fn public(profile: Profile, ranks: u16) -> Option<Public> {
     })
 }
 
-/// An opening behind its digest, as one of `ranks` ranks reads it.
+/// Reads an opening, which follows its digest, as one of `ranks` ranks does.
 pub fn opening(bytes: &[u8], ranks: u16) -> Option<Vec<u8>> {
     let opening: Opening = unpadded(bytes)?;
     if let Opening::Start(public) = &opening
         && public.fits(ranks)
     {
-        // 1.5 GiB, at most five times that with tags, in four phases, over fewer than three lanes a circuit.
+        // A message has at most 1.5 GiB, and at most five times that with tags. It travels in four phases, over fewer
+        // than three lanes a circuit.
         let bytes = public.geometry.slot_bytes() + public.geometry.message() as u64;
         assert!(bytes < 90 << 30, "{:?} takes {bytes} bytes", public.geometry);
     }
     padded(&opening, bytes.len()).ok().map(|bytes| bytes.to_vec())
 }
 
-/// A rank's announcement, as the owner reads it.
+/// Reads a rank's announcement as the owner does.
 pub fn announcement(bytes: &[u8]) -> Option<Vec<u8>> {
     padded(&unpadded::<Announcement>(bytes)?, bytes.len()).ok().map(|bytes| bytes.to_vec())
 }
 
-/// A rank's result, as the owner reads it.
+/// Reads a rank's result as the owner does.
 pub fn returned(bytes: &[u8]) -> Option<Vec<u8>> {
     padded(&unpadded::<Returned>(bytes)?, bytes.len()).ok().map(|bytes| bytes.to_vec())
 }
 
-/// A package, as `rank` of `ranks` ranks reads it: what it accepts it can lay its lanes by, seal a slot with, and build
-/// its stage from.
+/// Reads a package as `rank`, one of `ranks` ranks, does. It lays the lanes of a package that it accepts, seals a slot
+/// with its keys, and builds the stage.
 pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<Vec<u8>> {
     let public = public(profile, ranks)?;
     let package = read(bytes, &public, Rank(rank), ranks)?;
@@ -100,12 +102,12 @@ pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<
     let mut seat = Seat::new(Arc::new(backend), Library::AwsLc, &public).ok()?;
     let laid = seat.courier(&mut end, &public, package.route, Term(0));
     let mut courier = laid.unwrap_or_else(|error| panic!("lanes are not laid: {error}"));
-    // No other rank is there: the slot ends with what it would wait for.
+    // No other rank is there. So the slot ends with an error where it would wait.
     let _ = courier.slot(&mut end, Slot(0), Word::WELL, &mut seat.post, &mut Timing::default());
     written
 }
 
-/// What honest ranks say, by the target that reads it: where the fuzzer starts from.
+/// What honest ranks say, each with the name of the target that reads it. The fuzzer starts from these.
 pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let mut samples = Vec::new();
     let mut add = |target, bytes: Result<_, _>| {
@@ -142,6 +144,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     samples
 }
 
+/// A role that uses several kinds of operations, encoded.
 fn role() -> Vec<u8> {
     let window = Window { kernel: [3, 3], stride: [1, 1], padding: [1, 1] };
     let conv = Conv2d { out: 2, window, groups: 1, bias: true };
@@ -170,6 +173,7 @@ fn role() -> Vec<u8> {
     postcard::to_allocvec(&spec).unwrap_or_default()
 }
 
+/// The routes of all `ranks` ranks under `profile`, by rank.
 fn routes(profile: Profile, ranks: u16) -> Option<Vec<Route>> {
     if profile != Profile::Mixed {
         return direct_routes(&[Rank(1)], ranks).ok();

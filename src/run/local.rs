@@ -1,4 +1,5 @@
-//! `--local N`: every rank a thread of this process. They do not show each other who they are: they share its memory.
+//! `--local N`: every rank is a thread of this process. They do not show each other identities, as they share its
+//! memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,7 +12,8 @@ use super::{RunError, Watcher, serve};
 use crate::threads;
 use crate::transport::{Transport, local};
 
-/// Runs `prepared` on `ranks` ranks, all threads of this process; this one is the owner.
+/// Runs `prepared` on `ranks` ranks, all threads of this process. The calling thread is the owner. `host` is this
+/// machine's name.
 ///
 /// # Errors
 /// [`RunError`]: that of the rank that ended the run.
@@ -24,11 +26,12 @@ pub fn run(prepared: &Prepared, ranks: u16, host: &str, watcher: &mut dyn Watche
     }
 }
 
-/// What a run comes to on the owner.
+/// What a run has come to on the owner: its outcome and the model.
 pub type Led = Result<(Outcome, Model), RunError>;
 
-/// Runs `prepared` over `ends`, each on a thread of its own but the owner's, the first: what the owner comes to, and each of
-/// the others. The ranks must [suffice](owner::can_run).
+/// Runs `prepared` over `ends`, one a rank, the owner's first. Each other rank gets a thread of its own. Returns what
+/// the run came to on the owner, then on each other rank in order. [`owner::can_run`] must hold for the number of
+/// ranks.
 pub fn over<T: Transport + Send>(
     ends: Vec<T>,
     prepared: &Prepared,
@@ -38,7 +41,7 @@ pub fn over<T: Transport + Send>(
     served_by(ends, prepared, host, watcher, |end, host| serve::run(end, host, &Credentials::default()))
 }
 
-/// As [`over`], where `serve` is what each rank but the owner's does.
+/// Does what [`over`] does, but each rank other than the owner runs `serve` with its end and the host's name.
 pub fn served_by<T: Transport + Send>(
     ends: Vec<T>,
     prepared: &Prepared,
@@ -70,7 +73,7 @@ pub fn served_by<T: Transport + Send>(
             }
         }
         let led = match starved {
-            // Those that have started wait for what does not come.
+            // The ranks that have started wait for others that do not come; the abort below frees them.
             Some(error) => Err(error.into()),
             None => {
                 let credentials = Credentials::default();
@@ -84,16 +87,18 @@ pub fn served_by<T: Transport + Send>(
     })
 }
 
-/// What a rank comes to. A panic, which its hook shows, must not leave the others waiting.
+/// Runs `rank` and turns a panic into an error. The panic hook has shown it by then; the other ranks must not be left
+/// waiting.
 fn caught<R>(rank: impl FnOnce() -> Result<R, RunError>) -> Result<R, RunError> {
     catch_unwind(AssertUnwindSafe(rank)).unwrap_or_else(|_| Err(panicked()))
 }
 
+/// What a rank ends with whose thread has panicked.
 fn panicked() -> RunError {
     RunError::Bug("a rank's thread has panicked".to_owned())
 }
 
-/// Ends the run on all ranks where one cannot go on and the others do not know.
+/// Aborts the run on all ranks where this rank ended with an error that the others do not know of.
 fn tear_out<T: Transport, R>(end: &mut T, ran: &Result<R, RunError>) {
     if let Some(error) = ran.as_ref().err().filter(|error| !error.is_orderly()) {
         end.letters().abort(error.exit_code());
@@ -109,7 +114,7 @@ mod tests {
     use crate::run::kept::results::EpochReport;
     use crate::transport::Member;
 
-    /// Whose progress cannot be shown, and panics.
+    /// A watcher that panics when it is to show progress.
     struct Broken;
 
     impl Watcher for Broken {
@@ -134,7 +139,7 @@ mod tests {
         Prepared::of(job).unwrap().short(64, 16)
     }
 
-    /// Whichever rank panics, and wherever, the others end at once.
+    /// Whichever rank panics, and at whatever point, the others end at once.
     #[test]
     fn a_panic_ends_all_ranks() {
         let prepared = prepared();

@@ -1,12 +1,13 @@
-//! The four phases of a run: initialization, forward and backward propagation in slots, testing.
+//! A whole run: initialization, then forward and backward passes in slots, then testing and what is kept.
 //!
-//! [`prepare`] opens the job and the data, on the owner alone; or, to infer, the model that a run has left. [`owner`] and [`serve`] run a
-//! job together, one on rank 0, the other on all others; [`single`] runs the same job in one process without messages, [`local`] with one
-//! thread a rank. [`epochs`] is the loop that owner and single process share, [`seat`] what the owner and all other ranks do in a
-//! term.
+//! [`prepare`] opens the job and the data on the owner, and nowhere else. To infer, it opens the model that a run has
+//! left. [`owner`] and [`serve`] run a job together: the first on rank 0, the second on every other rank. [`single`]
+//! runs the same job in one process without messages. [`local`] runs it with one thread for each rank. [`epochs`] is
+//! the loop over epochs that the owner and the single process share. [`seat`] is the loop over the slots of a term,
+//! which the owner and all other ranks share.
 //!
-//! [`letters`] is what ranks say to each other outside slots, [`refusal`] how they say that there is no run, [`trust`] who is who, [`pace`]
-//! what is measured where slots begin at fixed times. [`kept`] is what remains of a run.
+//! [`letters`] is what ranks tell each other outside slots. [`refusal`] is how they say that there is no run. [`trust`]
+//! says who is accepted. [`pace`] measures what a fixed pace must leave room for. [`kept`] is what remains of a run.
 
 mod cores;
 mod epochs;
@@ -52,184 +53,186 @@ pub use refusal::{refuse, while_others_wait};
 pub use setting::{Host, Setting, hostname};
 pub use trust::TrustError;
 
-/// Why a run ended.
+/// Why a run ended, or did not begin.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// The job is wrong.
+    /// The job is wrong, or its file cannot be read.
     #[error(transparent)]
     Job(#[from] JobError),
     /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The network does not start from the file that is named.
+    /// The file that `init.from` names, or a run's model, does not give the network its values.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The mix failed, or finds no plan.
+    /// The mix failed: a cell or a message was bad, blocks did not travel, or no plan of circuits was found.
     #[error(transparent)]
     Mix(#[from] MixError),
-    /// Messages did not travel.
+    /// The transport has failed: blocks or letters did not arrive.
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// A rank is not accepted, or a file that says who is who cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// A role cannot go on.
+    /// A rank's role cannot go on: what it was sent does not fit, or its own work failed.
     #[error(transparent)]
     Role(#[from] RoleError),
-    /// Arithmetic failed.
+    /// Arithmetic failed, or there is no such device to compute on.
     #[error(transparent)]
     Compute(#[from] ComputeError),
-    /// There is no memory.
+    /// The operating system gave no memory for what was asked.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
-    /// Threads cannot be started.
+    /// The operating system started no thread.
     #[error(transparent)]
     Threads(#[from] Starved),
-    /// Something cannot be kept.
+    /// A file of the run cannot be written, or a folder cannot be made.
     #[error(transparent)]
     Kept(#[from] KeptError),
-    /// A result cannot be printed.
+    /// A result cannot be printed to stdout.
     #[error(transparent)]
     Print(#[from] PrintError),
-    /// The trained model makes nothing of the test set.
+    /// The loss on the test set is not a finite number. The model is kept all the same.
     #[error(
         "the loss on the test set is {loss}: the model is kept, in {}; look at the data, and at values that it was given", .folder.display()
     )]
     TestLoss {
-        /// The loss.
+        /// The loss on the test set, as it came out.
         loss: f64,
-        /// The run's folder.
+        /// The folder that holds the run's files.
         folder: std::path::PathBuf,
     },
     /// Too few ranks for the job.
     #[error("the job needs {needed} ranks (1 owner, {stages} stages and {relays} relays), there are {found}")]
     TooFewRanks {
-        /// Ranks that there are.
+        /// How many ranks there are.
         found: u16,
-        /// Ranks that it needs.
+        /// How many ranks the job needs: the owner, its stages and its relays.
         needed: u16,
-        /// Stages among them.
+        /// How many ranks of those that are needed host stages.
         stages: u16,
-        /// Relays among them.
+        /// How many ranks of those that are needed are relays.
         relays: u16,
     },
-    /// Two numbers of ranks.
+    /// `--hosts` and `--ranks` disagree about the number of ranks.
     #[error("--hosts has {hosts} ranks, --ranks {ranks}; leave --ranks out, or give --hosts as many")]
     Hosts {
-        /// Ranks of all hosts.
+        /// How many ranks `--hosts` names in all.
         hosts: u16,
-        /// Ranks to reckon with.
+        /// How many ranks `--ranks` names.
         ranks: u16,
     },
-    /// Too many ranks.
+    /// There are more ranks than a job may have.
     #[error("a job has at most {most} ranks, there are {found}")]
     TooManyRanks {
-        /// Ranks that there are.
+        /// How many ranks there are.
         found: u16,
-        /// The most.
+        /// How many ranks a job may have at most.
         most: u16,
     },
-    /// Nothing is left to train on.
+    /// The validation set has taken all samples, so that none is left to train on.
     #[error("no sample is left to train on, {held_out} are held out; take a smaller data.validation")]
     NoSamples {
-        /// Samples that are held out.
+        /// How many samples are held out for validation.
         held_out: usize,
     },
-    /// No batch is whole, and one that is not is left out.
+    /// `train.drop_last` leaves out the only batch, which is not a whole one.
     #[error(
         "no batch is left to train on: train.drop_last leaves out what is no whole batch, and there are {samples} samples for a \
          train.batch of {batch}; take a train.batch of {samples} or less, or train.drop_last = false"
     )]
     NoBatch {
-        /// Samples to train on.
+        /// How many samples there are to train on.
         samples: usize,
-        /// Samples of a batch.
+        /// How many samples a batch has (`train.batch`).
         batch: u32,
     },
-    /// A message that no transport takes.
+    /// A message, package or result would be longer than anything that travels.
     #[error("{what} would have {bytes} bytes, the most is {most}; {fix}")]
     TooLong {
-        /// What it is.
+        /// What it is, in words for the user: `"a message"`.
         what: &'static str,
-        /// Its bytes.
+        /// How many bytes it would have.
         bytes: u64,
-        /// The most.
+        /// How many bytes it may have at most.
         most: u64,
-        /// What to do.
+        /// What the user can do about it.
         fix: &'static str,
     },
-    /// A sealed message outside slots is not what its sender sealed for here and now.
+    /// A sealed letter does not open: its sender did not seal it for this run, term and rank.
     #[error("{what} from {from} failed authentication")]
     Sealed {
-        /// What it was.
+        /// Which letter it was, in words for the user.
         what: &'static str,
-        /// Whose it was said to be.
+        /// The rank that was said to have sent it.
         from: crate::ids::Rank,
     },
-    /// A message outside slots that is not understood.
+    /// A letter decodes to nothing that a rank of this version says.
     #[error("{what} from {from} is not understood; do all ranks run the same version of mixnn?")]
     Unreadable {
-        /// What it was.
+        /// Which letter it was, in words for the user.
         what: &'static str,
-        /// Whose.
+        /// The rank that sent it.
         from: crate::ids::Rank,
     },
-    /// The owner has stopped the run; all ranks know, and it says why.
+    /// The owner has told all ranks to stop. The owner alone says why.
     #[error("the owner has stopped the run")]
     Stopped {
-        /// The exit code that the reason has.
+        /// The exit code that the owner's reason has.
         code: i32,
     },
-    /// A fault has ended the run; all ranks know.
+    /// A fault has ended the run, and all ranks have heard of it. Only the owner has this error.
     #[error("{}", describe(noticed, own.as_ref()))]
     Fault {
-        /// The first that was noticed.
+        /// The first fault that any rank has noticed, and which rank did.
         noticed: Noticed,
-        /// The owner's own error, if that is it.
+        /// The owner's own error, where its own work was the first fault.
         own: Option<RoleError>,
     },
-    /// A fault to which the owner did not answer, or that it could not tell all.
+    /// The owner knows of a fault, but could not tell all ranks. Other ranks end with another error then, as if they
+    /// had noticed nothing.
     #[error("{}; not all ranks have heard of it", describe(.0, None))]
     Unanswered(Noticed),
-    /// The owner has refused the job; it says why.
+    /// The owner has refused the run before it began. The owner says why.
     #[error("the owner has refused the job")]
     Refused {
-        /// The exit code that it named.
+        /// The exit code that the owner named.
         code: i32,
     },
-    /// Ranks have told the owner that they cannot take part.
+    /// Some ranks have told the owner that they cannot take part. Each of them says why itself.
     #[error("{}", declined(.ranks))]
     Declined {
         /// The ranks that cannot take part.
         ranks: Vec<crate::ids::Rank>,
-        /// The exit code that the first of them named.
+        /// The exit code that the first of these ranks named.
         code: i32,
     },
-    /// All ranks have heard that there is no run.
+    /// Another error, of which all ranks have heard: they all end with the same code.
     #[error("{why}")]
     Told {
-        /// Why, as far as this rank is concerned.
+        /// What went wrong on this rank.
         why: Box<RunError>,
-        /// The exit code that the owner named.
+        /// The exit code with which all ranks end. The owner has named it.
         code: i32,
     },
-    /// The ranks do not compute alike.
+    /// Ranks compute with different fingerprints, and `--strict` was given. The text names the fingerprints.
     #[error("ranks differ in what their results' bits depend on: {0}; leave --strict out to run all the same")]
     Fingerprints(String),
     /// The operating system has no randomness.
     #[error("no randomness from the operating system: {0}")]
     Randomness(#[from] rand::rngs::SysError),
-    /// Something that cannot be.
+    /// Something that no run should come to. The text says what.
     #[error("a bug: {0}")]
     Bug(String),
 }
 
+/// Says which ranks cannot take part.
 fn declined(ranks: &[crate::ids::Rank]) -> String {
     let names: Vec<String> = ranks.iter().map(ToString::to_string).collect();
     format!("{} cannot take part, and say{} why", names.join(", "), if ranks.len() == 1 { "s" } else { "" })
 }
 
-/// What has ended a run.
+/// Says in words what has ended a run: the owner's own error if there is one, else what was noticed, where and by whom.
 fn describe(noticed: &Noticed, own: Option<&RoleError>) -> String {
     let Noticed { fault: Fault { slot, phase, peer, reason }, by } = noticed;
     let what = match (reason, own) {
@@ -250,7 +253,7 @@ fn describe(noticed: &Noticed, own: Option<&RoleError>) -> String {
     format!("{what}; the run ends on all ranks and leaves no model")
 }
 
-/// The exit code of a run that ended for `reason`.
+/// The exit code of a run that ended for `reason` (docs/PROTOCOL.md, 9.4).
 fn code_of(reason: Reason) -> i32 {
     match reason {
         Reason::Authentication | Reason::Message => 4,
@@ -260,7 +263,7 @@ fn code_of(reason: Reason) -> i32 {
 }
 
 impl RunError {
-    /// The process's exit code.
+    /// The code with which the process exits because of this error (docs/PROTOCOL.md, 16.7).
     pub fn exit_code(&self) -> i32 {
         match self {
             RunError::Role(error) => code_of(error.reason()),
@@ -292,7 +295,7 @@ impl RunError {
         }
     }
 
-    /// The error itself, whoever else has heard of it.
+    /// The error itself, without the wrapping that says that all ranks have heard of it.
     pub fn cause(&self) -> &Self {
         match self {
             RunError::Told { why, .. } => why.cause(),
@@ -300,7 +303,7 @@ impl RunError {
         }
     }
 
-    /// Whether training has diverged: what it had come to before is sound.
+    /// Whether training has diverged. The model of the last good epoch is sound then, and is kept.
     pub fn is_divergence(&self) -> bool {
         match self.cause() {
             RunError::Kept(KeptError::NotFinite { .. }) => true,
@@ -312,7 +315,7 @@ impl RunError {
         }
     }
 
-    /// Whether all ranks know that the run has ended, so that none has to be torn out of it.
+    /// Whether all ranks know that the run has ended, so that it need not be aborted on the others.
     pub fn is_orderly(&self) -> bool {
         matches!(
             self,
@@ -326,7 +329,7 @@ impl RunError {
         )
     }
 
-    /// Whether another rank says what happened.
+    /// Whether another rank prints what happened, so that this one need not.
     pub fn is_told_elsewhere(&self) -> bool {
         matches!(
             self.cause(),
@@ -339,46 +342,47 @@ impl RunError {
     }
 }
 
+/// Makes an error for `map_err`: the letter `what` from `from` has not opened.
 fn sealed(what: &'static str, from: crate::ids::Rank) -> impl FnOnce(Unauthentic) -> RunError {
     move |Unauthentic| RunError::Sealed { what, from }
 }
 
-/// Who follows a run.
+/// Follows a run on the owner: prints, or writes down, what it is told.
 pub trait Watcher {
-    /// What will happen, once it is known: one line of text.
+    /// Takes one line of text about what the run will do, as soon as that is known.
     fn note(&mut self, line: &str);
 
-    /// What bears on the result: the same, for those too who want no notes.
+    /// Takes one line of text that bears on the result. Users who want no notes see these lines, too.
     fn warn(&mut self, line: &str) {
         self.note(line);
     }
 
-    /// Samples that are through a pass, and samples of it.
+    /// In epoch `epoch`, counted from 0, `done` of the `of` samples of the running pass are through.
     fn progress(&mut self, epoch: u32, done: usize, of: usize);
 
-    /// Training has failed; `model` is what it had come to after so many good `epochs`.
+    /// Training has diverged. `model` is what it had come to after the last good epoch; there were `epochs` of these.
     ///
     /// # Errors
-    /// Those of writing it down.
+    /// Those of writing the model down.
     fn keep(&mut self, epochs: u32, model: &Model) -> Result<(), RunError>;
 
-    /// An epoch is over.
+    /// An epoch is over, and `report` says what it came to.
     ///
     /// # Errors
-    /// Those of writing it down.
+    /// Those of writing the report down.
     fn epoch(&mut self, report: &kept::results::EpochReport) -> Result<(), RunError>;
 
-    /// What comes out for all samples, (samples, outputs), where a run [infers](prepare::Prepared::infers) and does nothing
-    /// else.
+    /// Takes the outputs for all samples, row-major (samples, outputs). Only a run that
+    /// [infers](prepare::Prepared::infers) calls it.
     ///
     /// # Errors
-    /// Those of writing it down.
+    /// Those of writing the outputs down.
     fn outputs(&mut self, _outputs: Vec<f32>) -> Result<(), RunError> {
         Ok(())
     }
 }
 
-/// Who follows nothing.
+/// A watcher that ignores everything.
 impl Watcher for () {
     fn note(&mut self, _: &str) {}
 

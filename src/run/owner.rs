@@ -1,4 +1,8 @@
-//! A run as the owner leads it.
+//! A run as the owner leads it, on rank 0.
+//!
+//! The owner alone knows the job, the data and the plan. It opens the run for all ranks, hands out packages at the
+//! start of each term, plays its own role in the slots, and collects the results. The steps are those of
+//! docs/PROTOCOL.md, 4, 13 and 14.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,19 +43,20 @@ use crate::role::owner::{Course, Hosted, Owner};
 use crate::role::score::Tally;
 use crate::transport::Transport;
 
-/// How the owner's process stands in the world.
+/// What the owner's process says of its surroundings.
 pub struct Place<'a> {
-    /// This machine's name.
+    /// The name of this machine.
     pub host: &'a str,
-    /// What carries messages: the MPI library, or `local`.
+    /// What carries messages: the name of the MPI library, or `local`. It goes into `result.json`.
     pub carrier: &'a str,
-    /// Whether ranks that compute differently are an error.
+    /// Whether it is an error that ranks have different fingerprints. Else it is a warning.
     pub strict: bool,
-    /// What it shows of itself, and the ranks that it accepts.
+    /// The identity that the owner shows, and the ranks that it accepts.
     pub credentials: &'a Credentials,
 }
 
-/// Whether `ranks` ranks can run the job: enough of them, not too many, with lengths that travel and circuits to be found.
+/// Checks that `ranks` ranks can run the job: that there are enough and not too many, that all lengths can travel, and
+/// that a plan of circuits can be found.
 ///
 /// # Errors
 /// [`RunError::Job`], [`RunError::TooFewRanks`], [`RunError::TooManyRanks`], [`RunError::TooLong`], [`RunError::Mix`].
@@ -67,17 +72,18 @@ pub fn can_run(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
     }
     prepared.geometry(ranks)?;
     if job.mix.profile == Profile::Mixed {
-        // Which ranks share a host is not known yet, and is nothing that a plan must have.
+        // Which ranks share a host is not known yet. Each gets a host of its own here, as a plan does not need to keep
+        // hosts apart.
         let hosts: Vec<u32> = (0..u32::from(ranks)).collect();
         Plan::draw(stages, job.mix.hops, &hosts, &mut rand::rng())?;
     }
     Ok(())
 }
 
-/// Leads a run on rank 0. The ranks must [suffice](can_run).
+/// Leads a run on rank 0 and returns what it came to. [`can_run`] must hold for the number of ranks.
 ///
 /// # Errors
-/// [`RunError`]. The caller ends the run on all ranks.
+/// [`RunError`]. Where the error is not [orderly](RunError::is_orderly), the caller must abort the run on all ranks.
 pub fn run(
     transport: &mut dyn Transport,
     prepared: &Prepared,
@@ -85,8 +91,10 @@ pub fn run(
     watcher: &mut dyn Watcher,
 ) -> Result<(Outcome, Model), RunError> {
     let started = Instant::now();
+    // 4.1: the opening gives all ranks the public numbers.
     let public = open(transport, prepared)?;
     let (chosen, note) = match platform::choose(public.compute, Standing::of(transport, public.pacing)) {
+        // From here on ranks announce themselves, so a refusal must take the place of their packages (4.8).
         Ok(chosen) => chosen,
         Err(error) => return Err(told(error, |code| refusal::refuse_announcements(transport, &public, code))),
     };
@@ -107,7 +115,8 @@ pub fn run(
     }
 }
 
-/// Gives all ranks the public numbers, or tells them that there is no run.
+/// Sends all ranks the opening with the public numbers (docs/PROTOCOL.md, 4.1). Where there are none, it refuses the
+/// run to all.
 fn open(transport: &mut dyn Transport, prepared: &Prepared) -> Result<Public, RunError> {
     let (public, opening) = match public_numbers(transport, prepared) {
         Ok(ready) => ready,
@@ -120,7 +129,7 @@ fn open(transport: &mut dyn Transport, prepared: &Prepared) -> Result<Public, Ru
     Ok(public)
 }
 
-/// The public numbers, and the opening that says them.
+/// The public numbers of this run, and the bytes of the opening that says them.
 fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Public, Vec<u8>), RunError> {
     let job = &prepared.job;
     let ranks = transport.ranks();
@@ -153,7 +162,8 @@ fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Pub
     opening::start(public)
 }
 
-/// Runs with `backend`, where all ranks have the `public` numbers.
+/// Runs with `backend`. All ranks have the `public` numbers by now, so an error is told to them in place of their
+/// packages.
 fn run_on<B: Platform>(
     transport: &mut dyn Transport,
     backend: Arc<B>,
@@ -169,7 +179,7 @@ fn run_on<B: Platform>(
     }
 }
 
-/// Runs all epochs.
+/// Runs all epochs, and puts together what the run came to.
 fn run_with<B: Platform>(
     transport: &mut dyn Transport,
     mut lead: Lead<'_, B>,
@@ -208,40 +218,44 @@ fn run_with<B: Platform>(
     Ok((outcome, model))
 }
 
-/// What the owner holds over a whole run.
+/// What the owner keeps over a whole run.
 struct Lead<'a, B: Platform> {
     prepared: &'a Prepared,
     place: &'a Place<'a>,
     public: Public,
-    /// Of all stages.
+    /// All stages of the network, in order.
     specs: Vec<StageSpec>,
-    /// Those that stand on ranks.
+    /// Those of `specs` that ranks host. The stages before and behind them run on the owner.
     remote: Range<usize>,
-    /// Bytes of the longest that a rank is told of its stage.
+    /// How many bytes a package has for the role, padded so that all ranks are told as much.
     role: usize,
-    /// Those that do not.
+    /// The networks of the stages that run on the owner.
     hosted: Hosted<B>,
-    /// The term that runs.
+    /// The term that runs now.
     term: Term,
     seat: Seat<B>,
     desk: Desk<'a>,
-    /// What results are sealed to.
+    /// The owner's key pair, to whose public half all ranks seal their results.
     recipient: Recipient,
-    /// What proves that a result is of its rank.
+    /// One key for each rank, by rank. It is in that rank's package and proves that a result is from it.
     results: Vec<Key>,
+    /// Who is what: drawn once, in the first term.
     drawn: Option<Drawn>,
-    /// By rank: equal ones share a fate, once they have said where they are.
+    /// The trust domain of each rank, by rank: ranks with equal labels share one. Empty until the ranks have announced
+    /// themselves.
     domains: Vec<u32>,
-    /// With which ranks compute, by rank, once they have said so.
+    /// How many threads each rank computes with, by rank; 0 where a GPU computes. Empty until the ranks have announced
+    /// themselves.
     threads: Vec<u16>,
-    /// Whose AES-256-GCM seals on their processors, by rank, once they have said so; none in `bare`.
+    /// Which library seals with AES-256-GCM on each rank's processor, by rank. Empty until the ranks have announced
+    /// themselves, and always in `bare`.
     aead: Vec<Library>,
-    /// The host of each rank, once they have said so.
+    /// The name of each rank's host, by rank. Empty until the ranks have announced themselves.
     hosts: Vec<String>,
     spent: Spent,
 }
 
-/// The owner, and what brings it to the ranks.
+/// The owner's state together with its transport: what the loop over epochs drives.
 struct Leads<'l, 'a, B: Platform> {
     lead: &'l mut Lead<'a, B>,
     transport: &'l mut dyn Transport,
@@ -255,24 +269,28 @@ impl<B: Platform> Trains for Leads<'_, '_, B> {
     }
 }
 
-/// What slots have taken so far, as all ranks say at the end of a term.
+/// What the slots of the run have taken so far. It is known at the end of each term, when all ranks have returned their
+/// results.
 #[derive(Default)]
 struct Spent {
-    /// Where each rank's time went so far.
+    /// Where the time of each rank went so far, by rank.
     timing: Vec<RankTiming>,
-    /// Bytes that all ranks have sent in slots so far.
+    /// How many bytes all ranks together have sent in slots so far.
     sent: u64,
-    /// Slots so far that overran, on the rank that had most of them.
+    /// How many slots have overrun the pace so far, on the rank on which most have.
     overran: u64,
 }
 
-/// Drawn once a job.
+/// Who hosts what, drawn once for the whole run.
 enum Drawn {
+    /// In `mixed`: roles and circuits.
     Mixed(Plan),
+    /// In `bare` and `sealed`: roles alone.
     Direct(Roles),
 }
 
 impl Drawn {
+    /// Which rank hosts which stage.
     fn roles(&self) -> &Roles {
         match self {
             Drawn::Mixed(plan) => &plan.roles,
@@ -282,7 +300,7 @@ impl Drawn {
 }
 
 impl<'a, B: Platform> Lead<'a, B> {
-    /// Leads with `backend`, where all ranks have the `public` numbers.
+    /// Makes the owner's state. All ranks have the `public` numbers by now.
     fn new(
         transport: &dyn Transport,
         backend: Arc<B>,
@@ -318,7 +336,8 @@ impl<'a, B: Platform> Lead<'a, B> {
         })
     }
 
-    /// Runs a term.
+    /// Runs one term: hands out packages, runs the slots, and takes the results. `so_far` is what this epoch's training
+    /// came to in earlier terms.
     fn term(
         &mut self,
         transport: &mut dyn Transport,
@@ -327,13 +346,15 @@ impl<'a, B: Platform> Lead<'a, B> {
         watcher: &mut dyn Watcher,
     ) -> Result<Ran, RunError> {
         let prepared = self.prepared;
+        // 4.3 to 4.7: keys are announced, packages go out, lanes are laid.
         let route = self.hand_out(transport, watcher)?;
         let mut courier = self.seat.courier(transport.lanes(), &self.public, route, self.term)?;
         let micro_batch = prepared.job.train.micro_batch;
         let passes = prepared.passes(part);
         let rates = prepared.rates();
         let capacity = self.public.geometry.message();
-        // A random number of empty slots hides how many the passes take.
+        // 11.2: a random number of empty slots comes first, so that an observer who counts slots does not learn how
+        // many the passes take.
         let lead = rand::rng().random_range(0..=u64::from(transport.ranks()));
         let paced = self.public.pacing != Pacing::Lockstep;
         let course = Course {
@@ -352,6 +373,8 @@ impl<'a, B: Platform> Lead<'a, B> {
         };
         let backend = Arc::clone(&self.seat.backend);
         let mut owner = Owner::new(&*backend, course, capacity)?;
+        // 20.8: for `pace = "auto"` the owner measures, in the first term, what a pace must leave room for. It starts
+        // with the time that dummy work takes, once for each rank that shares a core.
         let calibration = match self.public.pacing {
             Pacing::Fixed { .. } if self.seat.pace().is_none() => {
                 let work = pace::work(&*backend, capacity, micro_batch, prepared.job.mix.wire)?
@@ -369,29 +392,35 @@ impl<'a, B: Platform> Lead<'a, B> {
                 watcher.progress(part.epoch.0, done, of);
             }
         };
+        // 8: the slots of the term. The owner's role says when they end. A fault ends them, too.
         let ended = self.seat.slots(transport.lanes(), courier.as_mut(), &mut owner, calibration, &mut progress)?;
         let (tallies, inferred) = (owner.tallies(), owner.into_inferred());
         let (fault, own) = (ended.fault, ended.own);
+        // 16.2: all ranks have heard the owner say stop, so that no results follow.
         if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
             return Err(RunError::Fault { noticed, own });
         }
+        // 14.3: every rank returns a result. The owner's own place in the gather is zeros that no one reads.
         let blobs = transport.letters().gather(&memory::zeroed(result::length(&self.public))?)?;
         let model = match self.returned(&blobs, ended.slots, fault) {
             Ok(Ok(model)) => Ok(model),
             Ok(Err(noticed)) => Err(RunError::Fault { noticed, own }),
             Err(error) => Err(error),
         };
+        // 14.4: the verdict tells all ranks the code with which to exit, or 0 where the run goes on or has ended well.
         let code = model.as_ref().err().map_or(0, RunError::exit_code);
         let told = self.tell(transport, code);
         match (model, told) {
             (Ok(model), Ok(())) => Ok(Ran { tallies, slots: ended.slots, model, inferred }),
+            // The owner's own error. All ranks know its code by now, so that none has to be torn out of the run.
             (Err(error), Ok(())) if !error.is_orderly() => Err(RunError::Told { why: Box::new(error), code }),
+            // A fault that the owner could not tell to all.
             (Err(RunError::Fault { noticed, .. }), Err(_)) => Err(RunError::Unanswered(noticed)),
             (Err(error), _) | (Ok(_), Err(error)) => Err(error),
         }
     }
 
-    /// Tells all ranks with which `code` they end; 0: as they would.
+    /// Tells all ranks the verdict: to exit with `code`, or, where it is 0, to go on (docs/PROTOCOL.md, 14.4).
     fn tell(&self, transport: &mut dyn Transport, code: i32) -> Result<(), RunError> {
         let ranks = transport.ranks();
         let verdict = |(rank, psk)| verdict::write(code, psk, &self.public.binding(self.term, rank, ranks));
@@ -400,12 +429,14 @@ impl<'a, B: Platform> Lead<'a, B> {
         Ok(())
     }
 
-    /// Takes the ranks' keys, draws the term's, and gives each rank its package. Returns the owner's own route.
+    /// Gathers the ranks' announcements and scatters their packages (docs/PROTOCOL.md, 4.3 to 4.6). Returns the owner's
+    /// own route. Where it cannot make packages, it refuses the run to all ranks in place of them (4.8).
     fn hand_out(&mut self, transport: &mut dyn Transport, watcher: &mut dyn Watcher) -> Result<Route, RunError> {
         let messages = transport.letters().gather(&[0; announcement::LENGTH])?;
         match self.packages(messages, watcher) {
             Ok((own, packages)) => {
                 transport.letters().scatter(&packages, package::length(&self.public))?;
+                // 4.9: initial values follow the packages, once.
                 if self.term == self.public.term {
                     self.give_values(transport)?;
                 }
@@ -415,7 +446,8 @@ impl<'a, B: Platform> Lead<'a, B> {
         }
     }
 
-    /// Gives each rank the values that its stage starts from, a piece at a time, if the job names some.
+    /// Gives each rank the values that its stage starts from, piece by piece (docs/PROTOCOL.md, 4.9). A rank without a
+    /// stage gets zeros. Sends nothing where the job names no values.
     fn give_values(&mut self, transport: &mut dyn Transport) -> Result<(), RunError> {
         let (ranks, pieces) = (transport.ranks(), Pieces::of(&self.public));
         let end = |(rank, psk)| {
@@ -433,12 +465,13 @@ impl<'a, B: Platform> Lead<'a, B> {
             let messages = ends.iter().map(piece).collect::<Result<Vec<_>, _>>()?;
             transport.letters().scatter(&messages, pieces.length())?;
         }
-        // They are with those whom they are for.
+        // Each stage's rank has its values now, and the owner needs them no more.
         self.specs.iter_mut().for_each(|spec| spec.values = None);
         Ok(())
     }
 
-    /// The owner's own route in a term, and what each rank gets that has announced itself with one of these `messages`.
+    /// Makes the packages of a term from the ranks' announcements in `messages`, by rank. Returns the owner's own
+    /// route, and a sealed package for each rank, by rank.
     fn packages(
         &mut self,
         messages: Vec<Vec<u8>>,
@@ -446,6 +479,8 @@ impl<'a, B: Platform> Lead<'a, B> {
     ) -> Result<(Route, Vec<Vec<u8>>), RunError> {
         let ranks = messages.len() as u16;
         let announced = self.hear(messages)?;
+        // 4.5: in the first term alone, the owner compares the fingerprints and draws the plan. Both stay for the whole
+        // run.
         let first = self.drawn.is_none();
         if first {
             self.compare(&announced, watcher)?;
@@ -462,8 +497,10 @@ impl<'a, B: Platform> Lead<'a, B> {
         let Some(drawn) = &self.drawn else {
             return Err(RunError::Bug("no plan was drawn".to_owned()));
         };
+        // 4.6 and 6: the owner draws the keys of this term, and derives what each rank needs of them.
         let routes = match drawn {
             Drawn::Mixed(plan) => {
+                // 6.12: which pairs of ranks lay a keystream over their blocks.
                 let linked = |a: Rank, b: Rank| match self.prepared.job.mix.link {
                     Link::Hosts => self.domains[a.index()] != self.domains[b.index()],
                     Link::All => true,
@@ -476,6 +513,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         let mut own = None;
         let mut packages = Vec::new();
         for (rank, route) in Rank::all(ranks).zip(routes) {
+            // The owner keeps its own route. Its package is empty and stays here.
             if rank == Rank::OWNER {
                 own = Some(route);
                 packages.push(Vec::new());
@@ -484,6 +522,7 @@ impl<'a, B: Platform> Lead<'a, B> {
             let stage = drawn.roles().stage(rank).map(|stage| &self.specs[self.remote.start + stage.index()]);
             let package = Package {
                 route,
+                // 5.3: in the first term all ranks get a role of one length, relays zeros. Later terms have none.
                 role: match first {
                     true => role::write(stage, self.role)?,
                     false => role::write(None, 0)?,
@@ -499,12 +538,12 @@ impl<'a, B: Platform> Lead<'a, B> {
         Ok((own, packages))
     }
 
-    /// What all ranks announce with their `messages`; the owner's own announcement, without a key, at place 0.
+    /// Reads the announcements of all ranks in `messages`, by rank. The owner's own, which has no key, is at place 0.
     fn hear(&mut self, messages: Vec<Vec<u8>>) -> Result<Vec<Announced>, RunError> {
         look_for_refusals(&messages)?;
         let ranks = messages.len() as u16;
         let Seat { backend, aead, .. } = &self.seat;
-        // In the same form as those of others, with which it is compared.
+        // The owner's words are shortened and escaped like those of others, as they are compared with them.
         let [host, fingerprint] = [self.place.host, &backend.fingerprint()].map(shown);
         let introduction =
             Introduction { host: &host, fingerprint: &fingerprint, threads: backend.threads(), aead: *aead };
@@ -515,7 +554,8 @@ impl<'a, B: Platform> Lead<'a, B> {
         Ok(heard)
     }
 
-    /// Whether all ranks' results depend on the same things.
+    /// Compares the ranks' fingerprints. Where they differ, the owner's user is warned, or with `--strict` the run is
+    /// refused.
     fn compare(&self, announced: &[Announced], watcher: &mut dyn Watcher) -> Result<(), RunError> {
         let mut kinds: Vec<&str> = announced.iter().map(|announced| announced.says.fingerprint.as_str()).collect();
         kinds.sort_unstable();
@@ -534,7 +574,8 @@ impl<'a, B: Platform> Lead<'a, B> {
         }
     }
 
-    /// Draws who is what. Where hosts are such that stages do not stand as far apart as they could, the owner's user hears of it.
+    /// Draws who hosts which stage, and in `mixed` the circuits. Warns where the hosts keep the stages from standing as
+    /// far apart as they could.
     fn draw(&self, watcher: &mut dyn Watcher) -> Result<Drawn, RunError> {
         let hosts = &self.domains;
         let stages = self.remote.len() as u16;
@@ -550,7 +591,8 @@ impl<'a, B: Platform> Lead<'a, B> {
         })
     }
 
-    /// What the ranks have returned with these `blobs`, by rank; or the first fault, of `fault` and those that they tell.
+    /// Opens the results in `blobs`, by rank, after a term of `slots` slots. Returns the model, or the first fault: of
+    /// `fault`, which the owner knows, and those that the results tell.
     fn returned(
         &mut self,
         blobs: &[Vec<u8>],
@@ -565,6 +607,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         for (rank, blob) in Rank::all(blobs.len() as u16).zip(blobs).skip(1) {
             let binding = self.public.binding(self.term, rank, blobs.len() as u16);
             let proven = (&self.recipient, &self.results[rank.index()]);
+            // 14.2: a result opens only if its rank sealed it for this run, term and number of slots.
             let returned = result::read(blob, slots, proven, &mut self.desk, &binding)?;
             first = Noticed::first(first, returned.fault.map(|fault| Noticed { fault, by: rank }));
             let rank_timing = seat::from_numbers(returned.timing);
@@ -575,9 +618,11 @@ impl<'a, B: Platform> Lead<'a, B> {
                 values[self.remote.start + stage.index()] = returned.values;
             }
         }
+        // 14.4: a fault in a result ends the run for all.
         if let Some(noticed) = first {
             return Ok(Err(noticed));
         }
+        // The stages that run on the owner have their values here.
         for (hosted, first) in [(&self.hosted.head, 0), (&self.hosted.tail, self.remote.end)] {
             let own = hosted.as_ref().map(|network| network.values(&*self.seat.backend)).transpose()?;
             for (values, own) in values[first..].iter_mut().zip(own.into_iter().flatten()) {

@@ -1,7 +1,7 @@
 //! What the owner measures before it fixes the pace (docs/PROTOCOL.md, "Pace").
 //!
-//! All of it is dummy work, of a size that follows from public numbers: what the model's own stages take does not show in the
-//! pace.
+//! All that it measures is dummy work, of a size that follows from public numbers. So the pace does not tell how long
+//! the model's own stages take.
 
 use std::time::{Duration, Instant};
 
@@ -23,28 +23,31 @@ use crate::nn::{Pass, Stage, StageSpec};
 use crate::random::Seed;
 use crate::wire::HEADER;
 
-/// The widest stage that is tried out: above, its weights would take more memory than many a model.
+/// The widest dummy stage, in values of a sample. A wider one would have weights that take more memory than many a
+/// model.
 const WIDEST: u32 = 2048;
-/// Of several tries the median counts.
+/// How many times the dummy work is tried. The median of the tries counts.
 const TRIES: usize = 5;
-/// A result may take so many times as long as it took here.
+/// A rank's result may take this many times as long as the owner's dummy result took.
 const SLACK: u32 = 4;
-/// And so much longer.
+/// A rank's result may take this much longer on top of [`SLACK`].
 const REST: Duration = Duration::from_millis(2);
-/// Slots of a round of calibration: the first without a pace, the second at a first guess of it.
+/// How many slots each round of calibration has. The first round has no pace, the second a first guess of it.
 const ROUNDS: [usize; 2] = [32, 96];
-/// No round lasts longer, once it has a few slots.
+/// A round ends after this time, even if it has fewer slots than [`ROUNDS`] says, but not before it has [`FEW`].
 const ROUND: Duration = Duration::from_secs(2);
-/// The few.
+/// A round has at least this many slots, however long they take.
 const FEW: usize = 8;
-/// Of so many parts of the slots, the slowest does not count.
+/// One slot in this many is taken for rare, and how long it took does not count.
 const RARE: usize = 20;
-/// The guess is so many times what was seen, and the pace so many halves of it.
+/// The first guess of a phase is this many times what was seen.
 const GUESS: u32 = 2;
+/// The phase of the final pace is this many halves of what was seen: 1.5 times.
 const MARGIN: u32 = 3;
 
-/// When slots begin, as `asked`, with circuits of `hops` hops and results of `result` bytes. `crowd` ranks share a core. No one
-/// rests for as long as a silent peer is waited for, `timeout`.
+/// Decides when slots begin, as the job asks with `asked`: circuits have `hops` hops, results have `result` bytes
+/// before they are sealed, and `crowd` ranks share a core. The rest before results is never as long as `timeout`, for
+/// which a silent peer is waited for.
 ///
 /// # Errors
 /// [`RunError`]: no randomness, no memory.
@@ -64,7 +67,7 @@ pub(super) fn pacing(
     Ok(Pacing::Fixed { pace, rest: rest.as_nanos() as u64 })
 }
 
-/// How long a result takes to be encoded and sealed.
+/// Measures how long it takes to encode and seal a result of `result` bytes.
 fn returning(result: usize) -> Result<Duration, RunError> {
     let nobody = Credentials::default();
     let mut desk = Desk::new(&nobody)?;
@@ -76,8 +79,8 @@ fn returning(result: usize) -> Result<Duration, RunError> {
     Ok(started.elapsed())
 }
 
-/// How long a micro-batch takes both ways through a dummy stage: a linear one between two of the widest boundaries that
-/// messages of `message` bytes may carry, in numbers of `wire`.
+/// Measures how long a micro-batch takes both ways through a dummy stage. That is a linear one between two of the
+/// widest boundaries that messages of `message` bytes may carry, in numbers of the format `wire`.
 ///
 /// # Errors
 /// [`RunError::Compute`]: no memory.
@@ -115,33 +118,39 @@ pub(super) fn work<B: Backend + 'static>(
     Ok(took[TRIES / 2])
 }
 
-/// The owner's look at slots of cover, before the first that carries anything.
+/// Watches slots of cover, before the first that carries anything, and comes to a pace (docs/PROTOCOL.md, 20.8).
 pub(super) struct Calibration {
+    /// How many hops a circuit has.
     hops: u8,
+    /// What dummy work takes a rank in a slot.
     work: Duration,
-    /// The longest slot that it may come to.
+    /// No slot is made longer than this.
     most: Duration,
+    /// Which round runs, from 0; past the last one the pace is fixed.
     round: usize,
+    /// When this round began.
     began: Instant,
+    /// By slot of this round, the longest that a phase took.
     seen: Vec<Duration>,
 }
 
 impl Calibration {
-    /// For circuits of `hops` hops and work that takes a rank so long, where a silent peer is waited for for `timeout`.
+    /// Begins to calibrate for circuits of `hops` hops, and for work that takes a rank as long as `work`. A silent peer
+    /// is waited for for `timeout`; no slot may take longer than a part of that.
     pub(super) fn new(hops: u8, work: Duration, timeout: Duration) -> Self {
         let most = (timeout / job::SLOTS_OF_TIMEOUT).min(job::LONGEST_SLOT);
         Self { hops, work, most, round: 0, began: Instant::now(), seen: Vec::new() }
     }
 
-    /// The owner's word in the next slot; `None` where the pace is said. `longest`: what a phase has taken in the last slot, at
-    /// most.
+    /// Takes the longest time that a phase took in the last slot. Returns the owner's word for the next slot, or `None`
+    /// once the final pace has been said.
     pub(super) fn next(&mut self, longest: Duration) -> Option<Order> {
         let slots = *ROUNDS.get(self.round)?;
         self.seen.push(longest);
         if self.seen.len() < FEW || (self.seen.len() < slots && self.began.elapsed() < ROUND) {
             return Some(Order::GoOn);
         }
-        // The first of a round has waited for those that were not ready to begin.
+        // The first slots of a round also wait for ranks that were not ready to begin.
         self.seen.drain(..2);
         self.seen.sort_unstable();
         let usual = self.seen[self.seen.len() - 1 - self.seen.len() / RARE];

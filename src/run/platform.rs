@@ -1,5 +1,5 @@
-//! Who computes: the backend that a job asks for, or the best that a rank's machine has, with the sealer that reads its messages
-//! where they are.
+//! With what a rank computes and seals: the backend that the job asks for, or the best that the rank's machine has, and
+//! the sealer that reads that backend's messages where they are.
 
 use std::sync::Arc;
 
@@ -17,29 +17,31 @@ use crate::crypto::sealer::{CpuSealer, Sealer};
 use crate::job::{self, AesGcm, Compute, Profile};
 use crate::transport::{Cores, Membership, Transport};
 
-/// NVIDIA's GPUs.
+/// The backend on one of NVIDIA's GPUs.
 #[cfg(feature = "cuda")]
 pub(super) type Gpu = Cuda<Driver>;
 
-/// A backend, and what seals its messages.
+/// A backend, together with the sealer for its messages.
 pub(super) trait Platform: Backend<Bytes: Sync, Buf: Sync> + Send + Sync + Sized + 'static {
-    /// What seals and opens.
+    /// Seals and opens messages in this backend's memory.
     type Sealer: Sealer<Bytes = Self::Bytes> + 'static;
 
-    /// What a job calls it.
+    /// The word for this backend in a job's `compute.backend`.
     const NAME: &'static str;
 
-    /// Threads of the processor with which it computes; none where a device does.
+    /// With how many threads of the processor it computes; 0 where a device computes.
     fn threads(&self) -> u16;
 
-    /// The same for the thread that mixes, whose calls wait for none of the arithmetic's.
+    /// A backend for the thread that mixes, on the same device. Its calls do not wait for arithmetic that runs on this
+    /// one.
     ///
     /// # Errors
     /// [`ComputeError`].
     fn beside(self: &Arc<Self>) -> Result<Arc<Self>, ComputeError>;
 
-    /// A sealer without keys, whose cells are bound to `data`. What the processor seals and opens, `library` does. Under a fixed
-    /// pace relaying has a core of its own; it would wait for a device's arithmetic.
+    /// A sealer without keys, whose cells are bound to the associated data `data`. `library` seals and opens what the
+    /// processor does. Under a fixed pace blocks stay in the processor's memory: relaying has a core of its own then,
+    /// and on a device it would wait for arithmetic.
     ///
     /// # Errors
     /// [`ComputeError`].
@@ -84,12 +86,12 @@ impl Platform for Gpu {
     }
 }
 
-/// Where a rank stands.
+/// What a rank must know of its surroundings to choose what it computes with.
 #[derive(Clone, Copy)]
 pub(super) struct Standing {
-    /// What it has of its host's cores.
+    /// The rank's part of its host's cores.
     pub(super) cores: Cores,
-    /// Which of its host's ranks it is, from 0 on.
+    /// Which of its host's ranks it is, counted from 0. GPUs are dealt out by it.
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "deals out GPUs"))]
     pub(super) rank_on_host: u16,
     /// When slots begin.
@@ -97,40 +99,41 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// That of `transport`'s rank.
+    /// The standing of the rank at this end of `transport`.
     pub(super) fn of(transport: &dyn Transport, pacing: Pacing) -> Self {
         let Membership { cores, rank_on_host, .. } = transport.membership();
         Self { cores, rank_on_host, pacing }
     }
 
-    /// Alone in its process and on its host.
+    /// The standing of a process that runs alone on its host.
     pub(super) fn alone() -> Self {
         Self { cores: Cores::of_threads(1), rank_on_host: 0, pacing: Pacing::Lockstep }
     }
 }
 
-/// What a rank computes with.
+/// The backend that a rank has chosen.
 pub(super) enum Chosen {
-    /// The processor.
+    /// The processor computes.
     Cpu(Arc<Cpu>),
-    /// A GPU.
+    /// A GPU computes.
     #[cfg(feature = "cuda")]
     Cuda(Arc<Gpu>),
 }
 
 impl Chosen {
-    /// Whether what is sent in slots stands on a device.
+    /// Whether the blocks of slots stand in the device's memory: a device computes, MPI takes its memory, something is
+    /// sealed, and slots are in lockstep.
     pub(super) fn lanes_on_device(&self, transport: &mut dyn Transport, public: &Public) -> bool {
         let seals_there = public.profile != Profile::Bare && public.pacing == Pacing::Lockstep;
         !matches!(self, Chosen::Cpu(_)) && transport.lanes().takes_device_memory() && seals_there
     }
 }
 
-/// What `asked` comes to on this machine: for `auto` a GPU, where there is one and it opens. And a line on what that is, where it
-/// is not what goes without saying.
+/// Chooses the backend that `asked` comes to on this machine. `auto` is a GPU where there is one and it opens, else the
+/// processor. Also returns a line of text for the user, where the choice is worth one.
 ///
 /// # Errors
-/// [`RunError::Compute`]: there is no such thing here.
+/// [`RunError::Compute`]: what was asked for is not there.
 pub(super) fn choose(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), RunError> {
     let cpu = |note| -> Result<_, RunError> {
         let threads = cores::threads(asked.threads, standing.cores, standing.pacing != Pacing::Lockstep);
@@ -147,7 +150,7 @@ pub(super) fn choose(asked: Compute, standing: Standing) -> Result<(Chosen, Opti
     }
 }
 
-/// Whose AES-256-GCM this rank's processor seals cells with: that of the job, or the fastest here.
+/// Which library seals and opens cells on this rank's processor: the one that the job names, or the fastest here.
 pub(super) fn library(public: &Public) -> Library {
     match public.compute.aead {
         AesGcm::Auto if public.profile == Profile::Bare => Library::AwsLc,
@@ -158,13 +161,13 @@ pub(super) fn library(public: &Public) -> Library {
     }
 }
 
-/// Whether it goes without saying that no GPU computes.
+/// Whether this machine plainly has no GPU, so that `auto` takes the processor without a word.
 #[cfg(feature = "cuda")]
 fn there_is_none() -> bool {
     matches!(found(), Err(ComputeError::NoDevice { .. }))
 }
 
-/// Whether there is on this machine what `asked` says must be: before a run leaves a trace.
+/// Checks that this machine has what `asked` says must be there. It is called before a run leaves any trace.
 ///
 /// # Errors
 /// [`RunError::Compute`].
@@ -183,7 +186,7 @@ fn gpu_is_here() -> Result<(), ComputeError> {
     products_version().map(|_| ())
 }
 
-/// The GPU of this rank: those of a host are dealt out to its ranks in turn.
+/// Opens the GPU of this rank. A host's GPUs are dealt out to its ranks in turn.
 #[cfg(feature = "cuda")]
 fn gpu(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
     let (gpus, _) = found()?;

@@ -1,4 +1,4 @@
-//! What the owner needs before a run: the job, the data, the stages' specs. No other rank opens any of it.
+//! What the owner needs before a run: the job, the data and the stages' specs. No other rank opens any of it.
 
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -21,64 +21,65 @@ use crate::wire::HEADER;
 
 pub use super::letters::lengths::Lengths;
 
-/// A job with its data, ready to run.
+/// A job together with its data, ready to run.
 pub struct Prepared {
-    /// The job.
+    /// The job, validated.
     pub job: Job,
-    /// What it learns from.
+    /// The samples to learn from, without those held out for validation.
     pub train: Dataset,
-    /// What is held out of it; may be empty.
+    /// The samples that are held out of the training set. There may be none.
     pub validation: Dataset,
-    /// What it is tested on.
+    /// The samples to test on, or to infer outputs for.
     pub test: Dataset,
-    /// What goes into each stage, and what comes out of the last.
+    /// What passes between stages: entry 0 goes into the first stage, entry i + 1 comes out of stage i, counted from 0.
     pub boundaries: Vec<Boundary>,
-    /// Whether nothing is learned, and the outputs for the samples of `test` are all that is asked for.
+    /// Whether nothing is learned, and only the outputs for the samples of `test` are asked for.
     infers: bool,
-    /// What each stage starts from; `None`: from values drawn from the seed.
+    /// The values that each stage starts from. `None`: they are drawn from the job's seed.
     start: Option<Taken>,
-    /// What the stages on ranks need of messages and letters.
+    /// How long messages and letters must be for the stages on ranks.
     needs: Needs,
-    /// Batches of a term, at most.
+    /// How many batches a term runs at most. An epoch of more batches takes several terms.
     term: u32,
+    /// The number of the run's first term.
     first_term: Term,
-    /// Names of a sample's values, where the data have some.
+    /// The names of a sample's values, where the data name them. Else empty.
     pub names: Vec<String>,
 }
 
-/// What a term runs.
+/// The part of an epoch that one term runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The epoch that it is of.
+    /// The epoch that this is a part of.
     pub epoch: Epoch,
-    /// Those of the epoch's batches that it learns from.
+    /// The batches of the epoch's training pass that this term runs, counted from 0.
     pub batches: Range<u32>,
-    /// Whether they are the epoch's last, so that the validation set follows.
+    /// Whether these are the epoch's last batches, so that the validation pass follows them.
     pub ends_epoch: bool,
-    /// Whether they are the run's last, so that the test set follows.
+    /// Whether these are the run's last batches, so that the test pass follows them.
     pub ends_run: bool,
 }
 
-/// Part of a source without a test set of its own that becomes one.
+/// The share of the samples that becomes the test set, where the source has none of its own.
 const TEST_PART: f64 = 0.2;
 
 impl Prepared {
-    /// Reads the job at `path` with `sets` on top, and its data.
+    /// Reads the job file at `path`, with the settings `sets` on top, and the job's data.
     ///
     /// # Errors
-    /// [`RunError::Job`], [`RunError::Data`].
+    /// [`RunError::Job`], [`RunError::Data`], [`RunError::NoSamples`], [`RunError::NoBatch`], [`RunError::Weights`].
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, RunError> {
         Self::of(Job::load(path, sets)?)
     }
 
-    /// Reads the data of `job`.
+    /// Reads the data of `job`, and checks that the job and the data fit each other.
     ///
     /// # Errors
     /// As [`Prepared::load`].
     pub fn of(job: Job) -> Result<Self, RunError> {
         let loaded = sources::load(&job)?;
         let boundaries = job::chain(&job, &sample(&[&loaded.train, loaded.test.as_ref().unwrap_or(&loaded.train)]))?;
-        // Before they change places: an error names a sample as its file counts it.
+        // This comes before the samples change places: an error names a sample by its place in its file.
         sources::known(&job, &loaded)?;
         let (train, test) = match loaded.test {
             Some(test) => (loaded.train, test),
@@ -92,13 +93,14 @@ impl Prepared {
         Self::new(job, [train, validation, test], boundaries, names).trainable()?.started()
     }
 
-    /// The model that a run has left in the folder `run`, with `sets` on top of its job, and the file `inputs` to look at.
+    /// Makes ready to infer: takes the model in the run's folder `run`, its job with the settings `sets` on top, and
+    /// the samples of the file `inputs`.
     ///
     /// # Errors
     /// [`RunError::Job`], [`RunError::Weights`], [`RunError::Data`].
     pub fn to_infer(run: &Path, sets: &[String], inputs: &Path) -> Result<Self, RunError> {
         let mut job = Job::load(&run.join(JOB), sets)?;
-        // One epoch, in which nothing is learned.
+        // Inferring is one epoch, in which nothing is learned.
         job.train.epochs = 1;
         let weights = Weights::read(&run.join(MODEL))?;
         let input = weights.input()?;
@@ -113,7 +115,7 @@ impl Prepared {
         prepared.measured()
     }
 
-    /// A job whose data and shapes are known, which learns from drawn values, an epoch a term.
+    /// A job whose data and shapes are known. It starts from drawn values, and each epoch is one term.
     fn new(job: Job, [train, validation, test]: [Dataset; 3], boundaries: Vec<Boundary>, names: Vec<String>) -> Self {
         Self {
             job,
@@ -130,7 +132,8 @@ impl Prepared {
         }
     }
 
-    /// The same, where an epoch has batches that all operations learn from.
+    /// Checks that an epoch has at least one batch, and that no micro-batch is too small for its operations to learn
+    /// from.
     fn trainable(self) -> Result<Self, RunError> {
         let (samples, batch) = (self.train.samples(), self.job.train.batch);
         if self.trained() == 0 {
@@ -140,7 +143,7 @@ impl Prepared {
         Ok(self)
     }
 
-    /// The same, with the values that the job names.
+    /// Takes the values that the job's `init.from` names, if it names some.
     fn started(mut self) -> Result<Self, RunError> {
         if let Some(from) = &self.job.init.from {
             let taken = Weights::read(from)?.values(&self.specs(), &self.job.init.order)?;
@@ -149,30 +152,31 @@ impl Prepared {
         self.measured()
     }
 
-    /// The same, where it is known what its stages need.
+    /// Works out how long messages and letters must be for the stages on ranks.
     fn measured(mut self) -> Result<Self, RunError> {
         self.needs = Needs::of(self.longest_message(), &self.remote_specs())?;
         Ok(self)
     }
 
-    /// How tensors of a file were found to be parameters, and which is which; `None` where values are drawn.
+    /// How the tensors of a file were found to be parameters, and which tensor became which parameter. `None` where
+    /// values are drawn.
     pub fn assigned(&self) -> Option<(How, &[Assigned])> {
         self.start.as_ref().map(|start| (start.how, start.assigned.as_slice()))
     }
 
-    /// Whether nothing is learned, and the outputs for the samples of `test` are all that is asked for.
+    /// Whether nothing is learned, and only the outputs for the samples of `test` are asked for.
     pub fn infers(&self) -> bool {
         self.infers
     }
 
-    /// The shape of what comes out for all samples of `test`.
+    /// The shape of all outputs together: the number of samples of `test`, then the shape of one output.
     pub fn outputs(&self) -> Vec<usize> {
         let output = self.boundaries.last().map_or(&[][..], |boundary| boundary.shape.dims());
         std::iter::once(self.test.samples()).chain(output.iter().map(|dim| *dim as usize)).collect()
     }
 
-    /// Keeps the first `train` and `test` samples, where there are as many, and none to validate: for runs that are looked
-    /// at rather than learned from.
+    /// Keeps the first `train` and `test` samples, or all where there are fewer, and none to validate. For runs that
+    /// are looked at rather than learned from.
     #[must_use]
     pub fn short(self, train: usize, test: usize) -> Self {
         Self {
@@ -183,10 +187,10 @@ impl Prepared {
         }
     }
 
-    /// The same data for another job, which must name the same source.
+    /// Takes the same data for another job. That job must name the same source.
     ///
     /// # Errors
-    /// [`RunError::Job`] where its stages do not fit the data; [`RunError::Weights`].
+    /// [`RunError::Job`] where its stages do not fit the data, [`RunError::Weights`].
     pub fn with(&self, job: Job) -> Result<Self, RunError> {
         let boundaries = job::chain(&job, &sample(&[&self.train, &self.validation, &self.test]))?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
@@ -194,24 +198,25 @@ impl Prepared {
         Self::new(job, [train, validation, test], boundaries, names).started()
     }
 
-    /// How many stages ranks host, and for how many they pass.
+    /// How many stages ranks host, and for how many they pass to an observer (`mix.depth`).
     pub fn depth(&self) -> Depth {
         let remote = self.job.remote();
         let depth = Depth::new(remote.len() as u16, self.job.mix.depth).preceded(remote.start > 0);
         depth.latency(self.latency())
     }
 
-    /// Slots after which a stage answers; under a fixed pace as few as it can.
+    /// After how many slots a stage answers: 1, or 2 where ranks compute beside the exchange. Under a fixed pace this
+    /// is the least that a stage can take.
     pub fn latency(&self) -> u8 {
         1 + u8::from(self.job.compute.overlap && self.job.mix.pace == Pace::Lockstep)
     }
 
-    /// The learning rate of each step of the run.
+    /// The learning rates of all steps of the run.
     pub fn rates(&self) -> Rates {
         Rates::new(self.job.train.rate, self.job.train.epochs, self.batches(0).batches())
     }
 
-    /// What is to be known of each stage.
+    /// The specs of all stages, in order: all that must be known to build each of them.
     pub fn specs(&self) -> Vec<StageSpec> {
         let seed = self.job.seed();
         let spec = |(index, stage): (usize, &job::Stage)| StageSpec {
@@ -228,13 +233,13 @@ impl Prepared {
         self.job.stages.iter().enumerate().map(spec).collect()
     }
 
-    /// Training samples of an epoch: all of them, or those of whole batches.
+    /// How many training samples an epoch takes: all of them, or with `train.drop_last` those of whole batches.
     pub fn trained(&self) -> usize {
         let (samples, batch) = (self.train.samples(), self.job.train.batch as usize);
         if self.job.train.drop_last { samples - samples % batch } else { samples }
     }
 
-    /// The training samples of `epoch`, in its own order.
+    /// The batches of `epoch`, counted from 0, with the training samples in this epoch's own order.
     pub fn batches(&self, epoch: u32) -> Batches {
         let mut shuffled = self.job.seed().derive("shuffle", epoch.into()).stream();
         let mut order = shuffled.permutation(self.train.samples() as u32);
@@ -242,7 +247,8 @@ impl Prepared {
         Batches::new(order, self.job.train.batch, self.job.train.micro_batch)
     }
 
-    /// The passes of a term, in order: training, and what follows at an epoch's and at the run's end.
+    /// The passes of the term that runs `part`, in order: training, then validation at an epoch's end and testing at
+    /// the run's end. To infer there is one pass alone.
     pub fn passes(&self, part: &Part) -> Vec<Planned<'_>> {
         let (depth, micro_batch) = (self.depth(), self.job.train.micro_batch);
         if self.infers {
@@ -260,11 +266,11 @@ impl Prepared {
         passes
     }
 
-    /// The parts of `epoch` that a term each runs, in order.
+    /// The parts of `epoch`, in order. Each is one term.
     pub fn parts(&self, epoch: Epoch) -> Vec<Part> {
         let batches = self.trained().div_ceil(self.job.train.batch as usize) as u32;
         let last = epoch.0 + 1 == self.job.train.epochs;
-        // An epoch without batches, as of inference, is a term, too.
+        // An epoch without batches, as when inferring, is one term all the same.
         let part = |start: u32| {
             let end = batches.min(start.saturating_add(self.term));
             let ends_epoch = end == batches;
@@ -273,31 +279,31 @@ impl Prepared {
         (0..batches.max(1)).step_by(self.term as usize).map(part).collect()
     }
 
-    /// The same run, in terms of so many `batches`, or fewer at an epoch's end, the first of which is `first`. What is learned is the
-    /// same; results and keys come after each term.
+    /// Cuts the epochs of this run into terms of `batches` batches each, or fewer at an epoch's end. The number of the
+    /// first term is `first`. What is learned stays the same. Results are returned, and keys change, after each term.
     #[must_use]
     pub fn in_terms_of(self, batches: NonZeroU32, first: Term) -> Self {
         Self { term: batches.get(), first_term: first, ..self }
     }
 
-    /// The number of the first term.
+    /// The number of the run's first term.
     pub(super) fn first_term(&self) -> Term {
         self.first_term
     }
 
-    /// How the training samples of `epoch` are moved and mirrored.
+    /// How the training images of `epoch` are moved and mirrored.
     pub fn augmented(&self, epoch: Epoch) -> Augmented {
         let job::Augment { crop, flip } = self.job.data.augment;
         Augmented::new(data::Augment { crop, flip }, self.job.seed().derive("augment", epoch.0.into()))
     }
 
-    /// What each stage's rank must be told.
+    /// The specs of the stages that ranks host, in order.
     pub fn remote_specs(&self) -> Vec<StageSpec> {
         let remote = self.job.remote();
         self.specs().into_iter().skip(remote.start).take(remote.len()).collect()
     }
 
-    /// Bytes of the longest message that any boundary needs.
+    /// How many bytes the longest message has that any boundary between ranks needs, header included.
     fn longest_message(&self) -> u64 {
         let remote = self.job.remote();
         let longest = self.boundaries[remote.start..=remote.end]
@@ -307,22 +313,23 @@ impl Prepared {
         HEADER as u64 + longest.unwrap_or(0)
     }
 
-    /// Whether stages are given the values that they start from.
+    /// Whether ranks are given the values that their stages start from.
     pub(super) fn gives_values(&self) -> bool {
         self.start.is_some()
     }
 
-    /// Bytes of what a rank is told of its stage, at most.
+    /// How many bytes the longest role has: the encoded spec of the stage that takes most.
     pub(super) fn role_length(&self) -> usize {
         self.needs.role
     }
 
-    /// The lengths that the job needs among `ranks` ranks, whatever lengths it names.
+    /// The lengths that the job's stages need among `ranks` ranks, whatever lengths the job names.
     pub fn needed_lengths(&self, ranks: u16) -> Lengths {
         self.needs.lengths(ranks, self.job.mix.hops)
     }
 
-    /// The lengths that messages and letters have among `ranks` ranks: those that the job needs, or names.
+    /// The lengths of messages and letters among `ranks` ranks: what the stages need, or what the job names where that
+    /// is more.
     ///
     /// # Errors
     /// [`RunError::TooLong`].
@@ -330,18 +337,19 @@ impl Prepared {
         self.needed_lengths(ranks).at_least(&self.job.mix)
     }
 
-    /// The lengths of a slot among `ranks` ranks.
+    /// The lengths of a slot's cells and blocks among `ranks` ranks.
     ///
     /// # Errors
     /// [`RunError::TooLong`], [`MixError::CellTooSmall`](crate::mix::MixError::CellTooSmall).
     pub fn geometry(&self, ranks: u16) -> Result<Geometry, RunError> {
         let message = self.lengths(ranks)?.message as u32;
-        // Two ranks or more exchange messages; fewer circuits than one there are not.
+        // Two ranks exchange messages with the lengths of three: with two there would be no circuit at all.
         Ok(Geometry::new(ranks.max(3), self.job.mix.hops, message, self.job.mix.cell)?)
     }
 }
 
-/// What a stage's operations must know of samples, whose `parts` all pass through them.
+/// What the stages' operations must know of the samples. All `parts` pass through the network; the first gives the
+/// shape.
 fn sample(parts: &[&Dataset]) -> Sample {
     let data = parts[0];
     let Encoding { element, scale, shift } = &data.encoding;
@@ -360,7 +368,8 @@ fn sample(parts: &[&Dataset]) -> Sample {
     }
 }
 
-/// Draws `share` of the samples out of `data`: (rest, part).
+/// Draws the share `share` of the samples out of `data`, by the job's seed for `usage`. Returns the rest, then the
+/// samples drawn.
 fn part(data: Dataset, share: f64, job: &Job, usage: &str) -> Result<(Dataset, Dataset), RunError> {
     let samples = data.samples() as u32;
     let order = job.seed().derive(usage, 0).stream().permutation(samples);

@@ -1,8 +1,9 @@
-//! How a run is refused before its first slot, so that all ranks end alike and in order (docs/PROTOCOL.md, "Initialization", step 8).
+//! How a run is refused before its first slot, so that all ranks end alike and in order (docs/PROTOCOL.md,
+//! "Initialization", step 8).
 //!
-//! Whoever cannot go on says so in place of the message that is due from it, which has the same length then. Ranks tell the owner,
-//! and the owner tells all of them with which code to exit. To end the run by force is for peers that cannot be reached: a launcher
-//! that is asked for that by several ranks at once may lose the exit code.
+//! Whoever cannot go on says so in place of the message that is due from it. A refusal has the length of that message.
+//! Ranks tell the owner, and the owner tells all ranks with which code to exit. An abort is only for peers that cannot
+//! be reached: a launcher that several ranks ask for one at once may lose the exit code.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -14,17 +15,17 @@ use crate::ids::Rank;
 use crate::threads;
 use crate::transport::Transport;
 
-/// How often the owner tells the others, who wait for the opening, that it is coming.
+/// How often the owner tells the ranks that wait for the opening that it is still to come.
 const SIGN: Duration = Duration::from_secs(1);
 
-/// A refusal in place of a message of `length` bytes.
+/// A refusal with the exit code `code`, in place of a message of `length` bytes.
 fn refusal(code: i32, length: usize) -> Result<Vec<u8>, RunError> {
     let mut message = opening::write(&Opening::Refused(code))?;
     message.resize(length.max(opening::LENGTH), 0);
     Ok(message)
 }
 
-/// The exit code, where `message` is a refusal. 0 would not be one.
+/// The exit code that `message` names, where it is a refusal. A code of 0 makes none.
 pub(super) fn refused(message: &[u8]) -> Option<i32> {
     match opening::read(message.get(..opening::LENGTH)?) {
         Some(Opening::Refused(code)) if code != 0 => Some(code),
@@ -32,7 +33,8 @@ pub(super) fn refused(message: &[u8]) -> Option<i32> {
     }
 }
 
-/// Tells all ranks that there is no run, and with which code to exit. Called by the owner instead of a run.
+/// Tells all ranks, in place of the opening, that there is no run and that they are to exit with `code`. The owner
+/// calls this instead of a run.
 ///
 /// # Errors
 /// [`RunError`].
@@ -40,7 +42,8 @@ pub fn refuse(transport: &mut dyn Transport, code: i32) -> Result<(), RunError> 
     scatter(transport, code, opening::LENGTH)
 }
 
-/// Tells all ranks so in place of their packages. Called by the owner when it has their announcements.
+/// Tells all ranks, in place of their packages, that there is no run and that they are to exit with `code`. The owner
+/// calls this when it has gathered the announcements.
 ///
 /// # Errors
 /// [`RunError`].
@@ -48,6 +51,7 @@ pub(super) fn refuse_packages(transport: &mut dyn Transport, public: &Public, co
     scatter(transport, code, package::length(public))
 }
 
+/// Scatters a refusal with `code`, of `length` bytes, to all ranks.
 fn scatter(transport: &mut dyn Transport, code: i32, length: usize) -> Result<(), RunError> {
     let message = refusal(code, length)?;
     let messages = vec![message; usize::from(transport.ranks())];
@@ -55,7 +59,8 @@ fn scatter(transport: &mut dyn Transport, code: i32, length: usize) -> Result<()
     Ok(())
 }
 
-/// The announcements of all ranks, taken by the owner only to refuse all of them, who wait for their packages.
+/// Gathers the ranks' announcements, then refuses the run with `code` in place of the packages for which they wait. The
+/// owner calls this after the opening.
 ///
 /// # Errors
 /// [`RunError`].
@@ -68,10 +73,10 @@ pub(super) fn refuse_announcements(
     refuse_packages(transport, public, code)
 }
 
-/// The ranks that refuse in place of what is in `messages`, by rank.
+/// Looks for refusals among `messages`, which are by rank; the owner's own does not count.
 ///
 /// # Errors
-/// [`RunError::Declined`] where there are any, with the code of the first.
+/// [`RunError::Declined`] where there are any. It names all ranks that refuse, and the code of the first.
 pub(super) fn look_for_refusals(messages: &[Vec<u8>]) -> Result<(), RunError> {
     let all = Rank::all(messages.len() as u16).zip(messages).skip(1);
     let refusals: Vec<(Rank, i32)> = all.filter_map(|(rank, message)| Some((rank, refused(message)?))).collect();
@@ -83,7 +88,8 @@ pub(super) fn look_for_refusals(messages: &[Vec<u8>]) -> Result<(), RunError> {
     }
 }
 
-/// What the owner ends with for `error`, which `tell` tells the others: it is [told](RunError::Told), unless they cannot be reached.
+/// What the owner ends with for `error`. `tell` tells all ranks its code. The error is [told](RunError::Told) then,
+/// unless they cannot be reached.
 pub(super) fn told(error: RunError, tell: impl FnOnce(i32) -> Result<(), RunError>) -> RunError {
     let code = error.exit_code();
     match tell(code) {
@@ -92,7 +98,8 @@ pub(super) fn told(error: RunError, tell: impl FnOnce(i32) -> Result<(), RunErro
     }
 }
 
-/// What a rank ends with that has heard the opening and refuses for `why`, in place of its announcement.
+/// Refuses to take part for `why`, in place of the announcement. The rank has heard the opening. Returns what the rank
+/// ends with.
 pub(super) fn decline(transport: &mut dyn Transport, public: &Public, why: RunError) -> RunError {
     let mut last_word = || -> Result<i32, RunError> {
         transport.letters().gather(&refusal(why.exit_code(), announcement::LENGTH)?)?;
@@ -101,16 +108,16 @@ pub(super) fn decline(transport: &mut dyn Transport, public: &Public, why: RunEr
     };
     match last_word() {
         Ok(code) => RunError::Told { why: Box::new(why), code },
-        // Nobody knows, and the run is ended by force.
+        // The owner could not be told, so the caller aborts the run.
         Err(_) => why,
     }
 }
 
-/// Does the owner's `work`, which may take minutes where there is much data, and meanwhile tells the others that the opening is
-/// coming. Where the work fails, they hear that there is no run.
+/// Does the owner's `work` on a thread of its own; with much data it may take minutes. Meanwhile it tells the other
+/// ranks each second that the opening is still to come. Where the work fails, they hear that there is no run.
 ///
 /// # Errors
-/// [`RunError`].
+/// [`RunError`]: that of the work, or of the transport.
 pub fn while_others_wait<R: Send>(
     transport: &mut dyn Transport,
     work: impl FnOnce() -> Result<R, RunError> + Send,

@@ -1,4 +1,4 @@
-//! What the owner and every other rank do alike within a term: slot after slot.
+//! What the owner and every other rank do alike within a term: slot after slot (docs/PROTOCOL.md, 8).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,37 +26,39 @@ use crate::threads;
 use crate::transport::{Exchange, TransportError};
 use crate::wire::HEADER;
 
-/// What every cell of a run is bound to: the version of the protocol, the suite and the run.
+/// The associated data of every cell of a run (docs/PROTOCOL.md, 6.6): protocol version, suite and run id. A cell opens
+/// with no other.
 fn associated_data(run: &[u8; 32]) -> Vec<u8> {
     [labels::CELLS, run].concat()
 }
 
-/// What a rank keeps through the slots of a run.
+/// What a rank keeps through all slots of a run.
 pub(super) struct Seat<B: Platform> {
-    /// Who computes.
+    /// What computes on this rank.
     pub(super) backend: Arc<B>,
-    /// Its messages.
+    /// This rank's outgoing and incoming messages.
     pub(super) post: Post<B::Bytes>,
-    /// Where its time goes.
+    /// Where this rank's time has gone so far in the run.
     pub(super) timing: Timing,
-    /// Whose AES-256-GCM seals on the processor.
+    /// Which library seals with AES-256-GCM on the processor.
     pub(super) aead: Library,
-    /// When slots begin.
+    /// When slots begin. Under a fixed pace that the owner says by beat, the pace is filled in when it is heard.
     pacing: Pacing,
-    /// Whether roles work beside the exchange.
+    /// Whether roles other than the owner's work beside the exchange (`compute.overlap`).
     overlap: bool,
-    /// Bytes of a message.
+    /// How many bytes a message has in memory.
     message: usize,
 }
 
 impl<B: Platform> Seat<B> {
-    /// A seat in a run of these public numbers.
+    /// A seat in a run of these `public` numbers, with empty messages.
     ///
     /// # Errors
-    /// [`RunError::Compute`]: no memory.
+    /// [`RunError::Compute`], [`RunError::Memory`]: no memory.
     pub(super) fn new(backend: Arc<B>, aead: Library, public: &Public) -> Result<Self, RunError> {
         let message = public.geometry.message();
-        // To fill the first of them takes seconds where they are long: where there is no room for all, this says so at once.
+        // Messages are filled one after the other, which takes seconds where they are long. This asks for the room of
+        // all six first, so that a lack of memory shows at once.
         let bytes = message.saturating_mul(6);
         memory::room::<u8>(bytes)?;
         let post = Post::new(|| backend.bytes(message))?;
@@ -64,7 +66,7 @@ impl<B: Platform> Seat<B> {
         Ok(Self { post, timing: Timing::default(), aead, pacing, overlap, message, backend })
     }
 
-    /// The pace that slots are to keep, where it is known.
+    /// The pace that slots are to keep, once it is known. `None` in lockstep, too.
     pub(super) fn pace(&self) -> Option<Pace> {
         match self.pacing {
             Pacing::Fixed { pace, .. } => pace,
@@ -72,10 +74,10 @@ impl<B: Platform> Seat<B> {
         }
     }
 
-    /// Takes the keys of a term and lays its lanes.
+    /// Takes the keys of a term and lays its lanes. What it returns carries this rank's messages for that term.
     ///
     /// # Errors
-    /// [`RunError::Transport`], [`RunError::Compute`].
+    /// [`RunError::Transport`], [`RunError::Mix`], [`RunError::Compute`].
     pub(super) fn courier(
         &self,
         transport: &mut dyn Exchange,
@@ -96,14 +98,16 @@ impl<B: Platform> Seat<B> {
         })
     }
 
-    /// Waits, under a fixed pace, until the results of slots that ended at `ended` are due.
+    /// Waits, under a fixed pace, until the results of a term are due whose slots were over at `ended`
+    /// (docs/PROTOCOL.md, 14.3).
     pub(super) fn rest(&self, ended: Instant) {
         if let Pacing::Fixed { rest, .. } = self.pacing {
             std::thread::sleep(Duration::from_nanos(rest).saturating_sub(ended.elapsed()));
         }
     }
 
-    /// Runs the slots of a term. `after` is called behind every slot.
+    /// Runs all slots of a term with `role`. `calibration` is the owner's alone, where it still has to find a pace.
+    /// `after` is called behind every slot.
     ///
     /// # Errors
     /// [`RunError`].
@@ -115,7 +119,8 @@ impl<B: Platform> Seat<B> {
         calibration: Option<Calibration>,
         after: &mut dyn FnMut(Over),
     ) -> Result<Ended, RunError> {
-        // Work beside the slots has the backend, and the slots one that does not wait for it.
+        // A role that works beside the slots computes with `backend`. The slots then use `beside`, whose calls do not
+        // wait for that work.
         let backend = Arc::clone(&self.backend);
         let beside = backend.beside()?;
         let (mut work, workshop): (Box<dyn Work<B>>, _) = match self.pacing {
@@ -123,7 +128,7 @@ impl<B: Platform> Seat<B> {
                 let (worker, workshop) = Worker::new(&*backend, self.message)?;
                 (Box::new(worker), workshop)
             }
-            // The owner answers at once: its own slots are those of the schedule.
+            // The owner answers in the same slot: the schedule counts on it (docs/PROTOCOL.md, 11.1).
             Pacing::Lockstep if self.overlap && transport.rank() != Rank::OWNER => {
                 let (work, workshop) = Overlapped::new(&*backend, self.message)?;
                 (Box::new(work), workshop)
@@ -141,12 +146,14 @@ impl<B: Platform> Seat<B> {
         })
     }
 
-    /// As [`slots`](Seat::slots), where `work` says what is sent.
+    /// Runs all slots of a term, where `work` gives and takes this rank's messages.
     ///
-    /// From the slot on in which it has noticed a fault, this rank tells the owner; the owner tells all to stop, two slots after the
-    /// fault, when every rank has had a beat to report an earlier one. Until then a rank whose own messages are not what was sent to
-    /// it, or that has failed itself, works no more: its messages are empty. All others work as before: were relays that have found
-    /// a bad cell silent, their neighbours could tell them from those that have not.
+    /// From the slot on in which this rank has noticed a fault, it tells the owner by beat. The owner tells all to stop
+    /// two slots after the fault, when every rank has had a beat to report an earlier one (docs/PROTOCOL.md, 16.2).
+    ///
+    /// Until then a rank falls silent whose own messages are not what was sent to it, or whose own work has failed: it
+    /// sends empty messages. All others work as before. If relays that have found a bad cell fell silent, their
+    /// neighbours could tell them from those that have not (16.1).
     fn slots_of(
         &mut self,
         transport: &mut dyn Exchange,
@@ -157,7 +164,7 @@ impl<B: Platform> Seat<B> {
         after: &mut dyn FnMut(Over),
     ) -> Result<Ended, RunError> {
         let Self { post, timing, pacing, message: length, .. } = self;
-        // Nothing is on its way when a term begins.
+        // When a term begins nothing is on its way: an empty header makes each incoming message empty.
         for message in &mut post.inbox {
             backend.clear(message, 0, HEADER);
         }
@@ -167,6 +174,8 @@ impl<B: Platform> Seat<B> {
         let mut silent = false;
         loop {
             let slot = Slot(ended.slots);
+            // Step 1 of section 8: the role fills the messages that leave. While the owner calibrates, and once this
+            // rank is silent, it does not.
             courier.wait_to_seal(timing);
             let started = Instant::now();
             let calibrating = calibration.as_mut().and_then(|calibration| calibration.next(courier.take_longest()));
@@ -179,6 +188,7 @@ impl<B: Platform> Seat<B> {
                     Err(error) if courier.reports_faults() => {
                         silent = true;
                         if error.reason() == Reason::Device {
+                            // Messages that stand on a lost device cannot be sealed. Empty ones leave instead.
                             courier.send_no_messages();
                         }
                         ended.fails(slot, rank, error);
@@ -186,6 +196,7 @@ impl<B: Platform> Seat<B> {
                     Err(error) => return Err(error.into()),
                 }
             }
+            // Section 9: what this rank says in its beats. The owner says its order, others what they have noticed.
             let mut word = Word { order: ended.order, fault: None };
             if silent {
                 for message in &mut post.outbox {
@@ -195,35 +206,42 @@ impl<B: Platform> Seat<B> {
             }
             if let Some(noticed) = ended.fault {
                 word.fault = Some(noticed.fault).filter(|_| rank != Rank::OWNER);
+                // 16.2: by now every rank has had a beat to report an earlier fault.
                 if rank == Rank::OWNER && slot.0 >= noticed.fault.slot.0 + 2 {
                     word.order = Order::Stop(noticed.fault.reason);
                 }
+                // 16.3: nobody has answered this rank's report in time.
                 if waiting_since.get_or_insert(started).elapsed() > transport.timeout() {
                     return Err(unanswered(rank, noticed, TransportError::silent_owner(transport.timeout()).into()));
                 }
             }
-            // What is sealed, and opened into, is what was cleared.
+            // Clearing is done when this returns, so that no old bytes are sealed. A device that fails here leaves
+            // nothing to send.
             if let Err(error) = backend.finish() {
                 courier.send_no_messages();
                 silent = true;
                 ended.fails(slot, rank, error.into());
             }
+            // Steps 2 to 7: seal, exchange and peel in each phase, open.
             let heard = courier.slot(transport, slot, word, post, timing).map_err(|error| match ended.fault {
                 // Others may have heard the owner say stop where this rank could not.
                 Some(noticed) => unanswered(rank, noticed, error.into()),
                 None => error.into(),
             })?;
+            // 20.7: the owner has said the pace, which holds from the next slot on.
             if let (Order::Keep(pace), Pacing::Fixed { pace: known, .. }) = (heard.order, &mut *pacing) {
                 *known = Some(pace);
             }
             ended.fault = Noticed::first(ended.fault, heard.fault);
             silent |= !heard.intact;
             let real = [FORWARD, BACKWARD].map(|which| post.used[which] > 0);
+            // What has arrived may be used where it is what was sent to this rank.
             if works && !silent {
                 work.give(backend, slot, post);
             }
             after(Over { slot, real, progress: work.progress() });
             ended.slots += 1;
+            // Step 8: the owner's word says whether this slot was the last.
             if heard.order.ends(slot) {
                 ended.order = heard.order;
                 return Ok(ended);
@@ -232,8 +250,8 @@ impl<B: Platform> Seat<B> {
     }
 }
 
-/// How `rank` ends by itself with `error` after it has noticed a fault. The owner says what was noticed; any other rank ends as one
-/// does that has noticed nothing, so that nobody learns where it was.
+/// How `rank` ends by itself with `error` after it has noticed a fault. The owner says what was noticed. Any other rank
+/// ends like one that has noticed nothing, so that nobody learns where it was noticed.
 fn unanswered(rank: Rank, noticed: Noticed, error: RunError) -> RunError {
     match rank {
         Rank::OWNER => RunError::Unanswered(noticed),
@@ -241,20 +259,21 @@ fn unanswered(rank: Rank, noticed: Noticed, error: RunError) -> RunError {
     }
 }
 
-/// How the slots of a term ended.
+/// How the slots of a term have ended.
 pub(super) struct Ended {
-    /// The owner's word.
+    /// The owner's word in the last slot.
     pub(super) order: Order,
-    /// How many there were.
+    /// How many slots the term had.
     pub(super) slots: u64,
     /// The first fault that this rank has noticed or, on the owner, was told of.
     pub(super) fault: Option<Noticed>,
-    /// What went wrong in this rank's own work.
+    /// The error of this rank's own work, where that was the first fault.
     pub(super) own: Option<RoleError>,
 }
 
 impl Ended {
-    /// `rank` cannot go on with its own work in `slot`: that is what has ended the run, unless it has noticed something before.
+    /// Notes that `rank` cannot go on with its own work in `slot`. That ends the run, unless a fault was noticed
+    /// before.
     fn fails(&mut self, slot: Slot, rank: Rank, error: RoleError) {
         if self.fault.is_none() {
             let fault = Fault { slot, phase: Phase(0), peer: rank, reason: error.reason() };
@@ -265,15 +284,16 @@ impl Ended {
 
 /// A slot that is over, as this rank alone knows it.
 pub(super) struct Over {
-    /// Which.
+    /// Which slot of the term it was.
     pub(super) slot: Slot,
-    /// Whether this rank's forward and backward message were more than cover.
+    /// Whether this rank's forward and backward messages were more than cover.
     pub(super) real: [bool; 2],
-    /// What its role says of [its progress](Role::progress).
+    /// What the role says of [its progress](Role::progress): samples that are through, and samples of the pass.
     pub(super) progress: Option<(usize, usize)>,
 }
 
-/// Nanoseconds: compute, seal, exchange, peel, open, wait; bytes sent, and slots that overran.
+/// A rank's timing as results carry it: nanoseconds of compute, seal, exchange, peel, open and wait, then bytes sent
+/// and slots that overran.
 pub(super) fn numbers(timing: &Timing) -> [u64; 8] {
     let Timing { compute, seal, exchange, peel, open, wait, sent, overran } = *timing;
     let [compute, seal, exchange, peel, open, wait] =
@@ -281,7 +301,7 @@ pub(super) fn numbers(timing: &Timing) -> [u64; 8] {
     [compute, seal, exchange, peel, open, wait, sent, overran]
 }
 
-/// What [`numbers`] gave.
+/// Reads the timing that [`numbers`] made.
 pub(super) fn from_numbers(numbers: [u64; 8]) -> Timing {
     let [times @ .., sent, overran] = numbers;
     let [compute, seal, exchange, peel, open, wait] = times.map(Duration::from_nanos);
@@ -297,17 +317,17 @@ mod tests {
     use crate::mix::courier::Heard;
     use crate::transport::local::connect;
 
-    /// The slot in which a rank finds fault.
+    /// The slot in which a rank finds a fault.
     const FOUND: Slot = Slot(3);
-    /// The slot in which the owner says stop: who has found fault in slot 3 tells of it in slot 4.
+    /// The slot in which the owner says stop. Who has found a fault in slot 3 tells of it in slot 4.
     const STOPPED: Slot = Slot(5);
 
-    /// Finds a bad cell, among the rank's own messages or not, and notes what leaves.
+    /// A courier that finds a bad cell, among the rank's own messages or not, and notes what leaves.
     struct Finds {
         intact: bool,
-        /// By slot: whether the forward message is more than zeros, and whether a fault is reported.
+        /// For each slot: whether the forward message is more than zeros, and whether a fault is reported.
         left: Vec<(bool, bool)>,
-        /// By slot: the owner's word, where this rank is the owner.
+        /// The owner's word in each slot, where this rank is the owner.
         orders: Vec<Order>,
     }
 
@@ -336,7 +356,7 @@ mod tests {
         }
     }
 
-    /// Sends something in every slot.
+    /// Work that sends something in every slot.
     struct Busy;
 
     impl Work<Cpu> for Busy {
@@ -359,7 +379,8 @@ mod tests {
         }
     }
 
-    /// The slots of `rank`, until it says or hears stop.
+    /// Runs the slots of `rank` until it says or hears stop. `intact`: whether the bad cell that it finds is one that
+    /// it passes on.
     fn slots(rank: Rank, intact: bool) -> Finds {
         let backend = Arc::new(Cpu::new(1).unwrap());
         let post = Post::new(|| backend.bytes(64)).unwrap();
@@ -390,8 +411,8 @@ mod tests {
         assert_eq!(left(false), [before.as_slice(), &[(false, true); 2]].concat());
     }
 
-    /// The owner says stop two slots after a fault that it has found itself. In the slot between, others tell it of what they have
-    /// found in an earlier phase.
+    /// The owner says stop two slots after a fault that it has found itself. In the slot between, the other ranks tell
+    /// it what they have found in an earlier phase.
     #[test]
     fn the_owner_leaves_every_rank_a_slot_to_report_in() {
         let orders = slots(Rank::OWNER, true).orders;
@@ -399,7 +420,8 @@ mod tests {
         assert_eq!((before, *last), ([Order::GoOn; 5].as_slice(), Order::Stop(Reason::Authentication)));
     }
 
-    /// The bytes of docs/PROTOCOL.md, 6.6. No run could miss the run in them, as keys are of one run alone, too: they are a second line.
+    /// The bytes of docs/PROTOCOL.md, 6.6. Keys are of one run alone, too, so that no run would miss the run's id here:
+    /// it is a second line of defence.
     #[test]
     fn cells_are_bound_to_version_and_run() {
         let run: [u8; 32] = std::array::from_fn(|at| at as u8);

@@ -1,4 +1,4 @@
-//! A run as every rank but the owner sees it: from the public numbers and its package alone.
+//! A run as every rank but the owner sees it: from the public numbers and its own package alone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,27 +25,28 @@ use crate::role::relay::Relay;
 use crate::role::stage::StageRole;
 use crate::transport::Transport;
 
-/// Serves one run on a rank other than 0; `host` is this machine's name, `credentials` what it shows of itself and the owners
-/// that it serves.
+/// Serves one run on a rank other than 0. `host` is this machine's name. `credentials` are the identity that the rank
+/// shows and the owners that it serves.
 ///
 /// # Errors
-/// [`RunError`]. The caller ends the run on all ranks, but for [`RunError::Refused`], which all ranks have heard.
+/// [`RunError`]. Where the error is not [orderly](RunError::is_orderly), the caller must abort the run on all ranks.
 pub fn run(transport: &mut dyn Transport, host: &str, credentials: &Credentials) -> Result<(), RunError> {
     run_watched(transport, host, credentials, &mut ())
 }
 
-/// Who looks over the shoulder of a rank that serves: an audit, which must know what it tries to tell, or a test.
+/// Looks over the shoulder of a rank that serves. An audit does, as it must know what it tries to find out; so do
+/// tests.
 pub trait Insight {
-    /// The rank has opened its package.
+    /// The rank has opened its package of `term`. What this changes in the package, the rank works with.
     fn package(&mut self, _term: Term, _package: &mut Package) {}
 
-    /// A slot is over. `real`: whether the rank's forward and backward messages were more than cover.
+    /// A slot is over. `real` says whether the rank's forward and backward messages were more than cover.
     fn slot(&mut self, _term: Term, _slot: Slot, _real: [bool; 2]) {}
 }
 
 impl Insight for () {}
 
-/// As [`run`], on a rank that does with its packages what `altered` does: for tests of what a hostile rank can do.
+/// Does what [`run`] does, on a rank that changes its packages by `altered`. For tests of what a hostile rank can do.
 ///
 /// # Errors
 /// As [`run`].
@@ -65,7 +66,7 @@ pub fn run_altered(
     run_watched(transport, host, credentials, &mut Altered(altered))
 }
 
-/// As [`run`], with `insight` over its shoulder.
+/// Does what [`run`] does, and tells `insight` what happens.
 ///
 /// # Errors
 /// As [`run`].
@@ -84,7 +85,8 @@ pub fn run_watched(
     }
 }
 
-/// Takes no part in a run, for `why`; what this rank ends with when all have heard that there is none.
+/// Takes no part in a run, for the reason `why`. Returns what this rank ends with, once all have heard that there is no
+/// run.
 pub fn decline(transport: &mut dyn Transport, why: RunError) -> RunError {
     match hear(transport) {
         Ok(public) => refusal::decline(transport, &public, why),
@@ -93,7 +95,7 @@ pub fn decline(transport: &mut dyn Transport, why: RunError) -> RunError {
     }
 }
 
-/// Serves the run of these public numbers with `backend`.
+/// Serves the run of these `public` numbers with `backend`, term by term (docs/PROTOCOL.md, 4.3 to 14.4).
 fn serve<B: Platform>(
     transport: &mut dyn Transport,
     host: &str,
@@ -106,21 +108,24 @@ fn serve<B: Platform>(
     let introduction = Introduction { host, fingerprint: &backend.fingerprint(), threads: backend.threads(), aead };
     let mut desk = Desk::new(credentials)?;
     let mut first = Some(announce(transport, public, &mut desk, public.term, &introduction)?);
-    // No memory is taken by the public numbers before a package has opened, which shows that they are the owner's.
+    // Until a package has opened, the public numbers may be anyone's. So no memory is taken by them before that.
     let mut seat = Seat::new(Arc::clone(&backend), aead, public)?;
     let mut stage: Option<StageRole<B>> = None;
     let mut term = public.term;
     loop {
+        // 4.3 to 4.7: the rank announces a key, and opens the package that is sealed to it.
         let mut package = match first.take() {
             Some(package) => package,
             None => announce(transport, public, &mut desk, term, &introduction)?,
         };
+        // 4.9: in the first term, initial values follow the packages, for relays zeros.
         let given = match term == public.term {
             true => receive_values(transport, public, &package.result, aead)?,
             false => Zeroizing::default(),
         };
         insight.package(term, &mut package);
         let told = std::mem::take(&mut package.role);
+        // 5.5: the stage is read from the role in its first slot, so that its host is ready no later than a relay.
         if role::is_stage(&told) {
             let (message, public) = (public.geometry.message(), public.clone());
             stage = Some(StageRole::new(move || role::read(&told, &given, &public), message));
@@ -128,6 +133,7 @@ fn serve<B: Platform>(
         let (psk, owner) = (package.result, package.owner);
         let mut courier = seat.courier(transport.lanes(), public, package.route, term)?;
         let mut after = |over: seat::Over| insight.slot(term, over.slot, over.real);
+        // 8: the slots of the term, until the owner's beat ends it.
         let ended = match &mut stage {
             Some(stage) => {
                 stage.begin();
@@ -136,11 +142,13 @@ fn serve<B: Platform>(
             None => seat.slots(transport.lanes(), courier.as_mut(), &mut Relay, None, &mut after)?,
         };
         let over = Instant::now();
+        // 16.2: the owner has said stop, so that no results follow.
         if let Order::Stop(reason) = ended.order {
             return Err(RunError::Stopped { code: code_of(reason) });
         }
         let mut fault = ended.fault.map(|noticed| noticed.fault);
-        // A fault is told like that of any rank, whoever hosts a stage; values are then of no use.
+        // 14.1: a fault is told in the result. That of the stage's own work is told in the same way, and its values are
+        // then of no use.
         let values = match stage.as_mut().filter(|_| fault.is_none()).map(|stage| stage.values(&*backend)) {
             Some(Ok(values)) => values,
             Some(Err(error)) => {
@@ -154,11 +162,13 @@ fn serve<B: Platform>(
         let binding = public.binding(term, transport.rank(), transport.ranks());
         let (bytes, to) = (public.result as usize, (owner.as_slice(), &psk));
         let blob = result::write(&returned, bytes, ended.slots, to, &mut desk, &binding)?;
+        // 14.3: under a fixed pace results wait, so that a stage's host is no later with them than a relay.
         seat.rest(over);
         transport.letters().gather(&blob)?;
+        // 14.4: the verdict says with which code all ranks end, or that the run goes on.
         let heard = hear_verdict(transport, public, &psk, term);
         match (ended.order, heard) {
-            // Nothing more is due from this rank: to end the run by force could only cost the owner its model.
+            // Nothing more is due from this rank, so it ends alone: an abort could only cost the owner its model.
             (Order::RunEnds { .. }, Err(error @ RunError::Sealed { .. })) => {
                 let code = error.exit_code();
                 return Err(RunError::Told { why: Box::new(error), code });
@@ -170,7 +180,8 @@ fn serve<B: Platform>(
     }
 }
 
-/// The public numbers of the run, by which this rank and the owner wait for each other from now on.
+/// Waits for the opening and takes the public numbers from it (docs/PROTOCOL.md, 4.1). From then on this rank waits for
+/// its peers as long as they say.
 fn hear(transport: &mut dyn Transport) -> Result<Public, RunError> {
     let public = loop {
         let message = transport.letters().scatter(&[], opening::LENGTH)?;
@@ -190,7 +201,7 @@ fn hear(transport: &mut dyn Transport) -> Result<Public, RunError> {
     Ok(public)
 }
 
-/// Announces a key for the term, and opens the package that comes for it.
+/// Announces a fresh key for the term, and opens the package that comes for it (docs/PROTOCOL.md, 4.3 to 4.7).
 fn announce(
     transport: &mut dyn Transport,
     public: &Public,
@@ -208,7 +219,8 @@ fn announce(
     }
 }
 
-/// The values that the stage of this rank starts from, and zeros; nothing where the job names none. A rank without a stage gets as many.
+/// Receives the values that this rank's stage starts from, with zeros behind them (docs/PROTOCOL.md, 4.9). A rank
+/// without a stage gets as many zeros. Empty where the job names no values.
 fn receive_values(
     transport: &mut dyn Transport,
     public: &Public,
@@ -225,10 +237,10 @@ fn receive_values(
     Ok(all)
 }
 
-/// What the owner says when it has all results.
+/// Waits for the verdict that the owner gives when it has all results (docs/PROTOCOL.md, 14.4).
 ///
 /// # Errors
-/// [`RunError::Stopped`]: that the run has failed. [`RunError::Transport`], [`RunError::Sealed`].
+/// [`RunError::Stopped`] where the run has failed; [`RunError::Transport`], [`RunError::Sealed`].
 fn hear_verdict(transport: &mut dyn Transport, public: &Public, psk: &Key, term: Term) -> Result<(), RunError> {
     let verdict = transport.letters().scatter(&[], verdict::LENGTH)?;
     match verdict::read(&verdict, psk, &public.binding(term, transport.rank(), transport.ranks()))? {

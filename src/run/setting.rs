@@ -1,4 +1,4 @@
-//! What was run, where and on what: enough to compare runs by their `result.json` alone, and to run one again.
+//! What was run, where and on what. With this, runs can be compared by their `result.json` alone, and run again.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -6,34 +6,35 @@ use sha2::{Digest, Sha256};
 use crate::compute::processor;
 use crate::job::Job;
 
-/// What was run, as `result.json` has it among its first keys.
+/// What was run, where and on what. These are the first keys of `result.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Setting {
-    /// The job's name.
+    /// The name that the job gives itself.
     pub name: String,
-    /// What repeatable numbers were drawn from; with `--set seed=` it repeats the run, whether the job names it or not.
+    /// The seed of all numbers that repeat. `--set seed=` with it repeats the run, even where the job's file names
+    /// none.
     pub seed: String,
-    /// SHA-256 of the resolved job, as `job.toml` has it.
+    /// SHA-256 of the resolved job, as `job.toml` has it, in hexadecimal digits.
     pub job_sha256: String,
-    /// This process's command line.
+    /// The command line of the owner's process, word by word.
     pub command: Vec<String>,
-    /// The model of the owner's processor, which the times depend on.
+    /// The model of the owner's processor. Times depend on it.
     pub processor: String,
-    /// The hosts, in the order of their first ranks.
+    /// The hosts on which ranks ran, in the order of their first ranks.
     pub hosts: Vec<Host>,
 }
 
-/// A host of a run.
+/// A host on which ranks of a run stood.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// Its name.
+    /// The name of the host.
     pub host: String,
-    /// Ranks that ran there.
+    /// How many ranks ran on this host.
     pub ranks: u16,
 }
 
 impl Setting {
-    /// That of `job` on this owner, over ranks on these `hosts`, one name a rank.
+    /// The setting of `job` as run by this owner. `hosts` gives the host of each rank, by rank.
     pub(super) fn new<'a>(job: &Job, hosts: impl IntoIterator<Item = &'a str>) -> Self {
         let digest = Sha256::digest(job.to_toml());
         Self {
@@ -47,6 +48,7 @@ impl Setting {
     }
 }
 
+/// Counts how often each name comes in `hosts`, in the order in which names come first.
 fn counted<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Vec<Host> {
     let mut counted: Vec<Host> = Vec::new();
     for host in hosts {
@@ -58,7 +60,7 @@ fn counted<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Vec<Host> {
     counted
 }
 
-/// This machine's name.
+/// The name of this machine, or `host` where the system does not tell it.
 pub fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned())

@@ -1,6 +1,7 @@
 //! The same job in one process, without messages: the reference for accuracy and time.
 //!
-//! Micro-batches, their order and every arithmetic call are those of the ranks, so the bits are too.
+//! Micro-batches, their order and every arithmetic call are those of the ranks. So the bits of the results are the
+//! same.
 
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ use crate::role::judge::{Judge, through};
 use crate::role::planned::{Planned, Purpose};
 use crate::role::score::Tally;
 
-/// Runs `prepared` in this process.
+/// Runs `prepared` in this process, and returns what it came to.
 ///
 /// # Errors
 /// [`RunError`].
@@ -34,6 +35,7 @@ pub fn run(prepared: &Prepared, watcher: &mut (dyn Watcher + Send)) -> Result<(O
     }
 }
 
+/// Trains and tests with `backend`.
 fn train<B: Platform>(
     backend: &B,
     prepared: &Prepared,
@@ -70,15 +72,18 @@ fn train<B: Platform>(
     Ok((outcome, model))
 }
 
-/// The whole network, and what it learns from.
+/// The whole network, with the memory that it works in.
 struct Learner<'a, B: Backend> {
     backend: &'a B,
     prepared: &'a Prepared,
+    /// All stages of the network, in order.
     specs: Vec<StageSpec>,
     network: Network<B>,
+    /// Computes losses and gradients, and keeps the outputs that it compares.
     judge: Judge<B>,
-    /// Samples as they are, on the host and where the first stage takes them.
+    /// The samples of a micro-batch on the host, as the data have them: rows of bytes.
     inputs: Vec<u8>,
+    /// The samples of a micro-batch where the backend's first operation takes them.
     bytes: B::Bytes,
 }
 
@@ -102,7 +107,8 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
         })
     }
 
-    /// Takes all samples of `planned` through all stages, and adds what that comes to to `tally`. What comes out is added to `inferred`, if it is asked for.
+    /// Takes all samples of `planned` through all stages, and adds what they come to to `tally`. Where the pass infers,
+    /// it adds the outputs to `inferred`, row-major (samples, outputs).
     fn pass(
         &mut self,
         epoch: Epoch,
@@ -133,6 +139,7 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
                 }
                 match planned.trains() {
                     true => {
+                        // Between ranks the gradient would be rounded to the wire's format here.
                         backend.round(wire, values, &self.judge.gradient, self.network.output_gradient());
                         self.network.backward(backend);
                     }
@@ -147,7 +154,8 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
         Ok(())
     }
 
-    /// Takes the samples `rows` through all stages, and leaves what comes out in the judge's logits.
+    /// Takes the samples `rows` through all stages. Leaves what comes out, rounded as it would be on the wire, in the
+    /// judge's logits.
     fn outputs(&mut self, planned: &Planned<'_>, rows: &[u32], pass: Pass) -> Result<(), ComputeError> {
         let backend = self.backend;
         let inputs = &mut self.inputs[..rows.len() * planned.data.bytes()];

@@ -1,12 +1,13 @@
-//! From what a job says of its data to the samples: which source is read, with which labels, and what is made of them.
+//! From what a job says of its data to the samples: which source is read, with which kind of labels, and how the values
+//! are prepared.
 
 use crate::data::{self, Augment, Choice, DataError, Form, Loaded, Takes, Wanted};
 use crate::job::{self, Job, Loss, Normal, Op, Source};
 
-/// Reads the data of `job`, with labels as its loss wants them.
+/// Reads the data of `job`, with the kind of labels that its loss wants.
 ///
 /// # Errors
-/// Any [`DataError`].
+/// [`DataError`].
 pub(super) fn load(job: &Job) -> Result<Loaded, DataError> {
     let source = &job.data.source;
     let wanted = wanted(job.train.loss, source.classes())?;
@@ -47,7 +48,8 @@ pub(super) fn load(job: &Job) -> Result<Loaded, DataError> {
     Ok(loaded)
 }
 
-/// Whether the embedding that the data of `job` go into, if one is there, has a row for each of their values.
+/// Checks that the embedding into which the data of `job` go has a row for each of their values. Without an embedding
+/// all is well.
 ///
 /// # Errors
 /// [`DataError::Content`].
@@ -62,8 +64,8 @@ pub(super) fn known(job: &Job, loaded: &Loaded) -> Result<(), DataError> {
     }
 }
 
-/// What the network of `job` takes a sample for: for tokens, where an embedding looks them up; for an image, where an operation or
-/// `data` tells its channels from its places; else for numbers.
+/// What the network of `job` takes a sample for. It takes tokens where an embedding looks them up. It takes an image
+/// where an operation or `[data]` tells channels from places. Else it takes numbers.
 fn takes(job: &Job) -> Takes {
     if job.embedding().is_some() {
         return Takes::Tokens;
@@ -71,7 +73,7 @@ fn takes(job: &Job) -> Takes {
     let normal = job.data.normal.as_ref();
     let has_channels = normal.is_some_and(|normal| normal.mean.len().max(normal.std.len()) > 1);
     let mut image = job.data.augment != job::Augment::default() || has_channels;
-    // Behind these a sample is a vector.
+    // Behind a `flatten` or a `linear` a sample is a vector, whatever its shape was.
     let mut flat = false;
     for op in job.stages.iter().flat_map(|stage| &stage.ops) {
         match op {
@@ -82,7 +84,7 @@ fn takes(job: &Job) -> Takes {
     if image { Takes::Image } else { Takes::Numbers }
 }
 
-/// Whether `op` tells the channels of an image from its places.
+/// Whether `op` treats the channels of an image in another way than its places.
 fn tells_channels(op: &Op) -> bool {
     match op {
         Op::Residual(residual) => residual.ops.iter().any(tells_channels),
@@ -92,7 +94,7 @@ fn tells_channels(op: &Op) -> bool {
     }
 }
 
-/// What `loss` wants of the labels, of which the job says that there are as many `classes`.
+/// What kind of labels `loss` wants. `classes` is the number of classes that the job names, if it names one.
 fn wanted(loss: Loss, classes: Option<u32>) -> Result<Wanted, DataError> {
     match (loss, classes) {
         (Loss::CrossEntropy { ignored, .. }, classes) => Ok(Wanted::Classes { ignored, classes }),

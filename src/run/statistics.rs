@@ -1,12 +1,13 @@
-//! Whether every micro-batch has as many samples as the operations learn from that look at all of it.
+//! Checks that every micro-batch has enough samples for the operations that learn from all of it at once.
 //!
-//! The variance of one value is 0, whatever it is: a `batch_norm` would make 0 of it, and its running variance would shrink
-//! towards 0. PyTorch refuses when it comes to such a batch; the owner knows of it before anything starts.
+//! The variance of one value is 0, whatever the value is. A `batch_norm` would turn it into 0, and its running variance
+//! would shrink towards 0. PyTorch refuses when it comes to such a batch. The owner finds out before anything starts.
 
 use crate::data::Batches;
 use crate::job::{Boundary, Job, JobError, Op, Shape, Train};
 
-/// Whether all micro-batches of an epoch of `samples` training samples have enough for each operation between `boundaries`.
+/// Checks that all micro-batches of an epoch of `samples` training samples have enough for each operation. `boundaries`
+/// are what passes between the job's stages.
 ///
 /// # Errors
 /// [`JobError::Conflict`].
@@ -37,7 +38,7 @@ pub(super) fn suffice(job: &Job, boundaries: &[Boundary], samples: usize) -> Res
     Ok(())
 }
 
-/// The fewest samples from which all of `ops` learn, where `input` goes into the first.
+/// The fewest samples of a micro-batch from which all of `ops` learn, where samples of shape `input` go into the first.
 fn fewest(ops: &[Op], input: &Shape) -> usize {
     let mut shape = input.clone();
     let mut most = 1;
@@ -51,7 +52,7 @@ fn fewest(ops: &[Op], input: &Shape) -> usize {
     most as usize
 }
 
-/// Samples of the smallest micro-batch of an epoch.
+/// How many samples the smallest micro-batch has in an epoch of `samples` training samples.
 fn smallest(train: &Train, samples: usize) -> usize {
     match train.drop_last {
         true => train.micro_batch as usize,
@@ -59,7 +60,7 @@ fn smallest(train: &Train, samples: usize) -> usize {
     }
 }
 
-/// What helps: each part of it alone.
+/// Says what the user can do so that every micro-batch has `fewest` samples. Each way that it names is enough alone.
 fn fix(train: &Train, samples: usize, fewest: usize) -> String {
     let suffices = |changed: &Train| {
         let trained = !changed.drop_last || samples >= changed.batch as usize;
@@ -125,7 +126,7 @@ mod tests {
         }
         assert_eq!(refused(&job(32, 32, "drop_last = true"), 65), None);
         assert!(refused(&job(32, 1, "drop_last = true"), 64).is_some());
-        // Nothing here looks at a whole micro-batch.
+        // Without the batch norm nothing looks at a whole micro-batch.
         let mut plain = job(32, 1, "");
         plain.stages[1].ops.remove(0);
         assert_eq!(refused(&plain, 33), None);
@@ -152,7 +153,7 @@ mod tests {
         assert_eq!(of(32, 32, 1), last(1, 32) + "give it more samples to train on");
     }
 
-    /// Whatever is said to do is enough.
+    /// Each way that the error names is tried, and is enough.
     #[test]
     fn what_is_said_to_do_helps() {
         for batch in [2, 3, 8, 12, 32] {

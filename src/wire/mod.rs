@@ -1,6 +1,6 @@
-//! The header of a message: what the tensor behind it is and where in training it belongs (docs/PROTOCOL.md, "Message").
+//! The header of a message: what the tensor behind it is, and where in training it belongs (docs/PROTOCOL.md, "Message").
 //!
-//! Knows bytes, not who sends them. All numbers are little-endian.
+//! This module knows bytes, not who sends them. All numbers are little-endian.
 
 use thiserror::Error;
 
@@ -8,37 +8,37 @@ use crate::element::Element;
 use crate::float::Float;
 use crate::ids::{Batch, Epoch, MicroBatch};
 
-/// Bytes of a header; the tensor follows.
+/// Length of a header in bytes. The tensor follows it.
 pub const HEADER: usize = 64;
 
-/// What a message is for.
+/// What a message is for. The numbers are those in the header's first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing: cover. A header of zeros.
+    /// Nothing: the message is cover. Its header is all zeros.
     Empty = 0,
-    /// An activation of a training pass, on its way to the next stage.
+    /// An activation in training, on its way to the next stage.
     Train = 1,
-    /// An activation of an evaluation pass: nothing is kept of it.
+    /// An activation in evaluation, on its way to the next stage. No gradient will follow, so stages keep nothing of it.
     Evaluate = 2,
     /// The gradient of an activation, on its way to the stage before.
     Gradient = 3,
-    /// Tells the owner that stage 1 has taken a micro-batch's gradient.
+    /// Stage 1's answer to a gradient, which has no tensor. It tells the owner that the stage is done with the micro-batch.
     Done = 4,
 }
 
-/// The type of a tensor's values on the wire.
+/// The type of the values in a message's tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
-    /// The data's own bytes.
+    /// Bytes, as the data have them.
     U8,
-    /// The data's own tokens, little-endian.
+    /// Tokens, as the data have them: 16-bit, little-endian.
     U16,
-    /// Floating-point numbers, little-endian.
+    /// Floating-point numbers of this format, little-endian.
     Float(Float),
 }
 
 impl From<Element> for Dtype {
-    /// How the data's values travel: as they are.
+    /// The type in which the data's values travel. They travel as they are.
     fn from(element: Element) -> Self {
         match element {
             Element::U8 => Dtype::U8,
@@ -48,44 +48,45 @@ impl From<Element> for Dtype {
     }
 }
 
-/// The 64 bytes before a tensor.
+/// The header: what is said in the 64 bytes before a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Header {
     /// What the message is for.
     pub kind: Kind,
-    /// Of a gradient: whether it is the batch's last, so that the optimizer steps.
+    /// Only of a gradient: whether it is the last of its batch, so that the stage makes an optimizer step. The answer
+    /// [`Kind::Done`] repeats it.
     pub last: bool,
     /// The type of the tensor's values.
     pub dtype: Dtype,
-    /// Epoch of training.
+    /// Number of the epoch, from 0.
     pub epoch: Epoch,
-    /// Batch of the pass.
+    /// Number of the batch in its epoch, from 0.
     pub batch: Batch,
-    /// Micro-batch of the batch.
+    /// Number of the micro-batch in its batch, from 0.
     pub micro_batch: MicroBatch,
-    /// Samples.
+    /// Number of samples in the tensor.
     pub rows: u32,
-    /// Values a sample.
+    /// Number of values of each sample.
     pub features: u32,
-    /// Of a gradient: the learning rate, for the step behind the last.
+    /// Only of a gradient: the learning rate for the step behind the batch's last. The answer [`Kind::Done`] repeats it.
     pub rate: f32,
 }
 
-/// Why 64 bytes are no header.
+/// Why 64 bytes are not a header.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum WireError {
-    /// A field holds what no header holds.
+    /// A field has a value that no header has.
     #[error("a message header's {field} is {found}")]
     Field {
-        /// The field.
+        /// Name of the header's field.
         field: &'static str,
-        /// Its value.
+        /// The value that was found.
         found: u64,
     },
 }
 
 impl Header {
-    /// An empty message's header.
+    /// The header of an empty message. Its bytes are all zeros.
     pub const EMPTY: Header = Header {
         kind: Kind::Empty,
         last: false,
@@ -98,7 +99,7 @@ impl Header {
         rate: 0.0,
     };
 
-    /// Bytes of the tensor behind the header.
+    /// Length in bytes of the tensor behind the header.
     pub fn body(&self) -> u64 {
         let width = match self.dtype {
             Dtype::U8 => 1,
@@ -108,7 +109,7 @@ impl Header {
         (u64::from(self.rows) * u64::from(self.features)).saturating_mul(width)
     }
 
-    /// The header's bytes.
+    /// The header as bytes.
     pub fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0] = self.kind as u8;
@@ -125,10 +126,10 @@ impl Header {
         bytes
     }
 
-    /// Reads a header.
+    /// Reads a header from its bytes.
     ///
     /// # Errors
-    /// [`WireError::Field`] where a field holds what no header holds; bytes that are not in use must be zero.
+    /// [`WireError::Field`] if a field has a value that no header has. Bytes that are not in use must be zero.
     pub fn from_bytes(bytes: &[u8; HEADER]) -> Result<Self, WireError> {
         let wrong = |field, found: u8| Err(WireError::Field { field, found: found.into() });
         let kind = match bytes[0] {

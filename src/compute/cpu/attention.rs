@@ -1,7 +1,9 @@
-//! Attention: for each sample and head, block by block of queries, so that the weights p of a block alone are in memory.
+//! Attention on the processor. It goes sample by sample, head by head, and through blocks of queries, so that only the weights
+//! p of one block are in memory at a time.
 //!
-//! The samples of a micro-batch fall into at most [`PARTS`] parts of equal size, whatever the number of threads. Each part has
-//! scratch memory of its own, and no sum goes beyond a sample. If causal, the keys behind a block's last query are left out.
+//! The samples of a micro-batch are divided into at most [`PARTS`] parts of equal size, whatever the number of threads. Each
+//! part has scratch memory of its own, and no sum goes beyond a sample. If causal, keys behind a block's last query are left
+//! out of its products.
 
 use gemm_common::Parallelism;
 use pulp::Arch;
@@ -13,42 +15,47 @@ use super::functions::exp;
 use super::vector::vectorised;
 use crate::compute::{Attention, Gemm, Heads};
 
-/// Parts of a micro-batch that may be computed at once.
+/// Most parts of a micro-batch that are computed at once.
 const PARTS: usize = 8;
-/// Queries whose weights are worked out at once.
+/// Most queries of a block, whose weights are computed at once.
 const BLOCK: usize = 64;
-/// Partial sums of a row: value i is added to partial sum i mod 16, and these in order.
+/// Number of partial sums of a row: value i is added to partial sum i mod 16, and these are then added in order.
 const LANES: usize = 16;
 
-/// A block's weights, and their gradient.
+/// Length of one part's scratch memory, in values: the weights p of a block and their gradient, (queries, tokens) each.
 fn part(shape: Heads) -> usize {
     2 * BLOCK.min(shape.tokens) * shape.tokens
 }
 
-/// x and dy, and dx, of a part.
+/// One part's x (samples, tokens, 3, heads, width) and dy (samples, tokens, heads, width), and its dx in the shape of x.
 type Flow<'a> = ((&'a [f32], &'a [f32]), &'a mut [f32]);
 
-/// One head of a sample.
+/// One head of one sample.
 #[derive(Clone, Copy)]
 struct Head {
     shape: Heads,
-    /// Where its values of a token begin.
+    /// Offset of the head's values within a token's queries, keys or values, and within a token of y.
     at: usize,
 }
 
-/// Queries from `first` on, and the keys that they see.
+/// A block of queries, and the keys that they may see.
 #[derive(Clone, Copy)]
 struct Block {
+    /// Token of the block's first query.
     first: usize,
+    /// Number of queries in the block.
     queries: usize,
+    /// Number of keys, from the first token on. If causal, it ends with the last query of the block.
     keys: usize,
 }
 
 impl Head {
+    /// All heads of a sample, in order.
     fn all(shape: Heads) -> impl DoubleEndedIterator<Item = Self> {
         (0..shape.heads).map(move |head| Self { shape, at: head * shape.width })
     }
 
+    /// All blocks of the sequence, in order. From the back is the order of [`backward`](Self::backward).
     fn blocks(self) -> impl DoubleEndedIterator<Item = Block> {
         let Heads { tokens, causal, .. } = self.shape;
         (0..tokens).step_by(BLOCK).map(move |first| {
@@ -57,27 +64,31 @@ impl Head {
         })
     }
 
-    /// Values of a token in x and in y.
+    /// Number of values from one token to the next: in x, and in y.
     fn strides(self) -> (usize, usize) {
         (3 * self.shape.values(), self.shape.values())
     }
 
-    /// Where the queries (0), keys (1) or values (2) of the token `token` begin in x.
+    /// Offset in x of this head's queries (`what` = 0), keys (1) or values (2) of a token.
     fn of(self, what: usize, token: usize) -> usize {
         token * self.strides().0 + what * self.shape.values() + self.at
     }
 
+    /// What scores are multiplied by: `1 / sqrt(width)`.
     fn scale(self) -> f32 {
         1.0 / (self.shape.width as f32).sqrt()
     }
 
-    /// `p` (queries, keys), the weights of `block`.
+    /// Writes to `p` (queries, keys) the weights of `block`: `softmax(scale q k^T)` row by row, and 0 for keys that a query may
+    /// not see.
     fn weights(self, simd: Arch, block: Block, x: &[f32], p: &mut [f32]) {
         let Block { first, queries, keys } = block;
         let (stride, _) = self.strides();
         let shape = product(queries, keys, self.shape.width, [false, true], false);
+        // The scores: scale q (queries, width) times k^T (width, keys).
         let (query, key) = ((&x[self.of(0, first)..], stride), (&x[self.of(1, 0)..], stride));
         multiply(simd, shape, self.scale(), query, key, (p, keys));
+        // A query sees the keys up to its own if causal, else all.
         let seen = |row: usize| if self.shape.causal { first + row + 1 } else { keys };
         vectorised(
             simd,
@@ -92,20 +103,24 @@ impl Head {
         );
     }
 
-    /// `y` of one sample.
+    /// Computes this head's part of one sample's `y`, from its `x`. `p` is scratch memory.
     fn forward(self, simd: Arch, x: &[f32], p: &mut [f32], y: &mut [f32]) {
         let (from, to) = self.strides();
         for block in self.blocks() {
             let Block { first, queries, keys } = block;
             let p = &mut p[..queries * keys];
             self.weights(simd, block, x, p);
+            // y (queries, width) = p (queries, keys) times v (keys, width).
             let shape = product(queries, self.shape.width, keys, [false, false], false);
             let (value, y) = ((&x[self.of(2, 0)..], from), (&mut y[first * to + self.at..], to));
             multiply(simd, shape, 1.0, (p, keys), value, y);
         }
     }
 
-    /// `dx` of one sample. The blocks go backwards: the last sees all keys, so that it starts the sums of their gradients.
+    /// Computes this head's part of one sample's `dx`, from `x` and `dy`. The two halves of `scratch` hold p and its gradient.
+    ///
+    /// The blocks go from last to first: the last one sees all keys, so its products start the sums dk and dv that the other
+    /// blocks add to.
     fn backward(self, simd: Arch, x: &[f32], dy: &[f32], scratch: &mut [f32], dx: &mut [f32]) {
         let (stride, of_y) = self.strides();
         let (width, half) = (self.shape.width, scratch.len() / 2);
@@ -113,8 +128,10 @@ impl Head {
         for (i, block) in self.blocks().rev().enumerate() {
             let Block { first, queries, keys } = block;
             let (p, dp) = (&mut p[..queries * keys], &mut dp[..queries * keys]);
+            // The weights p (queries, keys), again.
             self.weights(simd, block, x, p);
             let dy = (&dy[first * of_y + self.at..], of_y);
+            // The gradient of the weights: dp (queries, keys) = dy (queries, width) times v^T (width, keys).
             multiply(
                 simd,
                 product(queries, keys, width, [false, true], false),
@@ -123,13 +140,16 @@ impl Head {
                 (&x[self.of(2, 0)..], stride),
                 (&mut *dp, keys),
             );
+            // dv (keys, width) += p^T (keys, queries) times dy (queries, width).
             let dv = (&mut dx[self.of(2, 0)..], stride);
             multiply(simd, product(keys, width, queries, [true, false], i > 0), 1.0, (&*p, keys), dy, dv);
+            // Through the softmax: ds (queries, keys) = p (dp - the row's sum of p dp), written over dp.
             vectorised(
                 simd,
                 #[inline(always)]
                 || p.chunks_exact(keys).zip(dp.chunks_exact_mut(keys)).for_each(|(p, dp)| softmax_backward(p, dp)),
             );
+            // dq (queries, width) = scale ds (queries, keys) times k (keys, width).
             let (scale, ds) = (self.scale(), (&*dp, keys));
             let dq = (&mut dx[self.of(0, first)..], stride);
             multiply(
@@ -140,6 +160,7 @@ impl Head {
                 (&x[self.of(1, 0)..], stride),
                 dq,
             );
+            // dk (keys, width) += scale ds^T (keys, queries) times q (queries, width).
             let dk = (&mut dx[self.of(1, 0)..], stride);
             multiply(
                 simd,
@@ -153,17 +174,19 @@ impl Head {
     }
 }
 
+/// The shape of a product (m, k) times (k, n). `transposed` says which of A and B are stored as their transposes.
 fn product(m: usize, n: usize, k: usize, transposed: [bool; 2], accumulate: bool) -> Gemm {
     let [a_transposed, b_transposed] = transposed;
     Gemm { m, n, k, a_transposed, b_transposed, accumulate }
 }
 
-/// See [`exact::within`]; the threads are the parts'.
+/// [`exact::within`] on the calling thread alone: the parts of a micro-batch have the other threads.
 fn multiply(simd: Arch, shape: Gemm, scale: f32, a: (&[f32], usize), b: (&[f32], usize), c: (&mut [f32], usize)) {
     exact::within(simd, shape, Parallelism::None, scale, a, b, c);
 }
 
-/// `f` of each value, folded by `add` into partial results, and these in order.
+/// Folds `f(i, x[i])` over all values by `add`: into [`LANES`] partial results, and these in order. `start` is where each
+/// partial result begins.
 #[inline(always)]
 fn fold(start: f32, x: &[f32], f: impl Fn(usize, f32) -> f32, add: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [start; LANES];
@@ -179,7 +202,7 @@ fn fold(start: f32, x: &[f32], f: impl Fn(usize, f32) -> f32, add: impl Fn(f32, 
     lanes[1..].iter().fold(lanes[0], |sum, lane| add(sum, *lane))
 }
 
-/// A row's softmax, in its place.
+/// The softmax of a row, in place.
 #[inline(always)]
 fn softmax(row: &mut [f32]) {
     let largest = fold(f32::NEG_INFINITY, row, |_, x| x, |most, x| if x > most { x } else { most });
@@ -192,7 +215,7 @@ fn softmax(row: &mut [f32]) {
     }
 }
 
-/// `dp = p (dp - the row's sum of p dp)`
+/// The softmax's gradient for one row, in place: `dp = p (dp - the row's sum of p dp)`.
 #[inline(always)]
 fn softmax_backward(p: &[f32], dp: &mut [f32]) {
     let sum = fold(0.0, dp, |i, dp| p[i] * dp, |sum, x| sum + x);
@@ -201,7 +224,8 @@ fn softmax_backward(p: &[f32], dp: &mut [f32]) {
     }
 }
 
-/// Turns the pairs of `halves`, a head's values, by angles of these cosines and sines.
+/// Turns the pairs (i, i + width / 2) of `halves`, the values of one head, by the angles with these cosines and sines; by their
+/// negatives if `back`.
 #[inline(always)]
 fn turn(back: bool, cos: &[f32], sin: &[f32], halves: &mut [f32]) {
     let (left, right) = halves.split_at_mut(cos.len());
@@ -293,10 +317,11 @@ mod tests {
         (0..len).map(|i| (i as f32 * 0.73 + seed).sin()).collect()
     }
 
-    /// The sum that the trait's text writes, in f64, and how far f32 may lie from it.
+    /// The sum that [`Attention::attention`] defines, in f64, and for each value how far f32 may be from it.
     ///
-    /// A score is a sum of `width` products, times a scale that has been rounded twice. The largest is taken from it, which is off
-    /// by as much, and `exp` is within two units, or four roundings. A weight is that over a sum of as many as there are keys.
+    /// A score is a sum of `width` products, times a scale that was rounded twice. The row's largest score, which is as far
+    /// off, is subtracted from it. `exp` is within two units in the last place, or four roundings. A weight is that over a sum
+    /// of as many terms as there are keys.
     fn due(shape: Heads, x: &[f32]) -> Vec<(f64, f64)> {
         let (values, width) = (shape.values(), shape.width);
         let mut y = Vec::new();
@@ -328,7 +353,7 @@ mod tests {
         y
     }
 
-    /// Forward and backward, with memory that holds no number before.
+    /// Runs forward and backward, in buffers that hold NaN before. Returns y and dx.
     fn run(threads: usize, shape: Heads, rows: usize) -> [Vec<f32>; 2] {
         let backend = Cpu::new(threads).unwrap();
         let of_y = shape.tokens * shape.values();
@@ -383,7 +408,7 @@ mod tests {
         let mut x = backend.zeros(before.len()).unwrap();
         backend.upload(&before, &mut x);
         backend.rotate(shape, 2, false, &turns, &mut x);
-        // The second sample's third token: the second head's key, whose first pair turns by 2.
+        // In the second sample the second head's key of the third token: its first pair turns by 2.
         let (at, [a, b]) = (72 + 48 + 12, [before[72 + 48 + 12], before[72 + 48 + 14]]);
         let turned = |first: f32, second: f32| {
             let mut sum = Sum::default();
@@ -395,7 +420,7 @@ mod tests {
         turned(b, a).is_nearly(x[at + 2], 0);
         assert_eq!(x[72 + 48 + 16..][..8], before[72 + 48 + 16..][..8], "values stay");
         backend.rotate(shape, 2, true, &turns, &mut x);
-        // Four products of values up to 1, with sines and cosines that are off by a unit themselves.
+        // Four products of values up to 1. The sines and cosines themselves are off by a unit in the last place.
         let most = (4.0 * gamma(8)) as f32;
         assert!(x.iter().zip(&before).all(|(x, before)| (x - before).abs() <= most));
     }

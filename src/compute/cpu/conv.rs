@@ -1,7 +1,8 @@
-//! Convolution as matrix products: what lies under the window at each place becomes a column, image by image.
+//! Convolution as matrix products. Image by image, the values under the window at each place become a column of a matrix
+//! ("im2col").
 //!
-//! The images of a micro-batch fall into at most [`PARTS`] parts of equal size, whatever the number of threads. Each part has
-//! scratch memory of its own and, for the weight's gradient, a sum of its own; these are folded in order.
+//! The images of a micro-batch are divided into at most [`PARTS`] parts of equal size, whatever the number of threads. Each
+//! part has scratch memory of its own and, for the weight's gradient, a sum of its own. These sums are added in order.
 
 use gemm_common::Parallelism;
 use pulp::Arch;
@@ -12,30 +13,34 @@ use rayon::prelude::*;
 use super::exact;
 use crate::compute::{Conv, Gemm, Window};
 
-/// Parts of a micro-batch that may be computed at once.
+/// Most parts of a micro-batch that are computed at once.
 const PARTS: usize = 8;
 
-/// Values of scratch memory: for each part the columns of one image's group, and a gradient of the weight.
+/// Length of the scratch memory of all parts, in values.
 pub(super) fn scratch(shape: Conv) -> usize {
     PARTS * part(shape)
 }
 
+/// Length of one part's scratch memory, in values: the columns of one image's group, and a gradient of the weight.
 fn part(shape: Conv) -> usize {
     shape.under() * (shape.window.outputs() + shape.out)
 }
 
-/// Sizes that all three calls need.
+/// Sizes that all three calls need. All but `images` count values.
 struct Sizes {
-    /// Images of a part.
+    /// Number of images in a part.
     images: usize,
-    /// Values of an image that goes in, and of one that comes out.
+    /// Values of an input image: channels times height times width.
     input: usize,
+    /// Values of an output image: out channels times places.
     output: usize,
-    /// Places, values under the window, channels of a group that go out.
+    /// Number of places at which the window stops.
     places: usize,
+    /// Input values that one output value depends on: rows of a group's columns.
     under: usize,
+    /// Output channels of one group.
     out: usize,
-    /// Values of a group that goes in.
+    /// Values of one group of an input image.
     group: usize,
 }
 
@@ -55,7 +60,7 @@ impl Sizes {
     }
 }
 
-/// See [`Images::conv`](crate::compute::Images::conv).
+/// See [`Images::conv`](crate::compute::Images::conv). `parallel` divides the images among threads.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn forward(
     simd: Arch,
@@ -70,10 +75,12 @@ pub(super) fn forward(
     let s = Sizes::of(shape, y.len() / (shape.out * shape.window.outputs()));
     let one = |((x, y), scratch): ((&[f32], &mut [f32]), &mut [f32])| {
         for (x, y) in x.chunks_exact(s.input).zip(y.chunks_exact_mut(s.output)) {
+            // y starts from the bias of its channel, and the products are added to it.
             if let Some(bias) = bias {
                 y.chunks_exact_mut(s.places).zip(bias).for_each(|(y, bias)| y.fill(*bias));
             }
             let groups = x.chunks_exact(s.group).zip(y.chunks_exact_mut(s.out * s.places));
+            // Group by group: y (out, places) += weight (out, under) times columns (under, places).
             for ((x, y), weight) in groups.zip(weight.chunks_exact(s.out * s.under)) {
                 let columns = columns(simd, shape.window, x, scratch);
                 product(simd, s.out, s.places, s.under, [false, false], bias.is_some(), weight, columns, y);
@@ -93,7 +100,8 @@ pub(super) fn forward(
     }
 }
 
-/// See [`Images::conv_backward_input`](crate::compute::Images::conv_backward_input).
+/// See [`Images::conv_backward_input`](crate::compute::Images::conv_backward_input). `parallel` divides the images among
+/// threads.
 pub(super) fn backward_input(
     simd: Arch,
     parallel: bool,
@@ -107,6 +115,8 @@ pub(super) fn backward_input(
     let one = |((dx, dy), scratch): ((&mut [f32], &[f32]), &mut [f32])| {
         for (dx, dy) in dx.chunks_exact_mut(s.input).zip(dy.chunks_exact(s.output)) {
             let groups = dx.chunks_exact_mut(s.group).zip(dy.chunks_exact(s.out * s.places));
+            // Group by group: the columns' gradient (under, places) = weight^T (under, out) times dy (out, places). It is then
+            // added up to the pixels that the columns were copied from.
             for ((dx, dy), weight) in groups.zip(weight.chunks_exact(s.out * s.under)) {
                 if is_plain(shape.window) {
                     product(simd, s.under, s.places, s.out, [true, false], false, weight, dy, dx);
@@ -131,7 +141,8 @@ pub(super) fn backward_input(
     }
 }
 
-/// See [`Images::conv_backward_weight`](crate::compute::Images::conv_backward_weight).
+/// See [`Images::conv_backward_weight`](crate::compute::Images::conv_backward_weight). `parallel` divides the images among
+/// threads.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn backward_weight(
     simd: Arch,
@@ -145,9 +156,11 @@ pub(super) fn backward_weight(
 ) {
     let s = Sizes::of(shape, dy.len() / (shape.out * shape.window.outputs()));
     let one = |((x, dy), scratch): ((&[f32], &[f32]), &mut [f32])| {
+        // The part's own sum comes first in its scratch memory, the columns behind it.
         let (sum, scratch) = scratch.split_at_mut(dw.len());
         for (image, (x, dy)) in x.chunks_exact(s.input).zip(dy.chunks_exact(s.output)).enumerate() {
             let groups = x.chunks_exact(s.group).zip(dy.chunks_exact(s.out * s.places));
+            // Group by group: sum (out, under) += dy (out, places) times columns^T (places, under). The first image starts it.
             for ((x, dy), sum) in groups.zip(sum.chunks_exact_mut(s.out * s.under)) {
                 let columns = columns(simd, shape.window, x, scratch);
                 product(simd, s.out, s.under, s.places, [false, true], image > 0, dy, columns, sum);
@@ -165,6 +178,7 @@ pub(super) fn backward_weight(
             parts.zip(scratch.chunks_mut(size)).for_each(one);
         }
     }
+    // The parts' sums are added in order, whichever thread was first.
     if !accumulate {
         dw.fill(0.0);
     }
@@ -173,6 +187,8 @@ pub(super) fn backward_weight(
     }
 }
 
+/// The matrix product (m, k) times (k, n) on the calling thread. `transposed` says which of A and B are stored as their
+/// transposes.
 #[allow(clippy::too_many_arguments)]
 fn product(
     simd: Arch,
@@ -189,13 +205,13 @@ fn product(
     exact::gemm(simd, Gemm { m, n, k, a_transposed, b_transposed, accumulate }, Parallelism::None, a, b, c);
 }
 
-/// Whether an image is its own columns: a window of one value that stops everywhere.
+/// Whether an image is its own matrix of columns: the window is one pixel and stops at each.
 fn is_plain(window: Window) -> bool {
     window.kernel == [1, 1] && window.stride == [1, 1] && window.padding == [0, 0]
 }
 
-/// The columns (channels, kernel height, kernel width, places) of the `image` (channels, height, width); in `scratch`, where it
-/// is not its own.
+/// The columns (channels, kernel height, kernel width, places) of `image` (channels, height, width). They are written to
+/// `scratch`, unless the image is its own matrix of columns. Pixels of the padding are 0.
 fn columns<'a>(simd: Arch, window: Window, image: &'a [f32], scratch: &'a mut [f32]) -> &'a [f32] {
     if is_plain(window) {
         return image;
@@ -229,7 +245,8 @@ fn columns<'a>(simd: Arch, window: Window, image: &'a [f32], scratch: &'a mut [f
     columns
 }
 
-/// Copies `len` values, in whole vectors where there is room: what lies behind them in `to` is written later.
+/// Copies the first `len` values, in whole vectors where there is room. Up to 15 values behind them in `to` are overwritten:
+/// the caller writes these afterwards.
 #[inline(always)]
 fn copy(from: &[f32], to: &mut [f32], len: usize) {
     const VECTOR: usize = 16;
@@ -243,7 +260,8 @@ fn copy(from: &[f32], to: &mut [f32], len: usize) {
     }
 }
 
-/// Adds the `columns` up to the `image` that they are of.
+/// The reverse of [`columns`]: sets `image` (channels, height, width) to the sum of all `columns` values that came from each
+/// pixel.
 fn fold(simd: Arch, window: Window, columns: &[f32], image: &mut [f32]) {
     image.fill(0.0);
     let planes = image.len() / window.pixels();
@@ -269,20 +287,23 @@ fn fold(simd: Arch, window: Window, columns: &[f32], image: &mut [f32]) {
     );
 }
 
-/// The places of one row, for one value under the window.
+/// A run of columns: the places of one output row, for one channel and one value under the window.
 struct Line {
-    /// Where its columns begin, and how many there are.
+    /// Where the run begins in the columns.
     at: usize,
+    /// Number of places in the run.
     places: usize,
-    /// Those of them that lie on the image.
+    /// First place of the run that lies on the image, counted from the run's beginning.
     from: usize,
+    /// End of the places that lie on the image, exclusive.
     to: usize,
-    /// Where on the image the first of these lies, and how far the row goes from there; `None` beside the image.
+    /// Offset in the image of the pixel that belongs to place `from`. `None` if the whole run lies in the padding.
     image: Option<usize>,
+    /// Number of pixels from there to the end of the image's row.
     width: usize,
 }
 
-/// Calls `each` for all lines of an image of so many planes, in the order of the columns.
+/// Calls `each` for all runs of an image of `planes` channels, in the order of the columns.
 #[inline(always)]
 fn lines(window: Window, planes: usize, mut each: impl FnMut(Line)) {
     let Window { image: [height, width], kernel, stride, padding } = window;
@@ -331,7 +352,8 @@ mod tests {
         ]
     }
 
-    /// The sum that the trait's text writes, in f64: every term (n, o, place; weight; x), with what it is multiplied of.
+    /// The sum that [`Images::conv`](crate::compute::Images::conv) defines: calls `each` with the indices of every product's
+    /// parts, which are its value in y, in the weight and in x.
     fn terms(c: Conv, rows: usize, mut each: impl FnMut(usize, usize, usize)) {
         let w = c.window;
         let ([high, wide], [kh, kw], [height, width]) = (w.places(), w.kernel, w.image);

@@ -1,6 +1,6 @@
-//! Loops over values, each value on its own, compiled for the vector instructions that the processor has.
+//! Loops that treat each value on its own, compiled for the vector instructions that the processor has.
 //!
-//! `mul_add` is one rounding wherever it runs, so the widest vectors and the plainest loop give the same bits.
+//! `mul_add` rounds once wherever it runs. So the widest vectors and the plainest loop give the same bits.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
@@ -13,7 +13,7 @@ use super::functions::{erf, exp, sigmoid, tanh};
 use crate::compute::{Elementwise, Function, Place};
 use crate::random::{philox4x32_10, unit};
 
-/// `sum` = the rows of `x`, each as long as `sum`, added first to last.
+/// `sum` (n) = the sum of the rows of `x` (rows, n), added first to last. If `accumulate`, they are added to what `sum` holds.
 pub(super) fn sum_rows(simd: Arch, x: &[f32], accumulate: bool, sum: &mut [f32]) {
     vectorised(
         simd,
@@ -31,7 +31,7 @@ pub(super) fn sum_rows(simd: Arch, x: &[f32], accumulate: bool, sum: &mut [f32])
     );
 }
 
-/// `y = f(x)`
+/// `y = f(x)`, for each value.
 #[inline(always)]
 fn each(simd: Arch, x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
     vectorised(
@@ -45,7 +45,7 @@ fn each(simd: Arch, x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
     );
 }
 
-/// 0 in place of what is below it.
+/// Replaces values below 0 by 0, in place.
 pub(super) fn relu(simd: Arch, y: &mut [f32]) {
     vectorised(
         simd,
@@ -58,7 +58,7 @@ pub(super) fn relu(simd: Arch, y: &mut [f32]) {
     );
 }
 
-/// `dx = f(of) dy`
+/// `dx = f(of) dy`, for each value. `of` is the function's input or output, whichever `f` takes.
 #[inline(always)]
 fn each_backward(simd: Arch, of: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(f32) -> f32) {
     vectorised(
@@ -72,8 +72,8 @@ fn each_backward(simd: Arch, of: &[f32], dy: &[f32], dx: &mut [f32], f: impl Fn(
     );
 }
 
-// A function by its name is called through a shim that is compiled without the vector instructions; a closure is not.
-/// `y = function(x)`
+// Closures, not the functions' names: a function that is passed by name is called through a shim without vector instructions.
+/// `y = function(x)`, for each value.
 #[allow(clippy::redundant_closure)]
 fn map(simd: Arch, function: Function, x: &[f32], y: &mut [f32]) {
     match function {
@@ -137,13 +137,14 @@ fn map(simd: Arch, function: Function, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// sqrt(2 / pi), and what x^3 counts in the approximate GELU.
+/// sqrt(2 / pi), a constant of the approximate GELU.
 const ROOT: f32 = 0.797_884_6;
+/// The factor of x^3 in the approximate GELU.
 const CUBE: f32 = 0.044_715;
-/// 1 / sqrt(2 pi)
+/// 1 / sqrt(2 pi), the peak of the normal density: a constant of the GELU's slope.
 const DENSITY: f32 = 0.398_942_3;
 
-/// `dx = function'(x) dy`
+/// `dx = function'(x) dy`, for each value, with `y = function(x)`.
 #[allow(clippy::redundant_closure)]
 fn map_backward(simd: Arch, function: Function, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
     match function {
@@ -211,11 +212,14 @@ fn map_backward(simd: Arch, function: Function, x: &[f32], y: &[f32], dy: &[f32]
     }
 }
 
+/// The derivative of the exact GELU: the normal distribution at x, plus x times its density.
 #[inline(always)]
 fn gelu_slope(x: f32) -> f32 {
     (x * DENSITY).mul_add(exp(-0.5 * x * x), 0.5 * (1.0 + erf(x * FRAC_1_SQRT_2)))
 }
 
+/// The derivative of the GELU with tanh. With t the tanh, it is `(1 + t) / 2 + x (1 - t^2) inner / 2`, where `inner` is the
+/// derivative of what the tanh is of.
 #[inline(always)]
 fn gelu_tanh_slope(x: f32) -> f32 {
     let t = tanh(ROOT * (CUBE * x * x).mul_add(x, x));
@@ -223,13 +227,14 @@ fn gelu_tanh_slope(x: f32) -> f32 {
     (0.5 * x * (-t).mul_add(t, 1.0)).mul_add(inner, 0.5 * (1.0 + t))
 }
 
+/// The derivative of SiLU: `s (1 + x (1 - s))`, where s is the sigmoid of x.
 #[inline(always)]
 fn silu_slope(x: f32) -> f32 {
     let s = sigmoid(x);
     s * x.mul_add(1.0 - s, 1.0)
 }
 
-/// `y += x`
+/// `y += x`, for each value.
 pub(super) fn add(simd: Arch, x: &[f32], y: &mut [f32]) {
     vectorised(
         simd,
@@ -242,7 +247,7 @@ pub(super) fn add(simd: Arch, x: &[f32], y: &mut [f32]) {
     );
 }
 
-/// `to = (1 - part) to + part factor from`
+/// `to = (1 - part) to + part factor from`, for each value.
 fn blend(simd: Arch, part: f32, factor: f32, from: &[f32], to: &mut [f32]) {
     vectorised(
         simd,
@@ -255,7 +260,7 @@ fn blend(simd: Arch, part: f32, factor: f32, from: &[f32], to: &mut [f32]) {
     );
 }
 
-/// `y = x / (1 - p)`, or 0 where the value's number is below `p`.
+/// Dropout: `y = x / (1 - p)`, or 0 where the value's random number under `place` is below `p`.
 fn drop_out(simd: Arch, place: Place, p: f32, x: &[f32], y: &mut [f32]) {
     let scale = 1.0 / (1.0 - p);
     let [a, b, c] = place.counter;
@@ -273,10 +278,10 @@ fn drop_out(simd: Arch, place: Place, p: f32, x: &[f32], y: &mut [f32]) {
     );
 }
 
-/// What a value costs that is read, changed a little and written, in multiplications of a matrix product.
+/// Cost of a value that is read, changed a little and written, in multiplications of a matrix product.
 pub(super) const COPIED: usize = 8;
 
-/// What a value of `function` costs.
+/// Cost of one value of `function`, in multiplications of a matrix product.
 fn work(function: Function) -> usize {
     match function {
         Function::Relu | Function::LeakyRelu(_) => COPIED,
@@ -335,7 +340,7 @@ mod tests {
 
     #[test]
     fn sums_fold_rows_in_order() {
-        // In this order the small values are lost one by one; any other order would keep some of them.
+        // In this order the small values are lost one by one. Any other order would keep some of them.
         let x = [1e8, 1.0, 1.0, 1.0, 1.0, 1.0, -1e8, 7.0];
         let mut sum = [0.5, 0.5];
         sum_rows(chosen().unwrap(), &x, true, &mut sum);

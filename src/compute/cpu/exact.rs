@@ -1,7 +1,8 @@
-//! The matrix product, through the crate `gemm-f32`: the same bits for any number of threads, and for caches of any size.
+//! The matrix product, by the crate `gemm-f32`: the same bits for any number of threads and for caches of any size.
 //!
-//! `gemm` adds up the terms of a long sum in parts, as many at a time as fit into the first cache, but at least 512. So that this
-//! has no say in the bits, sums are cut here, as `gemm` cuts them where 512 fit: no call in which it asks a cache has more terms.
+//! `gemm` adds the terms of a long sum in parts: as many terms at a time as fit into the first-level cache, but at least 512.
+//! To keep the cache's size out of the bits, sums are cut here, in the places where `gemm` cuts them if 512 terms fit. Where
+//! `gemm` would ask for a cache's size, no call has more terms than that.
 #![allow(unsafe_code)]
 
 use gemm_common::Parallelism;
@@ -10,26 +11,27 @@ use pulp::Arch;
 use super::kernel::{self, Laid, Product};
 use crate::compute::Gemm;
 
-/// The most terms that are added up before what they come to is added to C.
+/// Most terms that are added to each other before their sum is added to C.
 const TERMS: usize = 512;
-/// Up to so many rows and columns a product is cut into parts of [`TERMS`] and a rest, beyond into equal ones.
+/// Largest number of rows and of columns up to which sums are cut into parts of [`TERMS`] and a rest. The sums of larger
+/// products are cut into equal parts.
 const SMALL: usize = 64;
 
-/// C = A B, or C + A B where the shape says so; all row-major.
+/// C = A B, or C += A B if `shape` accumulates, of whole row-major matrices.
 ///
 /// # Panics
-/// Where a slice is shorter than its shape.
+/// If a slice is shorter than its shape says.
 pub(super) fn gemm(simd: Arch, shape: Gemm, threads: Parallelism, a: &[f32], b: &[f32], c: &mut [f32]) {
     let Gemm { m, n, k, a_transposed, b_transposed, .. } = shape;
     let (a_stride, b_stride) = (if a_transposed { m } else { k }, if b_transposed { k } else { n });
     within(simd, shape, threads, 1.0, (a, a_stride), (b, b_stride), (c, n));
 }
 
-/// C = scale A B, or C + scale A B, of matrices that are parts of wider ones: each is a slice that begins with its first value,
-/// and the values from one of its rows, as stored, to the next.
+/// C = scale A B, or C += scale A B, where each matrix may be part of a wider one. A matrix is a slice that begins with its
+/// first value, and its stride: the number of values from one stored row to the next.
 ///
 /// # Panics
-/// Where a slice is shorter than its shape, or rows overlap.
+/// If a slice is shorter than its shape says, or the rows of a matrix overlap.
 pub(super) fn within(
     simd: Arch,
     shape: Gemm,
@@ -59,7 +61,7 @@ pub(super) fn within(
     let b = laid(b.as_ptr(), b_stride, b_transposed);
     let c = laid(c.as_mut_ptr(), c_stride, false);
     let product = match c.row > 1 {
-        // Columns of C are to lie in one piece: its transpose is that of B times that of A.
+        // `gemm` prefers a C whose columns are contiguous. C has contiguous rows, so its transpose is computed: B^T A^T.
         true => {
             Product { m: n, n: m, k, a: b.turned(), b: a.turned(), c: c.turned(), accumulate, scale, part: false }
         }
@@ -78,7 +80,7 @@ pub(super) fn within(
     }
 }
 
-/// How many terms are added up at once.
+/// How many terms of a sum are added up in one call of `gemm`.
 fn terms(simd: Arch, product: &Product) -> usize {
     let Product { m, n, k, .. } = *product;
     if k <= TERMS || has_a_way_of_its_own(simd, product) {
@@ -90,8 +92,8 @@ fn terms(simd: Arch, product: &Product) -> usize {
     }
 }
 
-/// Whether `gemm` has a way with this product in which it asks no cache: a vector times a matrix, or a few products of vectors that
-/// lie in one piece.
+/// Whether `gemm` has a special path for this product, in which it does not ask for a cache's size: a vector times a matrix, or
+/// a few dot products of contiguous vectors.
 fn has_a_way_of_its_own(simd: Arch, product: &Product) -> bool {
     let Product { m, n, a, b, c, .. } = *product;
     let dots = a.column == 1 && b.row == 1;

@@ -1,21 +1,21 @@
-//! exp, log, tanh, erf of our own: the C library's differ from one processor to the next. Polynomials with `mul_add`, without
-//! branches, so that loops over them become vector code.
+//! exp, log, tanh, erf of our own, in f32. Those of the C library differ from one processor to the next. They are polynomials
+//! with `mul_add` and without branches, so that loops over them become vector code.
 
-/// e^x within 2 units in the last place for -87.3..=88.7; 0 below; infinity above.
+/// e^x, within 2 units in the last place for x from -87.3 to 88.7. Below that it is 0, above it is infinity.
 ///
-/// Cody and Waite's reduction to |r| <= ln(2)/2, then a polynomial of degree 6 (Cephes' expf).
+/// The method is Cody and Waite's reduction to |r| <= ln(2)/2, then a polynomial of degree 6 (expf of Cephes).
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     const COEFFICIENTS: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
-    // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number, everywhere the same.
+    // Adding and then subtracting 1.5 * 2^23 rounds to the nearest whole number, on every processor alike.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.33, 88.72);
     let n = (clamped.mul_add(std::f32::consts::LOG2_E, ROUND)) - ROUND;
     let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, clamped));
     let e = polynomial(r, &COEFFICIENTS).mul_add(r * r, r) + 1.0;
-    // 2^n in two factors, since 2^128 alone is infinite.
+    // 2^n is multiplied as two factors, because 2^128 alone is infinite.
     let half = (n as i32) >> 1;
     let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
     let scaled = e * power(half) * power(n as i32 - half);
@@ -28,10 +28,10 @@ pub(super) fn exp(x: f32) -> f32 {
     }
 }
 
-/// The natural logarithm within 2 units in the last place of a normal, positive, finite x (a softmax's sum is at
-/// least 1); infinity and not a number pass through.
+/// The natural logarithm, within 2 units in the last place, of an x that is normal, positive and finite. The sum of a softmax
+/// is at least 1, so it is. Infinity and NaN are returned as they are.
 ///
-/// Cephes' logf: x = m 2^e with m in [sqrt(1/2), sqrt(2)), a polynomial of degree 8 in m - 1.
+/// The method (logf of Cephes): x = m 2^e with m in [sqrt(1/2), sqrt(2)), then a polynomial of degree 8 in m - 1.
 pub(super) fn ln(x: f32) -> f32 {
     const COEFFICIENTS: [f32; 9] = [
         7.037_683_6e-2,
@@ -63,7 +63,8 @@ pub(super) fn ln(x: f32) -> f32 {
     e.mul_add(0.693_359_4, m + y)
 }
 
-/// The hyperbolic tangent (Cephes' tanhf): a polynomial near 0, `1 - 2 / (exp(2 |x|) + 1)` beyond.
+/// The hyperbolic tangent (tanhf of Cephes): a polynomial where |x| < 0.625, else `1 - 2 / (exp(2 |x|) + 1)` with the sign of
+/// x.
 #[inline(always)]
 pub(super) fn tanh(x: f32) -> f32 {
     const COEFFICIENTS: [f32; 5] = [-5.704_988_6e-3, 2.063_908_8e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1];
@@ -74,13 +75,13 @@ pub(super) fn tanh(x: f32) -> f32 {
     if size < 0.625 { near } else { far }
 }
 
-/// `1 / (1 + exp(-x))`
+/// The logistic function, `1 / (1 + exp(-x))`.
 #[inline(always)]
 pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The error function (Cephes' erff and erfcf): a polynomial in x^2 below 1, `1 - exp(-x^2) p(1 / x^2) / x` beyond.
+/// The error function (erff and erfcf of Cephes): a polynomial in x^2 where |x| < 1, else `1 - exp(-x^2) p(1 / x^2) / x`.
 #[inline(always)]
 pub(super) fn erf(x: f32) -> f32 {
     const NEAR: [f32; 7] = [
@@ -129,7 +130,7 @@ pub(super) fn erf(x: f32) -> f32 {
     }
 }
 
-/// Highest power first.
+/// A polynomial of `x` by Horner's rule. The coefficient of the highest power comes first.
 #[inline(always)]
 fn polynomial(x: f32, coefficients: &[f32]) -> f32 {
     let mut p = coefficients[0];
@@ -148,7 +149,7 @@ mod tests {
         (f64::from(found) - expected).abs() / unit.abs()
     }
 
-    /// By its series, which is exact enough where |x| is not large.
+    /// The error function by its series in f64, which is exact enough where |x| is not large.
     fn erf_f64(x: f64) -> f64 {
         let (mut term, mut sum) = (x, x);
         for n in 1..200 {

@@ -1,4 +1,4 @@
-//! Images: what is convolved and pooled, and where that is worth more than one thread.
+//! Convolution and pools on the processor: how each call divides its images among threads.
 
 use rayon::prelude::*;
 
@@ -93,7 +93,7 @@ impl Images for Cpu {
     }
 }
 
-/// Values of the images that go in and come out.
+/// Lengths of the input and the output of a convolution, in values.
 fn conv_sizes(shape: Conv, rows: usize) -> [usize; 2] {
     [rows * shape.channels * shape.window.pixels(), rows * shape.out * shape.window.outputs()]
 }

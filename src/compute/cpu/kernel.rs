@@ -1,49 +1,57 @@
-//! One product by the crate `gemm-f32`: its loops, with its kernel for the instruction set that was chosen.
+//! One matrix product by the crate `gemm-f32`: its loops, with its kernel for the instruction set that was chosen.
 //!
-//! The entry of `gemm` itself takes the processor's best set for the whole process. So its public parts are put together here, as
-//! it puts them together.
+//! The entry function of `gemm` uses the processor's best instruction set, for the whole process. To use another, its public
+//! parts are put together here the way `gemm` does it.
 #![allow(unsafe_code)]
 
 use gemm_common::Parallelism;
 use gemm_common::gemm::gemm_basic_generic;
 use pulp::Arch;
 
-/// A matrix by its first value, and the values from one column to the next and from one row to the next.
+/// A matrix in memory: a pointer to its first value, and its strides.
 #[derive(Clone, Copy)]
 pub(super) struct Laid<P> {
-    /// Where it begins.
+    /// Pointer to the matrix's first value.
     pub(super) at: P,
-    /// From one column to the next.
+    /// Number of values from one column to the next.
     pub(super) column: usize,
-    /// From one row to the next.
+    /// Number of values from one row to the next.
     pub(super) row: usize,
 }
 
 impl<P> Laid<P> {
-    /// The same values with rows for columns.
+    /// The transpose of the matrix, in the same memory.
     pub(super) fn turned(self) -> Self {
         Self { at: self.at, column: self.row, row: self.column }
     }
 }
 
-/// C (m, n) = scale A (m, k) B (k, n), or C + scale A B. `gemm` prefers a C whose columns lie in one piece.
+/// The product C (m, n) = scale A (m, k) B (k, n), or C += scale A B. `gemm` prefers a C whose columns are contiguous.
 #[derive(Clone, Copy)]
 pub(super) struct Product {
+    /// Number of rows of A and C.
     pub(super) m: usize,
+    /// Number of columns of B and C.
     pub(super) n: usize,
+    /// Number of columns of A and rows of B: terms of each sum.
     pub(super) k: usize,
+    /// The left matrix, (m, k).
     pub(super) a: Laid<*const f32>,
+    /// The right matrix, (k, n).
     pub(super) b: Laid<*const f32>,
+    /// The result, (m, n).
     pub(super) c: Laid<*mut f32>,
-    /// Add to C instead of overwriting it.
+    /// Whether the product is added to C. Else it overwrites C.
     pub(super) accumulate: bool,
+    /// What the product is multiplied by.
     pub(super) scale: f32,
-    /// Do without `gemm`'s own way with products of one or two terms: these are a part of longer sums.
+    /// Whether this product is part of longer sums. If so, `gemm` must not use its special path for products of one or two
+    /// terms.
     pub(super) part: bool,
 }
 
 impl Product {
-    /// The same product of the terms `from` up to `to`.
+    /// The part of this product that adds up the terms from `from` up to, but without, `to`.
     pub(super) fn terms(self, from: usize, to: usize) -> Self {
         let Self { a, b, .. } = self;
         let (a, b) =
@@ -52,7 +60,7 @@ impl Product {
     }
 }
 
-/// `gemm` with the kernels of `$set`, whose vectors hold `$lanes` values.
+/// Calls `gemm`'s loops with the kernels of the instruction set `$set`, whose vectors hold `$lanes` values.
 macro_rules! by {
     ($set:ident, $lanes:literal, $token:expr, $product:expr, $threads:expr) => {{
         use gemm_f32::microkernel::$set::f32::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
@@ -75,7 +83,7 @@ macro_rules! by {
             1.0,
             scale,
             false,
-            // Real numbers are their own conjugates: all that this does is what `part` says.
+            // `gemm` takes this for whether to conjugate, which changes no real number. It then does what `part` asks for.
             part,
             false,
             |a, b, c| a * b + c,
@@ -87,7 +95,7 @@ macro_rules! by {
     }};
 }
 
-/// Whether there are kernels for a few products of vectors, each of which lies in one piece.
+/// Whether this instruction set has kernels for a few dot products of contiguous vectors.
 pub(super) fn has_dots(simd: Arch) -> bool {
     match simd {
         #[cfg(target_arch = "x86_64")]
@@ -96,10 +104,11 @@ pub(super) fn has_dots(simd: Arch) -> bool {
     }
 }
 
-/// Works out `product`.
+/// Computes `product` with the kernels of `simd`, on as many threads as `threads` says.
 ///
 /// # Safety
-/// All values of A and B can be read, all of C written, by no one else meanwhile.
+/// All values of A and B must be readable and all of C writable. Nothing else may access C meanwhile, and C must not overlap A
+/// or B.
 pub(super) unsafe fn multiply(simd: Arch, threads: Parallelism, product: Product) {
     use gemm_common::simd;
     // SAFETY: as the caller promises; and `simd` is only there where the processor has the instructions, which are all that the

@@ -1,10 +1,11 @@
-//! Rows of a table by number, in order, on one thread: they are copied and added faster than they are read.
+//! Lookup of table rows on the processor: in order and on one thread, since copying a row costs less than reading it from
+//! memory.
 
 use super::{Cpu, elementwise};
 use crate::compute::Lookup;
 
-/// Which of the `rows` rows `x` names, if it is the number of one. The conversion takes the nearest whole number of a usize that
-/// is not above `x`, and 0 where there is none: `x` is whole where it comes back.
+/// The row that `x` names, if `x` is a whole number below `rows`. The cast rounds down and limits to the range of usize, and
+/// makes 0 of NaN. So `x` was a whole number if the cast result, as an f32, equals `x`.
 fn row(x: f32, rows: usize) -> Option<usize> {
     let row = x as usize;
     (row < rows && row as f32 == x).then_some(row)

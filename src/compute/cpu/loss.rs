@@ -1,4 +1,4 @@
-//! Losses, in order, on one thread.
+//! Losses on the processor: term by term in order, on one thread.
 
 use pulp::Arch;
 
@@ -7,8 +7,8 @@ use super::functions::{exp, ln};
 use super::vector::vectorised;
 use crate::compute::{Loss, LossSum};
 
-/// Loss and gradient of `x` (labels.len(), classes): `dx = weight * (softmax(x) - target)`, where `target` is 1 at the label,
-/// but for what `smoothing` spreads.
+/// Loss and gradient of `x` (labels.len(), classes): `dx = weight * (softmax(x) - target)`. A row's `target` is 1 at its label
+/// and 0 elsewhere; `smoothing` of that 1 is spread evenly over all classes.
 fn cross_entropy(
     simd: Arch,
     classes: usize,
@@ -26,6 +26,7 @@ fn cross_entropy(
             dx.fill(0.0);
             continue;
         }
+        // The first of the largest values is the prediction. Its value is subtracted from all, so that no exp overflows.
         let mut best = 0;
         for (class, value) in x.iter().enumerate() {
             if *value > x[best] {
@@ -43,6 +44,7 @@ fn cross_entropy(
             },
         );
         let sum = dx.iter().fold(0.0_f32, |sum, e| sum + e);
+        // The loss is ln(sum exp(x - largest)) minus x - largest, of the label or averaged with `smoothing`.
         total.loss += match smoothing {
             0.0 => f64::from(ln(sum) - (x[label] - largest)),
             _ => {
@@ -53,7 +55,7 @@ fn cross_entropy(
             }
         };
         total.terms += 1;
-        // Where a value is not a number, so is the sum: then nothing is the largest.
+        // If a value is NaN, so is the sum: then no prediction counts as correct.
         total.correct += u32::from(best == label && sum.is_finite());
         let share = weight / sum;
         for dx in dx.iter_mut() {
@@ -64,7 +66,8 @@ fn cross_entropy(
     total
 }
 
-/// Loss and gradient, value by value: `of` gives loss, slope, and whether the value is correct.
+/// Sums a loss over values. `of(x, target)` gives one value's loss, its slope, and whether the value is correct. `dx` becomes
+/// `weight` times the slope.
 #[inline(always)]
 fn each(
     x: &[f32],
@@ -84,15 +87,18 @@ fn each(
     total
 }
 
+/// Loss, slope and correctness of one value: `(x - target)^2`, `2 (x - target)`, and whether they are equal.
 fn squared_error(x: f32, target: f32) -> (f32, f32, bool) {
     let error = x - target;
     (error * error, 2.0 * error, error == 0.0)
 }
 
+/// Loss, slope and correctness of one logit: `max(x, 0) - target x + ln(1 + exp(-|x|))`, `sigmoid(x) - target`, and whether
+/// logit and target agree on "yes".
 fn binary_cross_entropy(x: f32, target: f32) -> (f32, f32, bool) {
     let tail = exp(-x.abs());
     let yes = if x >= 0.0 { 1.0 } else { tail } / (1.0 + tail);
-    // Not f32::max, which passes over what is not a number.
+    // Not f32::max, which would drop a NaN.
     let above = if x > 0.0 { x } else { 0.0 * x };
     (above - target * x + ln(1.0 + tail), yes - target, (x > 0.0) == (target > 0.5) && x.is_finite())
 }
@@ -128,14 +134,15 @@ mod tests {
     use super::*;
     use crate::compute::rounding::gamma;
 
-    /// Of what adds up to a loss or to its slope no term passes more: `exp` and `ln` are within two units, or four roundings, each;
-    /// and there are sums of three terms, products, differences.
+    /// Most roundings that any term of a loss or of its slope passes through. `exp` and `ln` are within two units in the last
+    /// place, or four roundings, each; then there are sums of three terms, products, differences.
     const ROUNDINGS: usize = 16;
-    /// How far to both sides of a value its loss is looked at, and what the slope is then off by, as third derivatives are below 1.
+    /// How far on both sides of a value its loss is computed for a central difference. The slope is then off by at most the
+    /// square of this, as third derivatives are below 1.
     const STEP: f64 = 1e-4;
 
-    /// Checks `dx` and the loss against `loss`, worked out in f64, by central differences. The terms of the loss have sizes of
-    /// `size` together.
+    /// Checks `dx` against central differences of `loss`, which is computed in f64, and the total against `loss`. `size` is the
+    /// sum of the sizes of all terms of the loss.
     fn slopes_fit<const N: usize>(
         x: [f32; N],
         total: LossSum,
@@ -165,7 +172,8 @@ mod tests {
             let total = cross_entropy(chosen().unwrap(), 3, &x, &labels, smoothing, 0.5, &mut dx);
             assert_eq!((total.correct, total.terms), (1, 2));
             assert_eq!(dx[3..6], [0.0; 3]);
-            // Values up to 3.2 from the largest of the first row, and 0.7 of the third; and a logarithm up to 1.1 in each.
+            // The sizes: values up to 3.2 from the largest in the first row and 0.7 in the third, and a logarithm up to 1.1 in
+            // each row.
             slopes_fit(x, total, 0.5, dx, 6.1, |x| {
                 let term = |(x, label): (&[f64], u32)| {
                     let sum = x.iter().map(|x| x.exp()).sum::<f64>().ln();
@@ -193,7 +201,7 @@ mod tests {
         let (x, targets, mut dx) = ([0.5, -2.0, 3.0, -0.1], [1.0, 0.0, 0.25, 0.75], [9.0; 4]);
         let total = each(&x, &targets, 0.25, &mut dx, binary_cross_entropy);
         assert_eq!((total.correct, total.terms), (2, 4));
-        // |x|, twice, and a logarithm up to 0.7.
+        // The sizes: |x| twice, and a logarithm up to 0.7 for each value.
         slopes_fit(x, total, 0.25, dx, 2.0 * 5.6 + 4.0 * 0.7, |x| {
             x.iter().zip(targets).map(|(x, t)| (1.0 + x.exp()).ln() - f64::from(t) * x).sum()
         });

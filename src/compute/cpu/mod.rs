@@ -1,7 +1,7 @@
-//! The processor: rayon's threads, the kernels of the crate `gemm-f32`, vector loops.
+//! The backend on the processor: rayon's threads, the kernels of the crate `gemm-f32`, loops compiled to vector code.
 //!
-//! A result has the same bits for any number of threads: element-wise loops have no order, sums are folded in a fixed
-//! one, and `gemm` splits no sum between threads.
+//! A result has the same bits for any number of threads. Element-wise loops have no order, sums are folded in a fixed one, and
+//! `gemm` splits no sum between threads.
 
 mod attention;
 mod conv;
@@ -31,26 +31,28 @@ use crate::float::Float;
 use crate::memory;
 use crate::threads::Starved;
 
-/// Memory on a cache line's boundary.
+/// A vector whose memory begins on a cache line's boundary, at a multiple of 64 bytes.
 pub type Aligned<T> = AVec<T, ConstAlign<64>>;
 
-/// Multiplications below which a product is not worth a second thread.
+/// The work, in multiplications, below which a call is not worth a second thread.
 const PARALLEL_WORK: usize = 1 << 20;
 
 /// The processor as a [`Backend`].
 pub struct Cpu {
-    /// The vector instructions of all loops and products.
+    /// The vector instructions that all loops and products use.
     simd: pulp::Arch,
-    /// `None` for one thread: work runs where it is called.
+    /// The worker threads. `None` where there is one thread: work then runs on the thread that calls.
     pool: Option<ThreadPool>,
+    /// Number of threads, at least 1.
     threads: usize,
 }
 
 impl Cpu {
-    /// A backend of `threads` threads, at least one.
+    /// A backend of `threads` threads. 0 counts as 1.
     ///
     /// # Errors
-    /// [`ComputeError::Threads`]; [`ComputeError::Simd`]: the environment names vector instructions that the processor lacks.
+    /// [`ComputeError::Threads`] if they cannot be started; [`ComputeError::Simd`] if the environment names vector instructions
+    /// that the processor lacks.
     pub fn new(threads: usize) -> Result<Self, ComputeError> {
         let simd = simd::chosen()?;
         let pool = match threads {
@@ -63,12 +65,13 @@ impl Cpu {
         Ok(Self { simd, pool, threads: threads.max(1) })
     }
 
-    /// Its threads.
+    /// Number of threads that this backend works with, at least 1.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Runs `f` where the threads are, and tells whether to use them for so many multiplications.
+    /// Runs `f` on the worker threads if `work` multiplications are worth it, else on the calling thread. `f` is told which:
+    /// `true` if it is to divide its work among threads.
     fn in_parts(&self, work: usize, f: impl FnOnce(bool) + Send) {
         match self.threads > 1 && work >= PARALLEL_WORK {
             true => self.enter(|| f(true)),
@@ -76,7 +79,8 @@ impl Cpu {
         }
     }
 
-    /// How many of `items`, each worth `work` multiplications, a thread takes: all of them where others are not worth waking.
+    /// How many of `items` one thread takes, where each is worth `work` multiplications. That is all of them if a second thread
+    /// is not worth waking.
     fn share(&self, items: usize, work: usize) -> usize {
         match self.threads > 1 && items.saturating_mul(work) >= PARALLEL_WORK {
             true => items.div_ceil(self.threads),
@@ -84,8 +88,8 @@ impl Cpu {
         }
     }
 
-    /// Works out `to` from the values of `from` in the same places, each worth `work` multiplications, in parts side by side
-    /// where that is worth it.
+    /// Computes `to` from the values of `from` in the same places, each worth `work` multiplications. Where that is worth it,
+    /// threads compute parts side by side. `f` gets the same part of every slice.
     fn side_by_side<const K: usize>(
         &self,
         work: usize,
@@ -104,19 +108,21 @@ impl Cpu {
         });
     }
 
-    /// Whether there are the vector instructions that the environment asks for, if it does.
+    /// Checks that the processor has the vector instructions that the environment asks for, if it asks for any.
     ///
     /// # Errors
-    /// [`ComputeError::Simd`].
+    /// [`ComputeError::Simd`] if it does not have them.
     pub fn is_here() -> Result<(), ComputeError> {
         simd::chosen().map(|_| ())
     }
 
+    /// With which threads `gemm` is to multiply, for a product of `work` multiplications.
     fn parallelism(&self, work: usize) -> Parallelism {
         if self.threads > 1 && work >= PARALLEL_WORK { Parallelism::Rayon(self.threads) } else { Parallelism::None }
     }
 }
 
+/// A new aligned vector of `len` values, all `zero`. Memory that is not there is an error, not an abort.
 fn zeroed<T: Copy>(len: usize, zero: T) -> Result<Aligned<T>, ComputeError> {
     let bytes = len.saturating_mul(size_of::<T>());
     let mut buf = Aligned::new(64);

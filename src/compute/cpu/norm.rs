@@ -1,5 +1,6 @@
-//! Means, variances and scales of sets of values. A set's sum goes outer by outer; within, value i is added to partial sum i mod
-//! 16, and these in order. Sets that lie side by side, as those of layer norm do, are shared out among threads.
+//! Means, variances and scales of sets of values on the processor. A set is summed run by run. Within a run, value i is added
+//! to partial sum i mod 16; these are added in order at the end. Sets that lie side by side, as those of layer norm do, are
+//! divided among threads.
 
 use pulp::Arch;
 
@@ -10,10 +11,10 @@ use super::elementwise::COPIED;
 use super::vector::vectorised;
 use crate::compute::{Backend, Grid, Norm};
 
-/// Partial sums of a set.
+/// Number of partial sums of a set.
 const LANES: usize = 16;
 
-/// Sum of `f(i)` over the `len` values of a run, added to `lanes`.
+/// Adds `f(i, x[i])` of all values of a run to the partial sums `lanes`: value i to `lanes[i mod 16]`.
 #[inline(always)]
 fn add_run(lanes: &mut [f32; LANES], x: &[f32], f: impl Fn(usize, f32) -> f32) {
     let whole = x.len() - x.len() % LANES;
@@ -27,7 +28,7 @@ fn add_run(lanes: &mut [f32; LANES], x: &[f32], f: impl Fn(usize, f32) -> f32) {
     }
 }
 
-/// Sum over the set `set` of `f(place, x)`.
+/// The sum over the set `set` of `f(place, x[place])`, where the place is the value's index in the tensor.
 #[inline(always)]
 fn sum(grid: Grid, set: usize, x: &[f32], f: impl Fn(usize, f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
@@ -43,7 +44,7 @@ fn sum(grid: Grid, set: usize, x: &[f32], f: impl Fn(usize, f32) -> f32) -> f32 
     lanes.iter().fold(0.0, |sum, lane| sum + lane)
 }
 
-/// Calls `f` with the set and the place of each run of values, in order.
+/// Calls `f` with the set and the index range of each run of values, in the order of memory.
 #[inline(always)]
 fn runs(grid: Grid, mut f: impl FnMut(usize, std::ops::Range<usize>)) {
     for run in 0..grid.outer * grid.sets {
@@ -60,6 +61,8 @@ fn moments(simd: Arch, grid: Grid, centred: bool, x: &[f32], mean: &mut [f32], v
         || {
             for (set, (mean, variance)) in mean.iter_mut().zip(variance.iter_mut()).enumerate() {
                 *mean = if centred { sum(grid, set, x, |_, x| x) / members } else { 0.0 };
+                // Two passes: the mean first, then squares of the distances from it, which loses less than a difference of
+                // squares.
                 let centre = *mean;
                 *variance = sum(grid, set, x, |_, x| (x - centre) * (x - centre)) / members;
             }
@@ -101,6 +104,7 @@ fn normalize_backward(
         #[inline(always)]
         || {
             for (set, variance) in variance.iter().enumerate() {
+                // dx = (dn - mean(dn) - n mean(n dn)) / sqrt(variance + eps). First both means over the set, then each run.
                 let scale = 1.0 / (variance + eps).sqrt();
                 let mean = if centred { sum(grid, set, dn, |_, dn| dn) / members } else { 0.0 };
                 let slope = sum(grid, set, dn, |i, dn| dn * n[i]) / members;
@@ -122,6 +126,7 @@ fn scale(simd: Arch, grid: Grid, x: &[f32], weight: &[f32], bias: Option<&[f32]>
         simd,
         #[inline(always)]
         || {
+            // With one value a run, each row holds one value of every set: the loop over sets becomes the inner one.
             if grid.inner == 1 {
                 for (y, x) in y.chunks_exact_mut(grid.sets).zip(x.chunks_exact(grid.sets)) {
                     match bias {
@@ -155,7 +160,8 @@ fn set_sums(simd: Arch, grid: Grid, x: &[f32], y: Option<&[f32]>, accumulate: bo
             if !accumulate {
                 sums.fill(0.0);
             }
-            // With one value a run, the runs' first partial sums are all there is: rows go side by side.
+            // With one value a run, only the first partial sum of each set is used. So rows can be added whole, with the same
+            // bits.
             if grid.inner == 1 {
                 for row in 0..grid.outer {
                     let at = row * grid.sets..(row + 1) * grid.sets;
@@ -181,7 +187,8 @@ fn set_sums(simd: Arch, grid: Grid, x: &[f32], y: Option<&[f32]>, accumulate: bo
 }
 
 impl Cpu {
-    /// How many sets a thread takes: all of them where they do not lie side by side.
+    /// How many sets one thread takes. That is all of them if the sets do not lie side by side, or if a second thread is not
+    /// worth it.
     fn sets(&self, grid: Grid) -> usize {
         match grid.outer {
             1 => self.share(grid.sets, COPIED * grid.inner),

@@ -1,4 +1,4 @@
-//! Steps of optimizers: each value on its own, but for the norm, whose squares are added in fixed lanes.
+//! Optimizer steps on the processor. Each value changes on its own, but for the norm, whose squares are added in fixed lanes.
 
 use pulp::Arch;
 use rayon::prelude::*;
@@ -8,12 +8,13 @@ use super::elementwise::COPIED;
 use super::vector::vectorised;
 use crate::compute::{Adam, Backend, Optimize};
 
-/// Sums that run beside each other, whatever the processor's vectors hold.
+/// Number of partial sums of squares, whatever the processor's vectors hold.
 const LANES: usize = 16;
-/// Values after which the lanes are folded into the sum, so that small squares are not lost in a large one.
+/// Number of values after which the partial sums are added to the total, in f64, so that small squares are not lost in a large
+/// sum.
 const BLOCK: usize = 4096;
 
-/// `w += factor * x`
+/// `w += factor * x`, for each value.
 fn add_scaled(simd: Arch, factor: f32, x: &[f32], w: &mut [f32]) {
     vectorised(
         simd,
@@ -26,7 +27,7 @@ fn add_scaled(simd: Arch, factor: f32, x: &[f32], w: &mut [f32]) {
     );
 }
 
-/// `v = momentum * v + g; w -= rate * v`, or with `nesterov` `w -= rate * (g + momentum * v)`
+/// Momentum: `v = momentum * v + g`, then `w -= rate * v`, or with `nesterov` `w -= rate * (g + momentum * v)`.
 fn sgd_momentum(simd: Arch, [rate, momentum]: [f32; 2], nesterov: bool, g: &[f32], v: &mut [f32], w: &mut [f32]) {
     vectorised(
         simd,
@@ -41,6 +42,7 @@ fn sgd_momentum(simd: Arch, [rate, momentum]: [f32; 2], nesterov: bool, g: &[f32
     );
 }
 
+/// A step of Adam, see [`Optimize::adam`].
 fn adam(simd: Arch, step: Adam, g: &[f32], m: &mut [f32], s: &mut [f32], w: &mut [f32]) {
     let Adam { mean, square, rate, root, eps, keep } = step;
     vectorised(
@@ -56,6 +58,7 @@ fn adam(simd: Arch, step: Adam, g: &[f32], m: &mut [f32], s: &mut [f32], w: &mut
     );
 }
 
+/// The sum of the squares of `g`, block by block: f32 partial sums within a block, an f64 total over blocks.
 fn sum_of_squares(simd: Arch, g: &[f32]) -> f32 {
     let mut sum = 0.0_f64;
     for block in g.chunks(BLOCK) {
@@ -78,6 +81,7 @@ fn sum_of_squares(simd: Arch, g: &[f32]) -> f32 {
     sum as f32
 }
 
+/// `g *= factor`, for each value.
 fn scale(simd: Arch, factor: f32, g: &mut [f32]) {
     vectorised(
         simd,
@@ -172,11 +176,11 @@ mod tests {
         }
     }
 
-    /// No square passes more roundings than a partial sum has values, and one at the end.
+    /// No square passes through more roundings than a partial sum has values, and one at the end.
     #[test]
     fn squares_are_lost_in_a_block_at_most() {
         let even: Vec<f32> = (0..100_000).map(|i| 1e-3 + (i % 977) as f32).collect();
-        // One by one, all others would be lost behind the first.
+        // Added one by one, all other squares would be lost behind the first.
         let steep: Vec<f32> = [4096.0].into_iter().chain([1.0; 100_000]).collect();
         for g in [even, steep] {
             let expected: f64 = g.iter().map(|g| f64::from(*g) * f64::from(*g)).sum();

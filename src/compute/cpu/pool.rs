@@ -1,4 +1,4 @@
-//! Pools, plane by plane.
+//! Pools on the processor, one plane (a channel of an image) after the other.
 
 use pulp::Arch;
 
@@ -6,7 +6,7 @@ use super::vector::vectorised;
 
 use crate::compute::{Pool, Window};
 
-/// See [`Images::pool`](crate::compute::Images::pool).
+/// See [`Images::pool`](crate::compute::Images::pool). `x` is (planes, height, width), `y` (planes, places).
 pub(super) fn forward(simd: Arch, pool: Pool, window: Window, x: &[f32], y: &mut [f32]) {
     let size = (window.kernel[0] * window.kernel[1]) as f32;
     vectorised(
@@ -46,7 +46,8 @@ pub(super) fn forward(simd: Arch, pool: Pool, window: Window, x: &[f32], y: &mut
     );
 }
 
-/// See [`Images::pool_backward`](crate::compute::Images::pool_backward).
+/// See [`Images::pool_backward`](crate::compute::Images::pool_backward). `x` and `dx` are (planes, height, width), `dy` is
+/// (planes, places).
 pub(super) fn backward(simd: Arch, pool: Pool, window: Window, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     let size = (window.kernel[0] * window.kernel[1]) as f32;
     vectorised(
@@ -91,18 +92,18 @@ pub(super) fn backward(simd: Arch, pool: Pool, window: Window, x: &[f32], dy: &[
     );
 }
 
-/// Whether windows of 2x2 lie side by side: the one case worth vector code of its own.
+/// Whether 2x2 windows lie side by side without padding: the one case worth vector code of its own.
 fn halves(window: Window) -> bool {
     window.kernel == [2, 2] && window.stride == [2, 2] && window.padding == [0, 0]
 }
 
-/// Not a number is larger than any.
+/// Whether `value` is larger than `than`. NaN is larger than any number, but not than NaN.
 #[inline(always)]
 fn is_larger(value: f32, than: f32) -> bool {
     value > than || (value.is_nan() && !than.is_nan())
 }
 
-/// Place and value of the first of the largest.
+/// Index and value of the first of the largest. There is no branch, so that loops over it become vector code.
 #[inline(always)]
 fn first_largest(values: [f32; 4]) -> (u32, f32) {
     let (mut at, mut most) = (0, values[0]);
@@ -114,15 +115,17 @@ fn first_largest(values: [f32; 4]) -> (u32, f32) {
     (at, most)
 }
 
-/// The part of the image under the window at one place: rows and columns.
+/// The part of a plane that lies under the window at one place, without padding.
 #[derive(Clone, Copy)]
 struct Spot {
+    /// First row, and end of the rows, exclusive.
     rows: [usize; 2],
+    /// First column, and end of the columns, exclusive.
     columns: [usize; 2],
 }
 
 impl Spot {
-    /// Its rows, as ranges of the plane.
+    /// The spot's rows, as index ranges of the plane.
     #[inline(always)]
     fn lines(self, window: Window) -> impl Iterator<Item = std::ops::Range<usize>> {
         let [from, to] = self.columns;
@@ -130,7 +133,7 @@ impl Spot {
     }
 }
 
-/// Where on the plane the first of the largest values lies, or the first that is not a number.
+/// Index in the plane of the first of the largest values under the window, or of the first NaN.
 #[inline(always)]
 fn largest(window: Window, spot: Spot, x: &[f32]) -> usize {
     let mut best = spot.rows[0] * window.image[1] + spot.columns[0];
@@ -146,7 +149,7 @@ fn largest(window: Window, spot: Spot, x: &[f32]) -> usize {
     best
 }
 
-/// Calls `each` for all places in order.
+/// Calls `each` with the number and the spot of every place of the window, in order.
 #[inline(always)]
 fn spots(window: Window, mut each: impl FnMut(usize, Spot)) {
     let [height, width] = window.places();
@@ -194,7 +197,7 @@ mod tests {
         assert_eq!((of_mean[5] * 6.0_f32).round(), 18.0);
     }
 
-    /// The vector code against windows that are looked at one by one.
+    /// Compares the vector code for 2x2 windows with the general code.
     #[test]
     fn halving_is_the_general_way() {
         for image in [[6, 8], [7, 9], [2, 3]] {

@@ -1,6 +1,7 @@
-//! Which vector instructions loops and products use: the best that the processor has, or those that [`VARIABLE`] names.
+//! Which vector instructions loops and products use: the best that the processor has, or those that the environment variable
+//! [`VARIABLE`] names.
 //!
-//! Nothing else of a processor has a say in the bits of a result.
+//! Nothing else about a processor affects the bits of a result.
 
 use std::ffi::OsStr;
 
@@ -8,10 +9,11 @@ use pulp::Arch;
 
 use crate::compute::ComputeError;
 
-/// Names an instruction set in the environment. It is not a key of the job: which sets there are is a matter of each rank's machine.
+/// The environment variable that names an instruction set. It is not a key of the job, because each rank's machine has its own
+/// sets.
 const VARIABLE: &str = "MIXNN_SIMD";
 
-/// Those that this processor has, the best first.
+/// The instruction sets that this processor has, the best first. The scalar one is always there.
 pub(super) fn there() -> Vec<Arch> {
     let mut sets = Vec::new();
     #[cfg(target_arch = "x86_64")]
@@ -25,7 +27,7 @@ pub(super) fn there() -> Vec<Arch> {
     sets
 }
 
-/// What [`VARIABLE`] and a fingerprint call it.
+/// The name of an instruction set, as [`VARIABLE`] and fingerprints have it.
 pub(super) fn name(simd: Arch) -> &'static str {
     match simd {
         #[cfg(target_arch = "x86_64")]
@@ -38,15 +40,15 @@ pub(super) fn name(simd: Arch) -> &'static str {
     }
 }
 
-/// The set to use.
+/// The instruction set to use in this process.
 ///
 /// # Errors
-/// [`ComputeError::Simd`]: the environment names one that the processor lacks.
+/// [`ComputeError::Simd`] if the environment names a set that the processor lacks.
 pub(super) fn chosen() -> Result<Arch, ComputeError> {
     of(std::env::var_os(VARIABLE).as_deref())
 }
 
-/// The set that is called `said`; the best where nothing is said.
+/// The instruction set named `said`, or the best one if nothing is said.
 fn of(said: Option<&OsStr>) -> Result<Arch, ComputeError> {
     let sets = there();
     let wanted = |set: &&Arch| said.is_none_or(|said| said.is_empty() || said == name(**set));

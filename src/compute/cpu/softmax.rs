@@ -1,4 +1,4 @@
-//! The softmax.
+//! The softmax on the processor, row by row.
 
 use pulp::Arch;
 
@@ -8,7 +8,7 @@ use super::Cpu;
 use super::functions::exp;
 use crate::compute::Softmax;
 
-/// `y` = the softmax of each row of `x`, `n` values.
+/// `y` = the softmax of each row of `x`, both (rows, n).
 fn softmax(simd: Arch, n: usize, x: &[f32], y: &mut [f32]) {
     vectorised(
         simd,
@@ -28,7 +28,7 @@ fn softmax(simd: Arch, n: usize, x: &[f32], y: &mut [f32]) {
     );
 }
 
-/// `dx = y (dy - the row's sum of y dy)`
+/// `dx = y (dy - the row's sum of y dy)`, all (rows, n).
 fn softmax_backward(simd: Arch, n: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
     vectorised(
         simd,

@@ -2,8 +2,8 @@
 
 use pulp::{Arch, NullaryFnOnce};
 
-/// Called by reference: what calls a closure by value is a function of its own, which the compiler leaves without vector
-/// instructions where the loop in it is long.
+/// A closure that pulp's dispatch calls. It calls the closure by reference: by value, the call would be a function of its own,
+/// which the compiler leaves without vector instructions if the loop in it is long.
 struct Inlined<F>(F);
 
 impl<F: FnMut()> NullaryFnOnce for Inlined<F> {
@@ -15,7 +15,7 @@ impl<F: FnMut()> NullaryFnOnce for Inlined<F> {
     }
 }
 
-/// Runs `work`, a closure marked `#[inline(always)]`.
+/// Runs `work` compiled for the vector instructions of `simd`. `work` must be a closure that is marked `#[inline(always)]`.
 #[inline(always)]
 pub(super) fn vectorised(simd: Arch, work: impl FnMut()) {
     simd.dispatch(Inlined(work));

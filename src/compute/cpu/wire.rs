@@ -1,4 +1,4 @@
-//! Numbers to the bytes of a message and back, and the data's values to numbers.
+//! Conversions on the processor: f32 values to the bytes of a message and back, and the data's values to f32.
 
 use half::{bf16, f16};
 use pulp::Arch;
@@ -7,7 +7,7 @@ use super::vector::vectorised;
 use crate::element::{Element, Encoding};
 use crate::float::Float;
 
-/// `to[i]` = the little-endian number of `from` in its place `i`.
+/// Reads the little-endian numbers of `format` in `from`, and writes them to `to` as f32.
 pub(super) fn decode(simd: Arch, format: Float, from: &[u8], to: &mut [f32]) {
     match format {
         Float::F32 => each(simd, from.as_chunks::<4>().0, to, |from| f32::from_le_bytes(*from)),
@@ -16,7 +16,7 @@ pub(super) fn decode(simd: Arch, format: Float, from: &[u8], to: &mut [f32]) {
     }
 }
 
-/// `to` = the values of `from`, little-endian.
+/// Writes the values of `from` to `to` as little-endian numbers of `format`, each rounded to the nearest.
 pub(super) fn encode(simd: Arch, format: Float, from: &[f32], to: &mut [u8]) {
     match format {
         Float::F32 => each(simd, from, to.as_chunks_mut::<4>().0, |from| from.to_le_bytes()),
@@ -25,7 +25,7 @@ pub(super) fn encode(simd: Arch, format: Float, from: &[f32], to: &mut [u8]) {
     }
 }
 
-/// `to` = what is left of `from` on the way.
+/// `to` = the values of `from`, rounded to `format` and back.
 pub(super) fn round(simd: Arch, format: Float, from: &[f32], to: &mut [f32]) {
     match format {
         Float::F32 => to.copy_from_slice(from),
@@ -34,7 +34,8 @@ pub(super) fn round(simd: Arch, format: Float, from: &[f32], to: &mut [f32]) {
     }
 }
 
-/// `to` (rows, n) = the values of `from`, each channel of a row scaled and shifted as `encoding` says.
+/// Reads the data's values in `from`, and writes them to `to` (rows, n): each channel of a row is scaled and shifted as
+/// `encoding` says.
 pub(super) fn decode_data(simd: Arch, encoding: &Encoding, n: usize, from: &[u8], to: &mut [f32]) {
     let (scale, shift) = (&encoding.scale[..], &encoding.shift[..]);
     match encoding.element {
@@ -50,7 +51,7 @@ pub(super) fn decode_data(simd: Arch, encoding: &Encoding, n: usize, from: &[u8]
     }
 }
 
-/// `to = scale f(from) + shift`, where each channel is an equal part of a row of `n` values.
+/// `to = scale f(from) + shift`, where each channel is an equal part of a row of `n` values and has its own scale and shift.
 #[inline(always)]
 fn channels<X>(
     simd: Arch,
@@ -70,6 +71,7 @@ fn channels<X>(
     }
 }
 
+/// `to = f(from)`, for each value.
 #[inline(always)]
 fn each<X, Y>(simd: Arch, from: &[X], to: &mut [Y], f: impl Fn(&X) -> Y) {
     vectorised(
@@ -88,18 +90,19 @@ mod tests {
     use super::super::simd::{chosen, there};
     use super::*;
 
-    /// Bits of a single, of the nearest bf16, of the nearest f16: by hand, after IEEE 754-2019, 4.3.1.
+    /// Each row: the bits of an f32, of the nearest bf16 and of the nearest f16. They are worked out by hand after IEEE
+    /// 754-2019, 4.3.1.
     const ROUNDED: [(f32, u16, u16); 9] = [
         (0.0, 0x0000, 0x0000),
         (-1.5, 0xbfc0, 0xbe00),
-        // Between two: to the even one, below and above.
+        // Halfway between two numbers: rounds to the even one, down and up.
         (1.0 + 1.0 / 256.0, 0x3f80, 0x3c04),
         (1.0 + 3.0 / 256.0, 0x3f82, 0x3c0c),
         (1.0 + 1.0 / 2048.0, 0x3f80, 0x3c00),
         (65_504.0, 0x4780, 0x7bff),
-        // Too large for f16.
+        // Too large for f16, which gives infinity.
         (65_520.0, 0x4780, 0x7c00),
-        // The least number of f16, and what rounds to nothing.
+        // The smallest number of f16, and a number that rounds to zero.
         (5.960_464_5e-8, 0x3380, 0x0001),
         (2.980_232_2e-8, 0x3300, 0x0000),
     ];

@@ -1,9 +1,11 @@
-//! Sealing and opening on the device, where messages are: launches of `kernels/aes_gcm.cu`.
+//! Sealing and opening on the device, where messages are, by launches of `kernels/aes_gcm.cu`.
 //!
-//! It has a queue of its own, so that cells are not queued behind the worker's arithmetic, though they share the device with it; who
-//! seals a message sees to it that the arithmetic that wrote it is done. What is passed on is the processor's, and never comes to the
-//! device, but where blocks stand there: then it is peeled from block to block, by the kernel that opens. That kernel takes keystreams
-//! off cells and lays them over what is passed on. Beats are sealed and opened by the processor.
+//! The sealer has a queue of its own, so that cells do not wait in line behind the worker's arithmetic, though they share the
+//! device with it. Who seals a message makes sure that the arithmetic that wrote it is done.
+//!
+//! Cells that are passed on stay on the processor, unless blocks stand on the device. Then they are peeled there, from block to
+//! block, by the kernel that opens; it also takes keystreams off cells and lays them over what is passed on. Beats are always
+//! sealed and opened by the processor.
 
 mod batch;
 mod keys;
@@ -29,28 +31,33 @@ use crate::crypto::sealer::{
 use crate::device_memory::DeviceLanes;
 use crate::ids::Slot;
 
-/// Seals from, and opens into, messages on a device.
+/// A [`Sealer`] that seals from, and opens into, messages on a device.
 pub struct CudaSealer<D: Device> {
+    /// All keys of the sealer, the device's copies of those it uses, and the sealer's queue.
     keys: Keys<D>,
-    /// Relays, seals records, and has the jobs.
+    /// The sealer on the processor. It keeps the jobs, seals records, and relays where blocks are not on the device.
     cpu: CpuSealer<Vec<u8>>,
-    /// Whether the device has failed. From then on what is sealed is empty, by the processor, and what is opened is only verified.
+    /// Whether the device has failed. From then on the processor seals empty messages in place of real ones, and opened cells
+    /// are only verified.
     lost: bool,
-    /// Whether blocks may stand on the device.
+    /// Whether blocks may stand on the device, see [`without_lanes`](Self::without_lanes).
     takes_lanes: bool,
-    /// Blocks, where they do.
+    /// The blocks on the device, if they stand there.
     lanes: Option<Lanes<D::Memory>>,
+    /// By the number of each [`SealBatch`]: its jobs on the device, once it was used.
     seals: Vec<Option<Batch<D::Memory>>>,
+    /// By the number of each [`PeelBatch`]: its jobs on the device, once it was used.
     peels: Vec<Option<Batch<D::Memory>>>,
+    /// By the number of each [`OpenBatch`]: its jobs on the device, once it was used.
     opens: Vec<Option<Batch<D::Memory>>>,
 }
 
 impl<D: Device> CudaSealer<D> {
-    /// A sealer without keys, on a queue beside `device`'s, whose cells are bound to `data`. What the processor seals and opens,
-    /// `library` does.
+    /// A sealer without keys, on a queue of its own beside `device`'s. `data` is the associated data of all its cells.
+    /// `library` does what the processor seals and opens.
     ///
     /// # Errors
-    /// [`ComputeError`].
+    /// [`ComputeError`] if the device refuses a queue or memory.
     pub fn new(device: &D, library: Library, data: Vec<u8>) -> Result<Self, ComputeError> {
         let keys = Keys::new(device.beside()?, &data)?;
         let (seals, peels, opens) = (Vec::new(), Vec::new(), Vec::new());
@@ -66,16 +73,16 @@ impl<D: Device> CudaSealer<D> {
         })
     }
 
-    /// The same, but that blocks stay the processor's, and so does relaying.
+    /// This sealer, but blocks stay in the processor's memory and the processor relays.
     #[must_use]
     pub fn without_lanes(self) -> Self {
         Self { takes_lanes: false, ..self }
     }
 
-    /// Starts to seal a batch's cells, which stay on the device.
+    /// Starts to seal the cells of a batch. The sealed cells stay on the device.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if the device has no memory for the batch or its keys.
     pub fn start_to_seal(
         &mut self,
         slot: Slot,
@@ -96,6 +103,7 @@ impl<D: Device> CudaSealer<D> {
         Ok(())
     }
 
+    /// Seals a batch on the device, copies the cells to their places in `blocks` unless they stand on the device, and waits.
     fn seal_there<L: AsMut<[u8]>>(
         &mut self,
         slot: Slot,
@@ -110,10 +118,11 @@ impl<D: Device> CudaSealer<D> {
         self.keys.device.finish()
     }
 
-    /// Starts to open the cells of a batch that are on the device: those of `from`, or the same as the last time.
+    /// Starts to open the cells of a batch. They are first copied from the blocks `from`; without these, the cells that are on
+    /// the device already are opened.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if the device has no memory for the batch or its keys.
     pub fn start_to_open<K: AsRef<[u8]>>(
         &mut self,
         slot: Slot,
@@ -138,6 +147,7 @@ impl<D: Device> CudaSealer<D> {
         Ok(())
     }
 
+    /// Opens a batch on the device, waits for it, and returns the jobs whose cells failed authentication.
     fn open_there<K: AsRef<[u8]>>(
         &mut self,
         slot: Slot,
@@ -149,7 +159,8 @@ impl<D: Device> CudaSealer<D> {
         self.opens[batch.0].as_ref().map_or(Ok(BadCells::new()), |batch| batch.take_bad(&self.keys.device))
     }
 
-    /// Peels cells of blocks that stand on the device: the jobs that were bad.
+    /// Peels the cells of a batch from block to block on the device, and waits. Returns the jobs whose cells failed
+    /// authentication. Without blocks there it does nothing.
     fn peel_there(&mut self, slot: Slot, PeelBatch(number): PeelBatch) -> Result<BadCells, ComputeError> {
         let Some(Lanes { outgoing, incoming }) = &self.lanes else { return Ok(BadCells::new()) };
         self.keys.expand()?;
@@ -166,8 +177,8 @@ impl<D: Device> CudaSealer<D> {
         batch.take_bad(&self.keys.device)
     }
 
-    /// Carries out `work` on the blocks that stand on the device, if any do, and waits for it; where that fails they stand there no
-    /// more.
+    /// Runs `work` on the blocks on the device, if any are there, and waits for it. If the device fails, the sealer counts it
+    /// as lost.
     fn on_lanes(&mut self, work: impl FnOnce(&D, &Lanes<D::Memory>)) -> Result<(), DeviceError> {
         let Some(lanes) = self.lanes.as_ref().filter(|_| !self.lost) else { return Ok(()) };
         work(&self.keys.device, lanes);
@@ -176,20 +187,21 @@ impl<D: Device> CudaSealer<D> {
         Ok(done?)
     }
 
-    /// Waits for what was started.
+    /// Waits until all that was started is done.
     ///
     /// # Errors
-    /// [`ComputeError::Device`].
+    /// [`ComputeError::Device`] if a call failed.
     pub fn finish(&self) -> Result<(), ComputeError> {
         self.keys.device.finish()
     }
 }
 
+/// Turns a list of bad cells into an error, if it has any.
 fn all_good(bad: BadCells) -> Result<(), OpenError> {
     if bad.is_empty() { Ok(()) } else { Err(OpenError::BadCells(bad)) }
 }
 
-/// Messages on the processor that reach `len` bytes beyond each of the places.
+/// Messages of zeros in the processor's memory, each long enough for `len` bytes at every one of the places in it.
 fn room(places: impl Iterator<Item = Place>, len: usize) -> Vec<Vec<u8>> {
     let mut room: Vec<Vec<u8>> = Vec::new();
     for Place { block, offset } in places {
@@ -200,7 +212,8 @@ fn room(places: impl Iterator<Item = Place>, len: usize) -> Vec<Vec<u8>> {
     room
 }
 
-/// Where each of the `spans` stands on the device, and in `blocks`. They are sorted, and do not overlap.
+/// For each of the `spans`, its offset on the device and its bytes in `blocks`. Spans are sorted by block and offset, and do
+/// not overlap.
 fn parts<'a, L: AsMut<[u8]>>(spans: &[Span], blocks: &'a mut [L]) -> Vec<(usize, &'a mut [u8])> {
     let (mut parts, mut spans) = (Vec::with_capacity(spans.len()), spans.iter().peekable());
     for (number, block) in blocks.iter_mut().enumerate() {

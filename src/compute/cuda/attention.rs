@@ -1,31 +1,32 @@
-//! Launches of `kernels/attention.cu`.
+//! Attention on the device, by launches of `kernels/attention.cu`.
 
 use super::{Arg, Cuda, Device, THREADS, Tensor};
 use crate::compute::{Attention, Heads};
 
-/// Tokens of a block.
+/// Number of tokens, queries or keys, that a block of threads takes at a time.
 const TILE: usize = 64;
-/// Values that backward keeps of each query.
+/// Number of values that the backward kernels pass on in scratch memory for each query of each head.
 const STATS: usize = 3;
 
-/// The columns of a head that a block adds up: one of the two numbers that the kernels are compiled for.
+/// Number of a head's columns that a block of threads adds up. The kernels are compiled for two: 64 and 128.
 fn columns(width: usize) -> usize {
     if width <= 64 { 64 } else { 128 }
 }
 
-/// Values of x and of y.
+/// Lengths of x and of y, in values.
 fn sizes(shape: Heads, rows: usize) -> [usize; 2] {
     let values = rows * shape.tokens * shape.values();
     [3 * values, values]
 }
 
-/// Queries of all samples and heads.
+/// Number of queries of all samples and heads together.
 fn queries(shape: Heads, rows: usize) -> usize {
     rows * shape.heads * shape.tokens
 }
 
 impl<D: Device> Cuda<D> {
-    /// Launches a kernel over all samples, heads, their tiles and columns; it takes `tensors`, and the shape.
+    /// Launches `kernel` with a block for each sample, head, tile of tokens and group of columns. Its arguments are `tensors`,
+    /// then the shape and the scale `1 / sqrt(width)`.
     fn attend<'a>(
         &self,
         shape: Heads,

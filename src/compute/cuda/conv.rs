@@ -1,44 +1,55 @@
-//! Convolution as matrix products over columns, in chunks of images: launches of `kernels/conv.cu`, and NVIDIA's products.
+//! Convolution as matrix products over columns, in chunks of images, by launches of `kernels/conv.cu` and cuBLASLt's products.
 //!
-//! Forward and the gradient of what went in take one product an image, all in one call: y comes out, and dy goes in, as they lie.
-//! The columns are by far the most that is moved, and they are written and read once. The weight's gradient is a sum over
-//! images, too. Either each image has a product of its own and these are summed up, which moves out x under values an image
-//! more; or columns and dy are laid out by (row, image, place), and one long product does the sum, which moves the copy of dy, out x
-//! places. So large images with few channels go the first way (LeNet, the first layers of a ResNet), small ones with many
-//! channels the second.
+//! Forward and the gradient of the input take one product an image, all in one call. y and dy keep their layout. The columns,
+//! (under, places) for each image, are by far the largest part of what is moved; they are written once and read once.
+//!
+//! The weight's gradient is a sum over images, too, and there are two ways to it. Either each image has a product of its own,
+//! and these are summed, which moves out x under more values for each image. Or columns and dy are copied to the layout (row,
+//! image, place), and one long product computes the whole sum, which moves out x places more values for each image. So large
+//! images with few channels go the first way (LeNet, the first layers of a ResNet), and small images with many channels the
+//! second.
 
 use super::{Arg, Cuda, Device, Product, Side, Tensor};
 use crate::compute::{Conv, Gemm, Window};
 
-/// Most images at a time, whatever their size, and most products in a call.
+/// Most images in a chunk, whatever their size.
 const IMAGES: usize = 16_384;
+/// Most products in one call.
 const PRODUCTS: usize = 65_535;
-/// Tiles of 64 x 64 values of products that keep a device busy, and values of a sum that one of its parts has at least.
+/// Number of tiles of a product's result, 64 x 64 values each, that keep a device busy.
 const TILES: usize = 264;
+/// Side of a square tile of a product's result, in values.
 const TILE: usize = 64;
+/// Least number of terms that a part of a long sum has.
 const LEAST: usize = 1024;
-/// Matrices begin and, where they are ours, go on from row to row at a multiple of so many values: 16 bytes.
+/// Alignment of matrices in values, 16 bytes: where they begin and, in scratch memory, where their rows begin.
 const ALIGNED: usize = 4;
 
-/// How a convolution is cut up; follows from its shape alone.
+/// How a convolution is cut into products. It follows from the shape and the bounds alone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
+    /// The shape of the convolution that is planned.
     shape: Conv,
+    /// Number of places at which the window stops: columns of an image's matrix of columns.
     places: usize,
-    /// Rows of an image's columns, and values from one of them to the next.
+    /// Number of rows of an image's matrix of columns, all groups together.
     under: usize,
+    /// Number of values from one row of columns to the next: `places`, rounded up to [`ALIGNED`].
     row: usize,
-    /// Whether an image is its own columns: a window of one value that stops everywhere.
+    /// Whether an image is its own matrix of columns: the window is one pixel and stops at each.
     plain: bool,
-    /// Whether one product sums up the weight's gradient over images, and parts of that sum at most.
+    /// Whether one long product computes the weight's gradient over all images of a chunk.
     long: bool,
+    /// Most parts into which the sum of a long product is cut, so that the device is busy.
     parts: usize,
-    /// Values of scratch memory that an image takes, and images at a time at most.
+    /// Number of values of scratch memory that one image takes.
     image: usize,
+    /// Most images in a chunk, see [`chunks`](Self::chunks).
     most: usize,
 }
 
 impl Plan {
+    /// The plan for `shape`, with chunks of images whose scratch memory has at most `columns` values, if one image fits.
     pub(super) fn of(shape: Conv, columns: usize) -> Self {
         let Conv { channels, out, groups, window } = shape;
         let Window { kernel, stride, padding, .. } = window;
@@ -65,47 +76,53 @@ impl Plan {
         }
     }
 
-    /// Values of scratch memory for so many images.
+    /// Length of the scratch buffer, in values, for `rows` images.
     pub(super) fn scratch(&self, rows: usize) -> usize {
         let sums = if self.parts > 1 { self.parts * self.weights() } else { 0 };
         rows.min(self.most) * self.image + sums
     }
 
-    /// Values of the images that go in and come out.
+    /// Lengths of the input and the output for `rows` images, in values.
     pub(super) fn sizes(&self, rows: usize) -> [usize; 2] {
         [rows * self.shape.channels * self.shape.window.pixels(), rows * self.shape.out * self.places]
     }
 
+    /// Number of values of the weight.
     pub(super) fn weights(&self) -> usize {
         self.shape.out * self.shape.under()
     }
 
-    /// The images of each chunk: the first, and how many.
+    /// The chunks of `rows` images: the first image of each, and the number of images.
     pub(super) fn chunks(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> {
         let most = self.most;
         (0..rows).step_by(most).map(move |first| (first, most.min(rows - first)))
     }
 }
 
-/// A matrix of each image and group.
+/// Matrices of one size in a tensor, one for each image and group.
 struct Each<'a, M> {
+    /// The tensor that holds the matrices.
     tensor: &'a Tensor<M>,
-    /// Values before the first.
+    /// Offset of the first matrix, in values.
     at: usize,
-    /// Values from one row, image, group to the next.
+    /// Number of values from one row of a matrix to the next.
     row: usize,
+    /// Number of values from one image's matrices to the next image's.
     image: usize,
+    /// Number of values from one group's matrix to the next group's.
     group: usize,
 }
 
 impl<M> Each<'_, M> {
+    /// The matrices as an operand: the first one `before` values behind `at`, the others at distances of `step` values.
     fn side(&self, step: usize, before: usize) -> Side {
         Side { row: self.row, step, at: self.at + before }
     }
 }
 
 impl<D: Device> Cuda<D> {
-    /// The products of so many images, each of all groups.
+    /// Multiplies the matrices A, B, C of `all` (C = A B, or C += A B), for each image and group. They go into one call if the
+    /// distances are even and the device allows it, else into one call for each group or for each image.
     fn products(&self, shape: Gemm, [images, groups]: [usize; 2], all: [Each<'_, D::Memory>; 3]) {
         let multiply = |count, [a, b, c]: [Side; 3]| {
             let [left, right, out] = all.each_ref().map(|each| &each.tensor.memory);
@@ -124,8 +141,8 @@ impl<D: Device> Cuda<D> {
         }
     }
 
-    /// Columns of images of so many channels, from `at` on: those of image n lie `steps[0]` values behind those of the one before,
-    /// their rows `steps[1]` values behind each other.
+    /// Writes the columns of `images` images of `channels` channels. `x` begins at value `from`, `columns` at value `to`. An
+    /// image's columns lie `steps[0]` values behind those of the image before, their rows `steps[1]` values behind each other.
     fn columns(
         &self,
         (images, channels, window): (usize, usize, Window),
@@ -140,7 +157,7 @@ impl<D: Device> Cuda<D> {
         self.over_rows([images, channels * window.outputs()], "columns_f32", &args);
     }
 
-    /// y = bias, of so many images.
+    /// y = bias, for each channel of `rows` images: y is (rows, out, places), `bias` is (out).
     pub(super) fn fill_channels(&self, plan: &Plan, rows: usize, bias: &Tensor<D::Memory>, y: &Tensor<D::Memory>) {
         let Plan { shape: Conv { out, .. }, places, .. } = *plan;
         let sizes = [rows, out, places].map(|size| Arg::U32(size as u32));
@@ -148,7 +165,8 @@ impl<D: Device> Cuda<D> {
         self.over_rows([rows, out * places], "fill_channels_f32", &args);
     }
 
-    /// y = W columns, or y + W columns, of the images from `first` on.
+    /// Forward for a chunk of images, for each image and group: y (out, places) = weight (out, under) times columns (under,
+    /// places). If `accumulate`, it is added to what y holds. `first` is the chunk's first image.
     pub(super) fn forward_chunk(
         &self,
         plan: &Plan,
@@ -160,6 +178,7 @@ impl<D: Device> Cuda<D> {
         let Plan { shape: Conv { channels, out, groups, window }, places, row, under, .. } = *plan;
         let [from, to] = plan.sizes(first);
         let image = if plan.plain { channels * places } else { under * row };
+        // An image whose window is one pixel is multiplied where it lies.
         let columns = match plan.plain {
             true => Each { tensor: x, at: from, row: places, image, group: image / groups },
             false => {
@@ -174,7 +193,8 @@ impl<D: Device> Cuda<D> {
         self.products(shape, [images, groups], [weight, columns, y]);
     }
 
-    /// columns = W^T dy, and dx = what they come to, of the images from `first` on.
+    /// The gradient of the input for a chunk of images, for each image and group: columns (under, places) = weight^T (under,
+    /// out) times dy (out, places). These are then added up to dx, pixel by pixel. `first` is the chunk's first image.
     pub(super) fn input_chunk(
         &self,
         plan: &Plan,
@@ -203,7 +223,7 @@ impl<D: Device> Cuda<D> {
         }
     }
 
-    /// dw, or dw + : the sum over the images from `first` on.
+    /// The gradient dw of the weight, summed over a chunk of images. If `accumulate`, it is added to what dw holds.
     pub(super) fn weight_chunk(
         &self,
         plan: &Plan,
@@ -218,7 +238,8 @@ impl<D: Device> Cuda<D> {
         }
     }
 
-    /// A product dy columns^T of each image, and the sum of these.
+    /// The first way to dw: a product dy (out, places) times columns^T (places, under) for each image and group, whose results
+    /// are then summed.
     fn weight_by_images(
         &self,
         plan: &Plan,
@@ -245,8 +266,8 @@ impl<D: Device> Cuda<D> {
         self.add_rows(images, out * n, (scratch, at), accumulate, dw);
     }
 
-    /// One product over all images, of columns and dy laid out by (row, image, place); in parts of its sum, where it has few
-    /// values, and these added up in order.
+    /// The second way to dw: one product over all images of the chunk, of columns and dy laid out as (row, image, place). Where
+    /// dw has few values, the product's sum is cut into parts, whose results are then added in order.
     fn weight_at_once(
         &self,
         plan: &Plan,
@@ -262,6 +283,7 @@ impl<D: Device> Cuda<D> {
         let behind = under * row;
         self.columns((images, channels, window), (x, from), (scratch, 0), [places, row]);
         let single = Window { image: window.places(), kernel: [1, 1], stride: [1, 1], padding: [0, 0] };
+        // dy (out, images x places) is copied as if it were the columns of a window of one pixel.
         self.columns((images, out, single), (dy, to), (scratch, behind), [places, row]);
         let parts = parts.min(len.div_ceil(LEAST));
         let share = len.div_ceil(parts).next_multiple_of(ALIGNED);
@@ -282,6 +304,7 @@ impl<D: Device> Cuda<D> {
         if whole + usize::from(rest > 0) == 1 {
             return product(1, len, 0, dw, 0, accumulate);
         }
+        // The parts of equal length go in one call, the shorter rest in another.
         product(whole, share, 0, scratch, sums, false);
         if rest > 0 {
             product(1, rest, whole, scratch, sums, false);
@@ -290,7 +313,7 @@ impl<D: Device> Cuda<D> {
     }
 }
 
-/// A kernel's parameters for a window.
+/// The numbers of a window, in the order in which the kernels take them.
 pub(super) fn scalars<'a, M: 'a>(window: Window) -> impl Iterator<Item = Arg<'a, M>> {
     let Window { image, kernel, stride, padding } = window;
     [image, kernel, stride, padding, window.places()].into_iter().flatten().map(|size| Arg::U32(size as u32))

@@ -1,8 +1,8 @@
-//! What kernels run on: memory, launches and matrix products, one after the other on a queue.
+//! What kernels run on: memory, launches and matrix products, which a queue carries out one after the other.
 //!
-//! The families beside this file say which kernel a call is, over how many threads and with which arguments; a device only
-//! carries that out. One is [`Driver`](super::driver::Driver), a GPU; the tests have another, which runs the same kernels, compiled as C++,
-//! on the processor.
+//! The families beside this file decide which kernel a call is, over how many threads and with which arguments. A device only
+//! carries that out. The real one is [`Driver`](super::driver::Driver), a GPU. The tests have another, which runs the same
+//! kernels, compiled as C++, on the processor.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,116 +10,116 @@ use std::sync::Arc;
 use crate::compute::ComputeError;
 use crate::device_memory::DeviceBlocks;
 
-/// A launch: `grid` blocks of `block` threads, with `shared` bytes of shared memory beyond what the kernel declares itself.
+/// A launch of a kernel over `grid` blocks of `block` threads each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch {
-    /// The name of the kernel.
+    /// The kernel's function name in `kernels/`.
     pub kernel: &'static str,
-    /// Blocks, by x, y, z.
+    /// Number of blocks along x, y and z.
     pub grid: [u32; 3],
-    /// Threads of a block.
+    /// Number of threads in a block.
     pub block: u32,
-    /// Bytes.
+    /// Size of shared memory a block, in bytes, beyond what the kernel declares itself.
     pub shared: u32,
 }
 
-/// An argument of a kernel, of the type that its parameter has.
+/// An argument of a kernel. Its type must be that of the kernel's parameter.
 #[derive(Debug)]
 pub enum Arg<'a, M> {
-    /// A pointer to device memory, so many bytes behind its beginning.
+    /// A pointer into device memory, so many bytes behind its beginning.
     Memory(&'a M, usize),
-    /// A null pointer.
+    /// A null pointer, for a tensor that the kernel can do without.
     Null,
-    /// `unsigned`
+    /// A 32-bit number, `unsigned`.
     U32(u32),
-    /// `unsigned long long`
+    /// A 64-bit number, `unsigned long long`.
     U64(u64),
-    /// `float`
+    /// A single-precision number, `float`.
     F32(f32),
 }
 
-/// Matrices of a [`Product`] with a leading dimension each, and how far, in values, one is from the same one of the next
-/// product.
+/// One operand of a [`Product`]: a series of matrices of one size in a buffer. All distances count values, not bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Side {
-    /// Values from one stored row to the next.
+    /// Number of values from one stored row to the next.
     pub row: usize,
-    /// Values from one product's matrix to the next product's; 0: all have the same.
+    /// Number of values from one product's matrix to the next product's. 0 if all products use the same matrix.
     pub step: usize,
-    /// Values before the first matrix.
+    /// Offset of the first matrix, in values.
     pub at: usize,
 }
 
 impl Side {
-    /// One matrix that fills its buffer, whose stored rows have so many values.
+    /// A single matrix at the beginning of its buffer, with `row` values in each stored row.
     pub fn whole(row: usize) -> Self {
         Self { row, step: 0, at: 0 }
     }
 }
 
-/// `count` products `C = A B`, or `C + A B`, all row-major and of one shape.
+/// `count` matrix products of one shape, `C = A B` or `C += A B`, all row-major.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Product {
-    /// Shape, transpositions, whether C is added to.
+    /// The shape of each product, which operands are transposed, and whether C is added to.
     pub shape: crate::compute::Gemm,
-    /// How many.
+    /// Number of products that one call computes.
     pub count: usize,
-    /// Where A is.
+    /// Where the matrices A are in their buffer.
     pub a: Side,
-    /// Where B is.
+    /// Where the matrices B are in their buffer.
     pub b: Side,
-    /// Where C is.
+    /// Where the matrices C are in their buffer.
     pub c: Side,
-    /// Whether 0 stands in place of what is below it in the end. Only with a bias.
+    /// Whether values of C below 0 become 0 at the end. Allowed only with a bias.
     pub relu: bool,
 }
 
-/// Memory and a queue. Calls run one after the other, in order; all but those that say so may return before they are done.
+/// Memory of a device and a queue of calls. Calls run one after the other, in order. A call may return before it is done,
+/// unless its text says otherwise.
 pub trait Device: Send + Sync + Sized {
-    /// Device memory. Dropping it zeroes it, once what was queued before is done, and frees it.
+    /// A piece of device memory. Dropping it waits for what was queued before, zeroes it and frees it.
     type Memory: Send + Sync;
 
-    /// `bytes` zero bytes, on a boundary of 256.
+    /// A new piece of `bytes` zero bytes, which begins at a multiple of 256.
     ///
     /// # Errors
-    /// [`ComputeError::OutOfMemory`].
+    /// [`ComputeError::OutOfMemory`] if the device has no such piece.
     fn allocate(&self, bytes: usize) -> Result<Self::Memory, ComputeError>;
 
-    /// The `blocks` of a memory, in bytes from its beginning on, for who is not of this process's code: an MPI library. `None` where
-    /// nobody else could use it.
+    /// Describes the `blocks` of a memory, byte ranges from its beginning, to code outside this process's own, such as an MPI
+    /// library. `None` if no such code could use the device's memory.
     ///
     /// # Panics
-    /// Where a block ends beyond the memory.
+    /// If a block ends beyond the memory.
     fn named(&self, _memory: &Arc<Self::Memory>, _blocks: Vec<Range<usize>>) -> Option<DeviceBlocks> {
         None
     }
 
-    /// Copies `host` to the memory from `at` on. `host` may change once it returns.
+    /// Copies `host` to the memory, from byte `at` on. `host` may change as soon as the call returns.
     fn write(&self, host: &[u8], to: &Self::Memory, at: usize);
 
-    /// Copies the memory from `at` on to `host`; done when it returns.
+    /// Copies `host.len()` bytes of the memory, from byte `at` on, to `host`. It is done when it returns.
     fn read(&self, from: &Self::Memory, at: usize, host: &mut [u8]);
 
-    /// Copies parts of `host`, each to its place in the memory, as [`write`](Self::write) would.
+    /// Copies each of the `parts` from the host to its byte offset in the memory, as [`write`](Self::write) does.
     fn write_parts<'a>(&self, parts: impl Iterator<Item = (&'a [u8], usize)>, to: &Self::Memory) {
         parts.for_each(|(host, at)| self.write(host, to, at));
     }
 
-    /// Copies parts of the memory, each from its place to `host`, as [`read`](Self::read) would.
+    /// Copies each of the `parts` from its byte offset in the memory to the host, as [`read`](Self::read) does.
     fn read_parts<'a>(&self, from: &Self::Memory, parts: impl Iterator<Item = (usize, &'a mut [u8])>) {
         parts.for_each(|(at, host)| self.read(from, at, host));
     }
 
-    /// Copies the first `bytes` bytes.
+    /// Copies the first `bytes` bytes of one memory to another.
     fn copy(&self, from: &Self::Memory, to: &Self::Memory, bytes: usize);
 
-    /// Zeroes the bytes from `at` up to `end`.
+    /// Zeroes the memory from byte `at` up to, but without, byte `end`.
     fn clear(&self, memory: &Self::Memory, at: usize, end: usize);
 
-    /// Runs a kernel.
+    /// Runs a kernel with these arguments, in the order of its parameters.
     fn launch(&self, launch: Launch, args: &[Arg<'_, Self::Memory>]);
 
-    /// Multiplies matrices. `bias` (n) is added to every row of C, where there is one.
+    /// Multiplies matrices of f32 values. If there is a `bias` (n), it is added to every row of C.
     fn multiply(
         &self,
         product: Product,
@@ -132,16 +132,16 @@ pub trait Device: Send + Sync + Sized {
     /// Waits until all calls are done.
     ///
     /// # Errors
-    /// [`ComputeError::Device`]: what went wrong in one of them.
+    /// [`ComputeError::Device`] with the first call that failed since the last time.
     fn finish(&self) -> Result<(), ComputeError>;
 
-    /// Another queue of the same device and memory, which waits for none of this one's calls, and goes before them where both want
-    /// the device.
+    /// Another queue on the same device and memory. It waits for none of this queue's calls. Where both want the device, its
+    /// calls go first.
     ///
     /// # Errors
-    /// [`ComputeError`].
+    /// [`ComputeError`] if the device refuses a queue.
     fn beside(&self) -> Result<Self, ComputeError>;
 
-    /// What the bits of a result depend on: device, libraries, precision.
+    /// What the bits of a result depend on: device, driver, libraries, precision.
     fn fingerprint(&self) -> String;
 }

@@ -1,4 +1,4 @@
-//! Launches of `kernels/elementwise.cu`.
+//! Element-wise operations on the device, by launches of `kernels/elementwise.cu`.
 
 use super::{Arg, Cuda, Device};
 use crate::compute::{Elementwise, Function, Place};

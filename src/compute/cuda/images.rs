@@ -1,15 +1,15 @@
-//! Convolutions, chunk by chunk, and launches of `kernels/pool.cu`.
+//! Images on the device: convolution chunk by chunk, and pools by launches of `kernels/pool.cu`.
 
 use super::conv::{Plan, scalars};
 use super::{Arg, Cuda, Device, Tensor};
 use crate::compute::{Conv, Images, Pool, Window};
 
-/// Threads go over as many planes at a time as have so many values for each block that there may be: enough of them, and where
-/// on a plane a thread is need not be worked out again for each.
+/// A launch walks over a stripe of planes at a time: as many as have this number of values for each block that there may be. So
+/// all blocks are busy, and a thread computes only once where on a plane it is.
 const STRIPE: usize = 8;
 
 impl<D: Device> Cuda<D> {
-    /// Launches a kernel of pools over planes of so many values each.
+    /// Launches a pool kernel over `planes` planes, with a thread for each of the `values` values of a plane.
     fn over_planes<'a>(
         &self,
         kernel: &'static str,
@@ -26,11 +26,13 @@ impl<D: Device> Cuda<D> {
         self.over_rows([planes.div_ceil(stripe), stripe * values], kernel, &args);
     }
 
-    /// The gradient of the largest, with a look at each window first where several hold a pixel, so that none looks again.
+    /// The gradient of a maximum pool. Where several windows may hold the same pixel, a kernel first finds the place of each
+    /// window's largest value, so that no pixel needs to search its windows again.
     fn max_backward(&self, window: Window, planes: usize, [x, dy, dx]: [&Tensor<D::Memory>; 3]) {
         let (pixels, outputs) = (window.pixels(), window.outputs());
         [x, dx].iter().for_each(|tensor| tensor.check(planes * pixels));
         dy.check(planes * outputs);
+        // Small windows that do not overlap are searched on the spot, without scratch memory.
         let apart = (0..2).all(|axis| window.stride[axis] >= window.kernel[axis]);
         if apart && window.kernel[0] * window.kernel[1] <= 4 {
             let tensors = [x, dy, dx].map(|tensor| Arg::Memory(&tensor.memory, 0));
@@ -143,7 +145,7 @@ impl<D: Device> Images for Cuda<D> {
     }
 }
 
-/// What goes in, what comes out, the weight and the scratch memory are as long as a call needs.
+/// Panics unless input, output, weight and scratch buffer are as long as `plan` needs for `rows` images.
 fn check<M>(plan: &Plan, rows: usize, [input, output, weight, scratch]: [&Tensor<M>; 4]) {
     let [from, to] = plan.sizes(rows);
     input.check(from);

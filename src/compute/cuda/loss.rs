@@ -1,21 +1,22 @@
-//! Launches of `kernels/loss.cu`.
+//! Losses on the device, by launches of `kernels/loss.cu`.
 
 use super::memory::bytes_of;
 use super::softmax::{blocks, team};
 use super::{Arg, Cuda, Device, THREADS, Tensor};
 use crate::compute::{Loss, LossSum};
 
-/// Most blocks of a loss, each of which leaves a part of the sum.
+/// Most blocks of a launch. Each leaves a partial sum.
 const PARTS: u32 = 1024;
-/// Bytes of a part: an f64 and two u32.
+/// Size of a partial sum in bytes: an f64 for the loss, two u32 for terms and correct ones.
 const PART: usize = 16;
-/// Bytes and values before the targets in scratch memory: the sum, then the parts.
+/// Size of what stands before the targets in scratch memory, in bytes: the total, then the partial sums.
 const BEFORE: usize = PART * (1 + PARTS as usize);
+/// Size of what stands before the targets in scratch memory, in f32 values.
 const VALUES: usize = BEFORE / 4;
 
 impl<D: Device> Cuda<D> {
-    /// Hands `launch` the targets, of four bytes each, and where the parts are to go, in device memory, has it fill so many parts,
-    /// and adds these.
+    /// Copies `targets`, 4 bytes each, to the device and calls `launch` with the device's pointers to them and to the partial
+    /// sums. `launch` must fill `parts` partial sums. Returns their total.
     fn parts(
         &self,
         targets: &[u8],
@@ -40,7 +41,7 @@ impl<D: Device> Cuda<D> {
         }
     }
 
-    /// A loss of each value on its own.
+    /// Launches `kernel`, a loss that treats each value on its own, over `targets.len()` values.
     fn each(
         &self,
         kernel: &'static str,

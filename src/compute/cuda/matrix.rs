@@ -1,17 +1,19 @@
-//! Launches of `kernels/matrix.cu`, and NVIDIA's products.
+//! Matrices on the device, by launches of `kernels/matrix.cu` and cuBLASLt's products.
 
 use super::{Arg, Cuda, Device, Product, Side, Tensor};
 use crate::compute::{Gemm, Matrix};
 
-/// Threads along a row, and rows that a block takes at once, of `kernels/matrix.cu`.
+/// Number of threads along a row in a block of `kernels/matrix.cu`; also the side of a transposed tile.
 const TILE: usize = 32;
+/// Number of rows that a block takes at once.
 const LINES: usize = 8;
-/// Rows that a block sums up at least, and most parts into which they fall.
+/// Least number of rows that a block sums up.
 const SHARE: usize = 64;
+/// Most parts into which the rows of a sum are cut.
 const PARTS: usize = 64;
 
 impl<D: Device> Cuda<D> {
-    /// One product of whole matrices.
+    /// One product of whole matrices: C (m, n) = A (m, k) B (k, n), with an optional bias and a final relu.
     fn product(
         &self,
         shape: Gemm,
@@ -43,7 +45,7 @@ impl<D: Device> Cuda<D> {
 }
 
 impl<D: Device> Cuda<D> {
-    /// [`Matrix::sum_rows`] of the rows from the value `at` of `x` on.
+    /// [`Matrix::sum_rows`] of `rows` rows of `x`, which begin at value `at`. The rows are summed in parts, and these in order.
     pub(super) fn add_rows(
         &self,
         rows: usize,

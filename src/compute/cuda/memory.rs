@@ -1,4 +1,4 @@
-//! Tensors and messages in device memory, and launches of `kernels/wire.cu`.
+//! Tensors and messages in device memory, and conversions between them by launches of `kernels/wire.cu`.
 
 use std::sync::PoisonError;
 
@@ -10,13 +10,14 @@ use crate::element::{Element, Encoding};
 use crate::float::Float;
 
 impl<D: Device> Cuda<D> {
+    /// A new tensor of `len` zeros.
     pub(super) fn tensor(&self, len: usize) -> Result<Tensor<D::Memory>, ComputeError> {
         let bytes = len.checked_mul(4).ok_or(ComputeError::OutOfMemory { bytes: usize::MAX })?;
         Ok(Tensor { memory: self.device.allocate(bytes)?, len })
     }
 }
 
-/// The bytes of numbers, as the device has them: little-endian. They may be parameters.
+/// The values as little-endian bytes, as the device has them. They are wiped on drop, since they may be parameters.
 pub(super) fn bytes_of(values: &[f32]) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(vec![0; 4 * values.len()]);
     for (bytes, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {

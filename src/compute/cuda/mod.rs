@@ -1,10 +1,10 @@
-//! GPUs: kernels of our own, in `kernels/`, and NVIDIA's matrix products.
+//! The backend on a GPU: kernels of our own, in `kernels/`, and matrix products by NVIDIA's cuBLASLt.
 //!
 //! Tensors and messages stay in the device's memory. Each family beside this file turns its calls into launches: which kernel,
 //! how many threads, which arguments. A [`Device`] carries them out, one after the other.
 //!
-//! The same bits from run to run: no sum depends on which thread is first. Elementary functions and what is done to each value
-//! on its own have the processor's bits, too; sums and products have an order of their own.
+//! Results have the same bits from run to run, since no sum depends on which thread is first. Elementary functions and
+//! element-wise operations have the same bits as on the processor. Sums and products have an order of their own.
 
 mod aead;
 mod attention;
@@ -33,7 +33,7 @@ macro_rules! sources {
     ($($file:literal),*) => { &[$(($file, include_str!(concat!("../../../kernels/", $file)))),*] };
 }
 
-/// The sources of the kernels, by file: what a device compiles.
+/// The source files of the kernels, as pairs of file name and text. A device compiles them.
 pub const SOURCES: &[(&str, &str)] = sources![
     "aes_gcm.cu",
     "attention.cu",
@@ -49,32 +49,34 @@ pub const SOURCES: &[(&str, &str)] = sources![
     "wire.cu"
 ];
 
-/// What they include: `functions.cuh`.
+/// The text of `functions.cuh`, which the kernels include.
 pub const FUNCTIONS: &str = include_str!("../../../kernels/functions.cuh");
 
-/// Bytes that matrix products may use for themselves: what NVIDIA recommends for Hopper.
+/// Size of the workspace of matrix products, in bytes. It is what NVIDIA recommends for Hopper.
 const WORKSPACE: usize = 32 << 20;
 
-/// Bytes of a device's memory that a rank takes besides tensors, messages and cells, where so many of its sealer's keys are used there.
+/// Device memory, in bytes, that a rank takes besides tensors, messages and cells, if the device uses so many of its sealer's
+/// keys.
 pub fn own_memory(keys: u64) -> u64 {
     (WORKSPACE + aead::EXPANDED * keys as usize) as u64
 }
 
-/// Threads of a block where it does not matter.
+/// Number of threads of a block, where nothing asks for another.
 const THREADS: u32 = 256;
 
-/// How much a call does at a time. Tests take less, so that small tensors, too, fall into several parts.
+/// How much a call does at a time. Tests set less, so that small tensors fall into several parts, too.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Most blocks over which the values of a tensor are spread; each thread then takes several.
+    /// Most blocks over which the values of a tensor are spread. If a tensor has more values than threads, each thread takes
+    /// several.
     pub blocks: u32,
-    /// Most values of what is made of images at a time, such as a convolution's columns, where one image's are not more.
-    /// The bits of a weight's gradient follow from this, too.
+    /// Most values of an intermediate result that is made for several images at a time, such as a convolution's columns. A
+    /// single image may exceed it. The bits of a weight's gradient depend on this.
     pub values: usize,
 }
 
 impl Default for Bounds {
-    /// Eight times what a large device runs at once, and 64 MiB.
+    /// 8192 blocks, eight times what a large device runs at once, and 16 Mi values, which are 64 MiB.
     fn default() -> Self {
         Self { blocks: 8192, values: 16 << 20 }
     }
@@ -82,16 +84,18 @@ impl Default for Bounds {
 
 /// A device as a [`Backend`].
 pub struct Cuda<D: Device> {
+    /// The device that carries out all calls.
     device: Arc<D>,
+    /// How much a call does at a time.
     bounds: Bounds,
-    /// What a call needs for itself. Calls run one after the other, so that all may have the same.
+    /// A buffer that a call may use for itself. Since calls run one after the other, all share it.
     scratch: Mutex<Option<Tensor<D::Memory>>>,
-    /// What went wrong before a call was carried out.
+    /// An error that occurred before a call reached the device. [`finish`](super::Memory::finish) returns it.
     failed: Mutex<Option<ComputeError>>,
 }
 
 impl<D: Device> Cuda<D> {
-    /// The backend of `device`.
+    /// The backend that computes on `device`, with the default bounds.
     pub fn new(device: D) -> Self {
         Self {
             device: Arc::new(device),
@@ -101,23 +105,23 @@ impl<D: Device> Cuda<D> {
         }
     }
 
-    /// The same, with other bounds.
+    /// This backend, with other bounds.
     #[must_use]
     pub fn bounded(self, bounds: Bounds) -> Self {
         Self { bounds, ..self }
     }
 
-    /// Who carries its calls out.
+    /// The device that carries out the calls.
     pub fn device(&self) -> &Arc<D> {
         &self.device
     }
 
-    /// Lets `work` have a buffer of at least `len` values, whatever they are. It grows as it must; where it cannot,
-    /// [`finish`](super::Memory::finish) says so.
+    /// Calls `work` with the scratch buffer, which has at least `len` values of any content. The buffer grows if it must. If it
+    /// cannot, `work` is not called, and [`finish`](super::Memory::finish) returns the error.
     fn with_scratch(&self, len: usize, work: impl FnOnce(&Tensor<D::Memory>)) {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         if scratch.as_ref().is_none_or(|scratch| scratch.len < len) {
-            // The old one goes first: there may be no room for both.
+            // The old buffer is freed first, because there may be no room for both.
             *scratch = None;
             match self.tensor(len) {
                 Ok(larger) => *scratch = Some(larger),
@@ -132,21 +136,21 @@ impl<D: Device> Cuda<D> {
         }
     }
 
-    /// Launches a kernel over so many threads, in whatever grid.
+    /// Launches a kernel over at least so many threads, or as many as the bounds allow. The kernel loops over what is left.
     fn over(&self, threads: usize, kernel: &'static str, args: &[Arg<'_, D::Memory>]) {
         let blocks = threads.div_ceil(THREADS as usize).clamp(1, self.bounds.blocks as usize) as u32;
         self.grid([blocks, 1, 1], THREADS, kernel, args);
     }
 
-    /// Launches a kernel whose x goes over `values` of the `rows` that a tensor has, so that what belongs to a value's place
-    /// is worked out once, and whose y goes over these, as far as there are blocks for it.
+    /// Launches a kernel over `rows` rows of `values` values each. x goes over the values, so that a thread computes only once
+    /// what depends on its place in the row. y goes over the rows, as far as the bounds allow blocks.
     fn over_rows(&self, [rows, values]: [usize; 2], kernel: &'static str, args: &[Arg<'_, D::Memory>]) {
         let x = values.div_ceil(THREADS as usize);
         let y = (self.bounds.blocks as usize / x.max(1)).clamp(1, rows.max(1));
         self.grid([x as u32, y as u32, 1], THREADS, kernel, args);
     }
 
-    /// Launches a kernel over a grid; not one without blocks.
+    /// Launches a kernel over `grid` blocks of `block` threads. A grid without blocks is not launched.
     fn grid(&self, grid: [u32; 3], block: u32, kernel: &'static str, args: &[Arg<'_, D::Memory>]) {
         if !grid.contains(&0) {
             self.device.launch(Launch { kernel, grid, block, shared: 0 }, args);
@@ -155,7 +159,7 @@ impl<D: Device> Cuda<D> {
 }
 
 impl<D: Device> Backend for Cuda<D> {
-    /// Calls are carried out elsewhere: who makes them is no matter.
+    /// Calls `work` at once: the device carries calls out whichever thread makes them.
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
     }
@@ -165,37 +169,43 @@ impl<D: Device> Backend for Cuda<D> {
     }
 }
 
-/// f32 values on a device.
+/// A tensor of f32 values in a device's memory.
 pub struct Tensor<M> {
+    /// The device memory that holds it.
     memory: M,
+    /// Number of f32 values of the tensor.
     len: usize,
 }
 
 impl<M> Tensor<M> {
-    /// The first `len` values, to read or to write.
+    /// The tensor as a kernel's argument, to read or write its first `len` values. Panics if it has fewer.
     fn arg(&self, len: usize) -> Arg<'_, M> {
         self.check(len);
         Arg::Memory(&self.memory, 0)
     }
 
+    /// Panics unless the tensor has at least `len` values.
     fn check(&self, len: usize) {
         assert!(len <= self.len, "a buffer of {} values, of which {len} are asked for", self.len);
     }
 }
 
-/// A message on a device.
+/// A message in a device's memory.
 pub struct Message<M> {
+    /// The device memory that holds it.
     memory: M,
+    /// Length of the message in bytes.
     len: usize,
 }
 
 impl<M> Message<M> {
-    /// The bytes from `at` up to `at + len`.
+    /// The message's bytes from `at` up to `at + len` as a kernel's argument. Panics if it is shorter.
     fn arg(&self, at: usize, len: usize) -> Arg<'_, M> {
         self.check(at, len);
         Arg::Memory(&self.memory, at)
     }
 
+    /// Panics unless the message has the bytes from `at` up to `at + len`.
     fn check(&self, at: usize, len: usize) {
         let fits = at.checked_add(len).is_some_and(|end| end <= self.len);
         assert!(fits, "a message of {} bytes, of which {len} from {at} on are asked for", self.len);

@@ -1,45 +1,58 @@
-//! Launches of `kernels/norm.cu`: which way through a tensor its shape calls for, and into how many parts a set falls.
+//! Norms on the device, by launches of `kernels/norm.cu`: which kernel fits a tensor's shape, and into how many parts a set is
+//! cut.
 
 use super::{Arg, Cuda, Device, THREADS, Tensor};
 use crate::compute::{Grid, Norm};
 
-/// Sets that a block of `columns` has side by side, of `kernels/norm.cu`.
+/// Number of sets that a block of the `columns` kernels takes side by side.
 const TILE: usize = 32;
-/// Blocks that keep a device busy. Sets are cut into parts until there are so many, or parts have as few values as this.
+/// Number of blocks that keep a device busy. Sets are cut into parts until there are so many blocks.
 const WANTED: usize = 1056;
+/// Least number of values in a part of a set.
 const SHARE: usize = 4096;
-/// Rows that a block of `columns` sums up at least.
+/// Least number of rows that a block of the `columns` kernels sums up.
 const LINES: usize = 64;
-/// Most values of a set that one warp has; blocks of `THREADS` have up to `LONG`.
+/// Most values of a set that one warp takes.
 const SHORT: usize = 1024;
+/// Most values of a set that a block of `THREADS` threads takes. Longer sets get 1024 threads.
 const LONG: usize = 8192;
 
-/// What `kernels/norm.cu` sums up, by its numbers.
+/// What is summed over each set. The kernels take the kind as a number.
 enum Term<'a, M> {
+    /// The sum of x.
     X,
+    /// The sum of x times this tensor of the same shape.
     Dot(&'a Tensor<M>),
+    /// The sum of the squares of x minus this value of its set, (sets).
     Squares(&'a Tensor<M>),
+    /// Two sums: of x, and of x times this tensor of the same shape.
     Slopes(&'a Tensor<M>),
 }
 
-/// Where sums go, from so many values on, and what they are divided by.
+/// Where the sums of sets go, and what they are divided by.
 struct To<'a, M> {
+    /// The buffer that they are written to.
     sums: &'a Tensor<M>,
+    /// Offset of the first sum, in values.
     at: usize,
+    /// What each sum is divided by.
     members: f32,
+    /// Whether they are added to what the buffer holds.
     accumulate: bool,
 }
 
-/// How sets are summed up.
+/// How the sets of a tensor are summed on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Way {
+    /// Whether sets are columns of a matrix: one value a run, several sets side by side.
     columns: bool,
+    /// Number of parts into which each set is cut.
     parts: usize,
-    /// Members, or rows of columns, of a part.
+    /// Number of members of a set, or rows of a matrix of columns, in a part.
     share: usize,
 }
 
-/// A single set has all its values side by side.
+/// The grid, or the simplest one of the same memory: a single set is one long run.
 fn plain(grid: Grid) -> Grid {
     match grid.sets {
         1 => Grid { outer: 1, sets: 1, inner: grid.members() },
@@ -56,12 +69,13 @@ impl Way {
         };
         let parts = WANTED.div_ceil(blocks.max(1)).min(length.div_ceil(least)).max(1);
         let share = length.div_ceil(parts).max(1);
-        // Shares are rounded up: the last parts may be left without any.
+        // Shares are rounded up, so fewer parts may do.
         Self { columns, parts: length.div_ceil(share).max(1), share }
     }
 }
 
-/// Threads for a set whose values lie side by side, 32 or a block; `None` where there are too few sets to go to one each.
+/// Number of threads for each set whose values lie side by side: a warp of 32 or a whole block. `None` if there are too few
+/// sets to keep the device busy with one each, or if they do not lie side by side.
 fn row_threads(grid: Grid) -> Option<u32> {
     let threads = match grid.inner {
         inner if inner <= SHORT => 32,
@@ -73,7 +87,7 @@ fn row_threads(grid: Grid) -> Option<u32> {
 }
 
 impl<D: Device> Cuda<D> {
-    /// Launches a kernel of `rows`, whose last argument says whether sets have a warp each.
+    /// Launches one of the `rows` kernels, with a warp or a block for each set. The kernel's last argument says which.
     fn rows<'a>(
         &self,
         kernel: &'static str,
@@ -89,7 +103,8 @@ impl<D: Device> Cuda<D> {
         self.grid([grid.sets.div_ceil(sets) as u32, 1, 1], if warps { THREADS } else { threads }, kernel, &args);
     }
 
-    /// The sum of `term` over each set, in one launch, or in parts, which are summed up in scratch memory from `spare` on.
+    /// Sums `term` over each set: in one launch, or in parts if there is scratch memory for them. `spare` is that memory and
+    /// the offset in it, in values.
     fn sums(
         &self,
         grid: Grid,
@@ -228,7 +243,7 @@ impl<D: Device> Norm for Cuda<D> {
     }
 }
 
-/// (outer, sets, inner)
+/// The sizes of a grid as kernel arguments: outer, sets, inner.
 fn sizes<'a, M>(grid: Grid) -> [Arg<'a, M>; 3] {
     [Arg::U64(grid.outer as u64), Arg::U32(grid.sets as u32), Arg::U64(grid.inner as u64)]
 }

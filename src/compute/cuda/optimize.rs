@@ -1,12 +1,13 @@
-//! Launches of `kernels/optimize.cu`.
+//! Optimizer steps on the device, by launches of `kernels/optimize.cu`.
 
 use super::{Arg, Cuda, Device, THREADS};
 use crate::compute::{Adam, Optimize};
 
-/// Values of a thread that come at once.
+/// Number of values that a thread reads at once.
 const QUAD: usize = 4;
-/// Values that a block sums up at least, and most blocks that sum.
+/// Least number of values that a block sums up.
 const SHARE: usize = 16 * THREADS as usize;
+/// Most blocks that sum the squares of a gradient.
 const PARTS: usize = 1024;
 
 impl<D: Device> Optimize for Cuda<D> {
@@ -21,7 +22,7 @@ impl<D: Device> Optimize for Cuda<D> {
 
     fn add_squares(&self, len: usize, g: &Self::Buf, accumulate: bool, sum: &mut Self::Buf) {
         let parts = len.div_ceil(SHARE).clamp(1, PARTS);
-        // Sums are f64, of two values each.
+        // The sums are f64, so each takes the room of two values.
         self.with_scratch(2 * parts, |scratch| {
             let sums = scratch.arg(2 * parts);
             let args = [g.arg(len), sums, Arg::U64(len as u64)];

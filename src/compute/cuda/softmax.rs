@@ -1,15 +1,17 @@
-//! Launches of `kernels/softmax.cu`.
+//! The softmax on the device, by launches of `kernels/softmax.cu`.
 
 use super::{Arg, Cuda, Device, THREADS, Tensor};
 use crate::compute::Softmax;
 
-/// Values of a row that a thread has in registers, as the kernels say.
+/// Number of values of a row that a thread keeps in registers. The kernels have the same constant.
 const HELD: usize = 8;
-/// Threads of a warp, and most of a block.
+/// Number of threads of a warp.
 const WARP: usize = 32;
+/// Most threads of a block that takes one row.
 const MOST: usize = 1024;
 
-/// Threads that share a row of `n` values, and those of a block: a part of a warp, or else a whole block.
+/// Number of threads that share a row of `n` values (a team), and number of threads of a block. A team is a part of a warp, or
+/// else a whole block.
 pub(super) fn team(n: usize) -> (u32, u32) {
     let wanted = n.div_ceil(HELD).max(1);
     match wanted <= WARP {
@@ -21,13 +23,13 @@ pub(super) fn team(n: usize) -> (u32, u32) {
     }
 }
 
-/// Blocks for so many rows, of which a block has one a team at a time.
+/// Number of blocks for `rows` rows, at most `most`. A block takes one row for each of its teams at a time.
 pub(super) fn blocks(rows: usize, (team, block): (u32, u32), most: u32) -> u32 {
     rows.div_ceil((block / team) as usize).min(most as usize) as u32
 }
 
 impl<D: Device> Cuda<D> {
-    /// Launches a kernel that takes `tensors`, all (rows, n), in teams.
+    /// Launches a kernel with a team of threads for each row. Its arguments are `tensors`, all (rows, n), then the sizes.
     fn in_teams(&self, rows: usize, n: usize, kernel: &'static str, tensors: &[&Tensor<D::Memory>]) {
         let (team, block) = team(n);
         let sizes = [Arg::U64(rows as u64), Arg::U32(n as u32), Arg::U32(team)];

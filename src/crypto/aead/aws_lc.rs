@@ -1,14 +1,15 @@
-//! AES-256-GCM of AWS-LC: the fastest on processors with AVX-512. Out of place in one pass.
+//! AES-256-GCM of AWS-LC, the fastest on processors with AVX-512. It seals from one buffer to another in one pass.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce as AwsNonce, UnboundKey};
 
 use super::{Aead, Nonce, TAG, Unauthentic};
 use crate::crypto::key::Key;
 
-/// A key of AWS-LC, whose memory is wiped when it is freed.
+/// An expanded key of AWS-LC. The library wipes its memory when it is freed.
 pub(super) struct AwsLc(LessSafeKey);
 
 impl AwsLc {
+    /// Expands `key` into the form that the library works with.
     pub(super) fn new(key: &Key) -> Self {
         match UnboundKey::new(&AES_256_GCM, key.bytes()) {
             Ok(key) => Self(LessSafeKey::new(key)),

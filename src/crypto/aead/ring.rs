@@ -1,4 +1,5 @@
-//! AES-256-GCM of the crate `ring`: the fastest on processors that have vector AES but no AVX-512. It works in place only.
+//! AES-256-GCM of the crate `ring`, the fastest on processors that have vector AES but no AVX-512. It works in place
+//! only.
 
 use std::cell::RefCell;
 use std::mem::{MaybeUninit, needs_drop};
@@ -10,18 +11,20 @@ use zeroize::Zeroize;
 use super::{Aead, Nonce, TAG, Unauthentic};
 use crate::crypto::key::Key;
 
-/// A key of `ring`. The library leaves its memory as it is, so this wipes it.
+/// An expanded key of `ring`. The crate leaves the memory of a key as it is, so `drop` wipes it.
 pub(super) struct Ring(MaybeUninit<LessSafeKey>);
 
-// The memory of a key is all there is to it: nothing else is to be given back once it is zeroed.
+// A key owns nothing besides its own memory. So nothing is lost when that is zeroed and never dropped.
 const _: () = assert!(!needs_drop::<LessSafeKey>());
 
 thread_local! {
-    /// A cell on its way from a message to a block. Others may see a block, and must not see there what is to be sealed.
+    /// Room for one cell on its way from a message to a block. Others may see the block at any time, and must not see a
+    /// plaintext there.
     static CELL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Ring {
+    /// Expands `key` into the form that the library works with.
     pub(super) fn new(key: &Key) -> Self {
         match UnboundKey::new(&AES_256_GCM, key.bytes()) {
             Ok(key) => Self(MaybeUninit::new(LessSafeKey::new(key))),
@@ -29,16 +32,18 @@ impl Ring {
         }
     }
 
+    /// The expanded key.
     #[expect(unsafe_code, reason = "the key stands in memory that may be zeroed")]
     fn key(&self) -> &LessSafeKey {
-        // SAFETY: `new` fills the memory, and nothing but `drop` empties it.
+        // SAFETY: `new` fills the memory, and no one else writes to it before `drop` zeroes it. `drop` has the only
+        // reference, so nobody reads it from then on.
         unsafe { self.0.assume_init_ref() }
     }
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // As a slice, so that no byte is left out, padding included.
+        // The memory is zeroed as a slice, so that no byte is left out, padding included.
         from_mut(&mut self.0).zeroize();
     }
 }

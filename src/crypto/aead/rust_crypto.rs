@@ -1,4 +1,4 @@
-//! AES-256-GCM of the crate `aes-gcm`: Rust alone.
+//! AES-256-GCM of the crate `aes-gcm`, which is Rust alone.
 
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadInOut, KeyInit};
@@ -7,15 +7,16 @@ use aes_gcm::{Aes256Gcm, Tag};
 use super::{Aead, Nonce, TAG, Unauthentic};
 use crate::crypto::key::Key;
 
-/// A key of `aes-gcm`, which wipes it on drop (its feature `zeroize`).
+/// An expanded key of `aes-gcm`. The crate wipes it on drop (its feature `zeroize`).
 pub(super) struct RustCrypto(Aes256Gcm);
 
 impl RustCrypto {
+    /// Expands `key` into the form that the library works with.
     pub(super) fn new(key: &Key) -> Self {
         Self(Aes256Gcm::new(key.bytes().into()))
     }
 
-    /// Seals `text`, and what becomes of it has this `tag`.
+    /// Seals `text`, in place or from one buffer to another, and writes the tag to `tag`.
     fn seal_text(&self, nonce: &Nonce, data: &[u8], text: InOutBuf<'_, '_, u8>, tag: &mut [u8]) {
         match self.0.encrypt_inout_detached(nonce.into(), data, text) {
             Ok(found) => tag.copy_from_slice(&found),

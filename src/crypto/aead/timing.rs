@@ -1,4 +1,4 @@
-//! How fast the libraries are on this processor, by trying.
+//! How fast the libraries are on this processor, found out by trying.
 //!
 //! What a processor is able to do tells less: which of its instructions a library uses differs by library and version.
 
@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 use super::{Library, TAG};
 use crate::crypto::key::Key;
 
-/// The longest cell that is tried. Longer ones are sealed at the same speed.
+/// The longest cell that is tried, in bytes. Longer ones are sealed at the same speed.
 const LONGEST: usize = 1 << 16;
-/// Turns that each library has, in which it seals a cell and opens it. The shortest of them counts: what a busy machine does to
-/// the others is then without effect.
+/// How many turns each library has. In a turn it seals a cell and opens it. The shortest turn counts, so that it does
+/// not matter how much a busy machine disturbs the others.
 const TURNS: u32 = 32;
-/// Slow libraries have fewer turns: after so long no more begin, but for the first few.
+/// After this time no more turns begin, except for the first few. So slow libraries have fewer turns.
 const ENOUGH: Duration = Duration::from_millis(4);
-/// The turns that every library has.
+/// How many turns every library has at least.
 const LEAST: u32 = 4;
-/// By how much `ring` must be faster to be taken. Of two that are alike, chance should not decide.
+/// How many times as fast `ring` must be to be taken. Between two libraries that are alike chance should not decide.
 const MARGIN: f64 = 1.1;
 
-/// What it takes each of `libraries` to seal a cell of `length` bytes and to open it.
+/// How long it takes each of `libraries` to seal a cell of `length` bytes and to open it, at best.
 pub(crate) fn timed<const N: usize>(libraries: [Library; N], length: usize) -> [Duration; N] {
     let length = length.clamp(1, LONGEST);
     let (plain, mut sealed, mut opened) = (vec![0; length], vec![0; length + TAG], vec![0; length]);
-    // Nothing here is secret: one nonce does for all.
+    // Nothing here is secret, so that one nonce does for all turns.
     let (key, nonce) = (Key::from_bytes([0; 32]), [0; 12]);
     let keys = libraries.map(|library| library.key(&key));
     let mut shortest = [Duration::MAX; N];
@@ -43,11 +43,12 @@ pub(crate) fn timed<const N: usize>(libraries: [Library; N], length: usize) -> [
     shortest
 }
 
-/// The faster of the two that may be the fastest, for cells of `length` bytes.
+/// The library that is faster for cells of `length` bytes, of the two that may be the fastest.
 pub(super) fn fastest(length: usize) -> Library {
     faster(timed([Library::AwsLc, Library::Ring], length))
 }
 
+/// The faster of the two, by their times. `ring` must be faster by [`MARGIN`].
 fn faster([aws_lc, ring]: [Duration; 2]) -> Library {
     match ring.as_secs_f64() * MARGIN < aws_lc.as_secs_f64() {
         true => Library::Ring,
@@ -69,7 +70,7 @@ mod tests {
         assert_eq!(micros([100, 130]), Library::AwsLc);
     }
 
-    /// The longest that is timed is the longest that this takes, whatever is asked for.
+    /// However long a cell is asked for, the time is that of the longest that is tried.
     #[test]
     fn every_library_is_timed_at_every_length() {
         for length in [0, 1, 5808, usize::MAX] {
@@ -77,7 +78,7 @@ mod tests {
                 assert!(time > Duration::ZERO && time < Duration::MAX, "{length} bytes: {time:?}");
             }
         }
-        // A cell ten thousand times as long takes longer, on any processor.
+        // A cell that is ten thousand times as long takes longer, on any processor.
         let [short, long] = [1, 10_000].map(|length| timed(Library::ALL, length));
         assert!(short.iter().zip(long).all(|(short, long)| *short < long), "{short:?}, {long:?}");
     }

@@ -1,4 +1,4 @@
-//! The processor's sealer: cell after cell, by any library's AES-256-GCM.
+//! The processor's sealer: it seals and opens cell after cell, by any library's AES-256-GCM.
 
 use super::{
     BadCells, DeviceError, KeyId, OpenBatch, OpenError, OpenJob, PeelBatch, SealBatch, SealJob, Sealer, StreamId,
@@ -8,7 +8,8 @@ use crate::crypto::aead::{Aead, Library, Nonce, TAG};
 use crate::crypto::key::Key;
 use crate::ids::Slot;
 
-/// Cell number (4 bytes) and slot (8 bytes), little-endian.
+/// The nonce of a cell: its number in its block (4 bytes), then the slot (8 bytes), little-endian (docs/PROTOCOL.md,
+/// 6.5).
 fn nonce(cell: u32, slot: Slot) -> Nonce {
     let mut nonce = [0; 12];
     nonce[..4].copy_from_slice(&cell.to_le_bytes());
@@ -16,33 +17,39 @@ fn nonce(cell: u32, slot: Slot) -> Nonce {
     nonce
 }
 
-/// Jobs of cells of one length.
+/// A batch of jobs whose cells have one length.
 pub(crate) struct Laid<J> {
-    /// Bytes of a payload, or of a sealed cell.
+    /// How many bytes a payload has in jobs that seal, or a sealed cell in jobs that open.
     pub(crate) length: usize,
-    /// In the order in which they run.
+    /// The jobs, in the order in which they run.
     pub(crate) jobs: Vec<J>,
 }
 
-/// The processor's sealer, over any message memory that is bytes.
+/// The processor's sealer. `Bytes` is the memory of messages, which must be readable as bytes.
 pub struct CpuSealer<Bytes> {
-    /// Whose AES-256-GCM it is.
+    /// The library that seals and opens.
     library: Library,
+    /// The keys of this term, expanded, by [`KeyId`].
     keys: Vec<Box<dyn Aead>>,
+    /// The keys of keystreams of this term, expanded, by [`StreamId`].
     streams: Vec<Box<dyn Aead>>,
-    /// Room for one cell without its keystream, and for what is inside it.
+    /// Room for one cell without its keystream, and room for what is inside it. Only this sealer sees them.
     bare: [Vec<u8>; 2],
-    /// Associated data of every cell: what binds it to this run.
+    /// The associated data of every cell. It binds cells to this run.
     data: Vec<u8>,
+    /// The batches to be sealed, by [`SealBatch`].
     pub(crate) seals: Vec<Laid<SealJob>>,
+    /// The batches to be peeled, by [`PeelBatch`].
     pub(crate) peels: Vec<Laid<OpenJob>>,
+    /// The batches to be opened, by [`OpenBatch`].
     pub(crate) opens: Vec<Laid<OpenJob>>,
+    /// In debug builds, which nonces have been used.
     uses: Uses,
     messages: std::marker::PhantomData<fn(Bytes)>,
 }
 
 impl<Bytes> CpuSealer<Bytes> {
-    /// A sealer without keys, whose cells are bound to `data`.
+    /// A sealer without keys. `library` seals and opens, and cells are bound to the associated data `data`.
     pub fn new(library: Library, data: Vec<u8>) -> Self {
         Self {
             library,
@@ -58,7 +65,8 @@ impl<Bytes> CpuSealer<Bytes> {
         }
     }
 
-    /// Notes that a batch's nonces are used now, whoever seals it.
+    /// Notes that the nonces of a batch are used in `slot`, whoever seals it. Debug builds panic where one of them was
+    /// used before.
     pub(crate) fn note(&mut self, slot: Slot, batch: SealBatch) {
         if cfg!(debug_assertions) {
             for job in &self.seals[batch.0].jobs {
@@ -68,7 +76,7 @@ impl<Bytes> CpuSealer<Bytes> {
     }
 }
 
-/// Takes a layer off the cells of `laid`, from blocks to blocks or to messages.
+/// Takes a layer off cells, from blocks to blocks or from blocks to messages.
 struct Opening<'a> {
     keys: &'a [Box<dyn Aead>],
     streams: &'a [Box<dyn Aead>],
@@ -77,6 +85,7 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    /// Opens all cells of a batch from `from` into `to`. Where a cell is bad, `to` gets zeros in its place.
     fn all<K: AsRef<[u8]>, L: AsMut<[u8]>>(
         &mut self,
         slot: Slot,
@@ -85,6 +94,8 @@ impl Opening<'_> {
         to: &mut [L],
     ) -> Result<(), OpenError> {
         let mut bad = BadCells::new();
+        // 8.6 and 8.7 of docs/PROTOCOL.md: each cell is opened by itself, so that a bad one does not keep back the
+        // others.
         for (index, job) in jobs.iter().enumerate() {
             let cell = &from[job.from.block].as_ref()[job.from.offset..][..*sealed];
             let plain = &mut to[job.to.block].as_mut()[job.to.offset..][..sealed - TAG];
@@ -96,10 +107,12 @@ impl Opening<'_> {
         if bad.is_empty() { Ok(()) } else { Err(OpenError::BadCells(bad)) }
     }
 
-    /// Opens `cell` to `plain`, which nobody sees without the keystream that belongs over it.
+    /// Opens `cell` into `plain`. Others may see `plain` at any time, so nothing may stand there without the keystream
+    /// that belongs over it.
     fn one(&mut self, slot: Slot, job: &OpenJob, cell: &[u8], plain: &mut [u8]) -> Result<(), Unauthentic> {
         let (aead, nonce) = (&self.keys[job.key.0 as usize], nonce(job.cell, slot));
         let [outside, inside] = &mut *self.bare;
+        // The keystream of the link over which the cell came is taken off first, in memory that only this sealer sees.
         let cell = match job.under {
             None => cell,
             Some(StreamId(stream)) => {
@@ -108,10 +121,14 @@ impl Opening<'_> {
                 bare
             }
         };
+        // Without a keystream over it, what is inside goes straight to its place: it is a cell that is still sealed, or a
+        // message of this rank.
         match job.over {
             None => aead.open(&nonce, self.data, cell, plain),
             Some(StreamId(stream)) => {
                 let bare = &mut inside[..plain.len()];
+                // Else it is opened in memory that only this sealer sees, and the next link's keystream goes over it on
+                // its way out.
                 aead.open(&nonce, self.data, cell, bare)?;
                 self.streams[stream as usize].add_stream(&nonce, bare, plain);
                 Ok(())
@@ -121,7 +138,8 @@ impl Opening<'_> {
 }
 
 impl<Bytes> CpuSealer<Bytes> {
-    /// Lays down jobs, and has room for one of their cells where there are streams.
+    /// Makes a batch of `jobs` whose sealed cells have `length` bytes. Where keystreams are used, it makes room for one
+    /// such cell.
     fn laid(&mut self, length: usize, jobs: Vec<OpenJob>) -> Laid<OpenJob> {
         if jobs.iter().any(|job| job.under.is_some() || job.over.is_some()) {
             for bare in &mut self.bare {
@@ -131,6 +149,7 @@ impl<Bytes> CpuSealer<Bytes> {
         Laid { length, jobs }
     }
 
+    /// What opens cells, then the batches to be peeled and those to be opened.
     fn opening(&mut self) -> (Opening<'_>, &[Laid<OpenJob>], &[Laid<OpenJob>]) {
         let Self { keys, streams, data, bare, peels, opens, .. } = self;
         (Opening { keys, streams, data, bare }, peels, opens)
@@ -174,12 +193,15 @@ impl<Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<Bytes> {
         messages: &[Bytes],
         blocks: &mut [L],
     ) -> Result<(), DeviceError> {
+        // 6.7: a nonce is used once under each key.
         self.note(slot, batch);
         let Laid { length: payload, jobs } = &self.seals[batch.0];
         for job in jobs {
             let nonce = nonce(job.cell, slot);
             let plain = &messages[job.from.block].as_ref()[job.from.offset..][..*payload];
             let onion = &mut blocks[job.to.block].as_mut()[job.to.offset..];
+            // 8.2: the last hop's layer goes on first and the first hop's last. Each layer makes the cell a tag longer.
+            // The innermost goes straight from the message to the block; the others are put on in place.
             let mut length = payload + TAG;
             for (depth, key) in job.layers.iter().rev().enumerate() {
                 let aead = &self.keys[key.0 as usize];
@@ -242,7 +264,8 @@ impl<Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<Bytes> {
     }
 }
 
-/// In debug builds, the last (slot, cell) that each key sealed: they may only grow, so no nonce comes twice.
+/// Debug builds keep the last slot and cell that each key has sealed. These may only grow, so that no nonce comes
+/// twice.
 #[derive(Default)]
 struct Uses {
     #[cfg(debug_assertions)]
@@ -250,6 +273,7 @@ struct Uses {
 }
 
 impl Uses {
+    /// Panics where `key` seals a cell that does not come after the last one that it has sealed.
     #[cfg(debug_assertions)]
     fn note(&mut self, key: KeyId, cell: u32, slot: Slot) {
         let index = key.0 as usize;
@@ -260,6 +284,7 @@ impl Uses {
         assert!(last < Some((slot, cell)), "key {index} would seal cell {cell} of {slot} after {last:?}");
     }
 
+    /// Does nothing: release builds do not keep account.
     #[cfg(not(debug_assertions))]
     fn note(&mut self, _key: KeyId, _cell: u32, _slot: Slot) {}
 }

@@ -1,5 +1,5 @@
-//! Files from mirrors over HTTPS, by a program that the system has: `curl` or `wget`. They know the proxies and certificates of
-//! the machine, and spare this program a library of cryptography for four files that are known by their digests.
+//! Downloads files from mirrors over HTTPS with a program that the system has, `curl` or `wget`. These know the machine's
+//! proxies and certificates. They save this program a cryptographic library for four files that are known by their digests.
 
 use std::{
     fs::File,
@@ -15,22 +15,24 @@ use super::{DataError, Original};
 pub(super) const MIRRORS: [&str; 2] =
     ["https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"];
 
-/// How long one file may take: 10 MB over a slow line.
+/// How long the download of one file may take: enough for 10 MB over a slow line.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A program that writes what stands at an address to its standard output.
+/// A program that writes what is at an address to its standard output.
 ///
-/// Its options limit to 15 seconds how long it waits for a mirror to be found, to connect and to go on: a host behind a firewall
-/// that drops packets must not hold up the user for long.
+/// Its options let it wait at most 15 seconds for a mirror to be found, to connect and to go on. A host behind a firewall that
+/// drops packets must not hold up the user for long.
 #[derive(Clone, Copy)]
 pub(super) struct Tool {
+    /// Name of the program, by which it is started.
     pub(super) name: &'static str,
+    /// The program's options, without those for HTTPS.
     pub(super) options: &'static [&'static str],
-    /// What keeps it to HTTPS, also where a mirror sends it elsewhere.
+    /// The options that keep it to HTTPS, even if a mirror redirects it.
     pub(super) https: &'static [&'static str],
 }
 
-/// The first that is installed is taken.
+/// The programs that may be used. The first that is installed is taken.
 pub(super) const TOOLS: [Tool; 2] = [
     Tool {
         name: "curl",
@@ -55,10 +57,10 @@ pub(super) const TOOLS: [Tool; 2] = [
     },
 ];
 
-/// `original`, unpacked and proven, from the first of `mirrors` that delivers it.
+/// Downloads `original` from the first of `mirrors` that delivers it. It is unpacked and proven right.
 ///
 /// # Errors
-/// [`DataError::Download`] with each mirror's failure, and where none of `tools` is installed.
+/// [`DataError::Download`] with the failure of each mirror, also if none of `tools` is installed.
 pub(super) fn read(
     tools: &[Tool],
     mirrors: &[&str],
@@ -80,10 +82,9 @@ pub(super) fn read(
     Err(DataError::Download { name: original.name, tries: tries.join("; ") })
 }
 
-/// `original` from `address`, or in words why not.
+/// Downloads `original` from `address`, or says in words why it cannot.
 fn get(tools: &[Tool], address: &str, original: &Original) -> Result<Vec<u8>, String> {
-    // No gzip file of it is longer than this: deflate adds five bytes to 65,535 that it cannot
-    // shrink.
+    // No gzip file of the original is longer than this: deflate adds five bytes to 65,535 that it cannot shrink.
     let limit = original.bytes + original.bytes / 1024 + 1024;
     let failed = |tool: &Tool, error| format!("{address}: {}: {error}", tool.name);
     for tool in tools {
@@ -104,11 +105,11 @@ fn get(tools: &[Tool], address: &str, original: &Original) -> Result<Vec<u8>, St
     Err(format!("{address}: nothing to download with is installed: {}", names.join(" or ")))
 }
 
-/// A tool at work, which ends when nobody waits for it any more.
+/// A running tool. It is ended on drop.
 struct Running(Child);
 
 impl Running {
-    /// What it writes, at most `limit` bytes; or why it failed, as it has `said` itself.
+    /// What the tool writes, at most `limit` bytes. If it fails, the error is what it `said` on its standard error.
     fn output(mut self, limit: u64, said: &mut File) -> Result<Vec<u8>, String> {
         let begun = Instant::now();
         let mut output = Vec::new();

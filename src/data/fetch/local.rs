@@ -1,7 +1,7 @@
-//! Files out of a folder or an archive, both searched for names alone.
+//! Finds files in a folder or an archive, by name alone.
 //!
-//! Only members that are wanted by name are read, into memory; nothing is ever written under a name
-//! that an archive gives.
+//! Only members whose names are wanted are read, and only into memory. Nothing is ever written under a name that an archive
+//! gives.
 
 use std::{
     fs::{self, File},
@@ -13,21 +13,17 @@ use flate2::read::MultiGzDecoder;
 
 use super::{DataError, Original, gzip};
 
-/// Folders below the given one that are looked into: enough for `MNIST/raw` and for an unpacked
-/// package.
+/// How many folders deep a folder is searched: enough for `MNIST/raw` and for an unpacked package.
 const MAX_DEPTH: usize = 8;
-/// The most bytes that are read of an unpacked archive: what a forged one can make this program
-/// read.
+/// Most bytes of an unpacked archive that are read. It limits what a forged archive can make this program read.
 const MAX_ARCHIVE: u64 = 16 << 30;
 
-/// The `wanted` files found in `from`, unpacked and proven, in the order of `wanted`. Of several
-/// files of one name the first that is the original counts; folders that may not be read are passed
-/// over.
+/// Finds the `wanted` files in `from`. They are returned unpacked and proven right, in the order of `wanted`. If several files
+/// have the same name, the first that is the original counts. Folders that may not be read are skipped.
 ///
 /// # Errors
-/// [`DataError::NotInSource`] if a name is missing, [`DataError::Digest`],
-/// [`DataError::CorruptGzip`] or [`DataError::TooLarge`] if it is there and no original;
-/// [`DataError::BadArchive`], [`DataError::Io`].
+/// [`DataError::NotInSource`] if a name is missing; [`DataError::Digest`], [`DataError::CorruptGzip`] or
+/// [`DataError::TooLarge`] if a file of that name is not the original; [`DataError::BadArchive`]; [`DataError::Io`].
 pub(super) fn read(
     from: &Path,
     wanted: &[&'static Original],
@@ -46,47 +42,53 @@ pub(super) fn read(
     search.slots.into_iter().map(finish).collect()
 }
 
+/// A search for several files.
 struct Search {
+    /// The wanted files, in the order of the request.
     slots: Vec<Slot>,
 }
 
-/// A wanted file and the best that was seen under its name.
+/// A wanted file, and the best candidate that was seen under its name.
 struct Slot {
+    /// The file that is wanted, and how a copy is proven right.
     original: &'static Original,
+    /// The candidate's bytes, or why it was refused. `None` if none was seen.
     seen: Option<Result<Vec<u8>, DataError>>,
 }
 
 impl Slot {
+    /// Whether the original was found.
     fn is_filled(&self) -> bool {
         matches!(self.seen, Some(Ok(_)))
     }
 }
 
 impl Search {
+    /// Whether all originals were found.
     fn is_done(&self) -> bool {
         self.slots.iter().all(Slot::is_filled)
     }
 
-    /// The slot that still waits for a file called like `path`.
+    /// The slot that still waits for a file with the name of `path`, with or without `.gz`.
     fn slot_for(&mut self, path: &Path) -> Option<&mut Slot> {
         let name = path.file_name()?.to_str()?;
         let name = name.strip_suffix(".gz").unwrap_or(name);
         self.slots.iter_mut().find(|slot| slot.original.name == name && !slot.is_filled())
     }
 
-    /// Reads the candidate `path` with `open`, if it is wanted.
+    /// Reads the candidate `path` with `read`, if a file of its name is still wanted.
     fn offer(&mut self, path: &Path, read: impl FnOnce() -> Result<Vec<u8>, DataError>) {
         if let Some(slot) = self.slot_for(path) {
             let result = read().and_then(|bytes| slot.original.verified(path, bytes));
-            // The first refusal is the one reported, unless a later candidate is the original.
+            // The first refusal is the one that is reported, unless a later candidate is the original.
             if result.is_ok() || slot.seen.is_none() {
                 slot.seen = Some(result);
             }
         }
     }
 
-    /// Files of `dir` before its folders, both in the order of their names; links to folders could
-    /// lead in circles.
+    /// Searches the files of `dir`, then its folders, both in the order of their names. Links to folders are not followed,
+    /// because they could lead in circles.
     fn folder(&mut self, dir: &Path, depth: usize) {
         let Ok(entries) = fs::read_dir(dir) else {
             return;
@@ -109,7 +111,7 @@ impl Search {
         }
     }
 
-    /// Passes once over the archive `from`, until all is found.
+    /// Reads the archive `from` once from its beginning, until all files are found.
     fn archive(&mut self, from: &Path) -> Result<(), DataError> {
         let mut file = File::open(from).map_err(DataError::io("read", from))?;
         let mut start = Vec::new();

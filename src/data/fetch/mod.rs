@@ -1,14 +1,12 @@
-//! Brings the files of MNIST or CIFAR-10 into a folder: from a mirror, or from a folder or an archive that
-//! somebody has.
+//! Brings the files of MNIST or CIFAR-10 into a folder: from a mirror, or from a folder or an archive that somebody has.
 //!
-//! Wherever a file comes from, its unpacked bytes must prove right before they are
-//! written, plain, under the original name, and all at once: a fetch that is interrupted leaves no
-//! half file. Those of MNIST have the original's SHA-256; of CIFAR-10, where none is published for single files, the reader
-//! must take them. A file that is there already is kept if it is right and never overwritten if
-//! it is not.
+//! Wherever a file comes from, its unpacked bytes must be proven right before they are written. They are written plain, under
+//! the original name, and all at once: an interrupted fetch leaves no half file. A file of MNIST must have the original's
+//! SHA-256. For single files of CIFAR-10 no digest is published, so the reader must accept them. A file that is already there
+//! is kept if it is right, and never overwritten if it is not.
 //!
-//! `download` has HTTPS spoken by a program of the system, `local` reads folders and archives. Both know one `Original` at a time;
-//! what to ask for and where to write is decided here.
+//! `download` lets a program of the system speak HTTPS, and `local` reads folders and archives. Both deal with one `Original`
+//! at a time. What to ask for and where to write it is decided here.
 
 mod download;
 mod local;
@@ -25,34 +23,36 @@ use sha2::{Digest, Sha256};
 use super::{DataError, cifar10, gzip, mnist::FILES};
 use crate::whole;
 
-/// A file that lies in the folder now, and has proven right.
+/// A file that is in the folder now and was proven right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// Its name in the folder.
+    /// Name of the file in the folder.
     pub name: &'static str,
-    /// Its length.
+    /// Length of the file in bytes.
     pub bytes: u64,
-    /// Its SHA-256 in hexadecimal.
+    /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
 }
 
-/// A published file by which a copy is known.
+/// A published file, and how a copy of it is recognised.
 struct Original {
+    /// Name of the file when it is plain.
     name: &'static str,
-    /// Length, unpacked.
+    /// Length of the unpacked file in bytes.
     bytes: u64,
+    /// How a copy is proven right.
     proof: Proof,
 }
 
-/// How a copy is known.
+/// How a copy of a file is proven right.
 enum Proof {
-    /// SHA-256 of the unpacked bytes, in hexadecimal.
+    /// The unpacked bytes have this SHA-256, in hexadecimal.
     Sha256(&'static str),
-    /// The reader takes it.
+    /// This reader accepts the unpacked bytes.
     Read(fn(&Path, &[u8]) -> Result<(), DataError>),
 }
 
-/// Digests of the four files, unpacked, as yann.lecun.com published them.
+/// The four files of MNIST, with the digests of what yann.lecun.com published, unpacked.
 static MNIST: [Original; 4] = [
     Original {
         name: FILES[0],
@@ -76,37 +76,37 @@ static MNIST: [Original; 4] = [
     },
 ];
 
-/// The files of CIFAR-10. Those that its authors give have 10,000 records each.
+/// The six files of CIFAR-10. Those of its authors have 10,000 records each.
 static CIFAR10: [Original; 6] = {
     let [one, two, three, four, five, test] = cifar10::FILES;
     [of_cifar10(one), of_cifar10(two), of_cifar10(three), of_cifar10(four), of_cifar10(five), of_cifar10(test)]
 };
 
+/// The file `name` of CIFAR-10.
 const fn of_cifar10(name: &'static str) -> Original {
     Original { name, bytes: 30_730_000, proof: Proof::Read(cifar10::check) }
 }
 
 /// Where files are taken from.
 enum Source<'a> {
-    /// A folder or an archive.
+    /// Files are taken from this folder or archive.
     Local(&'a Path),
-    /// Addresses that end in `/`, tried in order.
+    /// Addresses that end in `/`, tried in order with the first of `tools` that is installed.
     Mirrors { tools: &'a [download::Tool], addresses: &'a [&'a str] },
-    /// Nowhere.
+    /// Nowhere: a file that is missing is an error.
     None,
 }
 
-/// Brings the four files of MNIST, plain, into the folder `to`, which is created if need be.
+/// Brings the four files of MNIST, plain, into the folder `to`. The folder is created if it is not there.
 ///
-/// Without `from` they are downloaded from public mirrors over HTTPS, by `curl` or `wget`. `from` names a folder, which
-/// is searched up to eight folders deep, or a `.tar`, `.tar.gz` or `.tgz`, that holds them
-/// anywhere, plain or gzipped. `progress` is told in words what happens. Returns the four files,
-/// also those that were there already.
+/// Without `from` they are downloaded from public mirrors over HTTPS, by `curl` or `wget`. `from` names a folder, which is
+/// searched up to eight folders deep, or a `.tar`, `.tar.gz` or `.tgz`. It may hold the files anywhere, plain or gzipped.
+/// `progress` is told in words what happens. Returns all four files, those that were already there included.
 ///
 /// # Errors
-/// [`DataError::Digest`] for a file that is not the original, in `to` or in `from`;
-/// [`DataError::Download`]; [`DataError::NotInSource`], [`DataError::BadArchive`],
-/// [`DataError::CorruptGzip`], [`DataError::TooLarge`] for `from`; [`DataError::Io`].
+/// [`DataError::Digest`] if a file in `to` or in `from` is not the original; [`DataError::Download`];
+/// [`DataError::NotInSource`], [`DataError::BadArchive`], [`DataError::CorruptGzip`] or [`DataError::TooLarge`] for `from`;
+/// [`DataError::Io`].
 pub fn mnist(to: &Path, from: Option<&Path>, progress: &mut dyn FnMut(&str)) -> Result<Vec<Fetched>, DataError> {
     let source = match from {
         Some(path) => Source::Local(path),
@@ -115,17 +115,18 @@ pub fn mnist(to: &Path, from: Option<&Path>, progress: &mut dyn FnMut(&str)) -> 
     fetch(&MNIST, to, source, progress)
 }
 
-/// Brings the six files of CIFAR-10's binary version, plain, into the folder `to`, as [`mnist`] does, but downloads none:
-/// `from` must name them. It may have fewer records than the original.
+/// Brings the six files of CIFAR-10's binary version, plain, into the folder `to`, as [`mnist`] does. It downloads none: `from`
+/// must name them. A file may have fewer records than the original.
 ///
 /// # Errors
-/// [`DataError::NoMirror`] without `from`, [`DataError::Content`] for a file that is none of CIFAR-10, in `to` or in `from`;
-/// [`DataError::NotInSource`], [`DataError::BadArchive`], [`DataError::CorruptGzip`], [`DataError::TooLarge`] for `from`;
+/// [`DataError::NoMirror`] without `from`; [`DataError::Content`] if a file in `to` or in `from` is not one of CIFAR-10;
+/// [`DataError::NotInSource`], [`DataError::BadArchive`], [`DataError::CorruptGzip`] or [`DataError::TooLarge`] for `from`;
 /// [`DataError::Io`].
 pub fn cifar10(to: &Path, from: Option<&Path>, progress: &mut dyn FnMut(&str)) -> Result<Vec<Fetched>, DataError> {
     fetch(&CIFAR10, to, from.map_or(Source::None, Source::Local), progress)
 }
 
+/// Brings `originals` into the folder `to`: keeps those that are there, and takes the others from `source`.
 fn fetch(
     originals: &'static [Original],
     to: &Path,
@@ -164,7 +165,8 @@ fn fetch(
 }
 
 impl Original {
-    /// What `to` holds of it. Another file of that name is an error: it may be somebody's own data.
+    /// The file in `to`, if it is there and right. Another file of that name is an error, because it may be somebody's own
+    /// data.
     fn find(&self, to: &Path) -> Result<Option<Fetched>, DataError> {
         let path = to.join(self.name);
         if !path.try_exists().map_err(DataError::io("read", &path))? {
@@ -175,13 +177,14 @@ impl Original {
         Ok(Some(self.fetched(&bytes)))
     }
 
-    /// `raw`, which was found at `place`, unpacked and proven.
+    /// Unpacks `raw`, which was found at `place`, and proves it right.
     fn verified(&self, place: &Path, raw: Vec<u8>) -> Result<Vec<u8>, DataError> {
         let bytes = gzip::unpack(place, raw, gzip::MAX_BYTES)?;
         self.check(place, &bytes, "take it from another source")?;
         Ok(bytes)
     }
 
+    /// Proves that `bytes`, which were found at `place`, are right. `remedy` stands in the error.
     fn check(&self, place: &Path, bytes: &[u8], remedy: &'static str) -> Result<(), DataError> {
         match self.proof {
             Proof::Sha256(expected) => {
@@ -195,19 +198,20 @@ impl Original {
         }
     }
 
+    /// The words that the file was already in `to`.
     fn kept(&self, to: &Path) -> String {
         format!("{}: already in {}, kept", self.name, to.display())
     }
 
-    /// What `bytes`, which are proven, are called.
+    /// The description of this file, whose proven content is `bytes`.
     fn fetched(&self, bytes: &[u8]) -> Fetched {
         Fetched { name: self.name, bytes: bytes.len() as u64, sha256: digest(bytes) }
     }
 
-    /// Writes the proven `bytes` into `to`: whole, or not at all.
+    /// Writes the proven `bytes` to a file in `to`. It appears whole or not at all.
     fn write(&self, to: &Path, bytes: &[u8], progress: &mut dyn FnMut(&str)) -> Result<Fetched, DataError> {
         let path: PathBuf = to.join(self.name);
-        // A temporary file is for its owner alone; data are for all whom the umask lets.
+        // A temporary file is for its owner alone, but data are for everybody whom the umask lets.
         let mut file = tempfile::Builder::new()
             .permissions(fs::Permissions::from_mode(0o666))
             .tempfile_in(to)
@@ -215,7 +219,7 @@ impl Original {
         file.write_all(bytes).map_err(DataError::io("write", &path))?;
         file.as_file().sync_all().map_err(DataError::io("write", &path))?;
         if let Err(refused) = whole::persist(file, &path) {
-            // Another fetch may have been faster: its file has to prove right like any that is there.
+            // Another fetch may have been faster. Its file must be proven right like any that is there.
             return match self.find(to)? {
                 Some(there) if refused.error.kind() == ErrorKind::AlreadyExists => {
                     progress(&self.kept(to));
@@ -233,6 +237,7 @@ impl Original {
     }
 }
 
+/// SHA-256 of `bytes`, in hexadecimal.
 fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,4 @@
-//! Two tiny originals stand for MNIST's four files; their digests are the examples of FIPS 180-2,
-//! appendix B.
+//! Two tiny originals stand for MNIST's four files. Their digests are the examples of FIPS 180-2, appendix B.
 
 use std::{
     io::{BufRead, BufReader},
@@ -44,7 +43,7 @@ fn put(dir: &TempDir, path: &str, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// A tar of `members`.
+/// A tar archive of `members`: their names and contents.
 fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, bytes) in members {
@@ -56,7 +55,8 @@ fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// Answers one request after the other with what `answer` makes of its path; `None` is a 404.
+/// Starts a server on this machine, and returns its address. It answers requests one by one with what `answer` makes of the
+/// path; `None` is a 404.
 fn server(answer: fn(&str) -> Option<Vec<u8>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/mnist/", listener.local_addr().unwrap());
@@ -72,14 +72,15 @@ fn server(answer: fn(&str) -> Option<Vec<u8>>) -> String {
             };
             write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())
                 .unwrap();
-            // Who has enough goes away.
+            // A client that has enough goes away, which is no error.
             let _ = stream.write_all(&body);
         }
     });
     address
 }
 
-/// The tools that this machine has, without their care for HTTPS and past any proxy. Where `MIXNN_DOWNLOAD` is `required`, all.
+/// The tools that this machine has, without their options for HTTPS and past any proxy. If `MIXNN_DOWNLOAD` is `required`, all
+/// must be there.
 fn installed() -> Vec<Tool> {
     let past_proxies: [&[&str]; 2] = [&["--noproxy", "*"], &["--no-proxy"]];
     let tools = TOOLS.into_iter().zip(past_proxies).map(|(tool, https)| Tool { https, ..tool });
@@ -127,7 +128,7 @@ fn a_folder_is_searched_plain_and_gzipped_and_files_are_written_plain() {
     assert_eq!(fetched.iter().map(|file| (file.name, file.bytes)).collect::<Vec<_>>(), [("abc", 3), ("long", 56)]);
     assert_eq!(fetched[1].sha256, DIGESTS[1]);
     assert!(holds_both(&to));
-    // Readable by whom the umask lets, as a file that any program makes.
+    // Readable for everybody whom the umask lets, like a file that any program makes.
     let other = to.path().join("other");
     fs::write(&other, "").unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
@@ -154,7 +155,7 @@ fn what_is_there_is_kept_and_the_source_not_asked() {
     let (result, said) = from_local(&to, Path::new("/nowhere"));
     assert_eq!(result.unwrap().len(), 2);
     assert!(said.len() == 2 && said.iter().all(|line| line.contains("kept")), "{said:?}");
-    // The control: with one file gone the source is asked.
+    // The control: if one file is missing, the source is asked.
     fs::remove_file(to.path().join("abc")).unwrap();
     assert!(matches!(from_local(&to, Path::new("/nowhere")).0, Err(DataError::Io { action: "read", .. })));
 }
@@ -170,7 +171,7 @@ fn another_file_of_that_name_is_never_overwritten() {
     assert_eq!(fs::read(to.path().join("long")).unwrap(), b"mine");
 }
 
-/// Two that fetch into one folder at once: the later one finds a file where there was none.
+/// Two fetches into one folder at once: the later one finds a file where there was none.
 #[test]
 fn a_file_that_has_come_to_be_there_meanwhile_is_kept() {
     let to = tempdir().unwrap();
@@ -196,7 +197,7 @@ fn a_wrong_digest_is_told_and_nothing_written() {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
-    // A second file of that name further down is the original: it is found and taken.
+    // A second file of that name, further down, is the original. It is found and taken.
     put(&from, "z/abc", ABC);
     from_local(&to, from.path()).0.unwrap();
     assert!(holds_both(&to));
@@ -258,7 +259,7 @@ fn a_mirror_that_lacks_damages_or_forges_a_file_is_followed_by_the_next() {
 
 #[test]
 fn no_mirror_within_reach_is_told_with_the_way_out() {
-    // Bound and dropped: nobody listens there.
+    // The port was bound and given back, so nobody listens there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("http://127.0.0.1:{port}/");
     for tool in installed() {
@@ -289,14 +290,14 @@ fn nothing_but_https_is_spoken() {
     assert!(MIRRORS.iter().all(|mirror| mirror.starts_with("https://")));
     let address = server(good);
     for real in TOOLS.into_iter().filter(is_here) {
-        // wget does not refuse an address by its kind; a mirror that sends it on is none.
+        // wget does not refuse an address by its kind, but it follows no mirror that redirects it.
         let address = if real.name == "wget" { moved(&address) } else { address.clone() };
         let error = from_mirrors(&[real], &tempdir().unwrap(), &[&address]).0.unwrap_err();
         assert!(matches!(error, DataError::Download { .. }), "{}: {error}", real.name);
     }
 }
 
-/// A server that says of every file that it is now at `address`.
+/// Starts a server that redirects every request to `address`, and returns its address.
 fn moved(address: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let here = format!("http://{}/", listener.local_addr().unwrap());
@@ -321,7 +322,7 @@ fn cifar10_from(to: &TempDir, from: Option<&Path>) -> (Result<Vec<Fetched>, Data
     (result, said)
 }
 
-/// An archive as its authors give it, but of one record a file, the last cut by `cut` bytes.
+/// An archive of CIFAR-10 like that of its authors, but with one record a file. The last file is cut by `cut` bytes.
 fn archive_of_cifar10(cut: usize) -> Vec<u8> {
     let record = cifar10::encode(&[7]);
     let paths = cifar10::FILES.map(|name| format!("cifar-10-batches-bin/{name}"));
@@ -340,7 +341,7 @@ fn the_files_of_cifar10_are_those_that_its_reader_takes() {
     assert!(fetched.iter().all(|file| file.bytes == 3073 && file.sha256.len() == 64));
     assert!(said.len() == 6 && said[0].contains("data_batch_1.bin: 3073 bytes, well-formed, written to"), "{said:?}");
     assert_eq!(cifar10::load(to.path()).unwrap().train.samples(), 5);
-    // What is there is kept; nothing is asked for.
+    // What is there is kept, and no source is asked for.
     assert_eq!(cifar10_from(&to, None).0.unwrap(), fetched);
 
     let to = tempdir().unwrap();

@@ -10,27 +10,28 @@ use tempfile::NamedTempFile;
 use super::KeptError;
 use crate::whole;
 
-/// The file of a run's resolved job.
+/// The name of the file with a run's resolved job.
 pub const JOB: &str = "job.toml";
-/// The file of a run's model.
+/// The name of the file with a run's model.
 pub const MODEL: &str = "model.safetensors";
-/// The file of a run's epochs, a line each.
+/// The name of the file with a run's epochs, one in each line.
 pub const METRICS: &str = "metrics.jsonl";
-/// The file of what a run came to.
+/// The name of the file with what a run came to.
 pub const RESULT: &str = "result.json";
-/// The rights of what its owner alone reads.
+/// The permissions of files that their owner alone may read and write.
 const PRIVATE: u32 = 0o600;
 
-/// `runs/NAME/`, or what `--out` names.
+/// The folder of a run: `runs/NAME/`, or what `--out` names.
 pub struct Folder {
     path: PathBuf,
 }
 
 impl Folder {
-    /// Makes the folder: `out`, which must not exist, or else `runs/NAME`, `runs/NAME-2`, ...: the first that does not.
+    /// Makes the folder `out`, which must not exist. Without it, makes the first of `runs/NAME`, `runs/NAME-2`, ...
+    /// that does not exist.
     ///
     /// # Errors
-    /// [`KeptError::FolderExists`], [`KeptError::NoFolder`].
+    /// [`KeptError::FolderExists`], [`KeptError::Unfinished`], [`KeptError::NoFolder`].
     pub fn create(out: Option<&Path>, name: &str) -> Result<Self, KeptError> {
         let make = |path: &Path| {
             if let Some(parent) = path.parent() {
@@ -59,20 +60,20 @@ impl Folder {
         }
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes the file `name`.
+    /// Writes `content` to the file `name` of the folder, whole or not at all.
     ///
     /// # Errors
-    /// [`KeptError::Write`].
+    /// [`KeptError::Write`], [`KeptError::Overtaken`].
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), KeptError> {
         write_atomically(&self.path.join(name), content)
     }
 
-    /// Adds a line to the file `name`.
+    /// Adds `line` and an end of line to the file `name` of the folder, which is made where it is not there.
     ///
     /// # Errors
     /// [`KeptError::Write`].
@@ -88,8 +89,8 @@ impl Folder {
     }
 }
 
-/// What is said of the folder `out`, which is there already. One that a run has begun and not finished is in the way of each that
-/// tries again.
+/// The error for a folder `out` that is there already. Where it holds a run that was begun and not finished, the error
+/// says so: it is in the way whenever the user tries again.
 fn in_the_way(out: &Path) -> KeptError {
     let names = |entries: fs::ReadDir| -> Option<Vec<String>> {
         entries.map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
@@ -104,7 +105,8 @@ fn in_the_way(out: &Path) -> KeptError {
     }
 }
 
-/// Writes `content` to `path`, whole or not at all, readable by its owner alone. What stands there stays.
+/// Writes `content` to `path`, whole or not at all, readable by its owner alone. A file that stands there already stays
+/// as it is.
 ///
 /// # Errors
 /// [`KeptError::Write`], [`KeptError::Overtaken`].
@@ -112,24 +114,25 @@ pub(in crate::run) fn write_atomically(path: &Path, content: &[u8]) -> Result<()
     Pending::new(path, PRIVATE)?.write(content)
 }
 
-/// A file that is to be written later, where it is known now that it can be. Until then it has another name; dropped, it
-/// leaves nothing.
+/// A file that is to be written later. That it can be written is known now. Until then it has a temporary name in the
+/// same folder. Dropped before, it leaves nothing.
 pub struct Pending {
     file: NamedTempFile,
     path: PathBuf,
 }
 
 impl Pending {
-    /// Makes ready to write `path`, which the command's `option` names and where nothing stands yet, readable by its owner alone.
+    /// Makes ready to write `path`, readable by its owner alone. Nothing may stand there yet. Errors name `option`, the
+    /// option of the command line that names the path.
     ///
     /// # Errors
-    /// [`KeptError::FileExists`], also of what is no file; [`KeptError::Write`].
+    /// [`KeptError::FileExists`], also where a folder or a link stands there; [`KeptError::Write`].
     pub fn fresh(path: &Path, option: &'static str) -> Result<Self, KeptError> {
         Self::absent(path, option)?;
         Self::new(path, PRIVATE)
     }
 
-    /// The same, readable by all whom the umask lets.
+    /// Does what [`fresh`](Self::fresh) does, but the file will be readable by all whom the umask lets read it.
     ///
     /// # Errors
     /// As [`fresh`](Self::fresh).
@@ -138,6 +141,7 @@ impl Pending {
         Self::new(path, 0o666)
     }
 
+    /// Checks that nothing stands at `path`.
     fn absent(path: &Path, option: &'static str) -> Result<(), KeptError> {
         match fs::symlink_metadata(path) {
             Ok(_) => Err(KeptError::FileExists { path: path.to_owned(), option }),
@@ -145,6 +149,7 @@ impl Pending {
         }
     }
 
+    /// Makes a temporary file with the permissions `mode` in the folder of `path`.
     fn new(path: &Path, mode: u32) -> Result<Self, KeptError> {
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(folder);
@@ -152,15 +157,16 @@ impl Pending {
         Ok(Self { file, path: path.to_owned() })
     }
 
-    /// Where it will be.
+    /// The path at which the file will appear.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes `content`, whole or not at all.
+    /// Writes `content` and gives the file its name, whole or not at all.
     ///
     /// # Errors
-    /// [`KeptError::Write`]; [`KeptError::Overtaken`]: something stands there by now. Then `content` is in a file beside it.
+    /// [`KeptError::Write`]; [`KeptError::Overtaken`] where something stands there by now. Then `content` is in a file
+    /// beside it.
     pub fn write(mut self, content: &[u8]) -> Result<(), KeptError> {
         let Self { file, path } = &mut self;
         let written = file.write_all(content).and_then(|()| file.as_file().sync_all());
@@ -194,7 +200,7 @@ mod tests {
         assert_eq!(fs::read(out.join("file")).unwrap(), b"1");
     }
 
-    /// Only what a run leaves that has begun and not finished is called so.
+    /// Only the folder of a run that has begun and not finished is called unfinished.
     #[test]
     fn the_rest_of_a_run_is_told_from_a_run() {
         for (names, rest) in [
@@ -228,7 +234,7 @@ mod tests {
         assert_eq!(fs::read(folder.path().join(METRICS)).unwrap(), b"1\n2\n");
     }
 
-    /// Two that found the name free: the one that is later replaces nothing, and loses nothing.
+    /// Two processes found the name free. The later one replaces nothing, and loses nothing.
     #[test]
     fn what_came_first_stays_and_what_came_later_is_kept_beside_it() {
         let temp = tempfile::tempdir().unwrap();
@@ -238,7 +244,7 @@ mod tests {
         let Err(KeptError::Overtaken { kept, .. }) = one.write(b"one") else { panic!("not overtaken") };
         assert_eq!((fs::read(&path).unwrap(), fs::read(kept).unwrap()), (b"other".to_vec(), b"one".to_vec()));
         assert!(matches!(Pending::fresh(&path, "--output"), Err(KeptError::FileExists { .. })));
-        // A folder is no less in the way.
+        // A folder in that place is no less in the way.
         let folder = temp.path().join("folder");
         fs::create_dir(&folder).unwrap();
         assert!(matches!(write_atomically(&folder, b"1"), Err(KeptError::Overtaken { .. })));

@@ -1,4 +1,5 @@
-//! What a trained model takes: kept beside its values, so that who has the model needs no data to use it.
+//! What a trained model takes in. It is kept beside the model's values, so that who has the model needs no data to use
+//! it.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,23 +7,26 @@ use crate::element::{Element, Encoding};
 use crate::job::Shape;
 use crate::nn::StageSpec;
 
-/// The key of the model file's metadata.
+/// The key under which the model file's metadata has it.
 pub(in crate::run) const KEY: &str = "mixnn.input";
 
-/// A sample, as JSON has it.
+/// What goes into a model: one sample, as the model file's JSON has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::run) struct Input {
-    /// Its shape.
+    /// The shape of a sample.
     pub(in crate::run) shape: Shape,
+    /// How a value of a sample is stored.
     element: Element,
-    /// f32, but written as f64: JSON's digits then give the same bits.
+    /// By what each of the sample's equal parts is multiplied. These are f32 written as f64: the digits in JSON then
+    /// give the same bits.
     scale: Vec<f64>,
+    /// What is added to each of the sample's equal parts after that: f32 written as f64, too.
     shift: Vec<f64>,
 }
 
 impl Input {
-    /// What goes into the stage of `spec`; `None` where it takes what another stage gives.
+    /// What goes into the stage of `spec`. `None` where another stage's output goes in.
     pub(in crate::run) fn of(spec: &StageSpec) -> Option<Self> {
         let Encoding { element, scale, shift } = spec.data.as_ref()?;
         let exact = |numbers: &[f32]| numbers.iter().copied().map(f64::from).collect();
@@ -32,7 +36,7 @@ impl Input {
     /// Reads what [`json`](Input::json) wrote.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the text, in words.
     pub(in crate::run) fn parse(text: &str) -> Result<Self, String> {
         let input: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         match input.shape.fits() && input.encoding().fits(input.shape.values()) {
@@ -41,12 +45,12 @@ impl Input {
         }
     }
 
-    /// The same as JSON.
+    /// Writes this as JSON.
     pub(in crate::run) fn json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
 
-    /// How its values become numbers.
+    /// How the values of a sample become the numbers that the network computes with.
     pub(in crate::run) fn encoding(&self) -> Encoding {
         let single = |numbers: &[f64]| numbers.iter().map(|number| *number as f32).collect();
         Encoding { element: self.element, scale: single(&self.scale), shift: single(&self.shift) }

@@ -1,5 +1,5 @@
-//! The finished model: named tensors, as PyTorch's `nn.Sequential` of all stages' operations in order would name them, and
-//! what goes into it.
+//! The finished model: named tensors, and what goes into it. The names are those that PyTorch's `nn.Sequential` of all
+//! stages' operations in order would give.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,15 +14,16 @@ use super::input::{self, Input};
 use crate::memory;
 use crate::nn::{Declared, StageSpec};
 
-/// Named f32 tensors.
+/// A finished model: the values of all stages as named f32 tensors.
 pub struct Model {
-    /// Name (`0.weight`), shape and values in little-endian bytes.
+    /// The tensors, sorted by name: name (`0.weight`), shape, and the values in little-endian bytes.
     tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
-    /// What goes in. No part of the digest.
+    /// What goes into the model. It is no part of the digest.
     input: Option<Input>,
 }
 
-/// Name and shape of each stage's parameters, in the order of [`StageSpec::parameters`].
+/// The name and shape of each parameter: an entry for each stage, with its parameters in the order of
+/// [`StageSpec::parameters`].
 pub(in crate::run) fn named(specs: &[StageSpec]) -> Vec<Vec<(String, Vec<usize>)>> {
     let mut first_op = 0;
     let mut named = Vec::with_capacity(specs.len());
@@ -35,10 +36,11 @@ pub(in crate::run) fn named(specs: &[StageSpec]) -> Vec<Vec<(String, Vec<usize>)
 }
 
 impl Model {
-    /// Names the `values` of each stage, in the order of [`StageSpec::parameters`].
+    /// Makes a model of the values of each stage, which come in the order of [`StageSpec::parameters`].
     ///
     /// # Errors
-    /// [`KeptError::NotFinite`]; [`KeptError::Memory`]; [`KeptError::Bug`] where a stage has returned another number of values than it has.
+    /// [`KeptError::NotFinite`]; [`KeptError::Memory`]; [`KeptError::Bug`] where a stage has another number of values
+    /// than its parameters.
     pub fn new(specs: &[StageSpec], values: &[Vec<f32>]) -> Result<Self, KeptError> {
         let mut tensors = Vec::new();
         for (named, values) in named(specs).into_iter().zip(values) {
@@ -63,7 +65,7 @@ impl Model {
         Ok(Self { tensors, input: specs.first().and_then(Input::of) })
     }
 
-    /// SHA-256 over all values in the order of the tensors' names, in hexadecimal.
+    /// SHA-256 over all values in the order of the tensors' names, in hexadecimal digits.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
         for (_, _, bytes) in &self.tensors {
@@ -72,10 +74,10 @@ impl Model {
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Writes the model to `path`, whole or not at all, readable by its owner alone.
+    /// Writes the model to `path` as safetensors, whole or not at all, readable by its owner alone.
     ///
     /// # Errors
-    /// [`KeptError::Write`].
+    /// [`KeptError::Write`], [`KeptError::Overtaken`].
     pub fn write(&self, path: &Path) -> Result<(), KeptError> {
         let views = self
             .tensors
@@ -132,7 +134,7 @@ mod tests {
         assert_eq!(names, ["0.bias", "0.weight", "2.bias", "2.weight"]);
         assert_eq!(read.tensor("0.weight").unwrap().shape(), [2, 3]);
         assert_eq!(read.tensor("2.bias").unwrap().data(), 10.0_f32.to_le_bytes());
-        // Bias comes before weight by name.
+        // A bias comes before a weight by name.
         let in_order: Vec<u8> = [6.0_f32, 7.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 8.0, 9.0]
             .iter()
             .flat_map(|value| value.to_le_bytes())

@@ -1,12 +1,13 @@
-//! What a model makes of samples, as a NumPy file.
+//! What a model gives for samples, as a NumPy file.
 
-/// The array of `shape` whose values are `values`, row-major, as numpy.save writes it (`numpy.lib.format`, version 1.0).
+/// The bytes of a NumPy file of f32: an array of shape `shape` with `values`, row-major, as numpy.save writes it
+/// (`numpy.lib.format`, version 1.0).
 pub fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
     let dims = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-    // A tuple of one has a comma.
+    // Python writes a tuple of one entry with a comma.
     let dims = if shape.len() == 1 { dims + "," } else { dims };
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims}), }}");
-    // Values begin at a multiple of 64 bytes.
+    // The values begin at a multiple of 64 bytes.
     let before = b"\x93NUMPY\x01\x00".len() + 2;
     let end = (before + header.len() + 1).next_multiple_of(64) - before;
     header = format!("{header:width$}\n", width = end - 1);
@@ -22,7 +23,7 @@ pub fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// `numpy.save(file, numpy.array([[1, -2]], numpy.float32))`
+    /// The expected bytes are those of `numpy.save(file, numpy.array([[1, -2]], numpy.float32))`.
     #[test]
     fn the_file_is_numpys() {
         let bytes = npy(&[1, 2], &[1.0, -2.0]);

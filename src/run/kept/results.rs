@@ -1,4 +1,4 @@
-//! What a run came to: `metrics.jsonl`, `result.json`.
+//! What a run came to: the contents of `metrics.jsonl` and `result.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,97 +7,100 @@ use crate::mix::courier::Timing;
 use crate::role::score::Score;
 use crate::run::setting::Setting;
 
-/// An epoch, as `metrics.jsonl` and `result.json` have it.
+/// What an epoch came to. It is a line of `metrics.jsonl`, and an entry of `result.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EpochReport {
-    /// [`FORMAT`].
+    /// The version of the file's format, [`FORMAT`].
     pub format: u32,
-    /// From 1.
+    /// The number of the epoch, from 1.
     pub epoch: u32,
-    /// Mean loss of a training sample, while the parameters moved; null where no label counts, as all means here.
+    /// The mean loss of a training sample, while the parameters moved. Null where no label counts.
     pub train_loss: Option<f64>,
-    /// Part of the held-out samples that are classified correctly; null where none are held out.
+    /// The share of the held-out samples that are classified correctly. Null where none are held out or none of their
+    /// labels counts.
     pub validation_accuracy: Option<f64>,
-    /// Mean loss of a held-out sample.
+    /// The mean loss of a held-out sample. Null where none are held out or none of their labels counts.
     pub validation_loss: Option<f64>,
-    /// Wall time of the epoch, keys, validation and, in the last one, testing included.
+    /// The wall time of the epoch in seconds, with keys, validation and, in the last one, testing.
     pub seconds: f64,
-    /// Slots; 0 without messages.
+    /// How many slots the epoch took; 0 without messages.
     pub slots: u64,
-    /// Training samples a second of the epoch's wall time.
+    /// How many training samples went through in a second of the epoch's wall time.
     pub samples_per_second: f64,
 }
 
-/// A finished run, as `result.json` has it.
+/// What a finished run came to, as `result.json` has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// [`FORMAT`].
+    /// The version of the file's format, [`FORMAT`].
     pub format: u32,
     /// What was run, where and on what.
     #[serde(flatten)]
     pub setting: Setting,
-    /// `bare`, `sealed`, `mixed`, or `single`.
+    /// The profile: `bare`, `sealed` or `mixed`, or `single` for one process without messages.
     pub profile: String,
-    /// Ranks; 1 for `single`.
+    /// How many ranks there were; 1 for `single`.
     pub ranks: u16,
-    /// Hops of a circuit; 0 where there are none.
+    /// How many hops a circuit had; 0 where there were no circuits.
     pub hops: u8,
-    /// Who did the matrix work.
+    /// The backend that computed on the owner: `cpu` or `cuda`.
     pub backend: String,
-    /// Whether what the owner sent in slots, and received, stood in its GPU's memory.
+    /// Whether the blocks that the owner sent and received in slots stood in its GPU's memory.
     pub device_lanes: bool,
-    /// By rank, the threads with which it computed; 0 where a GPU did.
+    /// By rank, how many threads it computed with; 0 where a GPU did.
     pub threads: Vec<u16>,
-    /// By rank, whose AES-256-GCM sealed on its processor; none where nothing is sealed.
+    /// By rank, which library sealed with AES-256-GCM on its processor. Empty where nothing was sealed.
     pub aead: Vec<Library>,
-    /// The MPI library, `local`, or `none`.
+    /// What carried messages: the MPI library, `local`, or `none`.
     pub mpi: String,
-    /// The version of mixnn.
+    /// The version of mixnn that ran.
     pub version: String,
-    /// What the bits depend on, besides job and version.
+    /// The owner's fingerprint: what the bits depend on besides job and version.
     pub fingerprint: String,
-    /// Part of the test samples that are classified correctly; null where there are none, or none of their labels counts.
+    /// The share of the test samples that are classified correctly. Null where there are none, or none of their labels
+    /// counts.
     pub test_accuracy: Option<f64>,
-    /// Mean loss of a test sample.
+    /// The mean loss of a test sample. Null where there are none, or none of their labels counts.
     pub test_loss: Option<f64>,
-    /// SHA-256 over the model's values.
+    /// SHA-256 over the model's values, in hexadecimal digits.
     pub weights_sha256: String,
-    /// Wall time from the first word to the last result.
+    /// The wall time in seconds, from the opening to the last result.
     pub seconds: f64,
-    /// The epochs.
+    /// The reports of all epochs, in order.
     pub epochs: Vec<EpochReport>,
-    /// Bytes that a rank sent in slots, on average.
+    /// How many bytes a rank sent in slots, on average over the ranks.
     pub wire_bytes_per_rank: u64,
-    /// From slot to slot, where they keep a fixed pace.
+    /// The time from slot to slot in seconds. Null unless slots kept a fixed pace.
     pub slot_seconds: Option<f64>,
-    /// Slots in which a phase began later than the pace says, on the rank that had most of them.
+    /// In how many slots a phase began later than the pace says, on the rank on which most did.
     pub overran: u64,
     /// Whether each rank of the owner's host had a core to mix on and another to compute on.
     pub cores_suffice: bool,
-    /// By rank, where the time of its slots went; in milliseconds.
+    /// By rank, where the time of its slots went. Empty unless the job asks for it (`output.timing`).
     pub timing: Vec<RankTiming>,
 }
 
-/// Where one rank's time went, in milliseconds.
+/// Where the time of one rank's slots went, in milliseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RankTiming {
-    /// The rank.
+    /// The number of the rank.
     pub rank: u16,
-    /// The role's own work.
+    /// Milliseconds of the role's own work.
     pub compute: f64,
-    /// Sealing what leaves.
+    /// Milliseconds of sealing what leaves.
     pub seal: f64,
-    /// Moving blocks.
+    /// Milliseconds of moving blocks.
     pub exchange: f64,
-    /// Taking a layer off what is passed on.
+    /// Milliseconds of taking a layer off the cells that are passed on.
     pub peel: f64,
-    /// Taking the last layer off what arrives.
+    /// Milliseconds of taking the last layer off the cells that arrive for this rank.
     pub open: f64,
-    /// Waiting for peers.
+    /// Milliseconds of waiting for peers.
     pub wait: f64,
 }
 
 impl RankTiming {
+    /// The times of `rank`, out of its `timing`.
     pub(in crate::run) fn new(rank: u16, timing: &Timing) -> Self {
         let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
         Self {
@@ -113,6 +116,7 @@ impl RankTiming {
 }
 
 impl EpochReport {
+    /// The report of `epoch`, counted from 0, of `samples` training samples. It took `seconds` and `slots`.
     pub(in crate::run) fn new(
         epoch: u32,
         train: Score,
@@ -134,7 +138,8 @@ impl EpochReport {
     }
 }
 
-/// The `threads` of a run's ranks in words, the owner's first; nothing where GPUs alone compute.
+/// Says in words how many `threads` a run's ranks compute with; entry 0 is the owner's. `None` where GPUs alone
+/// compute.
 pub(in crate::run) fn threads_line(threads: &[u16]) -> Option<String> {
     let (own, others) = threads.split_first().filter(|_| threads.iter().any(|threads| *threads > 0))?;
     let gpu = if threads.contains(&0) { " (0: a GPU computes)" } else { "" };
@@ -147,7 +152,7 @@ pub(in crate::run) fn threads_line(threads: &[u16]) -> Option<String> {
     Some(format!("threads: {counts}{gpu}"))
 }
 
-/// Whose AES-256-GCM a run's ranks seal with, in words.
+/// Says in words which libraries a run's ranks seal with; `aead` is by rank.
 pub(in crate::run) fn aead_line(aead: &[Library]) -> String {
     let on = |library: Library| match aead.iter().filter(|found| **found == library).count() {
         0 => None,
@@ -158,9 +163,9 @@ pub(in crate::run) fn aead_line(aead: &[Library]) -> String {
     format!("AES-256-GCM: {}", Library::ALL.into_iter().filter_map(on).collect::<Vec<_>>().join(", "))
 }
 
-/// The version of these files' format: whoever reads them need not guess by what they lack.
+/// The version of the format of these files. Whoever reads them need not guess it by what they lack.
 pub const FORMAT: u32 = 1;
-/// The version of mixnn.
+/// The version of mixnn, which all ranks of a run must share.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[cfg(test)]

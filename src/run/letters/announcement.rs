@@ -1,5 +1,5 @@
-//! The announcement: what a rank tells the owner at the start of a term. Who it is, the key that its package is to be sealed to, and
-//! with what it computes.
+//! The announcement: what a rank tells the owner at the start of a term (docs/PROTOCOL.md, 4.3). It says on which host
+//! the rank runs, with what it computes, and to which key its package is to be sealed.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,66 +13,66 @@ use crate::run::RunError;
 use crate::run::kept::results::VERSION;
 use crate::run::trust::TrustError;
 
-/// Bytes of an announcement.
+/// How many bytes an announcement has as it travels.
 pub(in crate::run) const LENGTH: usize = 2048;
-/// Bytes of it before it is signed.
+/// How many bytes of an announcement stand before its identity and signature.
 pub(in crate::run) const UNSIGNED: usize = LENGTH - SIGNED;
-/// What a user is told it is.
+/// What an announcement is called in errors.
 const WHAT: &str = "the key announcement";
 
 /// What a rank announces.
 #[derive(Serialize, Deserialize)]
 pub(in crate::run) struct Announcement {
-    /// The version of mixnn.
+    /// The version of mixnn that the rank runs.
     #[serde(deserialize_with = "word")]
     pub(in crate::run) version: String,
     /// The cryptography that the key is for: HPKE's identifiers of KEM, KDF and AEAD.
     pub(in crate::run) suite: [u16; 3],
-    /// The term.
+    /// The term for which the rank announces itself.
     pub(in crate::run) term: Term,
-    /// The public half of its key pair for this term.
+    /// The public half of the rank's key pair for this term, 1216 bytes.
     pub(in crate::run) key: Vec<u8>,
-    /// Its host.
+    /// The name of the rank's host, as it says.
     #[serde(deserialize_with = "word")]
     pub(in crate::run) host: String,
-    /// What the bits of its results depend on.
+    /// The rank's fingerprint: what the bits of its results depend on.
     #[serde(deserialize_with = "word")]
     pub(in crate::run) fingerprint: String,
-    /// Threads with which it computes; 0 where a device does.
+    /// With how many threads the rank computes; 0 where a device does.
     pub(in crate::run) threads: u16,
-    /// Whose AES-256-GCM seals on its processor.
+    /// Which library seals with AES-256-GCM on the rank's processor.
     pub(in crate::run) aead: Library,
 }
 
-/// What a rank says of itself in every term.
+/// What a rank says of itself in each term alike.
 pub(in crate::run) struct Introduction<'a> {
-    /// Its host.
+    /// The name of the rank's host.
     pub(in crate::run) host: &'a str,
-    /// What the bits of its results depend on.
+    /// The rank's fingerprint: what the bits of its results depend on.
     pub(in crate::run) fingerprint: &'a str,
-    /// Threads with which it computes; 0 where a device does.
+    /// With how many threads the rank computes; 0 where a device does.
     pub(in crate::run) threads: u16,
-    /// Whose AES-256-GCM seals on its processor.
+    /// Which library seals with AES-256-GCM on the rank's processor.
     pub(in crate::run) aead: Library,
 }
 
 /// An announcement as the owner has it.
 pub(in crate::run) struct Announced {
-    /// What it says.
+    /// What the announcement says.
     pub(in crate::run) says: Announcement,
-    /// As it came.
+    /// The bytes of the announcement as they came, signature and all: the package is bound to them.
     pub(in crate::run) bytes: Vec<u8>,
 }
 
 impl Announced {
-    /// The owner's own, which has no key and never travels.
+    /// The owner's own announcement. It has no key and never travels.
     pub(in crate::run) fn own(term: Term, introduction: &Introduction<'_>) -> Self {
         Self { says: Announcement::new(term, &[], introduction), bytes: Vec::new() }
     }
 }
 
 impl Announcement {
-    /// What this version says.
+    /// What a rank of this version announces, with the public key `key`.
     pub(in crate::run) fn new(term: Term, key: &[u8], introduction: &Introduction<'_>) -> Self {
         let Introduction { host, fingerprint, threads, aead } = *introduction;
         Self {
@@ -87,7 +87,8 @@ impl Announcement {
         }
     }
 
-    /// Whether a package for `term` may be sealed to what `from` announces here.
+    /// Checks that the owner may seal a package for `term` to the key that `from` announces here (docs/PROTOCOL.md,
+    /// 4.4).
     fn check(&self, from: Rank, term: Term) -> Result<(), RunError> {
         if self.version != VERSION {
             return Err(TrustError::Version { from, found: self.version.clone(), expected: VERSION }.into());
@@ -102,20 +103,20 @@ impl Announcement {
     }
 }
 
-/// What the signature of an announcement is bound to, besides its bytes.
+/// What the signature of an announcement covers besides its bytes (docs/PROTOCOL.md, 19.5).
 pub(in crate::run) fn context(binding: &Binding<'_>) -> Vec<u8> {
     binding.signed(labels::ANNOUNCEMENT)
 }
 
-/// What a rank has announced, and the private half of the key in it.
+/// A rank's announcement, and the private half of the key in it.
 pub(in crate::run) struct Asked {
-    /// The announcement, [`LENGTH`] bytes.
+    /// The announcement as it travels, [`LENGTH`] bytes.
     pub(in crate::run) bytes: Vec<u8>,
-    /// What the package is sealed to.
+    /// The key pair to which the package is to be sealed.
     pub(super) pair: KeyPair,
 }
 
-/// Announces a fresh key.
+/// Makes a fresh key pair and writes the announcement of its public half.
 ///
 /// # Errors
 /// [`RunError::Bug`], [`RunError::Memory`].
@@ -129,11 +130,12 @@ pub(in crate::run) fn write(
     Ok(Asked { bytes: desk.peers.sign(&context(binding), says.to_vec()), pair })
 }
 
-/// What the rank announces in `bytes`, where it is accepted and a package may be sealed to its key.
+/// Reads the announcement in `bytes`. It returns what the rank says, if the rank is accepted and a package may be
+/// sealed to its key.
 ///
 /// # Errors
-/// [`TrustError`]: who it is, its version, its suite, its key, its host; [`RunError::Unreadable`]; [`RunError::Sealed`] for another
-/// term.
+/// [`TrustError`] for the rank's identity, version, suite, key or host; [`RunError::Unreadable`]; [`RunError::Sealed`]
+/// for another term.
 pub(in crate::run) fn read(
     bytes: Vec<u8>,
     desk: &mut Desk<'_>,

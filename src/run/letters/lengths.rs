@@ -1,4 +1,5 @@
-//! How long letters are: computed once for a job among so many ranks, and handed on (docs/PROTOCOL.md, 3).
+//! How long messages and letters are (docs/PROTOCOL.md, 3). The owner computes it once for a job and a number of ranks,
+//! and hands it on.
 
 use super::encoded_length;
 use crate::crypto::hpke;
@@ -7,43 +8,43 @@ use crate::mix::geometry::rounded_up;
 use crate::nn::StageSpec;
 use crate::run::RunError;
 
-/// Bytes of a message, a package or a result, at most: MPI counts in a C int.
+/// How many bytes a message, a package or a result may have at most. MPI counts bytes in a C int.
 pub(in crate::run) const LONGEST: u64 = 1 << 30;
 
-/// What a job's stages need of messages and letters.
+/// What a job's stages on ranks need of messages and letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::run) struct Needs {
-    /// Bytes of the longest message.
+    /// How many bytes the longest message has.
     pub(in crate::run) message: u64,
-    /// Bytes of the longest role.
+    /// How many bytes the longest encoded role has.
     pub(in crate::run) role: usize,
-    /// Parameters of the stage that has most of them.
+    /// How many parameters the stage has that has most.
     pub(in crate::run) values: u64,
 }
 
-/// Bytes of messages and letters.
+/// How long messages and letters are, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lengths {
-    /// A message, before it is rounded up.
+    /// Bytes of a message, before the length is rounded up.
     pub message: u64,
-    /// A package, before it is sealed.
+    /// Bytes of a package before it is sealed.
     pub package: u64,
-    /// A result, before it is sealed.
+    /// Bytes of a result before it is sealed.
     pub result: u64,
 }
 
 impl Needs {
-    /// What the stages `remote` need, whose longest message has `message` bytes.
+    /// What the stages `remote` need. Their longest message has `message` bytes.
     ///
     /// # Errors
-    /// [`RunError::Bug`].
+    /// [`RunError::Bug`] where a spec cannot be encoded.
     pub(in crate::run) fn of(message: u64, remote: &[StageSpec]) -> Result<Self, RunError> {
         let role = remote.iter().map(encoded_length).try_fold(0, |most, role| Ok::<_, RunError>(role?.max(most)))?;
         let values = remote.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
         Ok(Self { message, role, values })
     }
 
-    /// The lengths that this takes among `ranks` ranks, with `hops` ranks to each circuit.
+    /// The lengths that these needs come to among `ranks` ranks, with circuits of `hops` hops.
     pub(in crate::run) fn lengths(&self, ranks: u16, hops: u8) -> Lengths {
         Lengths {
             message: self.message,
@@ -54,10 +55,10 @@ impl Needs {
 }
 
 impl Lengths {
-    /// At least as much as the job asks for, all of it such as travels.
+    /// Takes the lengths that the job names where they are longer.
     ///
     /// # Errors
-    /// [`RunError::TooLong`].
+    /// [`RunError::TooLong`] where one of them is too long to travel.
     pub(in crate::run) fn at_least(self, mix: &Mix) -> Result<Self, RunError> {
         let lengths = Self {
             message: self.message.max(mix.message.into()),
@@ -79,10 +80,11 @@ impl Lengths {
     }
 }
 
-/// Bytes of a package, before it is sealed, that carries a role of at most `role` bytes among `ranks` ranks.
+/// How many bytes a package has before it is sealed, among `ranks` ranks, with circuits of `hops` hops and a role of
+/// `role` bytes at most (docs/PROTOCOL.md, 3.10).
 fn package(ranks: u16, hops: u8, role: usize) -> u64 {
     let lanes = usize::from(ranks);
-    // postcard: a rank or a length takes up to 3 bytes, a length of the role up to 10.
+    // In postcard a rank or a length takes up to 3 bytes, the length of the role up to 10.
     let circuits = lanes * (8 + 32 * usize::from(hops));
     let links = 3 + lanes * 33;
     let next = usize::from(hops) * (3 + 3 * lanes);
@@ -101,15 +103,16 @@ mod tests {
         Needs { message: 100, role, values }.lengths(7, 3)
     }
 
-    /// docs/PROTOCOL.md, 3.10 and 3.11, with the example's figures: few lengths, so that one says little of a model.
+    /// docs/PROTOCOL.md, 3.10 and 3.11, with the figures of its example. Few lengths are possible, so that one says
+    /// little of a model.
     #[test]
     fn packages_and_results_are_rounded() {
         assert_eq!(lengths(73, 200_960), Lengths { message: 100, package: 2560, result: 819_200 });
-        // A doubling takes 16 steps.
+        // From one length to its double there are 16 steps.
         let some = || (100_000..200_000).step_by(100);
         assert!(some().map(|values| lengths(0, values).result).collect::<BTreeSet<u64>>().len() <= 17);
         assert!(some().map(|role| lengths(role as usize, 0).package).collect::<BTreeSet<u64>>().len() <= 17);
-        // Longer by a sixteenth at most, and never too short.
+        // A length is at most a sixteenth longer than needed, and never too short.
         for values in (1..1_000_000).step_by(997) {
             let needed = values * 4 + 128;
             assert!((needed..=needed + needed / 16).contains(&lengths(0, values).result), "{values}");

@@ -1,7 +1,9 @@
-//! Letters: what travels between the owner and each other rank outside slots (docs/PROTOCOL.md, "Initialization", "Results").
+//! Letters: what travels between the owner and each other rank outside slots (docs/PROTOCOL.md, "Initialization",
+//! "Results").
 //!
-//! A letter is one file: its form, its length, what it is bound to, and both its ends, `write` where it leaves and `read` where it
-//! arrives. All ranks' letters of a kind have one length, so that nobody can tell them apart.
+//! Each file is one kind of letter: its form, its length, what it is bound to, and both its ends, `write` where it
+//! leaves and `read` where it arrives. All ranks' letters of one kind have the same length, so that nobody can tell
+//! them apart.
 
 pub(super) mod announcement;
 pub(super) mod lengths;
@@ -26,19 +28,19 @@ use crate::ids::{Rank, Term};
 use crate::memory;
 use crate::terminal;
 
-/// Characters of a host's name and of a fingerprint in a letter.
+/// How many bytes a host's name or a fingerprint has at most in a letter.
 const NAME: usize = 128;
 
-/// Where letters are written and read.
+/// What a process needs to write and read letters.
 pub(super) struct Desk<'a> {
-    /// What is sealed and opened here leaves nothing behind.
+    /// The stack on which letters are sealed and opened. It is wiped, so that no secret stays behind.
     stack: WipedStack,
-    /// Who is at the other ends.
+    /// Who stands behind the other ranks, as far as they have shown it.
     pub(super) peers: Peers<'a>,
 }
 
 impl<'a> Desk<'a> {
-    /// The desk of someone with these `credentials`, who has met nobody.
+    /// The desk of a process with these `credentials` that has met nobody yet.
     ///
     /// # Errors
     /// [`RunError::Memory`] for the stack.
@@ -47,35 +49,36 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// What a letter belongs to. Signed or sealed under another, it is none.
+/// What a letter belongs to. A letter that was signed or sealed under another binding is refused.
 #[derive(Clone, Copy)]
 pub(super) struct Binding<'a> {
-    /// The run's id.
+    /// The run's id, 32 bytes.
     pub(super) run: &'a [u8; 32],
-    /// SHA-256 of the opening, as it was said or heard.
+    /// SHA-256 of the opening, as this process has said or heard it.
     pub(super) opening: &'a [u8; 32],
-    /// The term.
+    /// The term in which the letter travels.
     pub(super) term: Term,
-    /// The rank that it is from or for; at the other end is the owner.
+    /// The rank that the letter is from or for. At the other end is the owner.
     pub(super) rank: Rank,
-    /// Ranks of the job.
+    /// How many ranks the run has.
     pub(super) ranks: u16,
 }
 
 impl Binding<'_> {
-    /// What a signature under `label` is for, besides the message (docs/PROTOCOL.md, 19.5).
+    /// What a signature under `label` covers first, before the message itself (docs/PROTOCOL.md, 19.5).
     fn signed(&self, label: &[u8]) -> Vec<u8> {
         let Self { opening, term, rank, ranks, .. } = *self;
         [label, opening, &term.0.to_le_bytes(), &rank.0.to_le_bytes(), &ranks.to_le_bytes()].concat()
     }
 
-    /// What is sealed under `label` begins its `info` with.
+    /// The bytes with which the `info` of whatever is sealed under `label` begins: label, run id, term, rank.
     fn sealed(&self, label: &[u8]) -> Vec<u8> {
         [label, self.run, &self.term.0.to_le_bytes(), &self.rank.0.to_le_bytes()].concat()
     }
 }
 
-/// `value` in `length` bytes: its own length (8 bytes), postcard's encoding, zeros.
+/// Writes `value` in exactly `length` bytes: the length of its encoding (8 bytes), postcard's encoding, zeros
+/// (docs/PROTOCOL.md, 2.3).
 ///
 /// # Errors
 /// [`RunError::Bug`] where it does not fit, [`RunError::Memory`].
@@ -85,7 +88,7 @@ pub(super) fn padded<V: Serialize>(value: &V, length: usize) -> Result<Zeroizing
     if end > length {
         return Err(RunError::Bug(format!("{end} bytes do not fit a message of {length}")));
     }
-    // It has its length from the start: what it grew out of would not be wiped.
+    // The memory has its full length from the start: what it would have grown out of would not be wiped.
     let mut bytes = Zeroizing::new(memory::zeroed(length)?);
     bytes[..8].copy_from_slice(&(encoded as u64).to_le_bytes());
     encode(value, &mut bytes[8..end])?;
@@ -101,7 +104,7 @@ fn encode<V: Serialize>(value: &V, bytes: &mut [u8]) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Bytes of postcard's encoding of `value`.
+/// How many bytes postcard's encoding of `value` has.
 ///
 /// # Errors
 /// [`RunError::Bug`].
@@ -109,7 +112,7 @@ fn encoded_length<V: Serialize>(value: &V) -> Result<usize, RunError> {
     postcard::serialize_with_flavor(value, Size::default()).map_err(|error| RunError::Bug(error.to_string()))
 }
 
-/// Reads what [`padded`] wrote; `None` where it is none.
+/// Reads a value that [`padded`] wrote. `None` where the bytes hold no such value.
 pub(super) fn unpadded<V: DeserializeOwned>(bytes: &[u8]) -> Option<V> {
     let (length, rest) = bytes.split_at_checked(8)?;
     let length = usize::try_from(u64::from_le_bytes(length.try_into().ok()?)).ok()?;
@@ -117,17 +120,18 @@ pub(super) fn unpadded<V: DeserializeOwned>(bytes: &[u8]) -> Option<V> {
     left.is_empty().then_some(value)
 }
 
-/// A word of someone who may have put anything there: as it is shown to the owner's user, and compared.
+/// Makes a word fit to be shown to the owner's user, and to be compared: escaped and shortened. Its sender may have put
+/// anything there.
 pub(super) fn shown(word: &str) -> String {
     shortened(&terminal::escaped(word))
 }
 
-/// Reads a word as it is [`shown`].
+/// For serde: reads a word in the form in which it is [`shown`].
 fn word<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     Ok(shown(&String::deserialize(from)?))
 }
 
-/// A name of at most [`NAME`] bytes.
+/// Cuts `name` between characters to at most [`NAME`] bytes.
 fn shortened(name: &str) -> String {
     name.char_indices().take_while(|(at, c)| at + c.len_utf8() <= NAME).map(|(_, c)| c).collect()
 }

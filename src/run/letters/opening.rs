@@ -1,4 +1,5 @@
-//! The opening: the owner's first message, the same to every rank. It says the public numbers, or that there is no run.
+//! The opening: the owner's first message, the same to every rank (docs/PROTOCOL.md, 4.1). It says the public numbers,
+//! or that there is no run.
 
 use std::time::Duration;
 
@@ -15,68 +16,70 @@ use crate::mix::topology::Topology;
 use crate::run::RunError;
 use crate::wire::HEADER;
 
-/// Bytes of an opening.
+/// How many bytes an opening has.
 pub(in crate::run) const LENGTH: usize = 256;
 
 /// The owner's first message to every rank.
 #[derive(Serialize, Deserialize)]
 pub(in crate::run) enum Opening {
-    /// The public numbers of a run.
+    /// The run begins, with these public numbers.
     Start(Public),
-    /// No run: exit with this code.
+    /// There is no run: exit with this code.
     Refused(i32),
-    /// Not yet: the owner is busy with the job and the data. Another opening follows.
+    /// The owner is still busy with the job and the data. Another opening follows.
     Coming,
 }
 
-/// The public numbers: all that a rank works from besides its package.
+/// The public numbers of a run. With them and its own package a rank has all that it works from.
 #[derive(Clone, Serialize, Deserialize)]
 pub(in crate::run) struct Public {
-    /// The version of mixnn.
+    /// The version of mixnn that the owner runs.
     #[serde(deserialize_with = "word")]
     pub(in crate::run) version: String,
-    /// Drawn for this run alone.
+    /// The run's id: 32 bytes, drawn for this run alone.
     pub(in crate::run) run: [u8; 32],
-    /// How much is protected.
+    /// The profile, which says how much is protected.
     pub(in crate::run) profile: Profile,
-    /// The run's first term.
+    /// The number of the run's first term.
     pub(in crate::run) term: Term,
-    /// All lengths.
+    /// The lengths of cells, blocks and messages.
     pub(in crate::run) geometry: Geometry,
     /// How long a silent peer is waited for, in milliseconds.
     pub(in crate::run) timeout: u64,
-    /// Whether ranks of one host exchange through memory that they share.
+    /// Whether ranks of one host exchange blocks through memory that they share.
     pub(in crate::run) windows: bool,
-    /// With what ranks compute.
+    /// With what ranks are to compute and seal.
     pub(in crate::run) compute: Compute,
     /// When slots begin.
     pub(in crate::run) pacing: Pacing,
-    /// Bytes of a package before it is sealed.
+    /// How many bytes a package has before it is sealed.
     pub(in crate::run) package: u32,
-    /// Bytes of a result before it is sealed.
+    /// How many bytes a result has before it is sealed.
     pub(in crate::run) result: u64,
     /// Whether stages are given the values that they start from.
     pub(in crate::run) given: bool,
-    /// SHA-256 of the opening that said all this.
+    /// SHA-256 of the opening that said all this. It does not travel: each process computes it of the bytes that it has
+    /// said or heard.
     #[serde(skip)]
     pub(in crate::run) digest: [u8; 32],
 }
 
-/// When slots begin.
+/// When slots begin (docs/PROTOCOL.md, 20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::run) enum Pacing {
-    /// When their ranks are ready.
+    /// A slot begins when its ranks are ready.
     Lockstep,
-    /// At fixed times.
+    /// Slots begin at fixed times.
     Fixed {
-        /// How far apart; the owner says it by beat where this does not.
+        /// The time from slot to slot. `None`: the owner measures it and says it by beat.
         pace: Option<Pace>,
-        /// Nanoseconds from the end of a term's slots to its results.
+        /// How many nanoseconds pass from the end of a term's slots to its results.
         rest: u64,
     },
 }
 
 impl Pacing {
+    /// Whether a job may ask for such a pace.
     fn fits(&self) -> bool {
         match self {
             Self::Lockstep => true,
@@ -86,13 +89,13 @@ impl Pacing {
 }
 
 impl Public {
-    /// What letters of `term` from or for `rank`, one of `ranks`, belong to.
+    /// What letters of `term` belong to that are from or for `rank`, in a run of `ranks` ranks.
     pub(in crate::run) fn binding(&self, term: Term, rank: Rank, ranks: u16) -> Binding<'_> {
         Binding { run: &self.run, opening: &self.digest, term, rank, ranks }
     }
 
-    /// Whether a rank among `ranks` can work from these numbers. What it then takes memory for, counts to and waits for is
-    /// bounded by what a job may ask for.
+    /// Whether a rank among `ranks` ranks can work from these numbers. What it takes memory for, counts to and waits
+    /// for is then bounded by what a job may ask for.
     pub(in crate::run) fn fits(&self, ranks: u16) -> bool {
         let Geometry { ranks: n, hops, cells, payload } = self.geometry;
         let fewest = if self.profile == Profile::Mixed { FEWEST_MIXED_RANKS } else { 2 };
@@ -101,7 +104,8 @@ impl Public {
             && n == ranks.max(3)
             && (3..=4).contains(&hops)
             && payload.is_multiple_of(16)
-            // Payloads are rounded up, by less than a half even of the shortest.
+            // Payloads are rounded up, which makes a message longer by less than a half, however short the payloads
+            // are.
             && message.is_some_and(|message| (HEADER as u64..=LONGEST * 3 / 2).contains(&message))
             && u64::from(self.package) <= LONGEST
             && self.result <= LONGEST
@@ -111,8 +115,8 @@ impl Public {
     }
 }
 
-/// The opening in its [`LENGTH`] bytes: SHA-256 of what follows, and that [`padded`]. Whatever alters it by chance is noticed
-/// at once; whoever does so on purpose, when the package does not open.
+/// Writes the opening in its [`LENGTH`] bytes: the SHA-256 of what follows, then the opening, [`padded`]. Chance
+/// changes show by the digest at once. Deliberate ones show when the package does not open.
 ///
 /// # Errors
 /// [`RunError::Bug`] where it does not fit, [`RunError::Memory`].
@@ -121,7 +125,7 @@ pub(in crate::run) fn write(says: &Opening) -> Result<Vec<u8>, RunError> {
     Ok([Sha256::digest(body.as_slice()).as_slice(), &body].concat())
 }
 
-/// The opening that says the `public` numbers, and these with its digest.
+/// Writes the opening that says the `public` numbers. Returns the numbers with its digest filled in, and its bytes.
 ///
 /// # Errors
 /// As [`write()`].
@@ -130,7 +134,7 @@ pub(in crate::run) fn start(public: Public) -> Result<(Public, Vec<u8>), RunErro
     Ok((Public { digest: Sha256::digest(&bytes).into(), ..public }, bytes))
 }
 
-/// Reads what [`write()`] wrote; `None` where it is none.
+/// Reads an opening that [`write()`] wrote. `None` where the bytes hold none.
 pub(in crate::run) fn read(bytes: &[u8]) -> Option<Opening> {
     let (digest, body) = bytes.split_at_checked(32)?;
     match Sha256::digest(body).as_slice() == digest {
@@ -194,10 +198,10 @@ pub(in crate::run::letters) mod tests {
             change(&mut public);
             assert!(!public.fits(7), "change {i}");
         }
-        // Two ranks have the lengths of three; they do not mix.
+        // Two ranks have the lengths of three. They do not mix.
         let pair = |profile| Public { profile, geometry: Geometry::new(3, 3, 64, 1 << 24).unwrap(), ..public() };
         assert!(pair(Profile::Sealed).fits(2) && !pair(Profile::Mixed).fits(3));
-        // The longest message in the smallest cells is what a job may ask for.
+        // The longest message in the smallest cells is still what a job may ask for.
         let long = Geometry::new(64, 4, 1 << 30, 128).unwrap();
         assert!(Public { geometry: long, ..public() }.fits(64));
     }

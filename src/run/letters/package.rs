@@ -1,4 +1,5 @@
-//! The package: what the owner tells a rank of its part at the start of a term, sealed to the key that the rank has announced.
+//! The package: what the owner tells a rank of its part at the start of a term, sealed to the key that the rank has
+//! announced (docs/PROTOCOL.md, 5).
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -13,16 +14,17 @@ use crate::job::Profile;
 use crate::mix::package::{Package, Route};
 use crate::run::{RunError, sealed};
 
-/// What a user is told it is.
+/// What a package is called in errors.
 const WHAT: &str = "the package";
 
-/// Bytes of a package as it travels.
+/// How many bytes a package has as it travels, signature and all.
 pub(in crate::run) fn length(public: &Public) -> usize {
     public.package as usize + hpke::OVERHEAD + SIGNED
 }
 
-/// What a package is sealed for: for whom it is, and what owner and rank have said before, so that it opens only where each has
-/// heard the other as it spoke. `announcement` is the rank's, as it travels.
+/// What a package is sealed for, HPKE's `info` (docs/PROTOCOL.md, 5.2). It says for whom the package is, and what owner
+/// and rank have said before. So it opens only where each has heard the other as it spoke. `announcement` is the
+/// rank's, as it travelled.
 pub(in crate::run) fn info(binding: &Binding<'_>, announcement: &[u8]) -> Vec<u8> {
     let mut info = binding.sealed(labels::PACKAGE);
     // Two ranks have the lengths of three.
@@ -32,14 +34,16 @@ pub(in crate::run) fn info(binding: &Binding<'_>, announcement: &[u8]) -> Vec<u8
     info
 }
 
-/// What the signature of a package is bound to, besides its bytes: `key` is what the rank announced.
+/// What the signature of a package covers besides its bytes (docs/PROTOCOL.md, 19.5). `key` is the public key that the
+/// rank announced.
 pub(in crate::run) fn context(binding: &Binding<'_>, key: &[u8]) -> Vec<u8> {
     let mut context = binding.signed(labels::PACKAGE);
     context.extend_from_slice(&Sha256::digest(key));
     context
 }
 
-/// The package for who has `announced` so much, of `bytes` bytes before it is sealed to them and signed.
+/// Seals `package` to the key of the rank that has `announced` itself, and signs it. It has `bytes` bytes before it is
+/// sealed.
 ///
 /// # Errors
 /// [`RunError::Bug`] where it does not fit, [`RunError::Memory`]; [`RunError::Sealed`].
@@ -57,11 +61,11 @@ pub(in crate::run) fn write(
     Ok(desk.peers.sign(&context(binding, key), package))
 }
 
-/// The package in `signed`, for the rank that has `asked` so for it, where it can work from it in a run of these public numbers. Nothing
-/// is left of its private key then.
+/// Opens the package in `signed`, for which the rank has `asked`, and wipes the rank's private key. Returns it where
+/// the rank can work from it in a run of these `public` numbers.
 ///
 /// # Errors
-/// [`TrustError`](crate::run::TrustError): who it is from; [`RunError::Sealed`], [`RunError::Unreadable`].
+/// [`TrustError`](crate::run::TrustError) for the owner's identity; [`RunError::Sealed`], [`RunError::Unreadable`].
 pub(in crate::run) fn read(
     signed: &[u8],
     asked: Asked,
@@ -77,7 +81,8 @@ pub(in crate::run) fn read(
     handed(&plain, public, binding.rank, binding.ranks).ok_or(RunError::Unreadable { what: WHAT, from: Rank::OWNER })
 }
 
-/// The package in `plain`, where `rank` of `ranks` can work from it in a run of these public numbers.
+/// Reads the opened package in `plain`. `None` where `rank`, one of `ranks`, cannot work from it in a run of these
+/// `public` numbers.
 pub(in crate::run) fn handed(plain: &[u8], public: &Public, rank: Rank, ranks: u16) -> Option<Package> {
     let package: Package = unpadded(plain)?;
     let mixed = matches!(package.route, Route::Mixed(_));

@@ -1,7 +1,7 @@
 //! Who stands behind the ranks of a run: what owner and ranks sign at the start of a term, and what they accept
 //! (docs/PROTOCOL.md, "Identities").
 //!
-//! Knows nothing of what is inside a message. Signed or not, a message has one length.
+//! This module knows nothing of what is inside a message. A message has the same length whether it is signed or not.
 
 use std::collections::BTreeMap;
 
@@ -9,23 +9,26 @@ use crate::crypto::identity::{IDENTITY, PublicIdentity, SIGNATURE};
 use crate::ids::Rank;
 use crate::run::trust::{Credentials, Line, TrustError};
 
-/// Bytes behind a message: the identity of its sender and its signature; zeros where it shows none.
+/// How many bytes follow a message: its sender's identity and signature, or zeros where it shows none.
 pub(in crate::run) const SIGNED: usize = IDENTITY + SIGNATURE;
 
-/// The other ranks, as one of them knows them.
+/// The other ranks, as one rank knows them.
 pub(in crate::run) struct Peers<'a> {
+    /// What this rank shows of itself, and whom it accepts.
     credentials: &'a Credentials,
-    /// Whose signatures were accepted in this run: stays the same in all terms.
+    /// The ranks whose signatures were accepted in this run, each with the line of the trust file that names it. This
+    /// lasts through all terms.
     met: BTreeMap<Rank, &'a Line>,
 }
 
 impl<'a> Peers<'a> {
-    /// Before anyone has said anything.
+    /// The peers of a process with these `credentials`. It knows none of them yet.
     pub(in crate::run) fn new(credentials: &'a Credentials) -> Self {
         Self { credentials, met: BTreeMap::new() }
     }
 
-    /// `message`, signed for `context` by this rank: [`SIGNED`] bytes more.
+    /// Appends this rank's identity and its signature of `context` and `message`, [`SIGNED`] bytes. Without an identity
+    /// it appends zeros.
     pub(in crate::run) fn sign(&self, context: &[u8], mut message: Vec<u8>) -> Vec<u8> {
         let (identity, signature) = match &self.credentials.identity {
             Some(identity) => (*identity.public().bytes(), identity.sign(&[context, &message].concat())),
@@ -36,11 +39,12 @@ impl<'a> Peers<'a> {
         message
     }
 
-    /// The message in `signed`, which is `what` from `from`, where that rank is accepted and signed it for `context`.
+    /// Checks `signed`, the letter that errors call `what`, from `from`. Returns the message in it, where that rank is
+    /// accepted and has signed the message for `context` (docs/PROTOCOL.md, 19.6).
     ///
     /// # Errors
-    /// [`TrustError::Unsigned`], [`TrustError::Unknown`], [`TrustError::Signature`], [`TrustError::Changed`] where this rank
-    /// has a trust file; where it has none, [`TrustError::Garbled`].
+    /// With a trust file: [`TrustError::Unsigned`], [`TrustError::Unknown`], [`TrustError::Signature`],
+    /// [`TrustError::Changed`]. Without one: [`TrustError::Garbled`].
     pub(in crate::run) fn recognise<'m>(
         &mut self,
         what: &'static str,
@@ -52,7 +56,8 @@ impl<'a> Peers<'a> {
         let shown = behind.split_first_chunk::<IDENTITY>();
         let shown = shown.and_then(|(identity, signature)| Some((identity, signature.first_chunk::<SIGNATURE>()?)));
         let Some(trust) = &self.credentials.trust else {
-            // Whoever it is: what is shown has to be right, or nothing be shown.
+            // Without a trust file everybody is accepted. But a signature that is shown must be right, and without an
+            // identity there must be none.
             let right = shown.is_some_and(|(identity, signature)| match PublicIdentity::from_bytes(identity) {
                 _ if *identity == [0; IDENTITY] => *signature == [0; SIGNATURE],
                 Ok(shown) => shown.verify(&[context, message].concat(), signature).is_ok(),
@@ -80,7 +85,7 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// Whether `from`, which says that it runs on `host`, belongs there.
+    /// Checks that `from`, which says that it runs on `host`, belongs there by its line of the trust file.
     ///
     /// # Errors
     /// [`TrustError::WrongHost`].
@@ -96,8 +101,9 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// A label for each rank, given its host as it says; equal ones are one trust domain. Where ranks have to show an identity,
-    /// it is the domain: a host could call itself anything.
+    /// Gives each rank a label; ranks with equal labels are one trust domain (docs/PROTOCOL.md, 4.5). `hosts` are the
+    /// hosts that the ranks name, by rank. Where ranks have to show identities, the domain is the identity, as a host
+    /// could call itself anything.
     pub(in crate::run) fn domains<'h>(&self, hosts: impl Iterator<Item = &'h str>) -> Vec<u32> {
         let own = self.credentials.identity.as_ref().map(|identity| identity.public().to_string());
         let mut known: Vec<String> = Vec::new();
@@ -105,7 +111,7 @@ impl<'a> Peers<'a> {
             let name = match (&self.credentials.trust, self.met.get(&Rank(rank))) {
                 (None, _) => host.to_owned(),
                 (Some(_), Some(line)) => line.identity.to_string(),
-                // The owner, which nobody had to accept.
+                // This is the owner, which nobody had to accept.
                 (Some(_), None) => own.clone().unwrap_or_default(),
             };
             let place = known.iter().position(|known| *known == name);

@@ -1,5 +1,5 @@
-//! The result: what a rank returns at the end of a term, sealed to the owner under a key from its package, so that nobody else can
-//! have sent it.
+//! The result: what a rank returns at the end of a term (docs/PROTOCOL.md, 14). It is sealed to the owner under a key
+//! from the rank's package, so that nobody else can have sent it.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,51 +12,54 @@ use crate::ids::Rank;
 use crate::mix::beat::Fault;
 use crate::run::{RunError, sealed};
 
-/// What a user is told it is.
+/// What a result is called in errors.
 const WHAT: &str = "the result";
 
-/// To whom results are sealed: the owner, with one key pair for a run.
+/// To whom results are sealed: the owner, with one key pair for the whole run.
 pub(in crate::run) struct Recipient(KeyPair);
 
 impl Recipient {
-    /// One with a fresh pair.
+    /// A recipient with a fresh key pair.
     pub(in crate::run) fn new(desk: &mut Desk<'_>) -> Self {
         Self(KeyPair::generate(&mut desk.stack))
     }
 
-    /// The public key, which packages name.
+    /// The public key to which results are sealed. Packages carry it.
     pub(in crate::run) fn key(&self) -> &[u8] {
         self.0.public()
     }
 }
 
-/// What a rank returns.
+/// What a rank returns at the end of a term.
 #[derive(Serialize, Deserialize)]
 pub(in crate::run) struct Returned {
-    /// Nanoseconds: compute, seal, exchange, peel, open, wait; bytes sent, and slots that overran.
+    /// Of the whole run so far, in nanoseconds: compute, seal, exchange, peel, open, wait. Then bytes sent, and slots
+    /// that overran.
     pub(in crate::run) timing: [u64; 8],
-    /// Parameters, f32; none on a relay.
+    /// The parameters of the rank's stage; none on a relay.
     pub(in crate::run) values: Vec<f32>,
-    /// What it has noticed since its last beat, or could not tell the owner before the term's end.
+    /// The first fault that the rank has noticed in this term.
     pub(in crate::run) fault: Option<Fault>,
 }
 
-/// Bytes of a result as it travels.
+/// How many bytes a result has as it travels.
 pub(in crate::run) fn length(public: &Public) -> usize {
     public.result as usize + hpke::OVERHEAD
 }
 
-/// What a result of a term of `slots` slots is sealed for.
+/// What the result of a term of `slots` slots is sealed for: HPKE's `info` (docs/PROTOCOL.md, 14.2).
 fn info(binding: &Binding<'_>, slots: u64) -> Vec<u8> {
     let mut info = binding.sealed(labels::RESULT);
     info.extend_from_slice(&slots.to_le_bytes());
     info
 }
 
-/// The result of a term of `slots` slots, of `bytes` bytes before it is sealed to the key `owner` under the package's key `psk`.
+/// Writes the result of a term of `slots` slots and seals it to the public key `owner`, under the key `psk` of the
+/// package. It has `bytes` bytes before it is sealed.
 ///
 /// # Errors
-/// [`RunError::Bug`] where it does not fit, [`RunError::Memory`]; [`RunError::Sealed`] where nothing can be sealed to the key.
+/// [`RunError::Bug`] where it does not fit, [`RunError::Memory`]; [`RunError::Sealed`] where nothing can be sealed to
+/// the key.
 pub(in crate::run) fn write(
     returned: &Returned,
     bytes: usize,
@@ -70,7 +73,8 @@ pub(in crate::run) fn write(
         .map_err(sealed("the package", Rank::OWNER))
 }
 
-/// What a rank returns with `blob` after `slots` slots, where it was sealed to `recipient` under the key `psk` of its package.
+/// Opens the result in `blob` of a term of `slots` slots. It must have been sealed to `recipient` under the key `psk`
+/// of the rank's package.
 ///
 /// # Errors
 /// [`RunError::Sealed`], [`RunError::Unreadable`].

@@ -1,4 +1,5 @@
-//! What a package tells a rank of its stage: as many bytes for all ranks, so that to read it takes as long with a stage as without.
+//! The role: what a package tells a rank of its stage (docs/PROTOCOL.md, 5.3 to 5.5). It has as many bytes for all
+//! ranks, so that it takes as long to read with a stage as without.
 
 use std::sync::Arc;
 
@@ -11,10 +12,10 @@ use crate::nn::StageSpec;
 use crate::run::RunError;
 use crate::wire::HEADER;
 
-/// What the host of `stage`, or a relay, is told: `length` bytes.
+/// Writes the role of the host of `stage`, or of a relay, in exactly `length` bytes.
 ///
 /// # Errors
-/// [`RunError::Bug`] where they do not suffice, [`RunError::Memory`].
+/// [`RunError::Bug`] where it does not fit, [`RunError::Memory`].
 pub(in crate::run) fn write(stage: Option<&StageSpec>, length: usize) -> Result<Zeroizing<Vec<u8>>, RunError> {
     let mut role = Zeroizing::new(memory::zeroed(length)?);
     if let Some(stage) = stage {
@@ -26,13 +27,13 @@ pub(in crate::run) fn write(stage: Option<&StageSpec>, length: usize) -> Result<
     Ok(role)
 }
 
-/// Whether `role` tells of a stage: a list of operations begins with how many there are.
+/// Whether `role` names a stage. Its encoding begins with the number of operations, which is not 0 then.
 pub(in crate::run) fn is_stage(role: &[u8]) -> bool {
     role.first().is_some_and(|operations| *operations != 0)
 }
 
-/// The stage that `role` tells of, where a rank can host it in a run of these public numbers. It starts from the values in `start`, if that
-/// has some.
+/// Reads the stage of which `role` tells. `None` where no rank can host it in a run of these `public` numbers. Its
+/// initial values are those in `start`, unless that is empty.
 pub(in crate::run) fn read(role: &[u8], start: &[u8], public: &Public) -> Option<StageSpec> {
     let (mut spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(role).ok()?;
     let number = u64::from(spec.wire.bytes());

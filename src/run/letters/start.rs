@@ -1,6 +1,7 @@
-//! The start: the values that a stage starts from, where the job names a file of them. They travel once, behind the first term's packages,
-//! in pieces, so that the owner holds one piece for each rank and not all values for each. All ranks get as many, those without a
-//! stage zeros.
+//! The start: the values that a stage starts from, where the job names a file of them (docs/PROTOCOL.md, 4.9).
+//!
+//! They travel once, behind the first term's packages, in pieces. So the owner holds one piece for each rank at a time,
+//! and not all values for each. All ranks get as many bytes; those without a stage get zeros.
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -13,35 +14,37 @@ use crate::ids::Rank;
 use crate::memory;
 use crate::run::{RunError, sealed};
 
-/// Bytes of a piece, at most, before it is sealed: whole numbers of four bytes.
+/// How many bytes a piece has at most before it is sealed. It is a multiple of four, so that no number is cut.
 const PIECE: usize = 1 << 20;
 
-/// How a start is cut.
+/// How the values for each rank are cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::run) struct Pieces {
-    /// How many there are; 0 where values are drawn.
+    /// How many pieces each rank gets; 0 where values are drawn from the seed.
     pub(in crate::run) count: usize,
-    /// Bytes of each, before it is sealed.
+    /// How many bytes each piece has before it is sealed.
     plain: usize,
 }
 
 impl Pieces {
-    /// How the starts of a run are cut: a result has room for the values of any stage, and so have they.
+    /// How values are cut in a run of these `public` numbers. All pieces together have the room of a result, which
+    /// holds the values of any stage.
     pub(in crate::run) fn of(public: &Public) -> Self {
         Self::cut(if public.given { public.result as usize } else { 0 })
     }
 
+    /// How so many `bytes` are cut.
     fn cut(bytes: usize) -> Self {
         let plain = PIECE.min(bytes.next_multiple_of(4));
         Self { count: bytes.checked_div(plain).map_or(0, |_| bytes.div_ceil(plain)), plain }
     }
 
-    /// Bytes of a piece as it travels.
+    /// How many bytes a piece has as it travels.
     pub(in crate::run) fn length(&self) -> usize {
         self.plain + TAG
     }
 
-    /// Memory for all of them together.
+    /// Zeroed memory for all pieces of one rank together.
     ///
     /// # Errors
     /// [`RunError::Memory`].
@@ -50,19 +53,20 @@ impl Pieces {
     }
 }
 
-/// One end of a start: the owner's, or the rank's.
+/// One end of a start: at the owner, or at the rank.
 pub(in crate::run) struct End {
     pieces: Pieces,
     cipher: Box<dyn Aead>,
 }
 
 impl End {
-    /// Of the rank whose package, which has the key `psk`, and whose start belong to `binding`. `library` seals and opens.
+    /// An end for the rank of `binding`. `psk` is the key `result` of its package, from which the pieces' key is
+    /// derived. `library` seals and opens.
     pub(in crate::run) fn new(pieces: Pieces, library: Library, psk: &Key, binding: &Binding<'_>) -> Self {
         Self { pieces, cipher: library.key(&psk.derive(&binding.sealed(labels::START))) }
     }
 
-    /// The piece number `number` of `values`, or of zeros behind them.
+    /// Seals piece `number`, counted from 0, of `values`; behind these it is zeros.
     ///
     /// # Errors
     /// [`RunError::Memory`].
@@ -78,7 +82,7 @@ impl End {
         Ok(piece)
     }
 
-    /// Opens the piece number `number` to its place in `all`.
+    /// Opens piece `number`, counted from 0, into its place in `all`.
     ///
     /// # Errors
     /// [`RunError::Sealed`].
@@ -89,7 +93,8 @@ impl End {
     }
 }
 
-/// The numbers in the bytes of a start: the first `count` of them. `None` where there are fewer, or behind them is more than zeros.
+/// Reads the first `count` numbers in the bytes of all pieces. `None` where there are fewer, or where anything but
+/// zeros follows.
 pub(super) fn values(all: &[u8], count: u64) -> Option<Zeroizing<Vec<f32>>> {
     let (here, behind) = all.split_at_checked(usize::try_from(count.checked_mul(4)?).ok()?)?;
     let mut values = Zeroizing::new(memory::room(here.len() / 4).ok()?);
@@ -101,7 +106,7 @@ pub(super) fn values(all: &[u8], count: u64) -> Option<Zeroizing<Vec<f32>>> {
     behind.iter().all(|byte| *byte == 0).then_some(values)
 }
 
-/// A piece's number is its nonce: the key is for one start.
+/// The nonce of a piece is its number, as the key is for one rank's start alone.
 fn nonce(number: usize) -> Nonce {
     let mut nonce = [0; 12];
     nonce[..8].copy_from_slice(&(number as u64).to_le_bytes());
@@ -144,7 +149,7 @@ mod tests {
             assert!(to.read((number + 1) % 3, &piece, &mut all.clone()).is_err(), "in another's place");
         }
         assert_eq!(*values(&all, 9).unwrap(), given);
-        // Fewer than there are, and more than there is room for.
+        // Fewer numbers than there are, and more than there is room for.
         assert!(values(&all, 8).is_none() && values(&all, 13).is_none());
         assert_eq!(*values(&all, 12).unwrap(), [given, vec![0.0; 3]].concat());
     }

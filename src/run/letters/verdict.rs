@@ -1,5 +1,7 @@
-//! The verdict: the owner's word when it has the results of a term. It says whether the run goes on or has come to its end, and with
-//! which code all ranks end (docs/PROTOCOL.md, "Results"). So no rank's exit code shows what it has noticed itself in the last slots.
+//! The verdict: the owner's word when it has the results of a term (docs/PROTOCOL.md, 14.4).
+//!
+//! It says whether the run goes on or has come to its end, and with which code all ranks end. So no rank's exit code
+//! shows what this rank has noticed itself in the last slots.
 
 use super::Binding;
 use crate::crypto::aead::{Aead, Library, TAG};
@@ -8,18 +10,18 @@ use crate::crypto::labels;
 use crate::ids::Rank;
 use crate::run::{RunError, sealed};
 
-/// Bytes of a verdict before it is sealed.
+/// How many bytes a verdict has before it is sealed.
 const PLAIN: usize = 16;
-/// Bytes of a verdict.
+/// How many bytes a verdict has as it travels.
 pub(in crate::run) const LENGTH: usize = PLAIN + TAG;
 
-/// The cipher of one verdict, and nothing else: from the key that proves a rank's results. It seals a few bytes a term, so that
-/// it does not matter how fast.
+/// The cipher of one verdict and of nothing else. Its key is derived from the key `psk` that proves a rank's results.
+/// It seals a few bytes a term, so its speed does not matter.
 fn cipher(psk: &Key, binding: &Binding<'_>) -> Box<dyn Aead> {
     Library::Rust.key(&psk.derive(&binding.sealed(labels::VERDICT)))
 }
 
-/// Tells a rank, whose results are proven by `psk`, to end with `code`; 0: as it would.
+/// Seals the verdict for the rank whose results `psk` proves: exit with `code`, or, where it is 0, go on or end well.
 pub(in crate::run) fn write(code: i32, psk: &Key, binding: &Binding<'_>) -> Vec<u8> {
     let (mut plain, mut sealed) = ([0; PLAIN], vec![0; LENGTH]);
     plain[..4].copy_from_slice(&code.to_le_bytes());
@@ -27,7 +29,7 @@ pub(in crate::run) fn write(code: i32, psk: &Key, binding: &Binding<'_>) -> Vec<
     sealed
 }
 
-/// The code that [`write()`] wrote.
+/// Opens a verdict that [`write()`] wrote, and returns its code.
 ///
 /// # Errors
 /// [`RunError::Sealed`].

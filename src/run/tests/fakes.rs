@@ -1,4 +1,4 @@
-//! What someone who holds no identity, or an old message, can put between owner and rank.
+//! What someone can put between owner and rank who holds no identity, or only an old message.
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn a_package_without_the_owners_signature_is_refused() {
     rank_refuses(spliced, &["the package from rank 0 is not what"]);
 }
 
-/// What the victim's identity signed for something else than this run, term, rank and number of ranks.
+/// The victim's identity has signed the announcement for another run, term, rank or number of ranks than this run's.
 #[test]
 fn an_announcement_that_was_signed_for_something_else_is_refused() {
     type Signed = fn(&mut Vec<u8>, &mut Term, &mut Rank, &mut u16);
@@ -63,12 +63,12 @@ fn an_announcement_that_was_signed_for_something_else_is_refused() {
     for case in cases {
         owner_refuses(elsewhere(case), &["the key announcement from rank 2 is not what", "(host host-2) signed"]);
     }
-    // The control: signed so for here and now it is taken; and where nobody asks, all of them are.
+    // The control: signed for this run, term and rank, it is taken. Where nobody asks for identities, all of them are.
     runs(elsewhere(|_, _, _, _| {}));
     owner_refuses(elsewhere(cases[0]).unguarded(), &["not what the identity that it shows has signed"]);
 }
 
-/// What was signed for an earlier term of the same run, or for an earlier run of the same ranks.
+/// The announcement was signed for an earlier term of the same run, or for an earlier run of the same ranks.
 #[test]
 fn an_announcement_that_was_recorded_is_refused() {
     let mut first = Vec::new();
@@ -78,7 +78,7 @@ fn an_announcement_that_was_recorded_is_refused() {
                 first.clone_from(&message);
                 message
             }
-            // With the number of this term, so that only the signature can tell.
+            // This has the number of the present term, so that only the signature can tell.
             2 => announced(&first, |announcement| announcement.term = Term(1)),
             _ => message,
         }),
@@ -99,8 +99,8 @@ fn an_announcement_that_was_recorded_is_refused() {
     owner_refuses(replayed, &["the key announcement from rank 2 is not what"]);
 }
 
-/// Someone between a rank and the owner who puts its own key into the announcement, opens the package, and seals it again for
-/// the rank, unsigned. Returns the run, and what was read of it.
+/// Puts someone between a rank and the owner. They put their own key into the announcement, open the package, and seal
+/// it again for the rank, unsigned. Returns the run, and what was read of the package.
 fn in_the_middle() -> (Cast, Arc<Mutex<Option<Package>>>) {
     let mut stack = WipedStack::new().unwrap();
     let own = KeyPair::generate(&mut stack);
@@ -127,7 +127,7 @@ fn in_the_middle() -> (Cast, Arc<Mutex<Option<Package>>>) {
             let [theirs, altered] = &*said.lock().unwrap();
             let binding = public.binding(Term(0), Rank(VICTIM as u16), 4);
             let info = |announcement: &[u8]| package::info(&binding, announcement);
-            // What does not open is no package: the owner refuses.
+            // The owner refuses: what does not open is no package.
             let Ok(plain) = own.open(&mut stack, &info(altered), None, &message[..message.len() - SIGNED]) else {
                 return message;
             };
@@ -144,17 +144,18 @@ fn nobody_gets_between_owner_and_rank() {
     let (cast, read) = in_the_middle();
     owner_refuses(cast, &["the key announcement from rank 2 is not signed"]);
     assert!(read.lock().unwrap().is_none());
-    // Where only the rank is careful, the owner falls for it, and the rank notices.
+    // Where only the rank has a trust file, the owner falls for it, and the rank notices.
     let (mut cast, _) = in_the_middle();
     cast.guarded = [false, true];
     rank_refuses(cast, &["the package from rank 0 is not signed"]);
-    // The control: where nobody is, the package is read and nobody notices.
+    // The control: where neither has one, the package is read and nobody notices.
     let (cast, read) = in_the_middle();
     runs(cast.unguarded());
     assert!(read.lock().unwrap().is_some());
 }
 
-/// Of the owner's numbers none can be changed: a rank signs what it has heard, and the owner what it has said.
+/// None of the owner's public numbers can be changed on the way: a rank signs what it has heard, and the owner what it
+/// has said.
 #[test]
 fn an_altered_opening_is_refused() {
     let lowered = || {
@@ -168,11 +169,11 @@ fn an_altered_opening_is_refused() {
         })
     };
     owner_refuses(lowered(), &["the key announcement from rank 2 is not what"]);
-    // Without trust files, too, as long as the rank shows an identity.
+    // This holds without trust files, too, as long as the rank shows an identity.
     owner_refuses(lowered().unguarded(), &["not what the identity that it shows has signed"]);
 }
 
-/// Whether there are trust files or not.
+/// A lower suite or version is refused whether there are trust files or not.
 #[test]
 fn a_downgraded_suite_or_version_is_refused() {
     type Lower = fn(&mut Announcement);
@@ -192,14 +193,14 @@ fn a_downgraded_suite_or_version_is_refused() {
         lowered(|announcement| announcement.version = "0.0.1".to_owned()),
         &["rank 2 runs mixnn \"0.0.1\""],
     );
-    // Signed, too, by a rank that the owner accepts.
+    // It is refused, too, where a rank signs it that the owner accepts.
     let mut cast = Cast::new();
     cast.guarded = [true, false];
     let lowered = cast.telling(|_, message| announced(&message, |announcement| announcement.suite[0] = 0x0020));
     owner_refuses(lowered, &["the key announcement from rank 2 is not what"]);
 }
 
-/// Whether there are trust files or not.
+/// A weak key is refused whether there are trust files or not.
 #[test]
 fn a_weak_key_is_refused() {
     let weakened = |weaken: fn(&mut Vec<u8>)| {
@@ -213,6 +214,6 @@ fn a_weak_key_is_refused() {
     owner_refuses(weakened(|key| key[..1152].fill(0)), &[words[0], "ML-KEM half is zero"]);
     owner_refuses(weakened(|key| key[..3].fill(0xff)), &[words[0], "FIPS 203"]);
     owner_refuses(weakened(Vec::clear), &[words[0], "it has 0 bytes, 1216 were due"]);
-    // The control: a sound key is not what stops the run, but that the rank did not say so.
+    // The control: a sound key is not refused. The run ends because the rank did not announce it.
     rank_refuses(weakened(|_| {}), &["the package from rank 0 failed authentication"]);
 }

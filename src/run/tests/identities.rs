@@ -1,4 +1,4 @@
-//! Who is accepted: identities, hosts, and what is asked of them.
+//! Who is accepted: identities, hosts, and what a trust file asks of them.
 
 use super::*;
 
@@ -36,7 +36,7 @@ fn a_rank_that_shows_no_identity_is_refused() {
         })
     };
     owner_refuses(silent(), &["the key announcement from rank 2 is not signed", "mixnn keygen"]);
-    // The owner takes it; but the rank has shown one, and notices.
+    // The owner takes a message without an identity. But the rank has shown one, and notices.
     rank_refuses(silent().unguarded(), &["the package from rank 0 failed authentication"]);
 }
 
@@ -80,7 +80,8 @@ fn a_rank_stays_who_it_is() {
         })
     };
     owner_refuses(replaced(), &["rank 2 shows the identity", "a run's ranks stay who they are"]);
-    // Nobody keeps account where nobody has to be known; but the rank notices that its words were changed.
+    // Without trust files the owner does not keep account of identities. But the rank notices that its words were
+    // changed.
     rank_refuses(replaced().unguarded(), &["the package from rank 0 failed authentication"]);
 }
 
@@ -96,19 +97,20 @@ fn domains_follow_identities() {
     for (rank, which) in [(1, 0), (2, 1), (3, 1), (4, 2)] {
         let shown = showing(twin(&identities[which]));
         let signed = Peers::new(&shown).sign(b"context", b"message".to_vec());
-        // Of one length, signed or not.
+        // A message has one length, signed or not.
         assert_eq!(signed.len(), Peers::new(&Credentials::default()).sign(b"context", b"message".to_vec()).len());
         let message = peers.recognise("it", Rank(rank), b"context", &signed).unwrap();
         assert_eq!(message, b"message");
     }
     let hosts = ["host"; 5];
     assert_eq!(peers.domains(hosts.into_iter()), [0, 0, 1, 1, 2]);
-    // Without a trust file they follow the hosts' names.
+    // Without a trust file the domains follow the hosts' names.
     let open = Credentials::default();
     assert_eq!(Peers::new(&open).domains(["a", "b", "a", "c", "b"].into_iter()), [0, 1, 0, 2, 1]);
 }
 
-/// What hosts of unequal size cost is said when the owner has heard of all hosts; where it costs nothing, nothing is.
+/// Where hosts of unequal size keep stages together, the owner's user is warned. Where they do not, there is no
+/// warning.
 #[test]
 fn hosts_of_unequal_size_are_warned_of() {
     let sets = ["train.epochs=1", "data.validation=0.95"].map(str::to_owned);
@@ -126,7 +128,7 @@ fn hosts_of_unequal_size_are_warned_of() {
     }
 }
 
-/// One label is no beginning of the other, and every field but the last has a length that is known before.
+/// No label is the beginning of another one, and every field but the last has a known length.
 #[test]
 fn what_is_signed_is_unambiguous() {
     let binding = Binding { run: &[6; 32], opening: &[7; 32], term: Term(1), rank: Rank(2), ranks: 4 };

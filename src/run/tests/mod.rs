@@ -1,5 +1,5 @@
-//! Who is who, over the in-memory transport: what a rank, an owner or someone between them may get wrong or fake, each with
-//! the same run that nobody interferes with, or that nobody guards.
+//! Who is who, over the in-memory transport: what a rank, an owner or someone between them may get wrong or fake. Each
+//! test has a control: the same run with which nobody interferes, or that nobody guards.
 
 mod fakes;
 mod identities;
@@ -29,14 +29,15 @@ use crate::transport::local::{self, Local};
 use crate::transport::{Exchange, Letters, Member, Membership, Transport, TransportError};
 
 const OWNER: usize = 0;
-/// The rank that is wrong, or whose messages someone alters.
+/// The rank that does something wrong, or whose messages someone alters.
 const VICTIM: usize = 2;
 
-/// What becomes of a message on its way.
+/// Changes a message on its way. The number counts the messages in one direction, from 0.
 type Change = Box<dyn FnMut(usize, Vec<u8>) -> Vec<u8> + Send>;
 
-/// A rank's end of the transport, with someone who alters what it tells the owner and what the owner tells it. The number is
-/// that of the message: 0 is the opening among those from the owner, and the first announcement among those to it.
+/// A rank's end of the transport, with someone who alters what the rank tells the owner and what the owner tells it.
+/// Messages are counted in each direction: from the owner, number 0 is the opening; to the owner, number 0 is the first
+/// announcement.
 struct Between {
     end: Local,
     to_owner: (usize, Change),
@@ -94,12 +95,13 @@ impl Transport for Between {
     }
 }
 
-/// A run of four ranks.
+/// A run of four ranks, each with an identity.
 struct Cast {
     identities: Vec<Identity>,
-    /// The line of each rank in the trust file of the owner; the owner's own line is in those of the ranks.
+    /// By rank, the line of its identity for trust files. The owner's trust file has those of the ranks, theirs have
+    /// the owner's.
     lines: Vec<String>,
-    /// Where the ranks run.
+    /// By rank, the name of its host.
     hosts: Vec<String>,
     guarded: [bool; 2],
     to_owner: Change,
@@ -107,7 +109,7 @@ struct Cast {
     sets: Vec<String>,
 }
 
-/// All that the owner's user reads while a run goes on.
+/// A watcher that keeps all lines that the owner's user would read during a run.
 #[derive(Default)]
 struct Lines(Vec<String>);
 
@@ -125,7 +127,7 @@ impl Watcher for Lines {
 }
 
 impl Cast {
-    /// Where everybody is who they should be, and nobody stands between.
+    /// A run in which everybody is who they should be, and nobody stands between.
     fn new() -> Self {
         let identities: Vec<Identity> = (0..4).map(|_| Identity::generate().unwrap()).collect();
         let hosts: Vec<String> = (0..4).map(|rank| format!("host-{rank}")).collect();
@@ -140,7 +142,7 @@ impl Cast {
         }
     }
 
-    /// The same without trust files.
+    /// Takes the trust files away, so that everybody is accepted.
     fn unguarded(mut self) -> Self {
         self.guarded = [false, false];
         self
@@ -156,7 +158,7 @@ impl Cast {
         self
     }
 
-    /// The same, and the opening that the victim hears.
+    /// Records the opening that the victim hears.
     fn heard(self) -> (Self, Arc<Mutex<Vec<u8>>>) {
         let opening = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&opening);
@@ -169,12 +171,12 @@ impl Cast {
         (cast, opening)
     }
 
-    /// The digits on four ranks: what the owner came to, and what the victim did.
+    /// Trains the digits on four ranks. Returns what the run came to on the owner, and on the victim.
     fn run(self) -> (Result<Outcome, RunError>, Result<(), RunError>) {
         self.watched(&mut ())
     }
 
-    /// The same, watched on the owner.
+    /// Does what `run` does, and shows the owner's notes to `watcher`.
     fn watched(self, watcher: &mut dyn Watcher) -> (Result<Outcome, RunError>, Result<(), RunError>) {
         let job = Job::parse("digits.toml", include_str!("../../../jobs/digits.toml"), &self.sets).unwrap();
         let prepared = Prepared::of(job).unwrap();
@@ -182,7 +184,8 @@ impl Cast {
         let ranks = self.guarded[0].then(|| trust(&self.lines[1..]));
         let mut credentials: Vec<Credentials> = Vec::new();
         for (rank, identity) in self.identities.into_iter().enumerate() {
-            // Of the ranks the victim alone, so that it is the one that tells: who refuses first ends the run of all.
+            // Of the ranks the victim alone has a trust file, so that it is the one that tells: who refuses first ends
+            // the run of all.
             let trust = (rank == VICTIM && self.guarded[1]).then(|| trust(&self.lines[..1]));
             credentials.push(Credentials { identity: Some(identity), trust });
         }
@@ -191,7 +194,7 @@ impl Cast {
     }
 }
 
-/// Runs `prepared` with all ranks as threads.
+/// Runs `prepared` with all ranks as threads of this process.
 fn play(
     prepared: &Prepared,
     hosts: &[String],
@@ -229,13 +232,13 @@ fn play(
     })
 }
 
-/// Asserts that the owner refuses, with these words and code 4.
+/// Asserts that the owner refuses, with these words and exit code 4.
 #[track_caller]
 fn owner_refuses(cast: Cast, words: &[&str]) {
     refuses(cast.run().0.map(|_| ()), words);
 }
 
-/// Asserts that the victim refuses, with these words and code 4.
+/// Asserts that the victim refuses, with these words and exit code 4.
 #[track_caller]
 fn rank_refuses(cast: Cast, words: &[&str]) {
     refuses(cast.run().1, words);
@@ -257,17 +260,17 @@ fn runs(cast: Cast) -> String {
     led.unwrap().weights_sha256
 }
 
-/// The same identity, for someone else who has got hold of it.
+/// A copy of an identity, for someone else who has got hold of it.
 fn twin(identity: &Identity) -> Identity {
     Identity::from_secret(&identity.secret()).unwrap()
 }
 
-/// Who shows `identity` and accepts everybody.
+/// The credentials of someone who shows `identity` and accepts everybody.
 fn showing(identity: Identity) -> Credentials {
     Credentials { identity: Some(identity), trust: None }
 }
 
-/// The public numbers in an opening.
+/// The public numbers in the bytes of an opening.
 fn public(opening: &[u8]) -> Public {
     match opening::read(opening) {
         Some(Opening::Start(public)) => public,
@@ -275,20 +278,21 @@ fn public(opening: &[u8]) -> Public {
     }
 }
 
-/// What a letter belongs to whose sender has heard these bytes as the opening. What is signed does not name the run's id: the opening does.
+/// The binding of a letter whose sender has heard these bytes as the opening. The run's id is left zero: signatures
+/// name the opening instead.
 fn bound(opening: &[u8], term: Term, rank: Rank, ranks: u16) -> Binding<'static> {
     let digest: [u8; 32] = Sha256::digest(opening).into();
     Binding { run: &[0; 32], opening: Box::leak(Box::new(digest)), term, rank, ranks }
 }
 
-/// A message that shows no identity.
+/// Takes identity and signature off a message, so that it shows none.
 fn unsigned(mut signed: Vec<u8>) -> Vec<u8> {
     let behind = signed.len() - SIGNED;
     signed[behind..].fill(0);
     signed
 }
 
-/// An announcement, taken apart and put together again; its signature stays as it was.
+/// Takes an announcement apart, changes it, and puts it together again. Its signature stays as it was.
 fn announced(signed: &[u8], change: impl FnOnce(&mut Announcement)) -> Vec<u8> {
     let (message, signature) = signed.split_at(UNSIGNED);
     let mut announcement: Announcement = unpadded(message).unwrap();
@@ -296,7 +300,8 @@ fn announced(signed: &[u8], change: impl FnOnce(&mut Announcement)) -> Vec<u8> {
     [&padded(&announcement, UNSIGNED).unwrap(), signature].concat()
 }
 
-/// What ranks are told before a term begins has one form: reading it takes as long with a stage as without.
+/// All ranks are told a role of one length before a term begins, so that it takes as long to read with a stage as
+/// without.
 #[test]
 fn all_ranks_are_told_as_much() {
     struct Roles<'a>(&'a Mutex<Vec<(u32, usize, bool)>>);

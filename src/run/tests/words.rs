@@ -1,10 +1,12 @@
-//! What a rank says of itself, on the owner's terminal and in its files: whatever it is, it moves no cursor and begins no line.
+//! What a rank says of itself on the owner's terminal and in its files. Whatever it is, it moves no cursor and begins
+//! no line.
 
 use super::*;
 
-/// Sets a title, clears the screen, goes on in a line that looks like ours, and turns the direction of writing.
+/// Sets a window's title, clears the screen, goes on in a line that looks like one of ours, and turns the direction of
+/// writing.
 const FOUL: &str = "\u{1b}]0;x\u{7}\u{9b}2J\r\nmixnn: error\u{202e}\u{200b}";
-/// The same as it is shown.
+/// [`FOUL`] as it is shown.
 const SHOWN: &str = r"\u{1b}]0;x\u{7}\u{9b}2J\r\nmixnn: error\u{202e}\u{200b}";
 
 #[track_caller]
@@ -14,7 +16,7 @@ fn is_shown(text: &str, shown: &str) {
     assert!(!text.contains(obeyed), "a terminal would obey {text:?}");
 }
 
-/// A rank that announces itself with other words than its own.
+/// A run in which a rank announces itself with other words than its own.
 fn saying(say: fn(&mut Announcement)) -> Cast {
     Cast::new().unguarded().telling(move |_, message| unsigned(announced(&message, say)))
 }
@@ -33,13 +35,13 @@ fn in_notes_and_warnings() {
 fn in_errors() {
     let error = |cast: Cast| cast.run().0.unwrap_err().to_string();
     is_shown(&error(saying(|announcement| announcement.version = FOUL.to_owned())), SHOWN);
-    // Signed by a rank that the owner knows from another host.
+    // This is signed by a rank that the owner knows from another host.
     let mut elsewhere = Cast::new();
     elsewhere.hosts[VICTIM] = FOUL.to_owned();
     let error = error(elsewhere);
     assert!(error.contains("of host host-2"), "{error}");
     is_shown(&error, SHOWN);
-    // A line of the owner's own file, as somebody sent it.
+    // This is a line of the owner's own trust file, as somebody sent it.
     let mut listed = Cast::new().telling(|_, mut message| {
         *message.last_mut().unwrap() ^= 1;
         message
@@ -58,6 +60,6 @@ fn in_results() {
     let (led, served) = named.run();
     served.unwrap();
     let outcome = led.unwrap();
-    // A file of JSON that is shown as it stands.
+    // The file of JSON is shown as it stands.
     is_shown(&serde_json::to_string(&outcome).unwrap(), &SHOWN.replace('\\', r"\\"));
 }

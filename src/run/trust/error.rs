@@ -1,4 +1,4 @@
-//! Why someone is not accepted, and what to do.
+//! Why an identity, a trust file or a rank is not accepted, and what to do about it.
 
 use std::path::PathBuf;
 
@@ -11,172 +11,173 @@ use crate::ids::Rank;
 /// Why an identity or a trust file cannot be used, or a rank is not accepted.
 #[derive(Debug, Error)]
 pub enum TrustError {
-    /// The file cannot be read.
+    /// An identity or trust file cannot be read.
     #[error("cannot read the {what} {path}: {source}")]
     Read {
-        /// Identity or trust file.
+        /// What the file is: an identity or a trust file.
         what: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// The file in its default place cannot be read, though no one has asked for it: it may be there.
+    /// A file in its default place cannot be read. Nobody has asked for it, but it may be there.
     #[error(
         "cannot read the {what} in its default place, {path}: {source}; name another with {option} or {variable}, or the folder of \
          your configuration with XDG_CONFIG_HOME"
     )]
     ReadDefault {
-        /// Identity or trust file.
+        /// What the file is: an identity or a trust file.
         what: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The option that names another.
+        /// The option of the command line that names another file.
         option: &'static str,
-        /// The environment's variable that does.
+        /// The variable of the environment that names another file.
         variable: &'static str,
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// Others could read or change it.
+    /// The file's permissions let others read or change it.
     #[error("the {what} {path} has mode {mode:04o}: others may {may}; mend it with chmod {fix} {path}")]
     Open {
-        /// Identity or trust file.
+        /// What the file is: an identity or a trust file.
         what: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Its permissions.
+        /// The permissions of the file.
         mode: u32,
-        /// What others may do.
+        /// What these permissions let others do.
         may: &'static str,
-        /// What chmod is to be told.
+        /// The mode for chmod that mends it.
         fix: &'static str,
     },
-    /// A line that is not understood.
+    /// A line of an identity or trust file is not understood.
     #[error("{path}:{line}: found {found}; expected {expected}")]
     Line {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// What stands there.
+        /// What stands in the line, in words that give no secret away.
         found: String,
-        /// What should.
+        /// What should stand in the line.
         expected: &'static str,
     },
-    /// An identity is there already.
+    /// `mixnn keygen` was to write an identity where a file stands already.
     #[error(
         "{0} is there already, and an identity is never overwritten; name another file with --out, or move it away. mixnn keygen \
          --show {0} prints its line"
     )]
     Exists(PathBuf),
-    /// The file cannot be written.
+    /// The new identity cannot be written.
     #[error("cannot write the identity {path}: {source}; name another file with --out")]
     Write {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// No signature of the identity that is shown, and no lack of both.
+    /// A letter's signature is not valid for the identity that it shows, or it shows one without the other. This is
+    /// found without a trust file.
     #[error("{what} from {from} is not what the identity that it shows has signed")]
     Garbled {
-        /// The message.
+        /// What the letter is called.
         what: &'static str,
-        /// Whose.
+        /// The rank that was said to have sent it.
         from: Rank,
     },
-    /// A rank of another version.
+    /// A rank runs another version of mixnn.
     #[error("{from} runs mixnn \"{found}\", the owner \"{expected}\"; start the same version on all hosts")]
     Version {
-        /// The rank.
+        /// The rank that runs it.
         from: Rank,
-        /// Its version.
+        /// The version that the rank runs.
         found: String,
-        /// The owner's.
+        /// The version that the owner runs.
         expected: &'static str,
     },
-    /// A rank that wants other cryptography.
+    /// A rank announces a key for other cryptography than this version's.
     #[error("{from} announces the suite {}, expected {}; nothing else is taken", suite(.found), suite(&SUITE))]
     Suite {
-        /// The rank.
+        /// The rank that announces it.
         from: Rank,
-        /// HPKE's identifiers of KEM, KDF and AEAD.
+        /// What the rank announces: HPKE's identifiers of KEM, KDF and AEAD.
         found: [u16; 3],
     },
-    /// A key to which nothing is sealed.
+    /// A rank announces a public key to which nothing may be sealed (docs/PROTOCOL.md, 5.6).
     #[error("the key that {from} announces is refused: {why}")]
     Weak {
-        /// The rank.
+        /// The rank that announces the key.
         from: Rank,
-        /// Why.
+        /// What is wrong with the key.
         why: WeakKey,
     },
-    /// No signature, where one is due.
+    /// A letter shows no identity, though there is a trust file.
     #[error(
         "{what} from {from} is not signed, and only those that {path} lists are accepted; make an identity on that host \
          (mixnn keygen) and add its line there"
     )]
     Unsigned {
-        /// What was to be signed.
+        /// What the letter is called.
         what: &'static str,
-        /// Whose it was said to be.
+        /// The rank that was said to have sent it.
         from: Rank,
-        /// The trust file.
+        /// The path of the trust file.
         path: PathBuf,
     },
-    /// An identity that no line names.
+    /// A rank shows an identity that no line of the trust file names.
     #[error(
         "{from} shows the identity {found}, which {path} does not list; add its line there if it is to be accepted"
     )]
     Unknown {
-        /// The rank.
+        /// The rank that shows it.
         from: Rank,
-        /// What it shows, in hexadecimal digits.
+        /// The identity that the rank shows, in hexadecimal digits.
         found: String,
-        /// The trust file.
+        /// The path of the trust file.
         path: PathBuf,
     },
-    /// Not what the identity has signed for here and now.
+    /// A letter is not what the identity that it shows has signed for this run, term and rank.
     #[error("{what} from {from} is not what {identity} (host {host}) signed for this run and rank")]
     Signature {
-        /// What was signed.
+        /// What the letter is called.
         what: &'static str,
-        /// Whose it was said to be.
+        /// The rank that was said to have sent it.
         from: Rank,
-        /// The identity that it shows.
+        /// The identity that the letter shows.
         identity: PublicIdentity,
-        /// The host of that identity.
+        /// The host that the trust file names for that identity.
         host: String,
     },
-    /// An identity on a host where it does not belong.
+    /// A rank runs on another host than the trust file names for its identity.
     #[error(
         "{from} runs on host \"{found}\" with the identity of host {expected} ({path}); start it there, or mend that line"
     )]
     WrongHost {
-        /// The rank.
+        /// The rank that runs there.
         from: Rank,
-        /// Its host, as it says.
+        /// The host on which the rank says that it runs.
         found: String,
-        /// The host that the identity's line names.
+        /// The host that the trust file names for its identity.
         expected: String,
-        /// The trust file.
+        /// The path of the trust file.
         path: PathBuf,
     },
-    /// Another identity than before in this run.
+    /// A rank shows another identity than earlier in this run.
     #[error("{from} shows the identity {found}, before it was {before}; a run's ranks stay who they are")]
     Changed {
-        /// The rank.
+        /// The rank that shows another identity.
         from: Rank,
-        /// The identity now.
+        /// The identity that the rank shows now.
         found: PublicIdentity,
-        /// The one before.
+        /// The identity that the rank showed first.
         before: PublicIdentity,
     },
 }
 
 impl TrustError {
-    /// The process's exit code.
+    /// The code with which the process exits because of this error (docs/PROTOCOL.md, 16.7).
     pub fn exit_code(&self) -> i32 {
         match self {
             TrustError::Read { .. }

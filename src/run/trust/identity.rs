@@ -1,4 +1,4 @@
-//! The file of a host's identity: private, written once.
+//! The file of a host's identity. It is private, and written once.
 
 use std::fs::DirBuilder;
 use std::io::Write;
@@ -9,7 +9,7 @@ use super::{TrustError, read};
 use crate::crypto::identity::Identity;
 use crate::whole;
 
-/// The first line of an identity file.
+/// The first line of an identity file. By it a file is known to be one.
 const HEAD: &str = "mixnn identity 1: private; the last line is for the trust files of others";
 
 /// Makes an identity for `host` and writes it to `path`, which must not exist. Returns its line for trust files.
@@ -22,7 +22,7 @@ pub fn make_identity(path: &Path, host: &str) -> Result<String, TrustError> {
     let line = format!("{} {host}", identity.public());
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    // A temporary file is readable by its owner alone, and so stays what becomes of it.
+    // A temporary file is readable by its owner alone, and keeps these permissions when it gets its name.
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let secret = identity.secret();
     for part in [HEAD, "\n", &secret, "\n", &line, "\n"] {
@@ -36,7 +36,7 @@ pub fn make_identity(path: &Path, host: &str) -> Result<String, TrustError> {
     Ok(line)
 }
 
-/// Reads the identity that [`make_identity`] wrote to `path`.
+/// Reads the identity in the file at `path`, as [`make_identity`] wrote it.
 ///
 /// # Errors
 /// [`TrustError::Read`], [`TrustError::Open`], [`TrustError::Line`].
@@ -44,7 +44,7 @@ pub fn load_identity(path: &Path) -> Result<Identity, TrustError> {
     Ok(load(path)?.0)
 }
 
-/// The line for trust files of the identity that [`make_identity`] wrote to `path`.
+/// Reads the line for trust files in the identity file at `path`, as [`make_identity`] wrote it.
 ///
 /// # Errors
 /// As [`load_identity`].
@@ -52,10 +52,10 @@ pub fn identity_line(path: &Path) -> Result<String, TrustError> {
     Ok(load(path)?.1)
 }
 
-/// An identity, and its line.
+/// Reads an identity file: the identity, and its line for trust files.
 fn load(path: &Path) -> Result<(Identity, String), TrustError> {
     let text = read("identity", path, 0o077, "read or change it", "600")?;
-    // What is found is a secret, or close to one: it is not shown.
+    // What is found in a wrong line may be a secret, or close to one. So the error does not show it.
     let wrong = |line, expected| TrustError::Line {
         path: path.to_owned(),
         line,

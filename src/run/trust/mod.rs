@@ -1,8 +1,8 @@
-//! What a process shows of itself and whom it accepts: identity files ([`identity`]), and trust files.
+//! What a process shows of itself and whom it accepts: identity files ([`identity`]) and trust files.
 //!
-//! A *trust file* lists identities, a line each: a key and the host that it belongs to. The owner's lists the ranks that it
-//! accepts (`[trust] ranks` in the job), another rank's the owners that it serves. Without one everybody is accepted.
-//! What is signed and verified stands in [`peers`](super::letters::peers).
+//! A *trust file* lists identities, one in each line: a key and the host that it belongs to. The owner's trust file
+//! lists the ranks that it accepts (`[trust] ranks` in the job). That of another rank lists the owners that it serves.
+//! Without a trust file everybody is accepted. What is signed and verified stands in [`peers`](super::letters::peers).
 
 mod error;
 mod identity;
@@ -23,27 +23,29 @@ use crate::terminal::escaped;
 /// What a process shows of itself, and whom it accepts.
 #[derive(Default)]
 pub struct Credentials {
-    /// Signs what it says. `None`: what it says is not signed.
+    /// The identity that signs what this process says. `None`: nothing is signed.
     pub identity: Option<Identity>,
-    /// On the owner the ranks, on another rank the owners that it accepts. `None`: all.
+    /// Whom this process accepts: on the owner the ranks, on another rank the owners. `None`: everybody.
     pub trust: Option<Trust>,
 }
 
-/// The identities that are accepted.
+/// The identities that a trust file lists.
 pub struct Trust {
-    /// The file that lists them, for errors.
+    /// The path of the file, for errors.
     pub(super) path: PathBuf,
+    /// The lines of the file, one an identity.
     lines: Vec<Line>,
 }
 
-/// A line of a trust file.
+/// One line of a trust file.
 pub(super) struct Line {
-    /// The key.
+    /// The public key of an identity.
     pub(super) identity: PublicIdentity,
-    /// The host that it belongs to.
+    /// The name of the host that the identity belongs to.
     pub(super) host: String,
 }
 
+/// What a line of a trust file should be, for errors.
 const LINE: &str = "a key of 64 hexadecimal digits and its host's name, as mixnn keygen prints them";
 
 impl Trust {
@@ -56,7 +58,7 @@ impl Trust {
         Self::parse(path, &text)
     }
 
-    /// Reads the `text` of a trust file; `path` is its name in errors.
+    /// Reads the `text` of a trust file. Errors call it `path`.
     ///
     /// # Errors
     /// [`TrustError::Line`].
@@ -88,13 +90,14 @@ impl Trust {
         Ok(Self { path: path.to_owned(), lines: lines.into_iter().map(|(_, line)| line).collect() })
     }
 
-    /// The line of the identity in `bytes`.
+    /// The line that names the identity whose public key is `bytes`, if there is one.
     pub(super) fn line(&self, bytes: &[u8]) -> Option<&Line> {
         self.lines.iter().find(|line| line.identity.bytes() == bytes)
     }
 }
 
-/// The text of a file, where none of the bits of `forbidden` are in its mode.
+/// Reads the text of a file, where its mode has none of the bits in `forbidden`. Errors call the file `what`, say that
+/// others may `may`, and name `fix` for chmod.
 fn read(
     what: &'static str,
     path: &Path,
@@ -104,7 +107,7 @@ fn read(
 ) -> Result<Zeroizing<String>, TrustError> {
     let failed = |source| TrustError::Read { what, path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
-    // Of the file that was opened, whatever stands at its path by now.
+    // This is the mode of the file that was opened, whatever stands at its path by now.
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
     if mode & forbidden != 0 {
         return Err(TrustError::Open { what, path: path.to_owned(), mode, may, fix });
@@ -192,7 +195,7 @@ mod tests {
             assert!(error.to_string().contains("chmod go-w "), "{error}");
             assert_eq!(error.exit_code(), 3);
         }
-        // The control: what chmod was told to make of them.
+        // The control: with the permissions that chmod was told to set, both files are read.
         for (identity_mode, trusted_mode) in [(0o600, 0o644), (0o400, 0o600), (0o600, 0o444)] {
             with(&identity, identity_mode);
             with(&trusted, trusted_mode);

@@ -137,7 +137,7 @@ impl World {
         Ok(ManuallyDrop::into_inner(heard))
     }
 
-    /// What [`Transport::scatter`](crate::transport::Transport::scatter) does.
+    /// What [`Letters::scatter`](crate::transport::Letters::scatter) does.
     pub(super) fn scatter(&self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
         if self.rank == Rank::OWNER {
             let copies = messages[1..].iter().map(|message| memory::copied(message));
@@ -150,7 +150,7 @@ impl World {
         Ok(letter)
     }
 
-    /// What [`Transport::gather`](crate::transport::Transport::gather) does.
+    /// What [`Letters::gather`](crate::transport::Letters::gather) does.
     pub(super) fn gather(&self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
         if self.rank != Rank::OWNER {
             self.letters(&mut [memory::copied(message)?], &[Rank::OWNER], true)?;

@@ -11,7 +11,7 @@ fn values(len: usize, seed: f32) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * 0.73 + seed).sin()).collect()
 }
 
-/// The pairs of values of A and B whose products C's value in row `i` and column `j` adds up.
+/// The pairs of values of A and B whose products add up to the value of C in row `i` and column `j`.
 fn pairs(shape: Gemm, a: &[f32], b: &[f32], i: usize, j: usize) -> Vec<(f32, f32)> {
     let Gemm { m, n, k, a_transposed, b_transposed, .. } = shape;
     let x = |l| if a_transposed { a[l * m + i] } else { a[i * k + l] };
@@ -19,7 +19,7 @@ fn pairs(shape: Gemm, a: &[f32], b: &[f32], i: usize, j: usize) -> Vec<(f32, f32
     (0..k).map(|l| (x(l), y(l))).collect()
 }
 
-/// C in f64, on top of `c` if the shape says so.
+/// C in f64, added to `c` if the shape accumulates.
 fn sums(shape: Gemm, a: &[f32], b: &[f32], c: &[f32]) -> Vec<Sum> {
     let places = (0..shape.m).flat_map(|i| (0..shape.n).map(move |j| (i, j)));
     let sum = |(i, j)| {
@@ -51,7 +51,7 @@ fn agrees_with_f64_in_every_layout_with_all_instructions() {
     }
 }
 
-/// The tolerance of the test above can fail: a term too few is more than rounding makes.
+/// Shows that the tolerance of the test above can fail: one missing term is more than rounding makes.
 #[test]
 #[should_panic(expected = "is off by")]
 fn a_term_too_few_is_noticed() {
@@ -81,10 +81,10 @@ fn same_bits_for_any_number_of_threads() {
     }
 }
 
-/// What the test of caches that are forced apart gives to itself: the bytes of the first cache that it is to find.
+/// Environment variable by which the test of forced caches tells its child process which first-level cache to find, in bytes.
 const FORCED: &str = "MIXNN_TEST_FIRST_CACHE";
 
-/// Of products that have no way of their own, term by term: the order of a sum, and so its bits, follow from its length and from
+/// Computes products without a special path term by term: the order of a sum, and so its bits, follow from its length and from
 /// whether a side of the product is longer than 64.
 #[test]
 fn long_sums_are_cut_at_these_places() {
@@ -106,7 +106,7 @@ fn long_sums_are_cut_at_these_places() {
         let (a, b) = (values(m * k, 1.0), values(k * n, 2.0));
         for (simd, accumulate, scale) in there().into_iter().flat_map(|simd| [(simd, false, 1.0), (simd, true, 0.3)])
         {
-            // Without vectors there is no fused operation.
+            // The scalar set has no fused multiply-add.
             let add = |x: f32, y: f32, to: f32| if name(simd) == "scalar" { x * y + to } else { x.mul_add(y, to) };
             let shape = Gemm { m, n, k, a_transposed: false, b_transposed: false, accumulate };
             let before = values(m * n, 3.0);
@@ -127,7 +127,7 @@ fn long_sums_are_cut_at_these_places() {
     }
 }
 
-/// Writes what Linux says of a processor's caches to `folder`: first, second and third level.
+/// Writes to `folder` what Linux says of a processor's caches: sizes of the first, second and third level.
 fn write_caches(folder: &Path, sizes: [usize; 3], ways: usize) {
     for (index, bytes) in sizes.into_iter().enumerate() {
         let of = folder.join(format!("cpu0/cache/index{index}"));
@@ -144,10 +144,11 @@ fn write_caches(folder: &Path, sizes: [usize; 3], ways: usize) {
     }
 }
 
-/// The test above on machines with other caches: `gemm` reads their sizes where Linux shows them, and something else stands there.
+/// Repeats the test above on machines with other caches. `gemm` reads their sizes from the files of Linux, in whose place the
+/// test puts its own.
 #[test]
 fn caches_of_any_size_leave_the_bits_as_they_are() {
-    // As root, and as a user who may be root among his own files.
+    // Works for root, and for a user who may be root in a namespace of his own.
     let unshare = ["--mount", "-rm"]
         .into_iter()
         .find(|way| Command::new("unshare").args([way, "true"]).output().is_ok_and(|ran| ran.status.success()));
@@ -179,12 +180,13 @@ fn caches_of_any_size_leave_the_bits_as_they_are() {
     }
 }
 
-/// The control of the test above, in its own process: there `gemm` would cut sums at other places.
+/// The control of the test above, run in its child process: with the forced cache, `gemm` itself would cut sums in other
+/// places.
 #[test]
 fn caches_have_a_say_in_gemm() {
     let forced = std::env::var(FORCED).ok().and_then(|bytes| bytes.parse::<usize>().ok());
     if let Some(bytes) = forced {
-        // A kernel of 64 by 6 values, that of AVX-512.
+        // The kernel of AVX-512 makes 64 by 6 values.
         assert_eq!(kernel_params(70, 70, 4096, 64, 6, 4).kc > TERMS, bytes > 1 << 19);
     }
 }

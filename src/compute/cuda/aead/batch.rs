@@ -1,4 +1,4 @@
-//! Jobs as `kernels/aes_gcm.cu` reads them, and which bytes of blocks they cover.
+//! Batches of jobs in the layout that `kernels/aes_gcm.cu` reads, and which bytes of blocks they cover.
 
 use std::sync::Arc;
 
@@ -9,44 +9,49 @@ use crate::compute::cuda::{Arg, Device, Launch, Message, THREADS};
 use crate::crypto::sealer::{BadCells, OpenJob, Place, SealJob};
 use crate::ids::Slot;
 
-/// Messages that a kernel takes.
+/// Number of messages that a kernel takes.
 const MESSAGES: usize = 3;
-/// Layers of an onion that a job has room for.
+/// Most layers of an onion: as many as a job has room for.
 const LAYERS: usize = 4;
 
-/// Cells that a block of threads takes at most, one after the other, and blocks that there are to be before it takes two. Each
-/// block lays its tables first.
+/// Most cells that a block of threads takes, one after the other; and the number of blocks there must be before a block takes a
+/// second cell. A block that takes several prepares its tables only once.
 const CELLS: [u32; 2] = [8, 1024];
 
-/// Bytes of a block, all of them some job's, and where they stand on the device.
+/// A range of bytes in a block, every byte of which belongs to a job, and its place on the device.
 #[derive(Debug, PartialEq, Eq)]
+/// Index of the block that the range is in.
 pub(super) struct Span {
+    /// First byte of the range in the block.
     pub(super) block: usize,
+    /// Length of the range in bytes.
     pub(super) offset: usize,
+    /// First byte of the range in the device's memory.
     pub(super) len: usize,
     pub(super) at: usize,
 }
 
-/// A batch on the device.
+/// A batch of seal or open jobs on the device.
 pub(super) struct Batch<M> {
     /// The jobs, in the kernel's layout.
     pub(super) jobs: M,
-    /// How many.
+    /// Number of jobs.
     pub(super) count: u32,
-    /// Bytes of a payload, or of a sealed cell.
+    /// Length in bytes of a payload if the batch seals, or of a sealed cell if it opens.
     pub(super) length: u32,
-    /// The bytes of blocks that jobs cover; those of lanes that stand on the device.
+    /// The memory that holds the sealed cells: the batch's own, or that of the lanes if they stand on the device.
     pub(super) cells: Arc<M>,
-    /// Whose they are, where they are copied; none of lanes that stand on the device.
+    /// Which bytes of blocks are copied to or from `cells`. Empty if lanes stand on the device.
     pub(super) spans: Vec<Span>,
-    /// Of opening: how many jobs were found bad, and behind that for each job whether it was. All zeros until some are.
+    /// Only where the batch opens: how many jobs were found bad, then for each job whether it was, 4 bytes each. All are zero
+    /// while none is bad.
     pub(super) bad: Option<M>,
-    /// Bytes that each message must have.
+    /// Number of bytes that the kernel uses of each message. 0 if it does not use the message.
     reach: [usize; MESSAGES],
 }
 
 impl<M> Batch<M> {
-    /// Launches a kernel over the cells, between them and `messages`.
+    /// Launches `kernel` over all cells of the batch. It reads or writes `messages`.
     pub(super) fn launch<D: Device<Memory = M>>(
         &self,
         keys: &Keys<D>,
@@ -74,7 +79,8 @@ impl<M> Batch<M> {
         keys.device.launch(Launch { kernel, grid, block: THREADS, shared: SHARED[1] }, &args);
     }
 
-    /// Sealing, from payloads of `payload` bytes, into `lanes` where those stand on the device.
+    /// A batch that seals payloads of `payload` bytes. The cells go to `lanes` if those stand on the device, else to memory of
+    /// the batch's own.
     pub(super) fn of_seals<D: Device<Memory = M>>(
         keys: &Keys<D>,
         payload: usize,
@@ -96,8 +102,8 @@ impl<M> Batch<M> {
         Self::lay(&keys.device, payload, jobs.iter().map(|job| job.from), payload, cells, &bytes)
     }
 
-    /// Opening, of cells of `sealed` bytes, from `lanes` where those stand on the device; into `to` in place of messages where it
-    /// peels.
+    /// A batch that opens cells of `sealed` bytes. They come from `lanes` if those stand on the device, else from memory of the
+    /// batch's own. With `to` the batch peels: what is opened goes to these blocks instead of messages.
     pub(super) fn of_opens<D: Device<Memory = M>>(
         keys: &Keys<D>,
         sealed: usize,
@@ -107,7 +113,7 @@ impl<M> Batch<M> {
     ) -> Result<Self, ComputeError> {
         let sources: Vec<Place> = jobs.iter().map(|job| job.from).collect();
         let cells = Cells::at(&keys.device, &sources, sealed, lanes)?;
-        // All blocks that leave are one message to the kernel.
+        // To the kernel, all outgoing blocks are one message.
         let target = |job: &OpenJob| match to {
             Some(blocks) => Place { block: 0, offset: blocks.at(job.to, sealed - 16) },
             None => job.to,
@@ -124,6 +130,7 @@ impl<M> Batch<M> {
         Ok(Self { bad: Some(keys.device.allocate(4 + 4 * jobs.len())?), ..laid })
     }
 
+    /// Writes the jobs to the device. `in_messages` says where each job's payload of `payload` bytes stands in the messages.
     fn lay<D: Device<Memory = M>>(
         device: &D,
         length: usize,
@@ -144,10 +151,11 @@ impl<M> Batch<M> {
         Ok(Self { jobs, count, length: length as u32, cells: memory, spans, bad: None, reach })
     }
 
-    /// Waits for what was started: the jobs that were found bad since the last time. Which they are is asked where some are.
+    /// Waits for what was started, and returns the jobs that were found bad since the last time. The flags of single jobs are
+    /// read only if some job was bad.
     ///
     /// # Errors
-    /// [`ComputeError::Device`].
+    /// [`ComputeError::Device`] if a call failed.
     pub(super) fn take_bad<D: Device<Memory = M>>(&self, device: &D) -> Result<BadCells, ComputeError> {
         let (Some(bad), mut count) = (&self.bad, [0; 4]) else { return Ok(BadCells::new()) };
         device.read(bad, 0, &mut count);
@@ -162,25 +170,28 @@ impl<M> Batch<M> {
         Ok(flags.iter().enumerate().filter(|(_, flag)| **flag != [0; 4]).map(|(job, _)| job).collect())
     }
 
-    /// The messages as a kernel takes them.
+    /// The messages as arguments of a kernel: a null pointer for each one that it does not use.
     ///
     /// # Panics
-    /// Where one is missing, or shorter than the jobs say.
+    /// If a message is missing, or shorter than the jobs need.
     pub(super) fn messages<'a>(&self, messages: &'a [Message<M>]) -> [Arg<'a, M>; MESSAGES] {
         std::array::from_fn(|i| if self.reach[i] == 0 { Arg::Null } else { messages[i].arg(0, self.reach[i]) })
     }
 }
 
-/// Where a batch's cells are.
+/// Where the sealed cells of a batch stand on the device.
 struct Cells<M> {
+    /// The device memory that holds the cells.
     memory: Arc<M>,
+    /// Which bytes of blocks are copied to or from `memory`.
     spans: Vec<Span>,
-    /// By job.
+    /// By job: offset of its cell in the memory, in bytes.
     at: Vec<usize>,
 }
 
 impl<M> Cells<M> {
-    /// Cells of `len` bytes at `places`: in `lanes`, or in memory of their own.
+    /// Places for cells of `len` bytes, which stand at `places` in blocks: in `lanes` if these stand on the device, else in new
+    /// memory.
     fn at<D: Device<Memory = M>>(
         device: &D,
         places: &[Place],
@@ -198,7 +209,7 @@ impl<M> Cells<M> {
     }
 }
 
-/// Little-endian numbers, one behind the other.
+/// Little-endian numbers, one behind the other: the jobs in the kernel's layout.
 #[derive(Default)]
 struct Words(Vec<u8>);
 
@@ -207,7 +218,7 @@ impl Words {
         self.0.extend(number.to_le_bytes());
     }
 
-    /// `struct Places`.
+    /// Appends the kernel's `struct Places`: a message's index, the byte offset in it, the byte offset of the cell.
     fn places(&mut self, message: Place, cell: usize) {
         self.u32(message.block as u32);
         self.u32(0);
@@ -216,8 +227,9 @@ impl Words {
     }
 }
 
-/// The bytes that cells of `len` bytes at `places` cover, and where each cell stands among them: on a multiple of 16, as kernels
-/// load. Cells that follow each other in a block are one span, so that they are copied at once.
+/// The byte ranges that cells of `len` bytes at `places` cover, and the offset of each cell on the device. That offset is a
+/// multiple of 16, as the kernels load 16 bytes at a time. Cells that follow each other in a block form one span, so that they
+/// are copied at once.
 fn spans(places: &[Place], len: usize) -> (Vec<Span>, Vec<usize>) {
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_unstable_by_key(|&job| (places[job].block, places[job].offset));
@@ -257,7 +269,7 @@ mod tests {
     fn neighbours_are_one_span() {
         let places = [place(1, 80), place(0, 32), place(1, 32), place(1, 56), place(0, 100)];
         let (found, at) = spans(&places, 24);
-        // 56 follows 32 without a gap, but would not begin on a multiple of 16.
+        // The cell at 56 follows that at 32 without a gap, but would not begin on a multiple of 16.
         let due = [(0, 32, 24, 0), (0, 100, 24, 32), (1, 32, 24, 64), (1, 56, 24, 96), (1, 80, 24, 128)];
         let due: Vec<Span> =
             due.into_iter().map(|(block, offset, len, at)| Span { block, offset, len, at }).collect();

@@ -1,4 +1,4 @@
-//! Keys on the device, expanded.
+//! The sealer's keys on the device, in the expanded form that its kernels use.
 
 use zeroize::Zeroizing;
 
@@ -7,38 +7,43 @@ use crate::compute::cuda::{Arg, Device, Launch, THREADS};
 use crate::crypto::key::Key;
 use crate::crypto::sealer::{KeyId, OpenJob, SealJob, StreamId};
 
-/// Bytes of an expanded key: `struct Expanded`.
+/// Size of an expanded key in bytes, the kernel's `struct Expanded`.
 pub(in crate::compute::cuda) const EXPANDED: usize = 16 * (15 + 1 + 256 + 512);
-/// Bytes of shared memory with which keys are expanded, and cells sealed and opened.
+/// Sizes of shared memory in bytes: for a block that expands a key, and for one that seals or opens cells.
 pub(super) const SHARED: [u32; 2] = [256 * 256, (256 + 128) * 256 + (128 + 16) * 16];
-/// In place of a key's number: there is no keystream.
+/// Stands for a keystream's key number where a job has no keystream.
 const NONE: u32 = u32::MAX;
 
-/// Keys on the device, and its queue.
+/// All keys of the sealer, and the device's copies of those that its jobs use.
 pub(super) struct Keys<D: Device> {
+    /// The device, with the sealer's own queue.
     pub(super) device: D,
-    /// What cells are bound to, and how long that is.
+    /// The associated data of all cells, and its length in bytes.
     pub(super) data: (D::Memory, u32),
-    /// All keys of the sealer.
+    /// All keys of the sealer, by [`KeyId`].
     all: Vec<Wanted>,
-    /// All keys of keystreams.
+    /// All keys of keystreams, by [`StreamId`].
     streams: Vec<Wanted>,
-    /// Keys that are still to be expanded.
+    /// Keys that jobs need but the device does not have yet.
     fresh: Vec<Key>,
-    /// How many are.
+    /// Number of keys that the device has.
     known: usize,
+    /// The expanded keys on the device, by their number there.
     pub(super) expanded: D::Memory,
 }
 
-/// A key, and whether the device needs it: expanded, it takes four hundred times its room there.
+/// A key, and whether the device has it. Only keys that jobs need go there, because an expanded key takes four hundred times
+/// the room.
 enum Wanted {
+    /// No job on the device needs this key yet.
     NotYet(Key),
-    /// It is the device's key of this number.
+    /// The key has, or will have after the next expansion, this number on the device.
     There(u32),
 }
 
 impl Wanted {
-    /// The device needs the key: unless it has it, it becomes the next behind the `known` ones and those that are `fresh`.
+    /// Marks the key as needed. If the device does not have it yet, it gets the next number behind the `known` keys and the
+    /// `fresh` ones.
     fn want(&mut self, known: usize, fresh: &mut Vec<Key>) {
         let number = (known + fresh.len()) as u32;
         match std::mem::replace(self, Self::There(number)) {
@@ -47,6 +52,7 @@ impl Wanted {
         }
     }
 
+    /// The key's number on the device. A job must have asked for it before.
     fn number(&self) -> u32 {
         match self {
             Self::There(number) => *number,
@@ -56,7 +62,7 @@ impl Wanted {
 }
 
 impl<D: Device> Keys<D> {
-    /// None yet, on a queue of its own; cells are bound to `data`.
+    /// No keys yet. `device` is a queue of the sealer's own; `data` is the associated data of all cells.
     pub(super) fn new(device: D, data: &[u8]) -> Result<Self, ComputeError> {
         let (on_device, expanded) = (device.allocate(data.len())?, device.allocate(0)?);
         device.write(data, &on_device, 0);
@@ -65,24 +71,24 @@ impl<D: Device> Keys<D> {
         Ok(Self { device, data, all, streams, fresh, known: 0, expanded })
     }
 
-    /// Takes the sealer's next key.
+    /// Takes the sealer's next key. Keys are numbered in the order in which they come.
     pub(super) fn add(&mut self, key: &Key) {
         self.all.push(Wanted::NotYet(key.twin()));
     }
 
-    /// Takes the sealer's next key of keystreams.
+    /// Takes the sealer's next key of keystreams. They are numbered in the order in which they come.
     pub(super) fn add_stream(&mut self, key: &Key) {
         self.streams.push(Wanted::NotYet(key.twin()));
     }
 
-    /// Jobs on the device need their keys, which are expanded before the next launch.
+    /// Marks the keys of `jobs` as needed. They are expanded before the next launch.
     pub(super) fn want_to_seal(&mut self, jobs: &[SealJob]) {
         for KeyId(key) in jobs.iter().flat_map(|job| &job.layers) {
             self.all[*key as usize].want(self.known, &mut self.fresh);
         }
     }
 
-    /// As [`want_to_seal`](Self::want_to_seal), with the keys of their keystreams.
+    /// Marks the keys of `jobs` and those of their keystreams as needed. They are expanded before the next launch.
     pub(super) fn want_to_open(&mut self, jobs: &[OpenJob]) {
         for OpenJob { key: KeyId(key), under, over, .. } in jobs {
             self.all[*key as usize].want(self.known, &mut self.fresh);
@@ -92,17 +98,18 @@ impl<D: Device> Keys<D> {
         }
     }
 
-    /// The key's number on the device.
+    /// The number on the device of the sealer's key.
     pub(super) fn number(&self, KeyId(key): KeyId) -> u32 {
         self.all[key as usize].number()
     }
 
-    /// The number there of the key of a keystream, or what says that there is none.
+    /// The number on the device of a keystream's key, or [`NONE`] if there is no keystream.
     pub(super) fn stream(&self, stream: Option<StreamId>) -> u32 {
         stream.map_or(NONE, |StreamId(stream)| self.streams[stream as usize].number())
     }
 
-    /// Expands the keys that are new. They are wiped here; on the device only what is expanded stays.
+    /// Expands the needed keys that the device does not have. After that the host's copies are wiped, and the device holds
+    /// expanded keys only.
     pub(super) fn expand(&mut self) -> Result<(), ComputeError> {
         let fresh = self.fresh.len();
         if fresh == 0 {

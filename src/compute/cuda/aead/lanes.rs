@@ -1,5 +1,5 @@
-//! Blocks of lanes on the device: those that leave in one piece of memory, those that arrive in another, so that a kernel
-//! finds every cell by its distance from one address.
+//! The blocks of lanes on the device. All outgoing blocks share one piece of memory and all incoming ones another, so that a
+//! kernel finds every cell by its distance from one address.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,26 +9,31 @@ use crate::compute::cuda::Device;
 use crate::crypto::sealer::Place;
 use crate::device_memory::{DeviceBlocks, DeviceLanes};
 
-/// Blocks begin on multiples of this: what those who move them like best.
+/// Blocks begin at multiples of this many bytes, which suits those that move them best.
 const BOUNDARY: usize = 256;
 
-/// A rank's blocks.
+/// A rank's blocks on the device.
 pub(super) struct Lanes<M> {
+    /// The blocks that this rank sends.
     pub(super) outgoing: Blocks<M>,
+    /// The blocks that this rank receives.
     pub(super) incoming: Blocks<M>,
 }
 
-/// Those of one direction.
+/// The blocks of one direction.
 pub(super) struct Blocks<M> {
+    /// The memory that holds all blocks of the direction.
     pub(super) memory: Arc<M>,
+    /// Byte range of each block in the memory.
     places: Vec<Range<usize>>,
 }
 
 impl<M> Lanes<M> {
-    /// Zeros, in blocks of these lengths; `None` where nobody else could use the device's memory.
+    /// Makes blocks of these lengths in bytes, all zeros, and describes them for the transport. `None` if nobody outside this
+    /// process's own code could use the device's memory.
     ///
     /// # Errors
-    /// [`ComputeError`]: no memory.
+    /// [`ComputeError`] if the device has no memory for them.
     pub(super) fn lay<D: Device<Memory = M>>(
         device: &D,
         outgoing: &[usize],
@@ -46,19 +51,21 @@ impl<M> Lanes<M> {
 }
 
 impl<M> Blocks<M> {
+    /// Makes blocks of these lengths in bytes, in one piece of memory.
     fn lay<D: Device<Memory = M>>(device: &D, lengths: &[usize]) -> Result<Self, ComputeError> {
         let (places, bytes) = places(lengths);
         Ok(Self { memory: Arc::new(device.allocate(bytes)?), places })
     }
 
+    /// Describes the blocks for the transport, see [`Device::named`].
     fn named<D: Device<Memory = M>>(&self, device: &D) -> Option<DeviceBlocks> {
         device.named(&self.memory, self.places.clone())
     }
 
-    /// Where the memory has the `len` bytes at a place of a block.
+    /// Offset in the memory of `len` bytes at a place of a block.
     ///
     /// # Panics
-    /// Where the block has fewer.
+    /// If the block ends before that.
     pub(super) fn at(&self, Place { block, offset }: Place, len: usize) -> usize {
         let place = &self.places[block];
         let fits = offset.checked_add(len).is_some_and(|end| end <= place.len());
@@ -66,14 +73,14 @@ impl<M> Blocks<M> {
         place.start + offset
     }
 
-    /// Where the same part of each block is.
+    /// Offset in the memory of the byte range `part` of each block, block by block.
     pub(super) fn parts(&self, part: Range<usize>) -> impl Iterator<Item = usize> {
         let at = move |block| self.at(Place { block, offset: part.start }, part.len());
         (0..self.places.len()).map(at)
     }
 }
 
-/// Where blocks of these lengths begin and end, and where the last one does.
+/// Byte range of each block, for blocks of these lengths, and the length of them all.
 fn places(lengths: &[usize]) -> (Vec<Range<usize>>, usize) {
     let mut end = 0_usize;
     let places = lengths.iter().map(|length| {

@@ -1,7 +1,7 @@
-//! Kernels for one architecture: compiled by NVRTC when they are first needed, and kept on disk.
+//! Compiles the kernels for one GPU architecture. NVRTC does it when they are first needed, and the result is kept on disk.
 //!
-//! What NVRTC makes is machine code for the device's own architecture (a CUBIN): PTX of an NVRTC that is newer than the driver
-//! would be refused by it.
+//! NVRTC is asked for machine code of the device's own architecture (a CUBIN). A driver would refuse PTX from an NVRTC that is
+//! newer than itself.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -15,37 +15,39 @@ use sha2::{Digest, Sha256};
 use crate::compute::ComputeError;
 use crate::compute::cuda::FUNCTIONS;
 
-/// Bytes of the hash at the end of a kept CUBIN.
+/// Length in bytes of the SHA-256 hash at the end of a CUBIN that is kept on disk.
 const HASH: usize = 32;
 
 /// Compiles kernels for one architecture.
 pub struct Compiler {
-    /// `sm_90`
+    /// The architecture's name, such as `sm_90`.
     architecture: String,
-    /// Of NVRTC.
+    /// Version of NVRTC, as [major, minor].
     version: [i32; 2],
-    /// Where CUBINs are kept; `None` where there is no such place.
+    /// The folder where CUBINs are kept. `None` if there is none; then all are compiled each time.
     folder: Option<PathBuf>,
 }
 
 impl Compiler {
-    /// For devices of the compute capability `major`.`minor`. CUBINs are kept in `folder`.
+    /// A compiler for devices of the compute capability `major`.`minor`. CUBINs are kept in `folder`.
     ///
     /// # Errors
-    /// [`ComputeError::NoDevice`] without NVRTC.
+    /// [`ComputeError::NoDevice`] if NVRTC is not there.
     pub fn new([major, minor]: [i32; 2], folder: Option<PathBuf>) -> Result<Self, ComputeError> {
         Ok(Self { architecture: format!("sm_{major}{minor}"), version: version()?, folder })
     }
 
-    /// The options of every compilation: nothing is contracted, so that a sum has the bits that its text says.
+    /// The options of every compilation. Multiplications and additions are not contracted, so that a sum has the bits that its
+    /// source says.
     fn options(&self) -> [String; 3] {
         [format!("--gpu-architecture={}", self.architecture), "--std=c++17".to_owned(), "--fmad=false".to_owned()]
     }
 
-    /// The CUBIN of `source`, the file `name` of `kernels/`: the one that is kept, unless `anew` or where it is damaged.
+    /// The CUBIN of `source`, the file `name` of `kernels/`. It is read from disk if it is kept there undamaged; otherwise, and
+    /// if `anew`, it is compiled.
     ///
     /// # Errors
-    /// [`ComputeError::Compile`].
+    /// [`ComputeError::Compile`] if the source does not compile.
     pub fn cubin(&self, name: &str, source: &str, anew: bool) -> Result<Vec<u8>, ComputeError> {
         let path = self.folder.as_ref().filter(|folder| is_private(folder));
         let path = path.map(|folder| folder.join(self.file(name, source)));
@@ -53,14 +55,14 @@ impl Compiler {
             return Ok(kept);
         }
         let (cubin, _) = self.compile(name, source)?;
-        // What cannot be kept is compiled again next time.
+        // A CUBIN that cannot be kept is compiled again next time.
         if let Some(path) = path {
             let _ = write(&path, &cubin);
         }
         Ok(cubin)
     }
 
-    /// The name under which a CUBIN is kept: of all that it depends on.
+    /// The file name of a kept CUBIN. It contains a hash of all that the CUBIN depends on.
     fn file(&self, name: &str, source: &str) -> String {
         let mut hash = Sha256::new();
         for part in [source, FUNCTIONS, &self.options().join(" "), &format!("{:?}", self.version)] {
@@ -71,10 +73,10 @@ impl Compiler {
         format!("{name}-{}-{digits}.cubin", self.architecture)
     }
 
-    /// The CUBIN of `source`, and what NVRTC has to say of it, which is nothing where all is well.
+    /// Compiles `source`. Returns the CUBIN and NVRTC's log, which is empty if there is nothing to complain about.
     ///
     /// # Errors
-    /// [`ComputeError::Compile`].
+    /// [`ComputeError::Compile`] if the source does not compile.
     pub fn compile(&self, name: &str, source: &str) -> Result<(Vec<u8>, String), ComputeError> {
         let refused = |log: String| ComputeError::Compile {
             file: name.to_owned(),
@@ -111,6 +113,7 @@ impl Compiler {
     }
 }
 
+/// NVRTC's log of a program that was compiled.
 fn log(program: sys::nvrtcProgram) -> String {
     // SAFETY: a program that was created and not destroyed.
     let log = unsafe { result::get_program_log(program) }.unwrap_or_default();
@@ -118,6 +121,7 @@ fn log(program: sys::nvrtcProgram) -> String {
     String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
+/// The machine code of a program that was compiled.
 fn cubin(program: sys::nvrtcProgram) -> Result<Vec<u8>, result::NvrtcError> {
     let mut size = 0;
     // SAFETY: a program that was compiled; the buffer has the size that NVRTC asks for.
@@ -129,10 +133,10 @@ fn cubin(program: sys::nvrtcProgram) -> Result<Vec<u8>, result::NvrtcError> {
     }
 }
 
-/// Whether NVRTC is there, and which.
+/// The version of NVRTC as [major, minor], if it is there.
 ///
 /// # Errors
-/// [`ComputeError::NoDevice`].
+/// [`ComputeError::NoDevice`] if NVRTC is not found or does not answer.
 pub fn version() -> Result<[i32; 2], ComputeError> {
     // SAFETY: loads the library, whose initialisation does nothing that others see.
     if !unsafe { sys::is_culib_present() } {
@@ -149,7 +153,7 @@ pub fn version() -> Result<[i32; 2], ComputeError> {
     }
 }
 
-/// `$XDG_CACHE_HOME/mixnn`, or `~/.cache/mixnn`.
+/// The folder for CUBINs: `$XDG_CACHE_HOME/mixnn`, or else `~/.cache/mixnn`.
 pub fn cache_folder() -> Option<PathBuf> {
     let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home =
@@ -157,17 +161,18 @@ pub fn cache_folder() -> Option<PathBuf> {
     Some(named.or_else(home)?.join("mixnn"))
 }
 
-/// Whether what is there, if anything is, is this user's and no one else can write it: kernels see keys and activations.
+/// Whether the file or folder is this user's and nobody else can write it, or does not exist. Kernels see keys and activations,
+/// so nobody else may replace them.
 fn is_private(path: &Path) -> bool {
     match (std::fs::metadata(path), std::fs::metadata("/proc/self")) {
         (Ok(found), Ok(own)) => found.uid() == own.uid() && found.mode() & 0o022 == 0,
-        // Nothing is asked a second time: another thread may have made it by now.
+        // The existence is not asked for a second time, because another thread may have created it by now.
         (Err(error), _) => error.kind() == std::io::ErrorKind::NotFound,
         (Ok(_), Err(_)) => false,
     }
 }
 
-/// A kept CUBIN that is whole.
+/// Reads a kept CUBIN. `None` if it is not there, is damaged, or may have been written by someone else.
 fn read(path: &Path) -> Option<Vec<u8>> {
     if !is_private(path) {
         return None;
@@ -177,7 +182,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     (Sha256::digest(&bytes).as_slice() == hash).then_some(bytes)
 }
 
-/// Keeps a CUBIN: it is there as a whole, or not at all.
+/// Keeps a CUBIN on disk, with its hash. The file appears whole or not at all.
 fn write(path: &Path, cubin: &[u8]) -> std::io::Result<()> {
     let Some(folder) = path.parent() else { return Ok(()) };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -193,7 +198,7 @@ mod tests {
     use super::*;
     use crate::compute::cuda::SOURCES;
 
-    /// A compiler, where there is NVRTC; where `MIXNN_NVRTC=required` says that there must be, none is a failure.
+    /// A compiler if NVRTC is there. If it is not, that is a failure only where `MIXNN_NVRTC=required` is set.
     fn compiler(capability: [i32; 2], folder: Option<PathBuf>) -> Option<Compiler> {
         match Compiler::new(capability, folder) {
             Ok(compiler) => Some(compiler),
@@ -251,7 +256,7 @@ mod tests {
         let cubin = compiler.cubin(name, source, false).unwrap();
         let path = folder.path().join(compiler.file(name, source));
         assert_eq!(read(&path).unwrap(), cubin);
-        // It is taken from the disk.
+        // Shows that the CUBIN is taken from the disk.
         write(&path, b"kept").unwrap();
         assert_eq!(compiler.cubin(name, source, false).unwrap(), b"kept");
         assert_eq!(compiler.cubin(name, source, true).unwrap(), cubin);

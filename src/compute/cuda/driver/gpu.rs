@@ -1,4 +1,4 @@
-//! A GPU: found, opened, its kernels loaded; and its memory.
+//! A GPU: how it is found and opened, its kernels, and its memory.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -13,28 +13,28 @@ use super::compile::{Compiler, cache_folder};
 use crate::compute::ComputeError;
 use crate::compute::cuda::SOURCES;
 
-/// The least compute capability: of those before, a block has not the shared memory in which cells are sealed.
+/// The least compute capability, as [major, minor]. Earlier GPUs lack the shared memory that a block needs to seal cells.
 const LEAST: [i32; 2] = [8, 0];
 
-/// What a GPU says of itself.
+/// What the driver says of a GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
-    /// Its number on this host.
+    /// Number of the GPU on this host, from 0.
     pub ordinal: usize,
-    /// `NVIDIA H200`
+    /// Name of the model, such as `NVIDIA H200`.
     pub name: String,
-    /// Its compute capability, which is its architecture: [9, 0].
+    /// Compute capability as [major, minor], such as [9, 0]. It names the architecture.
     pub capability: [i32; 2],
-    /// Multiprocessors.
+    /// Number of the GPU's multiprocessors.
     pub units: u32,
-    /// Bytes.
+    /// Size of the GPU's memory in bytes.
     pub memory: usize,
 }
 
-/// The GPUs of this host, and the version of their driver: [13, 0].
+/// The GPUs of this host that this process may use, and the version of their driver as [major, minor].
 ///
 /// # Errors
-/// [`ComputeError::NoDevice`], [`ComputeError::Driver`].
+/// [`ComputeError::NoDevice`] if there is no driver or no GPU; [`ComputeError::Driver`] if the driver does not start.
 pub fn found() -> Result<(Vec<About>, [i32; 2]), ComputeError> {
     let missing = |missing: String| ComputeError::NoDevice { missing };
     // SAFETY: loads the library, whose initialisation does nothing that others see.
@@ -59,6 +59,7 @@ pub fn found() -> Result<(Vec<About>, [i32; 2]), ComputeError> {
     Ok((gpus, [version / 1000, version % 1000 / 10]))
 }
 
+/// What the driver says of the GPU `ordinal`.
 fn about(ordinal: i32) -> Result<About, result::DriverError> {
     let device = result::device::get(ordinal)?;
     // SAFETY: the driver has just named this device.
@@ -76,25 +77,30 @@ fn about(ordinal: i32) -> Result<About, result::DriverError> {
     })
 }
 
-/// What the driver calls an error, and says of it.
+/// The driver's description of an error, and its name in parentheses.
 pub(super) fn said(error: result::DriverError) -> String {
     let text =
         |text: Result<&std::ffi::CStr, _>| text.map_or(String::new(), |text| text.to_string_lossy().into_owned());
     format!("{} ({})", text(error.error_string()), text(error.error_name()))
 }
 
-/// A GPU that is open, with all kernels.
+/// An open GPU with all kernels loaded.
 pub(super) struct Gpu {
+    /// What the driver says of this GPU.
     pub(super) about: About,
+    /// Version of the driver, as [major, minor].
     pub(super) driver: [i32; 2],
+    /// The driver's handle of the GPU.
     device: sys::CUdevice,
+    /// The GPU's primary context, which is released on drop.
     context: sys::CUcontext,
+    /// The loaded kernels, a module for each source file.
     modules: Vec<sys::CUmodule>,
-    /// Those that have been launched, by name.
+    /// The kernels that have been launched so far, by name.
     functions: Mutex<HashMap<&'static str, sys::CUfunction>>,
 }
 
-/// The GPUs that this process has open, by number: ranks that are threads share one.
+/// The GPUs that this process has open, by number. Ranks that are threads of one process share a GPU.
 static OPEN: Mutex<Vec<(usize, Weak<Gpu>)>> = Mutex::new(Vec::new());
 
 // SAFETY: the driver's handles may be used from any thread; what they name lives until the `Gpu` is dropped.
@@ -103,7 +109,7 @@ unsafe impl Send for Gpu {}
 unsafe impl Sync for Gpu {}
 
 impl Gpu {
-    /// The GPU `ordinal`, open: with all kernels compiled, or read from disk.
+    /// The open GPU `ordinal`, with all kernels loaded. If this process has it open already, it is shared.
     pub(super) fn open(ordinal: usize) -> Result<Arc<Self>, ComputeError> {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(gpu) = open.iter().filter(|(of, _)| *of == ordinal).find_map(|(_, gpu)| gpu.upgrade()) {
@@ -115,6 +121,7 @@ impl Gpu {
         Ok(gpu)
     }
 
+    /// Opens the GPU `ordinal`, and loads its kernels from disk or compiles them.
     fn open_anew(ordinal: usize) -> Result<Arc<Self>, ComputeError> {
         let (gpus, driver) = found()?;
         let count = gpus.len();
@@ -137,12 +144,12 @@ impl Gpu {
         let (modules, functions) = (Vec::new(), Mutex::new(HashMap::new()));
         let mut gpu = Self { about: about.clone(), driver, device, context, modules, functions };
         gpu.enter().map_err(|error| failed("enter its context", error))?;
-        // To compile takes seconds, the first time: side by side.
+        // The first compilation takes seconds, so the files are compiled in parallel.
         let cubins: Vec<_> = SOURCES.par_iter().map(|(file, source)| compiler.cubin(file, source, false)).collect();
         for ((file, source), cubin) in SOURCES.iter().zip(cubins) {
             let module = match load(&cubin?) {
                 Ok(module) => module,
-                // What was kept may be of a kind that this driver does not take.
+                // The CUBIN that was kept may be of a kind that this driver refuses.
                 Err(_) => {
                     let anew = compiler.cubin(file, source, true)?;
                     load(&anew).map_err(|error| failed(&format!("load the kernels of {file}"), error))?
@@ -153,13 +160,13 @@ impl Gpu {
         Ok(Arc::new(gpu))
     }
 
-    /// Makes this GPU the calling thread's.
+    /// Makes this GPU's context the current one of the calling thread.
     pub(super) fn enter(&self) -> Result<(), result::DriverError> {
         // SAFETY: the context lives as long as `self`.
         unsafe { result::ctx::set_current(self.context) }
     }
 
-    /// The kernel of this name, which is always launched with so much shared memory.
+    /// The kernel of this name. `shared` is the size in bytes of its dynamic shared memory, the same at each launch.
     pub(super) fn function(&self, name: &'static str, shared: u32) -> Result<sys::CUfunction, result::DriverError> {
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = functions.get(name) {
@@ -168,7 +175,7 @@ impl Gpu {
         let not_found = result::DriverError(sys::CUresult::CUDA_ERROR_NOT_FOUND);
         for module in &self.modules {
             match function(*module, name, shared) {
-                // One of the other modules may have it.
+                // One of the other modules may have the kernel.
                 Err(error) if error == not_found => {}
                 Err(error) => return Err(error),
                 Ok(found) => {
@@ -181,7 +188,7 @@ impl Gpu {
     }
 }
 
-/// `call` has failed on this GPU.
+/// The error for `call`, which failed on this GPU.
 pub(super) fn failure(about: &About, call: &str, error: result::DriverError) -> ComputeError {
     ComputeError::Device {
         device: format!("GPU {} ({})", about.ordinal, about.name),
@@ -190,8 +197,9 @@ pub(super) fn failure(about: &About, call: &str, error: result::DriverError) -> 
     }
 }
 
+/// Loads a CUBIN into the current context.
 fn load(cubin: &[u8]) -> Result<sys::CUmodule, result::DriverError> {
-    // The driver is not told where it ends, and reads an ELF header at least.
+    // The driver is not told the CUBIN's length, and reads at least an ELF header.
     if cubin.len() < 64 || !cubin.starts_with(b"\x7fELF") {
         return Err(result::DriverError(sys::CUresult::CUDA_ERROR_INVALID_IMAGE));
     }
@@ -199,10 +207,10 @@ fn load(cubin: &[u8]) -> Result<sys::CUmodule, result::DriverError> {
     unsafe { result::module::load_data(cubin.as_ptr().cast()) }
 }
 
-/// Bytes of shared memory that a block may have without asking.
+/// Size of dynamic shared memory in bytes that a block gets without asking.
 const UNASKED: u32 = 48 << 10;
 
-/// The kernel `name`, allowed `shared` bytes of shared memory beside its own.
+/// Finds the kernel `name` in a module, and allows it `shared` bytes of dynamic shared memory.
 fn function(module: sys::CUmodule, name: &str, shared: u32) -> Result<sys::CUfunction, result::DriverError> {
     use sys::CUfunction_attribute_enum as Of;
     let Ok(name) = CString::new(name) else { unreachable!("a name without a zero byte") };
@@ -231,15 +239,18 @@ impl Drop for Gpu {
     }
 }
 
-/// Memory of a GPU.
+/// A piece of a GPU's memory. On drop it is zeroed and freed.
 pub struct GpuMemory {
+    /// The GPU whose memory it is.
     pub(super) gpu: Arc<Gpu>,
+    /// The device's address of the first byte.
     pub(super) at: sys::CUdeviceptr,
+    /// Length of the memory in bytes.
     pub(super) bytes: usize,
 }
 
 impl GpuMemory {
-    /// Where its bytes from `at` up to `at + len` are.
+    /// The device's address of the bytes from `at` up to `at + len`. Panics if the memory ends before that.
     pub(super) fn part(&self, at: usize, len: usize) -> sys::CUdeviceptr {
         let fits = at.checked_add(len).is_some_and(|end| end <= self.bytes);
         assert!(fits, "{len} bytes at {at} of {}", self.bytes);
@@ -248,7 +259,7 @@ impl GpuMemory {
 }
 
 impl Drop for GpuMemory {
-    /// Waits for what is queued, which may use it, zeroes it and gives it back.
+    /// Waits for all queued work, which may use the memory, then zeroes the memory and frees it.
     fn drop(&mut self) {
         if self.bytes == 0 || self.gpu.enter().is_err() {
             return;

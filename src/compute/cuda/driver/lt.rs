@@ -1,8 +1,8 @@
-//! Matrix products by cuBLASLt.
+//! Matrix products by cuBLASLt, NVIDIA's library.
 //!
-//! cuBLASLt lays matrices out by columns: a row-major matrix is the transpose of what it sees, so `Cᵀ = Bᵀ Aᵀ` is asked for. The
-//! algorithm is the first of its heuristic's for a shape, with a workspace of fixed size and no reduction in place: by rule, not
-//! by timing. What it chose is kept for the next product of that shape.
+//! cuBLASLt stores matrices by columns, so it sees a row-major matrix as its transpose. Therefore `Cᵀ = Bᵀ Aᵀ` is asked for.
+//! The algorithm is the first that the library's heuristic names for a shape, with a workspace of fixed size and without
+//! reductions in place. So it is chosen by rule, not by timing. The choice is kept for the next product of that shape.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -15,13 +15,17 @@ use crate::compute::ComputeError;
 use crate::compute::cuda::{Product, Side, WORKSPACE};
 use crate::float::Precision;
 
-/// Reductions of parts of a product: in a workspace, or not at all; in place is left out.
+/// Which reductions over parts of a sum an algorithm may use, as cuBLASLt's bit mask: none, or in the workspace. Those in place
+/// are excluded.
 const REDUCTIONS: u32 = 2 | 4;
 
-/// cuBLASLt on one device.
+/// cuBLASLt on one device, with the products that it has planned.
 pub(super) struct Products {
+    /// The handle of cuBLASLt.
     handle: sys::cublasLtHandle_t,
+    /// In which precision products are computed.
     precision: Precision,
+    /// The plans made so far, by what each depends on.
     plans: HashMap<Key, Plan>,
 }
 
@@ -32,31 +36,42 @@ unsafe impl Send for Products {}
 /// What the choice of an algorithm depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
+    /// The shape of the product and the layout of its operands.
     product: Product,
+    /// Whether a bias is added to C.
     bias: bool,
-    /// Of A, B, C.
+    /// The alignments of A, B and C in bytes, powers of two up to 256.
     alignments: [u32; 3],
 }
 
-/// A product of one shape, laid down.
+/// cuBLASLt's description of a product, and the algorithm for it.
 struct Plan {
+    /// The kind of product: precision, transpositions, bias.
     operation: sys::cublasLtMatmulDesc_t,
-    /// Of B, A, C, in this order.
+    /// The layouts of B, A and C, in this order.
     layouts: [sys::cublasLtMatrixLayout_t; 3],
+    /// The algorithm that the heuristic chose.
     algorithm: sys::cublasLtMatmulAlgo_t,
 }
 
-/// Where a product is carried out.
+/// The device addresses that one product uses, and its queue.
 #[derive(Clone, Copy)]
 pub(super) struct Operands {
+    /// Device address of the buffer with the matrices A.
     pub(super) a: CUdeviceptr,
+    /// Device address of the buffer with the matrices B.
     pub(super) b: CUdeviceptr,
+    /// Device address of the buffer with the matrices C.
     pub(super) c: CUdeviceptr,
+    /// Address of the bias (n), if there is one.
     pub(super) bias: Option<CUdeviceptr>,
+    /// Address of the workspace, of [`WORKSPACE`] bytes.
     pub(super) workspace: CUdeviceptr,
+    /// The queue that carries the product out.
     pub(super) queue: CUstream,
 }
 
+/// Makes an error of a failed call to cuBLASLt.
 fn failed(call: &str) -> impl Fn(result::CublasError) -> ComputeError + '_ {
     move |error| ComputeError::Device {
         device: "cuBLASLt".to_owned(),
@@ -65,10 +80,10 @@ fn failed(call: &str) -> impl Fn(result::CublasError) -> ComputeError + '_ {
     }
 }
 
-/// Whether cuBLASLt is there, and which.
+/// The version of cuBLASLt, if it is there.
 ///
 /// # Errors
-/// [`ComputeError::NoDevice`].
+/// [`ComputeError::NoDevice`] if it is not found.
 pub fn version() -> Result<usize, ComputeError> {
     // SAFETY: loads the library, whose initialisation does nothing that others see; asking it is all there is.
     match unsafe { sys::is_culib_present() } {
@@ -82,29 +97,29 @@ pub fn version() -> Result<usize, ComputeError> {
 }
 
 impl Products {
-    /// On the device that is current.
+    /// cuBLASLt on the device whose context is current.
     ///
     /// # Errors
-    /// [`ComputeError::NoDevice`], [`ComputeError::Device`].
+    /// [`ComputeError::NoDevice`] if the library is not found; [`ComputeError::Device`] if it does not start.
     pub(super) fn new(precision: Precision) -> Result<Self, ComputeError> {
         version()?;
         let handle = result::create_handle().map_err(failed("start"))?;
         Ok(Self { handle, precision, plans: HashMap::new() })
     }
 
-    /// Queues `product`.
+    /// Queues `product` on the operands' queue.
     ///
     /// # Errors
-    /// [`ComputeError::Device`].
+    /// [`ComputeError::Device`] if no algorithm is found or the call is refused.
     pub(super) fn multiply(&mut self, product: Product, operands: Operands) -> Result<(), ComputeError> {
         let Operands { a, b, c, bias, workspace, queue } = operands;
         let place = |base: CUdeviceptr, side: Side| base + 4 * side.at as u64;
         let (a, b, c) = (place(a, product.a), place(b, product.b), place(c, product.c));
-        // Buffers begin on a boundary of 256: so this follows from shapes alone.
+        // Buffers begin at multiples of 256 bytes, so the alignments follow from shapes alone.
         let alignments = [a, b, c].map(|at| 1 << at.trailing_zeros().min(8));
         let key = Key { product, bias: bias.is_some(), alignments };
         if !self.plans.contains_key(&key) {
-            // What tensor cores do not take, for its size or its place, is computed as it is.
+            // Some sizes or alignments are not supported by tensor cores. Such products are computed in full precision.
             let plan = Plan::new(self.handle, self.precision, key, bias).or_else(|error| {
                 match error.to_string().contains("NOT_SUPPORTED") {
                     true => Plan::new(self.handle, Precision::Fp32, key, bias),
@@ -147,6 +162,7 @@ impl Products {
 }
 
 impl Plan {
+    /// Describes the product of `key`, and chooses its algorithm.
     fn new(
         handle: sys::cublasLtHandle_t,
         precision: Precision,
@@ -180,14 +196,14 @@ impl Plan {
                 false => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
             };
             plan.set(Of::CUBLASLT_MATMUL_DESC_EPILOGUE, &(behind as u32))?;
-            // The heuristic looks at it, too: without one, an algorithm may be refused that would do.
+            // The heuristic looks at the bias pointer, too. Without one it may refuse an algorithm that would do.
             plan.set(Of::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
         }
         plan.algorithm = plan.choose(handle, alignments)?;
         Ok(plan)
     }
 
-    /// Says `value` of the product.
+    /// Sets an attribute of the product's description.
     fn set<T>(&self, attribute: sys::cublasLtMatmulDescAttributes_t, value: &T) -> Result<(), ComputeError> {
         let pointer: *const T = value;
         // SAFETY: the operation lives, and reads as many bytes as the value has.
@@ -195,7 +211,7 @@ impl Plan {
             .map_err(failed("describe a product"))
     }
 
-    /// The heuristic's first.
+    /// The algorithm that the heuristic names first. The alignments of A, B and C are in bytes.
     fn choose(
         &self,
         handle: sys::cublasLtHandle_t,
@@ -230,9 +246,11 @@ impl Plan {
     }
 }
 
+/// [`WORKSPACE`] in memory: cuBLASLt takes the number by its address.
 static WORKSPACE_ASKED: usize = WORKSPACE;
 
-/// `count` matrices that are stored as (rows, columns), row-major, as cuBLASLt sees them: (columns, rows) by columns.
+/// The layout of `count` row-major matrices of `rows` times `columns` values. cuBLASLt sees each as (columns, rows), stored by
+/// columns.
 fn matrix(
     side: Side,
     [rows, columns]: [usize; 2],

@@ -1,6 +1,6 @@
-//! A GPU as a [`Device`]: NVIDIA's driver, looked for when the program runs.
+//! A GPU as a [`Device`], through NVIDIA's driver. The driver's library is looked for only when the program runs.
 //!
-//! What goes wrong in a call is kept until [`finish`](Device::finish) is asked; until then, calls do nothing.
+//! The error of a failed call is kept until [`finish`](Device::finish) returns it. Until then, further calls do nothing.
 #![allow(unsafe_code)]
 
 pub mod compile;
@@ -26,27 +26,32 @@ use crate::float::Precision;
 pub use gpu::{About, GpuMemory, found};
 pub use lt::version as products_version;
 
-/// What has the driver write a GPU's memory to a file.
+/// Environment variables that make the driver write a GPU's memory to a file.
 const DUMPS: [&str; 3] = [
     "CUDA_ENABLE_COREDUMP_ON_EXCEPTION",
     "CUDA_ENABLE_CPU_COREDUMP_ON_EXCEPTION",
     "CUDA_ENABLE_USER_TRIGGERED_COREDUMP",
 ];
 
-/// A queue of a GPU.
+/// A queue of a GPU, with all that its calls need.
 pub struct Driver {
+    /// The driver's handle of the queue.
     queue: sys::CUstream,
+    /// In which precision products are computed.
     precision: Precision,
+    /// What the calls of this queue share and change.
     state: Mutex<State>,
-    /// The last to be dropped: what stands above is given back to it.
+    /// The GPU. It is the last field, so that it is dropped after the others, which give memory back to it.
     gpu: Arc<Gpu>,
 }
 
-/// What calls share.
+/// What the calls of a queue share.
 struct State {
-    /// What multiplies, and its memory; made when it is first needed.
+    /// cuBLASLt and its workspace, made when a product first needs them.
     products: Option<(Products, GpuMemory)>,
+    /// Page-locked buffers through which copies go.
     pinned: Pinned,
+    /// The first error since the last [`finish`](Device::finish).
     failed: Option<ComputeError>,
 }
 
@@ -56,12 +61,13 @@ unsafe impl Send for Driver {}
 unsafe impl Sync for Driver {}
 
 impl Driver {
-    /// Opens the GPU `ordinal`, which computes products in `precision`.
+    /// Opens the GPU `ordinal`, which computes matrix products in `precision`.
     ///
     /// # Errors
-    /// [`ComputeError::NoDevice`], [`ComputeError::Driver`], [`ComputeError::Compile`], [`ComputeError::Device`].
+    /// [`ComputeError::NoDevice`] if the GPU or a library is missing; [`ComputeError::Driver`] if the driver does not start;
+    /// [`ComputeError::Compile`] if a kernel does not compile; [`ComputeError::Device`] if a call fails.
     pub fn open(ordinal: usize, precision: Precision) -> Result<Self, ComputeError> {
-        // The driver first: where that is missing, all else is, too.
+        // The driver is looked for first: if it is missing, so is everything else.
         found()?;
         lt::version()?;
         if let Some(name) = DUMPS.into_iter().find(|name| std::env::var_os(name).is_some_and(|said| said != "0")) {
@@ -71,11 +77,12 @@ impl Driver {
         Self::on(Gpu::open(ordinal)?, precision, result::stream::create)
     }
 
-    /// What the GPU says of itself.
+    /// What the driver says of the GPU.
     pub fn about(&self) -> &About {
         &self.gpu.about
     }
 
+    /// A new queue on `gpu`, made by `queue`.
     fn on(
         gpu: Arc<Gpu>,
         precision: Precision,
@@ -89,11 +96,12 @@ impl Driver {
         Ok(Self { queue, precision, state: Mutex::new(state), gpu })
     }
 
+    /// Locks what the calls of this queue share.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does `call`, called `name`, on this GPU, unless an earlier one has failed.
+    /// Does `call` on this GPU, unless an earlier call has failed. `name` is the call's name in errors.
     fn call(&self, name: &str, call: impl FnOnce(&mut State) -> Result<(), result::DriverError>) {
         let mut state = self.state();
         if state.failed.is_none()
@@ -103,6 +111,7 @@ impl Driver {
         }
     }
 
+    /// Waits until the queue is empty.
     fn synchronize(&self) -> Result<(), result::DriverError> {
         // SAFETY: the queue lives as long as `self`.
         unsafe { result::stream::synchronize(self.queue) }
@@ -177,7 +186,8 @@ impl Device for Driver {
 
     fn launch(&self, launch: Launch, args: &[Arg<'_, GpuMemory>]) {
         let Launch { kernel, grid: [x, y, z], block, shared } = launch;
-        // As the processor lays them out: little-endian, so that a word begins with its own bytes.
+        // Arguments are laid out as on the processor: little-endian, so that an 8-byte word begins with a shorter argument's
+        // bytes.
         let mut words = [0_u64; 24];
         assert!(args.len() <= words.len(), "{kernel} has {} arguments", args.len());
         for (word, arg) in words.iter_mut().zip(args) {
@@ -205,7 +215,7 @@ impl Device for Driver {
         check(&product, [a, b, c], bias);
         let Product { shape: Gemm { m, n, .. }, count, .. } = product;
         let mut state = self.state();
-        // cuBLASLt has no matrices without values.
+        // cuBLASLt does not take matrices without values.
         if state.failed.is_some() || [m, n, count].contains(&0) {
             return;
         }
@@ -226,7 +236,7 @@ impl Device for Driver {
 
     fn finish(&self) -> Result<(), ComputeError> {
         let mut state = self.state();
-        // After an error, too: what was queued before it may be using memory.
+        // The queue is waited for even after an error, because what was queued before it may be using memory.
         let done = self.gpu.enter().and_then(|()| self.synchronize());
         match state.failed.take() {
             Some(error) => Err(error),
@@ -248,14 +258,14 @@ impl Device for Driver {
     }
 }
 
-/// A queue whose work is taken up before that of other queues, as far as multiprocessors become free: ranks wait for messages, not
-/// for arithmetic.
+/// A queue whose work goes before that of other queues, as far as multiprocessors become free. The sealer has it: other ranks
+/// wait for messages, not for arithmetic.
 fn ahead_of_others(kind: StreamKind) -> Result<sys::CUstream, result::DriverError> {
     let (_, greatest) = result::stream::get_priority_range()?;
     result::stream::create_with_priority(kind, greatest)
 }
 
-/// Stops where a product would read or write beyond the memory that it is given.
+/// Panics if a product would read or write beyond the memory that it is given.
 fn check(product: &Product, [a, b, c]: [&GpuMemory; 3], bias: Option<&GpuMemory>) {
     let Product { shape: Gemm { m, n, k, a_transposed, b_transposed, .. }, count, relu, .. } = *product;
     assert!(!relu || bias.is_some(), "a relu without a bias");

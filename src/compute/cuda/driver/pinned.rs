@@ -1,26 +1,31 @@
-//! Copies between the processor's memory and a GPU's, through memory that the GPU reads and writes by itself.
+//! Copies between the processor's memory and a GPU's, through page-locked memory that the GPU reads and writes by itself.
 //!
-//! One page-locked buffer for each way, as large as the largest copy so far. What passes through is wiped when the buffer is given
-//! back; activations do not come here but in the profile `bare`; parameters, samples and labels do.
+//! There is one buffer for each direction, as large as the largest copy so far. It is wiped when it is given back. Parameters,
+//! samples and labels pass through it; activations only in the profile `bare`.
 #![allow(unsafe_code)]
 
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{result, sys};
 use zeroize::Zeroize;
 
-/// Smallest buffer, bytes.
+/// Smallest size of a buffer, in bytes.
 const LEAST: usize = 64 << 10;
 
-/// Page-locked buffers.
+/// The page-locked buffers of a queue.
 pub(super) struct Pinned {
+    /// The buffer for copies to the GPU.
     outward: Buffer,
+    /// The buffer for copies from the GPU.
     inward: Buffer,
-    /// Tells when the last copy to the GPU has left its buffer.
+    /// An event that is recorded behind the last copy to the GPU. When it has occurred, the outward buffer is free.
     left: Option<sys::CUevent>,
 }
 
+/// A page-locked buffer.
 struct Buffer {
+    /// Address of the buffer's first byte.
     at: *mut u8,
+    /// Length in bytes. 0 if there is no buffer.
     bytes: usize,
 }
 
@@ -28,9 +33,10 @@ struct Buffer {
 unsafe impl Send for Pinned {}
 
 impl Buffer {
+    /// The state in which there is no buffer.
     const NONE: Self = Self { at: std::ptr::null_mut(), bytes: 0 };
 
-    /// At least `bytes` bytes. Nothing may use the buffer while it is called.
+    /// The buffer, grown to at least `bytes` bytes if it is shorter. Nothing may use the buffer during the call.
     fn room(&mut self, bytes: usize) -> Result<&mut [u8], result::DriverError> {
         if self.bytes < bytes {
             self.release();
@@ -46,6 +52,7 @@ impl Buffer {
         Ok(unsafe { std::slice::from_raw_parts_mut(self.at, self.bytes) })
     }
 
+    /// Wipes the buffer and gives it back.
     fn release(&mut self) {
         if self.bytes > 0 {
             // SAFETY: taken in `room` with this size; nothing uses it any more.
@@ -59,12 +66,12 @@ impl Buffer {
 }
 
 impl Pinned {
-    /// Without buffers yet.
+    /// No buffers yet: they are made when the first copy needs them.
     pub(super) fn none() -> Self {
         Self { outward: Buffer::NONE, inward: Buffer::NONE, left: None }
     }
 
-    /// Queues copies of the `parts`, each to its address.
+    /// Queues copies of the `parts`, each from the host to its device address. The host's bytes may change once it returns.
     pub(super) fn write(
         &mut self,
         parts: &[(&[u8], CUdeviceptr)],
@@ -95,7 +102,7 @@ impl Pinned {
         }
     }
 
-    /// Copies the `parts`, each from its address, after all that is queued.
+    /// Copies the `parts`, each from its device address to the host, after all that is queued. It is done when it returns.
     pub(super) fn read(
         &mut self,
         parts: &mut [(CUdeviceptr, &mut [u8])],
@@ -123,7 +130,7 @@ impl Pinned {
 }
 
 impl Drop for Pinned {
-    /// The queue's owner has waited for it.
+    /// Wipes both buffers. The queue's owner must have waited for the queue.
     fn drop(&mut self) {
         self.outward.release();
         self.inward.release();

@@ -1,4 +1,4 @@
-//! Why a file's values are not those of a network.
+//! Why the values in a file are not those of a network, and what to do about it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,76 +8,76 @@ use thiserror::Error;
 
 use super::assigned::{Assigned, columns};
 
-/// Why a network does not start from a file.
+/// Why a network cannot take its values from a file.
 #[derive(Debug, Error)]
 pub enum WeightsError {
-    /// The file cannot be opened.
+    /// The file cannot be opened or read.
     #[error("cannot read the model {path}: {source}")]
     Read {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// There is no memory for its values.
+    /// The operating system gave no memory for the values.
     #[error(transparent)]
     Memory(#[from] crate::memory::OutOfMemory),
-    /// Not of the format.
+    /// The file is not of the safetensors format, or is cut short.
     #[error("{path} is not a whole safetensors file ({why}); save it with safetensors.torch.save_file")]
     Format {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with the file.
         why: String,
     },
-    /// The network has other parameters.
+    /// The file's tensors are not the network's parameters.
     #[error("{path} does not fit the job's network:{}{hint}", lines(.mismatches))]
     Mismatch {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// All that does not fit.
         mismatches: Vec<Mismatch>,
-        /// How the two were compared, and what to do.
+        /// How the two were compared and what to do, in words for a person.
         hint: String,
     },
-    /// Modules that fit the network in more orders than one.
+    /// The file's modules fit the network in more than one order.
     #[error("{}", undecided(.path, .orders, .assigned, *.natural))]
     Undecided {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Two orders of its modules.
+        /// Two orders of the file's modules that both fit.
         orders: [Vec<String>; 2],
-        /// Which tensor would be which parameter in each.
+        /// For each of the two orders, which tensor would be which parameter.
         assigned: [Vec<Assigned>; 2],
-        /// Whether the first is the natural order of the names.
+        /// Whether the first of the two is the natural order of the names.
         natural: bool,
     },
-    /// A value that is no number.
+    /// A value of the file is infinite, not a number, or too large for an f32.
     #[error("{path}: value {index} of {name} is {found}, expected a finite number that an f32 holds")]
     NotFinite {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The tensor.
+        /// The name of the tensor with that value.
         name: String,
-        /// Which of its values, row-major, from 0.
+        /// Which of the tensor's values it is, row-major, from 0.
         index: usize,
-        /// What stands there.
+        /// The value that the file has there.
         found: f64,
     },
-    /// A model that does not say what goes into it.
+    /// The model does not say what goes into it, so that it cannot be used to infer.
     #[error(
         "{path} does not say what goes into the model ({why}); expected the model.safetensors of a finished mixnn run"
     )]
     Input {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is missing or wrong.
+        /// What is missing or wrong in the metadata of the file.
         why: String,
     },
 }
 
 impl WeightsError {
-    /// The process's exit code: 3 where the file is not there, 2 where it is of no use.
+    /// The process's exit code: 3 where the file cannot be read or there is no memory, 2 where the file is of no use.
     pub fn exit_code(&self) -> i32 {
         match self {
             WeightsError::Read { .. } | WeightsError::Memory(_) => 3,
@@ -86,12 +86,12 @@ impl WeightsError {
     }
 }
 
-/// A tensor by its name and shape.
+/// A tensor or a parameter, by its name and shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
-    /// Its name.
+    /// The name of the tensor.
     pub name: String,
-    /// Its dimensions.
+    /// The dimensions of the tensor.
     pub shape: Vec<usize>,
 }
 
@@ -102,33 +102,33 @@ impl fmt::Display for Tensor {
     }
 }
 
-/// Something of a file or of a network that the other has not, or has in another way.
+/// Something that the file and the network do not have alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mismatch {
-    /// A parameter that the file lacks.
+    /// A parameter of the network that has no tensor in the file.
     Missing {
-        /// The network's.
+        /// The parameter that is missing.
         ours: Tensor,
-        /// The module of the file where it should be, where there is one.
+        /// The module of the file where the tensor should be, if there is one.
         module: Option<String>,
     },
-    /// A tensor for which there is no parameter.
+    /// A tensor of the file for which the network has no parameter.
     LeftOver(Tensor),
-    /// Two that belong together, of other shapes.
+    /// A tensor and a parameter belong together, but have different shapes.
     Shape {
-        /// The file's.
+        /// The tensor of the file.
         theirs: Tensor,
-        /// The network's.
+        /// The parameter of the network.
         ours: Tensor,
     },
-    /// A tensor whose values are not floats.
+    /// A tensor of the file holds other values than floats.
     Type {
-        /// The file's.
+        /// The tensor of the file.
         theirs: Tensor,
-        /// What they are.
+        /// The type of the values that it holds.
         found: Dtype,
     },
-    /// A module that the job names and the file lacks.
+    /// A module that the job's `init.order` names and the file does not have.
     NoModule(String),
 }
 
@@ -147,13 +147,16 @@ impl fmt::Display for Mismatch {
     }
 }
 
+/// All mismatches, a line each.
 fn lines(mismatches: &[Mismatch]) -> String {
     mismatches.iter().map(|mismatch| format!("\n  {mismatch}")).collect()
 }
 
-/// The most parameters that are shown in both orders.
+/// How many parameters are shown at most where two orders fit.
 const SHOWN: usize = 24;
 
+/// The message for a file whose modules fit in two orders: which parameters would differ, and how to name the right
+/// order.
 fn undecided(path: &Path, orders: &[Vec<String>; 2], assigned: &[Vec<Assigned>; 2], natural: bool) -> String {
     let first = if natural { "natural order of names" } else { "one order" };
     let head = ["parameter", "operation", first, "another order"].map(str::to_owned);

@@ -1,9 +1,10 @@
 //! Which tensor of a file is which parameter of a network. Pure: names and shapes, no files.
 //!
-//! Where the names are the same, but for some that are missing or left over, by name. Else by *modules*: a module is what a name
-//! says before its last dot, and within it names count (`weight`, `bias`, `running_mean`). Each module of the file goes to one of the
-//! network that has the same parameters, of the same shapes. Where that leaves a choice, the order that the job names decides; else
-//! what names tell ([`names`](super::names)); else nothing does: a file does not keep the order in which a program declared its
+//! Where file and network have the same names, apart from some that one of them lacks, names decide. Else *modules* do.
+//! A module is what a name says before its last dot; within it the names of parameters count (`weight`, `bias`,
+//! `running_mean`). Each module of the file goes to a module of the network with the same parameters, of the same
+//! shapes. Where that leaves a choice, the order that the job names decides. Without one, what names tell decides
+//! ([`names`](super::names)). Else nothing does, as a file does not keep the order in which a program declared its
 //! modules.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -14,14 +15,14 @@ use super::modules::{Member, Module, PASSED_OVER, grouped, is_below, modules, sp
 use super::names::{Families, natural};
 use super::orders::{Orders, orders};
 
-/// How tensors were found to be parameters.
+/// How the tensors of a file were found to be parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// They have the same names.
+    /// Tensors and parameters have the same names.
     Names,
-    /// In the order that the job names.
+    /// Modules were taken in the order that the job names (`init.order`).
     Order,
-    /// By the shapes of modules and, where these leave a choice, the numbers in their names.
+    /// Modules were paired by their shapes and, where these leave a choice, by the numbers in their names.
     Shapes,
 }
 
@@ -35,46 +36,54 @@ impl fmt::Display for How {
     }
 }
 
-/// The tensor of a file for each parameter of a network.
+/// What tensors of a file become which parameters of a network, and what does not fit.
 pub(in crate::run) struct Matched {
-    /// By index; what is missing has none.
+    /// For each parameter that has a tensor, the tensor's index in the file's list, in the order of the parameters. A
+    /// parameter without one is left out, and is a mismatch.
     pub(in crate::run) pairs: Vec<usize>,
+    /// How the pairs were found.
     pub(in crate::run) how: How,
+    /// All that does not fit. Empty where the file can be used.
     pub(in crate::run) mismatches: Vec<Mismatch>,
-    /// How they were compared, for a person.
+    /// In which order modules were compared and what else could be tried, in words for a person.
     pub(in crate::run) hint: String,
 }
 
-/// Two orders of a file's modules, of several that fit.
+/// Two orders of a file's modules that both fit, so that nobody can tell the right one.
 #[derive(Debug)]
 pub(in crate::run) struct Undecided {
-    /// The names of the modules.
+    /// The names of the modules, in each of the two orders.
     pub(in crate::run) orders: [Vec<String>; 2],
-    /// The tensor of each parameter, by index.
+    /// For each of the two orders, the index of each parameter's tensor.
     pub(in crate::run) pairs: [Vec<usize>; 2],
-    /// Whether the first is the natural order of the names.
+    /// Whether the first of the two is the natural order of the names.
     pub(in crate::run) natural: bool,
 }
 
-/// Compares. `order`: the modules of `theirs` in the order of the network's; empty where it need not be told.
+/// Finds the tensor of `theirs`, the file's, for each parameter of `ours`, the network's. `order` names modules of the
+/// file in the order of the network's. It is empty where the order need not be told.
 ///
 /// # Errors
-/// [`Undecided`].
+/// [`Undecided`] where modules fit in several orders.
 pub(in crate::run) fn matched(ours: &[Tensor], theirs: &[Tensor], order: &[String]) -> Result<Matched, Undecided> {
+    // Counters of batch norms are no parameters.
     let own: Vec<(usize, &Tensor)> = ours.iter().enumerate().collect();
     let theirs: Vec<(usize, &Tensor)> =
         theirs.iter().enumerate().filter(|(_, tensor)| split(&tensor.name).1 != PASSED_OVER).collect();
     let mut found = Found::of(ours.len());
+    // Names decide where they agree.
     if order.is_empty() && same_names(&own, &theirs) {
         found.members(&whole(&own), &whole(&theirs), None);
         return Ok(found.matched(How::Names, "\nnames were taken as they are".to_owned()));
     }
+    // Else modules do. They stand in their natural order, within the groups that the job's order names.
     let (own, mut modules) = (modules(&own), modules(&theirs));
     modules.sort_by(|a, b| natural(a.name, b.name));
     let groups = grouped(&mut modules, order);
     let how = if order.is_empty() { How::Shapes } else { How::Order };
     let listed = |order: &[usize]| order.iter().map(|at| modules[*at].name.to_owned()).collect::<Vec<String>>();
     let in_order: Vec<usize> = (0..modules.len()).collect();
+    // A name in the job's order that no module of the file has is a mismatch, and no order is tried then.
     let absent = order.iter().filter(|name| !theirs.iter().any(|(_, tensor)| is_below(split(&tensor.name).0, name)));
     found.mismatches.extend(absent.map(|name| Mismatch::NoModule(name.clone())));
     let fitting_order = match found.mismatches.is_empty() {
@@ -108,24 +117,26 @@ pub(in crate::run) fn matched(ours: &[Tensor], theirs: &[Tensor], order: &[Strin
     }
 }
 
-/// The modules in the order in which they were compared, for a person.
+/// Says in which order modules were compared, in words for a person.
 fn taken(modules: &[String]) -> String {
     let names = if modules.is_empty() { "of their names".to_owned() } else { modules.join(", ") };
     format!("\nmodules were taken in the order {names}")
 }
 
-/// Whether the names of one are those of the other, but for some that it has not.
+/// Whether all names of one side are names of the other side, too.
 fn same_names(ours: &[(usize, &Tensor)], theirs: &[(usize, &Tensor)]) -> bool {
     let names = |tensors: &[(usize, &Tensor)]| tensors.iter().map(|one| one.1.name.clone()).collect::<BTreeSet<_>>();
     let [ours, theirs] = [ours, theirs].map(names);
     ours.is_subset(&theirs) || theirs.is_subset(&ours)
 }
 
-/// The orders of `modules` that fit `own`. Each of `groups`, so many modules, fills the next places.
+/// Finds the orders of `modules` that fit the network's modules `own`. Each entry of `groups` is a number of modules
+/// that fill the next places among themselves.
 fn fitting<'a>(own: &[Module<'a>], modules: &[Module<'a>], groups: &[usize]) -> Orders {
     if own.len() != modules.len() {
         return Orders::None;
     }
+    // Modules with the same parameters of the same shapes are of one kind. Each kind gets a number.
     let mut kinds = HashMap::new();
     let mut kind = |module: &Module<'a>| {
         let next = kinds.len();
@@ -150,23 +161,26 @@ fn fitting<'a>(own: &[Module<'a>], modules: &[Module<'a>], groups: &[usize]) -> 
     if first == second { Orders::One(first) } else { Orders::Several([first, second]) }
 }
 
-/// What the comparison has come to.
+/// What comparing has come to so far.
 struct Found {
+    /// For each parameter, the index of its tensor, once it has one.
     pairs: Vec<Option<usize>>,
+    /// What has not fitted so far.
     mismatches: Vec<Mismatch>,
 }
 
 impl Found {
-    /// Nothing yet, of so many parameters.
+    /// Nothing has been found yet for so many parameters.
     fn of(parameters: usize) -> Self {
         Self { pairs: vec![None; parameters], mismatches: Vec::new() }
     }
 
+    /// The result of comparing as `how` says.
     fn matched(self, how: How, hint: String) -> Matched {
         Matched { pairs: self.pairs.into_iter().flatten().collect(), how, mismatches: self.mismatches, hint }
     }
 
-    /// Pairs modules, the first with the first.
+    /// Pairs the modules of both sides, the first with the first, and so on.
     fn modules<'a>(&mut self, own: &[Module<'_>], mut theirs: impl Iterator<Item = &'a Module<'a>>) {
         for own in own {
             match theirs.next() {
@@ -177,9 +191,10 @@ impl Found {
         theirs.for_each(|module| self.members(&[], &module.members, None));
     }
 
-    /// Pairs the parameters of one module by their names there.
+    /// Pairs the parameters `ours` of one module with the tensors `theirs` by their names within it. `module` is the
+    /// file's name for it.
     fn members(&mut self, ours: &[Member<'_>], theirs: &[Member<'_>], module: Option<&str>) {
-        // A foreign file may have as many tensors as its length allows: each is looked at once.
+        // Each tensor is looked at once: a foreign file may have as many as its length allows.
         let found: HashMap<&str, &Member<'_>> = theirs.iter().map(|member| (member.name, member)).collect();
         for own in ours {
             match found.get(own.name) {
@@ -209,7 +224,7 @@ mod tests {
     use super::*;
 
     fn tensors(names: &[&str]) -> Vec<Tensor> {
-        // `name` or `name:rows`.
+        // A tensor is written `name` or `name:rows`.
         let one = |name: &&str| {
             let (name, rows) = name.split_once(':').unwrap_or((name, "1"));
             Tensor { name: name.to_owned(), shape: vec![rows.parse().unwrap()] }
@@ -221,7 +236,7 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    /// The names of `theirs` for each of `ours`, or the mismatches.
+    /// The names of the tensors of `theirs` for each of `ours`, or else the mismatches in words.
     fn found(ours: &[&str], theirs: &[&str], by: &[&str]) -> Result<Vec<String>, Vec<String>> {
         let (ours, theirs) = (tensors(ours), tensors(theirs));
         let Matched { pairs, mismatches, .. } = matched(&ours, &theirs, &order(by)).unwrap();
@@ -237,10 +252,10 @@ mod tests {
     fn the_same_names_are_taken_by_name() {
         let theirs = ["2.bias", "0.weight", "2.weight", "0.bias"];
         assert_eq!(found(&OURS, &theirs, &[]).unwrap(), OURS);
-        // One that is too many, or lacking, is the only one that is told.
+        // One tensor too many, or one that is missing, is the only one that is told.
         assert_eq!(found(&OURS, &[&OURS[..], &["x"]].concat(), &[]).unwrap_err(), ["left over: x (1)"]);
         assert_eq!(found(&OURS, &OURS[..3], &[]).unwrap_err(), ["missing: 2.bias (1)"]);
-        // Unless the job says otherwise.
+        // But the job's order comes first.
         assert_eq!(found(&OURS, &theirs, &["2", "0"]).unwrap(), ["2.weight", "2.bias", "0.weight", "0.bias"]);
     }
 
@@ -253,12 +268,12 @@ mod tests {
         assert_eq!(found(&OURS, &theirs, &["layer10", "layer2"]).unwrap(), due);
     }
 
-    /// The two orders that are shown where nothing decides, and whether the first is that of the names.
+    /// The two orders that are shown where nothing decides, and whether the first is the natural order of the names.
     fn undecided(ours: &[&str], theirs: &[&str], by: &[&str]) -> (Vec<String>, bool) {
         let Undecided { orders, pairs, natural } =
             matched(&tensors(ours), &tensors(theirs), &order(by)).err().expect("more than one order fits");
         for (order, pairs) in orders.iter().zip(&pairs) {
-            // What is shown of tensors is what the order comes to.
+            // The pairs of tensors are those to which the order of modules comes.
             let tensors: Vec<&str> = pairs.iter().map(|index| theirs[*index].split(':').next().unwrap()).collect();
             let by: Vec<&str> = order.iter().map(String::as_str).collect();
             assert_eq!(found(ours, theirs, &by).unwrap(), tensors);
@@ -273,24 +288,24 @@ mod tests {
             ["stem.weight:8", "stem.bias:8", "body.weight:8", "body.bias:8", "zhead.weight:3", "zhead.bias:3"];
         let both = ["body stem zhead".to_owned(), "stem body zhead".to_owned()];
         assert_eq!(undecided(&ours, &theirs, &[]), (both.to_vec(), true));
-        // As far as the job names an order, it decides.
+        // An order that the job names decides as far as it goes.
         let due = ["stem.weight", "stem.bias", "body.weight", "body.bias", "zhead.weight", "zhead.bias"];
         assert_eq!(found(&ours, &theirs, &["stem", "body", "zhead"]).unwrap(), due);
         assert_eq!(found(&ours, &theirs, &["stem"]).unwrap(), due);
-        // A name that stands for two of one shape does not.
+        // A name that stands for two modules of one shape decides nothing between these two.
         let below = theirs.map(|name| if name.starts_with('z') { name.to_owned() } else { format!("net.{name}") });
         let below = below.each_ref().map(String::as_str);
         assert_eq!(
             undecided(&ours, &below, &["net", "zhead"]).0,
             ["net.body net.stem zhead", "net.stem net.body zhead"]
         );
-        // Other shapes do, and other parameters: `0` has no `bias` here.
+        // Different shapes decide, and so do different parameters: `0` has no `bias` here.
         let shapes = ["stem.weight:8", "body.weight:8", "body.bias:8", "zhead.weight:3", "zhead.bias:3"];
         let ours = ["0.weight:8", "2.weight:8", "2.bias:8", "4.weight:3", "4.bias:3"];
         assert_eq!(found(&ours, &shapes, &[]).unwrap(), shapes.map(|name| name.split(':').next().unwrap()));
     }
 
-    /// The natural order need not fit; then two that do are shown.
+    /// Where the natural order does not fit, two others that do are shown.
     #[test]
     fn two_orders_that_fit_are_shown() {
         let ours = ["0.weight:3", "1.weight:8", "2.weight:8"];
@@ -317,17 +332,17 @@ mod tests {
         ];
         // The `out_proj` of an attention is a part of it, not a module of the shape of `b.a`.
         assert_eq!(found(&ours, &theirs, &[]).unwrap(), due);
-        // A name stands for what is below it; one that is named itself goes to its own place.
+        // A name stands for all that is below it. A module that is named itself goes to its own place.
         let two = ["0.weight", "1.weight", "2.weight"];
         let named = ["a.x.weight", "a.y.weight", "b.weight"];
         assert_eq!(found(&two, &named, &["b", "a.y", "a"]).unwrap(), ["b.weight", "a.y.weight", "a.x.weight"]);
         assert_eq!(found(&two, &named, &["a", "b", "a.x"]).unwrap(), ["a.y.weight", "b.weight", "a.x.weight"]);
-        // Who names the part of an attention, too, names nothing that is not there.
+        // Who names the part of an attention, too, names something that is there.
         let [attention, rest] = [&ours[..3], &theirs[..3]];
         assert_eq!(found(attention, rest, &["a.attn", "a.attn.out_proj"]).unwrap(), due[..3]);
     }
 
-    /// Each tensor against each other would take minutes.
+    /// The comparison takes each tensor once. To take each against each other would take minutes.
     #[test]
     fn a_file_of_many_tensors_is_compared_in_time() {
         let start = Instant::now();
@@ -359,7 +374,7 @@ mod tests {
         );
         assert_eq!(found(&["0.weight"], &["0.weight:3"], &[]).unwrap_err().len(), 1);
         assert_eq!(found(&["0.weight"], &[], &[]).unwrap_err(), ["missing: 0.weight (1)"]);
-        // What `order` leaves out is last, and left over.
+        // Modules that `order` leaves out come last, and are left over.
         let left = found(&OURS[..2], &["a.weight", "a.bias", "b.weight"], &["b"]).unwrap_err();
         assert_eq!(
             left,

@@ -1,7 +1,9 @@
-//! A network's values out of a safetensors file: of PyTorch's, to start from, or of a run's own model.
+//! A network's values out of a safetensors file: out of one that PyTorch has written, to start from, or out of a run's
+//! own model.
 //!
-//! [`matching`] says which tensor is which parameter: [`modules`] what belongs together, [`names`] what names tell, [`orders`] which orders of modules fit,
-//! [`mod@assigned`] what a person sees of it. A file may hold values in any float format; parameters are f32.
+//! [`matching`] says which tensor is which parameter. [`modules`] gathers tensors that belong together, [`names`] says
+//! what the names of modules tell, [`orders`] finds the orders of modules that fit, and [`mod@assigned`] shows a person
+//! the result. A file may hold values in any float format. Parameters are f32.
 
 mod assigned;
 mod error;
@@ -30,27 +32,27 @@ use crate::data;
 use crate::memory;
 use crate::nn::{Declared, StageSpec};
 
-/// A stage's values, in the order of [`StageSpec::parameters`], each as PyTorch lays it out.
+/// The values of one stage, in the order of [`StageSpec::parameters`], each as PyTorch lays it out.
 pub(in crate::run) type Values = Arc<Zeroizing<Vec<f32>>>;
 
-/// What a network starts from.
+/// The values that a network starts from, and where they come from.
 pub(in crate::run) struct Taken {
-    /// By stage.
+    /// The values of each stage, by stage.
     pub(in crate::run) values: Vec<Values>,
-    /// How tensors were found to be parameters.
+    /// How tensors of the file were found to be parameters.
     pub(in crate::run) how: How,
-    /// Which is which, in the order of the parameters.
+    /// Which tensor is which parameter, in the order of the parameters.
     pub(in crate::run) assigned: Vec<Assigned>,
 }
 
-/// A file of values.
+/// A safetensors file, read into memory that is wiped.
 pub(in crate::run) struct Weights {
     path: PathBuf,
     bytes: Zeroizing<Vec<u8>>,
 }
 
 impl Weights {
-    /// Reads the file at `path`.
+    /// Reads the file at `path`. Its format is not checked yet.
     ///
     /// # Errors
     /// [`WeightsError::Read`].
@@ -62,13 +64,13 @@ impl Weights {
         }
     }
 
-    /// The tensors and the header.
+    /// The file's tensors and its header.
     fn opened(&self) -> Result<(SafeTensors<'_>, Metadata), WeightsError> {
         data::safetensors::deserialize(&self.bytes)
             .map_err(|why| WeightsError::Format { path: self.path.clone(), why })
     }
 
-    /// What goes into the model, as the run that wrote it says.
+    /// What goes into the model, as the run that wrote the file says in its metadata.
     ///
     /// # Errors
     /// [`WeightsError::Format`], [`WeightsError::Input`].
@@ -80,7 +82,8 @@ impl Weights {
         parsed.map_err(|why| WeightsError::Input { path: self.path.clone(), why })
     }
 
-    /// The values of each stage. `order`: the file's modules in the order of the network's, empty where it need not be told.
+    /// Takes the values of each stage in `specs` out of the file. `order` names the file's modules in the order of the
+    /// network's. It is empty where the order need not be told.
     ///
     /// # Errors
     /// [`WeightsError`].
@@ -118,7 +121,7 @@ impl Weights {
         let mut pairs = pairs.into_iter();
         let mut all = Vec::with_capacity(stages.len());
         for stage in &stages {
-            // In memory that does not grow: what it grew out of would not be wiped.
+            // This memory does not grow: what it would have grown out of would not be wiped.
             let count = stage.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
             let mut values = Zeroizing::new(memory::room(count)?);
             for index in pairs.by_ref().take(stage.len()) {
@@ -129,7 +132,10 @@ impl Weights {
         Ok(Taken { values: all, how, assigned })
     }
 
-    /// Adds the values of one tensor.
+    /// Appends the values of one tensor to `values`, as f32.
+    ///
+    /// # Errors
+    /// [`WeightsError::NotFinite`].
     fn append(&self, (name, view): &(String, TensorView<'_>), values: &mut Vec<f32>) -> Result<(), WeightsError> {
         let start = values.len();
         let data = view.data();
@@ -152,7 +158,8 @@ impl Weights {
     }
 }
 
-/// Which of `tensors`, in the order of `ours`, is which parameter of `specs`.
+/// Says for each parameter of `specs` which tensor it starts from. `ours` are the parameters and `tensors` their
+/// tensors, in the same order.
 fn assigned<'a>(specs: &[StageSpec], ours: &[Tensor], tensors: impl Iterator<Item = &'a Tensor>) -> Vec<Assigned> {
     let operations = specs.iter().enumerate().flat_map(|(stage, spec)| {
         let words = |(op, declared): (usize, Declared)| assigned::operation(&spec.ops[op], &declared.name);
@@ -182,7 +189,7 @@ mod tests {
         Op::Linear(Linear { input: None, out, bias: true })
     }
 
-    /// (3) to (2), and (2) to (1).
+    /// A network of two stages: 3 values to 2, then 2 values to 1.
     fn specs() -> [StageSpec; 2] {
         let spec = |ops, input, output, data| StageSpec {
             ops,
@@ -199,7 +206,7 @@ mod tests {
         [spec(vec![linear(2), Op::Activation(Activation::Relu)], 3, 2, data), spec(vec![linear(1)], 2, 1, None)]
     }
 
-    /// A file of these tensors.
+    /// A safetensors file with these tensors: name, type, shape and bytes of each.
     fn weights(tensors: &[(&str, Dtype, &[usize], Vec<u8>)]) -> Weights {
         let views = tensors
             .iter()

@@ -5,45 +5,51 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::error::Tensor;
 
-/// What PyTorch's batch norm counts and nothing depends on.
+/// The name of a tensor with which PyTorch's batch norm counts batches. Nothing depends on it, so it is passed over.
 pub(in crate::run) const PASSED_OVER: &str = "num_batches_tracked";
-/// A parameter that attention alone has, and the part of it that has parameters of its own.
+/// The name of a parameter that attention alone has. By it an attention is known.
 const ATTENTION: &str = "in_proj_weight";
+/// The part of an attention that has parameters of its own.
 const PART: &str = ".out_proj";
 
-/// A tensor of a module.
+/// A tensor, as a member of its module.
 pub(in crate::run) struct Member<'a> {
-    /// Its name there.
+    /// The tensor's name within the module, behind the module's own name.
     pub(in crate::run) name: &'a str,
-    /// Which it is, of all.
+    /// The tensor's index in the list of all tensors.
     pub(in crate::run) index: usize,
+    /// The tensor's whole name, and its shape.
     pub(in crate::run) tensor: &'a Tensor,
 }
 
-/// The tensors whose names agree up to the last dot. The parts of an attention are one module.
+/// A module: the tensors whose names agree up to the last dot. The part of an attention is not a module of its own, but
+/// belongs to it.
 pub(in crate::run) struct Module<'a> {
+    /// What the members' names have in common.
     pub(in crate::run) name: &'a str,
+    /// The tensors of the module.
     pub(in crate::run) members: Vec<Member<'a>>,
 }
 
 impl<'a> Module<'a> {
-    /// What another must have, too, to be taken for it.
+    /// What makes modules alike: the names and shapes of their members. Only a module of the same kind can take the
+    /// place of this one.
     pub(in crate::run) fn kind(&self) -> BTreeSet<(&'a str, &'a [usize])> {
         self.members.iter().map(|member| (member.name, member.tensor.shape.as_slice())).collect()
     }
 }
 
-/// Module and parameter of a name; the module is empty where there is no dot.
+/// Splits a name into module and parameter at the last dot. Without a dot the module is empty.
 pub(in crate::run) fn split(name: &str) -> (&str, &str) {
     name.rsplit_once('.').unwrap_or(("", name))
 }
 
-/// All tensors, by their whole names.
+/// All tensors as members of one module, by their whole names.
 pub(in crate::run) fn whole<'a>(tensors: &[(usize, &'a Tensor)]) -> Vec<Member<'a>> {
     tensors.iter().map(|(index, tensor)| Member { name: &tensor.name, index: *index, tensor }).collect()
 }
 
-/// The modules in the order in which their first tensors come.
+/// Gathers the tensors into modules. The modules come in the order of their first tensors.
 pub(in crate::run) fn modules<'a>(tensors: &[(usize, &'a Tensor)]) -> Vec<Module<'a>> {
     let attentions: HashSet<&str> = tensors
         .iter()
@@ -70,8 +76,9 @@ pub(in crate::run) fn modules<'a>(tensors: &[(usize, &'a Tensor)]) -> Vec<Module
     modules
 }
 
-/// Sorts `modules` by `order`, where a name stands for all modules below it that have no name of their own there: how many stand for
-/// each name. What `order` leaves out comes last.
+/// Sorts `modules` by `order`, and returns how many stand for each name in it. A name stands for all modules below it,
+/// except those below a longer name in `order`. The last number counts the modules that `order` leaves out; they come
+/// last.
 pub(in crate::run) fn grouped(modules: &mut [Module<'_>], order: &[String]) -> Vec<usize> {
     let place = |module: &Module<'_>| {
         let named = order.iter().enumerate().filter(|(_, name)| is_below(module.name, name));
@@ -83,7 +90,7 @@ pub(in crate::run) fn grouped(modules: &mut [Module<'_>], order: &[String]) -> V
     groups
 }
 
-/// Whether `module` is `name`, or one of its parts.
+/// Whether `module` is the module `name` or a part of it.
 pub(in crate::run) fn is_below(module: &str, name: &str) -> bool {
     module.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

@@ -1,26 +1,29 @@
-//! What names of modules tell: their natural order, and which of them run one behind the other. Pure.
+//! What the names of modules tell: their natural order, and which modules run before which others. Pure.
 //!
-//! Who numbers modules, as `nn.Sequential` does and people do (`layer1`, `layer2`, `features.0`, `features.3`), numbers them in the
-//! order in which they run. So where two names first differ in a number, that tells. Words tell nothing: `decoder` comes before
-//! `encoder` by the alphabet alone.
+//! Who numbers modules, as `nn.Sequential` and people do (`layer1`, `layer2`, `features.0`, `features.3`), numbers them
+//! in the order in which they run. So two names tell their order where they first differ in a number. Words tell
+//! nothing: `decoder` comes before `encoder` by the alphabet alone.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// By the parts between dots, numbers in them as numbers: `layer2` before `layer10`.
+/// Compares two names part by part between the dots, numbers in them as numbers: `layer2` comes before `layer10`.
 pub(in crate::run) fn natural(a: &str, b: &str) -> Ordering {
     let key = |name: &str| name.split('.').map(chunks).collect::<Vec<_>>();
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }
 
-/// A run of digits, or of anything else.
+/// A run of digits in a name, or a run of anything else.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Chunk {
-    /// How many digits without leading zeros, and these.
+    /// A number, without leading zeros: how many digits it has, and the digits. So numbers of any length compare by
+    /// size.
     Number(usize, String),
+    /// Characters that are no digits.
     Text(String),
 }
 
+/// Cuts a part of a name into its runs.
 fn chunks(part: &str) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let mut rest = part;
@@ -40,23 +43,24 @@ fn chunks(part: &str) -> Vec<Chunk> {
     chunks
 }
 
-/// Modules in families: those whose names agree up to a number, and in it. Of two families that differ in that number alone all of
-/// the one run before all of the other.
+/// Modules in families. A family is all modules whose names agree up to a number, and in that number. Of two families
+/// whose names differ in that number alone, all of the one with the lower number run before all of the other.
 #[derive(Default)]
 pub(in crate::run) struct Families {
-    /// For each module the families in which it is.
+    /// For each module, the families to which it belongs. It belongs to one for each number in its name.
     pub(in crate::run) within: Vec<Vec<usize>>,
-    /// For each module the families that run before it, the last of each kind: where that is through, so are those before it.
+    /// For each module, the families that must be through before it runs: for each number in its name, the family with
+    /// the next lower number. Families with numbers lower still are through before that one.
     pub(in crate::run) behind: Vec<Vec<usize>>,
-    /// Modules of each family.
+    /// How many modules each family has.
     pub(in crate::run) sizes: Vec<usize>,
 }
 
 impl Families {
-    /// Those of modules with these names.
+    /// The families of modules with these names.
     pub(in crate::run) fn of(names: &[&str]) -> Self {
         let names: Vec<Vec<Chunk>> = names.iter().map(|name| chunks(name)).collect();
-        // What stands before a number, the numbers there, and the family of each.
+        // Key: what stands before a number. Value: the numbers that stand there, and the family of each.
         let mut kinds: BTreeMap<&[Chunk], BTreeMap<&Chunk, usize>> = BTreeMap::new();
         let mut families = Self::default();
         for name in &names {
@@ -81,13 +85,13 @@ impl Families {
         families
     }
 
-    /// Of so many modules of which names tell nothing.
+    /// The families of so many modules whose names tell nothing: there are none.
     pub(in crate::run) fn none(modules: usize) -> Self {
         Self { within: vec![Vec::new(); modules], behind: vec![Vec::new(); modules], sizes: Vec::new() }
     }
 }
 
-/// The numbers of a name, and where they stand.
+/// The numbers of a name, each with its place among the name's runs.
 fn numbers(name: &[Chunk]) -> impl Iterator<Item = (usize, &Chunk)> {
     name.iter().enumerate().filter(|(_, chunk)| matches!(chunk, Chunk::Number(..)))
 }
@@ -103,7 +107,7 @@ mod tests {
         assert_eq!(names, ["", "9", "10", "a", "a9", "a9.9", "a9.10", "a9.x", "a09b", "a10", "b"]);
     }
 
-    /// Whether the first of two names tells that its module runs before the second's.
+    /// Whether the names tell that module `a` runs before module `b`.
     fn before(a: &str, b: &str) -> bool {
         let families = Families::of(&[a, b]);
         families.behind[1].iter().any(|family| families.within[0].contains(family))

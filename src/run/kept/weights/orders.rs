@@ -1,25 +1,27 @@
-//! In which orders modules of certain kinds fill places of these kinds, one behind the other. Pure.
+//! In which orders modules fill places, where each module fits the places of its kind. Pure.
 
 use super::names::Families;
 
-/// How many modules are looked at before the search is given up. What then is not known to be the only order is taken for one of
-/// several.
+/// How many modules a search looks at before it is given up. An order that is not known by then to be the only one is
+/// taken for one of several.
 const STEPS: usize = 10_000_000;
 
-/// The orders that fit.
+/// What is known of the orders in which modules fill places.
 #[derive(Debug, PartialEq)]
 pub(in crate::run) enum Orders {
-    /// For each place its module; there is no other.
+    /// One order alone fits. For each place it has the index of its module.
     One(Vec<usize>),
-    /// Two of several.
+    /// Several orders fit. These are two of them.
     Several([Vec<usize>; 2]),
-    /// None.
+    /// No order fits.
     None,
 }
 
-/// Fills `places` with `modules`, each given by its kind. The modules stand in their natural order; `families` says what their names
-/// tell. Kinds decide first, names where kinds leave a choice. The first of several is the natural order where that fits.
+/// Finds the orders in which `modules` fill `places`. Both are given by their kinds, and a module fits a place of its
+/// own kind. The modules stand in their natural order. `families` is what their names tell. Kinds decide first; names
+/// decide where kinds leave a choice. Of several orders the first is the natural one, where that fits.
 pub(in crate::run) fn orders(places: &[usize], modules: &[usize], families: &Families) -> Orders {
+    // Without as many modules as places of each kind no order fits.
     let sorted = |kinds: &[usize]| {
         let mut kinds = kinds.to_vec();
         kinds.sort_unstable();
@@ -28,14 +30,19 @@ pub(in crate::run) fn orders(places: &[usize], modules: &[usize], families: &Fam
     if sorted(places) != sorted(modules) {
         return Orders::None;
     }
+    // Where kinds alone leave a single order, names are not asked.
     let by_kind = two(places, modules, &Families::none(modules.len()));
     let [first, ..] = by_kind.found.as_slice() else { return Orders::None };
     if by_kind.found.len() == 1 {
         return Orders::One(first.clone());
     }
+    // Else names decide, if they leave a single order.
     let named = two(places, modules, families);
     match (named.found.as_slice(), by_kind.found.as_slice()) {
+        // They leave one, and the search has seen that there is no other.
         ([one], _) if named.complete => Orders::One(one.clone()),
+        // They leave several, and two of these are shown. Or they leave none that the search has seen, and two orders by
+        // kind alone are shown.
         ([one, other], _) | (_, [one, other]) => Orders::Several([one.clone(), other.clone()]),
         _ => Orders::None,
     }
@@ -43,18 +50,21 @@ pub(in crate::run) fn orders(places: &[usize], modules: &[usize], families: &Fam
 
 /// What a search has come to.
 struct Search {
-    /// At most two orders.
+    /// The orders that were found: at most two.
     found: Vec<Vec<usize>>,
-    /// Whether it has seen all that there are, or two.
+    /// Whether the search has seen all orders, or has found two. Else it was given up.
     complete: bool,
 }
 
-/// The first two orders, of those that give the first places to the first modules.
+/// Searches for the first two orders. Orders come first that give the first places to the first modules.
 fn two(places: &[usize], modules: &[usize], families: &Families) -> Search {
+    // The places are filled from the first to the last. Where the next one cannot be filled, the last one that was gets
+    // another module.
     let mut filling = Filling::new(places, modules, families);
     let mut found = Vec::new();
-    // The module to try at the next place, among those of its kind.
+    // This is the module to try at the next place, by its number among those of its kind.
     let mut next = 0;
+    // Each turn looks at one module.
     for _ in 0..STEPS {
         next = match filling.candidate(next) {
             Some(module) if filling.is_ready(module) => {
@@ -63,8 +73,10 @@ fn two(places: &[usize], modules: &[usize], families: &Families) -> Search {
             }
             Some(_) => next + 1,
             None => {
+                // No module is left for this place. Or all places are filled, and this is an order.
                 found.extend(filling.order());
-                // The last place that is filled gets another module.
+                // The last place that is filled gets another module. Where no place is filled any more, all orders have
+                // been seen.
                 match filling.undo() {
                     Some(tried) if found.len() < 2 => tried + 1,
                     _ => return Search { found, complete: true },
@@ -75,19 +87,23 @@ fn two(places: &[usize], modules: &[usize], families: &Families) -> Search {
     Search { found, complete: false }
 }
 
-/// Places that are filled one after the other.
+/// Places that are filled with modules, one after the other.
 struct Filling<'a> {
+    /// The kind of each place.
     places: &'a [usize],
     families: &'a Families,
+    /// For each kind, its modules in their natural order.
     of_kind: Vec<Vec<usize>>,
-    /// For each place that is filled, which of its kind fills it.
+    /// For each place that is filled, which of its kind's modules fills it.
     chosen: Vec<usize>,
+    /// For each module, whether it has a place.
     taken: Vec<bool>,
-    /// Modules of each family that have no place yet.
+    /// For each family, how many of its modules have no place yet.
     left: Vec<usize>,
 }
 
 impl<'a> Filling<'a> {
+    /// No place is filled yet.
     fn new(places: &'a [usize], modules: &[usize], families: &'a Families) -> Self {
         let mut of_kind = vec![Vec::new(); modules.iter().max().map_or(0, |most| most + 1)];
         for (module, kind) in modules.iter().enumerate() {
@@ -97,24 +113,26 @@ impl<'a> Filling<'a> {
         Self { places, families, of_kind, chosen, taken, left: families.sizes.clone() }
     }
 
-    /// The module `which` of the next place's kind; none where there are no more, or all places are filled.
+    /// Module number `which` of the next place's kind. `None` where that kind has no more, or all places are filled.
     fn candidate(&self, which: usize) -> Option<usize> {
         let kind = self.places.get(self.chosen.len())?;
         self.of_kind[*kind].get(which).copied()
     }
 
-    /// Whether it is free, and all are through that run before it.
+    /// Whether `module` may fill the next place: it has none yet, and all families that run before it are through.
     fn is_ready(&self, module: usize) -> bool {
         !self.taken[module] && self.families.behind[module].iter().all(|family| self.left[*family] == 0)
     }
 
+    /// Fills the next place with `module`, which is number `which` of its kind.
     fn take(&mut self, module: usize, which: usize) {
         self.taken[module] = true;
         self.families.within[module].iter().for_each(|family| self.left[*family] -= 1);
         self.chosen.push(which);
     }
 
-    /// Empties the last place: which module was in it.
+    /// Empties the last place that is filled. Returns which of its kind's modules was in it. `None` where no place is
+    /// filled.
     fn undo(&mut self) -> Option<usize> {
         let which = self.chosen.pop()?;
         let module = self.of_kind[self.places[self.chosen.len()]][which];
@@ -123,7 +141,7 @@ impl<'a> Filling<'a> {
         Some(which)
     }
 
-    /// The module of each place, once all are filled.
+    /// The index of the module in each place. `None` until all places are filled.
     fn order(&self) -> Option<Vec<usize>> {
         let module = |(which, kind): (&usize, &usize)| self.of_kind[*kind][*which];
         (self.chosen.len() == self.places.len()).then(|| self.chosen.iter().zip(self.places).map(module).collect())
@@ -134,7 +152,8 @@ impl<'a> Filling<'a> {
 mod tests {
     use super::*;
 
-    /// The orders in which modules of these names, each with a letter for its kind (`fc1:a`), fill places of kinds (`aab`).
+    /// The orders in which modules of these names fill places of these kinds (`aab`). A module is written with a letter
+    /// for its kind (`fc1:a`).
     fn of(places: &str, modules: &[&str]) -> Vec<String> {
         let kind = |letter: char| letter as usize - 'a' as usize;
         let (names, kinds): (Vec<&str>, Vec<usize>) = modules
@@ -158,14 +177,15 @@ mod tests {
         assert_eq!(of("ab", &["up1:b", "up2:a"]), ["up2 up1"]);
         assert_eq!(of("aa", &["layer2:a", "layer10:a"]), ["layer2 layer10"]);
         assert_eq!(of("aab", &["body:a", "stem:a", "zhead:b"]), ["body stem zhead", "stem body zhead"]);
-        // Numbers that run against the kinds tell nothing of others.
+        // Numbers that run against the kinds tell nothing of other modules.
         assert_eq!(of("baa", &["up1:a", "up2:b", "x:a"]), ["up2 up1 x", "up2 x up1"]);
         assert_eq!(of("ab", &["a:a", "b:a"]), [""; 0]);
         assert_eq!(of("aab", &["a:a", "b:b"]), [""; 0]);
         assert_eq!(of("", &[]), [""]);
     }
 
-    /// What a transformer's blocks are called decides within them, not where a norm of no number stands.
+    /// The numbers of a transformer's blocks decide for all within the blocks. They do not decide where a norm without
+    /// a number stands.
     #[test]
     fn numbers_of_blocks_decide_for_all_within() {
         let blocks = ["h.0.ln_1:a", "h.0.ln_2:a", "h.0.x:b", "h.1.ln_1:a", "h.1.ln_2:a", "h.1.x:b"];
@@ -180,13 +200,13 @@ mod tests {
         );
     }
 
-    /// Two that must be exchanged together.
+    /// Two modules that must be exchanged together make two orders.
     #[test]
     fn orders_that_differ_in_more_than_two_places_are_seen() {
         assert_eq!(of("abab", &["d.0:a", "d.1:b", "e.0:a", "e.1:b"]), ["d.0 d.1 e.0 e.1", "e.0 e.1 d.0 d.1"]);
     }
 
-    /// A thousand layers of one shape take no time; what cannot be searched through is undecided.
+    /// A thousand layers of one shape take no time. What cannot be searched through is undecided.
     #[test]
     fn long_networks_are_ordered() {
         let names: Vec<String> = (0..1000).map(|at| format!("layers.{at}:a")).collect();
