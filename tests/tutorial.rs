@@ -85,7 +85,7 @@ fn lacking<'a>(printed: &str, expected: &[&'a str]) -> Vec<&'a str> {
 
 /// What a Python program imports.
 fn imports(program: &str) -> Vec<&str> {
-    let mut names = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
     for line in program.lines() {
         if let Some(list) = line.strip_prefix("import ") {
             names.extend(list.split(',').map(str::trim));
@@ -93,6 +93,8 @@ fn imports(program: &str) -> Vec<&str> {
             names.push(name);
         }
     }
+    names.sort_unstable();
+    names.dedup();
     names
 }
 
@@ -132,32 +134,34 @@ impl Folder {
     }
 
     /// Runs a command or a script of the tutorial, and holds what it prints against what is `expected`.
-    fn shell(&self, line: usize, script: &str, expected: &[&str]) {
-        held(line, script, &self.run("sh", &["-ec", script]), expected);
+    fn shell(&self, script: &str, expected: &[&str]) -> Result<(), String> {
+        held(script, &self.run("sh", &["-ec", script]), expected)
     }
 
-    /// Runs a Python program, if what it imports is installed.
-    fn python(&self, line: usize, program: &str, expected: &[&str]) {
+    /// Runs a Python program, if what it imports is installed. Else says what is not.
+    fn python(&self, program: &str, expected: &[&str]) -> Result<(), String> {
         let needed = imports(program);
         if self.run("python3", &["-c", &format!("import {}", needed.join(", "))]).code == 0 {
-            held(line, program, &self.run("python3", &["-c", program]), expected);
-            return;
+            return held(program, &self.run("python3", &["-c", program]), expected);
         }
-        eprintln!("docs/TUTORIAL.md:{line}: not run, as python3 lacks one of {needed:?}");
+        eprintln!("not run, as python3 lacks one of {needed:?}:\n{program}");
         // What follows asks the model about these points, NumPy or not.
         if program.contains("numpy.save(\"new.npy\", numpy.array([[0, 0], [0.4, 0.3], [0.9, 0.9]], \"float32\"))") {
             let points = [0.0, 0.0, 0.4, 0.3, 0.9, 0.9_f32].map(f32::to_le_bytes).concat();
             npy::write(&self.path().join("new.npy"), "<f4", &[3, 2], &points);
         }
+        Ok(())
     }
 }
 
-/// Asserts that a command ended well and printed what is expected.
-fn held(line: usize, command: &str, ran: &Ran, expected: &[&str]) {
+/// Whether a command ended well and printed what is expected.
+fn held(command: &str, ran: &Ran, expected: &[&str]) -> Result<(), String> {
     let Ran { code, stdout, .. } = ran;
-    assert_eq!(*code, 0, "docs/TUTORIAL.md:{line}: exit code of `{command}`, which printed:\n{stdout}");
+    if *code != 0 {
+        return Err(format!("`{command}` ends with {code} and prints:\n{stdout}"));
+    }
     let lacking = lacking(stdout, expected);
-    assert!(lacking.is_empty(), "docs/TUTORIAL.md:{line}: `{command}` does not print {lacking:#?} but:\n{stdout}");
+    if lacking.is_empty() { Ok(()) } else { Err(format!("`{command}` does not print {lacking:#?} but:\n{stdout}")) }
 }
 
 /// The launcher, as `tests/launcher` finds it.
@@ -179,29 +183,25 @@ fn the_tutorial_does_what_it_says() {
     let folder = Folder::new();
     let mut run = 0;
     for (index, block) in blocks.iter().enumerate() {
-        let line = block.line;
-        run += 1;
-        match block.kind {
-            "sh" => folder.shell(line, &block.text, &[]),
+        let held = match block.kind {
+            "sh" => folder.shell(&block.text, &[]),
             "console" => {
-                let commands = commands(&block.text);
-                commands.iter().for_each(|(command, expected)| folder.shell(line, command, expected));
+                commands(&block.text).iter().try_for_each(|(command, expected)| folder.shell(command, expected))
             }
             "python" => {
                 let output = blocks.get(index + 1).filter(|next| next.kind == "text output");
                 let expected: Vec<&str> = output.map_or(Vec::new(), |output| output.text.lines().collect());
-                folder.python(line, &block.text, &expected);
+                folder.python(&block.text, &expected)
             }
             "sh setup" => {
-                run -= 1;
-                eprintln!(
-                    "docs/TUTORIAL.md:{line}: not run, as it builds or sets what this test sets: {}",
-                    block.text
-                );
+                eprintln!("not run, as it builds, or sets what this test sets itself:\n{}", block.text);
+                continue;
             }
-            "text" | "text output" | "toml" => run -= 1,
-            kind => panic!("docs/TUTORIAL.md:{line}: a block of the kind {kind:?}, which no one runs"),
-        }
+            "text" | "text output" | "toml" => continue,
+            kind => Err(format!("a block of the kind {kind:?}, which no one runs")),
+        };
+        held.unwrap_or_else(|error| panic!("docs/TUTORIAL.md:{}: {error}", block.line));
+        run += 1;
     }
     assert!(run > 15, "{run} blocks were run");
 }
@@ -243,6 +243,59 @@ fn the_reference_names_every_key_of_the_jobs_that_come_along() {
     }
 }
 
+/// What GitHub calls a heading in links to it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.collect::<String>().trim().to_lowercase().replace(' ', "-")
+}
+
+/// The targets of the links in a document: `FILE`, `FILE#SECTION`, `#SECTION`.
+fn links(document: &str) -> Vec<&str> {
+    document.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target).collect()
+}
+
+/// A document's anchors: its headings, outside of code.
+fn anchors(document: &str) -> Vec<String> {
+    let mut is_code = false;
+    let mut anchors = Vec::new();
+    for line in document.lines() {
+        is_code ^= line.starts_with("```");
+        if !is_code && line.starts_with('#') {
+            anchors.push(anchor(line.trim_start_matches('#')));
+        }
+    }
+    anchors
+}
+
+/// Files and sections that README and docs lead to are there.
+#[test]
+fn links_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut found = 0;
+    for path in docs.chain([root.join("README.md")]).filter(|path| path.extension().is_some_and(|kind| kind == "md"))
+    {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in links(&text).into_iter().filter(|link| !link.contains("://")) {
+            let (file, section) = link.split_once('#').map_or((link, None), |(file, section)| (file, Some(section)));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(target.exists(), "{}: {link} leads nowhere", path.display());
+            if let Some(section) = section {
+                let anchors = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(anchors.iter().any(|it| it == section), "{}: {link} is not in {anchors:?}", path.display());
+            }
+            found += 1;
+        }
+    }
+    assert!(found > 80, "{found} links");
+}
+
+#[test]
+fn links_and_anchors_are_found() {
+    assert_eq!(links("[a](b.md#c) [`d`](#e) (f) [g](h"), ["b.md#c", "#e"]);
+    assert_eq!(anchors("# A b, \"c\"\n```sh\n# no\n```\n## [[x]] `y-z`\n"), ["a-b-c", "x-y-z"]);
+}
+
 #[test]
 fn blocks_and_what_they_expect_are_found() {
     let text = "a\n```sh\necho\n```\n$ no command\n```console\n$ echo 1\n1\n$ true\n```\n```toml\n```\n";
@@ -253,7 +306,7 @@ fn blocks_and_what_they_expect_are_found() {
     );
     assert_eq!((found[0].text.as_str(), found[2].text.as_str()), ("echo\n", ""));
     assert_eq!(commands(&found[1].text), [("echo 1", vec!["1"]), ("true", vec![])]);
-    assert_eq!(imports("import a, b.c\nfrom d import e\nprint(1)\nx = 'import y'"), ["a", "b.c", "d"]);
+    assert_eq!(imports("import a, b.c\nfrom d import e\nprint(1)\nx = 'import y'\nimport a"), ["a", "b.c", "d"]);
 }
 
 #[test]
@@ -274,12 +327,13 @@ fn lines_are_held_against_what_is_expected() {
 #[test]
 fn what_is_wrong_is_noticed() {
     let folder = Folder::new();
-    let fails = |script: &str, expected: &[&str]| {
-        let ran = std::panic::AssertUnwindSafe(|| folder.shell(1, script, expected));
-        std::panic::catch_unwind(ran).is_err()
-    };
-    assert!(fails("mixnn check jobs/nowhere.toml", &[]));
-    assert!(fails("false\ntrue", &[]));
-    assert!(fails("echo 1", &["2"]));
-    assert!(!fails("mixnn --version", &["mixnn ..."]));
+    assert!(folder.shell("mixnn --version", &["mixnn ..."]).is_ok());
+    for (script, expected, due) in [
+        ("mixnn check jobs/nowhere.toml", "", "ends with 3"),
+        ("false\ntrue", "", "ends with 1"),
+        ("echo 1", "2", "does not print"),
+    ] {
+        let error = folder.shell(script, &[expected]).unwrap_err();
+        assert!(error.contains(due), "{error}");
+    }
 }
