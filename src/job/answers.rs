@@ -7,10 +7,11 @@ use super::sample::{Sample, Wanted};
 use super::shape::Shape;
 use super::{Job, JobError, Loss, Op, Source};
 
-/// Whether the last stage's `output` can be compared with what the data want.
+/// Whether the last stage's `output` can be compared with what the data want. Where nobody knows what they want, any output will do.
 ///
 /// # Errors
-/// [`JobError::Conflict`].
+/// [`JobError::Conflict`] where the loss takes classes and the data have numbers, or the other way round, and where the output has
+/// another shape than what is wanted. It proposes a change that makes it fit.
 pub(super) fn fit(job: &Job, sample: &Sample, output: &Shape) -> Result<(), JobError> {
     let Some(wanted) = sample.wanted else { return Ok(()) };
     let loss = job.train.loss;
@@ -39,7 +40,7 @@ pub(super) fn fit(job: &Job, sample: &Sample, output: &Shape) -> Result<(), JobE
     Err(JobError::Conflict { at, problem, fix: mend(job, sample, output, wanted) })
 }
 
-/// Whether an `output` is compared with `wanted`.
+/// Whether an `output` of this shape can be compared with what is `wanted`.
 fn is_answer(output: &Shape, wanted: Wanted) -> bool {
     match wanted {
         Wanted::Classes { places: 1, classes } => output.values() == classes,
@@ -50,7 +51,7 @@ fn is_answer(output: &Shape, wanted: Wanted) -> bool {
     }
 }
 
-/// What to do about an `output` that is no answer.
+/// What to do about an `output` that cannot be compared with what is `wanted`: the least change of the job that makes it fit.
 fn mend(job: &Job, sample: &Sample, output: &Shape, wanted: Wanted) -> String {
     if sample.is_one_hot {
         let classes = match &job.data.source {
@@ -131,12 +132,13 @@ fn mend(job: &Job, sample: &Sample, output: &Shape, wanted: Wanted) -> String {
     format!("let the last stage end in {out} values {per}")
 }
 
-/// What comes out of `stages` where `input` goes in.
+/// The shape that comes out of `stages` where `input` goes in. `None` where an operation does not take what it gets.
 fn flow(stages: &[Vec<Op>], input: &Shape) -> Option<Shape> {
     stages.iter().flatten().try_fold(input.clone(), |flowing, op| op.output(&flowing)).ok()
 }
 
-/// `stages` whose last linear operation gives `out` values, and the number of its stage.
+/// The same `stages`, but their last linear operation gives `out` values; and the number of its stage, from 1 on. `None` where no
+/// operation is linear.
 fn widened(stages: &[Vec<Op>], out: u32) -> Option<(Vec<Vec<Op>>, usize)> {
     let mut stages = stages.to_vec();
     let last = stages.iter().rposition(|ops| ops.iter().any(|op| matches!(op, Op::Linear(_))))?;
@@ -146,7 +148,7 @@ fn widened(stages: &[Vec<Op>], out: u32) -> Option<(Vec<Vec<Op>>, usize)> {
     Some((stages, last + 1))
 }
 
-/// `stages` with a flatten before one of their operations, each in turn, and where it stands.
+/// For each operation of `stages`, the same stages with a flatten before it, and the words for that place.
 fn flattened(stages: &[Vec<Op>]) -> impl Iterator<Item = (Vec<Vec<Op>>, String)> {
     let places = stages.iter().enumerate().flat_map(|(stage, ops)| (0..ops.len()).map(move |op| (stage, op)));
     places.map(|(stage, op)| {
@@ -164,8 +166,10 @@ fn flattened(stages: &[Vec<Op>]) -> impl Iterator<Item = (Vec<Vec<Op>>, String)>
 mod tests {
     use super::*;
     use crate::element::Element;
+    use crate::job::chain;
+    use crate::job::tests::{JOB, classes, parse};
 
-    /// A job of two stages.
+    /// A job on the digits, with these operations in its two stages.
     fn job(first: &str, second: &str) -> Job {
         let text = format!(
             "name = \"test\"\nseed = 7\n[data]\nsource = \"digits\"\n[train]\nepochs = 1\n[[stage]]\nops = [{first}]\n[[stage]]\nops = \
@@ -174,6 +178,7 @@ mod tests {
         Job::parse("job.toml", &text, &[]).unwrap()
     }
 
+    /// Floats of this shape that are not scaled, for which this is wanted.
     fn sample(shape: &[u32], wanted: Wanted) -> Sample {
         Sample {
             shape: Shape::new(shape),
@@ -185,7 +190,7 @@ mod tests {
         }
     }
 
-    /// What is proposed, which differs from what the job has.
+    /// What the error proposes to do about a job of these operations.
     fn proposed(first: &str, second: &str, sample: &Sample) -> String {
         let job = job(first, second);
         let output =
@@ -196,11 +201,12 @@ mod tests {
 
     const RELU: &str = "{ op = \"linear\", out = 8 }, { op = \"relu\" }";
 
+    /// A linear operation that gives so many values.
     fn linear(out: u32) -> String {
         format!("{{ op = \"linear\", out = {out} }}")
     }
 
-    /// Each text, done to the job, gives a network that answers: the controls do so.
+    /// Each proposal is followed: the network that it leads to gives what is wanted.
     #[test]
     fn what_is_proposed_is_what_the_network_lacks() {
         let one = Wanted::Classes { places: 1, classes: 10 };
@@ -271,5 +277,34 @@ mod tests {
         assert!(text.starts_with(
             "where they are one-hot, as they look, save them as classes, numpy.argmax(labels, axis=1), or"
         ));
+    }
+
+    #[test]
+    fn the_last_stage_gives_what_the_targets_are_compared_with() {
+        let with = |last: &str, loss: &str, sample: &Sample| {
+            let stages =
+                format!("stage=[{{ ops = [{{ op = \"reshape\", shape = [8, 8] }}] }}, {{ ops = [{last}] }}]");
+            chain(&parse(JOB, &[&stages, &format!("train.loss={loss}")]).unwrap(), sample)
+                .map_err(|error| error.to_string())
+        };
+        let flat = "{ op = \"flatten\" }, ";
+        let wanting = |wanted| Sample { wanted: Some(wanted), ..classes([1, 8, 8], 0) };
+        let tokens = wanting(Wanted::Classes { places: 8, classes: 5 });
+        assert!(with(&linear(5), "cross_entropy", &tokens).is_ok());
+        for last in [linear(6), format!("{flat}{}", linear(40))] {
+            let message = with(&last, "cross_entropy", &tokens).unwrap_err();
+            assert!(message.contains("a label of 5 classes for each of 8 places"), "{message}");
+            assert!(message.contains("a place"), "{message}");
+        }
+        let values = wanting(Wanted::Values(3));
+        let three = format!("{flat}{}", linear(3));
+        assert!(with(&three, "mean_squared_error", &values).is_ok());
+        assert!(with(&three, "binary_cross_entropy", &values).is_ok());
+        let message = with(&format!("{flat}{}", linear(4)), "mean_squared_error", &values).unwrap_err();
+        assert!(message.contains("gives 4 values a sample, (4); the data have 3 numbers"), "{message}");
+        let message = with(&three, "cross_entropy", &values).unwrap_err();
+        assert!(message.contains("train.loss \"cross_entropy\" takes classes, the data have numbers"), "{message}");
+        let message = with(&three, "mean_squared_error", &tokens).unwrap_err();
+        assert!(message.contains("takes numbers, the data have classes; take \"cross_entropy\""), "{message}");
     }
 }

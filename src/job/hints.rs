@@ -1,4 +1,4 @@
-//! Each hint of a job's errors, followed: what it says to do must help.
+//! Tests that follow the hints in a job's errors: what they say to do must help.
 
 use super::*;
 use crate::element::Element;
@@ -17,7 +17,7 @@ ops = [{ op = "linear", out = 16 }, { op = "relu" }]
 ops = [{ op = "linear", out = 10 }]
 "#;
 
-/// The job `text`, as far as what stands in it goes, on the digits.
+/// The job `text` with these `--set` on top, once it fits the digits; else why it does not.
 fn checked(text: &str, sets: &[&str]) -> Result<Job, JobError> {
     let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
     let job = Job::parse("job.toml", text, &sets)?;
@@ -30,11 +30,12 @@ fn checked(text: &str, sets: &[&str]) -> Result<Job, JobError> {
     Ok(job)
 }
 
-/// The first stage has these operations, then a linear one.
+/// [`JOB`] whose first stage begins with these operations.
 fn ops(ops: &str) -> String {
     JOB.replace("{ op = \"linear\", out = 16 }", &format!("{ops}, {{ op = \"linear\", out = 16 }}"))
 }
 
+/// [`JOB`] with these keys, each written behind its table: `[mix] relays = 4`.
 fn sets(sets: &[&str]) -> String {
     sets.iter().fold(JOB.to_owned(), |text, set| {
         let (table, key) = set.split_once(' ').unwrap();
@@ -45,7 +46,7 @@ fn sets(sets: &[&str]) -> String {
     })
 }
 
-/// A job that is refused, words of the hint, and jobs that do as it says.
+/// Each case is a job that is refused, the hint in its error, and jobs that do as the hint says.
 #[test]
 fn what_a_hint_says_to_do_helps() {
     let stages = |places: &[&str]| {
@@ -205,7 +206,7 @@ fn what_a_hint_says_to_do_helps() {
     }
 }
 
-/// Where stages stand is refused for ranks alone.
+/// A job that ranks cannot share is still one that `--single` runs: it is refused for ranks alone.
 #[test]
 fn a_job_that_ranks_cannot_share_is_told_what_helps() {
     let job = |profile: &str, places: &[&str]| {
@@ -225,7 +226,7 @@ fn a_job_that_ranks_cannot_share_is_told_what_helps() {
     assert!(job("sealed", &["rank"]).is_ok(), "take mix.profile = \"sealed\"");
 }
 
-/// The key that is proposed in place of an unknown one is put there.
+/// The key that is proposed instead of an unknown one is written in its place.
 #[test]
 fn a_key_that_is_proposed_is_taken() {
     for (good, bad) in [
@@ -250,7 +251,7 @@ fn a_key_that_is_proposed_is_taken() {
     assert_eq!(checked(JOB, &["train.epochs=3"]).unwrap().train.epochs, 3);
 }
 
-/// Each word that is expected is one that is taken, alone or with what it lacks.
+/// Each word that an error expects is taken: alone, or as the table that the next error asks for.
 #[test]
 fn a_word_that_is_expected_is_taken() {
     for key in ["train.loss", "train.optimizer", "train.schedule", "mix.profile", "mix.wire", "compute.backend"] {
@@ -268,7 +269,7 @@ fn a_word_that_is_expected_is_taken() {
     }
 }
 
-/// What a refused `--set` is told to type.
+/// A `--set` that is refused is typed as its error says.
 #[test]
 fn a_set_that_is_proposed_is_taken() {
     for (set, hint, followed) in [

@@ -6,44 +6,55 @@ use toml::Table;
 
 use super::JobError;
 use super::section::Section;
+use super::table::{JobTable, put};
 use super::tree::{Node, Value};
 
-/// `[init]`
+/// `[init]`: what the network starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Init {
-    /// The safetensors file of its values; `None`: they are drawn from the seed.
+    /// `init.from`: the safetensors file of the initial values. `None`, the default: they are drawn from the job's seed.
     pub from: Option<PathBuf>,
-    /// The file's modules in the order of the network's operations; empty: in the natural order of their names.
+    /// `init.order`: the names of the file's modules in the order of the network's operations. Empty, the default: in the natural order
+    /// of their names.
     pub order: Vec<String>,
 }
 
-const FROM: &str = "a safetensors file, as PyTorch's state_dict is saved";
-const ORDER: &str = "a list of the file's modules, each once, such as [\"conv1\", \"fc1\"]";
+impl JobTable for Init {
+    const KEY: &'static str = "init";
 
-/// Reads `[init]`.
-pub(super) fn read(section: Section<'_>) -> Result<Init, JobError> {
-    let from = match section.get("from") {
-        None => None,
-        Some(Node { value: Value::Text(path), .. }) if !path.is_empty() => Some(PathBuf::from(path)),
-        Some(node) => return Err(section.wrong("from", node, FROM)),
-    };
-    let order = match section.get("order") {
-        None => Vec::new(),
-        Some(node) => names(node).ok_or_else(|| section.wrong("order", node, ORDER))?,
-    };
-    let at = section.at("order");
-    section.finish()?;
-    if from.is_none() && !order.is_empty() {
-        return Err(JobError::Conflict {
-            at,
-            problem: "init.order without init.from".to_owned(),
-            fix: "name the file that has these modules, or leave `order` out".to_owned(),
-        });
+    fn read(section: &Section<'_>) -> Result<Self, JobError> {
+        const FROM: &str = "a safetensors file, as PyTorch's state_dict is saved";
+        const ORDER: &str = "a list of the file's modules, each once, such as [\"conv1\", \"fc1\"]";
+        let from = match section.get("from") {
+            None => None,
+            Some(Node { value: Value::Text(path), .. }) if !path.is_empty() => Some(PathBuf::from(path)),
+            Some(node) => return Err(section.wrong("from", node, FROM)),
+        };
+        let order = match section.get("order") {
+            None => Vec::new(),
+            Some(node) => names(node).ok_or_else(|| section.wrong("order", node, ORDER))?,
+        };
+        section.finish()?;
+        if from.is_none() && !order.is_empty() {
+            let fix = "name the file that has these modules, or leave `order` out";
+            return Err(section.conflict("order", "init.order without init.from", fix));
+        }
+        Ok(Self { from, order })
     }
-    Ok(Init { from, order })
+
+    fn write(&self) -> Table {
+        let mut keys = Table::new();
+        if let Some(from) = &self.from {
+            put(&mut keys, "from", from.display().to_string());
+        }
+        if !self.order.is_empty() {
+            put(&mut keys, "order", self.order.clone());
+        }
+        keys
+    }
 }
 
-/// Different names.
+/// The strings of the list in `node`. `None` where it is no list of strings, or has one of them twice.
 fn names(node: &Node) -> Option<Vec<String>> {
     let Value::Array(items) = &node.value else { return None };
     let mut names = Vec::with_capacity(items.len());
@@ -54,18 +65,6 @@ fn names(node: &Node) -> Option<Vec<String>> {
         }
     }
     Some(names)
-}
-
-impl Init {
-    /// The table `init`; `None` where it would be empty.
-    pub(super) fn write(&self) -> Option<Table> {
-        let mut keys = Table::new();
-        keys.insert("from".to_owned(), self.from.as_ref()?.display().to_string().into());
-        if !self.order.is_empty() {
-            keys.insert("order".to_owned(), self.order.clone().into());
-        }
-        Some(keys)
-    }
 }
 
 #[cfg(test)]

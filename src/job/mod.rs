@@ -1,428 +1,140 @@
 //! Turns `jobs/*.toml` into a validated [`Job`]: plain numbers and operation specs.
 //!
-//! The journey of a job: [`tree`] parses TOML and remembers where every value stands, [`overrides`] lays `--set`
-//! on top, [`read`] takes each key out once and names what it does not know, [`data`] does so for the data and [`op`] for
-//! operations, [`shape`] chains the stages to the data, [`answers`] holds what
-//! comes out against the labels, [`mod@write`] prints the resolved job again.
+//! The journey of a job: [`tree`] parses TOML and remembers where every value stands, and [`overrides`] lays `--set` on top. Each
+//! table of the job is a file here, named as its key: it has the table's structure, reads it from a [`section`] with its defaults and
+//! ranges, and writes it again ([`table`]). So a new key is one line in three places of one file. [`together`] holds the tables
+//! against each other. Once the data are there, [`mod@chain`] leads the shape of a sample through the stages, and [`answers`] holds what
+//! comes out against the labels.
 //!
 //! Architecture invariant: this is the only place that knows defaults, and it knows nothing of ranks' roles, messages
 //! or arithmetic. It imports no other module of the crate but the leaves.
 
 mod answers;
+mod at;
 mod chain;
+mod compute;
 mod data;
+mod duration;
+mod error;
 mod init;
-mod keys;
 mod loss;
+mod mix;
 pub mod op;
 mod optimizer;
+mod output;
 mod overrides;
-mod read;
 mod sample;
 mod schedule;
 mod section;
 mod shape;
 mod source;
+mod stage;
+mod table;
+mod together;
 mod tokens;
+mod train;
+mod transport;
 mod tree;
-mod write;
+mod trust;
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
+use toml::Table;
 
-pub use chain::{Boundary, MOST_ACTIVATIONS, MOST_OPS, chain};
+pub use at::At;
+pub use chain::{Boundary, MOST_ACTIVATIONS, chain};
+pub use compute::{AesGcm, Backend, Compute, MOST_THREADS};
 pub use data::{Augment, Data, Normal};
+pub use duration::duration;
+pub use error::JobError;
 pub use init::Init;
 pub use loss::Loss;
+pub use mix::{LONGEST_SLOT, Link, Mix, Pace, Profile, SHORTEST_SLOT, SLOTS_OF_TIMEOUT};
 pub use op::Op;
 pub use optimizer::{Clip, Optimizer, Rule};
-pub use read::duration;
+pub use output::Output;
 pub use sample::{Sample, Wanted};
 pub use schedule::{Decay, LearningRate};
 pub use shape::Shape;
 pub use source::{Form, Source};
-pub use tree::At;
-use tree::Table;
+pub use stage::{MOST_OPS, Stage};
+pub use train::Train;
+pub use transport::{LONGEST_TIMEOUT, Transport};
+pub use trust::Trust;
 
-use crate::float::{Float, Precision};
 use crate::random::Seed;
+use section::Section;
+use table::JobTable;
+use tree::{Node, Value};
 
-/// The fewest ranks among which `mixed` hides anything.
+/// The fewest ranks of a job under the profile `mixed`: among fewer it hides nothing.
 pub const FEWEST_MIXED_RANKS: u16 = 6;
-/// The most ranks of a job.
+/// The most ranks of a job, the owner among them.
 pub const MOST_RANKS: u16 = 64;
-
-/// The most features of a sample that go out of an operation.
+/// The most values of a sample that go out of an operation.
 pub const MOST_FEATURES: u32 = 1_000_000;
-/// The most threads of a rank.
-pub const MOST_THREADS: u16 = 1024;
-/// The longest that a silent peer is waited for: a year.
-pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(366 * 86_400);
 
-/// Everything that a run does, resolved: no key is absent any more.
+/// Everything that a run does. Keys that the job's file leaves out have their defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// Names the run's folder.
+    /// `name`: the name of the run's folder, of letters, digits, `-`, `_` and `.`. It has no default.
     pub name: String,
-    /// What repeatable numbers are drawn from, as the job names it.
+    /// `seed`: what all repeatable numbers are drawn from, as the job names it: a whole number, or a string. By default it is drawn.
     pub seed: String,
-    /// Whether the job named no seed, and this one was drawn (256 bits).
+    /// Whether the job names no seed, and this one, of 256 bits, was drawn.
     pub seed_drawn: bool,
-    /// What is learned.
+    /// `[data]`: what the network learns from.
     pub data: Data,
-    /// How it is learned.
+    /// `[train]`: how the network is trained.
     pub train: Train,
-    /// What the network starts from.
+    /// `[init]`: what the network starts from.
     pub init: Init,
-    /// The network: stages in order.
+    /// `[[stage]]`: the stages of the network, in the order in which a sample passes them. From 1 to 63.
     pub stages: Vec<Stage>,
-    /// How messages travel.
+    /// `[mix]`: how messages travel between ranks.
     pub mix: Mix,
-    /// How blocks of bytes travel.
+    /// `[transport]`: how blocks of bytes are exchanged.
     pub transport: Transport,
-    /// Who is accepted.
+    /// `[trust]`: which ranks the owner accepts.
     pub trust: Trust,
-    /// Who computes.
+    /// `[compute]`: who computes and seals.
     pub compute: Compute,
-    /// What is printed and kept.
+    /// `[output]`: what a run prints.
     pub output: Output,
 }
 
-/// `[train]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Train {
-    /// Passes over the training samples.
-    pub epochs: u32,
-    /// Samples per optimizer step.
-    pub batch: u32,
-    /// Samples that move through the pipeline at once.
-    pub micro_batch: u32,
-    /// Whether an epoch ends with the last batch that is whole; else the last one may be short.
-    pub drop_last: bool,
-    /// What is minimised.
-    pub loss: Loss,
-    /// How parameters follow their gradients.
-    pub optimizer: Optimizer,
-    /// How fast.
-    pub rate: LearningRate,
-}
-
-/// `[[stage]]`: what one rank hosts, or the owner.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stage {
-    /// Operations in order.
-    pub ops: Vec<Op>,
-    /// Whether it stands on the owner, not on a rank of its own.
-    pub on_owner: bool,
-    /// Where the stage stands in the file, for errors.
-    pub at: At,
-}
-
-/// How much of a message's journey is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Profile {
-    /// Neighbours send directly, nothing sealed or padded: the baseline.
-    Bare,
-    /// Neighbours send directly, AES-256-GCM, fixed-length messages, no cover.
-    Sealed,
-    /// Onion-encrypted fixed-length cells over relays, cover on every circuit.
-    Mixed,
-}
-
-impl Profile {
-    /// The word for it in a job.
-    pub fn name(self) -> &'static str {
-        match self {
-            Profile::Bare => "bare",
-            Profile::Sealed => "sealed",
-            Profile::Mixed => "mixed",
-        }
-    }
-}
-
-/// The shortest slot of a job, 20 microseconds.
-pub const SHORTEST_SLOT: Duration = Duration::from_micros(20);
-/// The longest slot of a job.
-pub const LONGEST_SLOT: Duration = Duration::from_secs(3600);
-
-/// Slots of a fixed pace that must pass within the time for which a silent peer is waited for.
-pub const SLOTS_OF_TIMEOUT: u32 = 4;
-
-/// When slots begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// When their ranks are ready, so that times show who computes.
-    Lockstep,
-    /// At fixed times, so far apart as slots turn out to need at the start.
-    Auto,
-    /// At fixed times, so far apart.
-    Slots(Duration),
-}
-
-impl std::fmt::Display for Pace {
-    /// As a job has it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Pace::Lockstep => f.write_str("lockstep"),
-            Pace::Auto => f.write_str("auto"),
-            Pace::Slots(slot) => write!(f, "{}us", slot.as_micros()),
-        }
-    }
-}
-
-/// Between which ranks what is passed on goes under a keystream of theirs, so that no one else finds it again, its source too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// Between ranks of different hosts.
-    Hosts,
-    /// Between all ranks.
-    All,
-    /// Between no ranks: for networks that encrypt.
-    Off,
-}
-
-impl Link {
-    /// With their words.
-    pub const ALL: [(&'static str, Self); 3] = [("hosts", Self::Hosts), ("all", Self::All), ("off", Self::Off)];
-
-    /// As a job has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hosts => "hosts",
-            Self::All => "all",
-            Self::Off => "off",
-        }
-    }
-}
-
-/// `[mix]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mix {
-    /// How much is protected.
-    pub profile: Profile,
-    /// Ranks that host no stage, at least.
-    pub relays: u16,
-    /// Hops of a circuit.
-    pub hops: u8,
-    /// Bytes that a cell may have at most.
-    pub cell: u32,
-    /// For how many stages the job's stages pass, as far as slots tell; 0: for as many as there are.
-    pub depth: u16,
-    /// When slots begin. `bare` and `sealed` know no pace.
-    pub pace: Pace,
-    /// Whose links are encrypted. `bare` and `sealed` pass nothing on.
-    pub link: Link,
-    /// How activations and gradients travel.
-    pub wire: Float,
-    /// Bytes of a message at least, 0: what the job needs. Equal lengths make two models look alike.
-    pub message: u32,
-    /// Bytes of a package at least, 0: what the job needs.
-    pub package: u32,
-    /// Bytes of a result at least, 0: what the job needs.
-    pub result: u64,
-}
-
-/// `[transport]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transport {
-    /// A peer that stays silent for so long ends the run.
-    pub timeout: Duration,
-    /// Ranks of one host exchange through memory that they share; else every block is a message.
-    pub windows: bool,
-}
-
-/// `[trust]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trust {
-    /// The file that lists the identities of the ranks that the owner accepts; `None`: it accepts all.
-    pub ranks: Option<PathBuf>,
-}
-
-/// `[compute]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Compute {
-    /// Who does the matrix work.
-    pub backend: Backend,
-    /// How a GPU rounds what goes into a product.
-    pub precision: Precision,
-    /// Threads a rank, 0: the rank's share of its host's cores.
-    pub threads: u16,
-    /// Whether ranks compute beside a slot's exchange: a stage answers one slot later.
-    pub overlap: bool,
-    /// Whose AES-256-GCM seals and opens on the processor.
-    pub aead: AesGcm,
-}
-
-/// Who does the matrix work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Backend {
-    /// The best that a rank's machine has.
-    Auto,
-    /// The processor.
-    Cpu,
-    /// A GPU.
-    Cuda,
-}
-
-impl Backend {
-    /// The word for it in a job.
-    pub fn name(self) -> &'static str {
-        match self {
-            Backend::Auto => "auto",
-            Backend::Cpu => "cpu",
-            Backend::Cuda => "cuda",
-        }
-    }
-}
-
-/// Whose AES-256-GCM. All give the same bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AesGcm {
-    /// The fastest on a rank's processor.
-    Auto,
-    /// AWS-LC's.
-    AwsLc,
-    /// That of the crate `ring`.
-    Ring,
-    /// That of the crate `aes-gcm`, Rust alone.
-    Rust,
-}
-
-impl AesGcm {
-    /// With their words.
-    pub const ALL: [(&'static str, Self); 4] =
-        [("auto", Self::Auto), ("aws-lc", Self::AwsLc), ("ring", Self::Ring), ("rust", Self::Rust)];
-
-    /// As a job has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::AwsLc => "aws-lc",
-            Self::Ring => "ring",
-            Self::Rust => "rust",
-        }
-    }
-}
-
-/// `[output]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// Print where a slot's time goes, by rank, at the end.
-    pub timing: bool,
-}
-
-/// Why a job cannot be run as it is written.
-#[derive(Debug, Error)]
-pub enum JobError {
-    /// The file cannot be opened.
-    #[error("cannot read the job {path}: {source}")]
-    Read {
-        /// The job's file.
-        path: PathBuf,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
-    /// Not TOML.
-    #[error("{at}: {message}")]
-    Syntax {
-        /// Where.
-        at: At,
-        /// What the parser says.
-        message: String,
-    },
-    /// A key that no one reads.
-    #[error("{at}: unknown key `{key}` in {section}{}", hint(.nearest, .known))]
-    UnknownKey {
-        /// Where.
-        at: At,
-        /// The key found.
-        key: String,
-        /// The table it stands in.
-        section: String,
-        /// The known key that looks most like it.
-        nearest: Option<String>,
-        /// All keys of this table.
-        known: Vec<&'static str>,
-    },
-    /// A key without which the job means nothing.
-    #[error("{at}: {section} lacks the key `{key}`: {expected}")]
-    Missing {
-        /// Where its table stands.
-        at: At,
-        /// The table.
-        section: String,
-        /// The key.
-        key: &'static str,
-        /// What it should hold.
-        expected: String,
-    },
-    /// A value of the wrong type or out of its range.
-    #[error("{at}: `{key}` is {found}; expected {expected}")]
-    Value {
-        /// Where.
-        at: At,
-        /// The key, with its tables.
-        key: String,
-        /// What stands there.
-        found: String,
-        /// What should.
-        expected: String,
-    },
-    /// Values that are each fine but do not go together.
-    #[error("{at}: {problem}; {fix}")]
-    Conflict {
-        /// Where.
-        at: At,
-        /// What does not go together.
-        problem: String,
-        /// What to do.
-        fix: String,
-    },
-}
-
-fn hint(nearest: &Option<String>, known: &[&str]) -> String {
-    match nearest {
-        Some(nearest) => format!("; did you mean `{nearest}`?"),
-        None => format!("; it knows {}", known.join(", ")),
-    }
-}
-
 impl Job {
-    /// Reads a job and lays `sets` (`train.epochs=1`) on top.
+    /// Reads the job in the file `path`, and lays each of `sets` (`train.epochs=1`) on top.
     ///
     /// # Errors
-    /// Any [`JobError`]: the file, its syntax, a key, a value.
+    /// Any [`JobError`]: of the file, its syntax, a key, a value, or values that do not go together.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, JobError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| JobError::Read { path: path.to_owned(), source })?;
         Self::parse(&path.display().to_string(), &text, sets)
     }
 
-    /// Reads a job's `text`; `file` is its name in errors.
+    /// Reads the job in `text`, and lays each of `sets` (`train.epochs=1`) on top. Errors call the text `file`.
     ///
     /// # Errors
-    /// As [`Job::load`], but for the file.
+    /// Any [`JobError`] but [`JobError::Read`].
     pub fn parse(file: &str, text: &str, sets: &[String]) -> Result<Self, JobError> {
         let mut tree = tree::parse(file, text)?;
         for set in sets {
             overrides::apply(&mut tree, set)?;
         }
-        read::job(&tree)
+        Self::read(&Section::new("the job", &tree)?)
     }
 
-    /// The resolved job as TOML; reading it gives the same job.
+    /// The resolved job as TOML, with all keys. Reading it gives the same job.
     pub fn to_toml(&self) -> String {
-        write::job(self).to_string()
+        self.write().to_string()
     }
 
     /// The resolved job as JSON, with the tables and keys of [`to_toml`](Job::to_toml).
     pub fn to_json(&self) -> serde_json::Value {
         // A job's tables hold nothing that JSON has not: no dates, and finite numbers alone.
-        serde_json::to_value(write::job(self)).unwrap_or_default()
+        serde_json::to_value(self.write()).unwrap_or_default()
     }
 
     /// What all repeatable numbers of the job are drawn from.
@@ -430,42 +142,75 @@ impl Job {
         Seed::from_text(&self.seed)
     }
 
-    /// The stages that stand on ranks: all but the first ones and the last ones that stand on the owner.
-    pub fn remote(&self) -> Range<usize> {
-        let start = self.stages.iter().take_while(|stage| stage.on_owner).count();
-        let behind = self.stages.iter().rev().take_while(|stage| stage.on_owner).count();
-        start..(self.stages.len() - behind).max(start)
-    }
-
-    /// Whether ranks can share its stages. One process runs any.
+    /// Reads the job's own keys and all its tables.
     ///
     /// # Errors
-    /// [`JobError::Conflict`].
-    pub fn can_be_shared(&self) -> Result<(), JobError> {
-        let (problem, fix) = match (self.remote().len(), self.mix.profile) {
-            (0, Profile::Mixed) => {
-                ("all stages have at = \"owner\"", "leave it out of at least 2 stages, or run the job with --single")
-            }
-            (0, _) => (
-                "all stages have at = \"owner\"",
-                "leave it out where a rank is to host the stage, or run the job with --single",
-            ),
-            (1, Profile::Mixed) => (
-                "profile \"mixed\" needs at least 2 stages on ranks, the job has 1",
-                "split the network into two stages, take mix.profile = \"sealed\", or run the job with --single",
-            ),
-            _ => return Ok(()),
+    /// Any [`JobError`] of a key, a value, or values that do not go together.
+    fn read(root: &Section<'_>) -> Result<Self, JobError> {
+        let name = read_name(root)?;
+        let (seed, seed_drawn) = read_seed(root)?;
+        let job = Self {
+            name,
+            seed,
+            seed_drawn,
+            data: Data::read_from(root)?,
+            train: Train::read_from(root)?,
+            init: Init::read_from(root)?,
+            stages: Stage::read_all(root)?,
+            mix: Mix::read_from(root)?,
+            transport: Transport::read_from(root)?,
+            trust: Trust::read_from(root)?,
+            compute: Compute::read_from(root)?,
+            output: Output::read_from(root)?,
         };
-        let at = self.stages[0].at.clone();
-        Err(JobError::Conflict { at, problem: problem.to_owned(), fix: fix.to_owned() })
+        root.finish()?;
+        together::fit(&job, root)?;
+        Ok(job)
     }
 
-    /// The fewest ranks that can run it: owner, stages and, where they mix, relays.
-    pub fn ranks(&self) -> u16 {
-        let seats = 1 + self.remote().len() as u16;
-        match self.mix.profile {
-            Profile::Mixed => (seats + self.mix.relays).max(FEWEST_MIXED_RANKS),
-            Profile::Bare | Profile::Sealed => seats,
+    /// The job's own keys and all its tables.
+    fn write(&self) -> Table {
+        let mut root = table::table([("name", self.name.clone().into()), ("seed", self.seed.clone().into())]);
+        self.data.write_into(&mut root);
+        self.train.write_into(&mut root);
+        self.init.write_into(&mut root);
+        Stage::write_all(&self.stages, &mut root);
+        self.mix.write_into(&mut root);
+        self.transport.write_into(&mut root);
+        self.trust.write_into(&mut root);
+        self.compute.write_into(&mut root);
+        self.output.write_into(&mut root);
+        root
+    }
+}
+
+/// Reads `name`.
+///
+/// # Errors
+/// [`JobError`] where it is absent, or not fit to name a folder.
+fn read_name(root: &Section<'_>) -> Result<String, JobError> {
+    const NAME: &str = "a name of letters, digits, `-`, `_` and `.`, for the run's folder";
+    let name = root.text("name", NAME)?;
+    let name = root.required("name", name, NAME)?;
+    let is_strange = |c: char| !(c.is_alphanumeric() || "-_.".contains(c));
+    if name.is_empty() || name.starts_with('.') || name.contains(is_strange) {
+        return Err(root.unfit("name", format!("{name:?}"), NAME));
+    }
+    Ok(name.to_owned())
+}
+
+/// Reads `seed`, or draws one of 256 bits where it is absent. Returns it with whether it was drawn.
+///
+/// # Errors
+/// [`JobError::Value`] where it is neither a whole number nor a string.
+fn read_seed(root: &Section<'_>) -> Result<(String, bool), JobError> {
+    match root.get("seed") {
+        Some(Node { value: Value::Integer(number), .. }) => Ok((number.to_string(), false)),
+        Some(Node { value: Value::Text(text), .. }) if !text.is_empty() => Ok((text.clone(), false)),
+        Some(node) => Err(root.wrong("seed", node, "a whole number or a string")),
+        None => {
+            let drawn: [u64; 4] = std::array::from_fn(|_| rand::random());
+            Ok((drawn.iter().map(|word| format!("{word:016x}")).collect(), true))
         }
     }
 }

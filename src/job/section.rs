@@ -1,26 +1,35 @@
-//! One table of a job, taken apart key by key. What no one asked for is an unknown key.
+//! One table of a job, read key by key. A key that no one asked for is unknown.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::JobError;
-use super::tree::{At, Node, Table, Value};
+use super::at::At;
+use super::tree::{Node, Table, Value};
 
-/// Below this similarity (Jaro-Winkler) a key is no misspelling of another.
+/// A key that is less similar (Jaro-Winkler) to a known one is no misspelling of it: errors about unknown keys do not propose it.
 const ALIKE: f64 = 0.75;
+/// A key that is more similar (Jaro-Winkler) to an absent one is taken for it: the error says so, not that the other one is missing.
+const SAME: f64 = 0.85;
 
-/// A table being read.
+/// A table of the job that is being read. It remembers which keys it was asked for.
 pub(super) struct Section<'a> {
-    /// `[train]`, as errors name it.
+    /// The table's name in errors, such as `[train]`.
     name: String,
+    /// Where the table stands; an absent one, where the table around it stands.
     at: At,
+    /// What stands in the table. `None` where the job leaves it out.
     table: Option<&'a Table>,
+    /// The keys that it was asked for, each once, in the order of asking: the keys that the table knows.
     asked: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Section<'a> {
-    /// The table in `node`, named `name` in errors.
+    /// The table that stands in `node`, which errors call `name`.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something other than a table stands there.
     pub(super) fn new(name: &str, node: &'a Node) -> Result<Self, JobError> {
         match &node.value {
             Value::Table(table) => {
@@ -35,17 +44,23 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The table under `key`; an absent one reads as empty.
+    /// The table under `key` that a job leaves out. Errors about what it lacks point `at` this place.
+    fn empty(key: &str, at: &At) -> Self {
+        Self { name: format!("[{key}]"), at: at.clone(), table: None, asked: RefCell::default() }
+    }
+
+    /// The table that stands under `key`. It is empty where the key is absent.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something other than a table stands there.
     pub(super) fn section(&self, key: &'static str) -> Result<Section<'a>, JobError> {
         match self.get(key) {
             Some(node) => Section::new(&format!("[{key}]"), node),
-            None => {
-                Ok(Section { name: format!("[{key}]"), at: self.at.clone(), table: None, asked: RefCell::default() })
-            }
+            None => Ok(Section::empty(key, &self.at)),
         }
     }
 
-    /// The value under `key`.
+    /// The value under `key`, `None` where it is absent. From now on the table knows the key.
     pub(super) fn get(&self, key: &'static str) -> Option<&'a Node> {
         let mut asked = self.asked.borrow_mut();
         if !asked.contains(&key) {
@@ -54,16 +69,19 @@ impl<'a> Section<'a> {
         self.table?.get(key).map(|(_, node)| node)
     }
 
-    /// Where `key` stands, or else its table.
+    /// Where `key` stands. Where it is absent: where the table stands.
     pub(super) fn at(&self, key: &str) -> At {
         self.table.and_then(|table| table.get(key)).map_or_else(|| self.at.clone(), |(at, _)| at.clone())
     }
 
-    /// `value`, or the error that `key` is missing; a key that looks like it is taken for it.
+    /// The value that was read of `key`.
+    ///
+    /// # Errors
+    /// [`JobError::Missing`] where it is `None`. Where another key looks like a misspelling of `key`, the error is about that one.
     pub(super) fn required<T>(&self, key: &'static str, value: Option<T>, expected: &str) -> Result<T, JobError> {
         value.ok_or_else(|| {
             let misspelt =
-                self.table.into_iter().flatten().find(|(found, _)| strsim::jaro_winkler(found, key) > 0.85);
+                self.table.into_iter().flatten().find(|(found, _)| strsim::jaro_winkler(found, key) > SAME);
             match misspelt {
                 Some((found, (at, _))) => self.unknown(found, at),
                 None => JobError::Missing {
@@ -76,7 +94,10 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// A whole number in `range`.
+    /// The whole number under `key`, `None` where it is absent.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something else stands there, or a number out of `range`.
     pub(super) fn integer<T: TryFrom<i64>>(
         &self,
         key: &'static str,
@@ -96,7 +117,10 @@ impl<'a> Section<'a> {
         number.map(Some).ok_or_else(|| self.wrong(key, node, &expected()))
     }
 
-    /// As many whole numbers as `count` says, each in `range`; one alone stands for the fewest.
+    /// The list of whole numbers under `key`, `None` where it is absent. One number alone stands for the shortest list of it.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something else stands there, a list of more or fewer numbers than `count`, or a number out of `range`.
     pub(super) fn integers(
         &self,
         key: &'static str,
@@ -118,7 +142,10 @@ impl<'a> Section<'a> {
         numbers.map(Some).ok_or_else(|| self.wrong(key, node, expected))
     }
 
-    /// A list of `count` numbers for each of which `fits` holds.
+    /// The list of `count` numbers under `key`, `None` where it is absent.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something else stands there, a list of more or fewer numbers, or a number for which `fits` is false.
     pub(super) fn numbers(
         &self,
         key: &'static str,
@@ -138,7 +165,11 @@ impl<'a> Section<'a> {
         numbers.map(Some).ok_or_else(|| self.wrong(key, node, expected))
     }
 
-    /// As many numbers as `count` says, for each of which `fits` holds; one alone stands for the fewest.
+    /// The list of numbers under `key`, `None` where it is absent. One number alone stands for the shortest list of it.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something else stands there, a list of more or fewer numbers than `count`, or a number for which `fits`
+    /// is false.
     pub(super) fn one_or_more(
         &self,
         key: &'static str,
@@ -157,7 +188,10 @@ impl<'a> Section<'a> {
         numbers.map(Some).ok_or_else(|| self.wrong(key, node, expected))
     }
 
-    /// A number for which `fits` holds.
+    /// The number under `key`, `None` where it is absent. Whole numbers are numbers, too.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something else stands there, or a number for which `fits` is false.
     pub(super) fn number(
         &self,
         key: &'static str,
@@ -171,7 +205,10 @@ impl<'a> Section<'a> {
         number.map(Some).ok_or_else(|| self.wrong(key, node, expected))
     }
 
-    /// A string.
+    /// The string under `key`, `None` where it is absent.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something else stands there.
     pub(super) fn text(&self, key: &'static str, expected: &str) -> Result<Option<&'a str>, JobError> {
         match self.get(key) {
             None => Ok(None),
@@ -180,7 +217,10 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A string, or a list of different ones.
+    /// The list of strings under `key`, `None` where it is absent. One string alone stands for a list of it.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something else stands there, an empty list, or a list that has a string twice.
     pub(super) fn texts(&self, key: &'static str, expected: &str) -> Result<Option<Vec<String>>, JobError> {
         let Some(node) = self.get(key) else {
             return Ok(None);
@@ -198,7 +238,10 @@ impl<'a> Section<'a> {
         texts.map(Some).ok_or_else(|| self.wrong(key, node, expected))
     }
 
-    /// true or false.
+    /// The boolean under `key`, `None` where it is absent.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something else stands there.
     pub(super) fn boolean(&self, key: &'static str) -> Result<Option<bool>, JobError> {
         match self.get(key) {
             None => Ok(None),
@@ -207,7 +250,10 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A list.
+    /// The items of the list under `key`, `None` where it is absent.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something else stands there.
     pub(super) fn list(&self, key: &'static str, expected: &str) -> Result<Option<&'a [Node]>, JobError> {
         match self.get(key) {
             None => Ok(None),
@@ -216,7 +262,10 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// One word of `choices`.
+    /// What the word under `key` stands for among `choices`, `None` where the key is absent.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where something other than one of these words stands there. It lists them in their order.
     pub(super) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Result<Option<T>, JobError> {
         let expected = || {
             let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
@@ -232,8 +281,11 @@ impl<'a> Section<'a> {
         found.map(|(_, choice)| Some(*choice)).ok_or_else(|| self.wrong(key, node, &expected()))
     }
 
-    /// The table under `key` and its `kind`, one word of `choices`. The word alone, in place of the table, is the short form of a
-    /// table that holds nothing else.
+    /// The table under `key`, and what the word under its key `kind` stands for among `choices`, `None` where that key is absent. The
+    /// word alone, in place of the table, is the short form of a table that holds nothing else.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where neither stands there, or a word that is not one of these.
     pub(super) fn kind<T: Copy>(
         &self,
         key: &'static str,
@@ -244,29 +296,47 @@ impl<'a> Section<'a> {
                 let section = self.section(key)?;
                 Ok((section.choice("kind", choices)?, section))
             }
-            Some(Node { at, .. }) => {
-                let short =
-                    Section { name: format!("[{key}]"), at: at.clone(), table: None, asked: RefCell::default() };
-                Ok((self.choice(key, choices)?, short))
-            }
+            Some(Node { at, .. }) => Ok((self.choice(key, choices)?, Section::empty(key, at))),
         }
     }
 
-    /// The error that `key`'s value is not what was `expected`.
+    /// The error that the value in `node`, which stands under `key`, is not what was `expected`. It points at the value.
     pub(super) fn wrong(&self, key: &str, node: &Node, expected: &str) -> JobError {
+        JobError::Value {
+            at: node.at.clone(),
+            key: self.path(key),
+            found: node.value.shown(),
+            expected: expected.to_owned(),
+        }
+    }
+
+    /// The error that `found` stands under `key`, not what was `expected`. It points at the key.
+    pub(super) fn unfit(&self, key: &str, found: impl Into<String>, expected: &str) -> JobError {
+        JobError::Value { at: self.at(key), key: self.path(key), found: found.into(), expected: expected.to_owned() }
+    }
+
+    /// The error that `key` does not go together with another one: what the problem is, and what to do. It points at the key.
+    pub(super) fn conflict(&self, key: &str, problem: impl Into<String>, fix: impl Into<String>) -> JobError {
+        JobError::Conflict { at: self.at(key), problem: problem.into(), fix: fix.into() }
+    }
+
+    /// The name of `key` in errors: with the table in which it stands, unless that is the job itself or an operation.
+    fn path(&self, key: &str) -> String {
         let table = match self.name.strip_prefix("[[") {
             Some(_) => &self.name,
             None => self.name.trim_matches(['[', ']']),
         };
-        let key = match table {
+        match table {
             "the job" | "the operation" => key.to_owned(),
             table => format!("{table}.{key}"),
-        };
-        JobError::Value { at: node.at.clone(), key, found: node.value.shown(), expected: expected.to_owned() }
+        }
     }
 
-    /// Ends the reading: a key that was not asked for is an error.
-    pub(super) fn finish(self) -> Result<(), JobError> {
+    /// Ends the reading of the table. Call it once all keys have been asked for.
+    ///
+    /// # Errors
+    /// [`JobError::UnknownKey`] where a key stands in the table that was not asked for.
+    pub(super) fn finish(&self) -> Result<(), JobError> {
         for (key, (at, _)) in self.table.into_iter().flatten() {
             if !self.asked.borrow().contains(&key.as_str()) {
                 return Err(self.unknown(key, at));
@@ -275,6 +345,7 @@ impl<'a> Section<'a> {
         Ok(())
     }
 
+    /// The error that the table does not know `key`, which stands at `at`. It proposes the most similar key that it knows.
     fn unknown(&self, key: &str, at: &At) -> JobError {
         let known = self.asked.borrow().clone();
         // In a file, a key that is there already would be there twice.
@@ -291,6 +362,7 @@ impl<'a> Section<'a> {
     }
 }
 
+/// The number in `node`, whole or not. `None` where something else stands there.
 fn as_number(node: &Node) -> Option<f64> {
     match node.value {
         Value::Integer(number) => Some(number as f64),

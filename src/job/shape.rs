@@ -4,30 +4,30 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The most dimensions of a sample.
+/// The most dimensions of a sample: 3.
 pub(super) const DIMS: usize = 3;
 
-/// The shape of a sample: `(values)` of a vector, `(tokens, width)` of a sequence, `(channels, height, width)` of an image.
+/// The shape of one sample: `(values)` of a vector, `(tokens, width)` of a sequence, `(channels, height, width)` of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape(Vec<u32>);
 
 impl Shape {
-    /// A shape of these dimensions, at most three.
+    /// The shape with these dimensions. [`Shape::fits`] tells whether a sample may have it.
     pub fn new(dims: impl Into<Vec<u32>>) -> Self {
         Self(dims.into())
     }
 
-    /// The dimensions.
+    /// The dimensions, the outermost first.
     pub fn dims(&self) -> &[u32] {
         &self.0
     }
 
-    /// Values of a sample; the most of a u32 where it has more.
+    /// How many values a sample of this shape has. The largest u32 where there are more.
     pub fn values(&self) -> u32 {
         self.0.iter().fold(1, |values, dim| dim.saturating_mul(values))
     }
 
-    /// Whether there are one to three dimensions, and values.
+    /// Whether a sample may have this shape: one to three dimensions, and from 1 to 2^32 - 2 values.
     pub fn fits(&self) -> bool {
         (1..=DIMS).contains(&self.0.len()) && (1..u32::MAX).contains(&self.values())
     }

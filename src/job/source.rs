@@ -4,111 +4,118 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::keys::table;
 use super::section::Section;
 use super::shape::DIMS;
+use super::table::put;
 use super::{JobError, MOST_FEATURES, Shape};
 use crate::element::{Kind, Layout};
 
-/// The most tokens that two bytes tell apart.
+/// The most different tokens, `data.vocabulary`: two bytes tell so many apart.
 const MOST_TOKENS: u32 = 1 << 16;
-/// What tokens may stand as.
+/// The types that tokens may have in a file, `data.dtype`, in the order in which errors list them.
 const WORDS: [Kind; 6] = [Kind::U8, Kind::U16, Kind::U32, Kind::U64, Kind::I32, Kind::I64];
+/// The places where the channels of images may stand in a file, `data.layout`, in the order in which errors list them.
 const LAYOUTS: [Layout; 2] = [Layout::ChannelsFirst, Layout::ChannelsLast];
 
-/// A data set.
+/// `data.source`: where samples come from, with the keys that only some sources know. A source without a test set gets one: a fifth
+/// of its samples, drawn from the job's seed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// The embedded 8x8 digits; a fifth of them, drawn from the seed, is the test set.
+    /// `digits`: the digits of 8x8 pixels that are part of the program. A fifth of them, drawn from the seed, is the test set.
     Digits,
-    /// The four IDX files of MNIST, or of a set of the same form, in this folder.
+    /// `mnist`: the folder `path` with the four IDX files of MNIST, or of a data set of the same form.
     Mnist(PathBuf),
-    /// The six files of CIFAR-10's binary version, in this folder or in `cifar-10-batches-bin` below it.
+    /// `cifar10`: the folder `path` with the six files of CIFAR-10's binary version, or with `cifar-10-batches-bin`, which has them.
     Cifar10(PathBuf),
-    /// A text, whose bytes are tokens.
+    /// `text`: a text, whose bytes are the tokens.
     Text {
-        /// The file.
+        /// `path`: the file of the text to learn from.
         path: PathBuf,
-        /// Another to test on.
+        /// `test`: the file of a text to test on. `None`, the default: a fifth of the samples is the test set.
         test: Option<PathBuf>,
-        /// Tokens of a sample.
+        /// `context`: the tokens of a sample, from 1 to 1,000,000. It has no default.
         context: u32,
     },
-    /// Tokens.
+    /// `tokens`: tokens as whole numbers.
     Tokens {
-        /// A `.npy` file of whole numbers, or little-endian words and nothing else.
+        /// `path`: the file of the tokens to learn from, a `.npy` file of whole numbers, or little-endian words and nothing else.
         path: PathBuf,
-        /// Another to test on.
+        /// `test`: a file of the same form to test on. `None`, the default: a fifth of the samples is the test set.
         test: Option<PathBuf>,
-        /// Tokens of a sample.
+        /// `context`: the tokens of a sample, from 1 to 1,000,000. It has no default.
         context: u32,
-        /// They are below it.
+        /// `vocabulary`: how many different tokens there are, from 1 to 65,536. All are below it. It has no default.
         vocabulary: u32,
-        /// What words alone are; `None`: of 16 bits, where they do not look like others.
+        /// `dtype`: the type of the words in a file that is no `.npy` file. `None`, the default: 16 bits. Words that look like something
+        /// else are then refused.
         dtype: Option<Kind>,
     },
-    /// A table with a header.
+    /// `csv`: a table with the names of its columns in the first line.
     Csv {
-        /// The file.
+        /// `path`: the file of the table to learn from.
         path: PathBuf,
-        /// Another to test on.
+        /// `test`: the file of a table to test on. `None`, the default: a fifth of the samples is the test set.
         test: Option<PathBuf>,
-        /// The columns that hold labels, by name.
+        /// `labels`: the names of the columns that hold labels, one or more. It has no default.
         labels: Vec<String>,
-        /// Those of inputs; `None`: all others.
+        /// `columns`: the names of the columns that are inputs, in their order. `None`, the default: all columns but `labels` and `drop`.
         columns: Option<Vec<String>>,
-        /// Those that are left out.
+        /// `drop`: the names of the columns that are left out. Empty by default.
         drop: Vec<String>,
-        /// What they are made into.
+        /// What samples the table's values are made into.
         form: Form,
     },
-    /// Arrays, each in a file of its own.
+    /// `npy`: arrays, each in a `.npy` file of its own.
     Npy {
-        /// Inputs to learn from.
+        /// `path`: the file of the inputs to learn from, (samples, ...).
         path: PathBuf,
-        /// Their labels.
+        /// `labels`: the file of the labels of these inputs, (samples) or (samples, ...).
         labels: PathBuf,
-        /// Inputs and labels to test on.
+        /// `test` and `test_labels`: the files of inputs to test on and of their labels. `None`, the default: a fifth of the samples is
+        /// the test set.
         test: Option<(PathBuf, PathBuf)>,
-        /// What they are made into.
+        /// What samples the arrays' values are made into.
         form: Form,
     },
-    /// The arrays `inputs` and `labels` in one archive.
+    /// `npz`: the arrays `inputs` and `labels` in one archive.
     Npz {
-        /// The file.
+        /// `path`: the archive to learn from.
         path: PathBuf,
-        /// Another to test on.
+        /// `test`: an archive of the same form to test on. `None`, the default: a fifth of the samples is the test set.
         test: Option<PathBuf>,
-        /// What they are made into.
+        /// What samples the arrays' values are made into.
         form: Form,
     },
-    /// The tensors `inputs` and `labels` in one file.
+    /// `safetensors`: the tensors `inputs` and `labels` in one file.
     Safetensors {
-        /// The file.
+        /// `path`: the file to learn from.
         path: PathBuf,
-        /// Another to test on.
+        /// `test`: a file of the same form to test on. `None`, the default: a fifth of the samples is the test set.
         test: Option<PathBuf>,
-        /// What they are made into.
+        /// What samples the tensors' values are made into.
         form: Form,
     },
 }
 
-/// What a table or arrays are made into, as far as they do not tell themselves.
+/// What samples a table or arrays are made into, as far as they do not tell themselves.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Form {
-    /// The shape of a sample; `None`: all dimensions behind the first.
+    /// `shape`: the shape of a sample, one to three numbers of at most 1,000,000 values together. `None`, the default: all dimensions
+    /// behind the first.
     pub shape: Option<Shape>,
-    /// Number of classes; `None`: one more than the largest label.
+    /// `classes`: the number of classes, from 1 to 1,000,000. `None`, the default: one more than the largest label.
     pub classes: Option<u32>,
-    /// What bytes are multiplied by; `None`: 1/255.
+    /// `scale`: what inputs that are bytes are multiplied by, other than 0. `None`, the default: 1/255.
     pub scale: Option<f64>,
-    /// Where the channels of images stand; `None`: first, where they do not look like last.
+    /// `layout`: where the channels of images stand in the file. `None`, the default: first. Images that look as if they stood last are
+    /// then refused.
     pub layout: Option<Layout>,
 }
 
-/// A source's word in a job, and the keys that it knows beside `source` and `validation`.
+/// A source's word in a job, and the keys of `[data]` that it knows besides `source` and `validation`.
 type Known = (&'static str, &'static [&'static str]);
 
+/// All sources, in the order in which errors list them.
 const SOURCES: [Known; 9] = [
     ("digits", &["mean", "std", "augment"]),
     ("mnist", &["path", "mean", "std", "augment"]),
@@ -124,7 +131,7 @@ const SOURCES: [Known; 9] = [
     ("safetensors", &["path", "test", "shape", "layout", "classes", "scale", "mean", "std", "augment"]),
 ];
 
-/// All keys that belong to some sources only.
+/// All keys of `[data]` that only some sources know.
 const KEYS: [&str; 16] = [
     "path",
     "test",
@@ -145,7 +152,7 @@ const KEYS: [&str; 16] = [
 ];
 
 impl Source {
-    /// The word for it in a job.
+    /// The word for the source in a job.
     pub fn name(&self) -> &'static str {
         let index = match self {
             Source::Digits => 0,
@@ -161,7 +168,7 @@ impl Source {
         SOURCES[index].0
     }
 
-    /// What a table or arrays are made into.
+    /// What samples the source's values are made into. `None` where the source tells that itself.
     pub fn form(&self) -> Option<&Form> {
         match self {
             Source::Csv { form, .. }
@@ -174,7 +181,7 @@ impl Source {
         }
     }
 
-    /// Where its inputs are: the file or folder, or its word where it has none, and the file to test on.
+    /// Where the inputs are: the file or folder to learn from, or the source's word where it has none, and the file to test on.
     pub fn paths(&self) -> (&Path, Option<&Path>) {
         match self {
             Source::Digits => (Path::new(self.name()), None),
@@ -188,27 +195,37 @@ impl Source {
         }
     }
 
-    /// The number of classes that the job names.
+    /// The number of classes that the job names, if it does.
     pub fn classes(&self) -> Option<u32> {
         self.form()?.classes
     }
 
-    /// The source and its keys, as a job has them.
-    pub(super) fn write(&self) -> Table {
-        let mut keys = table([("source", self.name().into())]);
-        let mut add = |key: &str, value: Value| {
-            keys.insert(key.to_owned(), value);
-        };
-        let shown = |path: &Path| Value::from(path.display().to_string());
+    /// Reads the source that stands in `data`, and its keys.
+    ///
+    /// # Errors
+    /// A word that is no source, a key that belongs to other sources, a value out of its range, or values that do not go together.
+    pub(super) fn read_from(data: &Section<'_>) -> Result<Self, JobError> {
+        let words = SOURCES.map(|known| (known.0, known));
+        let known = data.choice("source", &words)?;
+        let expected: Vec<String> = SOURCES.iter().map(|(word, _)| format!("{word:?}")).collect();
+        let known = data.required("source", known, &expected.join(" or "))?;
+        belong(data, known)?;
+        keys(data, known.0)
+    }
+
+    /// Puts the source and its keys into `data`.
+    pub(super) fn write_into(&self, data: &mut Table) {
+        let shown = |path: &Path| path.display().to_string();
+        put(data, "source", self.name());
         match self {
             Source::Digits => {}
-            Source::Mnist(path) | Source::Cifar10(path) => add("path", shown(path)),
+            Source::Mnist(path) | Source::Cifar10(path) => put(data, "path", shown(path)),
             Source::Npy { path, labels, test, .. } => {
-                add("path", shown(path));
-                add("labels", shown(labels));
+                put(data, "path", shown(path));
+                put(data, "labels", shown(labels));
                 if let Some((inputs, labels)) = test {
-                    add("test", shown(inputs));
-                    add("test_labels", shown(labels));
+                    put(data, "test", shown(inputs));
+                    put(data, "test_labels", shown(labels));
                 }
             }
             Source::Text { path, test, .. }
@@ -216,61 +233,82 @@ impl Source {
             | Source::Csv { path, test, .. }
             | Source::Npz { path, test, .. }
             | Source::Safetensors { path, test, .. } => {
-                add("path", shown(path));
+                put(data, "path", shown(path));
                 if let Some(test) = test {
-                    add("test", shown(test));
+                    put(data, "test", shown(test));
                 }
             }
         }
         match self {
-            Source::Text { context, .. } => add("context", i64::from(*context).into()),
+            Source::Text { context, .. } => put(data, "context", i64::from(*context)),
             Source::Tokens { context, vocabulary, dtype, .. } => {
-                add("context", i64::from(*context).into());
-                add("vocabulary", i64::from(*vocabulary).into());
+                put(data, "context", i64::from(*context));
+                put(data, "vocabulary", i64::from(*vocabulary));
                 if let Some(dtype) = dtype {
-                    add("dtype", dtype.name().into());
+                    put(data, "dtype", dtype.name());
                 }
             }
             Source::Csv { labels, columns, drop, .. } => {
-                add("labels", labels.clone().into());
+                put(data, "labels", labels.clone());
                 if let Some(columns) = columns {
-                    add("columns", columns.clone().into());
+                    put(data, "columns", columns.clone());
                 }
                 if !drop.is_empty() {
-                    add("drop", drop.clone().into());
+                    put(data, "drop", drop.clone());
                 }
             }
             _ => {}
         }
         if let Some(form) = self.form() {
-            if let Some(shape) = &form.shape {
-                add("shape", shape.dims().iter().map(|dim| Value::from(i64::from(*dim))).collect::<Vec<_>>().into());
-            }
-            if let Some(classes) = form.classes {
-                add("classes", i64::from(classes).into());
-            }
-            if let Some(scale) = form.scale {
-                add("scale", scale.into());
-            }
-            if let Some(layout) = form.layout {
-                add("layout", layout.name().into());
-            }
+            form.write_into(data);
         }
-        keys
     }
 }
 
-/// Reads the source and its keys, and refuses those of others.
-pub(super) fn read(section: &Section<'_>) -> Result<Source, JobError> {
-    let words = SOURCES.map(|known| (known.0, known));
-    let known = section.choice("source", &words)?;
-    let expected: Vec<String> = SOURCES.iter().map(|(word, _)| format!("{word:?}")).collect();
-    let known = section.required("source", known, &expected.join(" or "))?;
-    belong(section, known)?;
-    keys(section, known.0)
+impl Form {
+    /// Reads the keys `shape`, `classes`, `scale` and `layout` of `[data]`.
+    ///
+    /// # Errors
+    /// A value out of its range.
+    fn read_from(data: &Section<'_>) -> Result<Self, JobError> {
+        let most = i64::from(MOST_FEATURES);
+        let expected = format!("one to {DIMS} whole numbers from 1 to {most}, of at most {most} values together");
+        let shape = data.integers("shape", 1..=DIMS, 1..=most, &expected)?.map(Shape::new);
+        if let Some(shape) = &shape
+            && shape.values() > MOST_FEATURES
+        {
+            return Err(data.unfit("shape", format!("{shape}, {} values", shape.values()), &expected));
+        }
+        let classes = data.integer("classes", 1..=most)?;
+        let scale = data.number("scale", "a number other than 0", |scale| {
+            let scale = scale as f32;
+            scale.is_finite() && scale != 0.0
+        })?;
+        let layout = data.choice("layout", &LAYOUTS.map(|layout| (layout.name(), layout)))?;
+        Ok(Self { shape, classes, scale, layout })
+    }
+
+    /// Puts the keys `shape`, `classes`, `scale` and `layout` into the table `data`, as far as they have values.
+    fn write_into(&self, data: &mut Table) {
+        if let Some(shape) = &self.shape {
+            put(data, "shape", shape.dims().iter().map(|dim| Value::from(i64::from(*dim))).collect::<Vec<_>>());
+        }
+        if let Some(classes) = self.classes {
+            put(data, "classes", i64::from(classes));
+        }
+        if let Some(scale) = self.scale {
+            put(data, "scale", scale);
+        }
+        if let Some(layout) = self.layout {
+            put(data, "layout", layout.name());
+        }
+    }
 }
 
-/// Refuses keys of other sources.
+/// Refuses a key in `section` that belongs to other sources than this one.
+///
+/// # Errors
+/// [`JobError::Conflict`] at the first such key.
 fn belong(section: &Section<'_>, (word, known): Known) -> Result<(), JobError> {
     let stranger = KEYS.into_iter().filter(|key| section.get(key).is_some()).find(|key| !known.contains(key));
     let Some(key) = stranger else { return Ok(()) };
@@ -279,10 +317,13 @@ fn belong(section: &Section<'_>, (word, known): Known) -> Result<(), JobError> {
         ("digits", "path") => "`digits` are embedded and have no path".to_owned(),
         _ => format!("the source \"{word}\" has no `{key}`; {} do", whose.join(", ")),
     };
-    Err(JobError::Conflict { at: section.at(key), problem, fix: format!("leave `{key}` out") })
+    Err(section.conflict(key, problem, format!("leave `{key}` out")))
 }
 
-/// Reads the keys of the source `word`.
+/// Reads the keys of the source `word`, in the order in which errors shall name them.
+///
+/// # Errors
+/// An absent key, a value out of its range, or values that do not go together.
 fn keys(section: &Section<'_>, word: &str) -> Result<Source, JobError> {
     const TEST: &str = "the file of the samples to test on, of the same form as `path`";
     let path = |expected: &str| {
@@ -311,7 +352,7 @@ fn keys(section: &Section<'_>, word: &str) -> Result<Source, JobError> {
             let labels = section.required("labels", labels, LABELS)?;
             let path = path("a table with the names of its columns in the first line")?;
             let (columns, drop) = columns(section, &labels)?;
-            Source::Csv { path, test: test()?, labels, columns, drop, form: form(section)? }
+            Source::Csv { path, test: test()?, labels, columns, drop, form: Form::read_from(section)? }
         }
         "npy" => {
             const LABELS: &str = "the .npy file of the labels";
@@ -325,65 +366,43 @@ fn keys(section: &Section<'_>, word: &str) -> Result<Source, JobError> {
                 (test, _) => {
                     let (found, lacking) =
                         if test.is_some() { ("test", "test_labels") } else { ("test_labels", "test") };
-                    return Err(JobError::Conflict {
-                        at: section.at(found),
-                        problem: format!("`{found}` stands without `{lacking}`"),
-                        fix: "name both files, or neither: then a fifth of the samples is the test set".to_owned(),
-                    });
+                    return Err(section.conflict(
+                        found,
+                        format!("`{found}` stands without `{lacking}`"),
+                        "name both files, or neither: then a fifth of the samples is the test set",
+                    ));
                 }
             };
-            Source::Npy { path, labels, test, form: form(section)? }
+            Source::Npy { path, labels, test, form: Form::read_from(section)? }
         }
         "npz" => {
             let path = path("a .npz file with the arrays `inputs` and `labels`")?;
-            Source::Npz { path, test: test()?, form: form(section)? }
+            Source::Npz { path, test: test()?, form: Form::read_from(section)? }
         }
         "safetensors" => {
             let path = path("a .safetensors file with the tensors `inputs` and `labels`")?;
-            Source::Safetensors { path, test: test()?, form: form(section)? }
+            Source::Safetensors { path, test: test()?, form: Form::read_from(section)? }
         }
         _ => Source::Digits,
     })
 }
 
-/// Which columns of a table are inputs, and which are left out, where its `labels` are these.
+/// Reads which columns of a table are inputs (`None`: all others), and which are left out. Its labels are the columns `labels`.
+///
+/// # Errors
+/// A value that names no columns, both keys at once, or a column of labels.
 fn columns(section: &Section<'_>, labels: &[String]) -> Result<(Option<Vec<String>>, Vec<String>), JobError> {
     let columns = section.texts("columns", "the names of the columns of inputs, in their order, each once")?;
     let drop = section.texts("drop", "the name of a column to leave out, or a list of names, each once")?;
-    let conflict =
-        |key, problem, fix: &str| Err(JobError::Conflict { at: section.at(key), problem, fix: fix.to_owned() });
     if columns.is_some() && drop.is_some() {
-        let problem = "`drop` stands beside `columns`, which says already which columns are inputs".to_owned();
-        return conflict("drop", problem, "leave one of them out");
+        let problem = "`drop` stands beside `columns`, which says already which columns are inputs";
+        return Err(section.conflict("drop", problem, "leave one of them out"));
     }
     for (key, names) in [("columns", &columns), ("drop", &drop)] {
         if let Some(label) = names.iter().flatten().find(|name| labels.contains(name)) {
             let problem = format!("the column {label:?} stands in `{key}` and in `labels`");
-            return conflict(key, problem, "write it in one of them");
+            return Err(section.conflict(key, problem, "write it in one of them"));
         }
     }
     Ok((columns, drop.unwrap_or_default()))
-}
-
-fn form(section: &Section<'_>) -> Result<Form, JobError> {
-    let most = i64::from(MOST_FEATURES);
-    let expected = format!("one to {DIMS} whole numbers from 1 to {most}, of at most {most} values together");
-    let shape = section.integers("shape", 1..=DIMS, 1..=most, &expected)?.map(Shape::new);
-    if let Some(shape) = &shape
-        && shape.values() > MOST_FEATURES
-    {
-        return Err(JobError::Value {
-            at: section.at("shape"),
-            key: "data.shape".to_owned(),
-            found: format!("{shape}, {} values", shape.values()),
-            expected,
-        });
-    }
-    let classes = section.integer("classes", 1..=most)?;
-    let scale = section.number("scale", "a number other than 0", |scale| {
-        let scale = scale as f32;
-        scale.is_finite() && scale != 0.0
-    })?;
-    let layout = section.choice("layout", &LAYOUTS.map(|layout| (layout.name(), layout)))?;
-    Ok(Form { shape, classes, scale, layout })
 }

@@ -1,70 +1,47 @@
 //! TOML with the place of every key and value, so that an error can point at its line.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::JobError;
+use super::at::At;
 
-/// Where something of a job was said.
-#[derive(Clone, Debug)]
-pub enum At {
-    /// In a file, 1-based.
-    File {
-        /// The file's name.
-        file: Arc<str>,
-        /// Line, from 1.
-        line: usize,
-        /// Column in characters, from 1.
-        column: usize,
-    },
-    /// On the command line: the text behind `--set`.
-    Set(Arc<str>),
-}
-
-/// Where a job was said is no part of what it says.
-impl PartialEq for At {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            At::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
-            At::Set(text) => write!(f, "--set {text}"),
-        }
-    }
-}
-
-/// A value and where it stands.
+/// A value of TOML, and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
+    /// Where the value stands, not its key.
     pub(super) at: At,
+    /// The value itself, without its place.
     pub(super) value: Value,
 }
 
-/// A TOML value.
+/// A value of TOML, whatever stands within it with its place.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
+    /// A string, without its quotes.
     Text(String),
+    /// A whole number of 64 bits.
     Integer(i64),
+    /// A number with a point or an exponent, infinite, or not a number.
     Float(f64),
+    /// The words `true` and `false`.
     Boolean(bool),
+    /// A value that no key takes, such as a date: the words for it in an error.
     Other(String),
+    /// The items of a list, in order.
     Array(Vec<Node>),
+    /// The keys of a table with their values.
     Table(Table),
 }
 
-/// A key's place and its value, by key.
+/// The entries of a table by their keys: where each key stands, and its value.
 pub(super) type Table = BTreeMap<String, (At, Node)>;
 
 impl Value {
-    /// The value as an error shows it.
+    /// The words for the value in an error, such as "the integer 3".
     pub(super) fn shown(&self) -> String {
         match self {
             Value::Text(text) => format!("the string {text:?}"),
@@ -78,7 +55,10 @@ impl Value {
     }
 }
 
-/// Parses `text`, the content of `file`.
+/// Parses `text`, the content of a file that errors call `file`.
+///
+/// # Errors
+/// [`JobError::Syntax`] where it is no TOML.
 pub(super) fn parse(file: &str, text: &str) -> Result<Node, JobError> {
     let places = Places { file: file.into(), text };
     let table = DeTable::parse(text).map_err(|error| JobError::Syntax {
@@ -88,7 +68,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node, JobError> {
     Ok(Node { at: places.at(0), value: Value::Table(places.table(table.into_inner())?) })
 }
 
-/// Parses the value in `--set key=value`: TOML, or else a bare word as a string.
+/// Parses the value `text` of `set`, what stands behind `--set`. What is no TOML is a string without its quotes.
 pub(super) fn parse_value(set: &Arc<str>, text: &str) -> Node {
     let at = At::Set(set.clone());
     let found = match parse("--set", &format!("value = {text}")) {
@@ -101,6 +81,7 @@ pub(super) fn parse_value(set: &Arc<str>, text: &str) -> Node {
     }
 }
 
+/// The same value, all of it said `at` this place.
 fn moved(node: Node, at: &At) -> Node {
     let value = match node.value {
         Value::Array(items) => Value::Array(items.into_iter().map(|item| moved(item, at)).collect()),
@@ -112,12 +93,16 @@ fn moved(node: Node, at: &At) -> Node {
     Node { at: at.clone(), value }
 }
 
+/// Turns what the parser gives into nodes with their places.
 struct Places<'a> {
+    /// The file's name in errors.
     file: Arc<str>,
+    /// All of the file, in which the parser counts bytes.
     text: &'a str,
 }
 
 impl Places<'_> {
+    /// The line and column of the byte `offset` of the file.
     fn at(&self, offset: usize) -> At {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -128,6 +113,7 @@ impl Places<'_> {
         }
     }
 
+    /// A table with the places of its keys and values.
     fn table(&self, table: DeTable<'_>) -> Result<Table, JobError> {
         table
             .into_iter()
@@ -138,6 +124,7 @@ impl Places<'_> {
             .collect()
     }
 
+    /// A value with its place. A number that does not fit into 64 bits is kept as the words that an error needs.
     fn node(&self, value: Spanned<DeValue<'_>>) -> Result<Node, JobError> {
         let at = self.at(value.span().start);
         let value = match value.into_inner() {

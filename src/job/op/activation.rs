@@ -8,26 +8,26 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// A function of each value; keeps the shape.
+/// A function of each value x. The shape stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Activation {
-    /// `max(x, 0)`.
+    /// `relu`: the larger one of x and 0.
     Relu,
-    /// x where it is above 0, else `negative_slope` x.
+    /// `leaky_relu`: x where it is above 0, else `negative_slope` times x.
     LeakyRelu {
-        /// 0.01 by default.
+        /// `negative_slope`: what x is multiplied by where it is below 0, any finite number. 0.01 by default.
         negative_slope: f32,
     },
-    /// The hyperbolic tangent.
+    /// `tanh`: the hyperbolic tangent of x.
     Tanh,
-    /// `1 / (1 + exp(-x))`.
+    /// `sigmoid`: `1 / (1 + exp(-x))`.
     Sigmoid,
-    /// x times the normal distribution up to x.
+    /// `gelu`: x times the probability that a normally distributed number is below x.
     Gelu {
-        /// By a hyperbolic tangent (`approximate = "tanh"`) instead of the error function.
+        /// `approximate`: whether a hyperbolic tangent stands for the error function (`"tanh"`). It does not by default (`"none"`).
         tanh: bool,
     },
-    /// `x / (1 + exp(-x))`.
+    /// `silu`: `x / (1 + exp(-x))`.
     Silu,
 }
 

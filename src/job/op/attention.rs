@@ -8,16 +8,18 @@ use crate::job::section::Section;
 use crate::job::shape::Shape;
 use crate::job::{JobError, MOST_FEATURES};
 
-/// Each token gathers values of all tokens of its sequence, by how its query agrees with their keys. Keeps the shape.
+/// Each token of a sequence gathers values of all its tokens, the more of one the better its own query agrees with that one's key. The
+/// shape (tokens, width) stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attention {
-    /// Heads, each of an equal part of a token's values.
+    /// `heads`: into how many heads of equal width a token's values fall, from 1 to 1,000,000. It has no default.
     pub heads: u32,
-    /// Whether a token gathers from itself and those before it alone.
+    /// `causal`: whether a token gathers only from itself and the tokens before it. False by default.
     pub causal: bool,
-    /// Whether queries and keys turn with their places: value i of a head with value i + width / 2, as in GPT-NeoX and LLaMA.
+    /// `rotary`: whether queries and keys are turned by an angle that depends on their place: value i of a head with value i + width / 2,
+    /// as in GPT-NeoX and LLaMA. False by default.
     pub rotary: bool,
-    /// Whether the maps to queries, keys and values, and of what is gathered, add a bias.
+    /// `bias`: whether the maps to queries, keys and values, and the one of what is gathered, add a bias. True by default.
     pub bias: bool,
 }
 

@@ -9,14 +9,14 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// The mean of each window, padding counted as zeros; the stride is the kernel where the job does not say.
+/// The mean of each window of an image, from (channels, height, width) to the window's places. Padding counts as zeros.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AvgPool {
-    /// The window.
+    /// `kernel`, `stride` and `padding`: the window. Its stride is its kernel by default.
     pub window: Window,
 }
 
-/// The mean of each channel, as an image of one value a channel.
+/// The mean of each channel of an image, from (channels, height, width) to (channels, 1, 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GlobalAvgPool;
 

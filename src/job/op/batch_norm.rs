@@ -8,15 +8,15 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// `(x - mean) / sqrt(variance + eps)` of each channel, then `weight` times that and `bias`. Mean and variance are those of
-/// the micro-batch in training, else the running ones. Keeps the shape.
+/// `(x - mean) / sqrt(variance + eps)` of each channel, then times `weight` and plus `bias`. In training, mean and variance are those of
+/// the micro-batch, else the running ones. The shape, of an image or a vector, stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatchNorm {
-    /// 1e-5 by default.
+    /// `eps`: what is added to the variance, above 0. 1e-5 by default.
     pub eps: f32,
-    /// Part of a micro-batch in the running mean and variance; 0.1 by default.
+    /// `momentum`: how much a micro-batch counts in the running mean and variance, from 0 to 1. 0.1 by default.
     pub momentum: f32,
-    /// Whether there are weight and bias, of a value a channel.
+    /// `affine`: whether there are a weight and a bias, one value of each for every channel. True by default.
     pub affine: bool,
 }
 
@@ -55,7 +55,7 @@ impl Spec for BatchNorm {
         }
     }
 
-    /// Two, where a sample has one value of each channel: the variance of one value is 0, whatever it is.
+    /// Two samples where a sample has one value of each channel, else one. The variance of a single value is 0, whatever it is.
     fn fewest(&self, input: &Shape) -> u32 {
         match *input.dims() {
             [_] | [_, 1, 1] => 2,

@@ -8,19 +8,21 @@ use crate::job::section::Section;
 use crate::job::shape::Shape;
 use crate::job::{JobError, MOST_FEATURES};
 
-/// The most values that one image may be laid out as: places of the window times values under it.
+/// The most values as which one image is laid out for the matrix product: places of the window times values under it.
 const MOST_COLUMNS: u64 = 1 << 24;
 
-/// Convolution (cross-correlation, as everywhere) of images, W of shape (out, in / groups, height, width).
+/// Convolution (cross-correlation, as everywhere) of an image, from (channels, height, width) to (`out`, places of the window). The
+/// weight has the shape (out, channels / groups, height, width) of the window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conv2d {
-    /// Channels that go out.
+    /// `out`: the channels that go out, from 1 to 1,000,000. It has no default.
     pub out: u32,
-    /// The window; it moves by 1 where the job does not say.
+    /// `kernel`, `stride` and `padding`: the window. Its stride is 1 by default.
     pub window: Window,
-    /// Parts into which the channels fall; each channel sees those of its own part.
+    /// `groups`: into how many equal groups the channels fall. A channel that goes out sees only those that come in with its own group.
+    /// It divides `out`. 1 by default.
     pub groups: u32,
-    /// Whether a bias is added.
+    /// `bias`: whether a learned number is added to each channel that goes out. True by default.
     pub bias: bool,
 }
 

@@ -8,10 +8,11 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// In training each value is 0 with probability p, else it is divided by 1 - p. Keeps the shape.
+/// In training, each value becomes 0 with probability `p`, else it is divided by 1 - `p`. Otherwise values stay as they are. The shape
+/// stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dropout {
-    /// 0.5 by default.
+    /// `p`: the probability that a value becomes 0, from 0 up to, not including, 1. 0.5 by default.
     pub p: f32,
 }
 

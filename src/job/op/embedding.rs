@@ -8,13 +8,13 @@ use crate::job::section::Section;
 use crate::job::shape::Shape;
 use crate::job::{JobError, MOST_FEATURES};
 
-/// Row `x` of `weight`, of shape (vocabulary, width), for each token `x`, a whole number from 0 up to, not including,
-/// `vocabulary`. The owner looks at all data where they are read.
+/// A row of the learned `weight`, of shape (vocabulary, width), for each token: row x for the token x. From (tokens) to (tokens, width).
+/// Tokens are whole numbers from 0 up to, not including, `vocabulary`. The owner makes sure of that where it reads the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Embedding {
-    /// Tokens that there are.
+    /// `vocabulary`: how many different tokens there are, from 1 to 1,000,000. It has no default.
     pub vocabulary: u32,
-    /// Values of a token that go out.
+    /// `width`: how many values go out for a token, from 1 to 1,000,000. It has no default.
     pub width: u32,
 }
 

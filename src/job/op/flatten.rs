@@ -8,7 +8,7 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// A sample as a vector.
+/// A sample of any shape as a vector (values), in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flatten;
 

@@ -8,15 +8,15 @@ use crate::job::section::Section;
 use crate::job::shape::Shape;
 use crate::job::{JobError, MOST_FEATURES};
 
-/// `(x - mean) / sqrt(variance + eps)` of each group of a sample's channels, then `weight` times that and `bias`. Keeps the
-/// shape.
+/// `(x - mean) / sqrt(variance + eps)` of each group of a sample's channels, then times `weight` and plus `bias`. The shape, of an image
+/// or a vector, stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupNorm {
-    /// Groups of channels.
+    /// `groups`: into how many equal groups the channels fall, from 1 to 1,000,000. It has no default.
     pub groups: u32,
-    /// 1e-5 by default.
+    /// `eps`: what is added to the variance, above 0. 1e-5 by default.
     pub eps: f32,
-    /// Whether there are weight and bias, of a value a channel.
+    /// `affine`: whether there are a weight and a bias, one value of each for every channel. True by default.
     pub affine: bool,
 }
 

@@ -8,12 +8,12 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// `(x - mean) / sqrt(variance + eps)` of each vector, token or image, then `weight` times that and `bias`. Keeps the shape.
+/// `(x - mean) / sqrt(variance + eps)` of each vector, token or image, then times `weight` and plus `bias`. The shape stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerNorm {
-    /// 1e-5 by default.
+    /// `eps`: what is added to the variance, above 0. 1e-5 by default.
     pub eps: f32,
-    /// Whether there are weight and bias, of the normalised shape.
+    /// `affine`: whether there are a weight and a bias, one value of each for every value of a vector, token or image. True by default.
     pub affine: bool,
 }
 

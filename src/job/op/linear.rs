@@ -9,19 +9,21 @@ use crate::job::section::Section;
 use crate::job::shape::Shape;
 use crate::job::{JobError, MOST_FEATURES};
 
-/// `y = x Wᵀ + b`, W of shape (out, in).
+/// `y = x Wᵀ + b` with learned W, of shape (out, in), and b, of shape (out). From (tokens, in) to (tokens, out) for a sequence, else from
+/// all values of a sample to (out).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Linear {
-    /// Values that come in; `None` takes what the operation before gives.
+    /// `in`: the values of a vector that come in, from 1 to 10^9. `None`, the default: as many as the operation before gives.
     pub input: Option<u32>,
-    /// Values that go out.
+    /// `out`: the values of a vector that go out, from 1 to 1,000,000. It has no default.
     pub out: u32,
-    /// Whether b is added.
+    /// `bias`: whether b is added. True by default.
     pub bias: bool,
 }
 
 impl Linear {
-    /// Vectors of a sample that it acts on, and values of each.
+    /// How many vectors of a sample of the shape `input` are multiplied, and how many values each of them has: the tokens of a sequence, or
+    /// a single vector of all values.
     pub fn vectors(input: &Shape) -> (u32, u32) {
         match *input.dims() {
             [tokens, width] => (tokens, width),

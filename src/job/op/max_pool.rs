@@ -8,10 +8,10 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// The largest value of each window; the stride is the kernel where the job does not say.
+/// The largest value of each window of an image, from (channels, height, width) to the window's places.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxPool {
-    /// The window. Beside the image nothing is the largest.
+    /// `kernel`, `stride` and `padding`: the window. Its stride is its kernel by default. Padding is never the largest value.
     pub window: Window,
 }
 

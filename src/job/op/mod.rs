@@ -45,52 +45,59 @@ pub use rms_norm::RmsNorm;
 pub use softmax::Softmax;
 pub use window::Window;
 
-use super::keys::{exact, table};
 use super::section::Section;
 use super::shape::Shape;
+use super::table::{exact, put, table};
 use super::tree::Node;
 use super::{JobError, MOST_FEATURES};
 
-/// What a spec says of itself.
+/// What an operation's spec says of itself: the other half of [`Read`].
 trait Spec {
-    /// The word for it in a job.
+    /// The word for the operation in a job, one of [`Read::WORDS`].
     fn word(&self) -> &'static str;
 
-    /// Its keys, resolved, but for `op`.
+    /// Puts all keys of the operation but `op` into `keys`. [`Read::read`] makes the same spec of them again.
     fn write(&self, keys: &mut Table);
 
-    /// Whether its numbers are such as a job may name. A job's are; those of a package are looked at.
+    /// Whether all numbers are such as a job may name. A rank asks this of a spec out of a package. In a job that has been read, they
+    /// are.
     fn fits(&self) -> bool;
 
-    /// The shape of a sample that comes out where `input` goes in.
+    /// The shape of a sample that comes out where one of the shape `input` goes in.
+    ///
+    /// # Errors
+    /// [`Misfit`] where the operation does not take that shape.
     fn output(&self, input: &Shape) -> Result<Shape, Misfit>;
 
-    /// The fewest samples of a micro-batch that it learns from, where samples have the shape `input`.
+    /// The fewest samples of a micro-batch that the operation learns from, where samples have the shape `input`.
     fn fewest(&self, _input: &Shape) -> u32 {
         1
     }
 }
 
-/// How a spec is read.
+/// How an operation's spec is read from a job: the other half of [`Spec`].
 trait Read: Sized {
-    /// The words for it in a job.
+    /// The words for the operation in a job: one, or all of a family.
     const WORDS: &'static [&'static str];
 
-    /// Reads the keys of the operation `word`.
+    /// Reads all keys but `op` of the operation `word`. Who calls it ends the reading ([`Section::finish`]).
+    ///
+    /// # Errors
+    /// An absent key, a value out of its range, or values that do not go together.
     fn read(word: &str, section: &Section<'_>) -> Result<Self, JobError>;
 }
 
 /// Why an operation does not take a shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
-    /// What it takes and what it gets, as a sentence that begins with the operation's name.
+    /// What the operation takes and what it gets, in words that begin with its name.
     pub problem: String,
-    /// What to do.
+    /// What to do about it, in words.
     pub fix: String,
 }
 
 impl Misfit {
-    /// An operation that takes `takes`, and gets `input`.
+    /// The operation `word` takes what `takes` says, but gets `input`. `fix` says what to do.
     fn new(word: &str, takes: &str, input: &Shape, fix: impl Into<String>) -> Self {
         Self { problem: format!("`{word}` takes {takes}, but gets {input}"), fix: fix.into() }
     }
@@ -98,13 +105,14 @@ impl Misfit {
 
 macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// An operation's spec.
+        /// One operation of a stage, as a job asks for it. What it computes stands in `nn`.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         pub enum Op {
             $($(#[$doc])* $name($name),)*
         }
 
         impl Op {
+            /// The spec of the operation, whichever it is: what all operations can be asked.
             fn spec(&self) -> &dyn Spec {
                 match self {
                     $(Op::$name(spec) => spec,)*
@@ -112,7 +120,7 @@ macro_rules! operations {
             }
         }
 
-        /// How each word of a job is read.
+        /// All words for operations in a job, each with itself and with what reads it.
         fn words() -> Vec<(&'static str, (&'static str, Reader))> {
             let mut words: Vec<(&'static str, (&'static str, Reader))> = Vec::new();
             $(words.extend($name::WORDS.iter().map(|word| {
@@ -124,63 +132,64 @@ macro_rules! operations {
     };
 }
 
+/// Reads all keys but `op` of the operation of this word.
 type Reader = fn(&str, &Section<'_>) -> Result<Op, JobError>;
 
 // The place of an operation is its number in packages: new ones go to the end.
 operations! {
-    /// `y = x Wᵀ + b`.
+    /// `linear`: `y = x Wᵀ + b`, with learned W and b.
     Linear,
-    /// A function of each value.
+    /// `relu`, `tanh` and others: a function of each value.
     Activation,
-    /// The softmax of the last dimension.
+    /// `softmax`: the softmax over the last dimension.
     Softmax,
-    /// A sample as a vector.
+    /// `flatten`: a sample as a vector.
     Flatten,
-    /// A sample in another shape.
+    /// `reshape`: a sample in another shape of as many values.
     Reshape,
-    /// Convolution of images.
+    /// `conv2d`: a convolution of images with learned weights.
     Conv2d,
-    /// The largest value of each window of an image.
+    /// `max_pool`: the largest value of each window of an image.
     MaxPool,
-    /// The mean of each window of an image.
+    /// `avg_pool`: the mean of each window of an image.
     AvgPool,
-    /// The mean of each channel of an image.
+    /// `global_avg_pool`: the mean of each channel of an image.
     GlobalAvgPool,
-    /// Values set to 0 at random, in training.
+    /// `dropout`: in training, values are set to 0 at random.
     Dropout,
-    /// Normalisation of each sample or token.
+    /// `layer_norm`: each vector, token or image is normalised by its mean and variance.
     LayerNorm,
-    /// The same without a mean.
+    /// `rms_norm`: each vector, token or image is normalised by its mean square.
     RmsNorm,
-    /// Normalisation of each channel over the micro-batch.
+    /// `batch_norm`: each channel is normalised over the micro-batch.
     BatchNorm,
-    /// Normalisation of groups of a sample's channels.
+    /// `group_norm`: groups of a sample's channels are normalised.
     GroupNorm,
-    /// `y = x + f(x)`.
+    /// `residual`: `y = x + f(x)`, where f are operations.
     Residual,
-    /// A learned value for each place of a sequence.
+    /// `position`: a learned value is added for each place of a sequence.
     Position,
-    /// Each token gathers values of the others.
+    /// `attention`: each token of a sequence gathers values of the others.
     Attention,
-    /// A row of the weight for each token.
+    /// `embedding`: a row of a learned table for each token.
     Embedding,
 }
 
 impl Op {
-    /// The word for it in a job.
+    /// The word for the operation in a job.
     pub fn name(&self) -> &'static str {
         self.spec().word()
     }
 
-    /// Whether its numbers are such as a job may name.
+    /// Whether all numbers of the operation are such as a job may name. A rank asks this of an operation out of a package.
     pub fn fits(&self) -> bool {
         self.spec().fits()
     }
 
-    /// The shape of a sample that comes out where `input` goes in.
+    /// The shape of a sample that comes out where one of the shape `input` goes in.
     ///
     /// # Errors
-    /// [`Misfit`], also where more values come out than [`MOST_FEATURES`].
+    /// [`Misfit`] where the operation does not take that shape, or where more than [`MOST_FEATURES`] values come out.
     pub fn output(&self, input: &Shape) -> Result<Shape, Misfit> {
         let output = self.spec().output(input)?;
         match output.values() {
@@ -192,12 +201,12 @@ impl Op {
         }
     }
 
-    /// The fewest samples of a micro-batch that it learns from, where samples have the shape `input`.
+    /// The fewest samples of a micro-batch that the operation learns from, where samples have the shape `input`.
     pub fn fewest(&self, input: &Shape) -> u32 {
         self.spec().fewest(input)
     }
 
-    /// Residual operations within each other.
+    /// How many residual operations stand within each other, this one among them.
     fn depth(&self) -> usize {
         match self {
             Op::Residual(residual) => 1 + residual.ops.iter().map(Op::depth).max().unwrap_or(0),
@@ -206,7 +215,10 @@ impl Op {
     }
 }
 
-/// Reads an operation.
+/// Reads the operation in `node`.
+///
+/// # Errors
+/// A word that is no operation, any error of the operation's keys, or too many residual operations within each other.
 pub(super) fn read(node: &Node) -> Result<Op, JobError> {
     let section = Section::new("the operation", node)?;
     let reader = section.choice("op", &words())?;
@@ -223,29 +235,31 @@ pub(super) fn read(node: &Node) -> Result<Op, JobError> {
     Ok(op)
 }
 
-/// Prints an operation.
+/// The table of an operation, with all its keys.
 pub(super) fn write(op: &Op) -> Value {
     let mut keys = table([("op", op.name().into())]);
     op.spec().write(&mut keys);
     keys.into()
 }
 
-/// `eps` of a normalisation.
+/// Reads the key `eps` of a normalisation: what is added to a variance so that it is never 0.
+///
+/// # Errors
+/// [`JobError::Value`] where it is not above 0, or not finite.
 fn eps(section: &Section<'_>, default: f32) -> Result<f32, JobError> {
     let eps = section.number("eps", "a small number above 0", |eps| eps_fits(eps as f32))?;
     Ok(eps.map_or(default, |eps| eps as f32))
 }
 
+/// Whether a job may name this `eps`: above 0, and finite.
 fn eps_fits(eps: f32) -> bool {
     eps > 0.0 && eps.is_finite()
 }
 
-/// Writes `key`.
-fn put(keys: &mut Table, key: &str, value: impl Into<Value>) {
-    keys.insert(key.to_owned(), value.into());
-}
-
-/// Writes a number of `key` that is kept as f32.
+/// Adds `key` to the table `keys`, with a number that is kept as f32.
 fn put_f32(keys: &mut Table, key: &str, value: f32) {
     keys.insert(key.to_owned(), exact(value));
 }
+
+#[cfg(test)]
+mod tests;

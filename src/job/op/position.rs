@@ -8,7 +8,8 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// `y = x + weight` for each sequence, `weight` of shape (tokens, width). Keeps the shape.
+/// `y = x + weight` for each sequence, where `weight` is learned and has the shape (tokens, width) of the sequence. The shape stays the
+/// same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position;
 

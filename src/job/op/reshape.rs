@@ -11,7 +11,7 @@ use crate::job::{JobError, MOST_FEATURES};
 /// A sample in another shape of as many values, in the same order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reshape {
-    /// The shape that comes out.
+    /// `shape`: the shape that comes out, one to three numbers from 1 to 1,000,000. It has no default.
     pub shape: Shape,
 }
 

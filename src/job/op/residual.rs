@@ -11,17 +11,21 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// How many may stand within each other. A package of more is refused before they fill the stack.
+/// The most residual operations within each other. A package of more is refused before reading it fills the stack.
 pub(super) const DEEPEST: usize = 8;
 
-/// `y = x + f(x)`, where f are operations in order that keep the shape.
+/// `y = x + f(x)`, where f are operations, one behind the other. What comes out of them has the shape of x.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Residual {
-    /// f.
+    /// `ops`: the operations of f in order, one or more. They have no default.
     #[serde(deserialize_with = "not_too_deep")]
     pub ops: Vec<Op>,
 }
 
+/// Reads the operations within a residual operation of a package.
+///
+/// # Errors
+/// Any error of the format, and where more than [`DEEPEST`] residual operations stand within each other.
 fn not_too_deep<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Op>, D::Error> {
     thread_local! {
         static DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -36,10 +40,10 @@ fn not_too_deep<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Op>, D::Error>
 }
 
 impl Residual {
-    /// What goes into each of its operations, and what comes out of the last.
+    /// The shapes of a sample that go into each of the operations, and of what comes out of the last one, where `input` goes in.
     ///
     /// # Errors
-    /// [`Misfit`], of the first that does not take what it gets.
+    /// [`Misfit`] of the first operation that does not take what it gets.
     pub fn shapes(&self, input: &Shape) -> Result<Vec<Shape>, Misfit> {
         let mut shapes = vec![input.clone()];
         for op in &self.ops {

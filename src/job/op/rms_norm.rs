@@ -8,12 +8,12 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// `x / sqrt(mean square + eps)` of each vector, token or image, then `weight` times that. Keeps the shape.
+/// `x / sqrt(mean square + eps)` of each vector, token or image, then times `weight`. The shape stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RmsNorm {
-    /// 2^-23 by default.
+    /// `eps`: what is added to the mean square, above 0. 2^-23 by default.
     pub eps: f32,
-    /// Whether there is a weight, of the normalised shape.
+    /// `affine`: whether there is a weight, one value for every value of a vector, token or image. True by default.
     pub affine: bool,
 }
 

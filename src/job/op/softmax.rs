@@ -8,7 +8,7 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// The softmax of the last dimension; keeps the shape.
+/// The softmax over the last dimension: `exp(x)` over the sum of all of them. The shape stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Softmax;
 

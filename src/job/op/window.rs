@@ -8,22 +8,25 @@ use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 
-/// The largest window, step and margin.
+/// The most rows or columns of a window's kernel, stride and padding.
 const WIDEST: i64 = 1024;
 
-/// A window over an image; (height, width) each.
+/// A window that moves over an image. Each of its keys is a pair (height, width); a job may write one number for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
-    /// Its size.
+    /// `kernel`: the size of the window, from 1 to 1024. It has no default.
     pub kernel: [u32; 2],
-    /// How far it moves.
+    /// `stride`: how far the window moves, from 1 to 1024. Its default depends on the operation.
     pub stride: [u32; 2],
-    /// Rows and columns beside each edge of the image, smaller than the window.
+    /// `padding`: how many rows and columns are added on each side of the image, from 0, the default, to one less than the kernel.
     pub padding: [u32; 2],
 }
 
 impl Window {
-    /// Reads `kernel`, `stride` and `padding`; the stride is `stride`, or the kernel where that is `None`.
+    /// Reads the keys `kernel`, `stride` and `padding`. Where the job names no stride, it is `stride`, or the kernel where that is `None`.
+    ///
+    /// # Errors
+    /// An absent kernel, a number out of its range, or a padding that is not smaller than the kernel.
     pub(super) fn read(section: &Section<'_>, stride: Option<u32>) -> Result<Self, JobError> {
         const KERNEL: &str = "a whole number from 1 to 1024, or two: [height, width]";
         const PADDING: &str = "a whole number from 0 to 1023, or two: [height, width]; smaller than the kernel";
@@ -41,6 +44,7 @@ impl Window {
         }
     }
 
+    /// Puts the keys `kernel`, `stride` and `padding` into the table `keys`. A pair of equal numbers becomes one number.
     pub(super) fn write(&self, keys: &mut Table) {
         let pairs = [("kernel", self.kernel), ("stride", self.stride), ("padding", self.padding)];
         for (key, [height, width]) in pairs {
@@ -51,13 +55,17 @@ impl Window {
         }
     }
 
+    /// Whether a job may name this window: all numbers are in their ranges.
     pub(super) fn fits(&self) -> bool {
         let size = |size: &u32| (1..=WIDEST).contains(&i64::from(*size));
         self.kernel.iter().chain(&self.stride).all(size)
             && self.padding.iter().zip(&self.kernel).all(|(padding, kernel)| padding < kernel)
     }
 
-    /// Channels of `input`, and the places of the window on it, (height, width).
+    /// The channels of `input`, and how many places the window has on it, (height, width).
+    ///
+    /// # Errors
+    /// [`Misfit`] of the operation `word` where `input` is no image, or smaller than the window.
     pub(super) fn places(&self, word: &str, input: &Shape) -> Result<(u32, [u32; 2]), Misfit> {
         let [channels, height, width] = *input.dims() else {
             let takes = "an image (channels, height, width)";
@@ -77,7 +85,10 @@ impl Window {
         Ok((channels, places))
     }
 
-    /// What comes out of a pool: a value for each channel and place. A window lies on the image with half of it at least.
+    /// The shape that comes out of the pool `word`: (channels, height, width) with a value for each place of the window.
+    ///
+    /// # Errors
+    /// [`Misfit`] as from [`Window::places`], and where a window would lie beside the image with more than half of it.
     pub(super) fn pooled(&self, word: &str, input: &Shape) -> Result<Shape, Misfit> {
         let (channels, [height, width]) = self.places(word, input)?;
         if self.padding.iter().zip(&self.kernel).any(|(padding, kernel)| *padding > kernel / 2) {

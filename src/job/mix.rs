@@ -1,0 +1,261 @@
+//! `[mix]`: how messages travel between ranks, and how much of that is protected.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use super::duration::duration;
+use super::section::Section;
+use super::table::{JobTable, table};
+use super::{JobError, MOST_RANKS};
+use crate::float::Float;
+
+/// The shortest slot of a fixed pace, `mix.pace`: 20 microseconds.
+pub const SHORTEST_SLOT: Duration = Duration::from_micros(20);
+/// The longest slot of a fixed pace, `mix.pace`: an hour.
+pub const LONGEST_SLOT: Duration = Duration::from_secs(3600);
+/// How many slots of a fixed pace must fit into `transport.timeout`.
+pub const SLOTS_OF_TIMEOUT: u32 = 4;
+
+/// `[mix]`: how messages travel between ranks, and how much of that is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// `mix.profile`: how much of a message's journey is protected. `mixed` by default.
+    pub profile: Profile,
+    /// `mix.relays`: the fewest ranks that host no stage, from 0 to 62. 3 by default.
+    pub relays: u16,
+    /// `mix.hops`: the hops of a circuit, 3 or 4. 3 by default.
+    pub hops: u8,
+    /// `mix.cell`: the most bytes of a cell, from 128 to 2^24. 65,536 by default.
+    pub cell: u32,
+    /// `mix.depth`: for how many stages the job's stages pass, as far as slots tell. 0, the default: for as many as there are.
+    /// Otherwise at least as many as stand on ranks, up to 63.
+    pub depth: u16,
+    /// `mix.pace`: when slots begin. `lockstep` by default. Only the profile `mixed` has a pace.
+    pub pace: Pace,
+    /// `mix.link`: between which ranks the cells that relays pass on are encrypted once more. `hosts` by default. Only under the
+    /// profile `mixed` cells are passed on.
+    pub link: Link,
+    /// `mix.wire`: the format in which activations and gradients travel. `f32` by default.
+    pub wire: Float,
+    /// `mix.message`: the fewest bytes of a message, up to 2^30. 0, the default: as many as the job needs. Equal lengths make two
+    /// models look alike.
+    pub message: u32,
+    /// `mix.package`: the fewest bytes of the package that a rank gets before the run, up to 2^30. 0, the default: as many as the
+    /// job needs.
+    pub package: u32,
+    /// `mix.result`: the fewest bytes of the result that a rank gives after the run, up to 2^40. 0, the default: as many as the job
+    /// needs.
+    pub result: u64,
+}
+
+impl JobTable for Mix {
+    const KEY: &'static str = "mix";
+
+    fn read(section: &Section<'_>) -> Result<Self, JobError> {
+        let mix = Self {
+            profile: section
+                .choice("profile", &Profile::ALL.map(|profile| (profile.name(), profile)))?
+                .unwrap_or(Profile::Mixed),
+            relays: section.integer("relays", 0..=i64::from(MOST_RANKS) - 2)?.unwrap_or(3),
+            hops: section.integer("hops", 3..=4)?.unwrap_or(3),
+            // A payload of at least 16 bytes, its tags, and room to hold a 64-byte header in a few cells.
+            cell: section.integer("cell", 128..=1 << 24)?.unwrap_or(1 << 16),
+            depth: section.integer("depth", 0..=i64::from(MOST_RANKS) - 1)?.unwrap_or(0),
+            pace: Pace::read(section)?,
+            link: section.choice("link", &Link::ALL.map(|link| (link.name(), link)))?.unwrap_or(Link::Hosts),
+            wire: section.choice("wire", &Float::ALL)?.unwrap_or_default(),
+            message: section.integer("message", 0..=1 << 30)?.unwrap_or(0),
+            package: section.integer("package", 0..=1 << 30)?.unwrap_or(0),
+            result: section.integer("result", 0..=1 << 40)?.unwrap_or(0),
+        };
+        section.finish()?;
+        Ok(mix)
+    }
+
+    fn write(&self) -> Table {
+        table([
+            ("profile", self.profile.name().into()),
+            ("relays", i64::from(self.relays).into()),
+            ("hops", i64::from(self.hops).into()),
+            ("cell", i64::from(self.cell).into()),
+            ("depth", i64::from(self.depth).into()),
+            ("pace", self.pace.to_string().into()),
+            ("link", self.link.name().into()),
+            ("wire", self.wire.name().into()),
+            ("message", i64::from(self.message).into()),
+            ("package", i64::from(self.package).into()),
+            ("result", i64::try_from(self.result).unwrap_or(i64::MAX).into()),
+        ])
+    }
+}
+
+/// `mix.profile`: how much of a message's journey is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Profile {
+    /// `bare`: neighbours send to each other directly, and nothing is sealed or padded. The baseline.
+    Bare,
+    /// `sealed`: neighbours send to each other directly, in messages of fixed length under AES-256-GCM, without cover.
+    Sealed,
+    /// `mixed`: messages travel over relays, as onion-encrypted cells of fixed length, and every circuit carries cover.
+    Mixed,
+}
+
+impl Profile {
+    /// All profiles, in the order in which errors list them.
+    const ALL: [Self; 3] = [Self::Mixed, Self::Sealed, Self::Bare];
+
+    /// The word for the profile in a job.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Sealed => "sealed",
+            Self::Mixed => "mixed",
+        }
+    }
+}
+
+/// `mix.pace`: when slots begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// `lockstep`: a slot begins when its ranks are ready. Times then show who computes.
+    Lockstep,
+    /// `auto`: slots begin at fixed times. The owner measures at the start how far apart they must be.
+    Auto,
+    /// Slots begin at fixed times, this far apart: from 20 microseconds to an hour.
+    Slots(Duration),
+}
+
+impl Pace {
+    /// Reads `mix.pace`.
+    ///
+    /// # Errors
+    /// [`JobError::Value`] where it is neither a word for a pace nor the time of a slot.
+    fn read(section: &Section<'_>) -> Result<Self, JobError> {
+        const PACE: &str =
+            "\"lockstep\", \"auto\", or the time of a slot such as \"2ms\" or \"500us\", at most \"1h\"";
+        match section.text("pace", PACE)? {
+            None | Some("lockstep") => Ok(Self::Lockstep),
+            Some("auto") => Ok(Self::Auto),
+            Some(text) => match duration(text, Duration::from_micros(1)) {
+                Some(slot) if (SHORTEST_SLOT..=LONGEST_SLOT).contains(&slot) => Ok(Self::Slots(slot)),
+                _ => Err(section.unfit("pace", format!("{text:?}"), PACE)),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Pace {
+    /// Writes the pace as a job has it: a word, or the time of a slot in microseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lockstep => f.write_str("lockstep"),
+            Self::Auto => f.write_str("auto"),
+            Self::Slots(slot) => write!(f, "{}us", slot.as_micros()),
+        }
+    }
+}
+
+/// `mix.link`: between which ranks the cells that relays pass on are encrypted once more, under a keystream that those two ranks
+/// alone know. Without it, who sees the network and one of the ranks finds cells again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// `hosts`: cells are encrypted once more between ranks of different hosts.
+    Hosts,
+    /// `all`: cells are encrypted once more between all ranks, those of one host too.
+    All,
+    /// `off`: cells are not encrypted once more. For networks that encrypt by themselves.
+    Off,
+}
+
+impl Link {
+    /// All choices, in the order in which errors list them.
+    const ALL: [Self; 3] = [Self::Hosts, Self::All, Self::Off];
+
+    /// The word for the choice in a job.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hosts => "hosts",
+            Self::All => "all",
+            Self::Off => "off",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::tests::{JOB, parse, refused};
+
+    #[test]
+    fn every_key_has_its_default_and_is_written_as_it_is_read() {
+        let due = Mix {
+            profile: Profile::Mixed,
+            relays: 3,
+            hops: 3,
+            cell: 65_536,
+            depth: 0,
+            pace: Pace::Lockstep,
+            link: Link::Hosts,
+            wire: Float::F32,
+            message: 0,
+            package: 0,
+            result: 0,
+        };
+        assert_eq!(parse(JOB, &[]).unwrap().mix, due);
+        let due = Mix {
+            profile: Profile::Sealed,
+            relays: 5,
+            hops: 4,
+            cell: 128,
+            depth: 7,
+            pace: Pace::Auto,
+            link: Link::All,
+            wire: Float::Bf16,
+            message: 1,
+            package: 2,
+            result: 1 << 40,
+        };
+        let keys = "mix={ profile = \"sealed\", relays = 5, hops = 4, cell = 128, depth = 7, pace = \"auto\", link = \"all\", \
+                    wire = \"bf16\", message = 1, package = 2, result = 1099511627776 }";
+        let job = parse(JOB, &[keys]).unwrap();
+        assert_eq!(job.mix, due);
+        assert_eq!(parse(&job.to_toml(), &[]).unwrap(), job);
+    }
+
+    #[test]
+    fn what_is_out_of_its_range_is_refused() {
+        for (set, words) in [
+            ("mix.profile=open", "expected \"mixed\" or \"sealed\" or \"bare\""),
+            ("mix.relays=63", "from 0 to 62"),
+            ("mix.hops=2", "from 3 to 4"),
+            ("mix.cell=127", "from 128 to 16777216"),
+            ("mix.depth=64", "from 0 to 63"),
+            ("mix.link=none", "expected \"hosts\" or \"all\" or \"off\""),
+            ("mix.wire=f64", "expected \"f32\" or \"bf16\" or \"f16\""),
+            ("mix.message=-1", "from 0 to 1073741824"),
+            ("mix.package=1073741825", "from 0 to 1073741824"),
+            ("mix.result=1099511627777", "from 0 to 1099511627776"),
+            ("mix.relay=1", "did you mean `relays`?"),
+        ] {
+            let found = refused(JOB, &[set]);
+            assert!(found.starts_with(&format!("--set {set}: ")) && found.contains(words), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_pace_is_a_word_or_the_time_of_a_slot() {
+        let us = |us| Pace::Slots(Duration::from_micros(us));
+        let read = [("lockstep", Pace::Lockstep), ("auto", Pace::Auto), ("2ms", us(2000)), ("0.05ms", us(50))];
+        for (written, pace) in read.into_iter().chain([("1h", us(3_600_000_000)), ("20us", us(20))]) {
+            let job = parse(JOB, &["transport.timeout=9h", &format!("mix.pace=\"{written}\"")]).unwrap();
+            assert_eq!(job.mix.pace, pace, "{written}");
+            assert_eq!(parse(&job.to_toml(), &[]).unwrap(), job, "{written}");
+        }
+        for written in ["fast", "", "19us", "2h", "-1ms", "2"] {
+            assert!(refused(JOB, &[&format!("mix.pace=\"{written}\"")]).contains("mix.pace"), "{written}");
+        }
+    }
+}
