@@ -1,6 +1,7 @@
 # make demo   install what is missing, build, train the digits on 7 MPI ranks
 # make test   all tests, also behind one that fails
 # make deps   install what is missing: an MPI library and libclang
+# make snapshots  take what users see now for right (tests/snapshots), and show what that changes
 # make mutants  break every defence in turn, and see a test notice (docs/MUTANTS.md; hours). MUTANTS="--file src/mix/slot.rs": a part
 # make mutants-run  the same for src/run, which takes days
 # make bench  speeds and their ratios (needs python3 with PyTorch for the rivals: bench/requirements.txt)
@@ -16,7 +17,7 @@ RANKS ?= 7
 MPIRUN ?= mpirun
 MIXNN = $(or $(CARGO_TARGET_DIR),target)/release/mixnn
 
-.PHONY: demo test deps build bench mutants mutants-run clean
+.PHONY: demo test deps build bench snapshots mutants mutants-run clean
 
 demo: build
 	@# mpirun hides the terminal from its processes: tell them that there is one.
@@ -28,6 +29,10 @@ build: deps
 
 test: deps
 	cargo test --locked --no-fail-fast
+
+snapshots: deps
+	INSTA_UPDATE=always cargo test --locked --test snapshots
+	git --no-pager diff --stat --patch tests/snapshots
 
 mutants:
 	@command -v cargo-mutants > /dev/null || cargo install --locked cargo-mutants

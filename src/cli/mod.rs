@@ -9,6 +9,7 @@ mod identity;
 mod infer;
 mod launch;
 mod launcher;
+mod manual;
 mod progress;
 #[cfg(feature = "mpi")]
 mod ranks;
@@ -72,6 +73,10 @@ enum Command {
     /// Bring data sets
     #[command(subcommand)]
     Data(DataCommand),
+    /// Print what lets a shell complete mixnn's commands and options, as in: source <(mixnn completions bash)
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page, as in: mixnn man | man -l -
+    Man(manual::ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -175,6 +180,8 @@ pub fn main() -> i32 {
         Command::Audit(args) => start_threads().map_or_else(|error| fail(&error), |()| audit::run(&args)),
         Command::Doctor { json } => doctor(json).unwrap_or_else(|error| fail(&error)),
         Command::Data(DataCommand::Fetch { name, to, from }) => data::fetch(&name, to, from),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     }
 }
 
