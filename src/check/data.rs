@@ -1,4 +1,4 @@
-//! What `mixnn check` lists of the data: the inputs, and how many samples each class has.
+//! What `mixnn check` lists of the data: the ranges of the inputs, and the labels.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,26 +10,30 @@ use crate::element::Element;
 use crate::job::Source;
 use crate::run::prepare::Prepared;
 
-/// The most columns and classes that are listed one by one in text.
+/// How many columns or classes are listed one by one in text at most.
 const LISTED: usize = 20;
-/// The most classes that JSON lists one by one.
+/// How many classes JSON lists one by one at most.
 const MOST: usize = 1000;
-/// The parts of the data, as JSON names them, and what for, in text.
+/// The parts of the data: their names in JSON, and in text what they are for.
 const PARTS: [(&str, &str); 3] = [("train", "to train"), ("validation", "to validate"), ("test", "to test")];
 
 /// What there is to see of the data.
 pub(super) struct Listed {
+    /// The name of the source.
     source: &'static str,
+    /// The shape of a sample.
     shape: Vec<usize>,
+    /// How a value of a sample is stored.
     element: Element,
-    /// Of all inputs, as they stand in their file.
+    /// The range of all inputs, as they stand in their file.
     raw: Range,
-    /// The same as the first operation gets them.
+    /// The range of all inputs, as the first operation gets them.
     taken: Range,
-    /// By name, where they have some.
+    /// The range of each column with its name. Empty where the data name no columns.
     columns: Vec<(String, Range)>,
+    /// What there is to see of the labels.
     labels: Labels,
-    /// Of the columns those that only count the lines.
+    /// The names of those columns that seem only to count the lines.
     counting: Vec<String>,
 }
 
@@ -40,38 +44,45 @@ struct Range {
     largest: f32,
 }
 
+/// What there is to see of the labels.
 enum Labels {
+    /// Each label is a class.
     Classes {
+        /// How many labels a sample has.
         places: usize,
-        /// By part and class.
+        /// How many labels there are of each class, by part of the data and by class.
         counts: [Vec<u64>; 3],
-        /// By part, labels that count for nothing.
+        /// How many labels count for nothing, by part of the data.
         ignored: [u64; 3],
     },
-    /// By place, with the column's name where it has one.
+    /// Labels are numbers: the range of each place, with the name of its column where it has one.
     Numbers(Vec<(Option<String>, Range)>),
 }
 
 impl Range {
+    /// The range of no numbers at all.
     const NONE: Range = Range { least: f32::INFINITY, largest: f32::NEG_INFINITY };
 
+    /// Widens the range so that it holds `value`.
     fn see(&mut self, value: f32) {
         self.least = self.least.min(value);
         self.largest = self.largest.max(value);
     }
 
+    /// The range that holds both ranges.
     fn and(self, other: Range) -> Range {
         Range { least: self.least.min(other.least), largest: self.largest.max(other.largest) }
     }
 
-    /// The same of `scale x + shift`.
+    /// The range of `scale x + shift`, where x has this range.
     fn scaled(self, scale: f32, shift: f32) -> Range {
         let [one, other] = [self.least, self.largest].map(|value| scale.mul_add(value, shift));
         Range { least: one.min(other), largest: one.max(other) }
     }
 
+    /// This range as JSON.
     fn json(self) -> Value {
-        // The digits of the f32, not those of the f64 that equals it.
+        // These are the digits of the f32, and not those of the f64 that equals it.
         let digits = |value: f32| value.to_string().parse::<f64>().ok();
         json!({ "least": digits(self.least), "largest": digits(self.largest) })
     }
@@ -84,12 +95,13 @@ impl fmt::Display for Range {
 }
 
 impl Listed {
+    /// Looks at all data of `prepared`.
     pub(super) fn of(prepared: &Prepared) -> Self {
         let parts = [&prepared.train, &prepared.validation, &prepared.test];
         let data = parts[0];
         let encoding = &data.encoding;
         let names = &prepared.names;
-        // Values that have a range of their own: those of a column, or of a channel that is scaled by its own number.
+        // Each column has a range of its own, and so has each channel that is scaled by numbers of its own.
         let groups = names.len().max(encoding.scale.len());
         let mut ranges = vec![Range::NONE; groups];
         for part in parts {
@@ -102,7 +114,7 @@ impl Listed {
         };
         let own = ranges.get(..names.len()).unwrap_or_default();
         let columns: Vec<(String, Range)> = names.iter().cloned().zip(own.iter().copied()).collect();
-        // One file counts its lines; where another holds the test samples, it counts anew.
+        // One file counts its lines. Where another file holds the test samples, it counts anew.
         let has_test = matches!(&prepared.job.data.source, Source::Csv { test: Some(_), .. });
         let counted = if has_test { &parts[..2] } else { &parts[..] };
         let counts =
@@ -119,7 +131,7 @@ impl Listed {
         }
     }
 
-    /// Of the columns those that only count the lines.
+    /// Warns of each column that seems only to count the lines.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
         self.counting.iter().map(|name| {
             format!(
@@ -129,6 +141,7 @@ impl Listed {
         })
     }
 
+    /// What is listed, as JSON.
     pub(super) fn json(&self) -> Value {
         let columns = self.columns.iter().map(|(name, range)| named(name, *range));
         json!({
@@ -145,16 +158,17 @@ impl Listed {
     }
 }
 
-/// `range` as JSON, with the name of whose it is.
+/// `range` as JSON, with the name of what has this range.
 fn named(name: &str, range: Range) -> Value {
     let mut json = range.json();
     json["name"] = name.into();
     json
 }
 
-/// Whether the values at place `at` of the samples of `parts`, whose range is `range`, are consecutive numbers, each once.
+/// Whether the values at place `at` of all samples in `parts` are consecutive whole numbers, each once. Their range is
+/// `range`.
 fn counts(parts: &[&Dataset], at: usize, range: Range) -> bool {
-    /// Fewer may be so by chance.
+    /// With fewer samples than this it may be so by chance.
     const FEWEST: usize = 10;
     let samples: usize = parts.iter().map(|part| part.samples()).sum();
     let first = f64::from(range.least);
@@ -178,7 +192,7 @@ fn counts(parts: &[&Dataset], at: usize, range: Range) -> bool {
     })
 }
 
-/// Shows `see` each value of each sample of `set`, with its place in the sample.
+/// Calls `see` with each value of each sample of `set`: the value's place in the sample, and the value.
 fn each(set: &Dataset, mut see: impl FnMut(usize, f32)) {
     for row in set.inputs.rows() {
         let row = row.to_slice().map_or_else(|| Cow::Owned(row.to_vec()), Cow::Borrowed);
@@ -197,6 +211,7 @@ fn each(set: &Dataset, mut see: impl FnMut(usize, f32)) {
 }
 
 impl Labels {
+    /// Looks at the labels of `parts`, which come from `source`.
     fn of(parts: [&Dataset; 3], source: &Source) -> Self {
         match &parts[0].targets {
             Targets::Classes { places, classes, .. } => {
@@ -225,6 +240,7 @@ impl Labels {
         }
     }
 
+    /// What is listed of the labels, as JSON.
     fn json(&self) -> Value {
         match self {
             Labels::Classes { places, counts, ignored } => {
@@ -251,11 +267,11 @@ impl Labels {
     }
 }
 
-/// The class with the fewest labels and the one with the most, and how many.
+/// The class with the fewest labels and the class with the most, each with their number.
 fn extremes(counts: &[u64]) -> [(usize, u64); 2] {
     let classes = || counts.iter().copied().enumerate();
     let fewest = classes().min_by_key(|(_, count)| *count);
-    // Of equal ones the first.
+    // Of several classes with as many labels the first is taken.
     let most = classes().rev().max_by_key(|(_, count)| *count);
     [fewest, most].map(|found| found.unwrap_or_default())
 }
@@ -314,7 +330,7 @@ impl fmt::Display for Listed {
     }
 }
 
-/// `count` of these, in words.
+/// `count` and the word `what`, in the plural where that is due.
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
@@ -352,7 +368,7 @@ mod tests {
             labels[part]["of_each_class"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum::<u64>()
         };
         assert_eq!(["train", "validation", "test"].map(of), [1294, 144, 359]);
-        // 178 zeros, as the set's description says.
+        // The set's description says that there are 178 zeros.
         let zeros: u64 = PARTS.iter().map(|(part, _)| labels[*part]["of_each_class"][0].as_u64().unwrap()).sum();
         assert_eq!(zeros, 178);
     }
@@ -373,7 +389,7 @@ mod tests {
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].contains("the column \"id\" holds consecutive numbers, each once"), "{warnings:?}");
         assert_eq!(listed.json()["inputs"]["columns"][1], json!({ "name": "width", "least": 0.0, "largest": 7.25 }));
-        // One number twice, one left out, or none whole.
+        // One number comes twice, one is left out, or none is whole.
         for change in [|line: usize| (line.max(1)) as f32, |line| (line * 2) as f32, |line| line as f32 + 0.5] {
             let lines = (0..30).map(|line| format!("{},{}\n", change(line), line % 3));
             assert_eq!(table(lines, "id,y", &[]).warnings().count(), 0);

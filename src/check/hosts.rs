@@ -2,12 +2,12 @@
 
 use std::str::FromStr;
 
-/// How ranks are dealt over hosts: in blocks, as launchers do, the owner on the first.
+/// How ranks are dealt over hosts: in blocks, as launchers do, with the owner on the first host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hosts {
-    /// Over so many hosts, as evenly as can be.
+    /// So many hosts, over which ranks are dealt as evenly as can be.
     Evenly(u16),
-    /// So many on each host.
+    /// How many ranks each host has, the owner's host first.
     Ranks(Vec<u16>),
 }
 
@@ -31,7 +31,7 @@ impl FromStr for Hosts {
 }
 
 impl Hosts {
-    /// How many ranks they have, where that is said.
+    /// How many ranks these hosts have in all. `None` where that is not said.
     pub fn ranks(&self) -> Option<u16> {
         match self {
             Hosts::Evenly(_) => None,
@@ -44,7 +44,7 @@ impl Hosts {
         match self {
             Hosts::Evenly(hosts) => {
                 let hosts = (*hosts).clamp(1, ranks.max(1));
-                // Block h begins where h ranks in `hosts` do, rounded up.
+                // Host h begins where h times the ranks, divided by the number of hosts, is rounded up.
                 let begins = |host: u16| (u32::from(host) * u32::from(ranks)).div_ceil(hosts.into()) as u16;
                 (0..hosts).map(|host| begins(host + 1) - begins(host)).collect()
             }

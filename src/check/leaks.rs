@@ -8,7 +8,7 @@ use crate::job::{Job, Link, Pace, Profile};
 use crate::pipeline::{Depth, Pass};
 use crate::run::prepare::{Lengths, Prepared};
 
-/// Seeds of fewer characters are warned of: from its own seed a stage could find the job's by trying.
+/// A seed of fewer characters is warned of: a stage could find the job's seed by trying, as its own is derived from it.
 const SHORT_SEED: usize = 16;
 
 /// Whether the job names a seed that can be found by trying.
@@ -16,30 +16,30 @@ pub(super) fn seed_is_short(job: &Job) -> bool {
     !job.seed_drawn && job.seed.len() < SHORT_SEED
 }
 
-/// Something that may be read.
+/// Something that may be read of a run.
 pub(super) struct Leak {
-    /// A word for it.
+    /// The name of the leak: a word.
     pub(super) name: &'static str,
     /// Whether it can be read under the job's settings.
     pub(super) open: bool,
-    /// Who reads what.
+    /// Who reads what, in words.
     pub(super) what: String,
-    /// The setting that closes it, or has closed it; `None` where there is none.
+    /// The setting that closes the leak, or has closed it. `None` where no setting does.
     pub(super) closed_by: Option<String>,
 }
 
 impl Leak {
-    /// One that no setting closes.
+    /// A leak that no setting closes.
     fn always(name: &'static str, what: impl Into<String>) -> Self {
         Self { name, open: true, what: what.into(), closed_by: None }
     }
 
-    /// One that is `open` until `setting` closes it.
+    /// A leak that is there if `open`. The words `setting` say what closes it, or has closed it.
     fn unless(name: &'static str, open: bool, what: &str, setting: impl Into<String>) -> Self {
         Self { name, open, what: what.to_owned(), closed_by: Some(setting.into()) }
     }
 
-    /// As JSON.
+    /// This leak as JSON.
     pub(super) fn json(&self) -> Value {
         json!({ "leak": self.name, "open": self.open, "what": self.what, "closed_by": self.closed_by })
     }
@@ -57,7 +57,7 @@ impl fmt::Display for Leak {
     }
 }
 
-/// The leaks of `prepared` among `ranks` ranks on `hosts` hosts.
+/// All leaks of `prepared` among `ranks` ranks on `hosts` hosts, open or closed.
 pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
     let job = &prepared.job;
     let (profile, hops) = (job.mix.profile, job.mix.hops);
@@ -127,7 +127,8 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
     leaks
 }
 
-/// What a rank finds of its own cells that sees the blocks of others, too. `shared`: whether ranks share a host.
+/// The leak of a rank's own cells, which it may find again if it also sees the blocks of others. `shared` says whether
+/// ranks share a host.
 fn links(link: Link, shared: bool) -> Leak {
     let (open, where_seen) = match link {
         Link::Off => (true, "the network, unless that encrypts,"),
@@ -140,7 +141,7 @@ fn links(link: Link, shared: bool) -> Leak {
     Leak::unless("links", open, &what, "mix.link = \"all\"")
 }
 
-/// What the number of slots says of S.
+/// The leak of the number of stages, S, by the number of slots.
 fn slots(prepared: &Prepared, ranks: u16) -> Leak {
     let (batches, mix) = (prepared.batches(0), &prepared.job.mix);
     let stages = prepared.job.remote().len() as u16;
@@ -156,12 +157,12 @@ fn slots(prepared: &Prepared, ranks: u16) -> Leak {
     Leak::unless("slots", !closed, &what, setting)
 }
 
-/// What the lengths of messages, packages and results say of the model.
+/// The leaks by the lengths of messages, packages and results.
 fn lengths(prepared: &Prepared, ranks: u16) -> Vec<Leak> {
     let mix = &prepared.job.mix;
     let Lengths { message, package, result } = prepared.needed_lengths(ranks);
     let length = |name, set: u64, needed: u64, what: &str, key: &str| {
-        // A length above the need is the job's choice, and says nothing of the model.
+        // A length above what is needed is the job's choice, and says nothing of the model.
         Leak::unless(
             name,
             set <= needed,

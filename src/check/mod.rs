@@ -1,5 +1,6 @@
-//! What `mixnn check` prints: the resolved job, the data ([`data`]), the ranks it needs and what they do, lengths, bytes, memory; and
-//! the protection: what hosts that collude find out ([`protection`]), and what else may be read ([`leaks`]).
+//! What `mixnn check` prints: the resolved job, the data ([`data`]), the ranks that it needs and what they do, lengths,
+//! bytes and memory. Then the protection: what hosts that collude find out ([`protection`]), and what else may be read
+//! ([`leaks`]).
 
 mod data;
 mod hosts;
@@ -27,39 +28,48 @@ use crate::run::owner::can_run;
 use crate::run::prepare::Prepared;
 use crate::run::{Assigned, How, RunError};
 
-/// A job's needs.
+/// What a job needs and how well it is protected, ready to be printed.
 pub struct Checked {
     job: Job,
+    /// How many ranks are reckoned with.
     ranks: u16,
+    /// The lengths of messages, cells and blocks.
     geometry: Geometry,
-    /// Values of parameters, by stage.
+    /// How many values the parameters of each stage have, by stage.
     parameters: Vec<u64>,
-    /// Which tensor of a file is which parameter, and how that was found.
+    /// How tensors of a file were found to be parameters, and which became which. `None` where values are drawn.
     assigned: Option<(How, Vec<Assigned>)>,
+    /// How many samples there are to train, to validate and to test.
     samples: [usize; 3],
-    /// Samples to train on that each epoch leaves out.
+    /// How many of the samples to train on each epoch leaves out.
     dropped: usize,
     data: Listed,
+    /// How many slots an epoch takes, and how many testing takes.
     slots: [u64; 2],
+    /// How many bytes the rank needs that needs most, besides the program and MPI.
     memory: u64,
-    /// Of a GPU, where a rank may use one.
+    /// How many bytes of a GPU's memory a rank needs at most. `None` where no rank uses a GPU.
     gpu_memory: Option<u64>,
-    /// Bytes that ranks share on the host with most of them, and where all are on one host.
+    /// How many bytes ranks share: on the host with most ranks, and on one host if all ranks were there.
     shared: [u64; 2],
-    /// What colluding hosts find out; where there is no mix, there is nothing to find out.
+    /// What colluding hosts find out. `None` without a mix: they need not find out anything, they see it.
     protection: Option<Protection>,
+    /// What else may be read, open or closed.
     leaks: Vec<Leak>,
+    /// What the user is warned of.
     warnings: Vec<String>,
 }
 
-/// What is said instead of figures where there is no mix.
+/// What is printed in place of figures where there is no mix.
 const NO_MIX: &str = "none: messages go straight to the neighbours, every flow is linked and the order is seen";
 
 impl Checked {
-    /// Reckons with `ranks` ranks, or as many as `hosts` lists, or the fewest, on these hosts, or one each.
+    /// Works out what the job needs. The number of ranks is `ranks`, or else what `hosts` lists, or else the fewest
+    /// that the job needs. They are on the hosts that `hosts` says, or else on one host each.
     ///
     /// # Errors
-    /// [`RunError`] where these ranks cannot run the job, no circuits are found among them, or `hosts` lists others than `ranks`.
+    /// [`RunError`] where so many ranks cannot run the job, where no circuits are found among them, or where `hosts`
+    /// lists another number of ranks than `ranks`.
     pub fn of(prepared: &Prepared, ranks: Option<u16>, hosts: Option<&Hosts>) -> Result<Self, RunError> {
         let job = prepared.job.clone();
         let listed = hosts.and_then(Hosts::ranks);
@@ -77,6 +87,7 @@ impl Checked {
         let remote = job.remote();
         let stages = remote.len() as u16;
         let (batches, depth) = (prepared.batches(0), prepared.depth());
+        // Slots as docs/PROTOCOL.md, 11, counts them.
         let training = Pass::training(depth, batches.full(), batches.micro_batches());
         let micro = job.train.micro_batch as usize;
         let looks = |samples: usize| Pass::evaluation(depth, samples.div_ceil(micro) as u32).slots();
@@ -102,14 +113,15 @@ impl Checked {
         let protection = mixed.then(|| Protection::simulate(setup, PLANS, TIME, rand::random()));
         warnings.extend(protection.as_ref().and_then(Protection::warning));
         let paced = mixed && job.mix.pace != Pace::Lockstep;
-        // Under a fixed pace more is under way, and work beside the slots has messages of its own.
+        // Under a fixed pace more micro-batches are under way, and work beside the slots has messages of its own.
         let more = if paced { training.in_flight() } else { 0 };
         let in_flight = [training.in_flight(), training.in_flight_before()].map(|most| most + more);
         let messages = if paced || job.compute.overlap { 12 } else { 6 };
+        // Outgoing and incoming blocks of the first phase, which are the longest.
         let blocks = 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
         let memory = largest(&specs, remote, in_flight).saturating_add(messages * geometry.message() as u64 + blocks);
-        // Of its own circuits, of those that it relays, and of links. Where MPI takes a GPU's memory all are there, and the blocks of
-        // two epochs while one follows the other.
+        // These are the keys of a rank's own circuits, of those that it relays, and of links. Where MPI takes a GPU's
+        // memory all of them are there, and so are the blocks of two terms while one follows the other.
         let linked = if job.mix.link == Link::Off { 0 } else { geometry.hops - 1 };
         let keys = 2 * geometry.lanes() as u64 * u64::from(geometry.hops + linked);
         let gpu_memory = (cfg!(feature = "cuda") && job.compute.backend != Backend::Cpu)
@@ -134,11 +146,12 @@ impl Checked {
         })
     }
 
+    /// How many bytes a rank sends in a slot. `None` without a mix, where ranks differ in that.
     fn slot_bytes(&self) -> Option<u64> {
         (self.job.mix.profile == Profile::Mixed).then(|| self.geometry.slot_bytes())
     }
 
-    /// When slots begin.
+    /// When slots begin, in words.
     fn pace(&self) -> String {
         match self.job.mix.pace {
             Pace::Slots(slot) if self.job.mix.profile == Profile::Mixed => format!("every {slot:?}"),
@@ -149,11 +162,12 @@ impl Checked {
         }
     }
 
+    /// Whether slots keep a fixed pace.
     fn is_paced(&self) -> bool {
         self.job.mix.profile == Profile::Mixed && self.job.mix.pace != Pace::Lockstep
     }
 
-    /// The same as JSON.
+    /// What is printed, as JSON.
     pub fn json(&self) -> Value {
         let g = &self.geometry;
         let blocks: Vec<usize> = Phase::all(g.hops).map(|phase| g.block(phase)).collect();
@@ -192,7 +206,8 @@ impl Checked {
     }
 }
 
-/// Parameters with gradient, transpose and what the optimizer keeps, activations of all micro-batches in flight, gradients of one.
+/// How many bytes a stage takes: its parameters with gradients, transposes and what the optimizer keeps, the
+/// activations of all micro-batches in flight, and the gradients of one.
 fn stage_memory(spec: &StageSpec, in_flight: u64) -> u64 {
     let [activations, unkept] = [spec.activation_count(), spec.unkept_count()];
     let passing = in_flight.saturating_mul(activations - unkept).saturating_add(activations);
@@ -200,8 +215,8 @@ fn stage_memory(spec: &StageSpec, in_flight: u64) -> u64 {
     parameters.saturating_add(passing).saturating_mul(4)
 }
 
-/// Memory of the stages of the rank that needs most: the owner's together, or one of another rank's. `in_flight`: micro-batches
-/// at a rank's stage, and at the owner's first ones.
+/// How many bytes the stages of one rank take at most: the owner's all together, or that of another rank. `in_flight`
+/// counts micro-batches at a rank's stage, `before` those at the owner's first stages.
 fn largest(specs: &[StageSpec], remote: Range<usize>, [in_flight, before]: [u64; 2]) -> u64 {
     let of = |spec: &StageSpec| stage_memory(spec, in_flight);
     let first: u64 = specs[..remote.start].iter().map(|spec| stage_memory(spec, before)).fold(0, u64::saturating_add);
@@ -288,7 +303,8 @@ mod tests {
 
     use super::*;
 
-    /// What goes forward from the owner's first stages comes back later than what a rank takes in.
+    /// A micro-batch that leaves the owner's first stages comes back to them later than to a stage on a rank. So these
+    /// keep more of them.
     #[test]
     fn the_owners_first_stages_keep_more_micro_batches() {
         let of = |first: &str| {

@@ -1,4 +1,4 @@
-//! How much memory the ranks of a host share for their lanes, which MPI takes from /dev/shm.
+//! How much memory the ranks of a host share for their lanes. MPI takes it from /dev/shm.
 
 use std::iter::repeat_n;
 
@@ -8,14 +8,15 @@ use crate::mix::direct::longest_block;
 use crate::mix::geometry::{BEAT, Geometry};
 use crate::transport::shared_memory;
 
-/// Bytes that `members` ranks of one host share under `job`; where roles decide that, the most.
+/// How many bytes `members` ranks of one host share under `job`. Where that depends on their roles, it is the most.
 pub(super) fn of(job: &Job, geometry: &Geometry, members: usize) -> u64 {
     if members < 2 || !job.transport.windows {
         return 0;
     }
     match job.mix.profile {
         Profile::Mixed => shared_memory(members, repeat_n(geometry.block(Phase(1)), members * (members - 1))),
-        // The owner and the stages are a ring: neighbours have a lane in each direction. The others hear the owner's word.
+        // The owner and the stages form a ring, in which neighbours have a lane in each direction. The other ranks hear
+        // the owner's word.
         profile => {
             let ring = job.remote().len() + 1;
             let neighbours = if members < ring { members - 1 } else { ring };
@@ -28,7 +29,8 @@ pub(super) fn of(job: &Job, geometry: &Geometry, members: usize) -> u64 {
     }
 }
 
-/// What ranks share on the host with most of them, and where all are on one, as it is printed.
+/// Says in words how much ranks share: on the host with most ranks, and on one host if all ranks were there. Both are
+/// in bytes.
 pub(super) fn told(bytes: [u64; 2]) -> String {
     let [largest, one] = bytes.map(|bytes| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)));
     match bytes {
@@ -52,14 +54,15 @@ mod tests {
         };
         let geometry = Geometry::new(7, 3, 30_000, 1 << 16).unwrap();
         let lines = |bytes: usize| bytes.next_multiple_of(64) as u64;
-        // A segment: a line to spare, three counters, and a directory with three places for each rank of the host.
+        // A segment has a line to spare, three counters, and a directory with three places for each rank of the host.
         let segment = |members: usize| 64 + lines(3 * 64 + 24 * members);
         let block = lines(geometry.block(Phase(1)));
         assert_eq!(of(&job(&[]), &geometry, 7), 7 * (segment(7) + 6 * 2 * block));
         assert_eq!(of(&job(&[]), &geometry, 2), 2 * (segment(2) + 2 * block));
         assert_eq!(of(&job(&[]), &geometry, 1), 0);
         assert_eq!(of(&job(&["transport.windows=false"]), &geometry, 7), 0);
-        // Owner, three stages, three others that hear beats; two of the ring.
+        // Of seven ranks the owner and three stages form the ring, and three others hear beats. Of two ranks both are
+        // in the ring.
         let bare = job(&["mix.profile=bare"]);
         let message = lines(longest_block(&geometry, false));
         assert_eq!(of(&bare, &geometry, 7), 7 * segment(7) + 2 * (8 * message + 3 * lines(BEAT)));

@@ -1,9 +1,9 @@
 //! What hosts that collude see of a plan: the packages of all their ranks, read together.
 //!
-//! A package says, of a circuit that passes its rank in the middle, from whom the cells come and to whom they go. Of its
-//! own circuits a rank knows also which message they carry. Two relays that follow each other on a circuit find that by
-//! the lane between them: what the one sends over it is what the other receives. A source finds its circuit at every
-//! colluding rank on it, since it holds the keys of all hops and each receiver has the key of its own lane. An honest
+//! Of a circuit that passes its rank in the middle, a package says from whom the cells come and to whom they go. Of its
+//! own circuits a rank also knows which message they carry. Two relays that follow each other on a circuit notice that
+//! by the lane between them: what the one sends over it is what the other receives. A source finds its circuit at every
+//! colluding rank on it, as it holds the keys of all hops and each receiver has the key of its own lane. An honest
 //! relay in between parts what lies before it from what lies behind it.
 
 use std::collections::HashSet;
@@ -11,15 +11,15 @@ use std::collections::HashSet;
 use crate::ids::Rank;
 use crate::mix::plan::{Circuit, Direction, Plan};
 
-/// A set of ranks: bit r stands for rank r. A job has at most 64.
+/// A set of ranks: bit r is rank r. A job has at most 64 ranks.
 pub(super) type RankSet = u64;
 
-/// The set of `rank` alone.
+/// The set that holds `rank` alone.
 pub(super) fn alone(rank: Rank) -> RankSet {
     1 << rank.0
 }
 
-/// Whether `rank` is in `set`.
+/// Whether `set` holds `rank`.
 pub(super) fn holds(set: RankSet, rank: Rank) -> bool {
     set & alone(rank) != 0
 }
@@ -28,29 +28,34 @@ pub(super) fn holds(set: RankSet, rank: Rank) -> bool {
 struct Sight {
     /// The ranks that the other end may be.
     other: RankSet,
-    /// Which message it carries. Only its ends are told.
+    /// Which message the circuit carries. Only its ends are told; `None` where no end colludes.
     direction: Option<Direction>,
 }
 
-/// A circuit as `colluders` see it.
+/// A circuit, and who looks at it.
 struct Seen<'a> {
+    /// The ranks on the circuit, from its source to its destination.
     path: &'a [Rank],
+    /// Which message the circuit carries.
     direction: Direction,
+    /// The ranks that collude.
     colluders: RankSet,
+    /// All ranks of the job.
     everyone: RankSet,
 }
 
 impl Seen<'_> {
+    /// Whether the rank at place `at` of the path colludes.
     fn inside(&self, at: usize) -> bool {
         holds(self.colluders, self.path[at])
     }
 
-    /// Where the destination stands.
+    /// The destination's place in the path.
     fn end(&self) -> usize {
         self.path.len() - 1
     }
 
-    /// Whether the colluders know both ends and that they belong together.
+    /// Whether the colluders know both ends of the circuit, and that these belong together.
     fn is_linked(&self) -> bool {
         let end = self.end();
         match self.inside(0) {
@@ -59,12 +64,12 @@ impl Seen<'_> {
         }
     }
 
-    /// Which message a circuit with a known end carries: its ends are told, no one else.
+    /// Which message the circuit carries, as far as the colluders know it: only its two ends are told.
     fn told(&self) -> Option<Direction> {
         (self.inside(0) || self.inside(self.end())).then_some(self.direction)
     }
 
-    /// What is known of a circuit that begins at a colluder or passes one first; `None` where neither.
+    /// What is known of the destination, where the source or the first relay colludes. `None` where neither does.
     fn onwards(&self) -> Option<Sight> {
         let end = self.end();
         if !self.inside(0) && !self.inside(1) {
@@ -74,7 +79,7 @@ impl Seen<'_> {
             return Some(Sight { other: alone(self.path[end]), direction: self.told() });
         }
         if self.inside(0) {
-            // Every relay beside a colluder, and the colluders, are no destination.
+            // No colluder is the destination, and no relay beside a colluder: they know these.
             let known = (1..end).filter(|at| (at - 1..=at + 1).any(|near| self.inside(near)));
             return Some(Sight { other: self.without(known), direction: Some(self.direction) });
         }
@@ -82,7 +87,7 @@ impl Seen<'_> {
         Some(Sight { other: self.without(1..=first_honest), direction: None })
     }
 
-    /// What is known of a circuit that ends at a colluder or passes one last; `None` where neither.
+    /// What is known of the source, where the destination or the last relay colludes. `None` where neither does.
     fn backwards(&self) -> Option<Sight> {
         let end = self.end();
         if !self.inside(end) && !self.inside(end - 1) {
@@ -96,44 +101,48 @@ impl Seen<'_> {
         Some(Sight { other: self.without(last_honest..end), direction })
     }
 
+    /// All ranks except those at these places of the path.
     fn without(&self, known: impl Iterator<Item = usize>) -> RankSet {
         self.everyone & !known.map(|at| alone(self.path[at])).fold(0, |set, one| set | one)
     }
 }
 
-/// What is known of an honest rank s by the circuits that leave it and arrive at it through one colluder v. If v is
-/// outside A(s), then what leaves through v goes forward and what arrives comes from s's successor; if it is in A(s), the
-/// reverse; and with even N both may be spares.
+/// What is known of an honest rank s by the two circuits that leave it and arrive at it through one colluder v.
+///
+/// If v is outside A(s), what leaves through v goes to s's successor, and what arrives comes from there. If v is in
+/// A(s), the same holds with the predecessor. With even N both circuits may be spares (docs/PROTECTION.md, "How they
+/// reason").
 #[derive(Clone, Copy)]
 pub(super) struct Through {
-    /// The ranks that may be s's successor, if v is outside A(s).
+    /// The ranks that may be s's successor if v is outside A(s).
     ahead: RankSet,
-    /// The ranks that may be s's predecessor, if v is in A(s).
+    /// The ranks that may be s's predecessor if v is in A(s).
     behind: RankSet,
-    /// The ranks that may be s's successor, if v is where its spare leaves and arrives.
+    /// The ranks that may be s's successor if v is where its spare leaves and arrives.
     spare: RankSet,
 }
 
 /// All that a coalition knows of who sends to whom.
 pub(super) struct Knowledge {
-    /// Ranks of the job, N.
+    /// How many ranks the job has, N.
     pub(super) ranks: u16,
-    /// Stages of the job, S: the number of slots gives it away.
+    /// How many stages the job has, S. The number of slots gives it away.
     pub(super) stages: u16,
-    /// The colluding ranks.
+    /// The ranks that collude.
     pub(super) colluders: RankSet,
-    /// By stage, the colluder that hosts it. A stage can tell its place and S.
+    /// For each stage, the colluder that hosts it, if one does. A stage can tell its place and S.
     pub(super) placed: Vec<Option<Rank>>,
-    /// By colluder, who may be its successor and who its predecessor.
+    /// For each colluder, which ranks may be its successor, and which its predecessor.
     own: Vec<[RankSet; 2]>,
-    /// By honest rank and colluder, which is a first and a last relay of its circuits.
+    /// By honest rank and then by colluder: what is known by the circuits for which that colluder is a first or a last
+    /// relay.
     through: Vec<Vec<Through>>,
-    /// Circuits of one message, k.
+    /// How many circuits carry one message, k.
     circuits: f64,
 }
 
 impl Knowledge {
-    /// What `colluders` know of `plan`.
+    /// Works out what `colluders` know of `plan`.
     pub(super) fn of(plan: &Plan, colluders: RankSet) -> Self {
         let n = usize::from(plan.ranks);
         let everyone = Rank::all(plan.ranks).map(alone).fold(0, |set, one| set | one);
@@ -144,6 +153,8 @@ impl Knowledge {
             Through { ahead: others, behind: others, spare: if even { others } else { 0 } }
         };
         let mut through = vec![Rank::all(plan.ranks).map(unknown).collect::<Vec<Through>>(); n];
+        // Each circuit is looked at from both ends. At a colluding end it narrows that colluder's own neighbours, at an
+        // honest end what is known of this rank through the relay beside it.
         for circuit in &plan.circuits {
             let path: Vec<Rank> = circuit.path().collect();
             let seen = Seen { path: &path, direction: circuit.direction, colluders, everyone };
@@ -166,14 +177,14 @@ impl Knowledge {
         Self { ranks: plan.ranks, stages: plan.roles.stages(), colluders, placed, own, through, circuits }
     }
 
-    /// What is known of an honest `rank` through each colluder.
+    /// What is known of the honest `rank` through each colluder.
     fn through(&self, rank: Rank) -> impl Iterator<Item = &Through> {
         let all = Rank::all(self.ranks).zip(&self.through[rank.index()]);
         all.filter(|(v, _)| holds(self.colluders, *v)).map(|(_, through)| through)
     }
 
-    /// In how many ways what is seen of `rank`, which is on the cycle of the owner and the stages, goes together with
-    /// these neighbours: 0 where it does not. Of a colluder's own neighbours it is 1 or 0.
+    /// In how many ways what is seen of `rank` goes together with these neighbours; 0 where it contradicts them. `rank`
+    /// is the owner or hosts a stage. Of a colluder it is 1 or 0.
     pub(super) fn ways(&self, rank: Rank, predecessor: Rank, successor: Rank) -> f64 {
         if holds(self.colluders, rank) {
             let [ahead, behind] = self.own[rank.index()];
@@ -187,9 +198,10 @@ impl Knowledge {
         self.through(rank).map(ways).product()
     }
 
-    /// The same for a rank that is a relay, as all of `relays` are.
+    /// In how many ways what is seen of `rank` goes together with being a relay, if all of `relays` are; 0 where it
+    /// contradicts that.
     pub(super) fn ways_as_relay(&self, rank: Rank, relays: RankSet) -> f64 {
-        // Fewer than three relays are each their own destination.
+        // One relay or two are each their own destination.
         let partners = if relays.count_ones() >= 3 { relays & !alone(rank) } else { alone(rank) };
         if holds(self.colluders, rank) {
             let own = self.own[rank.index()];
@@ -203,21 +215,23 @@ impl Knowledge {
     }
 }
 
-/// Narrows a colluder's successor and predecessor by a circuit of its own: `end` is 0 where it is its source, else 1;
-/// through `beside` it leaves or arrives.
+/// Narrows a colluder's successor and predecessor, in `own`, by a circuit of its own. `end` is 0 where the colluder is
+/// the source, 1 where it is the destination. `other` are the ranks that the other end may be. `beside` is the relay
+/// next to the colluder.
 fn narrow_own(own: &mut [RankSet; 2], circuit: &Circuit, end: usize, other: RankSet, beside: Rank) {
     match circuit.direction {
         Direction::Forward => own[end] &= other,
         Direction::Backward => own[1 - end] &= other,
-        // The spare goes through a rank outside A, and in A the successor is.
+        // The spare goes through a rank outside A, and the successor is in A.
         Direction::Spare => own[0] &= !alone(beside),
     }
 }
 
 impl Through {
-    /// Narrows by a circuit that leaves, or that `arrives`.
+    /// Narrows what is known by a circuit that leaves s, or that `arrives` at s.
     fn narrow(&mut self, sight: &Sight, arrives: bool) {
-        // What leaves forward goes to the successor; what arrives backward comes from there.
+        // Outside A(s), what leaves goes forward to the successor, and what arrives is the successor's backward
+        // message.
         let outside_carries = if arrives { Direction::Backward } else { Direction::Forward };
         let (mut outside, mut within, mut spare) = (sight.other, sight.other, RankSet::MAX);
         if let Some(direction) = sight.direction {
@@ -231,7 +245,7 @@ impl Through {
     }
 }
 
-/// The messages, by source and direction, of which `colluders` see a circuit whole.
+/// The messages of which `colluders` see at least one circuit whole, each as its source and direction.
 pub(super) fn linked(plan: &Plan, colluders: RankSet) -> HashSet<(Rank, Direction)> {
     let is_linked = |circuit: &&Circuit| {
         let path: Vec<Rank> = circuit.path().collect();

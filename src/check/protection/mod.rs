@@ -1,11 +1,11 @@
 //! What hosts that collude find out over a whole job, by simulation (docs/PROTECTION.md says how it is played).
 //!
-//! Plans are drawn as the owner draws them. On each, hosts of a [`Kind`] are drawn, their packages read together
-//! ([`mod@coalition`]), the orders that they cannot exclude counted ([`orders`]), and what they make of it compared with
-//! the plan. Circuits stay for the whole job, so one look is all that there is to see of them. Hosts count, not ranks:
-//! the ranks of a host share what they know. The owner's host is trusted.
+//! Plans are drawn as the owner draws them. On each, hosts of a [`Kind`] are drawn. Their packages are read together
+//! ([`mod@coalition`]), and the orders that they cannot exclude are counted ([`orders`]). What they make of it is
+//! compared with the plan. Circuits stay for the whole job, so one look is all that there is to see of them. Hosts
+//! count, not ranks: the ranks of a host share what they know. The owner's host is trusted.
 //!
-//! Someone who sees no package and knows how many ranks each host has guesses, too ([`Placements::best_guesses`]).
+//! Someone who sees no package but knows how many ranks each host has guesses, too ([`Placements::best_guesses`]).
 
 mod coalition;
 mod orders;
@@ -26,43 +26,44 @@ use crate::ids::Rank;
 use crate::mix::plan::{Crowded, Placements, Plan};
 use crate::report::chance::Chance;
 
-/// Plans drawn at most.
+/// How many plans are drawn at most.
 pub(super) const PLANS: u32 = 1000;
-/// No plan is begun later than this.
+/// No plan is begun after this time.
 pub(super) const TIME: Duration = Duration::from_millis(1500);
-/// Where placements are too many to weigh them all, those of so many samples are.
+/// Where there are too many placements to weigh them all, samples of them are weighed, and so many such samples are
+/// taken.
 const SAMPLES: u32 = 8;
-/// Coalitions of each kind that are drawn on a plan; some may be the same.
+/// How many coalitions of each kind are drawn on a plan. Some of them may be the same.
 const COALITIONS: usize = 16;
 
-/// What a plan is drawn for.
+/// What plans are drawn for.
 #[derive(Clone, Copy)]
 pub(super) struct Setup<'a> {
-    /// Stages, S.
+    /// How many stages ranks host, S.
     pub(super) stages: u16,
-    /// Hops of a circuit.
+    /// How many hops a circuit has.
     pub(super) hops: u8,
-    /// Ranks of each host, the owner's first. A host's ranks follow each other.
+    /// How many ranks each host has, the owner's host first. The ranks of a host have consecutive numbers.
     pub(super) hosts: &'a [u16],
 }
 
 impl Setup<'_> {
-    /// The host of each rank, counted from 0. The owner's is the first.
+    /// The host of each rank, by rank. Hosts are counted from 0, and the owner's is the first.
     fn domains(&self) -> Vec<u32> {
         self.hosts.iter().zip(0..).flat_map(|(ranks, host)| std::iter::repeat_n(host, usize::from(*ranks))).collect()
     }
 }
 
-/// Who colludes.
+/// A kind of coalition: how many hosts, and whether one holds a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kind {
-    /// How many hosts.
+    /// How many hosts collude.
     hosts: usize,
-    /// Whether one of them hosts a stage. The others host none, as far as there are such.
+    /// Whether one of these hosts holds a stage. The others hold none, as far as there are such hosts.
     stage: bool,
 }
 
-/// The coalitions that `check` reckons with.
+/// The kinds of coalitions that `check` reckons with.
 const KINDS: [Kind; 6] = [
     Kind { hosts: 1, stage: false },
     Kind { hosts: 2, stage: false },
@@ -72,18 +73,19 @@ const KINDS: [Kind; 6] = [
     Kind { hosts: 3, stage: true },
 ];
 
-/// What a coalition found out on one plan.
+/// What a coalition has found out on one plan.
 #[derive(Clone, Copy, Debug)]
 struct Found {
-    /// The part of the real messages, both ways, of which it sees a circuit whole.
+    /// The share of the real messages, in both directions, of which it sees a circuit whole.
     flows: f64,
-    /// The part of the other stages of which its best guess names the rank.
+    /// The share of the other stages whose rank its best guess names.
     guessed: f64,
-    /// The part of the other stages whose rank it knows for certain.
+    /// The share of the other stages whose rank it knows for certain.
     located: f64,
-    /// 1 where it knows who hosts which stage, but for the direction of the order.
+    /// 1 where it knows who hosts which stage, apart from the direction of the order; else 0.
     order: f64,
-    /// How many ranks might host a stage next to one of its own; `None` where there is none that it does not host.
+    /// How many ranks might host a stage next to one of its own, on average. `None` where it hosts no stage beside one
+    /// of others.
     candidates: Option<f64>,
 }
 
@@ -116,57 +118,61 @@ impl Found {
     }
 }
 
+/// The mean. `None` where there are no values.
 fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// One kind of coalition over all plans.
+/// A row of the table: what one kind of coalition finds out, over all plans.
 struct Row {
-    /// Who colludes.
+    /// The kind of the coalition.
     kind: Kind,
-    /// Flows linked, stages guessed, stages located, the order known; `None` where no plan has such hosts.
+    /// The chances to see a flow whole, to guess a stage, to locate a stage, and to know the order. `None` where no
+    /// plan has such hosts.
     chances: Option<[Chance; 4]>,
-    /// See [`Found::candidates`].
+    /// How many ranks might host a stage next to one of the coalition's own, on average. `None` where it has none.
     candidates: Option<f64>,
 }
 
-/// One trust domain.
+/// A trust domain: a host, as seen over all plans.
 struct Domain {
-    /// Its ranks.
+    /// How many ranks it has.
     ranks: u16,
-    /// How many stages it hosts, on average.
+    /// How many stages it hosts on average.
     stages: f64,
 }
 
-/// What the simulation gives.
+/// What the simulation has given.
 pub(super) struct Protection {
-    /// Plans that were drawn.
+    /// How many plans were drawn.
     plans: usize,
     /// The trust domains. The owner's is the first.
     domains: Vec<Domain>,
-    /// The part of the plans in which two neighbouring stages share a domain.
+    /// The share of the plans in which two neighbouring stages share a domain.
     neighbours_together: f64,
-    /// The chance to find a stage by guessing blindly.
+    /// The chance to find a stage by a blind guess.
     blind: f64,
-    /// The chance that the best guess of who knows the hosts and nothing else finds a stage: on average over stages, and of that
-    /// which is found most likely.
+    /// The chance that someone who knows the hosts and nothing else finds a stage by the best guess: on average over
+    /// the stages, and for the stage that is found most easily.
     hosts_known: [f64; 2],
-    /// What it costs that this guess is no better.
+    /// How often neighbouring stages must share a host for that guess to be no better, where that is worth a warning.
     crowded: Option<Crowded>,
-    /// The coalitions.
+    /// The rows of the table, by kind of coalition.
     rows: Vec<Row>,
 }
 
-/// What one plan gives.
+/// What the simulation finds on one plan.
 struct Studied {
+    /// How many stages each host holds, by host.
     stages: Vec<f64>,
+    /// Whether two neighbouring stages share a host.
     together: bool,
-    /// By kind, what its coalitions find out.
+    /// What the coalitions of each kind find out, by kind.
     found: Vec<Vec<Found>>,
 }
 
 impl Protection {
-    /// Draws up to `plans` plans for `setup`, for at most `time`; the numbers of `seed` decide which.
+    /// Draws up to `plans` plans for `setup`, for at most `time`. `seed` decides which.
     pub(super) fn simulate(setup: Setup<'_>, plans: u32, time: Duration, seed: u64) -> Self {
         let (began, domains) = (Instant::now(), setup.domains());
         let study = |index: u32| {
@@ -194,7 +200,7 @@ impl Protection {
     }
 }
 
-/// See [`Protection::hosts_known`].
+/// The chances of [`Protection::hosts_known`], for `stages` stages on ranks whose hosts are `domains`.
 fn guesses(stages: u16, domains: &[u32], rng: &mut impl Rng) -> [f64; 2] {
     let mut right = vec![0.0; usize::from(stages)];
     for _ in 0..SAMPLES {
@@ -205,6 +211,7 @@ fn guesses(stages: u16, domains: &[u32], rng: &mut impl Rng) -> [f64; 2] {
 }
 
 impl Studied {
+    /// Plays all kinds of coalitions on `plan`.
     fn of(plan: &Plan, domains: &[u32], rng: &mut impl Rng) -> Self {
         let hosts: Vec<u32> = plan.roles.hosts.iter().map(|rank| domains[rank.index()]).collect();
         let count = |host: u32| hosts.iter().filter(|other| **other == host).count() as f64;
@@ -216,13 +223,14 @@ impl Studied {
     }
 }
 
-/// What coalitions of a kind, no two the same, find out on `plan`.
+/// What coalitions of `kind` find out on `plan`, no two of them the same.
 fn study(plan: &Plan, domains: &[u32], kind: Kind, rng: &mut impl Rng) -> Vec<Found> {
     let drawn: HashSet<RankSet> = (0..COALITIONS).filter_map(|_| coalition(plan, domains, kind, rng)).collect();
     drawn.into_iter().map(|colluders| Found::on(plan, colluders, rng)).collect()
 }
 
-/// The ranks of hosts of a kind, drawn at random; never the owner's host. `None` where there are none.
+/// Draws hosts of `kind` and returns their ranks. The owner's host is never among them. `None` where the plan has no
+/// such hosts.
 fn coalition(plan: &Plan, domains: &[u32], kind: Kind, rng: &mut impl Rng) -> Option<RankSet> {
     let ranks = |host: u32| Rank::all(plan.ranks).filter(move |rank| domains[rank.index()] == host);
     let mut others: Vec<u32> = domains.iter().copied().filter(|host| *host != domains[0]).collect();
@@ -236,20 +244,21 @@ fn coalition(plan: &Plan, domains: &[u32], kind: Kind, rng: &mut impl Rng) -> Op
         without.splice(0..0, with);
     }
     while chosen.len() < kind.hosts {
-        // Hosts without a stage stand last, and so are taken first.
+        // Hosts without a stage stand last in the list, and so are taken first.
         chosen.push(without.pop()?);
     }
     Some(chosen.into_iter().flat_map(ranks).fold(0, |set, rank| set | alone(rank)))
 }
 
 impl Protection {
-    /// What to warn of.
+    /// What the user is to be warned of.
     pub(super) fn warning(&self) -> Option<String> {
         self.crowded.map(|crowded| crowded.to_string())
     }
 }
 
 impl Row {
+    /// The row of the kind number `kind`, over all plans.
     fn of(kind: usize, studied: &[Studied]) -> Self {
         let chance = |of: fn(&Found) -> f64| {
             let groups = studied.iter().map(|plan| plan.found[kind].iter().map(of).collect());

@@ -1,30 +1,30 @@
-//! Which orders of the stages a coalition cannot exclude: who hosts stage 1, stage 2, ...
+//! Which orders of the stages a coalition cannot exclude: who hosts stage 1, stage 2, and so on.
 //!
-//! An order counts as often as what was seen goes together with it ([`Knowledge::ways`]). Where there are few orders all
-//! are tried, else a sample stands for them, drawn stage by stage in proportion to these ways.
+//! An order counts as often as what was seen goes together with it ([`Knowledge::ways`]). Where there are few orders
+//! all are tried. Else a sample stands for them, drawn stage by stage in proportion to these ways.
 
 use rand::{Rng, RngExt};
 
 use super::coalition::{Knowledge, RankSet, alone, holds};
 use crate::ids::Rank;
 
-/// Orders that are tried one by one.
+/// Up to so many orders are tried one by one.
 const FEW: u64 = 20_000;
-/// Orders of a sample.
+/// How many orders a sample has.
 const SAMPLE: u32 = 500;
 
-/// What a coalition makes of what it knows.
+/// The orders that a coalition cannot exclude, and how much speaks for each rank.
 pub(super) struct Orders {
-    /// By stage and rank, the weight of the orders in which that rank hosts that stage.
+    /// By stage and then by rank: the weight of the orders in which that rank hosts that stage.
     weights: Vec<Vec<f64>>,
-    /// The first order found.
+    /// The first order that was found. Empty where none was.
     first: Vec<Rank>,
-    /// Whether there is no other but it and its reverse.
+    /// Whether no other order was found but the first and its reverse.
     settled: bool,
 }
 
 impl Orders {
-    /// The orders that fit `knowledge`.
+    /// Finds the orders that do not contradict `knowledge`.
     pub(super) fn fitting(knowledge: &Knowledge, rng: &mut impl Rng) -> Self {
         let weights = vec![vec![0.0; usize::from(knowledge.ranks)]; usize::from(knowledge.stages)];
         let orders = Self { weights, first: Vec::new(), settled: true };
@@ -35,14 +35,15 @@ impl Orders {
         }
         let mut orders = search.orders;
         if orders.first.is_empty() {
-            // No draw of the sample fits: nothing was learned.
+            // No draw of the sample fits, so that nothing was learned.
             orders.settled = false;
             orders.weights.iter_mut().flatten().for_each(|weight| *weight = 1.0);
         }
         orders
     }
 
-    /// The chance that the best guess at who hosts `stage` names `host`: 1 or 0, and between where several are best.
+    /// The chance that the best guess at the host of `stage` names `host`: 1 or 0, or between where several ranks are
+    /// equally good.
     pub(super) fn guess(&self, stage: usize, host: Rank) -> f64 {
         let weights = &self.weights[stage];
         let best = weights.iter().copied().fold(0.0, f64::max);
@@ -59,11 +60,12 @@ impl Orders {
         ranks.filter(|(_, weight)| **weight > 0.0).fold(0, |set, (rank, _)| set | alone(rank))
     }
 
-    /// Whether no order but `hosts` is left, or the same in the other direction.
+    /// Whether no order is left but `hosts` and its reverse.
     pub(super) fn is(&self, hosts: &[Rank]) -> bool {
         self.settled && (self.first == hosts || self.first.iter().eq(hosts.iter().rev()))
     }
 
+    /// Counts `order`, the hosts of the stages, with this weight.
     fn add(&mut self, order: &[Rank], weight: f64) {
         for (weights, host) in self.weights.iter_mut().zip(order) {
             weights[host.index()] += weight;
@@ -75,7 +77,8 @@ impl Orders {
     }
 }
 
-/// Whether the orders are few, by the number of free ranks for each stage without a known host.
+/// Whether there are few orders to try: so many as there are ways to give each stage without a known host a rank that
+/// does not collude.
 fn search_is_small(knowledge: &Knowledge) -> bool {
     let honest = u64::from(knowledge.ranks) - 1 - u64::from(knowledge.colluders.count_ones());
     let unknown = knowledge.placed.iter().filter(|host| host.is_none()).count() as u64;
@@ -83,17 +86,20 @@ fn search_is_small(knowledge: &Knowledge) -> bool {
     orders.is_some_and(|orders| orders <= FEW)
 }
 
+/// A search for orders that fit what a coalition knows.
 struct Search<'a> {
     knowledge: &'a Knowledge,
-    /// The owner and the hosts of the stages so far.
+    /// The owner, and the hosts of the first stages as far as they have been chosen.
     chain: Vec<Rank>,
-    /// Whether every order is tried, else one is drawn.
+    /// Whether every order is tried. Else each search draws one.
     all: bool,
+    /// What has been found so far.
     orders: Orders,
 }
 
 impl Search<'_> {
-    /// Goes on from the chain, which so far fits in `weight` ways.
+    /// Chooses the hosts of the stages that follow the chain. The chain so far goes together with what was seen in
+    /// `weight` ways.
     fn extend(&mut self, weight: f64, rng: &mut impl Rng) {
         if self.chain.len() > usize::from(self.knowledge.stages) {
             let weight = weight * self.ways_of_the_rest();
@@ -120,13 +126,15 @@ impl Search<'_> {
         }
     }
 
+    /// Adds `rank` to the chain and goes on from there.
     fn follow(&mut self, rank: Rank, weight: f64, rng: &mut impl Rng) {
         self.chain.push(rank);
         self.extend(weight, rng);
         self.chain.pop();
     }
 
-    /// Who may host the next stage, and in how many ways that goes together with what is seen of the last.
+    /// The ranks that may host the next stage. Each comes with the number of ways in which it goes together with what
+    /// is seen of the last host in the chain.
     fn next(&self) -> Vec<(Rank, f64)> {
         let stage = self.chain.len() - 1;
         let fits = |rank: &Rank| match self.knowledge.placed[stage] {
@@ -142,7 +150,8 @@ impl Search<'_> {
         ranks.filter(|(_, ways)| *ways > 0.0).collect()
     }
 
-    /// The ways of the last stage, of the owner, and of the relays that remain.
+    /// In how many ways the chain, once all hosts are chosen, goes together with what is seen of the last stage's host,
+    /// of the owner, and of the relays that remain.
     fn ways_of_the_rest(&self) -> f64 {
         let (knowledge, chain) = (self.knowledge, &self.chain);
         let [first, last] = [chain[1], chain[chain.len() - 1]];

@@ -1,4 +1,4 @@
-//! The simulation's figures as a table and as JSON.
+//! The simulation's figures as a table in text, and as JSON.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Domain, Kind, Protection, Row};
 
-/// The columns, and their names in JSON.
+/// The columns of the table, and their names in JSON.
 const COLUMNS: [(&str, &str); 4] = [
     ("see a flow whole", "links_a_flow"),
     ("guess a stage", "guesses_a_stage"),
@@ -24,12 +24,13 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Writes a line with its name.
 fn line(f: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result {
     writeln!(f, "{name:<22} {text}")
 }
 
 impl Protection {
-    /// As JSON.
+    /// The figures as JSON.
     pub(in crate::check) fn json(&self) -> Value {
         let row = |row: &Row| {
             let mut value = json!({
@@ -53,7 +54,7 @@ impl Protection {
         })
     }
 
-    /// What each host holds: in two lines where each holds one rank.
+    /// Writes what each host holds. Where each holds one rank, two lines say that of all.
     fn domains(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [owner, others @ ..] = self.domains.as_slice() else {
             return Ok(());

@@ -1,11 +1,11 @@
-//! The attack, against plans whose answers are known.
+//! The attack, tried on plans whose answers are known.
 
 mod everything;
 
 use super::*;
 use crate::mix::plan::Direction;
 
-/// One host a rank.
+/// The domains of so many ranks with one host each.
 fn domains(ranks: u16) -> Vec<u32> {
     (0..u32::from(ranks)).collect()
 }
@@ -27,20 +27,20 @@ fn set(ranks: &[Rank]) -> RankSet {
     ranks.iter().fold(0, |set, rank| set | alone(*rank))
 }
 
-/// All ranks but the owner, shuffled.
+/// All ranks of `plan` but the owner, shuffled.
 fn others(plan: &Plan, rng: &mut StdRng) -> Vec<Rank> {
     let mut others: Vec<Rank> = Rank::all(plan.ranks).skip(1).collect();
     others.shuffle(rng);
     others
 }
 
-/// The order as it is.
+/// The hosts of the stages of `plan`, in their true order.
 fn truth(plan: &Plan) -> Vec<Rank> {
     [&[Rank::OWNER], plan.roles.hosts.as_slice(), &[Rank::OWNER]].concat()
 }
 
-/// Odd and even N, one to nine relays, three and four hops, any coalition: what is never excluded is how it is. A rule of
-/// the attack that were not sound would sooner or later exclude it.
+/// The truth is never excluded, with odd and even N, one to nine relays, three and four hops, and any coalition. A rule
+/// of the attack that was not sound would sooner or later exclude it.
 #[test]
 fn the_truth_is_never_excluded() {
     let mut rng = StdRng::seed_from_u64(1);
@@ -65,10 +65,10 @@ fn the_truth_is_never_excluded() {
     }
 }
 
-/// Two colluding ranks, neither of which is an end: k of the (N - 2) (N - 3) ordered pairs are on the message's circuits.
+/// Two ranks collude, neither of which is an end. A message's circuits are on k of the (N - 2) (N - 3) ordered pairs.
 #[test]
 fn two_ranks_link_about_k_in_n_squared_flows() {
-    // So many that none decides: at N = 6 a plan has few pairs.
+    // There must be so many plans that no single one decides: at N = 6 a plan has few pairs.
     const PLANS: u32 = 40;
     let mut rng = StdRng::seed_from_u64(2);
     for (stages, ranks, about) in [(3, 6, 0.3), (3, 8, 0.2), (4, 16, 0.09)] {
@@ -87,7 +87,7 @@ fn two_ranks_link_about_k_in_n_squared_flows() {
         }
         let found = mean(&tried).unwrap();
         let (n, k) = (f64::from(ranks), f64::from((ranks - 1) / 2));
-        // At most so many: a pair that has both orders links one flow, not two.
+        // The chance is at most this: a pair that is on a flow in both orders links one flow, not two.
         let most = 2.0 * k / ((n - 2.0) * (n - 3.0));
         assert!(found < most + 0.01 && found > most - 0.04, "N = {ranks}: {found}, at most {most}");
         assert!((found - about).abs() < 0.04, "N = {ranks}: {found}, about {about} is due");
@@ -103,7 +103,7 @@ fn fewer_relays_than_a_circuit_has_link_nothing() {
             for _ in 0..20 {
                 let some = &others(&plan, &mut rng)[..fewer];
                 let own = |rank: &Rank| some.contains(rank);
-                // Of other ranks' messages; what begins or ends at one of them is its own.
+                // Only messages of other ranks are counted: what begins or ends at one of the colluders is its own.
                 let linked = linked(&plan, set(some)).into_iter().filter(|(source, direction)| {
                     !own(source) && !plan.demand.destination(*source, *direction).is_some_and(|to| own(&to))
                 });
@@ -128,7 +128,8 @@ fn two_relays_of_all_circuits_link_all_flows() {
         circuit.relays = relays[..2].to_vec();
     }
     assert_eq!(Found::on(&plan, colluders, &mut rng).flows, 1.0);
-    // Hops that one host holds are one relay to it: two of three hosts beside the owner's see more than one of them.
+    // Hops that are on one host are one relay to it. So two of the three hosts beside the owner's see more than one of
+    // them does.
     let few = simulated(3, 3, &[3, 2, 2, 2], 20);
     assert!(few.domains.iter().map(|domain| domain.ranks).eq([3, 2, 2, 2]));
     let [one, two] = [1, 2].map(|hosts| chances(&few, hosts, true)[0].mean);
@@ -143,7 +144,7 @@ fn all_colluding_know_everything() {
         let all = others(&plan, &mut rng);
         let found = Found::on(&plan, set(&all), &mut rng);
         assert_eq!((found.flows, found.guessed, found.located, found.order), (1.0, 1.0, 1.0, 1.0), "{found:?}");
-        // And where one stage keeps its package to itself.
+        // They know as much where one stage keeps its package to itself.
         let but_one: Vec<Rank> = all.into_iter().filter(|rank| *rank != plan.roles.hosts[1]).collect();
         let found = Found::on(&plan, set(&but_one), &mut rng);
         assert_eq!((found.guessed, found.located, found.order), (1.0, 1.0, 1.0), "{found:?}");
@@ -173,7 +174,8 @@ fn more_colluders_never_know_less() {
     }
 }
 
-/// By what relays alone see, an order and its reverse look alike; only the middle of three stages has one place in both.
+/// By what relays alone see, an order and its reverse look alike. Only the middle one of three stages has the same
+/// place in both.
 #[test]
 fn relays_alone_cannot_tell_the_direction() {
     let mut rng = StdRng::seed_from_u64(7);
@@ -194,7 +196,7 @@ fn relays_alone_cannot_tell_the_direction() {
     assert!(known > 5, "three relays of seven ranks know the order of {known} plans of 20");
 }
 
-/// Many orders are not counted but sampled; where few are, both ways agree.
+/// Where there are many orders, they are sampled instead of counted. Where there are few, both ways agree.
 #[test]
 fn many_orders_are_sampled() {
     let found = simulated(8, 3, &[1; 16], 4);
@@ -202,7 +204,8 @@ fn many_orders_are_sampled() {
     assert!(guessed.mean > 0.0 && guessed.mean < 0.5 && located.mean == 0.0, "{guessed:?} {located:?}");
 }
 
-/// Who knows the hosts guesses as well as is said: here by having seen many plans. Where each rank has a host it guesses blindly.
+/// Who knows the hosts guesses as well as is said. Here they know by having seen many plans. Where each rank has a host
+/// of its own they guess blindly.
 #[test]
 fn who_knows_the_hosts_guesses_as_well_as_is_said() {
     const PLANS: u32 = 4000;
@@ -223,19 +226,19 @@ fn who_knows_the_hosts_guesses_as_well_as_is_said() {
                 .for_each(|stage| right[stage] += 1.0 / f64::from(PLANS));
         }
         let most = right.iter().copied().fold(0.0, f64::max);
-        // Six standard deviations.
+        // The margin is six standard deviations.
         assert!(
             (mean(&right).unwrap() - said.hosts_known[0]).abs() < 0.05,
             "{hosts:?}: {right:?} {:?}",
             said.hosts_known
         );
         assert!(most < said.hosts_known[1] + 0.05 && most < 2.0 * said.blind + 0.05, "{hosts:?}: {right:?}");
-        // The owner's host holds no other rank in the second: then it is one of two.
+        // In the second case the owner's host holds no other rank, so that it is one of two.
         assert_eq!(said.warning().is_some(), hosts[..2] == [6, 1] || hosts[..2] == [1, 5], "{hosts:?}");
     }
 }
 
-/// Hosts that are not there are not made up.
+/// A coalition of a kind that the plan does not have is not made up.
 #[test]
 fn a_coalition_is_of_the_kind_that_it_is_named_after() {
     let mut rng = StdRng::seed_from_u64(8);
@@ -244,7 +247,7 @@ fn a_coalition_is_of_the_kind_that_it_is_named_after() {
     for kind in KINDS {
         for _ in 0..20 {
             let Some(colluders) = coalition(&plan, &domains, kind, &mut rng) else {
-                // Two relays there are, no three.
+                // There are two relays, so that no three can collude.
                 assert_eq!(kind, Kind { hosts: 3, stage: false });
                 continue;
             };

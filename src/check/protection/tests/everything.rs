@@ -1,9 +1,10 @@
-//! The rules of the attack against trying everything, written down a second time in another way.
+//! The rules of the attack against trying everything. The rules are written down here a second time, in another way.
 
 use super::*;
 
-/// The relays of a circuit that `colluders` know to be on the same one as the lane at `end` (0: the first lane, else the
-/// last), and whether they see it whole; by joining lanes, one rule at a time.
+/// Joins the lanes of a circuit that `colluders` know to belong together, one rule at a time. Returns the relays that
+/// they know to be on the same circuit as the lane at `end` (0: the first lane, else the last), and whether they see
+/// the circuit whole.
 fn joined(path: &[Rank], colluders: RankSet, end: usize) -> Option<(Vec<Rank>, bool)> {
     let lanes = path.len() - 1;
     let inside = |at: usize| holds(colluders, path[at]);
@@ -12,7 +13,7 @@ fn joined(path: &[Rank], colluders: RankSet, end: usize) -> Option<(Vec<Rank>, b
         let (from, to) = (part[a], part[b]);
         part.iter_mut().filter(|part| **part == from).for_each(|part| *part = to);
     };
-    // A relay knows where the cells of each lane go; a source, all keys; so it knows what each receiver receives.
+    // A relay knows where the cells of each lane go. A source knows all keys, and so what each receiver receives.
     (1..lanes).filter(|at| inside(*at)).for_each(|at| join(at - 1, at));
     (1..=lanes).filter(|at| inside(0) && inside(*at)).for_each(|at| join(0, at - 1));
     let seen = |lane: usize| inside(lane) || inside(lane + 1);
@@ -46,8 +47,8 @@ fn some_set_fits(plan: &Plan, colluders: RankSet, rank: Rank, next: Rank, previo
     sets.into_iter().any(fits)
 }
 
-/// With seven ranks everything can be tried: each order, each order of the relays, each set A(r). What the rules exclude
-/// fits nothing, and there is little else that fits nothing.
+/// With seven ranks everything can be tried: each order, each order of the relays, each set A(r). What the rules
+/// exclude fits nothing. Little else fits nothing.
 #[test]
 fn the_rules_exclude_what_trying_everything_does() {
     let mut rng = StdRng::seed_from_u64(9);
