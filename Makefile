@@ -28,7 +28,7 @@ build: deps
 	cargo build --release --locked
 
 test: deps
-	cargo test --locked --no-fail-fast
+	tests/run --locked
 
 snapshots: deps
 	INSTA_UPDATE=always cargo test --locked --test snapshots
