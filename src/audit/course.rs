@@ -8,8 +8,8 @@ use std::path::Path;
 use super::question::{Channel, Question};
 use super::{FEWEST_RUNS, Options};
 use crate::job::op::Linear;
-use crate::job::{Init, Job, Link, Mix, Op, Pace, Profile};
-use crate::pipeline::Pass;
+use crate::job::{Init, Job, LinkEncryption, Mix, Op, Pace, Profile};
+use crate::pipeline::DataPass;
 use crate::run::RunError;
 use crate::run::owner::can_run;
 use crate::run::prepare::Prepared;
@@ -51,7 +51,7 @@ pub(super) struct Courses {
     /// The job's profile.
     pub(super) profile: Profile,
     /// Between which ranks the job has links. In an audit each rank has a host of its own.
-    pub(super) link: Link,
+    pub(super) link: LinkEncryption,
     /// How many ranks play.
     pub(super) ranks: u16,
 }
@@ -123,7 +123,7 @@ impl Courses {
                 runs: (runs / 8).max(FEWEST_RUNS as usize),
                 asks,
             });
-            let off = Job { mix: Mix { link: Link::Off, ..at_once.mix.clone() }, ..at_once.clone() };
+            let off = Job { mix: Mix { link: LinkEncryption::Off, ..at_once.mix.clone() }, ..at_once.clone() };
             all.push(direct("mix.link off", &off, BARE, vec![(Neighbours, Contents)])?);
         }
         // The control for the questions about time.
@@ -147,7 +147,7 @@ fn short(whole: Prepared, slots: u64) -> Prepared {
     let Prepared { job, .. } = &whole;
     let (depth, micro) = (whole.depth(), job.train.micro_batch);
     let full = job.train.batch.div_ceil(micro);
-    let fits = |total: &u32| Pass::training(depth, full, *total).slots() <= slots;
+    let fits = |total: &u32| DataPass::training(depth, full, *total).slots() <= slots;
     let total = (1..).take_while(fits).last().unwrap_or(1);
     // These are whole micro-batches, as far as the job has so many samples.
     let most = whole.trained();
@@ -227,7 +227,7 @@ mod tests {
         }
         let slots = |prepared: &Prepared| {
             let batches = prepared.batches(0);
-            Pass::training(prepared.depth(), batches.full(), batches.micro_batches()).slots()
+            DataPass::training(prepared.depth(), batches.full(), batches.micro_batches()).slots()
         };
         assert!(slots(a) == slots(b) && (40..=48).contains(&slots(a)));
         assert_eq!((a.validation.samples(), a.test.samples()), (0, 16));

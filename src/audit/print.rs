@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::Audit;
-use super::attack::{Advantage, Found};
+use super::attack::{Advantage, Advantages};
 use super::course::LOCKSTEP;
 use super::verdict::Row;
 
@@ -24,7 +24,7 @@ impl Advantage {
     }
 }
 
-impl Found {
+impl Advantages {
     /// Both attacks' advantages as JSON.
     fn json(&self) -> Value {
         json!({ "statistics": self.statistics.json(), "classifier": self.classifier.json() })

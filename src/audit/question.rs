@@ -124,7 +124,7 @@ impl Cases {
     /// Adds the cases of neighbours. The host of each stage is asked about a rank next to it, and about one that is
     /// not.
     fn add_neighbours(&mut self, run: usize, played: &Played, rng: &mut impl Rng) {
-        let (hosts, found) = (played.hosts(), contents::Found::of(played));
+        let (hosts, found) = (played.hosts(), contents::Destinations::of(played));
         for pair in hosts.windows(2) {
             for (stage, next) in [(pair[0], pair[1]), (pair[1], pair[0])] {
                 let place = hosts.iter().position(|host| *host == stage).unwrap_or_default();

@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use errand::StartArgs;
 use identity::IdentityArgs;
 
-use crate::check::{Checked, Hosts};
+use crate::check::{Checked, HostMapping};
 use crate::run::RunError;
 use crate::run::trust::Trust;
 use crate::terminal;
@@ -92,7 +92,7 @@ struct CheckArgs {
     /// Hosts over which the ranks are dealt in blocks, the owner's first: how many (2), or how many ranks each has (6,1); by
     /// default a rank each
     #[arg(long, value_name = "HOSTS")]
-    hosts: Option<Hosts>,
+    hosts: Option<HostMapping>,
     /// Print JSON
     #[arg(long)]
     json: bool,

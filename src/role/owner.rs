@@ -16,11 +16,11 @@ use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
 use crate::nn::{Criterion, Network, Rates};
-use crate::pipeline::{Feed, Pass, Timetable, Turns};
+use crate::pipeline::{DataPass, Feed, Timetable, Turns};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 
 /// The stages that the owner hosts itself. They last as long as the run.
-pub struct Hosted<B: Backend> {
+pub struct OwnerStages<B: Backend> {
     /// The stages before those of the ranks, if any. The data go into them.
     pub head: Option<Network<B>>,
     /// The stages behind those of the ranks, if any. Their output is compared with the targets.
@@ -28,7 +28,7 @@ pub struct Hosted<B: Backend> {
 }
 
 /// What the owner needs for a term.
-pub struct Course<'a, B: Backend> {
+pub struct TermSetup<'a, B: Backend> {
     /// The epoch that the term is part of.
     pub epoch: Epoch,
     /// Whether the run ends with this term.
@@ -48,7 +48,7 @@ pub struct Course<'a, B: Backend> {
     /// Number of values a sample that come out of the last stage on a rank.
     pub features: usize,
     /// The stages that the owner hosts itself.
-    pub hosted: &'a mut Hosted<B>,
+    pub hosted: &'a mut OwnerStages<B>,
     /// Most samples of a micro-batch.
     pub micro_batch: u32,
     /// The format in which values other than the data's travel.
@@ -70,7 +70,7 @@ pub struct Owner<'a, B: Backend> {
     /// The learning rate of each step.
     rates: Rates,
     /// The stages that the owner hosts itself.
-    hosted: &'a mut Hosted<B>,
+    hosted: &'a mut OwnerStages<B>,
     /// The format in which values other than the data's travel.
     wire: Float,
     /// Length of a message in bytes, header included.
@@ -108,12 +108,12 @@ struct Held<B: Backend> {
 }
 
 impl<'a, B: Backend + 'static> Owner<'a, B> {
-    /// The owner's role in the term `course`. Messages have `capacity` bytes, header included.
+    /// The owner's role in the term that `setup` describes. Messages have `capacity` bytes, header included.
     ///
     /// # Errors
     /// [`ComputeError::OutOfMemory`] if there is no memory for what it keeps.
-    pub fn new(backend: &B, course: Course<'a, B>, capacity: usize) -> Result<Self, ComputeError> {
-        let Course {
+    pub fn new(backend: &B, setup: TermSetup<'a, B>, capacity: usize) -> Result<Self, ComputeError> {
+        let TermSetup {
             epoch,
             last,
             passes,
@@ -126,14 +126,14 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             hosted,
             micro_batch,
             wire,
-        } = course;
+        } = setup;
         let outputs = hosted.tail.as_ref().map_or(features, Network::output_features);
         let bytes = passes.first().map_or(0, |pass| pass.data.bytes());
         let rows = micro_batch as usize;
         let asked = passes.iter().filter(|planned| planned.purpose == Purpose::Infer);
         let asked = asked.map(|planned| planned.batches.samples() * outputs).sum();
         let hold = passes.iter().map(|planned| planned.pass.hold()).max().unwrap_or(0) as usize;
-        let table: Vec<Pass> = passes.iter().map(|planned| planned.pass).collect();
+        let table: Vec<DataPass> = passes.iter().map(|planned| planned.pass).collect();
         let targets = passes.first().map(|planned| &planned.data.targets);
         let judge = Judge::new(backend, criterion, rows, outputs, targets)?;
         Ok(Self {

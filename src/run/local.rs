@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::kept::model::Model;
 use super::kept::results::Outcome;
-use super::owner::{self, Place};
+use super::owner::{self, Surroundings};
 use super::prepare::Prepared;
 use super::trust::Credentials;
 use super::{RunError, Watcher, serve};
@@ -77,8 +77,8 @@ pub fn served_by<T: Transport + Send>(
             Some(error) => Err(error.into()),
             None => {
                 let credentials = Credentials::default();
-                let place = Place { host, carrier: "local", strict: false, credentials: &credentials };
-                caught(|| owner::run(&mut own, prepared, &place, watcher))
+                let surroundings = Surroundings { host, carrier: "local", strict: false, credentials: &credentials };
+                caught(|| owner::run(&mut own, prepared, &surroundings, watcher))
             }
         };
         tear_out(&mut own, &led);

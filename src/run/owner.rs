@@ -32,19 +32,19 @@ use super::{RunError, Watcher, cores};
 use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::ids::{Rank, Term};
-use crate::job::{Link, MOST_RANKS, Profile};
+use crate::job::{LinkEncryption, MOST_RANKS, Profile};
 use crate::memory;
 use crate::mix::beat::Order;
 use crate::mix::courier::Noticed;
 use crate::mix::package::{Package, Route, TermSecrets, direct_routes, mixed_routes};
 use crate::mix::plan::{Placements, Plan, Roles};
 use crate::nn::{Criterion, Network, StageSpec};
-use crate::role::owner::{Course, Hosted, Owner};
+use crate::role::owner::{Owner, OwnerStages, TermSetup};
 use crate::role::score::Tally;
 use crate::transport::Transport;
 
 /// What the owner's process says of its surroundings.
-pub struct Place<'a> {
+pub struct Surroundings<'a> {
     /// The name of this machine.
     pub host: &'a str,
     /// What carries messages: the name of the MPI library, or `local`. It goes into `result.json`.
@@ -87,7 +87,7 @@ pub fn can_run(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
 pub fn run(
     transport: &mut dyn Transport,
     prepared: &Prepared,
-    place: &Place<'_>,
+    surroundings: &Surroundings<'_>,
     watcher: &mut dyn Watcher,
 ) -> Result<(Outcome, Model), RunError> {
     let started = Instant::now();
@@ -109,9 +109,9 @@ pub fn run(
         watcher.note("MPI takes the GPU's memory: blocks travel from and to there");
     }
     match chosen {
-        Chosen::Cpu(backend) => run_on(transport, backend, public, prepared, place, started, watcher),
+        Chosen::Cpu(backend) => run_on(transport, backend, public, prepared, surroundings, started, watcher),
         #[cfg(feature = "cuda")]
-        Chosen::Cuda(backend) => run_on(transport, backend, public, prepared, place, started, watcher),
+        Chosen::Cuda(backend) => run_on(transport, backend, public, prepared, surroundings, started, watcher),
     }
 }
 
@@ -169,12 +169,12 @@ fn run_on<B: Platform>(
     backend: Arc<B>,
     public: Public,
     prepared: &Prepared,
-    place: &Place<'_>,
+    surroundings: &Surroundings<'_>,
     started: Instant,
     watcher: &mut dyn Watcher,
 ) -> Result<(Outcome, Model), RunError> {
-    match Lead::new(transport, backend, public.clone(), prepared, place) {
-        Ok(lead) => run_with(transport, lead, started, watcher),
+    match OwnerState::new(transport, backend, public.clone(), prepared, surroundings) {
+        Ok(state) => run_with(transport, state, started, watcher),
         Err(error) => Err(told(error, |code| refusal::refuse_announcements(transport, &public, code))),
     }
 }
@@ -182,15 +182,16 @@ fn run_on<B: Platform>(
 /// Runs all epochs, and puts together what the run came to.
 fn run_with<B: Platform>(
     transport: &mut dyn Transport,
-    mut lead: Lead<'_, B>,
+    mut state: OwnerState<'_, B>,
     started: Instant,
     watcher: &mut dyn Watcher,
 ) -> Result<(Outcome, Model), RunError> {
-    let (prepared, place) = (lead.prepared, lead.place);
+    let (prepared, surroundings) = (state.prepared, state.surroundings);
     let job = &prepared.job;
-    let Finished { epochs, test, model } = epochs::run(&mut Leads { lead: &mut lead, transport }, prepared, watcher)?;
-    let Spent { timing, sent, overran } = lead.spent;
-    let hosts = lead.hosts.iter().map(String::as_str);
+    let Finished { epochs, test, model } =
+        epochs::run(&mut Leads { state: &mut state, transport }, prepared, watcher)?;
+    let Spent { timing, sent, overran } = state.spent;
+    let hosts = state.hosts.iter().map(String::as_str);
     let outcome = Outcome {
         format: FORMAT,
         setting: Setting::new(job, hosts),
@@ -199,18 +200,18 @@ fn run_with<B: Platform>(
         hops: if job.mix.profile == Profile::Mixed { job.mix.hops } else { 0 },
         backend: B::NAME.to_owned(),
         device_lanes: transport.lanes().lanes_on_device(),
-        threads: lead.threads,
-        aead: lead.aead,
-        mpi: place.carrier.to_owned(),
+        threads: state.threads,
+        aead: state.aead,
+        mpi: surroundings.carrier.to_owned(),
         version: VERSION.to_owned(),
-        fingerprint: lead.seat.backend.fingerprint(),
+        fingerprint: state.seat.backend.fingerprint(),
         test_accuracy: test.accuracy,
         test_loss: test.loss,
         weights_sha256: model.sha256(),
         seconds: started.elapsed().as_secs_f64(),
         epochs,
         wire_bytes_per_rank: sent / u64::from(transport.ranks()),
-        slot_seconds: lead.seat.pace().map(|pace| pace.slot().as_secs_f64()),
+        slot_seconds: state.seat.pace().map(|pace| pace.slot().as_secs_f64()),
         overran,
         cores_suffice: cores::suffice(transport.membership().cores),
         timing: if job.output.timing { timing } else { Vec::new() },
@@ -219,9 +220,9 @@ fn run_with<B: Platform>(
 }
 
 /// What the owner keeps over a whole run.
-struct Lead<'a, B: Platform> {
+struct OwnerState<'a, B: Platform> {
     prepared: &'a Prepared,
-    place: &'a Place<'a>,
+    surroundings: &'a Surroundings<'a>,
     public: Public,
     /// All stages of the network, in order.
     specs: Vec<StageSpec>,
@@ -230,7 +231,7 @@ struct Lead<'a, B: Platform> {
     /// How many bytes a package has for the role, padded so that all ranks are told as much.
     role: usize,
     /// The networks of the stages that run on the owner.
-    hosted: Hosted<B>,
+    hosted: OwnerStages<B>,
     /// The term that runs now.
     term: Term,
     seat: Seat<B>,
@@ -257,14 +258,14 @@ struct Lead<'a, B: Platform> {
 
 /// The owner's state together with its transport: what the loop over epochs drives.
 struct Leads<'l, 'a, B: Platform> {
-    lead: &'l mut Lead<'a, B>,
+    state: &'l mut OwnerState<'a, B>,
     transport: &'l mut dyn Transport,
 }
 
 impl<B: Platform> Trains for Leads<'_, '_, B> {
     fn run(&mut self, part: &Part, so_far: Tally, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
-        let ran = self.lead.term(self.transport, part, so_far, watcher);
-        self.lead.term.0 += 1;
+        let ran = self.state.term(self.transport, part, so_far, watcher);
+        self.state.term.0 += 1;
         ran
     }
 }
@@ -299,28 +300,28 @@ impl Drawn {
     }
 }
 
-impl<'a, B: Platform> Lead<'a, B> {
+impl<'a, B: Platform> OwnerState<'a, B> {
     /// Makes the owner's state. All ranks have the `public` numbers by now.
     fn new(
         transport: &dyn Transport,
         backend: Arc<B>,
         public: Public,
         prepared: &'a Prepared,
-        place: &'a Place<'a>,
+        surroundings: &'a Surroundings<'a>,
     ) -> Result<Self, RunError> {
         let (ranks, specs, remote) = (transport.ranks(), prepared.specs(), prepared.job.remote());
-        let hosted = Hosted {
+        let hosted = OwnerStages {
             head: Network::new(&*backend, &specs[..remote.start])?,
             tail: Network::new(&*backend, &specs[remote.end..])?,
         };
-        let mut desk = Desk::new(place.credentials)?;
+        let mut desk = Desk::new(surroundings.credentials)?;
         Ok(Self {
             hosted,
             role: prepared.role_length(),
             remote,
             seat: Seat::new(backend, platform::library(&public), &public)?,
             prepared,
-            place,
+            surroundings,
             specs,
             recipient: Recipient::new(&mut desk),
             desk,
@@ -357,7 +358,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         // many the passes take.
         let lead = rand::rng().random_range(0..=u64::from(transport.ranks()));
         let paced = self.public.pacing != Pacing::Lockstep;
-        let course = Course {
+        let setup = TermSetup {
             epoch: part.epoch,
             last: part.ends_run,
             passes,
@@ -372,7 +373,7 @@ impl<'a, B: Platform> Lead<'a, B> {
             wire: prepared.job.mix.wire,
         };
         let backend = Arc::clone(&self.seat.backend);
-        let mut owner = Owner::new(&*backend, course, capacity)?;
+        let mut owner = Owner::new(&*backend, setup, capacity)?;
         // 20.8: for `pace = "auto"` the owner measures, in the first term, what a pace must leave room for. It starts
         // with the time that dummy work takes, once for each rank that shares a core.
         let calibration = match self.public.pacing {
@@ -502,9 +503,9 @@ impl<'a, B: Platform> Lead<'a, B> {
             Drawn::Mixed(plan) => {
                 // 6.12: which pairs of ranks lay a keystream over their blocks.
                 let linked = |a: Rank, b: Rank| match self.prepared.job.mix.link {
-                    Link::Hosts => self.domains[a.index()] != self.domains[b.index()],
-                    Link::All => true,
-                    Link::Off => false,
+                    LinkEncryption::Hosts => self.domains[a.index()] != self.domains[b.index()],
+                    LinkEncryption::All => true,
+                    LinkEncryption::Off => false,
                 };
                 mixed_routes(plan, TermSecrets::draw(ranks)?, &self.public.run, self.term, linked)
             }
@@ -544,7 +545,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         let ranks = messages.len() as u16;
         let Seat { backend, aead, .. } = &self.seat;
         // The owner's words are shortened and escaped like those of others, as they are compared with them.
-        let [host, fingerprint] = [self.place.host, &backend.fingerprint()].map(shown);
+        let [host, fingerprint] = [self.surroundings.host, &backend.fingerprint()].map(shown);
         let introduction =
             Introduction { host: &host, fingerprint: &fingerprint, threads: backend.threads(), aead: *aead };
         let mut heard = vec![Announced::own(self.term, &introduction)];
@@ -562,7 +563,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         kinds.dedup();
         match kinds.len() {
             0 | 1 => Ok(()),
-            _ if self.place.strict => Err(RunError::Fingerprints(kinds.join(" and "))),
+            _ if self.surroundings.strict => Err(RunError::Fingerprints(kinds.join(" and "))),
             _ => {
                 let kinds = kinds.join(" and ");
                 watcher.warn(&format!(

@@ -19,7 +19,7 @@ use crate::transport::{Cores, Membership, Transport};
 
 /// The backend on one of NVIDIA's GPUs.
 #[cfg(feature = "cuda")]
-pub(super) type Gpu = Cuda<Driver>;
+pub(super) type GpuBackend = Cuda<Driver>;
 
 /// A backend, together with the sealer for its messages.
 pub(super) trait Platform: Backend<Bytes: Sync, Buf: Sync> + Send + Sync + Sized + 'static {
@@ -67,7 +67,7 @@ impl Platform for Cpu {
 }
 
 #[cfg(feature = "cuda")]
-impl Platform for Gpu {
+impl Platform for GpuBackend {
     type Sealer = CudaSealer<Driver>;
 
     const NAME: &'static str = "cuda";
@@ -117,7 +117,7 @@ pub(super) enum Chosen {
     Cpu(Arc<Cpu>),
     /// A GPU computes.
     #[cfg(feature = "cuda")]
-    Cuda(Arc<Gpu>),
+    Cuda(Arc<GpuBackend>),
 }
 
 impl Chosen {
@@ -193,7 +193,7 @@ fn gpu(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), C
     let driver = Driver::open(usize::from(standing.rank_on_host) % gpus.len(), asked.precision)?;
     let About { ordinal, name, .. } = driver.about();
     let note = format!("computing on GPU {ordinal}, {name}");
-    Ok((Chosen::Cuda(Arc::new(Gpu::new(driver))), Some(note)))
+    Ok((Chosen::Cuda(Arc::new(GpuBackend::new(driver))), Some(note)))
 }
 
 #[cfg(not(feature = "cuda"))]

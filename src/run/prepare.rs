@@ -12,7 +12,7 @@ use super::{sources, statistics};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
 use crate::element::Encoding;
 use crate::ids::{Epoch, Term};
-use crate::job::{self, Boundary, Job, Pace, Sample, Shape, Wanted};
+use crate::job::{self, Boundary, Expected, Job, Pace, Sample, Shape};
 use crate::mix::geometry::Geometry;
 use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
@@ -361,9 +361,9 @@ fn sample(parts: &[&Dataset]) -> Sample {
         is_one_hot: parts.iter().all(|part| part.targets.is_one_hot()),
         wanted: Some(match data.targets {
             Targets::Classes { places, classes, .. } => {
-                Wanted::Classes { places: places as u32, classes: classes as u32 }
+                Expected::Classes { places: places as u32, classes: classes as u32 }
             }
-            Targets::Values { width, .. } => Wanted::Values(width as u32),
+            Targets::Values { width, .. } => Expected::Values(width as u32),
         }),
     }
 }

@@ -15,7 +15,7 @@ use super::letters::announcement::{self, Announcement, UNSIGNED};
 use super::letters::opening::{self, Opening, Public};
 use super::letters::peers::{Peers, SIGNED};
 use super::letters::{Binding, package, padded, unpadded};
-use super::owner::{self, Place};
+use super::owner::{self, Surroundings};
 use super::prepare::Prepared;
 use super::trust::{Credentials, Trust};
 use super::{Model, RunError, TrustError, Watcher, local as threads, serve};
@@ -223,8 +223,9 @@ fn play(
                 victim = Some(thread);
             }
         }
-        let place = Place { host: &hosts[OWNER], carrier: "local", strict: false, credentials: &credentials[OWNER] };
-        let led = owner::run(&mut own, prepared, &place, watcher);
+        let surroundings =
+            Surroundings { host: &hosts[OWNER], carrier: "local", strict: false, credentials: &credentials[OWNER] };
+        let led = owner::run(&mut own, prepared, &surroundings, watcher);
         if let Err(error) = &led {
             own.abort(error.exit_code());
         }

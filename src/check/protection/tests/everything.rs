@@ -73,7 +73,7 @@ fn the_rules_exclude_what_trying_everything_does() {
                 found.iter_mut().zip(stages).for_each(|(found, rank)| *found |= alone(*rank));
             }
         });
-        let orders = Orders::fitting(&Knowledge::of(&plan, colluders), &mut rng);
+        let orders = PossibleOrders::fitting(&Knowledge::of(&plan, colluders), &mut rng);
         let rules: Vec<RankSet> = (0..3).map(|stage| orders.candidates(stage)).collect();
         for (rules, tried) in rules.iter().zip(&found) {
             assert_eq!(tried & !rules, 0, "{kind:?}: excluded {rules:b}, but {tried:b} are possible");

@@ -49,7 +49,7 @@ pub(in crate::run) fn orders(places: &[usize], modules: &[usize], families: &Fam
 }
 
 /// What a search has come to.
-struct Search {
+struct SearchOutcome {
     /// The orders that were found: at most two.
     found: Vec<Vec<usize>>,
     /// Whether the search has seen all orders, or has found two. Else it was given up.
@@ -57,7 +57,7 @@ struct Search {
 }
 
 /// Searches for the first two orders. Orders come first that give the first places to the first modules.
-fn two(places: &[usize], modules: &[usize], families: &Families) -> Search {
+fn two(places: &[usize], modules: &[usize], families: &Families) -> SearchOutcome {
     // The places are filled from the first to the last. Where the next one cannot be filled, the last one that was gets
     // another module.
     let mut filling = Filling::new(places, modules, families);
@@ -79,12 +79,12 @@ fn two(places: &[usize], modules: &[usize], families: &Families) -> Search {
                 // been seen.
                 match filling.undo() {
                     Some(tried) if found.len() < 2 => tried + 1,
-                    _ => return Search { found, complete: true },
+                    _ => return SearchOutcome { found, complete: true },
                 }
             }
         };
     }
-    Search { found, complete: false }
+    SearchOutcome { found, complete: false }
 }
 
 /// Places that are filled with modules, one after the other.
