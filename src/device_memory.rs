@@ -9,18 +9,19 @@ use std::sync::Arc;
 
 /// The blocks of a rank's lanes, on a device.
 pub struct DeviceLanes {
-    /// Those that leave.
+    /// The blocks that this rank sends.
     pub outgoing: DeviceBlocks,
-    /// Those that arrive.
+    /// The blocks that this rank receives.
     pub incoming: DeviceBlocks,
 }
 
 /// Blocks in one piece of a device's memory.
 pub struct DeviceBlocks {
+    /// The device's address from which the blocks are counted.
     base: usize,
-    /// From the base on, in bytes.
+    /// Where each block begins and ends, in bytes from `base` on.
     blocks: Vec<Range<usize>>,
-    /// Keeps it.
+    /// Keeps the memory as long as this is there.
     _memory: Arc<dyn Any + Send + Sync>,
 }
 

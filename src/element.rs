@@ -23,7 +23,7 @@ pub enum FileDtype {
 }
 
 impl FileDtype {
-    /// NumPy's name.
+    /// The name that NumPy has for this type.
     pub fn name(self) -> &'static str {
         match self {
             FileDtype::Bool => "bool",
@@ -52,7 +52,7 @@ impl FileDtype {
         matches!(self, FileDtype::F16 | FileDtype::Bf16 | FileDtype::F32 | FileDtype::F64)
     }
 
-    /// Bytes of a value.
+    /// How many bytes a value of this type takes.
     pub fn bytes(self) -> usize {
         match self {
             FileDtype::Bool | FileDtype::U8 | FileDtype::I8 => 1,
@@ -85,13 +85,13 @@ impl Layout {
 /// The type of a sample's values, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Element {
-    /// Bytes, as of images.
+    /// A byte, such as a pixel's.
     #[serde(rename = "uint8")]
     U8,
-    /// Tokens.
+    /// An unsigned 16-bit number: a token.
     #[serde(rename = "uint16")]
     U16,
-    /// IEEE 754 single precision.
+    /// A number in IEEE 754 single precision.
     #[serde(rename = "float32")]
     F32,
 }
@@ -106,7 +106,7 @@ impl Element {
         }
     }
 
-    /// Bytes of a value.
+    /// How many bytes a value of this type takes.
     pub fn bytes(self) -> u32 {
         match self {
             Element::U8 => 1,
@@ -119,16 +119,16 @@ impl Element {
 /// How the values of a sample become numbers: `scale x + shift`, in one step of rounding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Encoding {
-    /// What they are.
+    /// The type of the values, before they are scaled.
     pub element: Element,
-    /// One for all values, or one for each channel: each counts for an equal part of the sample.
+    /// The factors: one for all values, or one for each channel. Each counts for an equal part of the sample.
     pub scale: Vec<f32>,
-    /// As many.
+    /// What is added behind them: as many numbers as `scale` has.
     pub shift: Vec<f32>,
 }
 
 impl Encoding {
-    /// All values times `scale`.
+    /// The encoding that multiplies all values by `scale` and adds nothing.
     pub fn scaled(element: Element, scale: f32) -> Self {
         Self { element, scale: vec![scale], shift: vec![0.0] }
     }

@@ -23,7 +23,7 @@ impl Float {
         Self::ALL[self as usize].0
     }
 
-    /// Bytes of a number.
+    /// How many bytes a number of this format takes.
     pub fn bytes(self) -> u32 {
         match self {
             Float::F32 => 4,
@@ -35,7 +35,7 @@ impl Float {
 /// How a GPU rounds what goes into a matrix product. The processor takes f32 as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Precision {
-    /// Not at all.
+    /// It does not round: f32 goes in whole.
     #[default]
     Fp32,
     /// To 11 bits of precision, in NVIDIA's tensor cores.

@@ -42,7 +42,7 @@ pub(crate) fn zeroed<T: Copy + Default>(len: usize) -> Result<Vec<T>, OutOfMemor
     Ok(values)
 }
 
-/// The same `values` again.
+/// A copy of `values`, in memory of its own.
 ///
 /// # Errors
 /// [`OutOfMemory`].

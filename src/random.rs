@@ -58,12 +58,12 @@ pub struct Philox {
 }
 
 impl Philox {
-    /// Starts at `counter`.
+    /// A generator that begins with the block of `counter`.
     pub fn new(key: [u32; 2], counter: [u32; 4]) -> Self {
         Self { key, counter, block: [0; 4], used: 4 }
     }
 
-    /// The next 32 bits.
+    /// Draws the next 32 bits.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             self.block = philox4x32_10(self.counter, self.key);

@@ -34,7 +34,7 @@ pub struct PrintError {
 }
 
 impl PrintError {
-    /// The same error, and `kept`: where the user has the result all the same.
+    /// Adds to the error that the user has the result all the same: `kept` says where.
     pub fn though(self, kept: String) -> Self {
         Self { kept: Some(kept), ..self }
     }
@@ -66,7 +66,7 @@ pub fn note(text: &str) {
     draw(&format!("{}\n", text.trim_end()));
 }
 
-/// The same of what `--quiet` leaves out: neither an error nor a warning.
+/// Writes a line to stderr, unless `--quiet` leaves it out: one that is neither an error nor a warning.
 pub fn remark(text: &str) {
     if !is_quiet() {
         note(text);

@@ -21,7 +21,8 @@ pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<(), PersistErr
     }
 }
 
-/// The same with what every file system can: takes the name first, by an empty file, which only one can make.
+/// Does what [`persist`] does, with what every file system can: it takes the name first, by an empty file, which only one can
+/// make.
 fn claim(file: NamedTempFile, path: &Path) -> Result<(), PersistError> {
     match File::create_new(path) {
         Err(error) => Err(PersistError { error, file }),

@@ -39,7 +39,7 @@ pub(super) enum Question {
 pub(super) enum Who {
     /// An observer who sees all messages between ranks.
     Observer,
-    /// Ranks that collude.
+    /// Ranks that collude, with all that they know together.
     Colluders,
     /// Someone who has the keys of one stage's rank and sees the blocks of all ranks.
     Insider,
@@ -52,7 +52,7 @@ pub(super) enum Channel {
     Volume,
     /// The times at which messages leave and arrive.
     Time,
-    /// The bits of blocks.
+    /// The bits of the blocks themselves.
     Contents,
 }
 

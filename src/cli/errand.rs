@@ -45,7 +45,7 @@ pub(super) type Lead<'a> = dyn FnMut(&mut (dyn Watcher + Send)) -> Led + 'a;
 
 /// What rank 0 is asked for. All other ranks serve, whatever it is.
 pub(super) trait Errand: Sync {
-    /// What it writes to.
+    /// What the errand writes its results to.
     type Out: Send;
 
     /// How it is to run.

@@ -7,12 +7,12 @@ use std::fmt;
 
 use crate::ids::Rank;
 
-/// Who starts processes.
+/// What starts the processes of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Launcher {
     /// No launcher: a shell, a script, a service.
     Nobody,
-    /// Slurm's `srun`.
+    /// The `srun` of Slurm.
     Srun,
     /// The `mpirun` of Open MPI, or of MPICH and what comes from it.
     Mpirun,
@@ -47,12 +47,12 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// That of this process.
+    /// How this process was started.
     pub(super) fn here() -> Self {
         Self::read(|name| std::env::var(name).ok())
     }
 
-    /// Reads it out of an environment's variables.
+    /// Reads it out of the variables of an environment.
     ///
     /// A launcher may have been started by another one, whose variables are there, too: what is nearest to an MPI library counts.
     /// Where `mpirun` runs in an allocation of Slurm, Slurm's numbers are those of `mpirun`'s own helpers.

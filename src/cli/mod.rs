@@ -66,7 +66,7 @@ enum Command {
     /// Look at this host: processor, how fast it seals, MPI library, GPUs and what they need; compile and run on each GPU, hold the
     /// results against the processor
     Doctor {
-        /// Print JSON
+        /// Print what it finds as JSON
         #[arg(long)]
         json: bool,
     },
@@ -93,7 +93,7 @@ struct CheckArgs {
     /// default a rank each
     #[arg(long, value_name = "HOSTS")]
     hosts: Option<HostMapping>,
-    /// Print JSON
+    /// Print the figures as JSON
     #[arg(long)]
     json: bool,
 }
@@ -120,7 +120,7 @@ struct JoinArgs {
     start: StartArgs,
 }
 
-/// How a job runs.
+/// How a job is to run, whatever is asked of it.
 #[derive(Debug, Args)]
 struct HowArgs {
     /// Run in this process without messages: the reference for accuracy and time

@@ -24,7 +24,7 @@ pub(super) struct Progress<'a> {
 #[derive(Debug, PartialEq, Eq)]
 enum Canvas {
     Nowhere,
-    /// On a terminal.
+    /// The bar is drawn on a terminal.
     Terminal,
     /// On stderr, whatever it is.
     Stderr,

@@ -18,7 +18,7 @@ const TOKENS: u32 = 1 << 16;
 /// What a network takes a sample for. It decides how whole numbers and images are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Takes {
-    /// Numbers in whatever order.
+    /// Numbers whose order means nothing.
     #[default]
     Numbers,
     /// An image, (channels, height, width).

@@ -221,7 +221,7 @@ fn number(field: &str) -> Result<f32, Text> {
 enum Text {
     /// Nothing, or a word for nothing, such as `NA`.
     Missing,
-    /// `true` or `false`.
+    /// The word `true` or `false`.
     Truth,
     /// Words that are neither of these.
     Words,

@@ -18,9 +18,9 @@ use crate::compute::cpu::Cpu;
 use crate::compute::processor;
 use crate::run::RunError;
 
-/// What is said of one thing.
+/// What was found of one thing.
 struct Finding {
-    /// What it is of.
+    /// What was looked at, in a word or two.
     of: &'static str,
     /// What is there, or what is missing.
     says: String,
@@ -87,7 +87,7 @@ impl Examined {
         self.lines.iter().all(|line| line.works != Some(false))
     }
 
-    /// The same as JSON.
+    /// All findings, and whether all is well, as JSON.
     pub fn json(&self) -> Value {
         let line = |line: &Finding| json!({ "of": line.of, "says": line.says, "works": line.works });
         json!({ "well": self.is_well(), "found": self.lines.iter().map(line).collect::<Vec<_>>() })

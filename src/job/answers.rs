@@ -137,8 +137,8 @@ fn flow(stages: &[Vec<Op>], input: &Shape) -> Option<Shape> {
     stages.iter().flatten().try_fold(input.clone(), |flowing, op| op.output(&flowing)).ok()
 }
 
-/// The same `stages`, but their last linear operation gives `out` values; and the number of its stage, from 1 on. `None` where no
-/// operation is linear.
+/// Changes `stages` so that their last linear operation gives `out` values. Returns them, and the number of its stage, from 1 on.
+/// `None` where no operation is linear.
 fn widened(stages: &[Vec<Op>], out: u32) -> Option<(Vec<Vec<Op>>, usize)> {
     let mut stages = stages.to_vec();
     let last = stages.iter().rposition(|ops| ops.iter().any(|op| matches!(op, Op::Linear(_))))?;

@@ -81,7 +81,7 @@ pub(super) fn parse_value(set: &Arc<str>, text: &str) -> Node {
     }
 }
 
-/// The same value, all of it said `at` this place.
+/// The value of `node`, all of it said to stand `at` this place.
 fn moved(node: Node, at: &At) -> Node {
     let value = match node.value {
         Value::Array(items) => Value::Array(items.into_iter().map(|item| moved(item, at)).collect()),

@@ -44,7 +44,7 @@ impl Blueprint for op::BatchNorm {
     }
 }
 
-/// PyTorch's `nn.BatchNorm1d` and `nn.BatchNorm2d`.
+/// A norm over the samples of a micro-batch: PyTorch's `nn.BatchNorm1d` and `nn.BatchNorm2d`.
 struct BatchNorm<B: Backend> {
     /// What is added to the variance, against division by zero.
     eps: f32,

@@ -31,7 +31,7 @@ impl Blueprint for op::Conv2d {
     }
 }
 
-/// PyTorch's `nn.Conv2d`.
+/// A convolution with its filters: PyTorch's `nn.Conv2d`.
 struct Conv2d<B: Backend> {
     /// The shape of the convolution: channels, groups and window.
     shape: Conv,

@@ -19,7 +19,7 @@ impl Blueprint for op::Embedding {
     }
 }
 
-/// PyTorch's `nn.Embedding`.
+/// A table of one vector for each token: PyTorch's `nn.Embedding`.
 struct Embedding<B: Backend> {
     /// Number of tokens of a sample.
     tokens: usize,

@@ -16,7 +16,7 @@ impl Blueprint for op::Reshape {
     }
 }
 
-/// PyTorch's `nn.Flatten` and `nn.Unflatten`.
+/// A change of shape, which leaves all values: PyTorch's `nn.Flatten` and `nn.Unflatten`.
 struct Same {
     /// Number of values of a sample.
     values: usize,

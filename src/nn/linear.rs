@@ -26,7 +26,7 @@ impl Blueprint for op::Linear {
     }
 }
 
-/// PyTorch's `nn.Linear`.
+/// A matrix product with a weight, and a bias or none: PyTorch's `nn.Linear`.
 struct Linear<B: Backend> {
     /// Number of vectors of a sample: its tokens, or 1.
     vectors: usize,

@@ -106,7 +106,7 @@ impl Blueprint for op::GroupNorm {
     }
 }
 
-/// PyTorch's `nn.LayerNorm`, `nn.RMSNorm`, `nn.GroupNorm`.
+/// A norm within each sample: PyTorch's `nn.LayerNorm`, `nn.RMSNorm`, `nn.GroupNorm`.
 struct Norm<B: Backend> {
     /// How a sample is divided into sets, and its values among the weights.
     sets: Sets,

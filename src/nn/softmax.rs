@@ -11,7 +11,7 @@ impl Blueprint for op::Softmax {
     }
 }
 
-/// PyTorch's `nn.Softmax(dim=-1)`.
+/// A softmax over the last dimension: PyTorch's `nn.Softmax(dim=-1)`.
 struct Softmax {
     /// Number of vectors of a sample.
     vectors: usize,

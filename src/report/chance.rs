@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 /// An estimate with its 95 % interval.
 #[derive(Clone, Copy, Debug)]
 pub struct Chance {
-    /// The mean.
+    /// The mean of the samples: the estimate.
     pub mean: f64,
-    /// Where the interval begins.
+    /// The lower end of the interval.
     pub low: f64,
-    /// Where it ends.
+    /// The upper end of the interval.
     pub high: f64,
 }
 
@@ -31,7 +31,7 @@ impl Chance {
         Self::within(Z, groups)
     }
 
-    /// As [`Chance::of`], with an interval of `z` standard errors to each side instead of 95 %.
+    /// Does what [`Chance::of`] does, with an interval of `z` standard errors to each side instead of 95 %.
     pub fn within(z: f64, groups: &[Vec<f64>]) -> Option<Self> {
         let n = groups.iter().map(Vec::len).sum::<usize>() as f64;
         if n == 0.0 {
@@ -49,7 +49,7 @@ impl Chance {
         Some(Self { mean, low: (centre - half).clamp(0.0, mean), high: (centre + half).clamp(mean, 1.0) })
     }
 
-    /// As JSON.
+    /// The estimate and its interval, as JSON.
     pub fn json(&self) -> Value {
         json!({ "chance": self.mean, "low": self.low, "high": self.high })
     }

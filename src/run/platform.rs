@@ -113,9 +113,9 @@ impl Standing {
 
 /// The backend that a rank has chosen.
 pub(super) enum Chosen {
-    /// The processor computes.
+    /// The rank computes on its processor.
     Cpu(Arc<Cpu>),
-    /// A GPU computes.
+    /// The rank computes on a GPU.
     #[cfg(feature = "cuda")]
     Cuda(Arc<GpuBackend>),
 }

@@ -35,7 +35,7 @@ pub(super) struct Span {
 pub(super) struct Batch<M> {
     /// The jobs, in the kernel's layout.
     pub(super) jobs: M,
-    /// Number of jobs.
+    /// How many jobs there are.
     pub(super) count: u32,
     /// Length in bytes of a payload if the batch seals, or of a sealed cell if it opens.
     pub(super) length: u32,
