@@ -16,6 +16,31 @@
 //!
 //! [`ids`], [`random`], [`float`], [`element`], [`memory`], [`secret_bytes`], [`device_memory`], [`terminal`], [`threads`] and [`whole`] are
 //! leaves that all others may use.
+//!
+//! # Example
+//!
+//! This trains the digits on seven ranks, each a thread of this process. Then one process trains them without messages, and comes to
+//! the same weights, bit for bit.
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use mixnn::job::Job;
+//! use mixnn::run::prepare::Prepared;
+//! use mixnn::run::{RunError, local, single};
+//!
+//! # fn main() -> Result<(), RunError> {
+//! let job = Job::load(Path::new("jobs/digits.toml"), &["train.epochs=2".to_owned()])?;
+//! let prepared = Prepared::of(job)?;
+//! // The watcher `()` ignores what it is told of the run.
+//! let (outcome, model) = local::run(&prepared, 7, "this host", &mut ())?;
+//! assert_eq!(outcome.epochs.len(), 2);
+//!
+//! let (_, alone) = single::run(&prepared, &mut ())?;
+//! assert_eq!(model.sha256(), alone.sha256());
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod audit;
 pub mod check;
