@@ -29,10 +29,9 @@ pub(super) struct Places {
     length: usize,
 }
 
-// SAFETY: an address, and a promise on who touches what stands there (`Places::new`), which no thread changes.
-#[cfg(feature = "mpi")]
 // SAFETY: it holds two addresses and a length, which never change. Nothing in it belongs to a thread. Who may touch the
 // bytes when is a promise between ranks (`Places::new`), and a rank keeps it whichever of its threads it uses.
+#[cfg(feature = "mpi")]
 unsafe impl Send for Places {}
 
 #[cfg(feature = "mpi")]
@@ -51,6 +50,9 @@ impl Places {
 
 impl Block {
     /// Makes a block of `length` zeros in memory of this process.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
     pub fn zeroed(length: usize) -> Result<Self, OutOfMemory> {
         Ok(Self(Memory::Own(memory::zeroed(length)?)))
     }
@@ -83,10 +85,9 @@ impl Deref for Block {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Memory::Own(bytes) => bytes,
-            // SAFETY: `Places::new` promises that the bytes are there and that nobody writes them now.
-            #[cfg(feature = "mpi")]
             // SAFETY: `Places::new` promises that the bytes are there, and that nobody writes to them now, between two
             // phases.
+            #[cfg(feature = "mpi")]
             Memory::Shared { places, turn } => unsafe {
                 std::slice::from_raw_parts(places.blocks[*turn].as_ptr(), places.length)
             },
@@ -98,10 +99,9 @@ impl DerefMut for Block {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
             Memory::Own(bytes) => bytes,
-            // SAFETY: `Places::new` promises that the bytes are there and that nobody else touches them now.
-            #[cfg(feature = "mpi")]
             // SAFETY: `Places::new` promises that the bytes are there, and that nobody else touches them now, between
             // two phases. Only blocks that leave are borrowed so.
+            #[cfg(feature = "mpi")]
             Memory::Shared { places, turn } => unsafe {
                 std::slice::from_raw_parts_mut(places.blocks[*turn].as_ptr(), places.length)
             },
