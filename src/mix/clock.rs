@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(clock.take_overran(), 0);
     }
 
-    /// A clock that is ahead of another's falls back to it, and one that is not stays.
+    /// A clock that is ahead of another one falls back to it. One that is not ahead stays.
     #[test]
     fn clocks_keep_together() {
         let usual = PACE.phase() * COMPLETE.0 / COMPLETE.1;

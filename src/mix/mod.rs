@@ -27,7 +27,7 @@ use crate::transport::TransportError;
 
 /// The number of the forward message, in [`Post`](courier::Post), in packages and in a sealer's jobs.
 pub const FORWARD: usize = 0;
-/// The number of the backward message.
+/// The number of the backward message, in [`Post`](courier::Post), in packages and in a sealer's jobs.
 pub const BACKWARD: usize = 1;
 /// The number of the message that spare circuits carry, which is always empty. There are spare circuits if the number
 /// of ranks is even.

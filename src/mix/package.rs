@@ -15,7 +15,7 @@ use crate::ids::{Phase, Rank, Term};
 /// What a rank is told at the start of a term, sealed to it (docs/PROTOCOL.md, 5.3).
 #[derive(Serialize, Deserialize)]
 pub struct Package {
-    /// How its messages travel.
+    /// How the rank's messages travel.
     pub route: Route,
     /// What the rank does: an encoding that the mix does not read, with zeros behind it. In the first term all ranks
     /// get equally many bytes of it. Later it is empty.
@@ -30,9 +30,9 @@ pub struct Package {
 /// How a rank's messages travel (docs/PROTOCOL.md, 5.4).
 #[derive(Serialize, Deserialize)]
 pub enum Route {
-    /// Through the mix.
+    /// They travel through the mix, in the profile `mixed`.
     Mixed(MixedRoute),
-    /// Straight to its neighbours.
+    /// They go straight to the neighbours, in the profiles `bare` and `sealed`.
     Direct(DirectRoute),
 }
 
@@ -59,7 +59,7 @@ pub struct OwnCircuit {
     pub message: u8,
     /// Which part of the message it carries, of 0..k. 0 for a spare.
     pub part: u16,
-    /// The keys of its hops, the first hop's first.
+    /// The keys of the circuit's hops, the first hop's first.
     pub layers: Vec<Key>,
 }
 

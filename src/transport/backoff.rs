@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(machine.wait(false, 1), [0, 1, 0]);
     }
 
-    /// A peer that computes for some milliseconds at a term's start is nobody else.
+    /// A peer that computes for some milliseconds at a term's start is not taken for someone else.
     #[test]
     fn a_slow_yield_now_and_then_changes_nothing() {
         let mut machine = Machine::new(QUICK);
@@ -259,7 +259,7 @@ mod tests {
         }
     }
 
-    /// They look seldom in vain and never much too late.
+    /// Sleeps rarely end in vain and never much too late.
     #[test]
     fn sleeps_that_nobody_ends_grow_where_the_core_is_wanted() {
         let mut machine = Machine::new(SLICE);

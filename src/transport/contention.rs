@@ -86,6 +86,8 @@ impl Contention {
             self.until = Some(after + self.spell);
             return;
         }
+        // Else the loss counts together with those of the same window. Once they are enough, the core is taken to be
+        // wanted.
         let (began, lost) = match self.losses {
             Some((began, lost)) if after.saturating_duration_since(began) < WINDOW => (began, lost + took),
             _ => (before, took),

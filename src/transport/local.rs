@@ -224,6 +224,7 @@ impl Exchange for Local {
 
     fn poll(&mut self) -> Result<bool, TransportError> {
         self.hub.running()?;
+        // Hand over each block whose lane has room.
         for (i, lane) in self.outgoing.iter().enumerate() {
             if !self.unsent[i] {
                 continue;
@@ -242,6 +243,7 @@ impl Exchange for Local {
                 handover.wait(self.hub.bell(self.rank));
             }
         }
+        // Take each block that is there, and give the last one back.
         for (i, lane) in self.incoming.iter().enumerate() {
             if !self.unreceived[i] {
                 continue;

@@ -39,10 +39,10 @@ use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::memory::OutOfMemory;
 
-/// Why blocks did not travel.
+/// Why blocks or letters did not travel.
 #[derive(Debug, Error)]
 pub enum TransportError {
-    /// A peer stayed silent.
+    /// A peer has stayed silent.
     #[error(
         "no answer within {} s from {}; the run ends ({setting})",
         waited.as_secs_f64(),
@@ -62,7 +62,7 @@ pub enum TransportError {
         /// The exit code that the other rank has named.
         code: i32,
     },
-    /// A message of another length than was agreed.
+    /// A message has another length than was agreed.
     #[error("{from} sent {found} bytes where {expected} were due")]
     Length {
         /// The rank that sent it.
@@ -72,7 +72,7 @@ pub enum TransportError {
         /// How many bytes were due.
         expected: usize,
     },
-    /// A message longer than was agreed.
+    /// A message is longer than was agreed.
     #[error("a peer sent a message longer than was agreed")]
     TooLong,
     /// There is no memory for blocks or letters.
@@ -87,15 +87,15 @@ pub enum TransportError {
     Window {
         /// How many bytes this rank asked for.
         bytes: usize,
-        /// MPI's error, where it reports one.
+        /// The error that MPI reports, if it does.
         code: Option<i32>,
     },
     /// A call of MPI has failed.
     #[error("{call} failed with MPI error {code}")]
     Mpi {
-        /// The MPI function.
+        /// The MPI function that has failed.
         call: &'static str,
-        /// Its error class or code.
+        /// The error class or code that it has returned.
         code: i32,
     },
 }
@@ -146,7 +146,7 @@ pub fn shared_memory(_: usize, _: impl Iterator<Item = usize>) -> u64 {
     0
 }
 
-/// Where a rank stands among the others. All of it is known from the start, and stays as it is.
+/// Where a rank stands among the others. All of it is known from the start and stays as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Membership {
     /// This rank's number.
@@ -224,7 +224,7 @@ pub trait Exchange: Member {
     /// Waits a little for the phase to move on. Returns how long it has waited, or `None` if the time of `backoff` is over.
     fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration>;
 
-    /// The peers whose blocks of this phase are missing.
+    /// The peers whose blocks of this phase are missing, or who have not taken this rank's.
     fn missing(&mut self) -> Vec<Rank>;
 
     /// Runs a whole phase: [begins](Exchange::begin) it and waits until it is complete.

@@ -51,7 +51,7 @@ pub(super) fn shorten() -> bool {
 mod tests {
     use super::*;
 
-    /// A thread may always ask, and keeps its niceness.
+    /// A thread may always ask for short slices, and keeps its niceness.
     #[test]
     fn whoever_asks_stays_as_nice_as_it_was() {
         use nix::libc::{PRIO_PROCESS, getpriority, setpriority};

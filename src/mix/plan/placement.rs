@@ -99,6 +99,7 @@ impl Placements {
         if holds(0.0) {
             return;
         }
+        // The rule fails at 0 and holds at 1, where the draw is blind. Halve the interval between.
         let (mut fails, mut suffices) = (0.0, 1.0);
         for _ in 0..HALVINGS {
             let middle = f64::midpoint(fails, suffices);
@@ -112,6 +113,7 @@ impl Placements {
 
     /// By placement: its chance to be drawn if x is `step`.
     fn chances(&self, step: f64) -> Vec<f64> {
+        // 7.1 (c): the chance of a blind draw times x^n, over the sum of that.
         let weight = |of: &Placement| of.blind * step.powi(of.level as i32);
         let weights: Vec<f64> = self.placements.iter().map(weight).collect();
         let sum: f64 = weights.iter().sum();

@@ -107,6 +107,7 @@ impl Host {
         (outgoing, outgoing_blocks): (&[Lane], &mut [Block]),
         (incoming, incoming_blocks): (&[Lane], &mut [Block]),
     ) -> Result<(), TransportError> {
+        // The window knows ranks by their number on the host.
         let number = |rank: Rank| self.ranks.iter().position(|of_host| *of_host == rank);
         let lanes = outgoing.iter().filter_map(|lane| Some((number(lane.peer)?, lane.tag, lane.length)));
         let lanes: Vec<(usize, u8, usize)> = lanes.collect();
@@ -126,6 +127,8 @@ impl Host {
         let Some(window) = &self.window else {
             return Ok(());
         };
+        // Blocks that leave show the place for the next phase, so that they can be written at once. Blocks that arrive
+        // turn when a phase is complete.
         let ours = outgoing.iter().zip(outgoing_blocks).filter(|(lane, _)| self.ranks.contains(&lane.peer));
         for ((_, block), places) in ours.zip(places) {
             *block = Block::shared(places);
