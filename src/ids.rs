@@ -1,6 +1,6 @@
 //! The crate's indices, each with a type of its own, so that a slot is never taken for a rank.
 //!
-//! A leaf: imports nothing of the crate, and every module may use it.
+//! This is a leaf: it imports nothing of the crate, and every module may use it.
 
 use std::fmt;
 use std::ops::{BitAnd, BitAndAssign, Not};
@@ -14,7 +14,7 @@ macro_rules! index {
         pub struct $name(pub $int);
 
         impl $name {
-            /// The number, to index with.
+            /// The number itself, to index with.
             #[inline]
             pub fn index(self) -> usize {
                 self.0 as usize
@@ -46,35 +46,35 @@ index!(
     Slot(u64), "slot"
 );
 index!(
-    /// A term: the slots under one set of keys, 0-based. It runs some batches of an epoch, and what follows if it is their end: what
-    /// NIST SP 800-57 calls a cryptoperiod.
+    /// A term: the slots under one set of keys, counted from 0. It runs some batches of an epoch, and what follows them
+    /// if they are the epoch's last. NIST SP 800-57 calls this a cryptoperiod.
     Term(u32), "term"
 );
 index!(
-    /// An epoch: a pass over the training data, 0-based.
+    /// An epoch: a pass over the training data, counted from 0.
     Epoch(u32), "epoch"
 );
 index!(
-    /// A batch within its pass over the data, 0-based.
+    /// A batch within its pass over the data, counted from 0.
     Batch(u32), "batch"
 );
 index!(
-    /// A micro-batch within its batch, 0-based.
+    /// A micro-batch within its batch, counted from 0.
     MicroBatch(u32), "micro-batch"
 );
 
 impl Rank {
-    /// The owner: the paper's designer.
+    /// The owner of the job, who holds the data and the model.
     pub const OWNER: Rank = Rank(0);
 
-    /// All ranks of a job of `ranks`.
+    /// All ranks of a job of `ranks` ranks, the owner first.
     pub fn all(ranks: u16) -> impl DoubleEndedIterator<Item = Rank> + ExactSizeIterator + Clone {
         (0..ranks).map(Rank)
     }
 }
 
 impl Phase {
-    /// The phases of a slot of `hops` hops, in order.
+    /// All phases of a slot, in order: from 1 to `hops`.
     pub fn all(hops: u8) -> impl DoubleEndedIterator<Item = Phase> + ExactSizeIterator {
         (1..hops + 1).map(Phase)
     }
