@@ -180,7 +180,8 @@ impl World {
     /// them.
     fn letters(&self, letters: &mut [Vec<u8>], peers: &[Rank], send: bool) -> Result<(), TransportError> {
         let mut requests = Requests::with_capacity(peers.len());
-        let completed = self.start_letters(&mut requests, letters, peers, send).and_then(|()| self.complete(&mut requests));
+        let completed =
+            self.start_letters(&mut requests, letters, peers, send).and_then(|()| self.complete(&mut requests));
         if completed.is_err() {
             letters.iter_mut().for_each(|letter| std::mem::forget(std::mem::take(letter)));
         }
