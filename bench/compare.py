@@ -2,7 +2,7 @@
 """Speeds of mixnn against PyTorch on the same machine, in one run, turn about: medians, spreads, ratios.
 
     make bench                                     or
-    make bench BENCH="--rounds 5 --json bench/results/NAME.json --readme README.md"
+    make bench BENCH="--rounds 5 --readme README.md"
 
 Needs: target/release/mixnn and the examples beside it, which `make bench` builds, MNIST (mixnn data fetch mnist), mpirun, and a
 Python with PyTorch (--python; bench/requirements.txt). It installs nothing, and says at the start what is missing. Times seconds an
@@ -10,11 +10,15 @@ epoch with plain SGD: of the 60,000 training samples of MNIST, or of the sequenc
 far apart the cores were (bench/cores.rs): ranks that exchange through shared memory feel it. Run it on a machine that does nothing
 else: two threads of PyTorch beside another busy process are several times slower.
 
+What was measured goes to bench/results/HOST-DATE.json, or where --json says. It is held against the newest measurement there of such a
+host, or the one that --against names: a row whose ratio has fallen by more than a quarter is shown in red, and the exit code is 1.
+
 Prints README's tables at the end; --readme writes them into a file between the lines <!-- figures --> and <!-- end of figures -->,
-so that no figure is typed by hand. --from JSON makes them of an earlier run's file, and times nothing.
+so that no figure is typed by hand. --from JSON makes them of an earlier run's file, holds that against others, and times nothing.
 """
 
 import argparse
+import datetime
 import json
 import os
 import statistics
@@ -30,6 +34,9 @@ ROOT = Path(__file__).resolve().parent.parent
 MIXNN = ROOT / "target/release/mixnn"
 SLOT = ROOT / "target/release/examples/slot"
 CORES = ROOT / "target/release/examples/cores"
+RESULTS = ROOT / "bench/results"
+# A ratio that is less than this part of the one before has fallen.
+FALLEN = 0.75
 # Characters of the text that the transformer is timed on.
 TEXT = 150_000
 LAUNCH = {
@@ -107,12 +114,13 @@ def main():
     parser.add_argument("--mpirun", default="mpirun")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2, help="epochs timed in each turn")
-    parser.add_argument("--json", type=Path, help="where to write all that was measured")
+    parser.add_argument("--json", type=Path, help="where to write all that was measured (bench/results/HOST-DATE.json)")
+    parser.add_argument("--against", type=Path, help="an earlier measurement to compare with (the newest of such a host)")
     parser.add_argument("--readme", type=Path, help="the file whose tables are made anew")
     parser.add_argument("--from", dest="earlier", type=Path, help="a file of --json: its tables again")
     args = parser.parse_args()
     if args.earlier:
-        return show(json.loads(args.earlier.read_text()), args.earlier, args.readme)
+        return show(json.loads(args.earlier.read_text()), args.earlier, args)
     args.mnist = str(Path(args.mnist).resolve())
     missing(args)
     text = (ROOT / "jobs/moby-dick.txt").read_text()
@@ -145,10 +153,11 @@ def main():
     print(slot, end="")
     found = {"machine": machine.described(args.mpirun, args.python, MIXNN), "rounds": args.rounds, "rows": rows,
              "slot": slot.splitlines()}
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(found, indent=2) + "\n")
-    show(found, args.json, args.readme)
+    date = datetime.date.today().isoformat()
+    file = args.json or RESULTS / f"{machine.host(found['machine'])}-{date}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found | {"date": date}, indent=2) + "\n")
+    show(found, file, args)
 
 
 def missing(args):
@@ -168,11 +177,41 @@ def missing(args):
         sys.exit(3)
 
 
-def show(found, file, readme):
+def newest(found, file):
+    """The newest measurement in bench/results of such a host, other than `file`, or None."""
+    of_host = []
+    for path in RESULTS.glob("*.json"):
+        kept = json.loads(path.read_text())
+        # bench/busy.py and bench/gpu.py keep measurements of other kinds there.
+        if "rows" in kept and "slot" in kept and path.resolve() != file.resolve():
+            if machine.host(kept["machine"]) == machine.host(found["machine"]):
+                of_host.append((kept.get("date", ""), path.stat().st_mtime, path))
+    return max(of_host)[-1] if of_host else None
+
+
+def fallen(found, earlier):
+    """The rows whose median ratio has fallen by more than a quarter: what, before, now."""
+    before = {row["what"]: row["times_faster"]["median"] for row in earlier["rows"]}
+    now = {row["what"]: row["times_faster"]["median"] for row in found["rows"]}
+    return [(what, before[what], ratio) for what, ratio in now.items() if what in before and ratio < FALLEN * before[what]]
+
+
+def show(found, file, args):
     tables = figures.tables(found, file)
     print("\n" + tables)
-    if readme:
-        figures.write(readme, tables)
+    if args.readme:
+        figures.write(args.readme, tables)
+    against = args.against or newest(found, file)
+    if not against:
+        print(f"\nno earlier measurement of a {machine.host(found['machine'])} to compare with")
+        return
+    rows = fallen(found, json.loads(against.read_text()))
+    red, plain = ("\033[31m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    for what, before, now in rows:
+        print(f"{red}FALLEN  {what}: {before:.2f} times as fast as PyTorch before, {now:.2f} now{plain}")
+    print(f"\ncompared with {against}: {len(rows)} of {len(found['rows'])} rows have fallen by more than a quarter")
+    if rows:
+        sys.exit(1)
 
 
 main()

@@ -37,6 +37,12 @@ def processor(said, architecture):
     return name or architecture, next((word for flag, word in INSTRUCTIONS.items() if flag in flags), "none known")
 
 
+def host(described):
+    """What the files of results of such a machine are named after: its cores, processor and instructions."""
+    words = f"{described['cores']}-core {described['processor']} {described['instructions']}"
+    return "-".join("".join(c if c.isalnum() else " " for c in words.lower()).split())
+
+
 def described(mpirun, python, mixnn):
     cpuinfo = Path("/proc/cpuinfo")
     model, instructions = processor(cpuinfo.read_text() if cpuinfo.exists() else "", platform.machine())

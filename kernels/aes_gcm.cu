@@ -1,4 +1,4 @@
-// AES-256-GCM (NIST SP 800-38D) over whole cells, with a block of threads for each cell. src/compute/cuda/aead.rs launches it.
+// AES-256-GCM (NIST SP 800-38D) over whole cells, with a block of threads for each cell. src/compute/cuda/aead/mod.rs launches it.
 //
 // Words are little-endian, as memory has them, so AES's columns and GHASH's blocks are read without swapping bytes. A key is
 // expanded once, to: its round keys, the hash of the associated data, powers of H = E(0), and multiplication by H^256 as 32

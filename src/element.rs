@@ -1,9 +1,9 @@
-//! The values of the data's samples: how they stand in files, how they stand in memory and travel to the first stage, and what it
-//! makes of them.
+//! The values of the data's samples: how they stand in files, how they stand in memory and travel to the first stage,
+//! and which numbers that stage makes of them.
 
 use serde::{Deserialize, Serialize};
 
-/// The type of a file's values.
+/// The type of the values in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are named as they are written")]
 pub enum FileDtype {
@@ -23,7 +23,7 @@ pub enum FileDtype {
 }
 
 impl FileDtype {
-    /// The name that NumPy has for this type.
+    /// NumPy's name for this type.
     pub fn name(self) -> &'static str {
         match self {
             FileDtype::Bool => "bool",
@@ -42,17 +42,17 @@ impl FileDtype {
         }
     }
 
-    /// Whether its values are whole numbers, and more than two.
+    /// Whether values of this type are whole numbers. `Bool` does not count: it has only two values.
     pub fn is_integer(self) -> bool {
         !matches!(self, FileDtype::Bool | FileDtype::F16 | FileDtype::Bf16 | FileDtype::F32 | FileDtype::F64)
     }
 
-    /// Whether its values are floats.
+    /// Whether values of this type are floats.
     pub fn is_float(self) -> bool {
         matches!(self, FileDtype::F16 | FileDtype::Bf16 | FileDtype::F32 | FileDtype::F64)
     }
 
-    /// How many bytes a value of this type takes.
+    /// How many bytes a value of this type has.
     pub fn bytes(self) -> usize {
         match self {
             FileDtype::Bool | FileDtype::U8 | FileDtype::I8 => 1,
@@ -63,17 +63,17 @@ impl FileDtype {
     }
 }
 
-/// Where the channels of images stand in a file.
+/// Where the channels of an image stand in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// (channels, height, width), as the stages take them.
+    /// (channels, height, width), as the stages take images.
     ChannelsFirst,
-    /// (height, width, channels).
+    /// (height, width, channels), as image files have them.
     ChannelsLast,
 }
 
 impl Layout {
-    /// The word for it in a job.
+    /// The word for this layout in a job.
     pub fn name(self) -> &'static str {
         match self {
             Layout::ChannelsFirst => "channels_first",
@@ -82,13 +82,13 @@ impl Layout {
     }
 }
 
-/// The type of a sample's values, little-endian.
+/// The type of the values of a sample in memory and in messages, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Element {
-    /// A byte, such as a pixel's.
+    /// Bytes, such as the values of images.
     #[serde(rename = "uint8")]
     U8,
-    /// An unsigned 16-bit number: a token.
+    /// Tokens: whole numbers below 65,536.
     #[serde(rename = "uint16")]
     U16,
     /// A number in IEEE 754 single precision.
@@ -97,7 +97,7 @@ pub enum Element {
 }
 
 impl Element {
-    /// NumPy's name, which is also the one in text.
+    /// NumPy's name for this type. It is also the name in text.
     pub fn name(self) -> &'static str {
         match self {
             Element::U8 => "uint8",
@@ -106,7 +106,7 @@ impl Element {
         }
     }
 
-    /// How many bytes a value of this type takes.
+    /// How many bytes a value of this type has.
     pub fn bytes(self) -> u32 {
         match self {
             Element::U8 => 1,
@@ -116,14 +116,14 @@ impl Element {
     }
 }
 
-/// How the values of a sample become numbers: `scale x + shift`, in one step of rounding.
+/// How the values of a sample become numbers: value x becomes `scale x + shift`, rounded once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Encoding {
-    /// The type of the values, before they are scaled.
+    /// The type of the values.
     pub element: Element,
-    /// The factors: one for all values, or one for each channel. Each counts for an equal part of the sample.
+    /// One factor for all values, or one for each channel. Channels are equal parts of the sample, one after the other.
     pub scale: Vec<f32>,
-    /// What is added behind them: as many numbers as `scale` has.
+    /// What is added to the product: as many numbers as `scale` has.
     pub shift: Vec<f32>,
 }
 
@@ -133,7 +133,7 @@ impl Encoding {
         Self { element, scale: vec![scale], shift: vec![0.0] }
     }
 
-    /// Whether it is one for samples of `features` values.
+    /// Whether this encoding suits samples of `features` values: its parts divide them, and its numbers are finite.
     pub fn fits(&self, features: u32) -> bool {
         let channels = self.scale.len();
         let finite = self.scale.iter().chain(&self.shift).all(|number| number.is_finite());

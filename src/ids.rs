@@ -1,8 +1,9 @@
 //! The crate's indices, each with a type of its own, so that a slot is never taken for a rank.
 //!
-//! A leaf: imports nothing of the crate, and every module may use it.
+//! This is a leaf: it imports nothing of the crate, and every module may use it.
 
 use std::fmt;
+use std::ops::{BitAnd, BitAndAssign, Not};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ macro_rules! index {
         pub struct $name(pub $int);
 
         impl $name {
-            /// The number, to index with.
+            /// The number itself, to index with.
             #[inline]
             pub fn index(self) -> usize {
                 self.0 as usize
@@ -45,36 +46,179 @@ index!(
     Slot(u64), "slot"
 );
 index!(
-    /// A term: the slots under one set of keys, 0-based. It runs some batches of an epoch, and what follows if it is their end: what
-    /// NIST SP 800-57 calls a cryptoperiod.
+    /// A term: the slots under one set of keys, counted from 0. It runs some batches of an epoch, and what follows them
+    /// if they are the epoch's last. NIST SP 800-57 calls this a cryptoperiod.
     Term(u32), "term"
 );
 index!(
-    /// An epoch: a pass over the training data, 0-based.
+    /// An epoch: a pass over the training data, counted from 0.
     Epoch(u32), "epoch"
 );
 index!(
-    /// A batch within its pass over the data, 0-based.
+    /// A batch within its pass over the data, counted from 0.
     Batch(u32), "batch"
 );
 index!(
-    /// A micro-batch within its batch, 0-based.
+    /// A micro-batch within its batch, counted from 0.
     MicroBatch(u32), "micro-batch"
 );
 
 impl Rank {
-    /// The owner: the paper's designer.
+    /// The owner of the job, who holds the data and the model.
     pub const OWNER: Rank = Rank(0);
 
-    /// All ranks of a job of `ranks`.
+    /// All ranks of a job of `ranks` ranks, the owner first.
     pub fn all(ranks: u16) -> impl DoubleEndedIterator<Item = Rank> + ExactSizeIterator + Clone {
         (0..ranks).map(Rank)
     }
 }
 
 impl Phase {
-    /// The phases of a slot of `hops` hops, in order.
+    /// All phases of a slot, in order: from 1 to `hops`.
     pub fn all(hops: u8) -> impl DoubleEndedIterator<Item = Phase> + ExactSizeIterator {
         (1..hops + 1).map(Phase)
+    }
+}
+
+/// How many words of 64 bits a set of ranks has.
+const WORDS: usize = 8;
+
+/// A set of ranks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RankSet([u64; WORDS]);
+
+impl RankSet {
+    /// How many ranks a set can tell apart: ranks from 0 to one less than this.
+    pub const MOST: u16 = (WORDS * u64::BITS as usize) as u16;
+    /// The set without a rank.
+    pub const EMPTY: Self = Self([0; WORDS]);
+    /// The set of all ranks that there may be.
+    pub const FULL: Self = Self([u64::MAX; WORDS]);
+
+    /// The set of `rank` alone.
+    ///
+    /// # Panics
+    /// If `rank` is not below [`RankSet::MOST`].
+    pub fn alone(rank: Rank) -> Self {
+        let mut set = Self::EMPTY;
+        set.insert(rank);
+        set
+    }
+
+    /// Adds `rank`.
+    ///
+    /// # Panics
+    /// If `rank` is not below [`RankSet::MOST`].
+    pub fn insert(&mut self, rank: Rank) {
+        let (word, bit) = Self::place(rank);
+        self.0[word] |= bit;
+    }
+
+    /// Whether `rank` is in the set.
+    ///
+    /// # Panics
+    /// If `rank` is not below [`RankSet::MOST`].
+    pub fn contains(&self, rank: Rank) -> bool {
+        let (word, bit) = Self::place(rank);
+        self.0[word] & bit != 0
+    }
+
+    /// How many ranks are in the set.
+    pub fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// Whether no rank is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; WORDS]
+    }
+
+    /// Whether some rank is in this set and in `other`.
+    pub fn meets(&self, other: Self) -> bool {
+        self.0.iter().zip(other.0).any(|(own, other)| own & other != 0)
+    }
+
+    /// The ranks that are in this set and not in `other`.
+    pub fn without(self, other: Self) -> Self {
+        self & !other
+    }
+
+    /// The ranks of the set, in ascending order.
+    pub fn iter(self) -> impl Iterator<Item = Rank> {
+        Rank::all(Self::MOST).filter(move |rank| self.contains(*rank))
+    }
+
+    fn place(rank: Rank) -> (usize, u64) {
+        (rank.index() / u64::BITS as usize, 1 << (u32::from(rank.0) % u64::BITS))
+    }
+}
+
+impl FromIterator<Rank> for RankSet {
+    fn from_iter<I: IntoIterator<Item = Rank>>(ranks: I) -> Self {
+        let mut set = Self::EMPTY;
+        ranks.into_iter().for_each(|rank| set.insert(rank));
+        set
+    }
+}
+
+impl BitAnd for RankSet {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] & other.0[word]))
+    }
+}
+
+impl BitAndAssign for RankSet {
+    fn bitand_assign(&mut self, other: Self) {
+        *self = *self & other;
+    }
+}
+
+impl Not for RankSet {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        Self(self.0.map(|word| !word))
+    }
+}
+
+impl fmt::Debug for RankSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(|rank| rank.0)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    /// Against a set of another kind, over all words and their edges.
+    #[test]
+    fn sets_are_what_they_say() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut draw =
+            |size: usize| -> BTreeSet<u16> { (0..size).map(|_| rng.random_range(0..RankSet::MOST)).collect() };
+        for size in [0, 1, 7, 64, 300] {
+            let (a, b) = (draw(size), draw(size + 5));
+            let of = |ranks: &BTreeSet<u16>| ranks.iter().copied().map(Rank).collect::<RankSet>();
+            let back = |set: RankSet| set.iter().map(|rank| rank.0).collect::<BTreeSet<u16>>();
+            assert_eq!(back(of(&a)), a);
+            assert_eq!((of(&a).len() as usize, of(&a).is_empty()), (a.len(), a.is_empty()));
+            assert_eq!(back(of(&a) & of(&b)), &a & &b);
+            assert_eq!(back(of(&a).without(of(&b))), &a - &b);
+            assert_eq!(of(&a).meets(of(&b)), !a.is_disjoint(&b));
+            assert!(Rank::all(RankSet::MOST).all(|rank| of(&a).contains(rank) == a.contains(&rank.0)));
+            assert_eq!(of(&a) & RankSet::FULL, of(&a));
+        }
+        for edge in [0, 63, 64, RankSet::MOST - 1].map(Rank) {
+            assert_eq!((RankSet::alone(edge).len(), RankSet::alone(edge).contains(edge)), (1, true));
+        }
+        assert_eq!(format!("{:?}", RankSet::from_iter([Rank(70), Rank(2)])), "{2, 70}");
     }
 }

@@ -1,21 +1,47 @@
 //! Trains neural networks on MPI ranks that do not trust each other.
 //!
-//! The journey of one activation, and the modules in the order in which it passes them:
+//! This is the journey of one activation. The modules come in the order in which it passes them:
 //!
-//! 1. [`job`] says what is trained, and [`data`] holds the samples: on the owner, rank 0, alone.
-//! 2. [`pipeline`] says which micro-batch leaves the owner in which slot, and [`role`] puts it into a message behind a
+//! 1. [`job`] says what is trained, and [`data`] holds the samples. Both are on the owner, rank 0, alone.
+//! 2. [`pipeline`] says which micro-batch leaves the owner in which slot. [`role`] puts it into a message behind a
 //!    header of [`wire`].
-//! 3. [`mix`] cuts the message into cells, [`crypto`] seals each under one layer a hop, and [`transport`] carries them
-//!    from rank to rank. Every rank, whatever it hosts, takes one layer off the cells of others and passes them on.
-//! 4. At the rank of the first stage the cells are opened into the message, its tensor goes through the layers of
-//!    [`nn`], whose arithmetic is [`compute`]'s, and the result leaves for the next stage in the same way.
-//! 5. What comes out of the last stage returns to the owner, which computes the loss and sends its gradient back through
-//!    the stages.
-//! 6. [`run`] puts these together to a whole run, from the first key to the finished model; [`check`], [`report`] and
-//!    [`cli`] are what a user sees of it, [`audit`] what others may see of it, [`doctor`] what a host has to run it on.
+//! 3. [`mix`] cuts the message into cells, [`crypto`] seals each cell under one layer a hop, and [`transport`] carries
+//!    them from rank to rank. Every rank, whatever it hosts, takes one layer off the cells of others and passes them on.
+//! 4. At the rank of the first stage the cells are opened into the message. Its tensor goes through the layers of
+//!    [`nn`], whose arithmetic is [`compute`]'s. The result leaves for the next stage in the same way.
+//! 5. What comes out of the last stage returns to the owner. The owner computes the loss and sends its gradient back
+//!    through the stages.
+//! 6. [`run`] puts these together to a whole run, from the first key to the finished model. [`check`], [`report`] and
+//!    [`cli`] are what a user sees of it. [`audit`] shows what others may see of it, and [`doctor`] what a host has to
+//!    run it on.
 //!
-//! [`ids`], [`random`], [`float`], [`element`], [`memory`], [`secret_bytes`], [`device_memory`], [`terminal`], [`threads`] and [`whole`] are
-//! leaves that all others may use.
+//! [`ids`], [`random`], [`float`], [`element`], [`memory`], [`secret_bytes`], [`device_memory`], [`terminal`],
+//! [`threads`] and [`whole`] are leaves: all other modules may use them.
+//!
+//! # Example
+//!
+//! This trains the digits on seven ranks, each a thread of this process. Then one process trains them without messages, and comes to
+//! the same weights, bit for bit.
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use mixnn::job::Job;
+//! use mixnn::run::prepare::Prepared;
+//! use mixnn::run::{RunError, local, single};
+//!
+//! # fn main() -> Result<(), RunError> {
+//! let job = Job::load(Path::new("jobs/digits.toml"), &["train.epochs=2".to_owned()])?;
+//! let prepared = Prepared::of(job)?;
+//! // The watcher `()` ignores what it is told of the run.
+//! let (outcome, model) = local::run(&prepared, 7, "this host", &mut ())?;
+//! assert_eq!(outcome.epochs.len(), 2);
+//!
+//! let (_, alone) = single::run(&prepared, &mut ())?;
+//! assert_eq!(model.sha256(), alone.sha256());
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod audit;
 pub mod check;

@@ -1,6 +1,7 @@
-//! The command `mixnn`.
+//! The program `mixnn`: it runs the command line and exits with its code.
 
-/// Whoever cannot do without memory that is not there ends the program with words, not by a signal.
+/// The allocator of the program. Where there is no memory for what cannot do without, the program ends with words and
+/// an exit code, not by a signal.
 #[global_allocator]
 static ALLOCATOR: mixnn::memory::Allocator = mixnn::memory::Allocator;
 

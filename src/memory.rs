@@ -1,9 +1,9 @@
 //! Memory that may not be there.
 //!
-//! What follows in size from a job, a file or a message is asked for with [`room`] and its like, which can fail: the caller says so
-//! in order, as of any error. Libraries ask for memory of their own that they cannot do without: the matrix product for what it
-//! copies, serde and HPKE for what they write. Where that fails, Rust aborts the process. The program's [`Allocator`] has it end with
-//! words and an exit code instead.
+//! Whatever has a size that follows from a job, a file or a message is asked for with [`room`] and its like. These can
+//! fail, and the caller reports that like any other error. Libraries also ask for memory that they cannot do without:
+//! the matrix product for what it copies, serde and HPKE for what they write. Where that fails, Rust aborts the
+//! process. With the program's [`Allocator`] the process ends with words and an exit code instead.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -13,15 +13,15 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// There is no memory left.
+/// The operating system gave no memory for what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("out of memory: {bytes} bytes asked for")]
 pub struct OutOfMemory {
-    /// Bytes that were asked for.
+    /// How many bytes were asked for.
     pub bytes: usize,
 }
 
-/// Room for `len` values.
+/// An empty vector with room for `len` values.
 ///
 /// # Errors
 /// [`OutOfMemory`].
@@ -32,7 +32,7 @@ pub(crate) fn room<T>(len: usize) -> Result<Vec<T>, OutOfMemory> {
     Ok(values)
 }
 
-/// `len` zeros.
+/// A vector of `len` zeros.
 ///
 /// # Errors
 /// [`OutOfMemory`].
@@ -42,7 +42,7 @@ pub(crate) fn zeroed<T: Copy + Default>(len: usize) -> Result<Vec<T>, OutOfMemor
     Ok(values)
 }
 
-/// A copy of `values`, in memory of its own.
+/// A copy of `values`.
 ///
 /// # Errors
 /// [`OutOfMemory`].
@@ -53,11 +53,12 @@ pub(crate) fn copied<T: Copy>(values: &[T]) -> Result<Vec<T>, OutOfMemory> {
 }
 
 thread_local! {
-    /// Whether who asks for memory takes no for an answer.
+    /// Whether this thread is asking for memory that it can do without.
     static MAY_FAIL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does what asks for memory and takes no for an answer, such as `try_reserve`.
+/// Does what asks for memory and can do without it, such as `try_reserve`. Inside `ask` a lack of memory does not end
+/// the process.
 pub(crate) fn fallibly<R>(ask: impl FnOnce() -> R) -> R {
     let before = MAY_FAIL.replace(true);
     let answer = ask();
@@ -65,44 +66,51 @@ pub(crate) fn fallibly<R>(ask: impl FnOnce() -> R) -> R {
     answer
 }
 
-/// The number of this process's rank, and what ends the run that it is part of.
+/// The number of this process's rank, and what ends the run that the process is part of.
 static RUN: OnceLock<(u16, fn(i32))> = OnceLock::new();
 
-/// Where there is no memory for what cannot do without, `end` ends the run of which this process is `rank`.
+/// From now on, where there is no memory for what cannot do without, `end` is called with an exit code, to end the run in
+/// which this process is `rank`. Memory that it asks for is not there. The process ends when it returns.
 #[cfg_attr(not(feature = "mpi"), expect(dead_code, reason = "a process is a run"))]
 pub(crate) fn when_exhausted(rank: u16, end: fn(i32)) {
-    // The first stays: a process is one rank of one run.
+    // The first call counts: a process is one rank of one run.
     let _ = RUN.set((rank, end));
 }
 
-/// The system's allocator. Where it has no memory for who cannot do without, the process ends.
+/// The system's allocator. Where it has no memory for someone who cannot do without, the process ends.
 pub struct Allocator;
 
-// SAFETY: every call goes to the system's allocator as it came, and so does its answer.
+// SAFETY: every call goes to the system's allocator with the arguments that it came with, and its answer goes back. So
+// this allocator keeps all promises that the system's does.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises what `System.alloc` asks for: a layout that is not empty.
         answered(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises what `System.alloc_zeroed` asks for: a layout that is not empty.
         answered(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises what `System.realloc` asks for: `at` came from this allocator, so from the
+        // system's, with this layout, and `size` is not 0. Where new memory is returned, nobody uses the old any more.
         answered(unsafe { System.realloc(at, layout, size) }, size)
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises what `System.dealloc` asks for: `at` came from this allocator, so from the
+        // system's, with this layout, and nobody uses it from now on.
         unsafe { System.dealloc(at, layout) }
     }
 }
 
+/// Passes the system's answer `at` on. Where there is no memory for `bytes` bytes that someone cannot do without, the
+/// process ends.
 fn answered(at: *mut u8, bytes: usize) -> *mut u8 {
-    // At a thread's very end nobody knows any more what it takes.
+    // At a thread's very end its `MAY_FAIL` is gone. Then nobody knows whether it can do without, and null is
+    // returned.
     if at.is_null() && !MAY_FAIL.try_with(Cell::get).unwrap_or(true) {
         exhausted(bytes);
     }
@@ -111,10 +119,10 @@ fn answered(at: *mut u8, bytes: usize) -> *mut u8 {
 
 /// The exit code where the surroundings are wrong.
 const SURROUNDINGS: i32 = 3;
-/// How long another thread that finds no memory leaves the first the time to end the process.
+/// How long another thread that finds no memory gives the first one to end the process.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// Says what was asked for, and ends the process. Takes no memory itself.
+/// Says how much was asked for, and ends the process. It asks for no memory itself.
 #[cold]
 fn exhausted(bytes: usize) -> ! {
     static BEGUN: AtomicBool = AtomicBool::new(false);
@@ -130,13 +138,15 @@ fn exhausted(bytes: usize) -> ! {
         };
         let unused = rest.len();
         let said = &line[..line.len() - unused];
-        // SAFETY: as many bytes are there. Rust's own stderr could be locked by a thread that waits for this one.
+        // SAFETY: `said` is a slice of this function's own, so that as many bytes may be read there as it has. Rust's
+        // own stderr is not used, as it could be locked by a thread that waits for this one.
         unsafe { nix::libc::write(nix::libc::STDERR_FILENO, said.as_ptr().cast(), said.len()) };
         if let Some((_, end)) = run {
             end(SURROUNDINGS);
         }
     }
-    // SAFETY: runs nothing of this process any more (POSIX, _exit), which would ask for memory again.
+    // SAFETY: `_exit` has no conditions. It runs nothing more of this process (POSIX, _exit) that would ask for memory
+    // again.
     unsafe { nix::libc::_exit(SURROUNDINGS) }
 }
 

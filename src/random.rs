@@ -1,27 +1,28 @@
-//! Random numbers that must repeat: initial values and the order of samples, from the job's seed alone.
+//! Random numbers that must repeat: initial values and the order of samples. They follow from the job's seed alone.
 //!
-//! The generator is Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3",
-//! SC'11): counter-based, so a value depends on its place and not on who drew before. What must *not* repeat (keys,
-//! plans) comes from the operating system instead and never from here.
+//! The generator is Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC'11).
+//! It is counter-based, so that a value depends on its place and not on who drew before. What must *not* repeat (keys,
+//! plans) comes from the operating system instead, and never from here.
 //!
-//! A leaf: imports nothing of the crate, and every module may use it.
+//! This is a leaf: it imports nothing of the crate, and every module may use it.
 
 use hkdf::Hkdf;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// 256 bits from which repeatable numbers are drawn. Knowing a derived seed does not give the seed it came from.
+/// 256 bits from which numbers are drawn that repeat. The seed from which another one was derived does not follow from
+/// that.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop, PartialEq, Eq)]
 pub struct Seed([u8; 32]);
 
 impl Seed {
-    /// The seed that a job's `seed = ...` names: its text, hashed.
+    /// The seed that a job's `seed = ...` names: the text, hashed (docs/PROTOCOL.md, 18.1).
     pub fn from_text(text: &str) -> Self {
         Self::expand(Hkdf::new(Some(b"mixnn/1 seed"), text.as_bytes()), b"job")
     }
 
-    /// The seed for one use, e.g. `("stage", 2)`.
+    /// Derives the seed for one use, such as `("stage", 2)` (docs/PROTOCOL.md, 18.2).
     pub fn derive(&self, usage: &str, index: u64) -> Self {
         let mut info = usage.as_bytes().to_vec();
         info.push(0);
@@ -29,41 +30,46 @@ impl Seed {
         Self::expand(Hkdf::new(Some(b"mixnn/1 derive"), &self.0), &info)
     }
 
-    /// The numbers of this seed.
+    /// The stream of numbers of this seed (docs/PROTOCOL.md, 18.4).
     pub fn stream(&self) -> Philox {
         let word = |i: usize| u32::from_le_bytes([self.0[i], self.0[i + 1], self.0[i + 2], self.0[i + 3]]);
-        // 64 bits key the cipher and 64 more are the counter's upper half; the lower half counts.
+        // 64 bits are the key of the cipher, and 64 more are the upper half of the counter. The lower half counts.
         Philox::new([word(0), word(4)], [0, 0, word(8), word(12)])
     }
 
-    /// The key of its numbers, for those who count on their own ([`philox4x32_10`]).
+    /// The key of this seed's numbers, for those who count on their own with [`philox4x32_10`].
     pub fn key(&self) -> [u32; 2] {
         self.stream().key
     }
 
+    /// Expands 32 bytes out of `hkdf` for `info`.
     fn expand(hkdf: Hkdf<Sha256>, info: &[u8]) -> Self {
         let mut seed = [0; 32];
-        // HKDF fails only beyond 255 * 32 bytes.
+        // HKDF fails only where more than 255 * 32 bytes are asked for.
         let _ = hkdf.expand(info, &mut seed);
         Self(seed)
     }
 }
 
-/// A stream of Philox4x32-10 blocks from one key and first counter.
+/// A stream of blocks of Philox4x32-10, under one key and from a first counter on.
 pub struct Philox {
+    /// The key of the cipher.
     key: [u32; 2],
+    /// The counter of the next block, lowest word first.
     counter: [u32; 4],
+    /// The numbers of the last block.
     block: [u32; 4],
+    /// How many numbers of that block have been drawn.
     used: usize,
 }
 
 impl Philox {
-    /// A generator that begins with the block of `counter`.
+    /// A stream under `key` whose first block is that of `counter`.
     pub fn new(key: [u32; 2], counter: [u32; 4]) -> Self {
         Self { key, counter, block: [0; 4], used: 4 }
     }
 
-    /// Draws the next 32 bits.
+    /// The next 32 bits of the stream.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             self.block = philox4x32_10(self.counter, self.key);
@@ -76,15 +82,16 @@ impl Philox {
         self.block[self.used - 1]
     }
 
-    /// Uniform in [0, 1), a multiple of 2^-24: exact in f32.
+    /// The next number, uniform in [0, 1). It is a multiple of 2^-24, so that an f32 holds it exactly.
     pub fn unit_f32(&mut self) -> f32 {
         unit(self.next_u32())
     }
 
-    /// Uniform in 0..bound without bias (Lemire, "Fast random integer generation in an interval", 2019).
+    /// The next number, uniform in 0..bound and without bias (Lemire, "Fast random integer generation in an interval",
+    /// 2019).
     ///
     /// # Panics
-    /// With `bound` 0, in debug builds.
+    /// In debug builds, where `bound` is 0.
     pub fn below(&mut self, bound: u32) -> u32 {
         debug_assert!(bound > 0, "an empty range has no number");
         let threshold = bound.wrapping_neg() % bound;
@@ -96,7 +103,7 @@ impl Philox {
         }
     }
 
-    /// The numbers 0..count in random order (Fisher and Yates).
+    /// The numbers 0..count in a random order (Fisher and Yates).
     pub fn permutation(&mut self, count: u32) -> Vec<u32> {
         let mut order: Vec<u32> = (0..count).collect();
         for i in (1..order.len()).rev() {
@@ -106,13 +113,13 @@ impl Philox {
     }
 }
 
-/// The upper 24 bits as a part of 1: a multiple of 2^-24, exact in f32.
+/// Takes the upper 24 bits as a part of 1: a multiple of 2^-24, which an f32 holds exactly.
 #[inline(always)]
 pub fn unit(number: u32) -> f32 {
     (number >> 8) as f32 * (1.0 / (1 << 24) as f32)
 }
 
-/// One block: four numbers for the counter `c` under the key `k`.
+/// One block of the generator: four numbers for the counter `c` under the key `k`.
 #[inline(always)]
 pub fn philox4x32_10(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
@@ -128,7 +135,7 @@ pub fn philox4x32_10(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {
 mod tests {
     use super::*;
 
-    /// The known answers of Random123's kat_vectors for philox4x32 with 10 rounds.
+    /// These are the known answers of Random123's kat_vectors for philox4x32 with 10 rounds.
     #[test]
     fn philox_known_answers() {
         assert_eq!(philox4x32_10([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);

@@ -1,7 +1,7 @@
-//! Fields of secret bytes, for serde: read in one piece, into memory that is taken once and wiped, not value by value into memory that
-//! grows and leaves copies behind.
+//! Fields of secret bytes, for serde. They are read in one piece, into memory that is taken once and wiped. Value by
+//! value they would be read into memory that grows and leaves copies behind.
 //!
-//! Whoever reads takes memory for what is there, not for what is said to be there.
+//! The reader takes memory for the bytes that are there, and not for what a length claims.
 
 use std::fmt;
 
@@ -9,6 +9,7 @@ use serde::de::{Error, Visitor};
 use serde::{Deserializer, Serializer};
 use zeroize::Zeroizing;
 
+/// Reads bytes into memory that is wiped.
 struct Reader;
 
 impl Visitor<'_> for Reader {
@@ -23,12 +24,12 @@ impl Visitor<'_> for Reader {
     }
 }
 
-/// Writes a field of bytes.
+/// Writes a field of bytes: a length, then the bytes.
 pub(crate) fn write<S: Serializer>(bytes: &Zeroizing<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_bytes(bytes)
 }
 
-/// Reads a field of bytes.
+/// Reads a field of bytes that [`write()`] wrote.
 pub(crate) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Zeroizing<Vec<u8>>, D::Error> {
     from.deserialize_bytes(Reader)
 }

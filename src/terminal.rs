@@ -1,15 +1,15 @@
-//! The one writer to stdout and stderr. The standard macros panic where nothing can be written; no word of this program is worth
-//! a training.
+//! The one writer to stdout and stderr. The standard macros panic where nothing can be written, and no word of this
+//! program is worth losing a training.
 //!
-//! Words of others, such as what ranks say of themselves, are [`escaped`] where they are read, so that whatever prints them prints
-//! nothing but characters.
+//! Words of others, such as what ranks say of themselves, are [`escaped`] where they are read. So whatever prints them
+//! prints nothing but characters.
 //!
-//! Stdout gets results, and a result that is lost is an error. Stderr gets everything else. A line there that cannot be written is
-//! dropped: the reader may be gone, or the disk behind it full.
+//! Stdout gets results, and a result that is lost is an error. Stderr gets everything else. A line there that cannot be
+//! written is dropped: the reader may be gone, or the disk behind it full.
 //!
-//! Architecture invariant: nothing else of the crate writes to stdout or stderr, but for [`memory`](crate::memory), whose last words
-//! take no memory and wait for no lock. Rust ignores SIGPIPE, and it stays so: a reader that is gone is an error of one call, not the
-//! end of the process.
+//! Architecture invariant: nothing else in the crate writes to stdout or stderr, except [`memory`](crate::memory),
+//! whose last words take no memory and wait for no lock. Rust ignores SIGPIPE, and it stays so: a reader that is gone
+//! is an error of one call, and not the end of the process.
 
 use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -19,22 +19,23 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Between two tries at a stdout that takes nothing just now.
+/// How long to wait between two tries to write to a stdout that takes nothing just now.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Belongs to the process, as stderr does.
+/// Whether the user wants results and errors alone. It belongs to the process, as stderr does.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// A result that cannot be written to stdout.
+/// A result cannot be written to stdout.
 #[derive(Debug, Error)]
 pub struct PrintError {
+    /// What the operating system says.
     source: io::Error,
-    /// Where the result is all the same.
+    /// Where the user has the result all the same, in words.
     kept: Option<String>,
 }
 
 impl PrintError {
-    /// Adds to the error that the user has the result all the same: `kept` says where.
+    /// Adds `kept` to the error: where the user has the result all the same.
     pub fn though(self, kept: String) -> Self {
         Self { kept: Some(kept), ..self }
     }
@@ -47,13 +48,13 @@ impl fmt::Display for PrintError {
     }
 }
 
-/// `text` of someone else as it may be printed, in a line of ours: what a terminal obeys (controls, ends of lines, marks that turn the
-/// direction of writing) or does not show stands as its number, such as `\u{1b}`.
+/// Makes the text of someone else fit to be printed in a line of ours. What a terminal obeys (controls, ends of lines,
+/// marks that turn the direction of writing) or does not show becomes its number, such as `\u{1b}`.
 pub fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            // These are printed as they are; only a literal in a program escapes them.
+            // These are printed as they are. Only a literal in a program needs them escaped.
             '"' | '\'' | '\\' => shown.push(c),
             c => shown.extend(c.escape_debug()),
         }
@@ -61,19 +62,21 @@ pub fn escaped(text: &str) -> String {
     shown
 }
 
-/// Writes a line to stderr, in one piece: lines of several ranks must not run into each other. What cannot be written is dropped.
+/// Writes a line to stderr, in one piece: lines of several ranks must not run into each other. What cannot be written
+/// is dropped.
 pub fn note(text: &str) {
     draw(&format!("{}\n", text.trim_end()));
 }
 
-/// Writes a line to stderr, unless `--quiet` leaves it out: one that is neither an error nor a warning.
+/// Writes a line to stderr as [`note`] does, unless the user wants quiet. It is for what is neither an error nor a
+/// warning.
 pub fn remark(text: &str) {
     if !is_quiet() {
         note(text);
     }
 }
 
-/// From now on nothing is remarked.
+/// Keeps remarks from being written from now on, as `--quiet` asks.
 pub fn be_quiet() {
     QUIET.store(true, Ordering::Relaxed);
 }
@@ -85,14 +88,14 @@ pub fn is_quiet() -> bool {
 
 /// Writes `text` to stderr as it is. What cannot be written is dropped.
 pub fn draw(text: &str) {
-    // Where there is no one to read it, there is no one to tell.
+    // If no one reads stderr, there is no one to tell about it.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Writes a result to stdout, with a line's end behind it. Where the reader is gone, it wants no more: that is no error.
+/// Writes a result to stdout, with an end of line behind it. A reader that is gone wants no more, so that is no error.
 ///
 /// # Errors
-/// [`PrintError`]: it cannot be written, as to a full disk.
+/// [`PrintError`] where the result cannot be written, as to a full disk.
 pub fn print(text: &str) -> Result<(), PrintError> {
     deliver(&mut io::stdout().lock(), text)
 }
@@ -107,6 +110,7 @@ pub fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
+/// Writes `text` to `out`, with an end of line behind it.
 fn deliver(out: &mut impl Write, text: &str) -> Result<(), PrintError> {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let written = [text, end].iter().try_for_each(|part| {
@@ -125,7 +129,8 @@ fn deliver(out: &mut impl Write, text: &str) -> Result<(), PrintError> {
     }
 }
 
-/// Repeats `call` while it says that now is not the time. Whoever shares a pipe with others may find it set not to wait.
+/// Repeats `call` while it says that it cannot be done just now. Whoever shares a pipe with others may find it set not
+/// to wait.
 fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -139,7 +144,7 @@ fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 mod tests {
     use super::*;
 
-    /// Takes three bytes at a time, and answers `says` before each.
+    /// A writer that takes three bytes at a time, and answers `says` before each time.
     struct Slow {
         says: Option<ErrorKind>,
         refused: bool,
@@ -177,7 +182,7 @@ mod tests {
         for (text, shown) in [
             ("\u{1b}[2J\u{7}", "\\u{1b}[2J\\u{7}"),
             ("a\r\nb\t\0\u{7f}", "a\\r\\nb\\t\\0\\u{7f}"),
-            // Of one byte each in terminals of eight bits: a control sequence, a next line.
+            // These are single bytes in terminals of eight bits: a control sequence, and a next line.
             ("\u{9b}2J\u{85}", "\\u{9b}2J\\u{85}"),
             ("\u{202e}abc\u{2066}\u{2028}\u{200b}", "\\u{202e}abc\\u{2066}\\u{2028}\\u{200b}"),
         ] {

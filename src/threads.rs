@@ -1,8 +1,8 @@
-//! Threads that cannot be started: a user may have only so many, and a container too.
+//! Threads that cannot be started: a user may have only so many, and so may a container.
 
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
-/// No thread more can be had.
+/// The operating system starts no more threads. The text says why.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot start a thread ({0}): raise the limit on processes and threads (ulimit -u, or pids of the container), or take fewer \
@@ -22,7 +22,7 @@ impl From<rayon::ThreadPoolBuildError> for Starved {
     }
 }
 
-/// Starts a thread of this `name` in `scope`. The standard library's own way panics where there is none to be had.
+/// Starts a thread with this `name` in `scope`. The standard library's own way panics where no thread can be started.
 ///
 /// # Errors
 /// [`Starved`].

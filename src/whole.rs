@@ -1,4 +1,4 @@
-//! New files: whole or not at all, and never in the place of another.
+//! New files that appear whole or not at all, and never in the place of another.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -6,28 +6,28 @@ use std::path::Path;
 
 use tempfile::{NamedTempFile, PersistError};
 
-/// Gives `file` the name `path`, where nothing stands. It is asked when the name is given: what a command found free at its start
-/// may be taken at its end.
+/// Gives `file` the name `path`. Nothing may stand there: what a command found free at its start may be taken at its
+/// end.
 ///
 /// # Errors
-/// [`ErrorKind::AlreadyExists`] where something stands there, and whatever else the operating system says. The error holds the
-/// file; dropped, it is gone.
+/// [`ErrorKind::AlreadyExists`] where something stands there, and whatever else the operating system says. The error
+/// holds the file. If that is dropped, the file is gone.
 pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<(), PersistError> {
     match file.persist_noclobber(path) {
         Ok(_) => Ok(()),
         Err(refused) if refused.error.kind() == ErrorKind::AlreadyExists => Err(refused),
-        // Some file systems can neither rename without replacing nor link.
+        // Some file systems can neither rename a file without replacing another, nor link it.
         Err(refused) => claim(refused.file, path),
     }
 }
 
-/// Does what [`persist`] does, with what every file system can: it takes the name first, by an empty file, which only one can
-/// make.
+/// Gives `file` the name `path` by what every file system can do. It first takes the name with an empty file, which
+/// only one process can make.
 fn claim(file: NamedTempFile, path: &Path) -> Result<(), PersistError> {
     match File::create_new(path) {
         Err(error) => Err(PersistError { error, file }),
         Ok(_) => file.persist(path).map(drop).inspect_err(|_| {
-            // The empty file is ours; where it stays, the error has said enough.
+            // The empty file is ours. If it cannot be removed, the error has said enough.
             let _ = std::fs::remove_file(path);
         }),
     }

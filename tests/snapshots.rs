@@ -341,7 +341,7 @@ fn filters_hide_what_varies_alone() {
         steady("time   12.3 s, 1 epochs\nsha256 692ef5\n15 seeds\n"),
         "time   # s, 1 epochs\nsha256 #\n15 seeds\n"
     );
-    assert_eq!(without_figures("2, (0.25 to 1.00) a.b 95 % x.md", false), "2, (#.# to #.#) a.b 95 % x.md");
+    assert_eq!(without_figures("2, (0.25 to 1.00) a.b 95 % mix.hops", false), "2, (#.# to #.#) a.b 95 % mix.hops");
     assert_eq!(without_figures("69 plans, 95 %", true), "# plans, # %");
     let text = "1.5\ntrust domains 0.5\n  69 plans drawn; 7\n\nwhat else may be read\n 2.5\n";
     let due = "1.5\ntrust domains #.#\n  # plans drawn; #\nwhat else may be read\n 2.5\n";

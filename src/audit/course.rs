@@ -48,7 +48,7 @@ pub(super) struct Courses {
     pub(super) all: Vec<Course>,
     /// The job's pace, as the job names it.
     pub(super) pace: String,
-    /// The job's profile.
+    /// The job's profile: how its messages travel.
     pub(super) profile: Profile,
     /// Between which ranks the job has links. In an audit each rank has a host of its own.
     pub(super) link: LinkEncryption,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::truth::Truth;
 use crate::device_memory::DeviceLanes;
-use crate::ids::{Phase, Rank};
+use crate::ids::{Phase, Rank, RankSet};
 use crate::mix::geometry::BEAT;
 use crate::transport::{Backoff, Block, Exchange, Lane, Letters, Member, Membership, Transport, TransportError};
 
@@ -71,10 +71,10 @@ pub(super) struct Recorder<T: Transport> {
     inner: T,
     /// When the run began.
     origin: Instant,
-    /// The ranks that send over a lane to this one: bit r is rank r.
-    senders: u64,
-    /// The ranks whose blocks of this phase are not all there yet: bit r is rank r.
-    missing: u64,
+    /// The ranks that send over a lane to this one.
+    senders: RankSet,
+    /// The ranks whose blocks of this phase are not all there yet.
+    missing: RankSet,
     /// What has been written down so far.
     recording: Recording,
     /// Where the recording is put at the end.
@@ -90,7 +90,7 @@ impl<T: Transport> Recorder<T> {
         recording.sent.reserve(ROOM * 2 * ranks);
         recording.arrived.reserve(ROOM * ranks);
         recording.letters.reserve(8);
-        Self { inner, origin, senders: 0, missing: 0, recording, shelf: Arc::clone(shelf) }
+        Self { inner, origin, senders: RankSet::EMPTY, missing: RankSet::EMPTY, recording, shelf: Arc::clone(shelf) }
     }
 
     /// Keeps what the rank says of itself beside what was recorded of it.
@@ -104,15 +104,15 @@ impl<T: Transport> Recorder<T> {
     }
 
     /// Notes that blocks have arrived. Those of the ranks in `still` are not there yet.
-    fn arrivals(&mut self, still: u64) {
-        let come = self.missing & !still;
-        if come == 0 {
+    fn arrivals(&mut self, still: RankSet) {
+        let come = self.missing.without(still);
+        if come.is_empty() {
             return;
         }
-        let (now, ranks) = (self.now(), usize::from(self.inner.ranks()));
-        let from = self.recording.arrived.len() - ranks;
-        for (rank, at) in self.recording.arrived[from..].iter_mut().enumerate() {
-            if come >> rank & 1 == 1 {
+        let (now, ranks) = (self.now(), self.inner.ranks());
+        let from = self.recording.arrived.len() - usize::from(ranks);
+        for (rank, at) in Rank::all(ranks).zip(&mut self.recording.arrived[from..]) {
+            if come.contains(rank) {
                 *at = now;
             }
         }
@@ -123,12 +123,6 @@ impl<T: Transport> Recorder<T> {
     fn letter(&mut self, at: Time, bytes: usize) {
         self.recording.letters.push(Letter { at, bytes });
     }
-}
-
-/// The set of these ranks: bit r is rank r.
-fn bits(ranks: impl Iterator<Item = Rank>) -> u64 {
-    // A job has at most 64 ranks, so that each has a bit.
-    ranks.fold(0, |set, rank| set | 1 << rank.index())
 }
 
 impl<T: Transport> Member for Recorder<T> {
@@ -153,7 +147,7 @@ impl<T: Transport> Exchange for Recorder<T> {
         incoming: &[Lane],
         device: Option<DeviceLanes>,
     ) -> Result<(), TransportError> {
-        self.senders = bits(incoming.iter().map(|lane| lane.peer));
+        self.senders = incoming.iter().map(|lane| lane.peer).collect();
         self.recording.lanes = outgoing.to_vec();
         self.inner.lanes().lay(outgoing, incoming, device)
     }
@@ -189,7 +183,7 @@ impl<T: Transport> Exchange for Recorder<T> {
 
     fn poll(&mut self) -> Result<bool, TransportError> {
         let done = self.inner.lanes().poll()?;
-        let still = if done { 0 } else { bits(self.inner.lanes().missing().into_iter()) };
+        let still = if done { RankSet::EMPTY } else { self.inner.lanes().missing().into_iter().collect() };
         self.arrivals(still);
         if done {
             let now = self.now();

@@ -1,4 +1,4 @@
-//! `mixnn audit`: plays the adversary against a job, and prints what it finds.
+//! The command `mixnn audit`: it plays the adversary against a job and prints what it finds.
 
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ pub(super) struct AuditArgs {
     json: bool,
 }
 
-/// `mixnn audit`; the exit code.
+/// Plays the audit and prints it. Returns the exit code.
 pub(super) fn run(args: &AuditArgs) -> i32 {
     match played(args) {
         Ok(()) => 0,
@@ -49,12 +49,13 @@ pub(super) fn run(args: &AuditArgs) -> i32 {
     }
 }
 
+/// Plays the audit, prints the table, and writes the page if one is asked for.
 fn played(args: &AuditArgs) -> Result<(), AuditError> {
     let bar = ProgressBar::with_draw_target(None, progress::target(args.json));
     if let Ok(style) = ProgressStyle::with_template("audit {bar:32} {pos}/{len} runs, {eta} left") {
         bar.set_style(style);
     }
-    // A page that cannot be written is better known before the runs than after.
+    // Whether the page can be written is better known before the runs than after them.
     let page = args
         .html
         .as_deref()
@@ -76,7 +77,7 @@ fn played(args: &AuditArgs) -> Result<(), AuditError> {
         }
         Ok(())
     });
-    // Whatever became of the page: the runs took long.
+    // The table is printed whatever has become of the page: the runs took long.
     terminal::print(&match args.json {
         true => format!("{:#}", audited.json()),
         false => audited.to_string(),

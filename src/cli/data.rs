@@ -1,4 +1,4 @@
-//! `mixnn data fetch`.
+//! The command `mixnn data fetch`.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::{complain, fail};
 use crate::data::fetch;
 use crate::terminal;
 
-/// Brings the data set `name`; the exit code.
+/// Brings the data set `name` into the folder `to`, from `from` or the internet. Returns the exit code.
 pub(super) fn fetch(name: &str, to: Option<PathBuf>, from: Option<PathBuf>) -> i32 {
     let to = to.unwrap_or_else(|| PathBuf::from("data").join(name));
     let bring = match name {

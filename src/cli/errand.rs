@@ -1,4 +1,4 @@
-//! What rank 0 is asked for, and what it does about it in one process. Ranks that are processes are played in `ranks.rs`.
+//! What rank 0 is asked for, and how one process alone does it. Ranks that are processes are played in `ranks.rs`.
 
 use std::time::Duration;
 
@@ -28,11 +28,13 @@ pub(super) struct StartArgs {
     pub(super) start_timeout: Duration,
 }
 
+/// How long a rank waits for the opening, unless the user says otherwise.
 const START_TIMEOUT: &str = "120s";
-/// The owner tells the others each second that it is coming, if it is a machine that has time for it.
+/// The shortest such wait that a user may choose. The owner tells the others each second that it is coming, as far as
+/// its machine has time for that.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reads how long to wait. An empty text, as of a variable that was set to nothing, is the default.
+/// Reads how long to wait. An empty text, as of a variable that was set to nothing, stands for the default.
 fn patience(text: &str) -> Result<Duration, String> {
     let text = if text.is_empty() { START_TIMEOUT } else { text };
     job::duration(text, Duration::from_millis(1))
@@ -40,28 +42,28 @@ fn patience(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a time of at least \"5s\", such as \"120s\" or \"10m\"".to_owned())
 }
 
-/// What runs a job that is ready, for someone who watches.
+/// Runs a job that is ready, tells a watcher about it, and returns what it came to.
 pub(super) type Lead<'a> = dyn FnMut(&mut (dyn Watcher + Send)) -> Led + 'a;
 
 /// What rank 0 is asked for. All other ranks serve, whatever it is.
 pub(super) trait Errand: Sync {
-    /// What the errand writes its results to.
+    /// Where the errand writes what it comes to.
     type Out: Send;
 
-    /// How it is to run.
+    /// How the job is to run, as the command line says.
     fn how(&self) -> &HowArgs;
 
-    /// Opens what it needs, with `sets` on top of the job.
+    /// Opens what the errand needs, with the settings `sets` on top of the job.
     fn prepare(&self, sets: &[String]) -> Result<Prepared, RunError>;
 
-    /// Makes what it will write to, before any other rank hears of a run.
+    /// Makes what the errand will write to, before any other rank hears of a run.
     fn open(&self, prepared: &Prepared) -> Result<Self::Out, RunError>;
 
-    /// Has `lead` run it; writes and prints what it comes to.
+    /// Has `lead` run the job. Writes and prints what it comes to.
     fn carry_out(&self, prepared: &Prepared, out: Self::Out, lead: &mut Lead<'_>) -> Result<(), RunError>;
 }
 
-/// The words of `error`, with what to type where that depends on how this process was started.
+/// The words of `error`. Where it depends on how this process was started, they also say what to type.
 pub(super) fn explained(error: &RunError) -> String {
     match error.cause() {
         RunError::TooFewRanks { needed, .. } => format!("{error}; start {needed}: {}", Start::here().more(*needed)),
@@ -69,7 +71,7 @@ pub(super) fn explained(error: &RunError) -> String {
     }
 }
 
-/// The job with what the command line lays on top.
+/// Opens what `errand` needs, with all settings of the command line on top of the job.
 pub(super) fn prepare<E: Errand>(errand: &E) -> Result<Prepared, RunError> {
     let how = errand.how();
     let mut sets = how.sets.clone();
@@ -77,7 +79,7 @@ pub(super) fn prepare<E: Errand>(errand: &E) -> Result<Prepared, RunError> {
     errand.prepare(&sets)
 }
 
-/// One process: `--single`, or all ranks as threads.
+/// Carries `errand` out in this process alone: with `--single`, or with all ranks as threads. Returns the exit code.
 pub(super) fn alone<E: Errand>(errand: &E, start: &Start) -> Result<i32, RunError> {
     let prepared = prepare(errand)?;
     let how = errand.how();
@@ -101,7 +103,7 @@ pub(super) fn alone<E: Errand>(errand: &E, start: &Start) -> Result<i32, RunErro
     Ok(0)
 }
 
-/// What does not hold, said before the run.
+/// Tells the user, before the run, which promises do not hold.
 pub(super) fn note(prepared: &Prepared, credentials: &Credentials) {
     if prepared.job.mix.profile == Profile::Bare {
         return;

@@ -1,4 +1,4 @@
-//! As the first process of a container.
+//! The program as the first process of a container.
 
 use std::thread;
 
@@ -7,16 +7,18 @@ use nix::sys::signal::{SigSet, Signal};
 /// The signals that end any other process.
 const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 
-/// Has these signals end this process where it is the first of its container, as they end any other, with 128 and their number.
-/// The kernel spares a first process whatever it does not wait for: `docker stop` would take ten seconds, and kill it then.
+/// Has these signals end this process where it is the first of its container. It then exits with 128 and the number of
+/// the signal, as any other process would. The kernel spares a first process from signals that it does not wait for:
+/// `docker stop` would take ten seconds, and kill it then.
 pub(super) fn heed_signals() {
     if std::process::id() == 1 {
-        // Where they cannot be waited for, all is as it would be without.
+        // Where the signals cannot be waited for, all is as it would be without this.
         let _ = wait_for(SigSet::from_iter(ENDING));
     }
 }
 
-/// Ends the process when one of `signals` comes. All threads that start from now on leave them to the one that waits.
+/// Ends the process when one of `signals` comes. All threads that start from now on leave these signals to the thread
+/// that waits for them.
 fn wait_for(signals: SigSet) -> std::io::Result<()> {
     signals.thread_block()?;
     let waiting = move || {

@@ -1,4 +1,4 @@
-//! `mixnn keygen`, and where a process's identity and trust file are.
+//! The command `mixnn keygen`, and where a process's identity and trust file are.
 // Only processes that MPI brings together have anyone to show an identity to.
 #![cfg_attr(not(feature = "mpi"), allow(dead_code))]
 
@@ -28,42 +28,49 @@ pub(super) struct IdentityArgs {
 }
 
 impl IdentityArgs {
-    /// What the owner of `job` shows, and the ranks that the job names.
+    /// What the owner of `job` shows, and the ranks that its job says it accepts.
     pub(super) fn of_owner(&self, job: &Job) -> Result<Credentials, RunError> {
         let trust = job.trust.ranks.as_deref().map(Trust::load).transpose()?;
         Ok(Credentials { identity: self.identity()?, trust })
     }
 
-    /// What another rank shows, and the owners that it serves.
+    /// What a rank other than the owner shows, and the owners that it serves.
     pub(super) fn of_rank(&self) -> Result<Credentials, RunError> {
         Ok(Credentials { identity: self.identity()?, trust: TRUST.load(self.trust.as_deref(), Trust::load)? })
     }
 
+    /// This process's identity, if it has one.
     fn identity(&self) -> Result<Option<Identity>, TrustError> {
         IDENTITY.load(self.identity.as_deref(), load_identity)
     }
 }
 
-/// A file that is read where it is, though nobody has named it.
+/// A file that is read in its default place even if nobody has named it.
 struct Configured {
+    /// What the file is, in words for errors.
     what: &'static str,
-    /// Its name in the configuration folder.
+    /// The name of the file in the configuration folder.
     name: &'static str,
+    /// The option of the command line that names another file.
     option: &'static str,
+    /// The variable of the environment that names another file.
     variable: &'static str,
 }
 
+/// The identity of this process.
 const IDENTITY: Configured =
     Configured { what: "identity", name: "identity", option: "--identity", variable: "MIXNN_IDENTITY" };
+/// The trust file of a rank other than the owner.
 const TRUST: Configured =
     Configured { what: "trust file", name: "trust", option: "--trust", variable: "MIXNN_TRUST" };
 
 impl Configured {
-    /// Loads the file that was `named`, or else the one in the default place, if there can be one. An empty name is none, as of a
-    /// variable that was set to nothing.
+    /// Loads the file that was `named`, or else the one in the default place, if there is one. An empty name counts as
+    /// none, as of a variable that was set to nothing.
     ///
     /// # Errors
-    /// Those of `load`; [`TrustError::ReadDefault`]: a file that cannot be looked at must not pass for no file.
+    /// Those of `load`; [`TrustError::ReadDefault`] where it cannot be told whether there is a file: that must not pass
+    /// for none.
     fn load<T>(
         &self,
         named: Option<&Path>,
@@ -75,7 +82,7 @@ impl Configured {
         self.load_default(default_place(self.name), load)
     }
 
-    /// Loads the file in the default `place`, if there can be one.
+    /// Loads the file in the default `place`, if there is one.
     fn load_default<T>(
         &self,
         place: Option<PathBuf>,
@@ -90,7 +97,7 @@ impl Configured {
             source,
         };
         match path.symlink_metadata() {
-            // No folder, or what is no folder, has no file: HOME may be /dev/null.
+            // Where there is no folder, or what should be one is none, there is no file: HOME may be /dev/null.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(unread(error)),
             Ok(_) => match load(&path) {
@@ -101,7 +108,8 @@ impl Configured {
     }
 }
 
-/// `mixnn/NAME` in the user's configuration folder, which must be an absolute path (XDG Base Directory Specification).
+/// `mixnn/NAME` in the user's configuration folder. `None` where no variable names such a folder by an absolute path
+/// (XDG Base Directory Specification).
 fn default_place(name: &str) -> Option<PathBuf> {
     let absolute = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
@@ -120,7 +128,7 @@ pub(super) struct KeygenArgs {
     show: Option<Option<PathBuf>>,
 }
 
-/// `mixnn keygen`; the exit code.
+/// Makes or shows an identity, as `args` say. Returns the exit code.
 pub(super) fn keygen(args: KeygenArgs) -> i32 {
     let from_environment = || std::env::var_os(IDENTITY.variable).map(PathBuf::from);
     let (named, option) = match &args.show {
@@ -140,7 +148,7 @@ pub(super) fn keygen(args: KeygenArgs) -> i32 {
     done.map_or_else(|error| fail(&error), |()| 0)
 }
 
-/// Makes the identity `path` and prints its line.
+/// Makes the identity file `path` and prints its line for trust files.
 fn make(path: &Path) -> Result<(), RunError> {
     let line = make_identity(path, &hostname())?;
     let path = path.display();
@@ -158,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    /// What cannot be there is absent, what may be there is not.
+    /// A file that cannot be there is absent. A file that may be there is not.
     #[test]
     fn a_default_file_that_cannot_be_looked_at_is_not_taken_for_none() {
         let temp = tempfile::tempdir().unwrap();
@@ -173,7 +181,7 @@ mod tests {
             let loaded = TRUST.load_default(place.clone(), Trust::load);
             assert!(matches!(loaded, Ok(None)), "{place:?}: {:?}", loaded.map(|_| ()));
         }
-        // Where the user may not search a folder, root may: a loop of links is as good.
+        // Where a user may not search a folder, root may. A loop of links is as good a test.
         for place in [path("loop/trust"), path("folder"), path("dangling")] {
             let error = TRUST.load_default(Some(place.clone()), Trust::load).map(|_| ()).unwrap_err();
             let told = error.to_string();
@@ -181,7 +189,7 @@ mod tests {
                 assert!(told.contains(word), "{place:?}: {told}");
             }
             assert_eq!(error.exit_code(), 3);
-            // Named, the same is what its user has named.
+            // If the user names the same place, the error is about a file that the user has named.
             let named = TRUST.load(Some(&place), Trust::load).map(|_| ()).unwrap_err().to_string();
             assert!(named.starts_with("cannot read the trust file "), "{named}");
         }

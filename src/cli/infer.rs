@@ -1,4 +1,4 @@
-//! `mixnn infer`: the testing phase alone, with the model of a run, on new inputs.
+//! The command `mixnn infer`: the testing phase alone, with the model of a run, on new inputs.
 
 use std::path::PathBuf;
 

@@ -1,10 +1,10 @@
-//! Finds out whether this process is one rank of several or all of them, and has it play that.
+//! Finds out whether this process is one rank of several or all of them, and has it play that part.
 
 use super::errand::{Errand, alone};
 use super::launcher::Start;
 use super::{JoinArgs, complain, fail};
 
-/// Carries `errand` out; the exit code.
+/// Carries `errand` out, as one rank or as all of them. Returns the exit code.
 pub(super) fn start<E: Errand>(errand: &E) -> i32 {
     let (start, how) = (Start::here(), errand.how());
     let one_process = how.single || how.local.is_some();
@@ -24,7 +24,7 @@ pub(super) fn start<E: Errand>(errand: &E) -> i32 {
     alone(errand, &start).unwrap_or_else(|error| fail(&error))
 }
 
-/// `mixnn join`; the exit code.
+/// Serves as one rank of an MPI job, without a job of its own. Returns the exit code.
 pub(super) fn join(args: &JoinArgs) -> i32 {
     let start = Start::here();
     #[cfg(feature = "mpi")]

@@ -1,22 +1,22 @@
-//! What a launcher of processes leaves in the environment of those that it starts, and what a user is told of it. All that the
-//! program knows of launchers stands here.
+//! What a launcher of processes leaves in the environment of those that it starts, and what a user is told of it. All
+//! that the program knows of launchers stands here.
 //!
-//! Knows nothing of MPI: what MPI shows is held against what the launcher says.
+//! This module knows nothing of MPI. Others compare what MPI shows with what the launcher says.
 
 use std::fmt;
 
 use crate::ids::Rank;
 
-/// What starts the processes of a run.
+/// Who has started a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Launcher {
     /// No launcher: a shell, a script, a service.
     Nobody,
-    /// The `srun` of Slurm.
+    /// The `srun` that belongs to Slurm.
     Srun,
-    /// The `mpirun` of Open MPI, or of MPICH and what comes from it.
+    /// The `mpirun` of Open MPI, or of MPICH and its descendants.
     Mpirun,
-    /// Another one that MPI libraries know.
+    /// Another launcher that MPI libraries know.
     Other,
 }
 
@@ -34,15 +34,16 @@ impl fmt::Display for Launcher {
 /// How this process was started, as its environment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Start {
-    /// Who has started it.
+    /// Who has started this process.
     pub(super) launcher: Launcher,
     /// How many processes were started together, at least.
     pub(super) processes: u32,
-    /// Which of them this one is.
+    /// The rank of this process among them, where the launcher says it.
     pub(super) rank: Option<Rank>,
-    /// Whether the launcher offers an MPI library to bring them together.
+    /// Whether the launcher offers MPI libraries a way to bring the processes together.
     wired: bool,
-    /// Tasks of the Slurm allocation in which this process is alone.
+    /// How many tasks the Slurm allocation has in which this process runs alone. `None` where there is no such
+    /// allocation.
     allocation: Option<u32>,
 }
 
@@ -52,14 +53,16 @@ impl Start {
         Self::read(|name| std::env::var(name).ok())
     }
 
-    /// Reads it out of the variables of an environment.
+    /// Reads the variables of an environment.
     ///
-    /// A launcher may have been started by another one, whose variables are there, too: what is nearest to an MPI library counts.
-    /// Where `mpirun` runs in an allocation of Slurm, Slurm's numbers are those of `mpirun`'s own helpers.
+    /// A launcher may have been started by another one, whose variables are there, too. What is nearest to an MPI
+    /// library counts. Where `mpirun` runs in an allocation of Slurm, Slurm's numbers are those of `mpirun`'s own
+    /// helpers.
     fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
         let number = |name: &str| variable(name)?.trim().parse::<u32>().ok();
         let tasks = number("SLURM_STEP_NUM_TASKS");
-        // Slurm names its jobs so where it speaks PMIx; without it another launcher has brought PMIx.
+        // Slurm gives its jobs such names where it speaks PMIx itself. With any other name, another launcher has
+        // brought PMIx.
         let by_slurm = variable("PMIX_NAMESPACE").is_none_or(|name| name.starts_with("slurm."));
         let local = number("MPI_LOCALNRANKS");
         let pmi = number("PMI_RANK").or(number("PMIX_RANK"));
@@ -71,7 +74,8 @@ impl Start {
         } else if let Some(tasks) = tasks.filter(|_| by_slurm) {
             (Launcher::Srun, tasks, number("SLURM_PROCID"))
         } else if wired {
-            // PMIx leaves no number of processes in the environment: there are at least as many as this one's own number says.
+            // PMIx does not leave the number of processes in the environment. There are at least as many as this
+            // process's own number says.
             let size = number("PMI_SIZE").or(number("FLUX_JOB_SIZE"));
             (Launcher::Other, size.unwrap_or_else(|| pmi.unwrap_or(0).saturating_add(1)), pmi)
         } else {
@@ -99,15 +103,15 @@ impl Start {
         self.wired || self.is_of_several()
     }
 
-    /// Whether `library`, an MPI library's name, cannot bring these processes together, so that it need not be asked. Open MPI ends
-    /// a process which asks it for that, with a code and words of its own.
+    /// Whether an MPI library of the name `library` cannot bring these processes together, so that it must not be
+    /// asked. Open MPI ends a process that asks it for that, with a code and words of its own.
     #[cfg(any(test, feature = "mpi"))]
     pub(super) fn is_beyond(&self, library: &str) -> bool {
         self.launcher == Launcher::Srun && self.is_of_several() && !self.wired && library.contains("Open MPI")
     }
 
-    /// What to do where several processes were started, and each of them sees none but itself; `library` is the MPI library of this
-    /// program, if it has one.
+    /// Tells the user what to do where several processes were started and each sees none but itself. `library` is the
+    /// name of this program's MPI library, if it has one.
     pub(super) fn split(&self, library: Option<&str>) -> String {
         let Self { launcher, processes, .. } = self;
         let Some(library) = library else {
@@ -127,7 +131,7 @@ impl Start {
         }
     }
 
-    /// What to do where this process was to be the only one and is not.
+    /// Tells the user what to do where this process was to be the only one and is not.
     pub(super) fn not_the_only_one(&self) -> String {
         let Self { launcher, processes, .. } = self;
         let instead = match launcher {
@@ -138,8 +142,8 @@ impl Start {
         format!("--single and --local run in one process, and {launcher} has started {processes}: {instead}")
     }
 
-    /// Why all ranks are threads of this process, which nobody has asked for: a line for the user of `mpi`, whether this program has
-    /// MPI.
+    /// Tells the user why all ranks are threads of this process, though nobody has asked for that. `mpi` says whether
+    /// this program has MPI.
     pub(super) fn alone(&self, ranks: u16, mpi: bool) -> String {
         let Self { launcher, allocation, .. } = self;
         let threads = format!("running {ranks} ranks as threads of this process, as --local {ranks}");
@@ -163,7 +167,7 @@ impl Start {
     }
 }
 
-/// What Slurm calls the interface over which `library` brings processes together.
+/// The word for `srun --mpi` that names the interface over which `library` brings processes together.
 fn pmi_of(library: &str) -> &'static str {
     if library.contains("Open MPI") { "pmix" } else { "pmi2" }
 }
@@ -175,7 +179,7 @@ mod tests {
     const OPEN_MPI: &str = "Open MPI v4.1.4";
     const MPICH: &str = "MPICH Version: 4.0.2";
 
-    /// Reads "NAME=VALUE NAME=VALUE".
+    /// Reads an environment that is written as "NAME=VALUE NAME=VALUE".
     fn read(variables: &str) -> Start {
         Start::read(|name| {
             let value =
@@ -184,7 +188,7 @@ mod tests {
         })
     }
 
-    /// What srun of Slurm 22.05 sets for any step; the third task of three on two nodes.
+    /// What srun of Slurm 22.05 sets for any step: here for the third task of three on two nodes.
     const STEP: &str = "SLURM_JOB_ID=3 SLURM_JOB_NUM_NODES=2 SLURM_LOCALID=0 SLURM_NODEID=1 SLURM_NPROCS=3 SLURM_NTASKS=3 \
         SLURM_PROCID=2 SLURM_STEPID=0 SLURM_STEP_ID=0 SLURM_STEP_NUM_NODES=2 SLURM_STEP_NUM_TASKS=3 SLURM_TASK_PID=29733";
 
@@ -240,7 +244,7 @@ mod tests {
         let open_mpi =
             "OMPI_COMM_WORLD_SIZE=7 OMPI_COMM_WORLD_RANK=4 OMPI_UNIVERSE_SIZE=7 PMIX_NAMESPACE=450887681 PMIX_RANK=4";
         let hydra = "MPI_LOCALNRANKS=2 MPI_LOCALRANKID=0 PMI_FD=6 PMI_RANK=4 PMI_SIZE=7";
-        // Within Slurm their own helpers are a step, with numbers that say nothing of ranks.
+        // Within Slurm, mpirun's own helpers are a step of Slurm, with numbers that say nothing of ranks.
         for outside in ["", STEP, "SLURM_JOB_ID=7 SLURM_NTASKS=4"] {
             for inside in [open_mpi, hydra] {
                 let start = read(&format!("{outside} {inside}"));

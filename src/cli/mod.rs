@@ -1,4 +1,4 @@
-//! The command line. What it prints of a job is in [`check`](crate::check), [`audit`](crate::audit) and
+//! The command line. What it prints of a job is made in [`check`](crate::check), [`audit`](crate::audit) and
 //! [`report`](crate::report).
 
 mod audit;
@@ -160,7 +160,7 @@ enum DataCommand {
     },
 }
 
-/// Runs the command line; the process's exit code.
+/// Does what the command line asks for. Returns the process's exit code.
 pub fn main() -> i32 {
     protect_memory();
     first::heed_signals();
@@ -185,7 +185,7 @@ pub fn main() -> i32 {
     }
 }
 
-/// Prints what clap has to say; the exit code. Help and versions are results, and no errors.
+/// Prints what clap has to say. Returns the exit code. Help and versions are results and no errors.
 fn refused(error: &clap::Error) -> i32 {
     let styled = error.render();
     let text = |terminal: bool| match terminal && !progress::is_plain(|name| std::env::var_os(name)) {
@@ -199,12 +199,13 @@ fn refused(error: &clap::Error) -> i32 {
     terminal::print(&text(terminal::stdout_is_terminal())).map_or_else(|error| fail(&error.into()), |()| 0)
 }
 
-/// Starts the threads on which `check` and `audit` work things out, one a core. Left to the first use of them, a lack of threads
-/// would be a panic.
+/// Starts the threads on which `check` and `audit` compute, one for each core. Left to the first use of them, a lack of
+/// threads would be a panic.
 fn start_threads() -> Result<(), RunError> {
     Ok(rayon::ThreadPoolBuilder::new().build_global().map_err(Starved::from)?)
 }
 
+/// Prints what a job needs and how well it is protected.
 fn check(args: &CheckArgs) -> Result<(), RunError> {
     start_threads()?;
     let prepared = crate::run::prepare::Prepared::load(&args.job, &args.sets)?;
@@ -216,7 +217,7 @@ fn check(args: &CheckArgs) -> Result<(), RunError> {
     })?)
 }
 
-/// The exit code: 3 where something that is there does not work.
+/// Looks at this host and prints what it finds. Returns the exit code: 3 where something is there and does not work.
 fn doctor(json: bool) -> Result<i32, RunError> {
     let examined = crate::doctor::Examined::here()?;
     terminal::print(&match json {
@@ -226,18 +227,19 @@ fn doctor(json: bool) -> Result<i32, RunError> {
     Ok(if examined.is_well() { 0 } else { 3 })
 }
 
-/// Prints why there is nothing to do but end; the exit code.
+/// Prints why the program ends. Returns the exit code.
 fn fail(error: &RunError) -> i32 {
     complain(&format!("error: {}", errand::explained(error)));
     error.exit_code()
 }
 
+/// Writes a line to stderr that begins with the program's name.
 fn complain(text: &str) {
     terminal::note(&format!("mixnn: {text}"));
 }
 
 /// Switches core dumps off: they would hold keys and parameters.
 fn protect_memory() {
-    // Where this fails, dumps stay as the system has them.
+    // Where this fails, core dumps stay as the system has them.
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
 }

@@ -1,4 +1,4 @@
-//! What a user sees of a run that is under way: a bar on a terminal, a line an epoch anywhere.
+//! What a user sees of a run that is under way: a bar on a terminal, and a line for each epoch anywhere.
 
 use std::ffi::OsString;
 
@@ -10,28 +10,33 @@ use crate::run::kept::results::EpochReport;
 use crate::run::{Model, RunError, Watcher};
 use crate::terminal;
 
-/// Set to 1 by those who run mixnn under a launcher that hides a terminal from it, as mpirun does; to 0 by those who want no bar.
+/// The variable of the environment that decides about the bar. A user sets it to 1 under a launcher that hides a
+/// terminal from mixnn, as mpirun does. 0 means no bar.
 const WANTED: &str = "MIXNN_PROGRESS";
 
-/// Shows a run and writes its metrics.
+/// Shows a run to the user and writes its metrics into its folder.
 pub(super) struct Progress<'a> {
+    /// The bar, which may be hidden.
     bar: ProgressBar,
+    /// The folder into which the run's files go.
     folder: &'a Folder,
+    /// How many epochs the run has.
     epochs: u32,
 }
 
 /// Where a bar is drawn.
 #[derive(Debug, PartialEq, Eq)]
 enum Canvas {
+    /// No bar is drawn.
     Nowhere,
-    /// The bar is drawn on a terminal.
+    /// On a terminal, which stderr is.
     Terminal,
     /// On stderr, whatever it is.
     Stderr,
 }
 
-/// Where a bar belongs, as the `variable`s of the environment have it. A bar moves, and leaves a log full of pieces: it is for a
-/// person at a terminal.
+/// Where a bar belongs. `terminal` says whether stderr is one, and `variable` reads the environment. A bar moves and
+/// would leave a log full of pieces, so it is for a person at a terminal.
 fn canvas(terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> Canvas {
     match variable(WANTED) {
         Some(wanted) if wanted == "1" => Canvas::Stderr,
@@ -41,17 +46,17 @@ fn canvas(terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> Canvas
     }
 }
 
-/// Whether a machine of some continuous integration looks on.
+/// Whether this runs in continuous integration, where no person looks on.
 fn is_robot(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     variable("CI").is_some_and(|ci| !["", "0", "false"].iter().any(|no| ci == *no))
 }
 
-/// Whether the terminal is to get neither colours (no-color.org) nor what moves its cursor.
+/// Whether the terminal is to get neither colours (no-color.org) nor anything that moves its cursor.
 pub(super) fn is_plain(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     variable("NO_COLOR").is_some_and(|value| !value.is_empty()) || variable("TERM").is_none_or(|term| term == "dumb")
 }
 
-/// Where a bar is drawn, if it is at all.
+/// Where a bar is drawn in this process. With `hidden` or `--quiet` it is drawn nowhere.
 pub(super) fn target(hidden: bool) -> ProgressDrawTarget {
     if hidden || terminal::is_quiet() {
         return ProgressDrawTarget::hidden();
@@ -73,11 +78,12 @@ fn bar(hidden: bool) -> ProgressBar {
 }
 
 impl<'a> Progress<'a> {
+    /// Shows a run of `epochs` epochs whose files go into `folder`. `hidden`: without a bar.
     pub(super) fn new(folder: &'a Folder, epochs: u32, hidden: bool) -> Self {
         Self { bar: bar(hidden), folder, epochs }
     }
 
-    /// Takes the bar away.
+    /// Takes the bar away when the run is over.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
@@ -112,18 +118,19 @@ impl Watcher for Progress<'_> {
     }
 }
 
-/// Shows a run that infers, and keeps what comes out.
+/// Shows a run that infers, and keeps the outputs.
 pub(super) struct Looking {
     bar: ProgressBar,
     outputs: Vec<f32>,
 }
 
 impl Looking {
+    /// Has no outputs yet.
     pub(super) fn new() -> Self {
         Self { bar: bar(false), outputs: Vec::new() }
     }
 
-    /// Takes the bar away; what came out.
+    /// Takes the bar away and returns the outputs.
     pub(super) fn finish(self) -> Vec<f32> {
         self.bar.finish_and_clear();
         self.outputs
@@ -158,11 +165,12 @@ impl Watcher for Looking {
     }
 }
 
-/// A terminal behind a pipe: draws without asking what it is.
+/// A terminal behind a pipe. It draws without asking what stderr is.
 #[derive(Debug)]
 struct Pipe;
 
 impl Pipe {
+    /// Writes `text` to stderr. What cannot be written is dropped.
     fn put(&self, text: &str) -> std::io::Result<()> {
         terminal::draw(text);
         Ok(())

@@ -1,4 +1,4 @@
-//! One process a rank: an errand on rank 0, whoever serves it elsewhere.
+//! One process for each rank: rank 0 carries an errand out, and the others serve whatever it is.
 
 use super::errand::{Errand, StartArgs, alone, explained, note, prepare};
 use super::identity::IdentityArgs;
@@ -9,7 +9,7 @@ use crate::run::{RunError, is_here, owner, serve, while_others_wait};
 use crate::transport::mpi::{self, Mpi, abort_everywhere};
 use crate::transport::{Member, Transport};
 
-/// Plays this process's rank; the exit code. Only rank 0 has use for `errand`; `join` has none.
+/// Plays this process's rank and returns the exit code. Only rank 0 has use for `errand`. With `join` there is none.
 pub(super) fn play<E: Errand>(errand: Option<&E>, start: &Start, identity: &IdentityArgs, args: &StartArgs) -> i32 {
     let library = mpi::library();
     if start.is_beyond(&library) {
@@ -43,7 +43,8 @@ pub(super) fn play<E: Errand>(errand: Option<&E>, start: &Start, identity: &Iden
     }
     match lead(&mut transport, errand, identity, &library) {
         Ok(()) => 0,
-        // Those who cannot take part say why; who they are, the owner alone knows.
+        // Ranks that cannot take part say why themselves. Only the owner knows which ranks these are, so it prints
+        // that.
         Err(error) if error.is_told_elsewhere() && !matches!(error.cause(), RunError::Declined { .. }) => {
             leave(&mut transport, &error)
         }
@@ -51,13 +52,13 @@ pub(super) fn play<E: Errand>(errand: Option<&E>, start: &Start, identity: &Iden
     }
 }
 
-/// Says why this process ends, before it knows of others; the exit code.
+/// Says why this process ends before it knows of others. Returns the exit code.
 fn refuse_alone(why: &str, code: i32) -> i32 {
     complain(&format!("error: {why}"));
     code
 }
 
-/// Serves on a rank other than 0; the exit code.
+/// Serves on a rank other than 0. Returns the exit code.
 fn serve(transport: &mut Mpi, identity: &IdentityArgs) -> i32 {
     let host = transport.host();
     let served = match identity.of_rank() {
@@ -74,7 +75,10 @@ fn serve(transport: &mut Mpi, identity: &IdentityArgs) -> i32 {
     }
 }
 
-/// Carries `errand` out on rank 0.
+/// Carries `errand` out on rank 0. `library` is the name of the MPI library.
+///
+/// # Errors
+/// [`RunError`]. The caller prints it and ends the run.
 fn lead<E: Errand>(transport: &mut Mpi, errand: &E, identity: &IdentityArgs, library: &str) -> Result<(), RunError> {
     let ranks = transport.ranks();
     let ready = while_others_wait(transport, || {
@@ -93,13 +97,14 @@ fn lead<E: Errand>(transport: &mut Mpi, errand: &E, identity: &IdentityArgs, lib
     errand.carry_out(&prepared, out, &mut |watcher| owner::run(transport, &prepared, &surroundings, watcher))
 }
 
-/// Prints why this rank ends, with the hosts of ranks that it names, and sees to it that all end; the exit code.
+/// Prints why this rank ends, beginning with `who` and with the hosts of the ranks that it names. Ends the run on all
+/// ranks where they do not know yet. Returns the exit code.
 fn end(transport: &mut Mpi, error: &RunError, who: &str) -> i32 {
     complain(&format!("{who}error: {}", transport.hosts().named(&explained(error))));
     leave(transport, error)
 }
 
-/// Ends the run on all ranks where they do not know yet; the exit code.
+/// Aborts the run on all ranks where they do not know yet that it has ended. Returns the exit code.
 fn leave(transport: &mut Mpi, error: &RunError) -> i32 {
     if !error.is_orderly() {
         transport.letters().abort(error.exit_code());
@@ -107,7 +112,7 @@ fn leave(transport: &mut Mpi, error: &RunError) -> i32 {
     error.exit_code()
 }
 
-/// Tells all ranks that there is no run; the exit code.
+/// Tells all ranks that there is no run and that they are to exit with `code`. Returns the exit code.
 fn refuse(transport: &mut Mpi, code: i32) -> i32 {
     if let Err(error) = crate::run::refuse(transport, code) {
         complain(&format!("error: {error}"));

@@ -1,4 +1,4 @@
-//! `mixnn run`: trains and tests, and leaves a folder.
+//! The command `mixnn run`: it trains and tests, and leaves a folder.
 
 use super::errand::{Errand, Lead};
 use super::progress::Progress;
@@ -20,7 +20,7 @@ impl Errand for RunArgs {
         Prepared::load(&self.job, sets)
     }
 
-    /// Makes the run's folder and writes the resolved job.
+    /// Makes the run's folder and writes the resolved job into it.
     fn open(&self, prepared: &Prepared) -> Result<Folder, RunError> {
         let folder = Folder::create(self.out.as_deref(), &prepared.job.name)?;
         folder.write(JOB, prepared.job.to_toml().as_bytes())?;

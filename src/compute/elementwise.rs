@@ -9,7 +9,7 @@ pub enum Function {
     Relu,
     /// x where x is above 0, else x times this slope.
     LeakyRelu(f32),
-    /// The hyperbolic tangent.
+    /// `tanh(x)`, the hyperbolic tangent.
     Tanh,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,

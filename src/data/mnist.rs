@@ -14,7 +14,7 @@ use crate::element::{Element, Encoding};
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// Number of classes.
+/// Number of classes: the ten digits.
 const CLASSES: usize = 10;
 
 /// Reads the four [`FILES`] in `dir`. Each is read plain or, if there is no plain one, with `.gz` behind its name.

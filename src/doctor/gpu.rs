@@ -9,14 +9,15 @@ use crate::compute::cuda::driver::{About, Driver, compile, found, products_versi
 use crate::compute::{ComputeError, Elementwise, Function, Gemm, Matrix};
 use crate::float::Precision;
 
-/// Side of the matrices that are multiplied.
+/// How many rows and columns the matrices have that are multiplied.
 const SIDE: usize = 128;
-/// What two orders of a sum of so many products, each at most 1, may differ by.
+/// By how much two sums of [`SIDE`] products may differ, each of them at most 1, if they are added in different orders.
 const TOLERANCE: f32 = 1e-4;
 
+/// The lines on GPUs and on the libraries that they need. `cpu` says what results are right.
 pub(super) fn examined(cpu: &Cpu) -> Vec<Finding> {
     let found = found();
-    // What a GPU needs is missed only where there may be one.
+    // Where there is no GPU, nothing that it would need is missed.
     let missing = |of, error: &ComputeError| match &found {
         Err(ComputeError::NoDevice { .. }) => Finding::absent(of, error.to_string()),
         _ => Finding::broken(of, error.to_string()),
@@ -49,7 +50,11 @@ pub(super) fn examined(cpu: &Cpu) -> Vec<Finding> {
     lines
 }
 
-/// Opens the GPU, runs a kernel and a product on it, and holds them against the processor; how long it took to open, seconds.
+/// Opens the GPU number `ordinal`, runs a kernel and a product on it, and compares the results with the processor's.
+/// Returns how many seconds it took to open.
+///
+/// # Errors
+/// [`ComputeError`] where a call fails or a result is wrong.
 fn at_work(ordinal: usize, cpu: &Cpu) -> Result<f64, ComputeError> {
     let started = Instant::now();
     let gpu = Cuda::new(Driver::open(ordinal, Precision::Fp32)?);
@@ -68,7 +73,7 @@ fn at_work(ordinal: usize, cpu: &Cpu) -> Result<f64, ComputeError> {
     }
 }
 
-/// The hyperbolic tangent of `values`, and their product with themselves as a matrix.
+/// The hyperbolic tangent of each of `values`, and the product of the matrix that they form with its transpose.
 fn results<B: Elementwise + Matrix>(backend: &B, values: &[f32]) -> Result<[Vec<f32>; 2], ComputeError> {
     let len = values.len();
     let mut x = backend.zeros(len)?;

@@ -1,9 +1,10 @@
-//! The MPI library.
+//! The MPI library, and whether it takes a GPU's memory.
 
 use super::Finding;
 use crate::transport::aware;
 use crate::transport::mpi::library;
 
+/// The lines on the MPI library.
 pub(super) fn examined() -> Vec<Finding> {
     let through = "messages pass through the processor's";
     let takes = match aware::takes_device_memory() {

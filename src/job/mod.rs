@@ -62,6 +62,7 @@ pub use train::Train;
 pub use transport::{LONGEST_TIMEOUT, Transport};
 pub use trust::Trust;
 
+use crate::ids::RankSet;
 use crate::random::Seed;
 use section::Section;
 use table::JobTable;
@@ -71,6 +72,7 @@ use tree::{Node, Value};
 pub const FEWEST_MIXED_RANKS: u16 = 6;
 /// The most ranks of a job, the owner among them.
 pub const MOST_RANKS: u16 = 64;
+const _: () = assert!(MOST_RANKS <= RankSet::MOST);
 /// The most values of a sample that go out of an operation.
 pub const MOST_FEATURES: u32 = 1_000_000;
 

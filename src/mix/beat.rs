@@ -1,7 +1,7 @@
-//! The beat: 16 bytes at the head of each first-phase block (docs/PROTOCOL.md, "Beat"). From the owner it carries its word
-//! to all ranks, to the owner what a rank has noticed, between others nothing.
+//! The beat: 16 bytes, sealed, at the head of each first-phase block (docs/PROTOCOL.md, 9). From the owner it carries
+//! the owner's word to all ranks. To the owner it carries what a rank has noticed. Between others it carries nothing.
 //!
-//! kind u8, reason u8, phase u8, 0 u8, peer u16, 0 u16, slot u64; little-endian.
+//! Its fields, little-endian, are: kind u8, reason u8, phase u8, 0 u8, peer u16, 0 u16, slot u64 (9.2).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,22 +9,22 @@ use super::clock::Pace;
 use super::geometry::BEAT_RECORD;
 use crate::ids::{Phase, Rank, Slot};
 
-/// A sealed record's plaintext.
+/// The plaintext of a beat.
 pub type Record = [u8; BEAT_RECORD];
 
-/// The owner's word on how to go on.
+/// The owner's word on how to go on (docs/PROTOCOL.md, 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The next slot follows.
     GoOn,
-    /// The term ends after this slot; results and new keys follow.
+    /// The term ends after a slot. Results and new keys follow.
     TermEnds {
-        /// The term's last slot.
+        /// The last slot of the term. A rank that hears this later ends the term with the slot in which it does.
         after: Slot,
     },
-    /// The run ends after this slot; results follow.
+    /// The run ends after a slot. Results follow.
     RunEnds {
-        /// The run's last slot.
+        /// The last slot of the run. A rank that hears this later ends the run with the slot in which it does.
         after: Slot,
     },
     /// The run has failed, and ends with this phase.
@@ -33,13 +33,13 @@ pub enum Order {
     Keep(Pace),
 }
 
-/// What went wrong.
+/// What has gone wrong (docs/PROTOCOL.md, 9.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Reason {
-    /// A cell or a beat is not what an honest rank sealed for here and now.
+    /// A cell or a beat is not what an honest rank has sealed for this place and slot.
     Authentication = 1,
-    /// An authentic message that does not fit what went before.
+    /// An authentic message does not fit what went before.
     Message = 2,
     /// The loss is not a number.
     NotANumber = 3,
@@ -50,6 +50,7 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The reason of this number, if there is one.
     fn from_number(number: u8) -> Option<Self> {
         [Self::Authentication, Self::Message, Self::NotANumber, Self::Failure, Self::Device]
             .into_iter()
@@ -57,31 +58,38 @@ impl Reason {
     }
 }
 
-/// What a rank has noticed. Of several the least is the first: by slot, then phase.
+/// A fault that a rank has noticed. The least of several is the first: they are ordered by slot, then by phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fault {
-    /// When.
+    /// The slot in which it was noticed.
     pub slot: Slot,
-    /// In which phase; 0 in the rank's own work, before the first.
+    /// The phase in which it was noticed. 0 if it is in the rank's own work.
     pub phase: Phase,
-    /// From whom the block came; the rank itself in its own work.
+    /// The rank from which the bad block came. The rank itself if the fault is in its own work.
     pub peer: Rank,
-    /// What it is.
+    /// What has gone wrong.
     pub reason: Reason,
 }
 
+/// The kind of the record "go on" (docs/PROTOCOL.md, 9.3).
 const GO_ON: u8 = 0;
+/// The kind of the record "the term ends".
 const TERM_ENDS: u8 = 1;
+/// The kind of the record "the run ends".
 const RUN_ENDS: u8 = 2;
+/// The kind of the record "stop".
 const STOP: u8 = 3;
+/// The kind of the record in which a rank reports a fault (docs/PROTOCOL.md, 9.4).
 const FAULT: u8 = 4;
+/// The kind of the record "keep this pace" (docs/PROTOCOL.md, 9.3).
 const KEEP: u8 = 5;
 
-/// What ranks other than the owner say to each other, and to the owner while all is well.
+/// The record of zeros. Ranks other than the owner say it to each other, and to the owner while all is well. From the
+/// owner it says "go on".
 pub const WELL: Record = [0; BEAT_RECORD];
 
 impl Order {
-    /// Whether `slot` is the last under these keys.
+    /// Whether `slot` is the last one under these keys (docs/PROTOCOL.md, 9.5).
     pub fn ends(self, slot: Slot) -> bool {
         match self {
             Order::GoOn | Order::Keep(_) => false,
@@ -90,7 +98,7 @@ impl Order {
         }
     }
 
-    /// The record of this word.
+    /// The record of this word (docs/PROTOCOL.md, 9.3).
     pub fn to_record(self) -> Record {
         match self {
             Order::GoOn => WELL,
@@ -101,7 +109,7 @@ impl Order {
         }
     }
 
-    /// The word of a record; `None` where no owner says that.
+    /// The word of a record. `None` if no owner says that.
     pub fn from_record(bytes: &Record) -> Option<Self> {
         let ([kind, reason, phase], peer, after) = fields(bytes)?;
         match (kind, reason, phase, peer.0, after.0) {
@@ -115,20 +123,21 @@ impl Order {
     }
 }
 
-/// What a beat tells.
+/// What a beat tells the rank that receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     /// The owner's word.
     Word(Order),
-    /// What a rank reports to the owner.
+    /// A fault that a rank reports to the owner.
     Report(Fault),
     /// That all is well.
     Nothing,
 }
 
 impl Told {
-    /// What the record of `from` tells `to` in `slot`, among circuits of `hops` hops; `None` where that rank says no such thing to this
-    /// one: the owner alone gives its word, and to the owner alone faults are reported, of slots and phases that there have been.
+    /// What the record of the rank `from` tells the rank `to` in `slot`, where circuits have `hops` hops. `None` if
+    /// `from` says no such thing to `to`, which counts as a bad beat (docs/PROTOCOL.md, 9.4). The owner alone gives its
+    /// word. Faults are reported to the owner alone, and only of slots and phases that there have been.
     pub fn of(record: &Record, from: Rank, to: Rank, slot: Slot, hops: u8) -> Option<Self> {
         if from == Rank::OWNER {
             return Order::from_record(record).map(Self::Word);
@@ -144,12 +153,12 @@ impl Told {
 }
 
 impl Fault {
-    /// The record that reports this.
+    /// The record that reports this fault (docs/PROTOCOL.md, 9.4).
     pub fn to_record(self) -> Record {
         record([FAULT, self.reason as u8, self.phase.0], self.peer, self.slot)
     }
 
-    /// The report of a record, `Some(None)` where all is well; `None` where no rank says that.
+    /// The fault that a record reports: `Some(None)` if it says that all is well, and `None` if no rank says that.
     pub fn from_record(bytes: &Record) -> Option<Option<Self>> {
         if *bytes == WELL {
             return Some(None);
@@ -164,6 +173,7 @@ impl Fault {
     }
 }
 
+/// Lays out a record (docs/PROTOCOL.md, 9.2).
 fn record([kind, reason, phase]: [u8; 3], peer: Rank, slot: Slot) -> Record {
     let mut record = WELL;
     record[..3].copy_from_slice(&[kind, reason, phase]);
@@ -172,7 +182,7 @@ fn record([kind, reason, phase]: [u8; 3], peer: Rank, slot: Slot) -> Record {
     record
 }
 
-/// `None` where a byte that is always 0 is not.
+/// The fields of a record: kind, reason and phase, then peer, then slot. `None` if a byte that is always 0 is not.
 fn fields(record: &Record) -> Option<([u8; 3], Rank, Slot)> {
     let [kind, reason, phase, 0, low, high, 0, 0, slot @ ..] = *record else {
         return None;
@@ -187,7 +197,7 @@ mod tests {
     const FAULT_OF_ALL_FIELDS: Fault =
         Fault { slot: Slot(0x0102_0304_0506_0708), phase: Phase(3), peer: Rank(0x0a0b), reason: Reason::Failure };
 
-    /// Reports are for the owner, words of the owner's; nobody reports what has not been.
+    /// Reports are for the owner, and words are the owner's alone. Nobody reports what has not been.
     #[test]
     fn beats_tell_what_their_senders_may_say() {
         let fault = Fault { slot: Slot(4), phase: Phase(3), peer: Rank(2), reason: Reason::Authentication };

@@ -1,13 +1,13 @@
-//! When phases begin: as soon as their rank is ready, or at fixed times whatever the ranks have to do (docs/PROTOCOL.md,
-//! "Pace").
+//! When phases begin: as soon as their rank is ready, or at fixed times whatever the ranks have to do
+//! (docs/PROTOCOL.md, 20).
 //!
 //! ```text
 //! |--phase--|--phase--|--phase--|-------- work --------|--phase--|
 //! 1         2         3         the inbox is here      seal      1 of the next slot
 //! ```
 //!
-//! Every rank goes by its own clock from its own first phase on. The first phase of each slot keeps the clocks together: it is
-//! complete at the same moment on all ranks, when the last of them has begun it.
+//! Every rank goes by its own clock from its own first phase on. The first phase of each slot keeps the clocks
+//! together: it is complete at the same moment on all ranks, when the last of them has begun it (20.4).
 
 use std::time::{Duration, Instant};
 
@@ -16,28 +16,32 @@ use serde::{Deserialize, Serialize};
 use crate::ids::Phase;
 use crate::transport::{core_is_wanted, hold_core};
 
-/// The longest slot: an hour.
+/// The longest slot in nanoseconds: an hour (docs/PROTOCOL.md, 20.2).
 pub const LONGEST_SLOT: u64 = 3_600_000_000_000;
-/// The largest share: phases and sealing, at most five times a share, fill the slot.
+/// The largest share that a phase may have of a slot, in parts of 65,536 (docs/PROTOCOL.md, 20.2). Up to four phases
+/// and the sealing have to fit into the slot.
 const LARGEST_SHARE: u16 = u16::MAX / 5;
-/// The first phase is complete after so much of its time, and leaves the rest for what is to be done then: `2 / 3`.
+/// The part of its time, 2/3, after which the first phase should be complete (docs/PROTOCOL.md, 20.4). The rest is for
+/// what has to be done then.
 const COMPLETE: (u32, u32) = (2, 3);
-/// A slot that begins late by less than this part of its length is no one's fault: clocks differ by that much.
+/// A phase that begins late by less than a slot over `DRIFT` is not counted as late: clocks may differ by that much
+/// (docs/PROTOCOL.md, 20.6).
 const DRIFT: u32 = 1000;
-/// How long before its time a wait that has no core to itself leaves off sleeping: the kernel's timers are not finer.
+/// How long before its time a wait that has no core to itself stops sleeping. The kernel's timers are not finer.
 const WAKE: Duration = Duration::from_micros(60);
 
-/// A fixed pace.
+/// A fixed pace: how long slots and phases are (docs/PROTOCOL.md, 20.2). It is public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
-    /// Nanoseconds from slot to slot.
+    /// How many nanoseconds there are from slot to slot.
     pub slot: u64,
-    /// Of these, for one phase, and as much for sealing before the first: in parts of 65,536.
+    /// The share of the slot that each phase has, in parts of 65,536. Sealing before the first phase has as much.
     pub share: u16,
 }
 
 impl Pace {
-    /// Slots of `slot` with phases of about `phase`; shorter ones where `hops` of them, the work and the sealing would not fit.
+    /// A pace with slots of length `slot` and phases of about `phase`. Phases are shorter if `hops` of them, the
+    /// sealing and the work would not fit into a slot.
     pub fn new(slot: Duration, phase: Duration, hops: u8) -> Self {
         let slot = u64::try_from(slot.as_nanos()).unwrap_or(u64::MAX).clamp(1, LONGEST_SLOT);
         let share = (phase.as_nanos() << 16) / u128::from(slot);
@@ -45,44 +49,50 @@ impl Pace {
         Self { slot, share: u16::try_from(share).unwrap_or(u16::MAX).clamp(1, most.min(LARGEST_SHARE)) }
     }
 
-    /// Slots of `slot`, a share of it for each phase, one for the ranks' work and one to seal.
+    /// A pace with slots of length `slot`, in which each of the `hops` phases, the sealing and the ranks' work have the
+    /// same share (docs/PROTOCOL.md, 20.7).
     pub fn even(slot: Duration, hops: u8) -> Self {
         Self::new(slot, slot / u32::from(hops + 2), hops)
     }
 
-    /// Whether ranks can keep it.
+    /// Whether it is within the limits of docs/PROTOCOL.md, 20.2.
     pub fn fits(&self) -> bool {
         (1..=LONGEST_SLOT).contains(&self.slot) && (1..=LARGEST_SHARE).contains(&self.share)
     }
 
-    /// From slot to slot.
+    /// The time from the beginning of a slot to that of the next one.
     pub fn slot(&self) -> Duration {
         Duration::from_nanos(self.slot)
     }
 
-    /// From phase to phase.
+    /// The time from the beginning of a phase to that of the next one: `slot * share / 65,536` (docs/PROTOCOL.md,
+    /// 20.2).
     pub fn phase(&self) -> Duration {
         Duration::from_nanos(((u128::from(self.slot) * u128::from(self.share)) >> 16) as u64)
     }
 }
 
-/// A rank's clock, for one term.
+/// A rank's clock, for one term (docs/PROTOCOL.md, 20.3). It waits until it is time to seal or to begin a phase.
 pub struct Clock {
+    /// The pace, or `None` in lockstep.
     pace: Option<Pace>,
+    /// Whether this rank has a core of its own, so that a wait may spin.
     spins: bool,
-    /// When this slot began, or was to.
+    /// When this slot began or was to begin: T in docs/PROTOCOL.md, 20.3. `None` before the first slot at this pace.
     began: Option<Instant>,
-    /// When this rank last was to do something.
+    /// When the last wait ended. What this rank does until the next wait is measured from here.
     since: Instant,
-    /// Whether this slot has begun a phase late.
+    /// Whether a phase of this slot has begun late.
     late: bool,
-    /// Slots that have.
+    /// How many slots have had a late phase since [`take_overran`](Clock::take_overran).
     overran: u64,
+    /// The longest time between two waits since [`take_longest`](Clock::take_longest).
     longest: Duration,
 }
 
 impl Clock {
-    /// Goes at `pace`; without one, nothing waits. `spins`: there is a core to wait on.
+    /// A clock that goes at `pace`. Without a pace it waits for nothing. `spins` says that this rank has a core of its
+    /// own, so that a wait may spin.
     pub fn new(pace: Option<Pace>, spins: bool) -> Self {
         let since = Instant::now();
         Self { pace, spins, began: None, since, late: false, overran: 0, longest: Duration::ZERO }
@@ -93,33 +103,37 @@ impl Clock {
         (self.pace, self.began) = (Some(pace), None);
     }
 
-    /// Slots in which a phase began late, since this was last asked.
+    /// How many slots have overrun since this was last asked: one of their phases began late (docs/PROTOCOL.md, 20.6).
     pub fn take_overran(&mut self) -> u64 {
         std::mem::take(&mut self.overran)
     }
 
-    /// The longest that a phase, or the sealing, has taken this rank since this was last asked: what a phase must have.
+    /// The longest time that a phase, or the sealing, has taken this rank since this was last asked. A phase must have
+    /// at least that (docs/PROTOCOL.md, 20.8).
     pub fn take_longest(&mut self) -> Duration {
         std::mem::take(&mut self.longest)
     }
 
-    /// The last phase's work is done: waits until the next slot's messages are to be sealed. Returns how long.
+    /// Waits until the messages of the next slot are to be sealed. Call this when the work of the last phase is done.
+    /// Returns how long it has waited.
     pub fn wait_to_seal(&mut self) -> Duration {
         self.wait(self.seal_due())
     }
 
-    /// Waits until `phase` is to begin. Returns how long.
+    /// Waits until `phase` is to begin. Returns how long it has waited.
     pub fn wait_for(&mut self, phase: Phase) -> Duration {
         let due = self.due(phase, Instant::now());
         self.wait(due)
     }
 
-    /// The first phase's blocks are here. All ranks had begun it a moment ago, so that whose clock is ahead of another's, or of
-    /// one that was late, sees it now.
+    /// Notes that the blocks of the first phase are here (docs/PROTOCOL.md, 20.4). All ranks have begun that phase by
+    /// now. If that is later than it should be, this clock is ahead of another, or of a rank that was late, and is put
+    /// off by the difference.
     pub fn first_is_here(&mut self) {
         self.first_came(Instant::now());
     }
 
+    /// Does what [`first_is_here`](Clock::first_is_here) does, at the time `now`.
     fn first_came(&mut self, now: Instant) {
         if let Some((began, pace)) = self.began.as_mut().zip(self.pace) {
             let latest = *began + pace.phase() * COMPLETE.0 / COMPLETE.1;
@@ -127,24 +141,27 @@ impl Clock {
         }
     }
 
+    /// When the next slot is to begin: T + slot (docs/PROTOCOL.md, 20.3). `None` in lockstep and before the first slot.
     fn next_slot(&self) -> Option<Instant> {
         self.began.zip(self.pace).map(|(began, pace)| began + pace.slot())
     }
 
-    /// When the next slot's messages are to be sealed.
+    /// When the messages of the next slot are to be sealed: T + slot - phase (docs/PROTOCOL.md, 20.3).
     fn seal_due(&self) -> Option<Instant> {
         self.next_slot().zip(self.pace).map(|(next, pace)| next - pace.phase())
     }
 
-    /// When `phase` is to begin, for a rank that is ready for it `now`. A late one is counted.
+    /// When `phase` is to begin, on a rank that is ready for it `now`: T + (p - 1) phase (docs/PROTOCOL.md, 20.3). Its
+    /// first phase begins a slot and sets T. Counts a slot in which a phase is late.
     fn due(&mut self, phase: Phase, now: Instant) -> Option<Instant> {
         let mut due = self.began.zip(self.pace).map(|(began, pace)| began + pace.phase() * u32::from(phase.0 - 1));
         if phase == Phase(1) {
             self.late = false;
             due = self.next_slot();
-            // Who is late begins at once, and counts from there.
+            // 20.5: a rank that is late for a first phase begins at once, and its T is that time.
             self.began = self.pace.map(|_| due.map_or(now, |due| due.max(now)));
         }
+        // 20.6: a slot has overrun where one of its phases is late by more than clocks may differ.
         if let Some((due, pace)) = due.zip(self.pace)
             && now.saturating_duration_since(due) > pace.slot() / DRIFT
             && !self.late
@@ -155,6 +172,7 @@ impl Clock {
         due
     }
 
+    /// Measures the time since the last wait, then waits until `due`. Returns how long it has waited.
     fn wait(&mut self, due: Option<Instant>) -> Duration {
         let before = Instant::now();
         self.longest = self.longest.max(before - self.since);
@@ -175,17 +193,20 @@ impl Clock {
 /// What a wait does for a moment.
 #[derive(Debug, PartialEq)]
 enum Rest {
+    /// Sleeps for this long.
     Sleep(Duration),
+    /// Spins, and keeps the core.
     Spin,
     /// Spins or yields, and learns whether someone else wants the core.
     Hold,
 }
 
-/// What a wait does that has time `left`, on a core of its own if it `spins`. `wanted`: someone else wants that core.
+/// What a wait does that has the time `left`. `spins` says that it has a core of its own, and `wanted` that someone
+/// else wants that core.
 fn next(left: Duration, spins: bool, wanted: bool) -> Rest {
     match wanted || !spins {
         true if left > WAKE => Rest::Sleep(left - WAKE),
-        // Who yields now gets its core back much too late.
+        // A thread that yields now would get its core back much too late.
         true if wanted => Rest::Spin,
         _ => Rest::Hold,
     }
@@ -202,14 +223,14 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A clock that has begun its first slot, and when.
+    /// A clock that has begun its first slot, and when it did.
     fn begun() -> (Clock, Instant) {
         let (mut clock, start) = (Clock::new(Some(PACE), false), Instant::now());
         assert_eq!(clock.due(Phase(1), start), None);
         (clock, start)
     }
 
-    /// However long a rank works, as long as it ends in time.
+    /// Phases are due at their times however long a rank works, as long as it is done in time.
     #[test]
     fn phases_are_due_at_their_times() {
         let (mut clock, start) = begun();
@@ -231,17 +252,17 @@ mod tests {
         let (mut clock, start) = begun();
         let late = start + SLOT * 2;
         assert_eq!(clock.due(Phase(1), late), Some(start + SLOT));
-        // Late again in the same slot.
+        // This phase is late again, in the same slot.
         clock.due(Phase(2), late + SLOT / 2);
         assert_eq!((clock.take_overran(), clock.take_overran()), (1, 0));
         // The time that was lost is not made up for.
         assert_eq!(clock.due(Phase(1), late + ms(1)), Some(late + SLOT));
-        // As late as clocks may differ.
+        // It is late by no more than clocks may differ.
         clock.due(Phase(1), late + SLOT * 2 + Duration::from_micros(30));
         assert_eq!(clock.take_overran(), 0);
     }
 
-    /// A clock that is ahead of another's falls back to it, and one that is not stays.
+    /// A clock that is ahead of another one falls back to it. One that is not ahead stays.
     #[test]
     fn clocks_keep_together() {
         let usual = PACE.phase() * COMPLETE.0 / COMPLETE.1;
@@ -271,7 +292,7 @@ mod tests {
         }
     }
 
-    /// Nobody has a core to hold that someone else wants.
+    /// Nobody holds a core that someone else wants.
     #[test]
     fn a_core_that_is_wanted_is_left_until_just_before_the_time() {
         for spins in [false, true] {
@@ -295,7 +316,7 @@ mod tests {
         assert_eq!(clock.due(Phase(2), start), Some(start + PACE.phase()));
     }
 
-    /// What a phase has taken is told, for the one who sets the pace.
+    /// What a phase has taken is told, for whoever sets the pace.
     #[test]
     fn the_longest_phase_is_told() {
         let mut clock = Clock::new(None, false);

@@ -7,19 +7,19 @@ use super::beat::{Fault, Order};
 use crate::ids::{Rank, Slot};
 use crate::transport::Exchange;
 
-/// A rank's messages of a slot, by [`FORWARD`](super::FORWARD), [`BACKWARD`](super::BACKWARD) and
-/// [`SPARE`](super::SPARE).
+/// A rank's messages of a slot. The three of each kind are numbered [`FORWARD`](super::FORWARD),
+/// [`BACKWARD`](super::BACKWARD) and [`SPARE`](super::SPARE).
 pub struct Post<Bytes> {
-    /// What leaves. All zeros is an empty message.
+    /// The messages that leave. A message of zeros is empty.
     pub outbox: [Bytes; 3],
-    /// Bytes at the start of each outgoing message that are not padding.
+    /// By outgoing message: how many bytes at its start are not padding.
     pub used: [usize; 3],
-    /// What has arrived.
+    /// The messages that have arrived.
     pub inbox: [Bytes; 3],
 }
 
 impl<Bytes> Post<Bytes> {
-    /// Empty messages, each made by `bytes`.
+    /// Makes six empty messages, each by a call of `bytes`.
     ///
     /// # Errors
     /// Those of `bytes`.
@@ -28,63 +28,64 @@ impl<Bytes> Post<Bytes> {
     }
 }
 
-/// Where a rank's time goes, and what it sends, summed over its slots.
+/// How a rank's time is spent, and how much it sends, summed over its slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timing {
-    /// The role's own work.
+    /// The time for the role's own work.
     pub compute: Duration,
-    /// Sealing what leaves.
+    /// The time to seal what leaves.
     pub seal: Duration,
-    /// Moving blocks.
+    /// The time to move blocks, without the waiting.
     pub exchange: Duration,
-    /// Taking a layer off what is passed on.
+    /// The time to take a layer off what is passed on.
     pub peel: Duration,
-    /// Taking the last layer off what arrives.
+    /// The time to take the last layer off what arrives.
     pub open: Duration,
-    /// Waiting for peers.
+    /// The time in which it waited for peers or for the pace.
     pub wait: Duration,
-    /// Bytes sent.
+    /// How many bytes it has sent.
     pub sent: u64,
-    /// Slots in which a phase began later than the pace says.
+    /// How many slots had a phase that began later than the pace says.
     pub overran: u64,
 }
 
-/// What a rank says in a slot.
+/// What a rank says in a slot, beside its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
-    /// The owner's word, and nobody else's.
+    /// The owner's word. What another rank has here is not sent.
     pub order: Order,
-    /// What a rank other than the owner has noticed.
+    /// The fault that a rank other than the owner has noticed, if any.
     pub fault: Option<Fault>,
 }
 
 impl Word {
-    /// All is well; the next slot follows.
+    /// All is well, and the next slot follows.
     pub const WELL: Word = Word { order: Order::GoOn, fault: None };
 }
 
-/// What a rank hears in a slot.
+/// What a rank hears in a slot, beside its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
-    /// The owner's word.
+    /// The owner's word, as far as this rank has heard it.
     pub order: Order,
     /// The first fault that this rank has noticed in this slot or, on the owner, was told of.
     pub fault: Option<Noticed>,
-    /// Whether the inbox holds what was sent to this rank. A fault among cells that it only passes on leaves it whole.
+    /// Whether the inbox holds what was sent to this rank. A fault among cells that it only passes on leaves the inbox
+    /// whole.
     pub intact: bool,
 }
 
-/// A fault, and who has noticed it. Of several the least is the first.
+/// A fault, and the rank that has noticed it. The least of several is the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Noticed {
     /// What was noticed.
     pub fault: Fault,
-    /// By whom.
+    /// The rank that has noticed it.
     pub by: Rank,
 }
 
 impl Noticed {
-    /// The first of two, if there are any.
+    /// The first of two faults, if there are any.
     pub fn first(a: Option<Self>, b: Option<Self>) -> Option<Self> {
         [a, b].into_iter().flatten().min()
     }
@@ -92,29 +93,32 @@ impl Noticed {
 
 /// Carries a rank's messages, one slot at a time.
 pub trait Courier {
-    /// The memory of messages.
+    /// The memory in which messages stand.
     type Bytes;
 
-    /// Whether a fault travels to the owner in the next slot's [`Word`], unseen by others. Where it does not,
+    /// Whether a fault is to travel to the owner in the next slot's [`Word`], unseen by others. If not,
     /// [`slot`](Courier::slot) fails with it.
     fn reports_faults(&self) -> bool;
 
-    /// Waits until the messages of the next slot are to be sealed, where its time is fixed.
+    /// Waits until the messages of the next slot are to be sealed, if slots have fixed times. Adds the time to
+    /// `timing`.
     fn wait_to_seal(&mut self, _timing: &mut Timing) {}
 
-    /// The longest that a phase, or the sealing, has taken this rank since this was last asked: what a pace must leave each.
+    /// The longest time that a phase, or the sealing, has taken this rank since this was last asked. A pace must leave
+    /// that much to each.
     fn take_longest(&mut self) -> Duration {
         Duration::ZERO
     }
 
-    /// The device that holds this rank's messages has failed: from now on empty ones leave, and what arrives is only verified.
+    /// Call this when the device that holds this rank's messages has failed. From then on empty messages leave, and
+    /// what arrives is only verified.
     fn send_no_messages(&mut self) {}
 
-    /// Runs one slot: `post.outbox` leaves, `post.inbox` is what arrived, where that is [intact](Heard::intact) and the owner does not say
-    /// [`Order::Stop`].
+    /// Runs one slot: `post.outbox` leaves, `word` goes with it, and `post.inbox` is filled with what arrives. Use the
+    /// inbox only if it is [intact](Heard::intact) and the owner does not say [`Order::Stop`]. Adds to `timing`.
     ///
     /// # Errors
-    /// [`MixError`]; then nothing in the inbox may be used.
+    /// [`MixError`]. Then nothing in the inbox may be used.
     fn slot(
         &mut self,
         transport: &mut dyn Exchange,

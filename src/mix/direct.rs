@@ -1,7 +1,8 @@
-//! The profiles `bare` and `sealed`: messages go straight to the neighbours, so their addresses show.
+//! The profiles `bare` and `sealed`: messages go straight to the neighbours, so their addresses show (docs/PROTOCOL.md,
+//! 15).
 //!
-//! A block is a 16-byte record with the owner's word as its sender has heard it, and the message: as it is and as long as
-//! it is (`bare`), or cut into cells, all sealed and of one length (`sealed`).
+//! A block is a 16-byte record with the owner's word, as its sender has heard it, and a message. In `bare` the message
+//! travels as it is and as long as it is. In `sealed` it is cut into cells of one length, and all is sealed.
 
 use std::time::Instant;
 
@@ -17,17 +18,19 @@ use crate::crypto::sealer::{KeyId, OpenBatch, OpenError, OpenJob, Place, SealBat
 use crate::ids::{Phase, Rank, Slot};
 use crate::transport::{Exchange, Lane};
 
-/// Bytes of a message that always travel, even of an empty one, in `bare`: there its zeros say that it is empty.
+/// How many bytes of a message always travel in `bare`, even of an empty one: its header. There zeros say that it is
+/// empty (docs/PROTOCOL.md, 15.3).
 const HEAD: usize = 64;
-/// The cell number of the record.
+/// The cell number of the record, which no cell has (docs/PROTOCOL.md, 15.4).
 const RECORD_CELL: u32 = u32::MAX;
 
-/// The mix's own cells, all k c of a message.
+/// How many cells a message has: k c, as in the mix.
 fn cells(geometry: &Geometry) -> usize {
     geometry.circuits() * geometry.cells as usize
 }
 
-/// Bytes of a block that carries a message.
+/// How many bytes the block of a message has: exactly so many in `sealed` (if `seals`), at most so many in `bare`
+/// (docs/PROTOCOL.md, 15.3 and 15.4).
 pub fn longest_block(geometry: &Geometry, seals: bool) -> usize {
     match seals {
         true => BEAT + cells(geometry) * (geometry.payload as usize + TAG),
@@ -37,40 +40,53 @@ pub fn longest_block(geometry: &Geometry, seals: bool) -> usize {
 
 /// A rank's links to its neighbours, for one term.
 pub struct Direct<S> {
+    /// Seals and opens records and cells. It holds the keys of the term.
     sealer: S,
+    /// The lengths of messages and cells.
     geometry: Geometry,
+    /// By outgoing lane: its link.
     outgoing: Vec<Side>,
+    /// By incoming lane: its link.
     incoming: Vec<Side>,
-    /// All cells of a slot; none in `bare`.
+    /// The jobs that seal and open the cells of a slot. `None` in `bare`, where nothing is sealed.
     cells: Option<Cells>,
+    /// By outgoing lane: how many bytes of its block leave in this slot.
     sent: Vec<usize>,
+    /// By incoming lane: how many bytes of its block may arrive.
     capacity: Vec<usize>,
-    /// By incoming link: the sealed record that arrived.
+    /// By incoming lane: the sealed record that has arrived in this slot.
     records: Vec<[u8; BEAT]>,
+    /// The owner's word, as this rank has heard it so far in this term.
     heard: Order,
 }
 
-/// One link and the key of its record.
+/// One link, and the key that seals what goes over it.
 struct Side {
+    /// The neighbour at the other end.
     peer: Rank,
+    /// The number of the message that goes over it.
     message: usize,
+    /// The link's key, in the sealer.
     key: KeyId,
 }
 
-/// What is sealed and opened in a slot.
+/// The jobs of a slot.
 struct Cells {
+    /// Seals the cells that leave.
     seal: SealBatch,
+    /// Opens the cells that arrive.
     open: OpenBatch,
-    /// From whom each cell comes that is opened.
+    /// By job of `open`: the rank from which the cell comes.
     senders: Vec<Rank>,
 }
 
 impl<S: Sealer> Direct<S> {
-    /// Takes the keys of `route` and lays the lanes. With `seals` unset nothing is sealed. What is sealed stands on the sealer's
-    /// device, where it has one and `transport` takes its memory.
+    /// Takes the keys of `route` and lays the lanes for one term. If `seals` is false, nothing is sealed. What is
+    /// sealed stands on the sealer's device, if it has one whose memory others may name and `transport` takes such
+    /// memory.
     ///
     /// # Errors
-    /// Those of laying; [`MixError::Device`].
+    /// Those of [`Exchange::lay`]; [`MixError::Device`].
     pub fn new(
         transport: &mut dyn Exchange,
         mut sealer: S,
@@ -118,6 +134,8 @@ impl<S: Sealer> Direct<S> {
         Ok(direct)
     }
 
+    /// Lays down the jobs that seal and open all `cells` cells of each message, each in one layer under its link's key
+    /// (docs/PROTOCOL.md, 15.4).
     fn lay_cells(&mut self, cells: usize) {
         let payload = self.geometry.payload as usize;
         let places = |block: usize, side: &Side, cell: usize| {
@@ -147,7 +165,8 @@ impl<S: Sealer> Direct<S> {
 impl<S: Sealer> Courier for Direct<S> {
     type Bytes = S::Bytes;
 
-    /// Addresses show who succeeds whom in any case: whoever finds a fault may end the run in public.
+    /// Addresses show in any case who succeeds whom, so whoever finds a fault may end the run in public
+    /// (docs/PROTOCOL.md, 16.4).
     fn reports_faults(&self) -> bool {
         false
     }
@@ -160,20 +179,25 @@ impl<S: Sealer> Courier for Direct<S> {
         post: &mut Post<S::Bytes>,
         timing: &mut Timing,
     ) -> Result<Heard, MixError> {
+        // 15.2: the owner says its own word. Other ranks say what they have heard so far.
         if transport.rank() == Rank::OWNER {
             self.heard = word.order;
         }
         let started = Instant::now();
-        // A record's cell number is above all others, and numbers only grow.
+        // 15.4: seal the messages. They come before the records: a record's cell number is above all others, and under
+        // one key the numbers only grow.
         if let Some(cells) = &self.cells {
             self.sealer.seal(slot, cells.seal, &post.outbox, transport.blocks().0)?;
         }
+        // 15.2: a block begins with the record.
         let record = self.heard.to_record();
         for (i, side) in self.outgoing.iter().enumerate() {
             let block = transport.blocks().0[i].as_mut();
             if self.cells.is_some() {
                 self.sealer.seal_record(side.key, RECORD_CELL, slot, &record, &mut block[..BEAT]);
             } else {
+                // 15.3: behind the record goes the message without its padding. Of an empty one the header travels, and
+                // over the link of the owner's word nothing.
                 let used = if side.message == SPARE { 0 } else { post.used[side.message].max(HEAD) };
                 block[..BEAT_RECORD].copy_from_slice(&record);
                 self.sealer.fetch(&post.outbox[side.message], &mut block[BEAT_RECORD..][..used])?;
@@ -185,6 +209,7 @@ impl<S: Sealer> Courier for Direct<S> {
         }
         timing.seal += started.elapsed();
 
+        // 15.2: a slot has one phase. Over each link goes one block.
         let exchanged = transport.exchange(Phase(1), &self.sent, &self.capacity)?;
         timing.exchange += exchanged.busy;
         timing.wait += exchanged.waiting;
@@ -195,6 +220,8 @@ impl<S: Sealer> Courier for Direct<S> {
         if self.cells.is_some() {
             self.sealer.heads(transport.blocks().1, &mut self.records)?;
         }
+        // 15.2 to 15.4: read the records, and in `bare` the messages. What stands behind a message's tensor is not read
+        // there.
         for (i, side) in self.incoming.iter().enumerate() {
             let block = transport.blocks().1[i].as_ref();
             let mut record = [0; BEAT_RECORD];
@@ -210,11 +237,14 @@ impl<S: Sealer> Courier for Direct<S> {
                 }
             }
             let word = Order::from_record(&record).ok_or(MixError::Beat { slot, from: side.peer })?;
+            // 15.2: ranks other than the owner take any word but "go on" from any of their links. So it goes round by
+            // one link a slot.
             if transport.rank() != Rank::OWNER && word != Order::GoOn {
                 self.heard = word;
             }
         }
         if let Some(cells) = &self.cells {
+            // 15.4: open the cells into the messages. A bad one ends the run (16.4).
             match self.sealer.open(slot, cells.open, transport.blocks().1, &mut post.inbox) {
                 Ok(()) => {}
                 Err(OpenError::BadCells(bad)) => return Err(unauthentic(cells.senders[bad[0]])),

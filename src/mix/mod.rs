@@ -1,11 +1,12 @@
 //! How a message goes from one rank to another so that no one can tell from whom to whom.
 //!
-//! [`topology`] says who exchanges blocks with whom, [`geometry`] how long everything is; [`plan`] draws who is what and over which relays each circuit runs;
-//! [`package`] is one rank's part of the plan; [`onion`] turns it into the jobs of a slot; [`slot`] runs them:
-//! seal, exchange, peel, exchange, peel, exchange, open. [`direct`] is what the profiles `bare` and `sealed` do instead.
-//! [`courier`] is what all three look like from outside. [`clock`] says when phases begin.
+//! [`topology`] says which ranks exchange blocks, and [`geometry`] how long everything is. [`plan`] draws who hosts
+//! what, and over which relays each circuit runs. [`package`] is one rank's part of that plan. [`onion`] turns it into
+//! the jobs of a slot, and [`slot`] runs them: seal, exchange, peel, exchange, peel, exchange, open. [`clock`] says
+//! when phases begin, and [`beat`] what ranks tell each other beside their messages. [`direct`] is what the profiles
+//! `bare` and `sealed` do instead. [`courier`] is what all three profiles look like from outside.
 //!
-//! Architecture invariant: moves messages of one length, and knows nothing of what they mean.
+//! Architecture invariant: this module moves messages of one length, and knows nothing of what they mean.
 
 pub mod beat;
 pub mod clock;
@@ -24,25 +25,26 @@ use crate::crypto::sealer::DeviceError;
 use crate::ids::{Phase, Rank, Slot};
 use crate::transport::TransportError;
 
-/// The three messages that a rank has at hand in a slot, by their number in a sealer's jobs.
+/// The number of the forward message, in [`Post`](courier::Post), in packages and in a sealer's jobs.
 pub const FORWARD: usize = 0;
-/// The number of the backward message.
+/// The number of the backward message, in [`Post`](courier::Post), in packages and in a sealer's jobs.
 pub const BACKWARD: usize = 1;
-/// The number of what spare circuits carry (even N): nothing.
+/// The number of the message that spare circuits carry, which is always empty. There are spare circuits if the number
+/// of ranks is even.
 pub const SPARE: usize = 2;
 
-/// Why a slot, or a plan, failed.
+/// Why a slot, or a plan, has failed.
 #[derive(Debug, Error)]
 pub enum MixError {
-    /// No payload fits.
+    /// No payload fits into a cell of the length that the job allows.
     #[error("cells of at most {found} bytes hold nothing; the least is {least} (mix.cell)")]
     CellTooSmall {
-        /// Bytes that a cell may have.
+        /// How many bytes a cell may have.
         found: u32,
-        /// Bytes that it must be allowed to have.
+        /// How many bytes it must be allowed to have.
         least: u32,
     },
-    /// No circuits were found.
+    /// The search has found no circuits.
     #[error(
         "no circuits of {hops} hops among {ranks} ranks with {stages} stages; {}",
         match works.as_slice() {
@@ -51,31 +53,31 @@ pub enum MixError {
         }
     )]
     NoPlan {
-        /// Ranks.
+        /// How many ranks the job has.
         ranks: u16,
-        /// Stages.
+        /// How many stages it has on ranks.
         stages: u16,
-        /// Hops.
+        /// How many hops its circuits have.
         hops: u8,
-        /// Rank counts for which circuits were found.
+        /// The numbers of ranks, up to 16, for which circuits were found.
         works: Vec<u16>,
     },
-    /// A cell or beat is not what an honest rank sent.
+    /// A cell or beat is not what an honest rank has sent.
     #[error("{slot}, {phase}: a block from {from} failed authentication")]
     Unauthentic {
-        /// When.
+        /// The slot in which the block came.
         slot: Slot,
-        /// In which phase.
+        /// The phase in which the block came.
         phase: Phase,
-        /// From which rank the block came; not who is to blame.
+        /// The rank from which the block came. It need not be the one to blame.
         from: Rank,
     },
-    /// A beat says what no beat says.
+    /// A beat is authentic, but says what no beat says.
     #[error("{slot}: the beat from {from} is not understood")]
     Beat {
-        /// When.
+        /// The slot in which the beat came.
         slot: Slot,
-        /// Whose.
+        /// The rank from which the beat came.
         from: Rank,
     },
     /// The operating system has no randomness to give.
@@ -84,7 +86,7 @@ pub enum MixError {
     /// The device that seals has failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// Blocks did not travel.
+    /// The blocks did not travel.
     #[error(transparent)]
     Transport(#[from] TransportError),
 }

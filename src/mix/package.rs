@@ -1,4 +1,4 @@
-//! One rank's part of the plan: its own role and nothing else (docs/PROTOCOL.md, "Package").
+//! One rank's part of the plan: its own role and nothing else (docs/PROTOCOL.md, 5).
 
 use std::collections::BTreeSet;
 
@@ -12,78 +12,81 @@ use crate::crypto::key::Key;
 use crate::crypto::labels;
 use crate::ids::{Phase, Rank, Term};
 
-/// What a rank is told, sealed to it, at the start of a term.
+/// What a rank is told at the start of a term, sealed to it (docs/PROTOCOL.md, 5.3).
 #[derive(Serialize, Deserialize)]
 pub struct Package {
-    /// How its messages travel.
+    /// How the rank's messages travel.
     pub route: Route,
-    /// What it does, for those who know how to read that, and zeros; all ranks get as many bytes, in the first term alone.
+    /// What the rank does: an encoding that the mix does not read, with zeros behind it. In the first term all ranks
+    /// get equally many bytes of it. Later it is empty.
     #[serde(serialize_with = "crate::secret_bytes::write", deserialize_with = "crate::secret_bytes::read")]
     pub role: Zeroizing<Vec<u8>>,
-    /// What proves to the owner that a result is from this rank.
+    /// The key that proves to the owner that a result is from this rank. It is the same in all terms.
     pub result: Key,
-    /// The public key that results are sealed to.
+    /// The public key that results are sealed to. It is the same in all terms.
     pub owner: Vec<u8>,
 }
 
-/// How a rank's messages travel.
+/// How a rank's messages travel (docs/PROTOCOL.md, 5.4).
 #[derive(Serialize, Deserialize)]
 pub enum Route {
-    /// Through the mix.
+    /// They travel through the mix, in the profile `mixed`.
     Mixed(MixedRoute),
-    /// Straight to its neighbours.
+    /// They go straight to the neighbours, in the profiles `bare` and `sealed`.
     Direct(DirectRoute),
 }
 
-/// A rank's lanes in the mix. Lanes are numbered by peer, this rank left out.
+/// A rank's way through the mix. Lanes are numbered by peer, in ascending order, with this rank left out.
 #[derive(Serialize, Deserialize)]
 pub struct MixedRoute {
-    /// What the keys of its incoming lanes and links are derived from.
+    /// The secret from which the keys of its incoming lanes and links are derived (docs/PROTOCOL.md, 6.2 and 6.10).
     pub secret: Key,
-    /// By lane: the key of the link to that peer, where what they send each other from the second phase on goes under a keystream.
+    /// By lane: the key of the link to that peer, or `None` if the two have no link. Over a link, what they send each
+    /// other from the second phase on goes under a keystream.
     pub links: Vec<Option<Key>>,
-    /// By first-phase lane: the circuit that leaves over it.
+    /// By lane: the circuit that leaves over it in the first phase.
     pub circuits: Vec<OwnCircuit>,
-    /// By phase but the last, by incoming lane: the peer to pass on to.
+    /// By phase but the last, then by incoming lane: the rank to which its cells are passed on.
     pub next: Vec<Vec<Rank>>,
-    /// By last-phase lane: the message, and which part of it, that arrives.
+    /// By lane: the number of the message that arrives over it in the last phase, and which part of it.
     pub arrivals: Vec<(u8, u16)>,
 }
 
 /// A circuit of which this rank is the source.
 #[derive(Serialize, Deserialize)]
 pub struct OwnCircuit {
-    /// The message that it carries.
+    /// The number of the message that it carries.
     pub message: u8,
-    /// Which part of it.
+    /// Which part of the message it carries, of 0..k. 0 for a spare.
     pub part: u16,
-    /// The keys of its hops, the first hop's first.
+    /// The keys of the circuit's hops, the first hop's first.
     pub layers: Vec<Key>,
 }
 
-/// A rank's neighbours, where messages go straight to them.
+/// A rank's links to its neighbours, where messages go straight to them.
 #[derive(Serialize, Deserialize)]
 pub struct DirectRoute {
-    /// What it sends.
+    /// The links over which it sends.
     pub outgoing: Vec<Link>,
-    /// What it receives.
+    /// The links over which it receives.
     pub incoming: Vec<Link>,
 }
 
-/// One direction between neighbours.
+/// A link to a neighbour, in one direction.
 #[derive(Serialize, Deserialize)]
 pub struct Link {
-    /// The neighbour.
+    /// The neighbour at the other end.
     pub peer: Rank,
-    /// The message that travels over it, or [`SPARE`] where only the owner's word does.
+    /// The number of the message that travels over it. [`SPARE`] if only the owner's word does.
     pub message: u8,
-    /// Seals it, in the profile `sealed`.
+    /// The key that seals what goes over it, in the profile `sealed`.
     pub key: Key,
 }
 
 impl Route {
-    /// Whether `rank` of `ranks` can take this route: its lists are as long as the geometry has them, and what they name is
-    /// there, once (docs/PROTOCOL.md, 5.4). What follows indexes with them.
+    /// Whether `rank` of `ranks` ranks can take this route. Its lists are as long as the geometry has them, and what
+    /// they name is there, once (docs/PROTOCOL.md, 5.4). What uses the route later indexes with these numbers, and does
+    /// not check them again.
     pub fn fits(&self, geometry: &Geometry, rank: Rank, ranks: u16) -> bool {
         match self {
             Route::Mixed(route) => route.fits(geometry, rank),
@@ -98,9 +101,12 @@ impl Route {
 }
 
 impl MixedRoute {
+    /// Does what [`Route::fits`] does, for a route through the mix.
     fn fits(&self, geometry: &Geometry, rank: Rank) -> bool {
         let hops = usize::from(geometry.hops);
+        // The circuits, and the arrivals, are each part of both messages once, and with even N a spare.
         let once = |parts: Vec<(u8, u16)>| sorted(parts) == parts_of_a_rank(geometry);
+        // Each list of `next` names each other rank once.
         let passed_on = |next: &Vec<Rank>| sorted(next.clone()).into_iter().eq(geometry.topology().peers(rank));
         self.links.len() == geometry.lanes()
             && once(self.circuits.iter().map(|own| (own.message, own.part)).collect())
@@ -111,7 +117,8 @@ impl MixedRoute {
     }
 }
 
-/// The parts of both messages, and with even N the spare: what a rank sends in a slot, and what it receives.
+/// What a rank sends in a slot, and what it receives: the numbers and parts of both messages, and with even N of the
+/// spare.
 fn parts_of_a_rank(geometry: &Geometry) -> Vec<(u8, u16)> {
     let circuits = geometry.circuits() as u16;
     let parts =
@@ -119,39 +126,44 @@ fn parts_of_a_rank(geometry: &Geometry) -> Vec<(u8, u16)> {
     parts.chain([(SPARE as u8, 0)]).take(geometry.lanes()).collect()
 }
 
+/// The values in ascending order.
 fn sorted<V: Ord>(mut values: Vec<V>) -> Vec<V> {
     values.sort_unstable();
     values
 }
 
-/// The secrets of a term, on the owner: one a rank.
+/// The secrets of a term, on the owner: one for each rank, in their order (docs/PROTOCOL.md, 6.1).
 pub struct TermSecrets(Vec<Key>);
 
 impl TermSecrets {
     /// Draws one secret for each of `ranks` ranks.
     ///
     /// # Errors
-    /// Where the operating system has no randomness to give.
+    /// An error if the operating system has no randomness to give.
     pub fn draw(ranks: u16) -> Result<Self, rand::rngs::SysError> {
         Ok(Self((0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?))
     }
 }
 
-/// The key of the lane from `from` to `rank` in `phase`, from `rank`'s secret.
+/// The key of the lane from `from` to `rank` in `phase`, derived from `rank`'s secret (docs/PROTOCOL.md, 6.2). `run` is
+/// the run id.
 pub fn hop_key(secret: &Key, run: &[u8; 32], term: Term, rank: Rank, phase: Phase, from: Rank) -> Key {
     derived(secret, labels::HOP, run, term, rank, phase, from)
 }
 
-/// The key of the link from `from` to `rank`, from `rank`'s secret: who sends over it has it too, and nobody else.
+/// The key of the link from `from` to `rank`, derived from `rank`'s secret (docs/PROTOCOL.md, 6.10). The rank that
+/// sends over the link gets it in its package. Nobody else has it but the owner.
 pub fn link_key(secret: &Key, run: &[u8; 32], term: Term, rank: Rank, from: Rank) -> Key {
     derived(secret, labels::LINK, run, term, rank, Phase(0), from)
 }
 
-/// The key of the streams over a link in `phase`, from the link's.
+/// The key of the keystreams over a link in `phase`, derived from the link's key (docs/PROTOCOL.md, 6.10).
 pub fn stream_key(link: &Key, phase: Phase) -> Key {
     link.derive(&[labels::STREAM, &[phase.0]].concat())
 }
 
+/// Derives a key from a rank's secret: the label, the run id, the term, the receiver, the phase and the sender are its
+/// info (docs/PROTOCOL.md, 6.2).
 fn derived(secret: &Key, label: &[u8], run: &[u8; 32], term: Term, rank: Rank, phase: Phase, from: Rank) -> Key {
     let mut context = Zeroizing::new(Vec::with_capacity(48));
     context.extend_from_slice(label);
@@ -163,6 +175,7 @@ fn derived(secret: &Key, label: &[u8], run: &[u8; 32], term: Term, rank: Rank, p
     secret.derive(&context)
 }
 
+/// The number of the message that goes in `direction`.
 fn message(direction: Direction) -> u8 {
     let number = match direction {
         Direction::Forward => FORWARD,
@@ -172,8 +185,9 @@ fn message(direction: Direction) -> u8 {
     number as u8
 }
 
-/// The routes of all ranks through the mix, in the order of ranks, under a term's `secrets`. `linked` says of two ranks whether
-/// there is a keystream over what they send each other.
+/// The routes of all ranks through the mix, in the order of ranks, with the keys that follow from a term's `secrets`.
+/// `run` is the run id. `linked` says whether there is a keystream over what the first of two ranks sends to the
+/// second.
 pub fn mixed_routes(
     plan: &Plan,
     secrets: TermSecrets,
@@ -186,6 +200,8 @@ pub fn mixed_routes(
         (0..n).map(|_| (0..topology.lanes()).map(|_| None).collect()).collect();
     let mut next = vec![vec![vec![Rank::OWNER; topology.lanes()]; hops - 1]; usize::from(n)];
     let mut arrivals = vec![vec![(0, 0); topology.lanes()]; usize::from(n)];
+    // 6.2: the source of a circuit gets the keys of all its hops. 5.4: each relay gets the rank to which it passes the
+    // cells on, and the destination gets what arrives.
     for circuit in &plan.circuits {
         let path: Vec<Rank> = circuit.path().collect();
         let key = |(hop, pair): (usize, &[Rank])| {
@@ -203,6 +219,7 @@ pub fn mixed_routes(
         let (last, destination) = (path[hops - 1], path[hops]);
         arrivals[destination.index()][topology.lane(destination, last)] = (message(circuit.direction), circuit.part);
     }
+    // 6.10: the key of a link is derived from its receiver's secret, and its sender finds it in its package.
     let link = |from: Rank, to: Rank| linked(from, to).then(|| link_key(&secrets.0[to.index()], run, term, to, from));
     let links: Vec<Vec<_>> =
         Rank::all(n).map(|from| topology.peers(from).map(|to| link(from, to)).collect()).collect();
@@ -215,10 +232,11 @@ pub fn mixed_routes(
         .collect()
 }
 
-/// The routes of all ranks straight to their neighbours: `hosts[i]` hosts stage i; who hosts none hears the owner's word.
+/// The routes of all ranks straight to their neighbours (docs/PROTOCOL.md, 15.1). `hosts[i]` hosts stage i. A rank that
+/// hosts none has one link, over which it hears the owner's word.
 ///
 /// # Errors
-/// Where the operating system has no randomness to give.
+/// An error if the operating system has no randomness to give.
 pub fn direct_routes(hosts: &[Rank], ranks: u16) -> Result<Vec<Route>, rand::rngs::SysError> {
     let mut routes: Vec<DirectRoute> =
         (0..ranks).map(|_| DirectRoute { outgoing: Vec::new(), incoming: Vec::new() }).collect();
@@ -229,6 +247,8 @@ pub fn direct_routes(hosts: &[Rank], ranks: u16) -> Result<Vec<Route>, rand::rng
         routes[to.index()].incoming.push(Link { peer: from, message: message as u8, key: copy });
         Ok(())
     };
+    // The ring: owner, hosts of the stages, owner. Between two that follow each other there is one link forward and one
+    // backward.
     let ring: Vec<Rank> = [Rank::OWNER].into_iter().chain(hosts.iter().copied()).chain([Rank::OWNER]).collect();
     for pair in ring.windows(2) {
         link(pair[0], pair[1], FORWARD)?;
@@ -256,7 +276,7 @@ mod tests {
         mixed_routes(plan, secrets, &[1; 32], Term(term), |_, _| true).into_iter().map(mixed).collect()
     }
 
-    /// A new term shows a rank nothing new: the same circuits over the same lanes, under other keys.
+    /// A new term shows a rank nothing new: the same circuits go over the same lanes, under other keys.
     #[test]
     fn terms_change_keys_alone() {
         let hosts: Vec<u32> = (0..7).collect();
@@ -271,7 +291,7 @@ mod tests {
         }
     }
 
-    /// What is drawn fits its own rank and no other; what lacks or doubles something fits nobody.
+    /// A route that is drawn fits its own rank and no other. One that lacks or doubles something fits nobody.
     #[test]
     fn routes_that_name_what_is_not_there_do_not_fit() {
         for n in [7, 8] {
@@ -306,8 +326,8 @@ mod tests {
         assert!(!direct(0).fits(&geometry, Rank(1), 2) && !direct(0).fits(&geometry, Rank(0), 1));
     }
 
-    /// The bytes of docs/PROTOCOL.md, 6.2 and 6.10. No run could miss the term or the run in them, as secrets are drawn afresh for
-    /// each: they are a second line.
+    /// Keys are derived from the bytes of docs/PROTOCOL.md, 6.2 and 6.10. No run could miss the term or the run in
+    /// them, since secrets are drawn afresh for each: they are a second line.
     #[test]
     fn keys_are_derived_as_the_protocol_says() {
         let (secret, run) = (Key::from_bytes([5; 32]), std::array::from_fn(|at| at as u8));

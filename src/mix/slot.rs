@@ -1,4 +1,4 @@
-//! A slot of the mix, which is the whole data path (docs/PROTOCOL.md, "Slot"):
+//! A slot of the mix, which is the whole data path (docs/PROTOCOL.md, 8):
 //!
 //! ```text
 //! seal the outbox
@@ -6,12 +6,13 @@
 //! open into the inbox
 //! ```
 //!
-//! A rank that finds a bad cell or beat goes on, so that no one sees who has found it: it passes on random bytes in place of that
-//! cell, which only the ranks of its circuit can see, and tells the owner in the next slot's beat (docs/PROTOCOL.md, "When
-//! something is bad").
+//! A rank that finds a bad cell or beat goes on, so that no one sees who has found it. In place of that cell it passes
+//! on random bytes, which only the ranks of its circuit can tell. It tells the owner in the next slot's beat
+//! (docs/PROTOCOL.md, 16).
 //!
-//! Where the sealer is on a device and the transport takes its memory, blocks stand there, and only beats and random bytes pass
-//! through the processor's. When the device fails, the blocks of later phases are the processor's.
+//! If the sealer is on a device and the transport takes its memory, blocks stand there. Then only beats and random
+//! bytes pass through the processor's memory. If the device fails, the blocks of later phases stand in the processor's
+//! memory.
 
 use std::time::{Duration, Instant};
 
@@ -29,30 +30,35 @@ use crate::crypto::sealer::{DeviceError, OpenError, Sealer};
 use crate::ids::{Phase, Rank, Slot, Term};
 use crate::transport::{Exchange, ExchangeTime, Lane, TransportError};
 
-/// The cell number of a beat: no cell has it.
+/// The cell number of a beat, which no cell has (docs/PROTOCOL.md, 6.5).
 const BEAT_CELL: u32 = u32::MAX;
 
 /// A rank's part in the mix, for one term.
 pub struct Mixer<S> {
+    /// The lengths of messages, cells and blocks.
     geometry: Geometry,
+    /// This rank's number.
     rank: Rank,
+    /// Seals and opens the cells. It holds the keys of the term.
     sealer: S,
+    /// The jobs of each slot.
     onion: Onion,
-    /// Bytes of each lane's block, by phase.
+    /// By phase, then by lane: how many bytes its block has.
     lengths: Vec<Vec<usize>>,
-    /// By lane: the beat that arrived.
+    /// By lane: the sealed beat that has arrived in this slot.
     beats: Vec<[u8; BEAT]>,
-    /// What leaves in place of a bad cell, and of all that a device has lost.
+    /// Draws the random bytes that leave in place of bad cells, and of all that a device has lost.
     noise: StdRng,
+    /// Says when phases begin.
     clock: Clock,
 }
 
 impl<S: Sealer> Mixer<S> {
-    /// Takes the keys of `route` and lays the lanes: on the sealer's device, where it has one and lets them, and `transport` takes its
-    /// memory.
+    /// Takes the keys of `route` and lays the lanes for one term. Blocks stand on the sealer's device, if it has one
+    /// whose memory others may name and `transport` takes such memory. `run` is the run id.
     ///
     /// # Errors
-    /// Those of laying; [`MixError::Device`], [`MixError::Randomness`].
+    /// Those of [`Exchange::lay`]; [`MixError::Device`], [`MixError::Randomness`].
     pub fn new(
         transport: &mut dyn Exchange,
         mut sealer: S,
@@ -83,15 +89,16 @@ impl<S: Sealer> Mixer<S> {
         Ok(Self { geometry, rank, sealer, onion, lengths, beats, noise, clock })
     }
 
-    /// The ranks at the other ends of this rank's lanes, in the order of these.
+    /// The ranks at the other ends of this rank's lanes, in the order of the lanes.
     fn peers(&self) -> impl Iterator<Item = Rank> + use<S> {
         self.geometry.topology().peers(self.rank)
     }
 
-    /// Puts a beat at the head of each first-phase block: the owner's word to all, another rank's to the owner.
+    /// Puts a beat at the head of each first-phase block (docs/PROTOCOL.md, 8.3). The owner says its word to all ranks
+    /// (9.3). Another rank says its fault to the owner, and to all others that all is well (9.4).
     ///
     /// # Errors
-    /// [`DeviceError`]: the beats are on the processor alone, where blocks stand from now on.
+    /// [`DeviceError`]. Then the beats stand in the processor's blocks alone, which travel from now on.
     fn seal_beats(&mut self, transport: &mut dyn Exchange, slot: Slot, word: Word) -> Result<(), DeviceError> {
         let to_all = if self.rank == Rank::OWNER { word.order.to_record() } else { WELL };
         let to_owner = word.fault.map_or(WELL, Fault::to_record);
@@ -103,7 +110,8 @@ impl<S: Sealer> Mixer<S> {
         self.sealer.push(transport.blocks().0, 0, 0..BEAT)
     }
 
-    /// As [`Exchange::exchange`], of the device's blocks until it fails.
+    /// Exchanges the blocks of `phase`, as [`Exchange::exchange`] does. Once the device has failed, the processor's
+    /// blocks travel instead of its own.
     fn exchange(&mut self, transport: &mut dyn Exchange, phase: Phase) -> Result<ExchangeTime, TransportError> {
         if transport.lanes_on_device() && !self.sealer.lanes_on_device() {
             transport.leave_device();
@@ -112,11 +120,12 @@ impl<S: Sealer> Mixer<S> {
         transport.exchange(phase, lengths, lengths)
     }
 
-    /// Opens the beats of all first-phase blocks: what this rank is told, and the first that is bad or says what no one
-    /// says.
+    /// Opens the beats of all first-phase blocks (docs/PROTOCOL.md, 8.5). Returns what they say, and the first one that
+    /// is bad or says what no one says. The order stays `own` if no beat has the owner's: on the owner itself it is the
+    /// order that it gives.
     ///
     /// # Errors
-    /// [`DeviceError`]: this rank hears nothing in this slot.
+    /// [`DeviceError`]. Then this rank hears nothing in this slot.
     fn open_beats(
         &mut self,
         transport: &mut dyn Exchange,
@@ -142,27 +151,30 @@ impl<S: Sealer> Mixer<S> {
         Ok((heard, found))
     }
 
-    /// A bad cell or beat from `peer`.
+    /// The fault that a cell or beat from `peer` is bad.
     fn noticed(&self, slot: Slot, phase: Phase, peer: Rank) -> Noticed {
         Noticed { fault: Fault { slot, phase, peer, reason: Reason::Authentication }, by: self.rank }
     }
 
-    /// The device that seals for this rank has failed.
+    /// The fault that the device which seals for this rank has failed. It is a fault in its own work, so the phase is 0
+    /// (docs/PROTOCOL.md, 9.4).
     fn own(&self, slot: Slot) -> Noticed {
         let fault = Fault { slot, phase: Phase(0), peer: self.rank, reason: Reason::Device };
         Noticed { fault, by: self.rank }
     }
 
-    /// The rank from whose block the cell of job `job` came.
+    /// The rank from whose block the cell of the job number `job` came. Jobs stand in the order of lanes, one for each
+    /// cell.
     fn sender(&self, job: usize) -> Rank {
         self.peers().nth(job / self.geometry.cells as usize).unwrap_or(self.rank)
     }
 
-    /// Puts random bytes in place of what was in the `bad` cells of `phase`, and of nothing else: whoever else saw them could tell who
-    /// has found a cell bad that it has spoiled itself.
+    /// Puts random bytes in place of what is to leave for the `bad` cells of `phase`, each given by the number of its
+    /// job (docs/PROTOCOL.md, 16.1). All other cells go their way: random bytes in place of them would show a source
+    /// which relays have found what it has spoiled itself.
     ///
     /// # Errors
-    /// [`DeviceError`]: random bytes leave in place of all cells, which the device has lost.
+    /// [`DeviceError`]. Then random bytes leave in place of all cells, since the device has lost them.
     fn pass_noise_on(
         &mut self,
         transport: &mut dyn Exchange,
@@ -176,7 +188,7 @@ impl<S: Sealer> Mixer<S> {
             let cell = start..start + self.geometry.cell(next);
             let blocks = transport.blocks().0;
             self.noise.fill(&mut blocks[lane][cell.clone()]);
-            // Where the device fails, the blocks of the processor leave, which hold nothing of this phase.
+            // If the device fails here, the processor's blocks leave. They hold nothing of this phase.
             if let Err(error) = self.sealer.push(&blocks[lane..=lane], lane, cell) {
                 self.lose(transport, next);
                 return Err(error);
@@ -185,13 +197,14 @@ impl<S: Sealer> Mixer<S> {
         Ok(())
     }
 
-    /// Puts random bytes in place of all cells that leave in `phase`: a device has lost them.
+    /// Puts random bytes in place of all cells that leave in `phase`, since a device has lost them (docs/PROTOCOL.md,
+    /// 16.1). Beats stay.
     fn lose(&mut self, transport: &mut dyn Exchange, phase: Phase) {
         let cells = self.geometry.cells_at(phase)..self.geometry.block(phase);
         for block in transport.blocks().0 {
             self.noise.fill(&mut block[cells.clone()]);
         }
-        // Where this fails, too, the processor's blocks leave.
+        // If this fails, too, the processor's blocks leave.
         let _ = self.sealer.push(transport.blocks().0, 0, cells);
     }
 }
@@ -228,17 +241,22 @@ impl<S: Sealer> Courier for Mixer<S> {
         let mut intact = true;
 
         let started = Instant::now();
-        // What a device has begun to seal is not sealed again in this slot: a nonce would come twice.
+        // 8.2, Seal: put all layers on the own cells, and put these into the blocks of phase 1. What a device has begun
+        // to seal is not sealed again in this slot, even if it fails: a nonce would come twice (6.7).
         let sealed = self.sealer.seal(slot, self.onion.seal, &post.outbox, transport.blocks().0);
+        // 8.3: put a beat at the head of each block.
         let beats = self.seal_beats(transport, slot, word);
         let mut own = sealed.and(beats).err().map(|_| self.own(slot));
+        // 16.1: where a device fails while it seals, random bytes leave for all own cells.
         if own.is_some() {
             self.lose(transport, Phase(1));
         }
         timing.seal += started.elapsed();
 
         for phase in Phase::all(self.geometry.hops) {
+            // 20.3: under a fixed pace each phase has its time. In lockstep nothing is waited for here.
             timing.wait += self.clock.wait_for(phase);
+            // 8.4, Exchange: send each block to its peer and receive one from each.
             let exchanged = self.exchange(transport, phase)?;
             timing.exchange += exchanged.busy;
             timing.wait += exchanged.waiting;
@@ -246,16 +264,21 @@ impl<S: Sealer> Courier for Mixer<S> {
 
             let started = Instant::now();
             let mut taken = Ok(());
+            // 8.5: in phase 1, open all beats. That the phase is complete also sets the clock (20.4).
             if phase == Phase(1) {
                 self.clock.first_is_here();
                 match self.open_beats(transport, slot, word.order) {
                     Ok(opened) => (heard, found) = opened,
                     Err(error) => taken = Err(OpenError::Device(error)),
                 }
+                // 9.3: once the owner says stop, the run ends with this phase.
                 if matches!(heard.order, Order::Stop(_)) {
                     return Ok(heard);
                 }
             }
+            // 8.6, Peel, in all phases but the last: open one layer of every cell, and put it into the block of the
+            // next phase over which its circuit goes on. All cells are verified before any is sent on.
+            // 8.7, Open, after the last phase: open the last layer of every cell into the messages.
             let relays = phase.0 < self.geometry.hops;
             if taken.is_ok() {
                 let (outgoing, incoming) = transport.blocks();
@@ -264,9 +287,12 @@ impl<S: Sealer> Courier for Mixer<S> {
                     false => self.sealer.open(slot, self.onion.open, incoming, &mut post.inbox),
                 };
             }
+            // 16.1: where a cell of this rank's own messages is bad, it uses nothing of what has arrived. A bad cell
+            // that it only passes on spoils nothing here.
             intact &= relays || taken.is_ok();
             match taken {
                 Ok(()) => {}
+                // 16.1: in place of bad cells, random bytes are passed on. All other cells go their way.
                 Err(OpenError::BadCells(bad)) => {
                     let first = bad.first().map(|job| self.noticed(slot, phase, self.sender(*job)));
                     found = Noticed::first(found, first);
@@ -274,7 +300,8 @@ impl<S: Sealer> Courier for Mixer<S> {
                         own = own.or_else(|| Some(self.own(slot)));
                     }
                 }
-                // What a failed device had of this phase is lost; what comes in later ones the processor takes.
+                // 16.1: what a failed device had of this phase is lost, and random bytes are passed on in place of it.
+                // What comes in later phases the processor takes.
                 Err(OpenError::Device(_)) => {
                     own = own.or_else(|| Some(self.own(slot)));
                     if relays {
@@ -284,12 +311,14 @@ impl<S: Sealer> Courier for Mixer<S> {
             }
             *(if relays { &mut timing.peel } else { &mut timing.open }) += started.elapsed();
         }
+        // 9.3: from the next slot on, slots keep the pace that the owner has said.
         if let Order::Keep(pace) = heard.order {
             self.clock.set(pace);
         }
         timing.overran += self.clock.take_overran();
+        // The first fault counts. A rank other than the owner reports it by beat, from the next slot on (9.4).
         let fault = Noticed::first(heard.fault, Noticed::first(own, found));
-        // Without its device this rank opens nothing into the inbox.
+        // A rank whose device has failed opens nothing into its inbox.
         Ok(Heard { fault, intact: intact && own.is_none(), ..heard })
     }
 }

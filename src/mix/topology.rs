@@ -1,12 +1,13 @@
-//! Which ranks exchange blocks: who the peers of a rank are, and how its lanes to them are numbered.
+//! Which ranks exchange blocks: who the peers of a rank are, and how its lanes to them are numbered (docs/PROTOCOL.md,
+//! 5.4).
 //!
-//! Today every rank has a lane to every other. Nothing else in the mix counts on that: how many lanes a rank has, and so how many
-//! circuits leave it, is asked here.
+//! Today every rank has a lane to every other. Nothing else in the mix counts on that: how many lanes a rank has, and
+//! so how many circuits leave it, is asked here.
 
 use crate::ids::Rank;
 
-/// The lanes between the ranks of a job. Each rank has as many as any other, and for each outgoing lane an incoming one from the same
-/// peer, under the same number.
+/// The lanes between the ranks of a job. Each rank has as many as any other. For each outgoing lane it has an incoming
+/// one from the same peer, under the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topology {
     ranks: u16,
@@ -23,17 +24,18 @@ impl Topology {
         Rank::all(self.ranks)
     }
 
-    /// How many lanes leave a rank: as many arrive. In each phase one block goes over each of them.
+    /// How many lanes leave a rank. As many arrive. In each phase one block goes over each of them.
     pub fn lanes(self) -> usize {
         usize::from(self.ranks).saturating_sub(1)
     }
 
-    /// How many circuits carry the forward message of a rank, and as many its backward message: k.
+    /// How many circuits carry the forward message of a rank. As many carry its backward message. This is k.
     pub fn circuits(self) -> usize {
         self.lanes() / 2
     }
 
-    /// Whether a rank has one circuit more than its two messages need: the spare, which carries nothing.
+    /// Whether a rank has one circuit more than its two messages need: the spare, which carries nothing. It has one if
+    /// the number of ranks is even.
     pub fn has_spare(self) -> bool {
         !self.lanes().is_multiple_of(2)
     }

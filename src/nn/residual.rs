@@ -58,7 +58,7 @@ struct Residual<B: Backend> {
 
 /// An operation of a residual's chain.
 struct Inner<B: Backend> {
-    /// The operation itself.
+    /// The operation, with its parameters.
     op: Box<dyn Operation<B>>,
     /// Number of buffers that the operation keeps.
     keeps: usize,

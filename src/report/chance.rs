@@ -1,10 +1,10 @@
-//! A chance that a simulation or a count of trials estimates, with its error.
+//! A chance as a simulation or a count of trials estimates it, with its error.
 
 use std::fmt;
 
 use serde_json::{Value, json};
 
-/// An estimate with its 95 % interval.
+/// An estimate of a chance, with its 95 % interval.
 #[derive(Clone, Copy, Debug)]
 pub struct Chance {
     /// The mean of the samples: the estimate.
@@ -15,14 +15,14 @@ pub struct Chance {
     pub high: f64,
 }
 
-/// The 97.5 % point of the normal distribution: both ends together leave out 5 %.
+/// How many standard errors a 95 % interval has to each side: the 97.5 % point of the normal distribution.
 const Z: f64 = 1.96;
 
-/// Variances below this come from rounding.
+/// A variance below this comes from rounding.
 const ROUNDING: f64 = 1e-20;
 
 impl Chance {
-    /// The mean of samples of 0..=1 that were drawn in groups; `None` where there are none.
+    /// The mean of samples between 0 and 1 that were drawn in groups. `None` where there are none.
     ///
     /// The interval is Wilson's, for as many yes-or-no trials as scatter like these samples. Unlike the standard error
     /// it says something where all samples are 0 or all are 1. Where the groups scatter more than their samples do, the
@@ -31,7 +31,7 @@ impl Chance {
         Self::within(Z, groups)
     }
 
-    /// Does what [`Chance::of`] does, with an interval of `z` standard errors to each side instead of 95 %.
+    /// Does what [`Chance::of`] does, with an interval of `z` standard errors to each side instead of one of 95 %.
     pub fn within(z: f64, groups: &[Vec<f64>]) -> Option<Self> {
         let n = groups.iter().map(Vec::len).sum::<usize>() as f64;
         if n == 0.0 {
@@ -41,7 +41,7 @@ impl Chance {
         let samples = groups.iter().flatten().map(|sample| (sample - mean).powi(2)).sum::<f64>();
         let sums = groups.iter().map(|group| group.iter().map(|sample| sample - mean).sum::<f64>().powi(2));
         let scatter = samples.max(sums.sum()) / (n * n);
-        // Samples that are all one number scatter by rounding alone: that is no knowledge of their error.
+        // Samples that are all one number scatter by rounding alone. That says nothing about their error.
         let trials = if scatter > ROUNDING { (mean * (1.0 - mean) / scatter).max(1.0) } else { n };
         let spread = 1.0 + z * z / trials;
         let centre = (mean + z * z / (2.0 * trials)) / spread;
@@ -49,7 +49,7 @@ impl Chance {
         Some(Self { mean, low: (centre - half).clamp(0.0, mean), high: (centre + half).clamp(mean, 1.0) })
     }
 
-    /// The estimate and its interval, as JSON.
+    /// The chance and its interval, as JSON.
     pub fn json(&self) -> Value {
         json!({ "chance": self.mean, "low": self.low, "high": self.high })
     }
@@ -73,7 +73,7 @@ mod tests {
         f64::from(u8::from(yes))
     }
 
-    /// Of trials that are yes or no it is Wilson's interval as published: 20 of 100 give 0.133 to 0.289.
+    /// For yes-or-no trials it is Wilson's interval as published: 20 of 100 give 0.133 to 0.289.
     #[test]
     fn the_interval_is_wilsons() {
         let chance = of((0..100).map(|i| yes(i < 20)));
@@ -94,7 +94,8 @@ mod tests {
         }
     }
 
-    /// What scatters less than yes and no is known better; what scatters by groups is not known better for their size.
+    /// Samples that scatter less than yes and no would are known better. Groups that scatter are not known better for
+    /// having many samples.
     #[test]
     fn the_interval_follows_the_scatter() {
         let width = |chance: Chance| chance.high - chance.low;

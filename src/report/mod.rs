@@ -1,5 +1,5 @@
-//! What a run prints: a line an epoch, a short table at the end. [`chance`] is how the other commands write a figure with
-//! its error.
+//! What a run prints: a line for each epoch, and a short table at the end. [`chance`] is how the other commands write a
+//! figure with its error.
 
 pub mod chance;
 
@@ -10,15 +10,15 @@ use crate::job::{Job, Profile};
 use crate::nn::Criterion;
 use crate::run::kept::results::{EpochReport, Outcome};
 
-/// What stands for a mean over nothing.
+/// What is printed in place of a mean over nothing.
 const NOTHING: &str = "-";
 
-/// A mean with so many decimals.
+/// A mean with so many decimals, or [`NOTHING`].
 fn shown(mean: Option<f64>, decimals: usize) -> String {
     mean.map_or(NOTHING.to_owned(), |mean| format!("{mean:.decimals$}"))
 }
 
-/// One line on an epoch.
+/// The line on one epoch of a run of `epochs` epochs.
 pub fn epoch_line(report: &EpochReport, epochs: u32) -> String {
     let validation = match (report.validation_accuracy, report.validation_loss) {
         (Some(accuracy), _) => format!("{:.2} %", accuracy * 100.0),
@@ -34,7 +34,7 @@ pub fn epoch_line(report: &EpochReport, epochs: u32) -> String {
     )
 }
 
-/// The table at a run's end.
+/// The table at the end of a run, whose files are in `folder`.
 pub fn summary(outcome: &Outcome, job: &Job, folder: &Path) -> String {
     let mut text = String::from("\n");
     let mut row = |name: &str, value: &str| {
@@ -70,14 +70,14 @@ pub fn summary(outcome: &Outcome, job: &Job, folder: &Path) -> String {
     text
 }
 
-/// What was protected, and what was not.
+/// The rows of the table that say what was protected, and what was not.
 fn protection(outcome: &Outcome, job: &Job) -> Vec<(&'static str, String)> {
     let mut rows: Vec<(&'static str, String)> = Vec::new();
     if outcome.profile == "single" {
         rows.push(("protected", "nothing: one process, no messages".to_owned()));
         return rows;
     }
-    // Threads of one process show each other nothing.
+    // Threads of one process show each other no identities.
     let known = job.trust.ranks.is_some() && outcome.mpi != "local";
     let unknown = if known { "" } else { ", and ranks are not authenticated" };
     match job.mix.profile {

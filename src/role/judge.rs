@@ -11,7 +11,7 @@ use crate::pipeline::Feed;
 
 /// Compares the outputs of the network with the targets.
 pub struct Judge<B: Backend> {
-    /// The job's loss.
+    /// Computes the job's loss and its gradient.
     criterion: Criterion,
     /// Memory for the targets of one micro-batch. `None` if there is no pass.
     targets: Option<Targets>,

@@ -480,8 +480,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
     ) -> Result<(Route, Vec<Vec<u8>>), RunError> {
         let ranks = messages.len() as u16;
         let announced = self.hear(messages)?;
-        // 4.5: in the first term alone, the owner compares the fingerprints and draws the plan. Both stay for the whole
-        // run.
+        // 4.5: in the first term the owner compares the fingerprints and draws the plan, which stays for the whole run.
         let first = self.drawn.is_none();
         if first {
             self.compare(&announced, watcher)?;
@@ -575,8 +574,8 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         }
     }
 
-    /// Draws who hosts which stage, and in `mixed` the circuits. Warns where the hosts keep the stages from standing as
-    /// far apart as they could.
+    /// Draws who hosts which stage, and in `mixed` the circuits. Warns where hosts are of such sizes that neighbouring
+    /// stages share one more often than they would have to.
     fn draw(&self, watcher: &mut dyn Watcher) -> Result<Drawn, RunError> {
         let hosts = &self.domains;
         let stages = self.remote.len() as u16;

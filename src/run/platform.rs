@@ -94,7 +94,7 @@ pub(super) struct Standing {
     /// Which of its host's ranks it is, counted from 0. GPUs are dealt out by it.
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "deals out GPUs"))]
     pub(super) rank_on_host: u16,
-    /// When slots begin.
+    /// What decides when slots begin.
     pub(super) pacing: Pacing,
 }
 

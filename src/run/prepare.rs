@@ -23,7 +23,7 @@ pub use super::letters::lengths::Lengths;
 
 /// A job together with its data, ready to run.
 pub struct Prepared {
-    /// The job, validated.
+    /// The job, which has been validated.
     pub job: Job,
     /// The samples to learn from, without those held out for validation.
     pub train: Dataset,

@@ -1,39 +1,45 @@
-//! How to wait for a peer that may need this very core: poll, yield, sleep. Where [someone else](super::contention) wants the core, a
-//! wait sleeps at once.
+//! How to wait for a peer that may need this very core: first spin or yield, then sleep. Where [someone
+//! else](super::contention) wants the core, a wait sleeps at once.
 
 use std::time::{Duration, Instant};
 
 use super::contention::Contention;
 
-/// Yields before the first sleep: a few milliseconds. A sleep takes the kernel far longer than it is asked for.
+/// How many times a wait yields before its first sleep, if nobody ends that sleep: for a few milliseconds. A sleep
+/// takes the kernel far longer than it is asked for.
 const YIELDS: u32 = 2000;
-/// Yields before a sleep that someone ends: many keep the cores from those who have work, none lets a core fall idle that
-/// is wanted again at once (7 ranks on 2 cores, a third slower).
+/// How many times a wait yields before a sleep that someone ends. Many yields would keep the cores from those who have
+/// work. With none, a core falls idle that is wanted again at once (7 ranks on 2 cores: a third slower).
 const YIELDS_IF_WOKEN: u32 = 20;
 /// How long a sleep lasts that nobody ends, as far as the kernel's timers are that fine.
 const SLEEP: Duration = Duration::from_micros(20);
-/// The same where someone else wants the core: a part of what has been waited, so that few look in vain and none looks much too late.
+/// Where someone else wants the core, a sleep that nobody ends lasts this part of the time waited so far: one over
+/// `PART`. So few sleeps end in vain, and none ends much too late.
 const PART: u32 = 8;
-/// And at most this: a message in pieces moves on only when its ends look.
+/// The longest sleep that nobody ends, where someone else wants the core. A message in pieces moves on only when its
+/// two ends look.
 const NAP: Duration = Duration::from_micros(200);
-/// And this, where what is waited for mostly ends the sleep.
+/// The longest sleep where someone else wants the core, and what is waited for ends the sleep in most cases.
 const NAP_IF_WOKEN: Duration = Duration::from_millis(5);
-/// How long a sleep lasts that someone ends, at most.
+/// The longest sleep that someone ends. The wait looks again after it.
 const LONG: Duration = Duration::from_secs(1);
 
-/// One wait. With a core for every rank it spins; else it yields, then sleeps.
+/// One wait. Where each rank has a core of its own, it spins. Else it yields a number of times, then sleeps.
 pub struct Backoff {
+    /// Whether it may spin, since this rank has a core of its own.
     spins: bool,
-    /// Yields so far.
+    /// How many times it has yielded so far.
     rounds: u32,
     /// When the wait began.
     began: Instant,
+    /// When the time is over. `None` if that is too far away to be told.
     deadline: Option<Instant>,
-    /// Until when it last waited: a core that was away since then may have been away while the caller looked.
+    /// When the last pause ended. A thread that spins loses its core at any time, also while the caller looks, so what
+    /// it has lost is counted from here.
     looked: Instant,
 }
 
-/// What a wait does next.
+/// What a wait does in one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
     Spin,
@@ -42,7 +48,7 @@ enum Step {
 }
 
 impl Backoff {
-    /// A wait that ends after `timeout`.
+    /// Begins a wait whose time is over after `timeout`.
     pub fn new(spins: bool, timeout: Duration) -> Self {
         Self::begun(spins, timeout, Instant::now())
     }
@@ -51,24 +57,25 @@ impl Backoff {
         Self { spins, rounds: 0, began: now, deadline: now.checked_add(timeout), looked: now }
     }
 
-    /// Waits a little, for what no one wakes it up for: for how long, or `None` where the time is over.
+    /// Waits a little for something that does not end a sleep. Returns how long that took, or `None` if the time of the
+    /// wait is over.
     pub fn pause(&mut self) -> Option<Duration> {
         self.wait(YIELDS, Self::nap, std::thread::sleep)
     }
 
-    /// As [`pause`](Backoff::pause), where `sleep` takes at most the time that it is told, and mostly ends as soon as what is waited for
-    /// is there.
+    /// Waits a little for something that ends a sleep in most cases, but not always. `sleep` sleeps at most for the
+    /// time that it is given. Returns what [`pause`](Backoff::pause) does.
     pub fn pause_unless_woken(&mut self, sleep: impl FnOnce(Duration)) -> Option<Duration> {
         self.wait(YIELDS, |_, wanted, _| if wanted { NAP_IF_WOKEN } else { SLEEP }, sleep)
     }
 
-    /// As [`pause`](Backoff::pause), where `sleep` ends as soon as what is waited for is there, or after the time that it
-    /// is told.
+    /// Waits a little for something that always ends a sleep. `sleep` sleeps until then, at most for the time that it
+    /// is given. Returns what [`pause`](Backoff::pause) does.
     pub fn pause_until_woken(&mut self, sleep: impl FnOnce(Duration)) -> Option<Duration> {
         self.wait(YIELDS_IF_WOKEN, |_, _, _| LONG, sleep)
     }
 
-    /// How long a sleep lasts that nobody ends.
+    /// How long a sleep is to last that nobody ends.
     fn nap(&self, wanted: bool, now: Instant) -> Duration {
         match wanted {
             true => (now.saturating_duration_since(self.began) / PART).clamp(SLEEP, NAP),
@@ -76,6 +83,8 @@ impl Backoff {
         }
     }
 
+    /// Does one step of a wait with this thread's clock, its core and `sleep`. It sleeps once it has made so many
+    /// `yields`, for the time that `nap` says. `nap` is told whether someone else wants the core.
     fn wait(
         &mut self,
         yields: u32,
@@ -93,7 +102,8 @@ impl Backoff {
         waited
     }
 
-    /// Does one step of a wait, by `now`'s clock, and learns from it.
+    /// Does one step of a wait, by the clock `now`, and learns from the time that it took whether someone else wants
+    /// the core. `act` carries the step out.
     fn step(
         &mut self,
         contention: &mut Contention,
@@ -116,7 +126,7 @@ impl Backoff {
         act(step);
         let after = now();
         match step {
-            // Whoever spins gives nothing away: its core is taken from it, at any time.
+            // Whoever spins never gives its core away. It is taken, at any time.
             Step::Spin => contention.saw(self.looked, after),
             Step::Yield => contention.saw(before, after),
             Step::Sleep(_) => {}
@@ -139,7 +149,8 @@ mod tests {
     const QUICK: Duration = Duration::from_micros(2);
     const SLICE: Duration = Duration::from_millis(3);
 
-    /// A thread whose yields and turns of spinning take `core` to come back, and sleeps as long as they are to.
+    /// A thread on a simulated core. A yield or a turn of spinning takes `core`, and a sleep takes as long as it is
+    /// asked to.
     struct Machine {
         clock: Cell<Instant>,
         core: Cell<Duration>,
@@ -235,7 +246,7 @@ mod tests {
         assert_eq!(machine.wait(false, 1), [0, 1, 0]);
     }
 
-    /// A peer that computes for some milliseconds at a term's start is nobody else.
+    /// A peer that computes for some milliseconds at a term's start is not taken for someone else.
     #[test]
     fn a_slow_yield_now_and_then_changes_nothing() {
         let mut machine = Machine::new(QUICK);
@@ -248,7 +259,7 @@ mod tests {
         }
     }
 
-    /// They look seldom in vain and never much too late.
+    /// Sleeps rarely end in vain and never much too late.
     #[test]
     fn sleeps_that_nobody_ends_grow_where_the_core_is_wanted() {
         let mut machine = Machine::new(SLICE);

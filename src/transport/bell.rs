@@ -1,44 +1,47 @@
-//! What wakes a thread that waits for others of its process.
+//! Wakes a thread that waits for other threads of its process.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-/// One thread's bell. It counts what the thread waits for, so that it is woken once, when all of that is there.
+/// One thread's bell. It counts the things for which the thread waits, so that the thread is woken once, when all of
+/// them are there.
 #[derive(Default)]
 pub(super) struct Bell {
-    /// Things that are awaited and not there yet.
+    /// How many things are awaited and not there yet.
     awaited: AtomicU32,
-    /// Who has last begun to sleep here.
+    /// The thread that has last begun to sleep here.
     sleeper: Mutex<Option<Thread>>,
 }
 
 impl Bell {
-    /// The thread waits for one thing more. Whoever brings it must see that it is awaited, by a lock that both hold.
+    /// Counts one more thing for which the thread waits. Whoever brings it must see that it is awaited: both hold the
+    /// same lock when they say so and when they look.
     pub(super) fn await_one(&self) {
         self.awaited.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// One thing that was awaited is there.
+    /// Counts one thing as brought. The last one of those that are awaited wakes the thread.
     pub(super) fn brought(&self) {
         if self.awaited.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.ring();
         }
     }
 
-    /// Wakes the thread, whatever it waits for.
+    /// Wakes the thread, whatever it still waits for.
     pub(super) fn ring(&self) {
-        // A thread that panicked here has left a whole value.
+        // A thread that panicked here has left a whole value behind.
         if let Some(sleeper) = &*self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) {
             sleeper.unpark();
         }
     }
 
-    /// Sleeps until all that is awaited is there, or [`ring`](Bell::ring) is called, at most `limit`; may wake early. `over`: whether
-    /// there is nothing to wait for any more, whatever has been brought.
+    /// Sleeps until all that is awaited is there or [`ring`](Bell::ring) is called, at most for `limit`. It may wake up
+    /// early. `over` says whether there is nothing to wait for any more, whatever has been brought: then it does not
+    /// sleep.
     pub(super) fn sleep(&self, limit: Duration, over: impl Fn() -> bool) {
-        // Who rings after this finds the thread. What was brought before shows in the count.
+        // Whoever rings after this line finds the thread here. What was brought before it shows in the count below.
         *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
         if self.awaited.load(Ordering::SeqCst) > 0 && !over() {
             thread::park_timeout(limit);

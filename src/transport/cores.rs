@@ -1,43 +1,47 @@
-//! Which cores the ranks of a host may run on, and what part of them is a rank's own.
+//! Which cores the ranks of a host may run on, and which part of them is a rank's own (docs/PROTOCOL.md, 17.8).
 //!
-//! A launcher may bind each rank to cores of its own, or leave all cores to all ranks: a rank's own mask does not tell which. So the
-//! ranks of a host tell each other theirs. A core that k ranks may run on counts 1/k for each of them; what the system calls a
-//! core counts as one, a hyperthread too. A limit on processor time, such as a container's, is taken to be one that the ranks of the
-//! host share.
+//! A launcher may bind each rank to cores of its own, or leave all cores to all ranks. A rank's own mask does not tell
+//! which of the two it was. So the ranks of a host tell each other their masks. A core that k ranks may run on counts
+//! 1/k for each of them. What the system calls a core counts as one, even a hyperthread. A limit on processor time,
+//! such as a container's, is taken to be one that the ranks of the host share.
 
-/// Cores have numbers below this: the most that Linux is built for.
+/// The numbers of cores are below this, the most that Linux is built for.
 const MOST: usize = 8192;
-/// Bytes in which a rank tells others what it may use: the limit (0: none), and a bit for each core.
+/// How many bytes a rank tells others of what it may use: a u32 with the limit (0 if there is none), and a bit for each
+/// core.
 #[cfg(feature = "mpi")]
 pub(super) const TOLD: usize = 4 + MOST / 8;
 
-/// What one process may use.
+/// What one process may use of its host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Allowed {
-    /// The numbers of its cores.
+    /// The numbers of the cores that it may run on.
     cores: Vec<usize>,
-    /// Of how many cores it may use the time, where that is less.
+    /// The time of how many cores it may use, if that is less than all of them.
     limit: Option<u32>,
 }
 
-/// What part of its host's cores a rank has.
+/// A rank's part of its host's cores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cores {
+    /// This rank's part, in cores.
     own: f64,
+    /// The smallest part of any rank of the host, in cores.
     least: f64,
+    /// How many cores no rank of the host may run on, though their launcher may.
     idle: usize,
 }
 
-/// Parts are rounded: seven sevenths are to be one core.
+/// Parts are sums of rounded fractions: seven sevenths are to be one core.
 const ROUNDING: f64 = 1e-6;
 
 impl Cores {
-    /// The part of each of `ranks` ranks that are threads of this process, alone on its host.
+    /// The part of each of `ranks` ranks that are threads of this process, if it has the host for itself.
     pub fn of_threads(ranks: u16) -> Self {
         Self::among(&vec![Allowed::here(); usize::from(ranks.max(1))], 0)
     }
 
-    /// The part of rank `me` of a host, by what each of its ranks is `allowed`.
+    /// The part of the rank number `me` of a host, from what each of its ranks is `allowed`.
     pub(super) fn among(allowed: &[Allowed], me: usize) -> Self {
         let mut sharing = vec![0_u32; MOST];
         allowed.iter().flat_map(|allowed| &allowed.cores).for_each(|core| sharing[*core] += 1);
@@ -49,8 +53,9 @@ impl Cores {
         Self { own: part(&allowed[me]), least, idle: 0 }
     }
 
-    /// The same on a host whose ranks are `allowed` what their launcher has given them of its own cores. Where a batch system has
-    /// `allocated` so many to the job, no more are the job's.
+    /// A rank's part of the cores, on a host whose ranks are `allowed` to use some of the cores that their `launcher` may use.
+    /// Counts the others as idle. If a batch system has `allocated` a number of cores to the job, no more than that are
+    /// the job's.
     #[cfg(feature = "mpi")]
     pub(super) fn bound_within(self, allowed: &[Allowed], launcher: &Allowed, allocated: Option<usize>) -> Self {
         let mut used: Vec<usize> = allowed.iter().flat_map(|allowed| allowed.cores.iter().copied()).collect();
@@ -60,22 +65,22 @@ impl Cores {
         Self { idle: allocated.map_or(idle, |allocated| idle.min(allocated.saturating_sub(used.len()))), ..self }
     }
 
-    /// Whole cores of this rank's part, at least one.
+    /// How many whole cores are this rank's part, at least one.
     pub fn whole(&self) -> usize {
         ((self.own + ROUNDING) as usize).max(1)
     }
 
-    /// Whether each rank of the host has `cores` cores for itself.
+    /// Whether each rank of the host has at least `cores` cores for itself.
     pub fn each_has(&self, cores: u16) -> bool {
         self.least + ROUNDING >= f64::from(cores)
     }
 
-    /// How many ranks of the host share a core, where it is closest.
+    /// How many ranks share a core, for the rank of the host that has the smallest part.
     pub fn crowd(&self) -> u32 {
         (1.0 / self.least - ROUNDING).ceil().max(1.0) as u32
     }
 
-    /// Cores that no rank of the host may run on, though whoever has started this one may.
+    /// How many cores no rank of the host may run on, though whoever has started this one may.
     pub fn idle(&self) -> usize {
         self.idle
     }
@@ -84,21 +89,21 @@ impl Cores {
 impl Allowed {
     /// What this process may use.
     pub(super) fn here() -> Self {
-        // Knows the limits of cgroups, and of the mask no more than how many cores there are in it.
+        // This knows the limits of cgroups. Of the mask it knows only how many cores are in it.
         let counted = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = mask(None).filter(|cores| !cores.is_empty()).unwrap_or_else(|| (0..counted.min(MOST)).collect());
         let limit = u32::try_from(counted).ok().filter(|_| counted < cores.len());
         Self { cores, limit }
     }
 
-    /// What the process may use that has started this one; nothing, where it does not tell.
+    /// What the process may use that has started this one. It has no cores if the system does not tell.
     #[cfg(feature = "mpi")]
     pub(super) fn of_launcher() -> Self {
         let parent = i32::try_from(std::os::unix::process::parent_id()).ok().filter(|parent| *parent > 0);
         Self { cores: parent.and_then(|parent| mask(Some(parent))).unwrap_or_default(), limit: None }
     }
 
-    /// As it is told to others.
+    /// The form in which a process tells others what it may use (docs/PROTOCOL.md, 17.8).
     #[cfg(feature = "mpi")]
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; TOLD];
@@ -107,7 +112,7 @@ impl Allowed {
         bytes
     }
 
-    /// What [`to_bytes`](Allowed::to_bytes) gave.
+    /// Reads what [`to_bytes`](Allowed::to_bytes) gave.
     #[cfg(feature = "mpi")]
     pub(super) fn from_bytes(bytes: &[u8; TOLD]) -> Self {
         let [a, b, c, d, mask @ ..] = bytes;
@@ -116,25 +121,26 @@ impl Allowed {
     }
 }
 
-/// The cores that `process`, or this one, may run on, where the system tells.
+/// The numbers of the cores that `process` may run on, or this process for `None`. `None` if the system does not tell.
 #[cfg(target_os = "linux")]
 fn mask(process: Option<i32>) -> Option<Vec<usize>> {
     use rustix::thread::{CpuSet, Pid, sched_getaffinity};
     if let Ok(set) = sched_getaffinity(process.and_then(Pid::from_raw)) {
         return Some((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect());
     }
-    // The call knows no more than 1024 cores, and fails where a kernel may have more.
+    // The call above knows no more than 1024 cores, and fails where a kernel may have more.
     let process = process.map_or("self".to_owned(), |process| process.to_string());
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     numbers(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?)
 }
 
+/// Tells nothing: this system has no masks that are read here.
 #[cfg(not(target_os = "linux"))]
 fn mask(_: Option<i32>) -> Option<Vec<usize>> {
     None
 }
 
-/// The numbers of a list such as `0-3,8`, in the kernel's way of writing masks.
+/// Reads the numbers of a list such as `0-3,8`, the kernel's way of writing masks. `None` if it is no such list.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "there are no such lists"))]
 fn numbers(list: &str) -> Option<Vec<usize>> {
     let mut all = Vec::new();

@@ -1,23 +1,23 @@
-//! Where ranks run, for those who read of them. Errors name a rank by its number, since nothing that makes them knows hosts;
-//! who shows them to a user adds the hosts.
+//! The hosts on which ranks run, for people who read of ranks. Errors name a rank by its number alone, since nothing
+//! that makes them knows hosts. Whoever shows an error to a user adds the hosts.
 
 use crate::terminal::escaped;
 
-/// Bytes in which a host's name travels, zeros behind it. Linux has none that is longer.
+/// How many bytes of a host's name travel, with zeros behind a shorter one. No name on Linux is longer.
 pub const NAME: usize = 64;
 
 /// The names of all ranks' hosts, by rank.
 pub struct Hosts(Vec<String>);
 
 impl Hosts {
-    /// A name as it travels.
+    /// The form in which a name travels. A longer name is cut.
     pub fn packed(name: &str) -> [u8; NAME] {
         let mut packed = [0; NAME];
         packed.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
         packed
     }
 
-    /// The names that travelled, one behind the other.
+    /// Reads names that have travelled, one behind the other, by rank.
     pub fn unpacked(names: &[u8]) -> Self {
         let name = |packed: &[u8]| {
             let end = packed.iter().position(|byte| *byte == 0).unwrap_or(packed.len());
@@ -27,7 +27,8 @@ impl Hosts {
         Self(names.chunks(NAME).map(name).collect())
     }
 
-    /// `text` with its host behind each rank that it names, such as "rank 3 (on node-2)"; as it is where there is one host.
+    /// Puts the host behind each rank that `text` names, such as "rank 3 (on node-2)". Returns the text as it is if all
+    /// ranks are on one host.
     pub fn named(&self, text: &str) -> String {
         const RANK: &str = "rank ";
         if self.0.windows(2).all(|pair| pair[0] == pair[1]) {

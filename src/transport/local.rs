@@ -1,8 +1,9 @@
-//! Ranks as threads of one process: the same bytes, handed over instead of sent.
+//! Ranks as threads of one process. They exchange the same bytes as processes do, but hand them over instead of sending
+//! them.
 //!
-//! A block changes hands by swapping it with the receiver's last one, so that nothing is copied, and
-//! nothing allocated once every lane has been used. Whoever hands a block over, or takes one, tells a thread that sleeps until then
-//! ([`bell`](super::bell)).
+//! The sender of a block swaps it for the receiver's last one. So nothing is copied, and nothing is allocated once
+//! every lane has been used. Whoever hands a block over, or takes one, wakes the thread at the other end if that sleeps
+//! until then ([`bell`](super::bell)).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -15,42 +16,47 @@ use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::memory;
 
-/// Lanes between the same two ranks, at most.
+/// How many lanes there may be from one rank to another: tags are below this.
 const TAGS: usize = 3;
-/// `Hub::aborted` while no one has aborted.
+/// The value of `Hub::aborted` until a rank aborts.
 const RUNNING: i32 = -1;
 
-/// What the threads share.
+/// What the threads of all ranks share.
 struct Hub {
     ranks: u16,
     cores: Cores,
+    /// The exit code of the first rank that has aborted, or [`RUNNING`].
     aborted: AtomicI32,
+    /// The lanes, at `(from * ranks + to) * TAGS + tag`.
     lanes: Vec<Mutex<Handover>>,
-    /// To the owner and from the owner, by rank.
+    /// By rank: the letters from the owner to it, then those from it to the owner.
     letters: Vec<[Mutex<Unread>; 2]>,
-    /// Of each rank.
+    /// By rank: what wakes its thread.
     bells: Vec<Bell>,
 }
 
-/// Letters of one direction that have not been read.
+/// Letters of one direction that have been posted and not read.
 #[derive(Default)]
 struct Unread {
     queue: VecDeque<Vec<u8>>,
-    /// Whether their reader waits for the next.
+    /// Whether their reader waits for the next one, and its bell counts that.
     awaited: bool,
 }
 
-/// One lane between two threads.
+/// One lane between two threads. At most one of its ends waits at a time.
 #[derive(Default)]
 struct Handover {
+    /// The block that the sender has handed over, until the receiver takes it.
     full: Option<Block>,
+    /// The block that the receiver has given back for the sender's next phase.
     empty: Option<Block>,
-    /// Whether the receiver waits for a block, or the sender for room.
+    /// Whether one end waits, and its bell counts that: the receiver for a block, or the sender for room.
     awaited: bool,
 }
 
 impl Handover {
-    /// This end, whose bell is `me`, goes on when the other has done its part.
+    /// Notes that this end, whose bell is `me`, waits until the other end has done its part. Noted twice, it counts
+    /// once.
     fn wait(&mut self, me: &Bell) {
         if !std::mem::replace(&mut self.awaited, true) {
             me.await_one();
@@ -58,7 +64,7 @@ impl Handover {
     }
 }
 
-/// One rank's end of the hub.
+/// One rank's end of the hub, for its thread.
 pub struct Local {
     hub: Arc<Hub>,
     rank: Rank,
@@ -67,11 +73,13 @@ pub struct Local {
     incoming: Vec<Lane>,
     outgoing_blocks: Vec<Block>,
     incoming_blocks: Vec<Block>,
+    /// By outgoing lane: whether its block of this phase has not been handed over yet.
     unsent: Vec<bool>,
+    /// By incoming lane: whether its block of this phase has not been taken yet.
     unreceived: Vec<bool>,
 }
 
-/// The ends of `ranks` ranks.
+/// Makes a hub, and returns the ends of `ranks` ranks in their order. Each goes to the thread of its rank.
 pub fn connect(ranks: u16) -> Vec<Local> {
     let n = usize::from(ranks);
     let hub = Arc::new(Hub {
@@ -98,17 +106,20 @@ pub fn connect(ranks: u16) -> Vec<Local> {
 }
 
 impl Hub {
+    /// Locks the lane `tag` from the rank `from` to the rank `to`.
     fn lane(&self, from: Rank, to: Rank, tag: u8) -> MutexGuard<'_, Handover> {
         let place = (from.index() * usize::from(self.ranks) + to.index()) * TAGS + usize::from(tag);
-        // A thread that panicked has left whole blocks behind: they are only swapped.
+        // A thread that panicked has left whole blocks behind, since they are only swapped. So its lock may be taken.
         self.lanes[place].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Locks the letters between `rank` and the owner, of one direction.
     fn letters(&self, rank: Rank, to_owner: bool) -> MutexGuard<'_, Unread> {
         self.letters[rank.index()][usize::from(to_owner)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One end of a lane has done its part, for which `peer` may wait. It wakes up to a lane that nobody has locked.
+    /// Unlocks a lane of which this end has done its part, and then rings `peer` if that waits. So `peer` wakes up to a
+    /// lane that nobody has locked.
     fn done(&self, mut handover: MutexGuard<'_, Handover>, peer: Rank) {
         let awaited = std::mem::take(&mut handover.awaited);
         drop(handover);
@@ -121,6 +132,7 @@ impl Hub {
         &self.bells[rank.index()]
     }
 
+    /// Fails once a rank has aborted.
     fn running(&self) -> Result<(), TransportError> {
         match self.aborted.load(Ordering::SeqCst) {
             RUNNING => Ok(()),
@@ -130,6 +142,7 @@ impl Hub {
 }
 
 impl Local {
+    /// Puts a letter between `rank` and the owner into its queue, and wakes its reader if that waits.
     fn post(&self, rank: Rank, to_owner: bool, letter: Vec<u8>) {
         let mut letters = self.hub.letters(rank, to_owner);
         letters.queue.push_back(letter);
@@ -140,11 +153,12 @@ impl Local {
         }
     }
 
-    /// Sleeps until what this rank awaits is there, at most `limit`.
+    /// Sleeps until all that this rank's bell counts is there or a rank aborts, at most for `limit`.
     fn sleep(&self, limit: Duration) {
         self.hub.bell(self.rank).sleep(limit, || self.hub.running().is_err());
     }
 
+    /// Waits for the next letter between `rank` and the owner, which must have `length` bytes.
     fn wait_for(&self, rank: Rank, to_owner: bool, length: usize) -> Result<Vec<u8>, TransportError> {
         let from = if to_owner { rank } else { Rank::OWNER };
         let mut backoff = Backoff::new(false, self.timeout);
@@ -210,12 +224,13 @@ impl Exchange for Local {
 
     fn poll(&mut self) -> Result<bool, TransportError> {
         self.hub.running()?;
+        // Hand over each block whose lane has room.
         for (i, lane) in self.outgoing.iter().enumerate() {
             if !self.unsent[i] {
                 continue;
             }
             let mut handover = self.hub.lane(self.rank, lane.peer, lane.tag);
-            // Full where the peer has not taken the block of the phase before.
+            // The lane is full if the peer has not taken the block of the phase before.
             if handover.full.is_none() {
                 let next = match handover.empty.take() {
                     Some(empty) if empty.len() == lane.length => empty,
@@ -228,6 +243,7 @@ impl Exchange for Local {
                 handover.wait(self.hub.bell(self.rank));
             }
         }
+        // Take each block that is there, and give the last one back.
         for (i, lane) in self.incoming.iter().enumerate() {
             if !self.unreceived[i] {
                 continue;
@@ -290,7 +306,7 @@ impl Letters for Local {
     }
 
     fn abort(&mut self, code: i32) {
-        // The first to abort names the code.
+        // The first rank to abort names the code.
         let _ = self.hub.aborted.compare_exchange(RUNNING, code, Ordering::SeqCst, Ordering::SeqCst);
         self.hub.bells.iter().for_each(Bell::ring);
     }
@@ -301,7 +317,7 @@ impl Transport for Local {
         self.timeout = timeout;
     }
 
-    /// Threads of one process share all memory in any case.
+    /// Changes nothing: threads of one process share all memory in any case.
     fn share_memory(&mut self, _: bool) {}
 
     fn lanes(&mut self) -> &mut dyn Exchange {

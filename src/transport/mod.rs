@@ -39,113 +39,114 @@ use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::memory::OutOfMemory;
 
-/// Why blocks did not travel.
+/// Why blocks or letters did not travel.
 #[derive(Debug, Error)]
 pub enum TransportError {
-    /// A peer stayed silent.
+    /// A peer has stayed silent.
     #[error(
         "no answer within {} s from {}; the run ends ({setting})",
         waited.as_secs_f64(),
         missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     Timeout {
-        /// How long was waited.
+        /// How long this rank has waited.
         waited: Duration,
-        /// Who is missing.
+        /// The peers that have not answered.
         missing: Vec<Rank>,
-        /// What says how long to wait.
+        /// The setting from which the time-out comes.
         setting: &'static str,
     },
-    /// Another rank ended the run.
+    /// Another rank has ended the run.
     #[error("another rank ended the run with code {code}")]
     Aborted {
-        /// The exit code that it named.
+        /// The exit code that the other rank has named.
         code: i32,
     },
-    /// A message of another length than was agreed.
+    /// A message has another length than was agreed.
     #[error("{from} sent {found} bytes where {expected} were due")]
     Length {
-        /// The sender.
+        /// The rank that sent it.
         from: Rank,
-        /// Bytes that came.
+        /// How many bytes came.
         found: usize,
-        /// Bytes that were due.
+        /// How many bytes were due.
         expected: usize,
     },
-    /// A message longer than was agreed.
+    /// A message is longer than was agreed.
     #[error("a peer sent a message longer than was agreed")]
     TooLong,
-    /// No memory.
+    /// There is no memory for blocks or letters.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
-    /// No memory to share.
+    /// There is no memory that the ranks of this host could share for their lanes.
     #[error(
         "the ranks of this host cannot share memory for their lanes ({bytes} bytes of this rank's{}): is /dev/shm large enough? \
          `mixnn check --hosts` says how much they need (docker run --shm-size); transport.windows = false does without",
         code.map(|code| format!(", MPI error {code}")).unwrap_or_default()
     )]
     Window {
-        /// Bytes that were asked for.
+        /// How many bytes this rank asked for.
         bytes: usize,
-        /// MPI's error, where it reports one.
+        /// The error that MPI reports, if it does.
         code: Option<i32>,
     },
-    /// MPI reports an error.
+    /// A call of MPI has failed.
     #[error("{call} failed with MPI error {code}")]
     Mpi {
-        /// The MPI function.
+        /// The MPI function that has failed.
         call: &'static str,
-        /// Its error class or code.
+        /// The error class or code that it has returned.
         code: i32,
     },
 }
 
 impl TransportError {
-    /// The owner has not answered for `waited`, though it sends what it must.
+    /// The error of a rank whose owner has not answered for `waited`, though its blocks arrive.
     pub fn silent_owner(waited: Duration) -> Self {
         Self::Timeout { waited, missing: vec![Rank::OWNER], setting: TIMEOUT }
     }
 }
 
-/// What says how long a silent peer is waited for in a run.
+/// The setting that says how long a silent peer is waited for in a run. Errors name it.
 const TIMEOUT: &str = "transport.timeout";
-/// What says so until a rank knows the run.
+/// The setting that says so until a rank knows the run. Errors name it.
 #[cfg(feature = "mpi")]
 const START_TIMEOUT: &str = "--start-timeout";
 
-/// One direction of what two ranks exchange.
+/// A lane, as one of its two ends sees it: over it one block goes to `peer`, or comes from there, in each phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lane {
     /// The rank at the other end.
     pub peer: Rank,
-    /// Tells lanes between the same two ranks apart.
+    /// A number below 3. It tells lanes between the same two ranks apart.
     pub tag: u8,
-    /// Bytes of its longest block.
+    /// How many bytes its longest block has.
     pub length: usize,
 }
 
-/// Where the time of an exchange went.
+/// How the time of an exchange was spent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExchangeTime {
-    /// In the transport's calls.
+    /// The time that the transport's calls took.
     pub busy: Duration,
-    /// Waiting for peers.
+    /// The time in which this rank waited for peers.
     pub waiting: Duration,
 }
 
-/// Bytes of memory that `members` ranks of a host share for the `lanes` between them, each given by its length.
+/// How many bytes of memory `members` ranks of a host share for the `lanes` between all of them, each given by the
+/// bytes of its longest block.
 #[cfg(feature = "mpi")]
 pub fn shared_memory(members: usize, lanes: impl Iterator<Item = usize>) -> u64 {
     shared::Segment::bytes_of_all(members, lanes) as u64
 }
 
-/// Bytes of memory that ranks share: none, where they are threads of one process.
+/// How many bytes of memory ranks share: none here, since they are threads of one process.
 #[cfg(not(feature = "mpi"))]
 pub fn shared_memory(_: usize, _: impl Iterator<Item = usize>) -> u64 {
     0
 }
 
-/// Where a rank stands among the others. All of it is known from the start, and stays as it is.
+/// Where a rank stands among the others. All of it is known from the start and stays as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Membership {
     /// This rank's number.
@@ -223,7 +224,7 @@ pub trait Exchange: Member {
     /// Waits a little for the phase to move on. Returns how long it has waited, or `None` if the time of `backoff` is over.
     fn wait(&mut self, backoff: &mut Backoff) -> Option<Duration>;
 
-    /// The peers whose blocks of this phase are missing.
+    /// The peers whose blocks of this phase are missing, or who have not taken this rank's.
     fn missing(&mut self) -> Vec<Rank>;
 
     /// Runs a whole phase: [begins](Exchange::begin) it and waits until it is complete.
@@ -238,14 +239,14 @@ pub trait Exchange: Member {
     ) -> Result<ExchangeTime, TransportError> {
         let started = Instant::now();
         self.begin(phase, outgoing, incoming)?;
-        // Each rank of this host has a core of its own: then waiting may spin.
+        // Where each rank of this host has a core of its own, a wait may spin.
         let spins = self.membership().cores.each_has(1);
         let mut backoff = Backoff::new(spins, self.timeout());
         let mut waiting = Duration::ZERO;
         while !self.poll()? {
             match self.wait(&mut backoff) {
                 Some(paused) => waiting += paused,
-                // A rank that was itself stopped may find everything there.
+                // A rank that was itself stopped for a while may find everything there.
                 None if self.poll()? => break,
                 None => {
                     let (waited, missing) = (self.timeout(), self.missing());

@@ -1,14 +1,15 @@
-//! Lanes in memory that the ranks of one host share.
+//! Lanes in memory that the ranks of one host share (docs/PROTOCOL.md, 17.4 and 17.5).
 //!
-//! Each rank has a segment: a head, a directory, and two blocks for each of its outgoing lanes, taken in turn. It seals and
-//! peels straight into its own blocks; its peers read them where they lie.
+//! Each rank has a segment: a head, a directory, and two blocks for each of its outgoing lanes, which it uses in turn.
+//! A rank seals and peels straight into its own blocks. Its peers read them where they stand.
 //!
-//! A phase is complete when all ranks of the host have begun it. A rank begins phase t when its blocks of phase t are
-//! written and those of phase t - 1 read, so a rank that knows phase t complete may write over what it sent in phase
-//! t - 1: two blocks a lane are enough. Beginnings are counted in the first rank's head; the last to begin wakes who sleeps.
+//! A phase is complete when all ranks of the host have begun it. A rank begins phase t when it has written its blocks
+//! of phase t and read its peers' of phase t - 1. So once phase t is complete, a rank may write over what it sent in
+//! phase t - 1. That is why two blocks a lane are enough. Beginnings are counted in the head of the first rank's
+//! segment. The last rank to begin a phase wakes those who sleep.
 //!
-//! A rank must not read a block before its phase is complete, nor write one before the phase before it is; whoever shares
-//! the segment could. Ranks of one host are one trust domain.
+//! So a rank must not read a block before its phase is complete, nor write one before the phase before it is. Nothing
+//! enforces that: whoever maps the segments could do both. Ranks of one host are one trust domain (17.6).
 #![allow(unsafe_code)]
 
 use std::mem::size_of;
@@ -19,29 +20,29 @@ use std::time::Duration;
 use super::block::Places;
 use super::{TransportError, futex};
 
-/// Lanes between the same two ranks, at most.
+/// How many lanes there may be from one rank to another: tags are below this.
 const TAGS: usize = 3;
-/// Bytes of a cache line; blocks and counters begin on one.
+/// Bytes of a cache line. Blocks and counters begin on one.
 const LINE: usize = 64;
-/// In a directory: no such lane.
+/// What a directory says where there is no such lane.
 const NOWHERE: u64 = u64::MAX;
 
-/// What stands on a cache line of its own.
+/// A value on a cache line of its own.
 #[repr(C, align(64))]
 struct Line<T>(T);
 
-/// The head of a segment.
+/// The head of a segment. All of it is atomic, since all ranks of the host use it at once.
 #[repr(C)]
 struct Head {
-    /// In the first rank's: beginnings of phases by all ranks, modulo 2^32.
+    /// In the first rank's head: how many phases all ranks together have begun, modulo 2^32. Ranks sleep on this word.
     beginnings: Line<AtomicU32>,
-    /// In the first rank's: the phase that a rank has last begun to sleep in.
+    /// In the first rank's head: the phase in which a rank has last begun to sleep.
     sleepers: Line<AtomicU32>,
-    /// The phase that this rank has begun last.
+    /// The phase that this segment's rank has begun last, counted from 1, modulo 2^32.
     begun: Line<AtomicU32>,
 }
 
-/// One rank's memory, as it lies in this process.
+/// One rank's memory, at the address where it is mapped in this process.
 #[derive(Clone, Copy)]
 pub(super) struct Segment {
     base: NonNull<u8>,
@@ -49,56 +50,63 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Bytes of a segment with `outgoing` lanes, each given by its length, on a host of `members` ranks.
+    /// How many bytes a segment needs on a host of `members` ranks for these `outgoing` lanes, each given by the bytes
+    /// of its longest block.
     pub(super) fn bytes(members: usize, outgoing: impl Iterator<Item = usize>) -> usize {
-        // A line to spare: what is allocated may begin anywhere on one.
+        // One line more, since the memory that is allocated may begin anywhere on a line.
         LINE + fixed(members) + outgoing.map(|length| 2 * lines(length)).sum::<usize>()
     }
 
-    /// Bytes that `members` ranks of a host share, with `lanes` between them.
+    /// How many bytes the segments of all `members` ranks of a host need, with `lanes` between them.
     pub(super) fn bytes_of_all(members: usize, lanes: impl Iterator<Item = usize>) -> usize {
         let without = Self::bytes(members, std::iter::empty());
         members * without + Self::bytes(members, lanes) - without
     }
 
-    /// A segment in the `bytes` bytes from `base` on, of which all ranks see the same; `None` where they are too few.
+    /// Takes the `bytes` bytes from `base` on as a segment of a host of `members` ranks. Returns `None` if they are too
+    /// few.
     ///
     /// # Safety
-    /// The memory must stay as long as the segment is used, and nothing but segments may use it.
+    /// The bytes must be mapped and initialized for as long as the segment, or a copy of it, is used. Nothing but
+    /// segments, in this and other processes, may use them meanwhile. All processes must have mapped the same memory,
+    /// at addresses that differ by whole pages.
     pub(super) unsafe fn new(base: *mut u8, bytes: usize, members: usize) -> Option<Self> {
-        // Pages begin on a line, so all ranks skip as much.
+        // Pages begin on a line, so all ranks skip equally many bytes.
         let skipped = base.align_offset(LINE);
         let bytes = bytes.checked_sub(skipped).filter(|bytes| *bytes >= fixed(members))?;
-        // SAFETY: as many bytes are there.
+        // SAFETY: `skipped` was subtracted from the bytes above, so that many are there.
         NonNull::new(unsafe { base.add(skipped) }).map(|base| Self { base, bytes })
     }
 
     fn head(&self) -> &Head {
-        // SAFETY: a segment begins on a cache line and is long enough for a Head and a directory (`new`), which are atomic
-        // throughout.
+        // SAFETY: a segment begins on a cache line and is long enough for a Head and a directory (`new`). All of these
+        // is atomic, so any rank may read and write them at any time. The memory stays as long as the segment is used.
         unsafe { self.base.cast().as_ref() }
     }
 
-    /// Where the lane to the host's rank `to` under `tag` begins.
+    /// The place of the directory that says where the lane to the host's rank `to` under `tag` begins, in bytes from
+    /// the segment's beginning.
     fn directory(&self, to: usize, tag: u8) -> &AtomicU64 {
         let place = size_of::<Head>() + (to * TAGS + usize::from(tag)) * size_of::<AtomicU64>();
-        // SAFETY: as in `head`; the directory has TAGS places for each rank of the host.
+        // SAFETY: as in `head`. The directory has TAGS places for each rank of the host.
         unsafe { self.base.add(place).cast().as_ref() }
     }
 }
 
-/// The segments of all ranks of this host, in memory that `M` keeps.
+/// The segments of all ranks of this host, as one of them sees them, in memory that `M` keeps.
 pub(super) struct Shared<M> {
     _memory: M,
+    /// By the number of the rank among those of the host.
     segments: Vec<Segment>,
     /// This rank's number among those of the host.
     me: usize,
-    /// The phase that was begun last.
+    /// The phase that this rank has begun last, counted from 1, modulo 2^32. 0 if it has begun none.
     phase: u32,
 }
 
 impl<M> Shared<M> {
-    /// The segments, by rank of the host, of which this is rank `me`. All ranks do this before anyone begins a phase.
+    /// Takes the segments of the host's ranks, in their order. This rank has the number `me` among them. Sets the
+    /// counters of its own segment to 0. All ranks have to do this before anyone begins a phase.
     pub(super) fn new(memory: M, segments: Vec<Segment>, me: usize) -> Self {
         let head = segments[me].head();
         for counter in [&head.beginnings, &head.sleepers, &head.begun] {
@@ -107,11 +115,12 @@ impl<M> Shared<M> {
         Self { _memory: memory, segments, me, phase: 0 }
     }
 
-    /// Lays this rank's lanes: (the host's rank, tag, length) each. Before anyone begins a phase, all have to have laid
-    /// theirs.
+    /// Lays this rank's outgoing lanes in its segment and enters them in its directory. A lane is given by the number
+    /// of the peer on the host, its tag and the bytes of its longest block. Returns their places in the same order. All
+    /// ranks have to have laid theirs before anyone begins a phase, and nobody may use lanes that were laid before.
     ///
     /// # Errors
-    /// [`TransportError::Window`] where the segment is too small.
+    /// [`TransportError::Window`] if the segment is too small.
     pub(super) fn lay(&mut self, outgoing: &[(usize, u8, usize)]) -> Result<Vec<Places>, TransportError> {
         let own = self.segments[self.me];
         for to in 0..self.segments.len() {
@@ -127,64 +136,72 @@ impl<M> Shared<M> {
             places.push(self.places(own, end, *length)?);
             end += 2 * lines(*length);
         }
+        // Whoever meets this rank after this line finds the directory filled.
         fence(Ordering::SeqCst);
         Ok(places)
     }
 
-    /// Where the lane from the host's rank `from` lies, once that rank has laid it.
+    /// Where the lane from the host's rank `from` under `tag` stands. Ask only after that rank has laid its lanes and
+    /// the two have met.
     ///
     /// # Errors
-    /// [`TransportError::Window`] where it has laid none.
+    /// [`TransportError::Window`] if it has laid no such lane, or none that fits its segment.
     pub(super) fn incoming(&self, from: usize, tag: u8, length: usize) -> Result<Places, TransportError> {
+        // What was entered before the two ranks met is seen after this line.
         fence(Ordering::SeqCst);
         let segment = self.segments[from];
         let begin = segment.directory(self.me, tag).load(Ordering::Relaxed);
         self.places(segment, usize::try_from(begin).unwrap_or(usize::MAX), length)
     }
 
+    /// The places of a lane whose two blocks of `length` bytes begin `begin` bytes from the beginning of `segment`.
     fn places(&self, segment: Segment, begin: usize, length: usize) -> Result<Places, TransportError> {
         let end = begin.checked_add(2 * lines(length)).filter(|end| *end <= segment.bytes);
         if end.is_none() || !begin.is_multiple_of(LINE) {
             return Err(TransportError::Window { bytes: length, code: None });
         }
-        // SAFETY: both blocks end within the segment, whose memory outlives the lanes (`Segment::new`). Who writes and reads a
-        // block when is what the head of this file says.
+        // SAFETY: both blocks end within the segment, whose memory outlives the lanes (`Segment::new`). A rank writes its
+        // own block of phase t between the end of phase t - 1 and its `begin` of t. Its peer reads it between the end of
+        // phase t and its own `begin` of t + 1. The two never meet, as the head of this file says why.
         unsafe {
             let blocks = [begin, begin + lines(length)].map(|at| segment.base.add(at));
             Ok(Places::new(blocks, length))
         }
     }
 
-    /// The phase that was begun last.
+    /// The phase that this rank has begun last.
     pub(super) fn phase(&self) -> u32 {
         self.phase
     }
 
-    /// Begins the next phase: this rank's blocks of it are written, those of the phase before read.
+    /// Begins the next phase (docs/PROTOCOL.md, 17.5). This rank has to have written its blocks of that phase and read
+    /// its peers' blocks of the phase before. It must not write the former any more.
     pub(super) fn begin(&mut self) {
         self.phase = self.phase.wrapping_add(1);
         self.segments[self.me].head().begun.0.store(self.phase, Ordering::Release);
         let head = self.segments[0].head();
         let before = head.beginnings.0.fetch_add(1, Ordering::SeqCst);
-        // Whoever sleeps in this phase, even where someone who is already in the next has noted that since.
+        // Whether someone sleeps in this phase. The note may say the next phase: someone who has found this one
+        // complete is already in it and has noted that since.
         let sleepers = || head.sleepers.0.load(Ordering::SeqCst).wrapping_sub(self.phase) < 2;
         if self.is_complete_with(before.wrapping_add(1)) && sleepers() {
             futex::wake_all(&head.beginnings.0);
         }
     }
 
-    /// Whether all ranks have begun the phase.
+    /// Whether all ranks have begun the phase: then this rank may read its peers' blocks of it.
     pub(super) fn is_complete(&self) -> bool {
         self.is_complete_with(self.segments[0].head().beginnings.0.load(Ordering::SeqCst))
     }
 
-    /// Whether the phase is complete with so many beginnings. All but this rank may have begun the next.
+    /// Whether so many beginnings complete the phase. There may be up to one less than the ranks in excess, since all
+    /// but this rank may have begun the next phase.
     fn is_complete_with(&self, beginnings: u32) -> bool {
         let ranks = self.segments.len() as u32;
         beginnings.wrapping_sub(self.phase.wrapping_mul(ranks)) < ranks
     }
 
-    /// Sleeps until all ranks have begun the phase, at most `limit`; may wake early.
+    /// Sleeps until all ranks have begun the phase, at most for `limit`. It may wake up early.
     pub(super) fn sleep(&self, limit: Duration) {
         let head = self.segments[0].head();
         head.sleepers.0.store(self.phase, Ordering::SeqCst);
@@ -194,10 +211,10 @@ impl<M> Shared<M> {
         }
     }
 
-    /// The ranks that have not begun the phase.
+    /// The numbers of the ranks that have not begun the phase.
     pub(super) fn missing(&self) -> impl Iterator<Item = usize> {
         let begun = |rank: usize| self.segments[rank].head().begun.0.load(Ordering::Acquire);
-        // Another may be one phase ahead.
+        // A rank that has begun this phase may also be one phase ahead.
         (0..self.segments.len()).filter(move |rank| begun(*rank).wrapping_sub(self.phase) > 1)
     }
 }
@@ -207,7 +224,7 @@ fn lines(length: usize) -> usize {
     length.next_multiple_of(LINE)
 }
 
-/// Bytes of a segment before its blocks.
+/// How many bytes of a segment stand before its blocks, on a host of `members` ranks.
 fn fixed(members: usize) -> usize {
     lines(size_of::<Head>() + members * TAGS * size_of::<AtomicU64>())
 }
@@ -223,13 +240,14 @@ mod tests {
     const LENGTH: usize = 100;
     const PHASES: u32 = 2000;
 
-    /// Memory for `MEMBERS` segments. Words, since all of a segment but its blocks is atomic.
+    /// Memory for `MEMBERS` segments with lanes of `length` bytes. It is made of words, since all of a segment but its
+    /// blocks is atomic.
     fn memory(length: usize) -> Vec<Vec<u64>> {
         let bytes = Segment::bytes(MEMBERS, [length; MEMBERS - 1].into_iter());
         (0..MEMBERS).map(|_| vec![0; bytes / 8]).collect()
     }
 
-    /// Segments for each rank, as each of them has mapped them.
+    /// By rank: where the segments of all ranks are mapped. Here that is the same for all.
     fn segments(memory: &mut [Vec<u64>]) -> Vec<Vec<usize>> {
         let bases: Vec<usize> = memory.iter_mut().map(|words| words.as_mut_ptr() as usize).collect();
         vec![bases; MEMBERS]

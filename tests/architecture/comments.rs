@@ -80,6 +80,6 @@ fn doc_comments_are_found() {
                 #[cfg(test)]\nmod tests {\n    /// Not here.\n    fn f() {}\n}\n/// The sameness of it.\nfn g() {}\n";
     let found = comments(&Source::new("nn/a.rs", text));
     let shown: Vec<String> = found.iter().map(Comment::shown).collect();
-    assert_eq!(shown, ["nn/a.rs:2: One two.", "nn/a.rs:6: The same.", "nn/a.rs:15: The sameness of it."]);
+    assert_eq!(shown, ["nn/a.rs:2: One two.", "nn/a.rs:6: The same.", "nn/a.rs:14: The sameness of it."]);
     assert_eq!(found.iter().map(Comment::leans).collect::<Vec<bool>>(), [false, true, false]);
 }

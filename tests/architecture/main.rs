@@ -185,6 +185,27 @@ fn modules_stand_in_files_of_their_own() {
     }
 }
 
+/// The files of `files` that stand beside a folder of their name in which there is more than their tests.
+fn beside_their_folders(files: &[&str]) -> Vec<String> {
+    let is_beside = |file: &str| {
+        let folder = format!("{}/", file.trim_end_matches(".rs"));
+        let mut children = files.iter().filter_map(|other| other.strip_prefix(folder.as_str()));
+        children.any(|child| child != "tests.rs" && !child.starts_with("tests/"))
+    };
+    files.iter().filter(|file| is_beside(file)).map(|file| (*file).to_owned()).collect()
+}
+
+/// A module with others in it is `mod.rs` in their folder. A module with nothing in it but its tests keeps its file.
+#[test]
+fn modules_with_others_in_them_are_folders() {
+    let sources = crate_sources();
+    let files: Vec<&str> = sources.iter().map(|source| source.file.as_str()).collect();
+    assert!(files.contains(&"mix/slot/tests.rs"), "the files are named otherwise than here: {files:?}");
+    assert_eq!(beside_their_folders(&files), [""; 0]);
+    let broken = ["a.rs", "a/tests.rs", "b.rs", "b/c.rs", "d/mod.rs", "d/e.rs"];
+    assert_eq!(beside_their_folders(&broken), ["b.rs"]);
+}
+
 #[test]
 fn unsafe_stands_where_c_is_called_and_says_why() {
     let mut found = Vec::new();

@@ -8,21 +8,8 @@
 
 use std::collections::HashSet;
 
-use crate::ids::Rank;
+use crate::ids::{Rank, RankSet};
 use crate::mix::plan::{Circuit, Direction, Plan};
-
-/// A set of ranks: bit r is rank r. A job has at most 64 ranks.
-pub(super) type RankSet = u64;
-
-/// The set that holds `rank` alone.
-pub(super) fn alone(rank: Rank) -> RankSet {
-    1 << rank.0
-}
-
-/// Whether `set` holds `rank`.
-pub(super) fn holds(set: RankSet, rank: Rank) -> bool {
-    set & alone(rank) != 0
-}
 
 /// What colluding ranks know of a circuit, looking from one of its ends towards the other.
 struct Sight {
@@ -47,7 +34,7 @@ struct Seen<'a> {
 impl Seen<'_> {
     /// Whether the rank at place `at` of the path colludes.
     fn inside(&self, at: usize) -> bool {
-        holds(self.colluders, self.path[at])
+        self.colluders.contains(self.path[at])
     }
 
     /// The destination's place in the path.
@@ -76,7 +63,7 @@ impl Seen<'_> {
             return None;
         }
         if self.is_linked() {
-            return Some(Sight { other: alone(self.path[end]), direction: self.told() });
+            return Some(Sight { other: RankSet::alone(self.path[end]), direction: self.told() });
         }
         if self.inside(0) {
             // No colluder is the destination, and no relay beside a colluder: they know these.
@@ -94,7 +81,7 @@ impl Seen<'_> {
             return None;
         }
         if self.is_linked() {
-            return Some(Sight { other: alone(self.path[0]), direction: self.told() });
+            return Some(Sight { other: RankSet::alone(self.path[0]), direction: self.told() });
         }
         let last_honest = (1..end).rev().find(|at| !self.inside(*at)).unwrap_or(1);
         let direction = self.inside(end).then_some(self.direction);
@@ -103,7 +90,7 @@ impl Seen<'_> {
 
     /// All ranks except those at these places of the path.
     fn without(&self, known: impl Iterator<Item = usize>) -> RankSet {
-        self.everyone & !known.map(|at| alone(self.path[at])).fold(0, |set, one| set | one)
+        self.everyone.without(known.map(|at| self.path[at]).collect())
     }
 }
 
@@ -145,12 +132,13 @@ impl Knowledge {
     /// Works out what `colluders` know of `plan`.
     pub(super) fn of(plan: &Plan, colluders: RankSet) -> Self {
         let n = usize::from(plan.ranks);
-        let everyone = Rank::all(plan.ranks).map(alone).fold(0, |set, one| set | one);
+        let everyone: RankSet = Rank::all(plan.ranks).collect();
         let even = plan.topology().has_spare();
-        let mut own: Vec<[RankSet; 2]> = Rank::all(plan.ranks).map(|rank| [everyone & !alone(rank); 2]).collect();
+        let mut own: Vec<[RankSet; 2]> =
+            Rank::all(plan.ranks).map(|rank| [everyone.without(RankSet::alone(rank)); 2]).collect();
         let unknown = |v: Rank| {
-            let others = everyone & !alone(v);
-            Through { ahead: others, behind: others, spare: if even { others } else { 0 } }
+            let others = everyone.without(RankSet::alone(v));
+            Through { ahead: others, behind: others, spare: if even { others } else { RankSet::EMPTY } }
         };
         let mut through = vec![Rank::all(plan.ranks).map(unknown).collect::<Vec<Through>>(); n];
         // Each circuit is looked at from both ends. At a colluding end it narrows that colluder's own neighbours, at an
@@ -172,7 +160,8 @@ impl Knowledge {
                 }
             }
         }
-        let placed = plan.roles.hosts.iter().map(|host| Some(*host).filter(|host| holds(colluders, *host))).collect();
+        let placed =
+            plan.roles.hosts.iter().map(|host| Some(*host).filter(|host| colluders.contains(*host))).collect();
         let circuits = plan.topology().circuits() as f64;
         Self { ranks: plan.ranks, stages: plan.roles.stages(), colluders, placed, own, through, circuits }
     }
@@ -180,19 +169,19 @@ impl Knowledge {
     /// What is known of the honest `rank` through each colluder.
     fn through(&self, rank: Rank) -> impl Iterator<Item = &Through> {
         let all = Rank::all(self.ranks).zip(&self.through[rank.index()]);
-        all.filter(|(v, _)| holds(self.colluders, *v)).map(|(_, through)| through)
+        all.filter(|(v, _)| self.colluders.contains(*v)).map(|(_, through)| through)
     }
 
     /// In how many ways what is seen of `rank` goes together with these neighbours; 0 where it contradicts them. `rank`
     /// is the owner or hosts a stage. Of a colluder it is 1 or 0.
     pub(super) fn ways(&self, rank: Rank, predecessor: Rank, successor: Rank) -> f64 {
-        if holds(self.colluders, rank) {
+        if self.colluders.contains(rank) {
             let [ahead, behind] = self.own[rank.index()];
-            return f64::from(u8::from(holds(ahead, successor) && holds(behind, predecessor)));
+            return f64::from(u8::from(ahead.contains(successor) && behind.contains(predecessor)));
         }
         let ways = |through: &Through| {
-            let spare = f64::from(u8::from(holds(through.spare, successor))) / self.circuits;
-            f64::from(u8::from(holds(through.ahead, successor)) + u8::from(holds(through.behind, predecessor)))
+            let spare = f64::from(u8::from(through.spare.contains(successor))) / self.circuits;
+            f64::from(u8::from(through.ahead.contains(successor)) + u8::from(through.behind.contains(predecessor)))
                 + spare
         };
         self.through(rank).map(ways).product()
@@ -202,14 +191,16 @@ impl Knowledge {
     /// contradicts that.
     pub(super) fn ways_as_relay(&self, rank: Rank, relays: RankSet) -> f64 {
         // One relay or two are each their own destination.
-        let partners = if relays.count_ones() >= 3 { relays & !alone(rank) } else { alone(rank) };
-        if holds(self.colluders, rank) {
+        let partners = if relays.len() >= 3 { relays.without(RankSet::alone(rank)) } else { RankSet::alone(rank) };
+        if self.colluders.contains(rank) {
             let own = self.own[rank.index()];
-            return f64::from(u8::from(partners == alone(rank) || own.iter().all(|set| set & partners != 0)));
+            return f64::from(u8::from(
+                partners == RankSet::alone(rank) || own.iter().all(|set| set.meets(partners)),
+            ));
         }
         let ways = |through: &Through| {
-            let spare = f64::from(u8::from(through.spare != 0)) / self.circuits;
-            f64::from(u8::from(through.ahead & partners != 0) + u8::from(through.behind & partners != 0)) + spare
+            let spare = f64::from(u8::from(!through.spare.is_empty())) / self.circuits;
+            f64::from(u8::from(through.ahead.meets(partners)) + u8::from(through.behind.meets(partners))) + spare
         };
         self.through(rank).map(ways).product()
     }
@@ -223,7 +214,7 @@ fn narrow_own(own: &mut [RankSet; 2], circuit: &Circuit, end: usize, other: Rank
         Direction::Forward => own[end] &= other,
         Direction::Backward => own[1 - end] &= other,
         // The spare goes through a rank outside A, and the successor is in A.
-        Direction::Spare => own[0] &= !alone(beside),
+        Direction::Spare => own[0] = own[0].without(RankSet::alone(beside)),
     }
 }
 
@@ -233,11 +224,12 @@ impl Through {
         // Outside A(s), what leaves goes forward to the successor, and what arrives is the successor's backward
         // message.
         let outside_carries = if arrives { Direction::Backward } else { Direction::Forward };
-        let (mut outside, mut within, mut spare) = (sight.other, sight.other, RankSet::MAX);
+        let (mut outside, mut within, mut spare) = (sight.other, sight.other, RankSet::FULL);
         if let Some(direction) = sight.direction {
-            outside = if direction == outside_carries { outside } else { 0 };
-            spare = if direction == Direction::Spare { spare } else { 0 };
-            within = if direction == outside_carries || direction == Direction::Spare { 0 } else { within };
+            outside = if direction == outside_carries { outside } else { RankSet::EMPTY };
+            spare = if direction == Direction::Spare { spare } else { RankSet::EMPTY };
+            within =
+                if direction == outside_carries || direction == Direction::Spare { RankSet::EMPTY } else { within };
         }
         self.ahead &= outside;
         self.behind &= within;
@@ -249,7 +241,7 @@ impl Through {
 pub(super) fn linked(plan: &Plan, colluders: RankSet) -> HashSet<(Rank, Direction)> {
     let is_linked = |circuit: &&Circuit| {
         let path: Vec<Rank> = circuit.path().collect();
-        let seen = Seen { path: &path, direction: circuit.direction, colluders, everyone: 0 };
+        let seen = Seen { path: &path, direction: circuit.direction, colluders, everyone: RankSet::EMPTY };
         circuit.direction != Direction::Spare && seen.is_linked()
     };
     plan.circuits.iter().filter(is_linked).map(|circuit| (circuit.source, circuit.direction)).collect()

@@ -19,10 +19,10 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
 
-use coalition::{Knowledge, RankSet, alone, holds, linked};
+use coalition::{Knowledge, linked};
 use orders::PossibleOrders;
 
-use crate::ids::Rank;
+use crate::ids::{Rank, RankSet};
 use crate::mix::plan::{Crowded, Placements, Plan};
 use crate::report::chance::Chance;
 
@@ -96,7 +96,7 @@ impl Found {
         let hosts = &plan.roles.hosts;
         let is_real = |rank: Rank| rank == Rank::OWNER || hosts.contains(&rank);
         let real = linked(plan, colluders).into_iter().filter(|(source, _)| is_real(*source)).count();
-        let outside = |stage: &usize| !holds(colluders, hosts[*stage]);
+        let outside = |stage: &usize| !colluders.contains(hosts[*stage]);
         let others: Vec<usize> = (0..hosts.len()).filter(outside).collect();
         let part = |of: &dyn Fn(usize) -> f64| match others.len() {
             0 => 1.0,
@@ -107,11 +107,11 @@ impl Found {
             near.into_iter().flatten().any(|near| near < hosts.len() && !outside(&near))
         };
         let beside: Vec<f64> =
-            others.iter().filter(beside).map(|stage| f64::from(orders.candidates(*stage).count_ones())).collect();
+            others.iter().filter(beside).map(|stage| f64::from(orders.candidates(*stage).len())).collect();
         Self {
             flows: real as f64 / (2 * hosts.len() + 2) as f64,
             guessed: part(&|stage| orders.guess(stage, hosts[stage])),
-            located: part(&|stage| f64::from(u8::from(orders.candidates(stage) == alone(hosts[stage])))),
+            located: part(&|stage| f64::from(u8::from(orders.candidates(stage) == RankSet::alone(hosts[stage])))),
             order: f64::from(u8::from(orders.is(hosts))),
             candidates: mean(&beside),
         }
@@ -247,7 +247,7 @@ fn coalition(plan: &Plan, domains: &[u32], kind: CoalitionKind, rng: &mut impl R
         // Hosts without a stage stand last in the list, and so are taken first.
         chosen.push(without.pop()?);
     }
-    Some(chosen.into_iter().flat_map(ranks).fold(0, |set, rank| set | alone(rank)))
+    Some(chosen.into_iter().flat_map(ranks).collect())
 }
 
 impl Protection {

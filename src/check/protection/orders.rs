@@ -5,8 +5,8 @@
 
 use rand::{Rng, RngExt};
 
-use super::coalition::{Knowledge, RankSet, alone, holds};
-use crate::ids::Rank;
+use super::coalition::Knowledge;
+use crate::ids::{Rank, RankSet};
 
 /// Up to so many orders are tried one by one.
 const FEW: u64 = 20_000;
@@ -57,7 +57,7 @@ impl PossibleOrders {
     /// The ranks that may host `stage`.
     pub(super) fn candidates(&self, stage: usize) -> RankSet {
         let ranks = Rank::all(self.weights[stage].len() as u16).zip(&self.weights[stage]);
-        ranks.filter(|(_, weight)| **weight > 0.0).fold(0, |set, (rank, _)| set | alone(rank))
+        ranks.filter(|(_, weight)| **weight > 0.0).map(|(rank, _)| rank).collect()
     }
 
     /// Whether no order is left but `hosts` and its reverse.
@@ -80,7 +80,7 @@ impl PossibleOrders {
 /// Whether there are few orders to try: so many as there are ways to give each stage without a known host a rank that
 /// does not collude.
 fn search_is_small(knowledge: &Knowledge) -> bool {
-    let honest = u64::from(knowledge.ranks) - 1 - u64::from(knowledge.colluders.count_ones());
+    let honest = u64::from(knowledge.ranks) - 1 - u64::from(knowledge.colluders.len());
     let unknown = knowledge.placed.iter().filter(|host| host.is_none()).count() as u64;
     let orders = (0..unknown).try_fold(1_u64, |orders, at| orders.checked_mul(honest.saturating_sub(at)));
     orders.is_some_and(|orders| orders <= FEW)
@@ -139,7 +139,7 @@ impl OrderSearch<'_> {
         let stage = self.chain.len() - 1;
         let fits = |rank: &Rank| match self.knowledge.placed[stage] {
             Some(host) => *rank == host,
-            None => !holds(self.knowledge.colluders, *rank) && !self.chain.contains(rank),
+            None => !self.knowledge.colluders.contains(*rank) && !self.chain.contains(rank),
         };
         let ways = |rank: Rank| match self.chain[..] {
             [.., before, last] => self.knowledge.ways(last, before, rank),
@@ -161,7 +161,7 @@ impl OrderSearch<'_> {
             return 0.0;
         }
         let relays: Vec<Rank> = Rank::all(knowledge.ranks).filter(|rank| !chain.contains(rank)).collect();
-        let set: RankSet = relays.iter().fold(0, |set, rank| set | alone(*rank));
+        let set: RankSet = relays.iter().copied().collect();
         own * relays.iter().map(|rank| knowledge.ways_as_relay(*rank, set)).product::<f64>()
     }
 }

@@ -30,7 +30,7 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result {
 }
 
 impl Protection {
-    /// The figures as JSON.
+    /// All rows of figures, as JSON.
     pub(in crate::check) fn json(&self) -> Value {
         let row = |row: &CoalitionRow| {
             let mut value = json!({

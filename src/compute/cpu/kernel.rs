@@ -39,7 +39,7 @@ pub(super) struct RawProduct {
     pub(super) a: Strided<*const f32>,
     /// The right matrix, (k, n).
     pub(super) b: Strided<*const f32>,
-    /// The result, (m, n).
+    /// The matrix for the result, (m, n).
     pub(super) c: Strided<*mut f32>,
     /// Whether the product is added to C. Else it overwrites C.
     pub(super) accumulate: bool,

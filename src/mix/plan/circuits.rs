@@ -1,9 +1,10 @@
-//! The search for circuits: which relay follows which, so that in each phase every ordered pair of ranks carries exactly
-//! one.
+//! The search for circuits: which relay follows which, so that in each phase every ordered pair of ranks carries
+//! exactly one circuit (docs/PROTOCOL.md, 7.5 to 7.7).
 //!
-//! First and last phase hold by construction: a rank's circuits leave through every other rank once, and arrive so. What
-//! is searched is who meets whom in between: a local search that swaps relays, takes a worse swap with probability
-//! exp(-delta / T), and stops where no pair carries two circuits and no circuit meets a rank twice.
+//! The first and the last phase hold by construction: a rank's circuits leave through every other rank once, and arrive
+//! so. What is searched is which relays meet in between. A local search swaps relays. It takes a swap that makes things
+//! worse by delta with the probability exp(-delta / T). It stops when no pair carries two circuits in a phase and no
+//! circuit meets a rank twice.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
@@ -11,25 +12,27 @@ use rand::{Rng, RngExt};
 use super::{Circuit, Demand, Direction};
 use crate::ids::Rank;
 
-/// T falls from the first to the second: what suits few ranks is too hot for many.
+/// T falls from the first number to the second in the course of a search. What suits few ranks is too hot for many.
 const TEMPERATURE: [f64; 2] = [0.35, 0.08];
-/// What a pair of ranks of one host on one circuit costs, against 1 for a conflict.
+/// What a pair of ranks of one host on one circuit costs. A conflict costs 1.
 const SHARED_HOST: f64 = 0.05;
-/// Swaps tried before the search gives up, times the circuits squared. Few: with few ranks most sets A(s) allow no plan, and
-/// a fresh draw of them is better than a longer search.
+/// The search gives up after so many swaps, times the square of the number of circuits. That is few: with few ranks
+/// most sets A(s) allow no plan, and a fresh draw of them is better than a longer search.
 const SWAPS: usize = 4;
-/// Swaps tried, at most, to spread circuits over hosts once they have no conflict: a tenth of a second. Among 64 ranks all of them would
-/// take minutes.
+/// The most swaps that are tried to spread circuits over hosts once they have no conflict. They take a tenth of a
+/// second. Among 64 ranks all swaps would take minutes.
 const SPREADING: usize = 200_000;
 
-/// Circuits of `hops` hops for `demand`, or `None` where the search finds none. Where ranks share `hosts`, the circuits
-/// found that pass through a host twice least often.
+/// Looks for circuits of `hops` hops that meet `demand`. Returns `None` if the search finds none. If ranks share
+/// `hosts` (by rank, the label of its host), it goes on for some time and returns the circuits that meet a host twice
+/// least often.
 pub(super) fn search(demand: &Demand, hops: u8, hosts: &[u32], rng: &mut impl Rng) -> Option<Vec<Circuit>> {
     let mut search = Search::start(demand, hops, hosts, rng);
     let mut best: Option<(usize, Vec<Circuit>)> = None;
     let swaps = SWAPS * search.circuits.len().pow(2);
     let (mut done, mut last) = (0, swaps);
     while done < last {
+        // These circuits keep all of 7.6, and meet a host twice less often than those that were found before.
         if search.conflicts == 0 && best.as_ref().is_none_or(|(shared, _)| search.shared < *shared) {
             if best.is_none() {
                 last = last.min(done + SPREADING);
@@ -46,45 +49,57 @@ pub(super) fn search(demand: &Demand, hops: u8, hosts: &[u32], rng: &mut impl Rn
     best.map(|(_, circuits)| circuits)
 }
 
-/// Whether circuits can pass through a host twice, and need not.
+/// Whether circuits can meet a host twice and need not: some ranks share a host, and not all do.
 pub(super) fn can_spread(hosts: &[u32]) -> bool {
     let shared = |host: &u32| hosts.iter().filter(|other| *other == host).count() > 1;
     hosts.iter().any(shared) && hosts.iter().any(|host| *host != hosts[0])
 }
 
-/// Pairs of different ranks on a circuit that share a host.
+/// How many pairs of different ranks on `circuit` share a host.
 fn on_its_hosts(circuit: &Circuit, hosts: &[u32]) -> usize {
     let path = || circuit.path().enumerate();
     let shares = |a: Rank, b: Rank| a != b && hosts[a.index()] == hosts[b.index()];
     path().map(|(i, a)| path().skip(i + 1).filter(|(_, b)| shares(a, *b)).count()).sum()
 }
 
-/// The same of all `circuits`.
+/// How many pairs of different ranks share a host, on each of `circuits` and all together.
 pub(super) fn on_one_host(circuits: &[Circuit], hosts: &[u32]) -> usize {
     circuits.iter().map(|circuit| on_its_hosts(circuit, hosts)).sum()
 }
 
+/// The state of a search: circuits that may still have conflicts, and how many these are.
 struct Search<'a> {
+    /// All circuits. Those of one source and direction stand together.
     circuits: Vec<Circuit>,
-    /// Circuits of one source and direction stand together: the group of each, as a range.
+    /// By circuit: the range of those with the same source and direction, itself among them.
     groups: Vec<std::ops::Range<usize>>,
+    /// The numbers of the spare circuits.
     spares: Vec<usize>,
+    /// How many ranks there are.
     ranks: usize,
-    /// `carried[phase][from][to]`: circuits, flat; the inner phases alone.
+    /// How many circuits go from one rank to another in a phase: `carried[phase][from][to]`, flat. Only the phases
+    /// between the first and the last are counted.
     carried: Vec<u16>,
+    /// By rank: the label of its host.
     hosts: &'a [u32],
+    /// How many conflicts there are: circuits in excess over a lane, and ranks that a circuit meets twice.
     conflicts: usize,
+    /// How many pairs of different ranks on one circuit share a host.
     shared: usize,
+    /// Whether the search is to go on for circuits that meet a host twice less often.
     worth_spreading: bool,
 }
 
 impl<'a> Search<'a> {
+    /// Deals out the first and last relays as 7.6 (d) asks, and the middle ones so that each rank has its share
+    /// (docs/PROTOCOL.md, 7.7).
     fn start(demand: &Demand, hops: u8, hosts: &'a [u32], rng: &mut impl Rng) -> Self {
         let ranks = hosts.len() as u16;
         let mut circuits: Vec<Circuit> = Vec::new();
         let mut groups = Vec::new();
         let mut spares = Vec::new();
-        // Any permutation will do to start with: the search mends fixed points as it does all conflicts.
+        // Any permutation will do to start with. The search mends spares that return to their source as it does all
+        // conflicts.
         let mut spare_to: Vec<Rank> = Rank::all(ranks).collect();
         spare_to.shuffle(rng);
         let directions: &[Direction] = if demand.topology().has_spare() {
@@ -130,12 +145,14 @@ impl<'a> Search<'a> {
         search
     }
 
-    /// Tries one swap at `temperature`.
+    /// Tries one swap at `temperature`, and takes it back if it makes things worse by too much.
     fn swap(&mut self, temperature: f64, rng: &mut impl Rng) {
         let a = rng.random_range(0..self.circuits.len());
         let spots = self.circuits[a].relays.len();
         let spot = rng.random_range(0..spots);
         let spare = self.circuits[a].direction == Direction::Spare;
+        // 7.7: relays are swapped where 7.6 (d) allows it. A first or last relay may change places with those of its
+        // group alone: these circuits have source, destination and direction in common. Spares swap their ends.
         let (b, whole_end) = if spot > 0 && spot + 1 < spots {
             // A relay in the middle is free: swap it with that of any other circuit.
             (rng.random_range(0..self.circuits.len()), false)
@@ -163,7 +180,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Swaps one relay of two circuits, or, between two spares, destinations with the relays before them.
+    /// Swaps the relay at `spot` of two circuits. If `whole_end`, it swaps the last relays of two spares together with
+    /// their destinations.
     fn exchange(&mut self, a: usize, b: usize, spot: usize, whole_end: bool) {
         let (low, high) = self.circuits.split_at_mut(a.max(b));
         let (x, y) = (&mut low[a.min(b)], &mut high[0]);
@@ -176,6 +194,7 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// What the conflicts and the shared hosts cost together.
     fn energy(&self) -> f64 {
         self.conflicts as f64 + SHARED_HOST * self.shared as f64
     }
@@ -204,12 +223,14 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Where `carried` counts the hop of a circuit from its relay number `inner` to the next one.
     fn place(&self, index: usize, inner: usize) -> usize {
         let relays = &self.circuits[index].relays;
         (inner * self.ranks + relays[inner].index()) * self.ranks + relays[inner + 1].index()
     }
 
-    /// Ranks that the circuit meets twice, and pairs of different ranks on it that share a host.
+    /// How often the circuit meets a rank again, and how many pairs of different ranks on it share a host. A relay that
+    /// is its own destination does not meet itself again.
     fn own_cost(&self, index: usize) -> (usize, usize) {
         let circuit = &self.circuits[index];
         let own = circuit.source == circuit.destination && circuit.direction != Direction::Spare;
@@ -224,7 +245,8 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Gives every rank the same number of circuits to be a middle relay of (hops > 3): as each phase asks.
+/// Makes every rank a middle relay of the same number of circuits in each phase, as 7.6 (b) asks. There are middle
+/// relays with four hops.
 fn spread_middles(circuits: &mut [Circuit], ranks: u16, rng: &mut impl Rng) {
     let middles = circuits.first().map_or(0, |circuit| circuit.relays.len().saturating_sub(2));
     for spot in 1..=middles {

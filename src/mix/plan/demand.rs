@@ -1,4 +1,4 @@
-//! Who sends to whom, and through which half of the ranks.
+//! Which rank sends to which, and through which half of the other ranks (docs/PROTOCOL.md, 7.2 to 7.4).
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
@@ -7,20 +7,22 @@ use super::{Direction, Roles};
 use crate::ids::Rank;
 use crate::mix::topology::Topology;
 
-/// The destinations of every rank's messages, and the sets through which they leave and arrive.
+/// The destinations of every rank's messages, and the sets of ranks through which they leave and arrive.
 ///
-/// Real flows and cover alike: `forward` is one permutation of the ranks, the owner, the stages and the owner again in one
-/// cycle and the relays in another; `backward` is its inverse.
+/// Real flows and cover are alike. `forward` is one permutation of the ranks: the owner, the stages and the owner again
+/// are one cycle of it, and the relays another.
 #[derive(Clone, Debug)]
 pub struct Demand {
-    /// `forward[s]`: where s sends its forward message.
+    /// `forward[s]` is the rank to which s sends its forward message: F(s).
     pub forward: Vec<Rank>,
-    /// `backward[s]`: where s sends its backward message; the inverse of `forward`.
+    /// `backward[s]` is the rank to which s sends its backward message: B(s). It is the inverse of `forward`.
     pub backward: Vec<Rank>,
-    /// A(s): through these s's forward message arrives and its backward one leaves; through the others it is the
-    /// reverse. It holds s's successor and not its predecessor.
+    /// By rank s: the set A(s), in ascending order. The forward message of s arrives through it and its backward
+    /// message leaves through it. Through the others it is the reverse. A(s) holds the successor of s and not its
+    /// predecessor.
     pub through: Vec<Vec<Rank>>,
-    /// With even N, the rank outside A(s) through which s's spare leaves and arrives. Else empty.
+    /// By rank s, if the number of ranks is even: the rank outside A(s) through which the spare of s leaves and
+    /// arrives, a(s). Else empty.
     pub spare_through: Vec<Rank>,
     topology: Topology,
 }
@@ -28,6 +30,8 @@ pub struct Demand {
 impl Demand {
     /// Draws which relay sends to which, and the sets.
     pub(super) fn draw(roles: &Roles, topology: Topology, rng: &mut impl Rng) -> Self {
+        // 7.2: the owner, the hosts of the stages and the owner again form one cycle of F. Three or more relays form a
+        // second one, in random order. One or two are their own destinations.
         let mut forward: Vec<Rank> = topology.ranks().collect();
         cycle(&mut forward, std::iter::once(Rank::OWNER).chain(roles.hosts.iter().copied()).collect());
         let mut relays: Vec<Rank> = topology.ranks().skip(1).filter(|rank| roles.stage(*rank).is_none()).collect();
@@ -35,25 +39,27 @@ impl Demand {
             relays.shuffle(rng);
             cycle(&mut forward, relays);
         }
+        // 7.2: B is the inverse of F.
         let mut backward = forward.clone();
         for (source, destination) in forward.iter().enumerate() {
             backward[destination.index()] = Rank(source as u16);
         }
         let mut demand = Self { forward, backward, through: Vec::new(), spare_through: Vec::new(), topology };
+        // 7.3: draw A(r) and a(r) for each rank.
         for rank in topology.ranks() {
             demand.draw_set(rank, rng);
         }
         demand
     }
 
-    /// Draws A(rank), uniform among the sets of its size that hold the successor and not the predecessor, and the rank
-    /// of the spare, uniform among the others.
+    /// Draws A(rank), uniform among the sets of its size that hold the successor and not the predecessor. With even N
+    /// it also draws a(rank), uniform among the ranks outside A(rank) (docs/PROTOCOL.md, 7.3).
     fn draw_set(&mut self, rank: Rank, rng: &mut impl Rng) {
         let (successor, predecessor) = (self.forward[rank.index()], self.backward[rank.index()]);
         let mut free: Vec<Rank> =
             self.topology.peers(rank).filter(|peer| ![successor, predecessor].contains(peer)).collect();
         free.shuffle(rng);
-        // A relay that is its own destination has neither.
+        // A relay that is its own destination has neither a successor nor a predecessor.
         let mut inside: Vec<Rank> = Some(successor).filter(|r| *r != rank).into_iter().collect();
         let mut outside: Vec<Rank> = Some(predecessor).filter(|r| *r != rank).into_iter().collect();
         let rest = free.split_off(self.topology.circuits() - inside.len());
@@ -71,7 +77,7 @@ impl Demand {
         self.topology
     }
 
-    /// Where the message of `source` goes that `direction` names; what is spare goes anywhere.
+    /// The rank to which the message of `source` goes that `direction` names. `None` for a spare, which goes anywhere.
     pub fn destination(&self, source: Rank, direction: Direction) -> Option<Rank> {
         match direction {
             Direction::Forward => Some(self.forward[source.index()]),
@@ -80,7 +86,7 @@ impl Demand {
         }
     }
 
-    /// The ranks through which `direction`'s circuits leave `rank`: one circuit each.
+    /// The ranks through which `direction`'s circuits leave `rank`, one circuit through each (docs/PROTOCOL.md, 7.4).
     pub fn leaves(&self, rank: Rank, direction: Direction) -> Vec<Rank> {
         match direction {
             Direction::Forward => self.outside(rank),
@@ -89,7 +95,8 @@ impl Demand {
         }
     }
 
-    /// The ranks through which `direction`'s circuits arrive at `rank`: one circuit each.
+    /// The ranks through which `direction`'s circuits arrive at `rank`, one circuit through each (docs/PROTOCOL.md,
+    /// 7.4).
     pub fn arrives(&self, rank: Rank, direction: Direction) -> Vec<Rank> {
         match direction {
             Direction::Forward => self.through[rank.index()].clone(),
@@ -98,7 +105,7 @@ impl Demand {
         }
     }
 
-    /// The ranks outside A(rank), but for the one of the spare.
+    /// The set C(rank): the other ranks outside A(rank), but for the one of the spare (docs/PROTOCOL.md, 7.3).
     fn outside(&self, rank: Rank) -> Vec<Rank> {
         let spare = self.spare_through.get(rank.index());
         self.topology
@@ -108,7 +115,7 @@ impl Demand {
     }
 }
 
-/// Makes `forward` send each of `ranks` to the next, and the last to the first.
+/// Makes `forward` send from each of `ranks` to the next, and from the last to the first.
 fn cycle(forward: &mut [Rank], ranks: Vec<Rank>) {
     for (from, to) in ranks.iter().zip(ranks.iter().cycle().skip(1)) {
         forward[from.index()] = *to;

@@ -1,7 +1,8 @@
-//! The plan that the owner draws once for a job: who hosts what, who sends to whom, and over which relays.
+//! The plan that the owner draws once for a job: who hosts what, who sends to whom, and over which relays
+//! (docs/PROTOCOL.md, 7).
 //!
-//! Pure but for the randomness handed in. Stays for the whole job: every fresh draw would show an adversary another
-//! sample from which to tell the constant flows from the changing cover.
+//! All of this is pure, but for the randomness that is handed in. A plan stays for the whole job. Every fresh draw
+//! would show an adversary another sample from which to tell the constant flows from the changing cover.
 
 mod circuits;
 mod demand;
@@ -27,27 +28,27 @@ pub enum Direction {
     Forward,
     /// The backward message.
     Backward,
-    /// Nothing: with even N one circuit a rank is left over.
+    /// Nothing. If the number of ranks is even, one circuit of each rank is left over.
     Spare,
 }
 
-/// The path of one lane's cells.
+/// The path of one lane's cells (docs/PROTOCOL.md, 7.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Circuit {
-    /// Where it begins.
+    /// The rank at which it begins.
     pub source: Rank,
-    /// Which message it carries.
+    /// Which message of its source it carries.
     pub direction: Direction,
-    /// Its place among those that carry the same message: which part of it.
+    /// Which part of that message it carries, of 0..k. 0 for a spare.
     pub part: u16,
-    /// v1, v2, ...: one fewer than hops.
+    /// The ranks that pass the cells on, in order: v1, v2, ... One fewer than hops.
     pub relays: Vec<Rank>,
-    /// Where it ends.
+    /// The rank at which it ends.
     pub destination: Rank,
 }
 
 impl Circuit {
-    /// All ranks that it touches, in order.
+    /// All ranks that it touches, from the source to the destination.
     pub fn path(&self) -> impl Iterator<Item = Rank> + Clone + '_ {
         std::iter::once(self.source).chain(self.relays.iter().copied()).chain(std::iter::once(self.destination))
     }
@@ -56,40 +57,42 @@ impl Circuit {
 /// Everything that the owner draws for a job, but for keys.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Ranks.
+    /// How many ranks the job has.
     pub ranks: u16,
-    /// Hops of every circuit.
+    /// How many hops each circuit has.
     pub hops: u8,
-    /// Who hosts which stage.
+    /// Which rank hosts which stage.
     pub roles: Roles,
-    /// Who sends to whom.
+    /// Which rank sends to which, and through which half of the others.
     pub demand: Demand,
-    /// The circuits, as many as there are lanes: in each phase each lane carries exactly one.
+    /// The circuits, as many as there are lanes. In each phase each lane carries exactly one.
     pub circuits: Vec<Circuit>,
 }
 
-/// Tries of the search before a job is refused, each with a fresh draw of the sets: at N = 6 and S = 2, the worst case, 7
-/// of 4,000 tries found a plan, in 0.4 ms a try; at N = 7, 378 of them, and 30 of them with 4 hops. So many that no one
-/// meets a refusal by chance, nor misses a rank count that would work.
+/// How often the search is tried before a job is refused, each time with a fresh draw of the sets A(r). With 6 ranks
+/// and 2 stages, the worst case, 7 of 4,000 tries found a plan, in 0.4 ms a try. With 7 ranks 378 of them did, and 30
+/// of them with 4 hops. There are so many tries that no one is refused by chance, nor misses a number of ranks that
+/// would work.
 const TRIES: u32 = 12_000;
 
-/// Where ranks share hosts, so many times circuits are looked for, and those that pass through a host twice least often are taken: a
-/// search alone spreads them little, since most swaps meet a conflict.
+/// How many plans are looked for where ranks share hosts. The one whose circuits meet a host twice least often is
+/// taken. A single search spreads them little, since most swaps meet a conflict.
 const SPREAD: usize = 6;
-/// The most ranks for which that is done: with more of them a search takes long.
+/// The most ranks for which [`SPREAD`] plans are looked for. With more of them a search takes long.
 const SPREAD_RANKS: u16 = 16;
 
 /// The fewest ranks among which circuits of `hops` hops are looked for. With 4 hops and 6 ranks there are some, but the
-/// search would find them one time in a few: a job is either refused or not.
+/// search would find them one time in a few. A job is to be refused always or never.
 fn fewest_ranks(hops: u8) -> u16 {
     u16::from(hops) + 3
 }
 
 impl Plan {
-    /// Draws a plan for `stages` stages among ranks whose hosts are `hosts` (any labels; equal ones share a fate).
+    /// Draws a plan for `stages` stages and circuits of `hops` hops. `hosts` has a label for each rank. Ranks with the
+    /// same label share a host.
     ///
     /// # Errors
-    /// [`MixError::NoPlan`] where the search finds no circuits.
+    /// [`MixError::NoPlan`] if the search finds no circuits. It names the numbers of ranks for which it does.
     pub fn draw(stages: u16, hops: u8, hosts: &[u32], rng: &mut impl Rng) -> Result<Self, MixError> {
         let ranks = hosts.len() as u16;
         let roles = Placements::of(stages, hosts, rng).draw(rng);
@@ -106,6 +109,7 @@ impl Plan {
         }
     }
 
+    /// Draws demand and circuits until they fit (docs/PROTOCOL.md, 7.2 to 7.7). `None` if the search finds none.
     fn with_roles(roles: Roles, hops: u8, hosts: &[u32], rng: &mut impl Rng) -> Option<Self> {
         let ranks = hosts.len() as u16;
         if ranks < fewest_ranks(hops) {
@@ -113,6 +117,7 @@ impl Plan {
         }
         let wanted = if circuits::can_spread(hosts) && ranks <= SPREAD_RANKS { SPREAD } else { 1 };
         let mut found: Vec<(usize, Demand, Vec<Circuit>)> = Vec::new();
+        // 7.7: where a search fails, the sets are drawn afresh.
         for _ in 0..TRIES {
             let demand = Demand::draw(&roles, Topology::all(ranks), rng);
             if let Some(circuits) = circuits::search(&demand, hops, hosts, rng) {
@@ -131,7 +136,7 @@ impl Plan {
         Topology::all(self.ranks)
     }
 
-    /// The circuit in each (phase, sender, receiver).
+    /// The number of the circuit that each lane carries in each phase, by phase (from 1), sender and receiver.
     pub fn lanes(&self) -> HashMap<(u8, Rank, Rank), usize> {
         let mut lanes = HashMap::new();
         for (index, circuit) in self.circuits.iter().enumerate() {

@@ -1,11 +1,12 @@
-//! How the stages are placed on hosts: apart, and still to the surprise of who knows the hosts.
+//! How the stages are placed on hosts: apart, and still so that whoever knows the hosts is surprised (docs/PROTOCOL.md,
+//! 7.1).
 //!
-//! Stages that follow each other should stand on different hosts. But where hosts differ in size, the placements that part
-//! them best are few, and who knows how many ranks each host has could tell who hosts what. So a placement that parts
-//! stages less well is drawn too, and the worse it is, the more rarely: of those that part them best the chance is 1, of
-//! those one step worse x, two steps worse x^2, and so on, all times the chance that a blind draw gives them. x is the
-//! smallest number for which the rule holds: no rank hosts a given stage with more than [`SURPRISE`] times the chance of
-//! a blind draw. Under x = 1 the draw is blind, so there is such an x.
+//! Stages that follow each other should stand on different hosts. But if hosts differ in size, the placements that part
+//! them best are few. Then whoever knows how many ranks each host has could tell who hosts what. So a placement that
+//! parts stages less well is drawn too, and the worse it is, the more rarely. The best placements have the chance 1,
+//! those one step worse x, those two steps worse x^2, and so on, all times the chance that a blind draw gives them. x
+//! is the smallest number for which the rule holds: no rank hosts a given stage with more than [`SURPRISE`] times the
+//! chance of a blind draw. With x = 1 the draw is blind, so there is such an x.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,43 +17,50 @@ use rand::{Rng, RngExt};
 use super::Roles;
 use crate::ids::Rank;
 
-/// No rank hosts a given stage with more than this times the chance of a blind draw, 1 / (N - 1).
+/// No rank hosts a given stage with more than this many times the chance of a blind draw, 1 / (N - 1)
+/// (docs/PROTOCOL.md, 7.1 (b)).
 const SURPRISE: f64 = 2.0;
-/// Up to so many ways to give each stage a host, all are weighed; else as many blind draws are.
+/// The most ways to give each stage a host that are all weighed. If there are more, as many blind draws stand for them
+/// (docs/PROTOCOL.md, 7.1 (c)).
 const WAYS: usize = 4096;
-/// Halvings of the interval in which x lies.
+/// How many times the interval in which x lies is halved.
 const HALVINGS: u32 = 30;
-/// How many more pairs of neighbouring stages share a host, on average, than need be before a user hears of it.
+/// A user hears of it if on average more than this many pairs of neighbouring stages share a host beyond what has to
+/// be.
 const CROWDED: f64 = 0.1;
 
-/// A host for each stage, by its place in [`Placements::domains`].
+/// A way to give each stage a host.
 #[derive(Clone, Debug)]
 struct Placement {
+    /// By stage: the number of its host in [`Placements::domains`].
     hosts: Vec<usize>,
-    /// Its chance in a blind draw, up to a factor that all have in common.
+    /// Its chance in a blind draw, up to a factor that all placements have in common.
     blind: f64,
-    /// How well it parts stages, counted from 0, the best.
+    /// How well it parts stages: 0 is best. Equally good placements have the same level.
     level: usize,
 }
 
 /// The placements of some stages on some hosts, and how likely each is.
 #[derive(Clone, Debug)]
 pub struct Placements {
-    /// The ranks of each trust domain that may host a stage: all but the owner.
+    /// The ranks of each host, or trust domain, that may host a stage: all but the owner.
     domains: Vec<Vec<Rank>>,
+    /// How many stages there are.
     stages: u16,
+    /// All placements, or blind draws that stand for them.
     placements: Vec<Placement>,
-    /// By level, how often neighbours share a domain, how often stages at distance two do, and how many pairs of stages do.
+    /// By level: how many pairs of neighbouring stages share a host, how many pairs at distance two do, and how many
+    /// pairs of stages do at all (docs/PROTOCOL.md, 7.1 (a)).
     levels: Vec<[usize; 3]>,
     /// The number x.
     step: f64,
-    /// Whether one host has two ranks more than another, the owner counted.
+    /// Whether one host has at least two ranks more than another, the owner counted.
     uneven: bool,
 }
 
 impl Placements {
-    /// The placements of `stages` stages on ranks whose hosts are `hosts` (a label a rank; equal ones are one trust domain).
-    /// Where there are too many to weigh them all, those of blind draws stand for them.
+    /// The placements of `stages` stages on the ranks of these `hosts`. `hosts` has a label for each rank. Ranks with
+    /// the same label share a host. If there are too many placements to weigh them all, blind draws stand for them.
     pub fn of(stages: u16, hosts: &[u32], rng: &mut impl Rng) -> Self {
         let mut domains: BTreeMap<u32, Vec<Rank>> = BTreeMap::new();
         for (rank, host) in Rank::all(hosts.len() as u16).zip(hosts).skip(1) {
@@ -62,11 +70,13 @@ impl Placements {
         let members = |host: &u32| hosts.iter().filter(|other| *other == host).count();
         let (least, most) = (hosts.iter().map(members).min(), hosts.iter().map(members).max());
         let uneven = most > least.map(|least| least + 1);
-        // With a host a rank one placement is as good as any other: hosts change places when it is drawn.
+        // With one rank on each host, one placement is as good as any other: hosts change places when it is drawn.
         let mut drawn = match domains.iter().all(|ranks| ranks.len() == 1) {
             true => some(stages, &domains, 1, rng),
             false => every(stages, &domains).unwrap_or_else(|| some(stages, &domains, WAYS, rng)),
         };
+        // 7.1 (a): the fewer neighbours share a host, the better, then the fewer stages at distance two, then the fewer
+        // pairs at all. The better a placement, the lower its level.
         let exposed: Vec<[usize; 3]> = drawn.iter().map(|placement| exposed(&placement.hosts)).collect();
         let mut levels = exposed.clone();
         levels.sort_unstable();
@@ -79,16 +89,17 @@ impl Placements {
         placements
     }
 
-    /// Finds the smallest x for which the rule holds.
+    /// Finds the smallest x for which the rule holds, and sets `step` to it (docs/PROTOCOL.md, 7.1 (c)).
     fn settle(&mut self) {
         let most = SURPRISE / self.domains.iter().map(Vec::len).sum::<usize>() as f64;
         let holds = |step: f64| {
-            // A chance may be a rounding above what it is.
+            // A chance may be above its true value by a rounding.
             self.odds(step).iter().flatten().all(|odds| *odds <= most * (1.0 + 1e-9))
         };
         if holds(0.0) {
             return;
         }
+        // The rule fails at 0 and holds at 1, where the draw is blind. Halve the interval between.
         let (mut fails, mut suffices) = (0.0, 1.0);
         for _ in 0..HALVINGS {
             let middle = f64::midpoint(fails, suffices);
@@ -100,16 +111,17 @@ impl Placements {
         self.step = suffices;
     }
 
-    /// The chance of each placement if x is `step`.
+    /// By placement: its chance to be drawn if x is `step`.
     fn chances(&self, step: f64) -> Vec<f64> {
+        // 7.1 (c): the chance of a blind draw times x^n, over the sum of that.
         let weight = |of: &Placement| of.blind * step.powi(of.level as i32);
         let weights: Vec<f64> = self.placements.iter().map(weight).collect();
         let sum: f64 = weights.iter().sum();
         weights.into_iter().map(|weight| weight / sum).collect()
     }
 
-    /// By stage and by size of a domain, the chance of one rank of such a domain to host the stage, if x is `step`. Domains of
-    /// one size are equally likely, and so are the ranks of a domain.
+    /// By stage, then by size of a host, the smallest first: the chance that one given rank of such a host hosts the
+    /// stage, if x is `step`. Hosts of one size are equally likely, and so are the ranks of a host.
     fn odds(&self, step: f64) -> Vec<Vec<f64>> {
         let sizes = sizes(&self.domains);
         let size_of: Vec<usize> =
@@ -125,19 +137,19 @@ impl Placements {
         odds
     }
 
-    /// By stage, the chance of the rank that hosts it most likely: with this, the best guess of who knows the hosts and nothing
-    /// else is right.
+    /// By stage: the highest chance that any rank has to host it. With this chance the best guess is right, of someone
+    /// who knows the hosts and nothing else.
     pub fn best_guesses(&self) -> Vec<f64> {
         self.odds(self.step).into_iter().map(|odds| odds.into_iter().fold(0.0, f64::max)).collect()
     }
 
-    /// Draws a placement by these chances, and the ranks for it.
+    /// Draws a placement by its chance, and the ranks that host the stages.
     pub fn draw(&self, rng: &mut impl Rng) -> Roles {
         let mut left: f64 = rng.random();
         let mut taken = self.placements.len().saturating_sub(1);
         for (index, chance) in self.chances(self.step).into_iter().enumerate() {
             left -= chance;
-            // Rounding may leave a little over: then the last of those that may be drawn is.
+            // Rounding may leave a little over. Then the last placement that may be drawn is.
             if chance > 0.0 {
                 taken = index;
             }
@@ -145,8 +157,8 @@ impl Placements {
                 break;
             }
         }
-        // Hosts of one size change places, and the ranks of each: where blind draws stand for all placements, these few
-        // shall not decide which of the hosts it is.
+        // Hosts of one size change places at random, and so do the ranks of each. Where blind draws stand for all
+        // placements, these few are not to decide which of the hosts it is.
         let mut free = self.domains.clone();
         for size in sizes(&self.domains) {
             let places: Vec<usize> = (0..free.len()).filter(|place| self.domains[*place].len() == size).collect();
@@ -159,7 +171,7 @@ impl Placements {
         Roles { hosts: hosts.iter().filter_map(|host| free[*host].pop()).collect() }
     }
 
-    /// What the rule costs, where that is worth a word.
+    /// What the rule costs, if that is worth a word.
     pub fn crowded(&self) -> Option<Crowded> {
         let least = self.levels.first()?[0];
         let pairs = |of: &Placement| self.levels[of.level][0] as f64;
@@ -170,12 +182,12 @@ impl Placements {
     }
 }
 
-/// How many ranks a domain has, the smallest first.
+/// The numbers of ranks that hosts have, each once, the smallest first.
 fn sizes(domains: &[Vec<Rank>]) -> Vec<usize> {
     domains.iter().map(Vec::len).collect::<BTreeSet<usize>>().into_iter().collect()
 }
 
-/// Every way to give each of `stages` a host, or `None` where there are more than [`WAYS`].
+/// Every way to give each of `stages` stages a host, or `None` if there are more than [`WAYS`].
 fn every(stages: u16, domains: &[Vec<Rank>]) -> Option<Vec<Placement>> {
     domains.len().checked_pow(stages.into()).filter(|ways| *ways <= WAYS)?;
     let mut ways = vec![Placement { hosts: Vec::new(), blind: 1.0, level: 0 }];
@@ -194,7 +206,7 @@ fn every(stages: u16, domains: &[Vec<Rank>]) -> Option<Vec<Placement>> {
     Some(ways)
 }
 
-/// So many blind draws.
+/// The placements of so many blind draws.
 fn some(stages: u16, domains: &[Vec<Rank>], draws: usize, rng: &mut impl Rng) -> Vec<Placement> {
     let mut hosts: Vec<usize> =
         domains.iter().enumerate().flat_map(|(host, ranks)| std::iter::repeat_n(host, ranks.len())).collect();
@@ -202,20 +214,21 @@ fn some(stages: u16, domains: &[Vec<Rank>], draws: usize, rng: &mut impl Rng) ->
     (0..draws).map(|_| Placement { hosts: draw(), blind: 1.0, level: 0 }).collect()
 }
 
-/// How often neighbours share one of `hosts`, how often stages at distance two do, and pairs of stages that do.
+/// How many pairs of neighbouring stages share one of `hosts`, how many pairs at distance two do, and how many pairs of
+/// stages do at all.
 fn exposed(hosts: &[usize]) -> [usize; 3] {
     let at = |distance: usize| hosts.iter().zip(hosts.iter().skip(distance)).filter(|(a, b)| a == b).count();
     [at(1), at(2), (1..hosts.len()).map(at).sum()]
 }
 
-/// Stages that follow each other share hosts more often than they would have to.
+/// That stages which follow each other share hosts more often than they would have to.
 #[derive(Clone, Copy, Debug)]
 pub struct Crowded {
-    /// Pairs of neighbouring stages that share a host, on average.
+    /// How many pairs of neighbouring stages share a host, on average.
     pub together: f64,
-    /// The fewest such pairs that a placement has.
+    /// How many do in the placement that has the fewest.
     pub least: usize,
-    /// Pairs of neighbouring stages.
+    /// How many pairs of neighbouring stages there are.
     pub pairs: u16,
     /// Whether the ranks could be spread more evenly over the hosts.
     pub uneven: bool,

@@ -1,11 +1,12 @@
-//! Who hosts which stage.
+//! Which rank hosts which stage.
 
 use crate::ids::{Rank, StageId};
 
-/// A placement of the stages on ranks 1..N-1, drawn from [`Placements`](super::Placements). The others relay.
+/// A placement of the stages on ranks 1..N, drawn from [`Placements`](super::Placements) (docs/PROTOCOL.md, 7.1). The
+/// other ranks relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roles {
-    /// `hosts[i]` hosts stage i.
+    /// `hosts[i]` is the rank that hosts stage i, counted from 0.
     pub hosts: Vec<Rank>,
 }
 
@@ -15,7 +16,7 @@ impl Roles {
         self.hosts.iter().position(|host| *host == rank).map(|stage| StageId(stage as u16))
     }
 
-    /// Stages.
+    /// How many stages there are.
     pub fn stages(&self) -> u16 {
         self.hosts.len() as u16
     }

@@ -11,10 +11,10 @@ fn alone(ranks: u16) -> Vec<u32> {
     (0..u32::from(ranks)).collect()
 }
 
-/// Everything that a plan promises, whoever looks.
+/// Asserts everything that a plan promises (docs/PROTOCOL.md, 7.6).
 fn check(plan: &Plan) {
     let n = plan.ranks;
-    // Every ordered pair of ranks carries one circuit a phase.
+    // 7.6 (b): every ordered pair of ranks carries one circuit in each phase.
     let lanes = plan.lanes();
     let pairs = usize::from(n) * usize::from(n - 1);
     assert_eq!(plan.circuits.len(), pairs);
@@ -31,7 +31,7 @@ fn check(plan: &Plan) {
             assert_eq!(circuit.destination, destination);
         }
     }
-    // The real flows are entries of the demand.
+    // 7.6 (e): the real flows are entries of the demand.
     let mut at = Rank::OWNER;
     for host in &plan.roles.hosts {
         assert_eq!(plan.demand.forward[at.index()], *host);
@@ -101,12 +101,12 @@ fn four_hops_and_more_ranks_work_too() {
 #[test]
 fn what_no_search_can_find_is_refused_with_what_works() {
     let mut rng = StdRng::seed_from_u64(3);
-    // Four ranks and five on a circuit.
+    // There are only four ranks, and a circuit of four hops has five.
     let error = Plan::draw(2, 4, &alone(4), &mut rng).unwrap_err().to_string();
     assert!(error.contains("these rank counts work:") && error.contains("9"), "{error}");
 }
 
-/// Chi-squared over where the first two stages stand: 30 places among 6 ranks, 29 degrees of freedom.
+/// Chi-squared over where the first two stages stand: 30 pairs of places among 6 ranks, so 29 degrees of freedom.
 #[test]
 fn placement_is_uniform() {
     let mut rng = StdRng::seed_from_u64(4);
@@ -130,10 +130,10 @@ fn candidates_are_equally_likely() {
     const DRAWS: u32 = 800;
     for _ in 0..DRAWS {
         let plan = Plan::draw(4, 3, &alone(7), &mut rng).unwrap();
-        // The second stage: neither of its neighbours is the owner.
+        // This is the second stage. Neither of its neighbours is the owner.
         let stage = plan.roles.hosts[1];
         let (set, successor) = (&plan.demand.through[stage.index()], plan.demand.forward[stage.index()]);
-        // The owner is known to be no third stage; where it is in the set the candidates are fewer.
+        // The owner is known to host no third stage. If it is in the set, there are fewer candidates.
         if !set.contains(&Rank::OWNER) {
             place_in_set[set.iter().position(|rank| *rank == successor).unwrap()] += 1.0;
         }

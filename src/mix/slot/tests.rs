@@ -1,4 +1,4 @@
-//! What leaves in place of what is bad or lost.
+//! What leaves in place of cells that are bad or lost.
 
 use std::collections::HashSet;
 
@@ -12,10 +12,10 @@ use crate::mix::plan::Plan;
 use crate::transport::local::{self, Local};
 
 const RUN: [u8; 32] = [3; 32];
-/// What stands in the blocks before: no cell begins with so many of them.
+/// The byte with which the blocks are filled before. No cell begins with so many of them.
 const BEFORE: u8 = 0x55;
 
-/// A rank with its lanes, several cells in each.
+/// A rank with its lanes, each of which has several cells.
 fn mixer() -> (Local, Mixer<CpuSealer<Vec<u8>>>) {
     let plan = Plan::draw(3, 3, &[0, 1, 2, 3, 4, 5, 6], &mut StdRng::seed_from_u64(1)).unwrap();
     let geometry = Geometry::new(7, 3, 3000, 256).unwrap();
@@ -30,8 +30,8 @@ fn mixer() -> (Local, Mixer<CpuSealer<Vec<u8>>>) {
     (transport, mixer)
 }
 
-/// Whether these bytes could be a cell: no byte comes often, and they are unlike all that were seen before. In 300 random bytes one
-/// comes 20 times or more once in 10^13 cells.
+/// Asserts that these bytes could be a cell: no byte comes often, and they are unlike all that were `seen` before. In
+/// 300 random bytes one comes 20 times or more once in 10^13 cells.
 #[track_caller]
 fn looks_like_a_cell(cell: &[u8], seen: &mut HashSet<Vec<u8>>) {
     let most = (0..=u8::MAX).map(|value| cell.iter().filter(|byte| **byte == value).count()).max().unwrap();
@@ -78,7 +78,7 @@ fn random_bytes_leave_in_place_of_all_that_a_device_has_lost() {
     }
 }
 
-/// Nobody can compute what stands in place of a cell.
+/// Nobody can compute the random bytes that stand in place of a cell.
 #[test]
 fn noise_is_drawn_afresh_by_each_mixer() {
     let lost = || {

@@ -20,7 +20,7 @@ pub(in crate::run) const UNSIGNED: usize = LENGTH - SIGNED;
 /// What an announcement is called in errors.
 const WHAT: &str = "the key announcement";
 
-/// What a rank announces.
+/// What a rank announces of itself.
 #[derive(Serialize, Deserialize)]
 pub(in crate::run) struct Announcement {
     /// The version of mixnn that the rank runs.

@@ -1,4 +1,4 @@
-//! What the ranks of one host have in common: its cores, and memory that they share.
+//! What the ranks of one host have in common: its cores, and memory that they share (docs/PROTOCOL.md, 17.4 and 17.8).
 
 use std::mem::ManuallyDrop;
 
@@ -12,28 +12,32 @@ use crate::transport::cores::Allowed;
 use crate::transport::shared::{Segment, Shared};
 use crate::transport::{Block, Cores, Lane, TransportError};
 
-/// What a rank says where its pages are not there, in place of 0.
+/// The byte that a rank says instead of 0 if there are fewer pages behind its memory than MPI has mapped.
 const MISSING: u8 = 1;
-/// What a rank says whose blocks stand on a device, in place of 0.
+/// The byte that a rank says instead of 0 if its blocks stand in a device's memory.
 const DEVICE: u8 = 1;
 
-/// The ranks of this host.
+/// The ranks of this host, and what they share.
 pub(super) struct Host {
-    // Windows are freed before the communicator.
-    /// The lanes between ranks of this host, where they share memory.
+    // Fields are dropped in their order: windows are freed before the communicator.
+    /// The memory in which ranks of this host exchange blocks, if they do.
     pub window: Option<Shared<Window>>,
-    /// Where this host's ranks tell each other that they have sent a phase's messages, if they exchange no blocks in a window.
+    /// The memory in which this host's ranks tell each other that they have sent a phase's messages, if they exchange
+    /// no blocks through a window. It has no lanes.
     pub words: Option<Shared<Window>>,
-    /// Whether there has been an attempt to have [`words`](Host::words).
+    /// Whether there has been an attempt to allocate [`words`](Host::words). There is only one in a run.
     asked_for_words: bool,
+    /// The communicator of the ranks that share memory with this one.
     communicator: SimpleCommunicator,
+    /// This rank's number in the whole job.
     me: Rank,
-    /// All of them, in the order of `communicator`.
+    /// All ranks of this host, this one included, in the order of `communicator`.
     ranks: Vec<Rank>,
 }
 
 impl Host {
-    /// All ranks of `world` call this at once.
+    /// Finds out which ranks share a host. All ranks of `world` call this at once. It waits for them without a
+    /// deadline, under the eyes of the watch.
     pub(super) fn new(world: &World) -> Self {
         let _call = world.call();
         let communicator = world.communicator.split_shared(world.communicator.rank());
@@ -43,33 +47,34 @@ impl Host {
         Self { window: None, words: None, asked_for_words: false, communicator, me: world.rank, ranks }
     }
 
-    /// How many they are.
+    /// How many ranks this host has.
     pub(super) fn len(&self) -> usize {
         self.ranks.len()
     }
 
-    /// Whether `rank` is one of them.
+    /// Whether `rank` is on this host.
     pub(super) fn has(&self, rank: Rank) -> bool {
         self.ranks.contains(&rank)
     }
 
-    /// How many of them have a lower number than this rank.
+    /// How many ranks of this host have a lower number than this one.
     pub(super) fn place(&self) -> u16 {
         self.ranks.iter().filter(|rank| **rank < self.me).count() as u16
     }
 
-    /// The ranks that have not begun the window's phase.
+    /// The ranks of this host that have not begun the window's phase. None if there is no window.
     pub(super) fn missing(&self) -> impl Iterator<Item = Rank> {
         self.window.iter().flat_map(Shared::missing).map(|number| self.ranks[number])
     }
 
-    /// Tells the others which cores this rank may use, and hears it of them: this rank's part of the host's cores.
+    /// Tells the other ranks of this host which cores this one may use, and hears it from them (docs/PROTOCOL.md,
+    /// 17.8). Returns this rank's part of the host's cores.
     ///
     /// # Errors
-    /// [`World::meet`].
+    /// Those of [`World::meet`].
     pub(super) fn compare_cores(&self, world: &World) -> Result<Cores, TransportError> {
         let own = Allowed::here();
-        // A kilobyte that stays, and once.
+        // What a rank says in a meeting has to stay. This is a kilobyte, and said once.
         let heard = world.meet(&self.others(), own.to_bytes().leak())?;
         let others = heard.as_chunks().0.iter().map(Allowed::from_bytes);
         let allowed: Vec<Allowed> = std::iter::once(own).chain(others).collect();
@@ -77,12 +82,13 @@ impl Host {
         Ok(Cores::among(&allowed, 0).bound_within(&allowed, &Allowed::of_launcher(), allocated))
     }
 
-    /// Whether all ranks of this host, who ask the same, have their blocks in the processor's memory, so that they can share it.
+    /// Whether all ranks of this host have their blocks in the processor's memory, so that they can share it. All of
+    /// them ask this at once. `on_device` says that this rank's blocks are to stand in a device's memory.
     ///
     /// # Errors
-    /// [`World::meet`].
+    /// Those of [`World::meet`].
     pub(super) fn agree_to_share(&self, world: &World, on_device: bool) -> Result<bool, TransportError> {
-        // What they agreed on holds: backends and profile stay for a run.
+        // They have agreed before, and that holds: the backends and the profile stay the same for a run.
         if self.window.is_some() && !on_device {
             return Ok(true);
         }
@@ -90,33 +96,39 @@ impl Host {
         Ok(!on_device && !heard.contains(&DEVICE))
     }
 
-    /// Lays the lanes between ranks of this host, who all call this, in memory that they share, in place of their blocks.
+    /// Lays the lanes between ranks of this host in memory that they share, and puts their blocks in place of those
+    /// that are given. All ranks of the host call this at once. Allocates the memory the first time.
     ///
     /// # Errors
-    /// [`TransportError::Window`] where there is no such memory; [`World::meet`].
+    /// [`TransportError::Window`] if there is no such memory. Those of [`World::meet`].
     pub(super) fn lay_window(
         &mut self,
         world: &World,
         (outgoing, outgoing_blocks): (&[Lane], &mut [Block]),
         (incoming, incoming_blocks): (&[Lane], &mut [Block]),
     ) -> Result<(), TransportError> {
+        // The window knows ranks by their number on the host.
         let number = |rank: Rank| self.ranks.iter().position(|of_host| *of_host == rank);
         let lanes = outgoing.iter().filter_map(|lane| Some((number(lane.peer)?, lane.tag, lane.length)));
         let lanes: Vec<(usize, u8, usize)> = lanes.collect();
         if self.window.is_none() {
-            // This is collective, and waits without end: all are there, as they have agreed to share.
+            // To allocate is collective and waits without a deadline. All ranks are here, since they have just agreed
+            // to share.
             let bytes = Segment::bytes(self.ranks.len(), lanes.iter().map(|(_, _, length)| *length));
             let call = world.call();
             let fresh = window::allocate(&self.communicator, bytes)?;
             drop(call);
             self.window = Some(self.take_pages(world, fresh, bytes)?);
         }
-        // The window stays where it is whatever happens: it is freed by all ranks at once, which an error may not wait for.
+        // Whatever happens from here on, the window stays in `self`. All ranks free it at once, and an error must not
+        // wait for that.
         let places = self.window.as_mut().map_or(Ok(Vec::new()), |window| window.lay(&lanes))?;
         world.meet(&self.others(), &[])?;
         let Some(window) = &self.window else {
             return Ok(());
         };
+        // Blocks that leave show the place for the next phase, so that they can be written at once. Blocks that arrive
+        // turn when a phase is complete.
         let ours = outgoing.iter().zip(outgoing_blocks).filter(|(lane, _)| self.ranks.contains(&lane.peer));
         for ((_, block), places) in ours.zip(places) {
             *block = Block::shared(places);
@@ -130,23 +142,23 @@ impl Host {
         Ok(())
     }
 
-    /// Has memory in which the ranks of this host, who all call this, tell each other that they have sent. It only spares them looks in
-    /// vain: where it is not there for one of them, all do without.
+    /// Allocates memory in which the ranks of this host tell each other that they have sent their messages. All of them
+    /// call this at once. It only spares them looks in vain: if one of them cannot have it, all do without.
     ///
     /// # Errors
-    /// [`World::meet`].
+    /// Those of [`World::meet`].
     pub(super) fn lay_words(&mut self, world: &World) -> Result<(), TransportError> {
         self.window = None;
         if std::mem::replace(&mut self.asked_for_words, true) || self.ranks.len() < 2 {
             return Ok(());
         }
         let others = self.others();
-        // What follows is collective, and waits without end.
+        // What follows is collective and waits without a deadline. So all ranks of this host meet first.
         world.meet(&others, &[])?;
         let call = world.call();
         let fresh = window::allocate(&self.communicator, Segment::bytes(self.ranks.len(), std::iter::empty()));
         drop(call);
-        // Only all ranks at once could free it.
+        // Only all ranks at once can free the memory, so it is never dropped here.
         let mut fresh = ManuallyDrop::new(fresh.ok());
         let taken = fresh.as_mut().is_some_and(Fresh::take_pages);
         let heard = world.meet(&others, if taken { &[0] } else { &[MISSING] })?;
@@ -160,9 +172,14 @@ impl Host {
         Ok(())
     }
 
-    /// Has all ranks of this host take the pages of `fresh`, `bytes` of them this rank's. Where they are not there, one rank says so.
+    /// Has each rank of this host take the pages of its segment in `fresh`, which has `bytes` bytes on this one.
+    /// Returns the memory if all could.
+    ///
+    /// # Errors
+    /// [`TransportError::Window`] on the first rank whose pages are not there, [`TransportError::Aborted`] on all
+    /// others. Those of [`World::meet`].
     fn take_pages(&self, world: &World, fresh: Fresh, bytes: usize) -> Result<Shared<Window>, TransportError> {
-        // Only all ranks at once could free it.
+        // Only all ranks at once can free the memory, so it is not dropped where this one meets an error.
         let mut fresh = ManuallyDrop::new(fresh);
         let taken = fresh.take_pages();
         let others = self.others();

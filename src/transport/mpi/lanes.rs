@@ -1,4 +1,4 @@
-//! The blocks of a phase that travel as MPI's messages.
+//! The blocks of a phase that travel as MPI's messages (docs/PROTOCOL.md, 17.1).
 
 use std::ffi::c_int;
 
@@ -11,31 +11,36 @@ use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::transport::{Block, Lane, TransportError};
 
-/// The messages of a lane have the tag `phase * LANE_TAGS + lane.tag`; phases count from 1, so the tags below are free for what
-/// goes outside slots.
+/// A lane's messages have the tag `phase * LANE_TAGS + lane.tag`. Phases count from 1, so the tags below are free for
+/// what goes outside slots.
 const LANE_TAGS: u8 = 4;
 
-/// All lanes of this rank, and the messages of those that no window carries.
+/// All lanes of this rank with their blocks, and the messages of those that no window carries.
 pub(super) struct Lanes {
+    /// The lanes over which blocks leave.
     pub outgoing: Vec<Lane>,
+    /// The lanes over which blocks arrive.
     pub incoming: Vec<Lane>,
+    /// By outgoing lane: its block in the processor's memory.
     pub outgoing_blocks: Vec<Block>,
+    /// By incoming lane: its block in the processor's memory.
     pub incoming_blocks: Vec<Block>,
     /// Whether messages carry a device's memory in place of the blocks.
     pub on_device: bool,
-    /// The outgoing lanes that messages carry, in the order in which the last phase sent them.
+    /// The numbers of the outgoing lanes that messages carry, in the order in which they were last sent.
     sends: Vec<usize>,
-    /// The incoming lanes that messages carry.
+    /// The numbers of the incoming lanes that messages carry.
     receives: Vec<usize>,
+    /// Shuffles the order in which blocks leave.
     shuffler: StdRng,
     /// The messages of the phase.
     messages: Requests,
-    /// Whether a phase is going on.
+    /// Whether a phase has begun and not ended.
     begun: bool,
 }
 
 impl Lanes {
-    /// None.
+    /// No lanes have been laid yet.
     pub(super) fn new() -> Self {
         Self {
             outgoing: Vec::new(),
@@ -51,8 +56,8 @@ impl Lanes {
         }
     }
 
-    /// Lays these lanes in place of earlier ones. Those to and from ranks for which `is_shared` says so have no blocks yet and no
-    /// messages: a window carries them.
+    /// Lays these lanes in place of earlier ones. A lane to or from a rank for which `is_shared` says so has an empty
+    /// block, and no messages: a window is to carry it.
     ///
     /// # Errors
     /// [`TransportError::Memory`].
@@ -75,18 +80,19 @@ impl Lanes {
         Ok(())
     }
 
-    /// Whether no message belongs to the phase.
+    /// Whether a window carries all lanes, so that no message belongs to the phase.
     pub(super) fn are_without_messages(&self) -> bool {
         self.messages.is_empty()
     }
 
-    /// Whether a phase is going on.
+    /// Whether a phase has begun and not ended.
     pub(super) fn are_busy(&self) -> bool {
         self.begun
     }
 
-    /// Starts a phase's messages, in a new order: `outgoing[i]` bytes of each outgoing lane, up to `incoming[i]` of each incoming one,
-    /// on `device` if lanes are there.
+    /// Starts the messages of a phase: the first `outgoing[i]` bytes of each outgoing block, and up to `incoming[i]`
+    /// bytes for each incoming one. If lanes are on the device, they are those of `device`. Blocks leave in an order
+    /// that is shuffled anew for each phase (docs/PROTOCOL.md, 8.4).
     ///
     /// # Errors
     /// [`TransportError::Mpi`].
@@ -109,8 +115,9 @@ impl Lanes {
                 Some(lanes) => lanes.incoming.at(i, incoming[i]),
                 None => self.incoming_blocks[i][..incoming[i]].as_mut_ptr(),
             };
-            // SAFETY: blocks, on a device too, stay in place, and are borrowed by no one, until `poll` says that the phase is complete;
-            // on an error the process ends.
+            // SAFETY: a block, on a device too, stays in its place until the phase has ended. Until `poll` says that
+            // all messages are complete, nobody borrows it: whoever could waits for the phase. On an error the process
+            // ends.
             unsafe { self.messages.receive(&world.communicator, to, incoming[i], lane.peer, tag(lane))? };
         }
         self.sends.shuffle(&mut self.shuffler);
@@ -120,16 +127,16 @@ impl Lanes {
                 Some(lanes) => lanes.outgoing.at(i, outgoing[i]).cast_const(),
                 None => self.outgoing_blocks[i][..outgoing[i]].as_ptr(),
             };
-            // SAFETY: as above.
+            // SAFETY: as for those that are received.
             unsafe { self.messages.send(&world.communicator, from, outgoing[i], lane.peer, tag(lane))? };
         }
         Ok(())
     }
 
-    /// Moves the messages on; whether all are complete.
+    /// Moves the messages on, without waiting. Returns whether all are complete.
     ///
     /// # Errors
-    /// [`Requests::are_complete`].
+    /// Those of [`Requests::are_complete`].
     pub(super) fn poll(&mut self, world: &World) -> Result<bool, TransportError> {
         if self.messages.is_empty() {
             return Ok(true);
@@ -138,7 +145,8 @@ impl Lanes {
         self.messages.are_complete()
     }
 
-    /// Ends a phase that is complete, in a window whose phase this is, too: blocks there change their place.
+    /// Ends a phase that is complete. Where a window carries lanes, `window_phase` is its phase, and the blocks there
+    /// turn: incoming ones show what has arrived, outgoing ones the place for the next phase.
     pub(super) fn end(&mut self, window_phase: Option<u32>) {
         self.begun = false;
         if let Some(phase) = window_phase {
@@ -147,7 +155,7 @@ impl Lanes {
         }
     }
 
-    /// The peers whose messages of the phase are not complete.
+    /// The peers whose messages of this phase are not complete.
     pub(super) fn missing(&mut self, world: &World) -> Vec<Rank> {
         let _call = world.call();
         self.messages.missing()

@@ -1,12 +1,15 @@
 //! Ranks as MPI processes. One thread makes all MPI calls (MPI_THREAD_FUNNELED).
 //!
-//! Only non-blocking point-to-point calls, polled: a rank that waits inside MPI would steal the core from the one it waits
-//! for. The blocks are the transport's own and stay where they are, so that MPI may read and write them until a phase is
-//! complete. Ranks of one host exchange theirs through shared memory ([`shared`](super::shared)), unless they are told not
-//! to, or the blocks of one of them stand in a device's memory: MPI is given that where it [says](super::aware) that it takes it.
-//! Ranks of one host that send messages tell each other so in memory that they share, where there is some: a rank that sleeps wakes up.
+//! Only non-blocking point-to-point calls are used, and polled: a rank that waits inside MPI would take the core from
+//! the one that it waits for. The blocks are the transport's own and stay where they are, so that MPI may read and
+//! write them until a phase is complete.
 //!
-//! Where a call of MPI does not return, which waits for a peer without a deadline, [`watch`] ends the process.
+//! Ranks of one host exchange their blocks through shared memory ([`shared`](super::shared)). They send messages
+//! instead if they are told to, or if the blocks of one of them stand in a device's memory. MPI is given such memory if
+//! it [says](super::aware) that it takes it. Ranks of one host that send messages also tell each other so in a little
+//! memory that they share, if they can have some: that wakes a rank that sleeps.
+//!
+//! Some calls of MPI wait for a peer without a deadline. If one does not return, [`watch`] ends the process.
 #![allow(unsafe_code)]
 
 mod host;
@@ -33,12 +36,12 @@ use crate::device_memory::DeviceLanes;
 use crate::ids::{Phase, Rank};
 use crate::threads::Starved;
 
-/// Settings of Open MPI's shared-memory transport, where the user has made none.
+/// Settings of Open MPI's shared-memory transport. Each is made unless the user has made it.
 ///
-/// Blocks of up to 32 KiB are copied through shared memory without asking first: with 7 ranks on 2 cores and blocks of 6 KB a slot then
-/// takes three quarters of the time. And they are copied at once, not described in place, so that a block is sent when the call
-/// returns, and not when its receiver has looked and its sender has looked again: beside four busy processes that takes three
-/// quarters of the time, too.
+/// Blocks of up to 32 KiB are copied through shared memory without asking first: with 7 ranks on 2 cores and blocks of
+/// 6 KB a slot then takes three quarters of the time. And they are copied at once, not described in place. So a block
+/// is sent when the call returns, and not only when its receiver has looked and its sender has looked again. Beside
+/// four busy processes that takes three quarters of the time, too.
 const SETTINGS: [(&str, &str); 6] = [
     ("OMPI_MCA_btl_vader_single_copy_mechanism", "none"),
     ("OMPI_MCA_btl_vader_eager_limit", "32768"),
@@ -50,27 +53,32 @@ const SETTINGS: [(&str, &str); 6] = [
 
 /// This process's end of an MPI job.
 pub struct Mpi {
-    // What is dropped first stands first: blocks, what a host's ranks share, MPI.
+    // Fields are dropped in their order: first blocks, then what a host's ranks share, then MPI.
     lanes: Lanes,
     host: Host,
     world: World,
-    /// What messages carry in place of the blocks, if lanes are on a device. It outlives MPI, which has things of its own on the device
-    /// that it gives back when it ends.
+    /// The device's memory that messages carry in place of the blocks, if lanes stand there. It outlives MPI, which has
+    /// things of its own on the device and gives them back when it ends.
     device: Option<DeviceLanes>,
+    /// The hosts of all ranks.
     hosts: Hosts,
+    /// This rank's part of its host's cores.
     cores: Cores,
+    /// Which of the ranks on its host this one is, counted from 0.
     rank_on_host: u16,
-    /// Whether ranks of a host are to exchange blocks in a window.
+    /// Whether ranks of one host are to exchange blocks in a window, that is, through shared memory.
     windows: bool,
     /// Whether MPI takes a device's memory.
     aware: bool,
-    /// Whether MPI is to be asked though words say that a rank of the host has not sent.
+    /// Whether the last sleep ran out before all ranks of this host had sent their messages. Then MPI is asked once in
+    /// any case.
     overdue: bool,
 }
 
 impl Drop for Mpi {
     fn drop(&mut self) {
-        // All that follows is MPI's end, where it waits for all ranks.
+        // From here on MPI ends, where it waits for all ranks. The watch takes that for one call, until it is dropped
+        // behind MPI.
         std::mem::forget(self.world.call());
     }
 }
@@ -78,21 +86,21 @@ impl Drop for Mpi {
 /// Why this process has no place in an MPI job.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// `MPI_Init_thread` has been called before, or fails.
+    /// `MPI_Init_thread` has been called before, or has failed.
     #[error("MPI cannot be initialized twice in one process")]
     Initialized,
-    /// More processes than a rank's number holds.
+    /// There are more processes than a rank's number can count.
     #[error("{0} MPI processes are more than this program numbers (65,535)")]
     TooMany(i32),
-    /// No thread can be had that watches over calls of MPI.
+    /// There is no thread to watch over calls of MPI.
     #[error(transparent)]
     Thread(#[from] Starved),
-    /// The ranks of a host have not met.
+    /// The ranks of this host could not tell each other which cores they may use.
     #[error("the ranks of this host do not tell each other which cores they may use: {0}")]
     Cores(TransportError),
 }
 
-/// The MPI library's own name and version, one line.
+/// The name and version of the MPI library in its own words, on one line.
 pub fn library() -> String {
     let version = mpi::environment::library_version().unwrap_or_else(|_| "unknown".to_owned());
     let line: Vec<&str> = version.trim_end_matches('\0').split_whitespace().take(3).collect();
@@ -100,8 +108,9 @@ pub fn library() -> String {
 }
 
 impl Mpi {
-    /// Initializes MPI, on what is `rank` as far as is known. Until the [time-out](Transport::set_timeout) is set, other ranks are
-    /// waited for for `patience`, and where MPI itself waits for them longer than that, this process ends.
+    /// Initializes MPI in the process that will be `rank`, as far as that is known. Waits for other ranks for
+    /// `patience` at most, until the [time-out](Transport::set_timeout) is set. If MPI itself waits for them a little
+    /// longer than that, this process ends.
     ///
     /// # Errors
     /// [`StartError`].
@@ -116,7 +125,7 @@ impl Mpi {
         let mut world = World::start(watch, patience)?;
         let hosts = world.hosts();
         let host = Host::new(&world);
-        // Until they have told each other.
+        // Which cores the others may use is not known yet. Until it is, all are taken to have this rank's in common.
         world.spins = Cores::of_threads(host.len() as u16).each_has(1);
         let cores = host.compare_cores(&world).map_err(StartError::Cores)?;
         world.spins = cores.each_has(1);
@@ -136,12 +145,12 @@ impl Mpi {
         })
     }
 
-    /// The name of this host.
+    /// The name of this host, or nothing if MPI does not tell.
     pub fn host(&self) -> String {
         mpi::environment::processor_name().unwrap_or_default()
     }
 
-    /// Where all ranks run.
+    /// The hosts on which all ranks run.
     pub fn hosts(&self) -> &Hosts {
         &self.hosts
     }
@@ -171,7 +180,7 @@ impl Exchange for Mpi {
     ) -> Result<(), TransportError> {
         let Self { lanes, host, world, .. } = self;
         lanes.on_device = device.is_some();
-        // That of a device which has failed is kept, too.
+        // The memory of a device that has failed is kept, too: MPI may have things of its own on that device.
         self.device = device.or(self.device.take());
         let windows = self.windows && host.len() > 1 && host.agree_to_share(world, lanes.on_device)?;
         lanes.lay(outgoing, incoming, |peer| windows && host.has(peer))?;
@@ -214,14 +223,16 @@ impl Exchange for Mpi {
         if !lanes.are_busy() {
             return Ok(true);
         }
-        // Open MPI yields where it finds nothing, if it knows that there are more ranks than cores. Some messages move on only when it is
-        // asked, so it is now and then.
+        // Open MPI yields if it finds nothing and knows that there are more ranks than cores. So where someone else
+        // wants the core, it is not asked while a rank of this host is known not to have sent. Some messages move on
+        // only when it is asked, so it is asked now and then all the same.
         let unsent = host.window.is_none() && host.words.as_ref().is_some_and(|words| !words.is_complete());
         if unsent && !std::mem::take(&mut self.overdue) && core_is_wanted(Instant::now()) {
             return Ok(false);
         }
-        // Open MPI moves messages on behind a look, not before it: what the first brings, the second finds. It must be known to be there,
-        // or the second would yield.
+        // Open MPI moves messages on after a look and not before it: what the first look brings, the second finds. So
+        // it is asked twice if all messages are known to be there. Otherwise the second look could find nothing, and
+        // yield.
         let all_sent = !unsent && host.words.is_some() && host.len() == usize::from(world.ranks);
         let messages = lanes.poll(world)? || all_sent && lanes.poll(world)?;
         if !messages || host.window.as_ref().is_some_and(|window| !window.is_complete()) {
@@ -236,7 +247,8 @@ impl Exchange for Mpi {
             (Some(window), _) if self.lanes.are_without_messages() => {
                 backoff.pause_until_woken(|limit| window.sleep(limit))
             }
-            // Messages have to be polled for, since some move on only then; most are there when the last rank of the host has begun.
+            // Messages have to be polled for, since some move on only then. Most are there when the last rank of this
+            // host has begun the phase.
             (Some(shared), _) | (None, Some(shared)) if !shared.is_complete() => {
                 let overdue = &mut self.overdue;
                 backoff.pause_unless_woken(|limit| {
@@ -289,17 +301,19 @@ impl Transport for Mpi {
     }
 }
 
-/// Which of the ranks on its host `rank` is, counted from 0, if it is the one in `place` among those that share the host's memory.
+/// Which of the ranks on its host `rank` is, counted from 0. `place` is the answer if Slurm has none: how many of the
+/// ranks that share memory with it have a lower number.
 fn rank_on_host(rank: Rank, ranks: u16, place: u16) -> u16 {
-    // Slurm has its own number for it, by which it deals out what a host has. Where another launcher has started the ranks
-    // within a job of Slurm, all have the numbers of the job's script.
+    // Slurm has its own number, by which it deals out what a host has. If another launcher has started the ranks within
+    // a job of Slurm, all of them see the numbers of the job's script. So the number counts only if Slurm has started
+    // this rank.
     let said = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
     let started = said("SLURM_PROCID") == Some(rank.0) && said("SLURM_STEP_NUM_TASKS") == Some(ranks);
     said("SLURM_LOCALID").filter(|_| started).unwrap_or(place)
 }
 
-/// Ends the whole MPI job from wherever it is called, such as a panic hook; what this rank has said before is passed on
-/// first. Returns only where MPI is not running.
+/// Ends the whole MPI job with the exit code `code`. It may be called from any place, such as a panic hook. What this
+/// rank has said before is passed on first. Returns only if MPI is not running.
 pub fn abort_everywhere(code: i32) {
     // SAFETY: MPI_Abort may be called whenever MPI is initialized (checked) and not finalized.
     unsafe {
@@ -315,8 +329,9 @@ pub fn abort_everywhere(code: i32) {
     }
 }
 
-/// Ends this process at once, as it is. A launcher ends the others of a process that has not finalized MPI.
+/// Ends this process at once, as it is, with the exit code `code`. A launcher ends the others when a process exits that
+/// has not finalized MPI.
 fn leave(code: i32) -> ! {
-    // SAFETY: runs nothing of this process any more (POSIX, _exit).
+    // SAFETY: nothing of this process runs any more after it (POSIX, _exit).
     unsafe { nix::libc::_exit(code) }
 }

@@ -1,4 +1,4 @@
-//! Memory that the ranks of one host share, from MPI (MPI 4.1, chapter 12: `MPI_Win_allocate_shared`).
+//! Memory that the ranks of one host share, from MPI (`MPI_Win_allocate_shared`; MPI 4.1, chapter 12).
 
 use std::ffi::c_int;
 use std::fs::File;
@@ -13,18 +13,21 @@ use mpi::traits::AsRaw;
 use crate::transport::TransportError;
 use crate::transport::shared::{Segment, Shared};
 
-/// Keeps the memory; freed by all ranks of the host at once, before MPI ends.
+/// Keeps shared memory mapped. To drop it frees the memory, for which all ranks of the host have to drop theirs at
+/// once, before MPI ends.
 pub(super) struct Window(ffi::MPI_Win);
 
-/// Memory that the ranks of a host share, which none of them has touched.
+/// Memory that the ranks of a host share, and that none of them has touched yet.
 pub(super) struct Fresh {
     window: Window,
-    /// Where the segment of each rank of the host lies, and its bytes.
+    /// By the number of the rank on the host: where its segment begins in this process, and how many bytes it has.
     segments: Vec<(*mut u8, usize)>,
+    /// This rank's number on the host.
     me: usize,
 }
 
-/// Allocates this rank's segment of `bytes` and maps those of the others of `host`. All its ranks call this at once.
+/// Allocates a segment of `bytes` bytes for this rank, and maps those of the other ranks of `host`. All of these call
+/// this at once. It waits for them without a deadline.
 ///
 /// # Errors
 /// [`TransportError::Window`].
@@ -44,12 +47,12 @@ pub(super) fn allocate(host: &SimpleCommunicator, bytes: usize) -> Result<Fresh,
         done(ffi::MPI_Win_allocate_shared(size, 1, info, host.as_raw(), (&raw mut base).cast(), &mut window))?;
         done(ffi::MPI_Win_lock_all(ffi::MPI_MODE_NOCHECK as c_int, window))?;
     }
-    // Freed by all ranks at once, so not here where this one meets an error.
+    // All ranks free the window at once. So it is not dropped here, where this rank alone may meet an error.
     let window = ManuallyDrop::new(Window(window));
     let mut segments = Vec::new();
     for rank in 0..host.size() {
         let (mut size, mut unit, mut base) = (0, 0, ptr::null_mut::<u8>());
-        // SAFETY: as above; MPI 4.1, 12.2.3.
+        // SAFETY: as above (MPI 4.1, 12.2.3).
         done(unsafe { ffi::MPI_Win_shared_query(window.0, rank, &mut size, &mut unit, (&raw mut base).cast()) })?;
         segments.push((base, usize::try_from(size).unwrap_or(0)));
     }
@@ -57,33 +60,35 @@ pub(super) fn allocate(host: &SimpleCommunicator, bytes: usize) -> Result<Fresh,
 }
 
 impl Fresh {
-    /// Takes the pages of this rank's segment, and says whether they are there: MPI may have mapped more than the file system
-    /// behind it holds, and whoever touches a page that is not there is killed (SIGBUS). So it is the kernel that writes the
-    /// first zeros, by `read`, which fails instead.
+    /// Takes the pages of this rank's segment, and returns whether they are there. MPI may have mapped more than the
+    /// file system behind the memory holds, and a process that touches a page that is not there is killed (SIGBUS). So
+    /// the kernel writes the first zeros, in a `read`. That fails instead.
     pub(super) fn take_pages(&mut self) -> bool {
         let (base, bytes) = self.segments[self.me];
         if base.is_null() {
             return false;
         }
-        // SAFETY: this rank's own segment, which stays as long as the window; no rank writes to another's before all have met.
+        // SAFETY: it is this rank's own segment, which is mapped as long as the window stays. No other rank touches it
+        // before all have met, and this one uses nothing else of it while the slice lives.
         let segment = unsafe { std::slice::from_raw_parts_mut(base, bytes) };
         match File::open("/dev/zero") {
             Ok(mut zeros) => zeros.read_exact(segment).is_ok(),
-            // Then pages are taken when they are used.
+            // Without such a file, pages are taken when they are used.
             Err(_) => true,
         }
     }
 
-    /// The lanes' memory, once all ranks of the host have taken their pages.
+    /// Turns this into the memory of lanes. Call it only when all ranks of the host have taken their pages.
     ///
     /// # Errors
-    /// [`TransportError::Window`].
+    /// [`TransportError::Window`] if a segment is too small.
     pub(super) fn into_shared(self) -> Result<Shared<Window>, TransportError> {
         let Self { window, segments, me } = self;
         let window = ManuallyDrop::new(window);
         let members = segments.len();
         let segment = |(base, bytes)| {
-            // SAFETY: the window keeps what MPI has mapped, and stays with the segments.
+            // SAFETY: the window keeps what MPI has mapped, and stays with the segments in `Shared`. Only segments use
+            // it from here on. All ranks have mapped the same memory, at addresses that differ by whole pages.
             unsafe { Segment::new(base, bytes, members) }.ok_or(TransportError::Window { bytes, code: None })
         };
         let segments = segments.into_iter().map(segment).collect::<Result<_, _>>()?;
@@ -93,7 +98,8 @@ impl Fresh {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        // SAFETY: allocated and locked by `allocate`; MPI is not finalized before its transport is dropped.
+        // SAFETY: `allocate` has allocated and locked the window, and nothing uses its memory any more. MPI is not
+        // finalized before its transport is dropped.
         unsafe {
             ffi::MPI_Win_unlock_all(self.0);
             ffi::MPI_Win_free(&mut self.0);

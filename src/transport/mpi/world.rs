@@ -1,5 +1,5 @@
-//! The ranks of an MPI job, and what they say to each other outside slots: letters between the owner and each other rank,
-//! and meetings of a few.
+//! The ranks of an MPI job, and what they say to each other outside slots: letters between the owner and each other
+//! rank, and meetings of a few ranks (docs/PROTOCOL.md, 17.1).
 
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
@@ -20,28 +20,34 @@ use crate::transport::{Backoff, START_TIMEOUT, TIMEOUT, TransportError};
 
 /// The tag of what goes between the owner and another rank outside slots. Lanes have tags from 4 on.
 const LETTER: c_int = 0;
-/// The tag of what ranks tell each other where they meet.
+/// The tag of what ranks tell each other in a meeting.
 const MEETING: c_int = 1;
 
-/// All ranks of the job.
+/// All ranks of the job, and this one's place among them.
 pub(super) struct World {
-    // What is dropped first stands first; the universe's drop ends MPI.
+    // Fields are dropped in their order: the communicator, then the universe, whose drop ends MPI.
+    /// The communicator of all ranks.
     pub communicator: SimpleCommunicator,
+    /// Tells the watch that MPI's end begins. So it is dropped before the universe.
     _running: Running,
+    /// Keeps MPI initialized.
     _universe: Universe,
+    /// This rank's number, which is MPI's.
     pub rank: Rank,
+    /// How many ranks the job has.
     pub ranks: u16,
-    /// Whether waiting may spin.
+    /// Whether a wait may spin, since each rank of this host has a core of its own.
     pub spins: bool,
+    /// How long a silent peer is waited for.
     pub timeout: Duration,
-    /// The setting that `timeout` comes from.
+    /// The setting from which `timeout` comes. Errors name it.
     setting: &'static str,
-    /// Stands last: the end of MPI is watched too.
+    /// Stands last, and so is dropped last: the end of MPI is watched too.
     watch: Watch,
 }
 
 impl World {
-    /// Initializes MPI under the eyes of `watch`. Other ranks are waited for for `patience` until
+    /// Initializes MPI under the eyes of `watch`. Waits for other ranks for `patience` at most, until
     /// [`set_timeout`](World::set_timeout).
     ///
     /// # Errors
@@ -54,8 +60,8 @@ impl World {
         let communicator = universe.world();
         let rank = Rank(communicator.rank() as u16);
         watch.initialized(rank);
-        // What a peer does wrong is to end the run as an error of ours, not inside MPI.
-        // SAFETY: MPI is initialized; MPI 4.1, 9.3.
+        // What a peer does wrong is to end the run as an error of this program, not inside MPI.
+        // SAFETY: MPI is initialized, and the communicator is one of its own (MPI 4.1, 9.3).
         unsafe { ffi::MPI_Comm_set_errhandler(communicator.as_raw(), ffi::RSMPI_ERRORS_RETURN) };
         let ranks = u16::try_from(communicator.size()).map_err(|_| StartError::TooMany(communicator.size()))?;
         Ok(Self {
@@ -71,18 +77,20 @@ impl World {
         })
     }
 
-    /// The run is known, and so is its time-out.
+    /// Waits for `timeout` from now on: this rank has learned which run it takes part in.
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         (self.timeout, self.setting) = (timeout, TIMEOUT);
         self.watch.set_timeout(timeout);
     }
 
-    /// Until what it returns is dropped, a call of MPI goes on, which must not take longer than the time-out.
+    /// Tells the watch that a call of MPI begins. It ends when what this returns is dropped. It must not take longer
+    /// than the time-out.
     pub(super) fn call(&self) -> Call {
         self.watch.call()
     }
 
-    /// Where all ranks run, as each says. All ranks call this at once.
+    /// The hosts of all ranks, as each rank says. All ranks call this at once. It waits for them without a deadline,
+    /// under the eyes of the watch.
     pub(super) fn hosts(&self) -> Hosts {
         let _call = self.call();
         let own = mpi::environment::processor_name().unwrap_or_default();
@@ -94,7 +102,7 @@ impl World {
     /// Waits until `requests` are complete.
     ///
     /// # Errors
-    /// [`TransportError::Timeout`] names the peers that are missing; [`Requests::are_complete`].
+    /// [`TransportError::Timeout`] names the peers that are missing. Those of [`Requests::are_complete`].
     pub(super) fn complete(&self, requests: &mut Requests) -> Result<(), TransportError> {
         let mut backoff = Backoff::new(self.spins, self.timeout);
         let mut are_complete = || {
@@ -102,7 +110,7 @@ impl World {
             requests.are_complete()
         };
         while !are_complete()? {
-            // A rank that was itself stopped may find everything there.
+            // A rank that was itself stopped for a while may find everything there.
             if backoff.pause().is_none() && !are_complete()? {
                 let (waited, missing) = (self.timeout, requests.missing());
                 return Err(TransportError::Timeout { waited, missing, setting: self.setting });
@@ -111,25 +119,26 @@ impl World {
         Ok(())
     }
 
-    /// Waits until each of `peers`, who do the same, has come here. Returns what they say, one after the other: each says as
-    /// many bytes as this rank.
+    /// Waits until each of `peers`, who do the same, has come here. Each tells all others as many bytes as this rank
+    /// `says`. Returns what they say, one behind the other in the order of `peers`.
     ///
     /// # Errors
-    /// [`World::complete`].
+    /// Those of [`World::complete`], and [`TransportError::Mpi`].
     pub(super) fn meet(&self, peers: &[Rank], says: &'static [u8]) -> Result<Vec<u8>, TransportError> {
         let mut requests = Requests::with_capacity(2 * peers.len());
-        // Where not all is complete, the bytes are leaked.
+        // On any error the bytes are leaked, since MPI may still write to them.
         let mut heard = ManuallyDrop::new(vec![0; peers.len() * says.len()]);
         let first = heard.as_mut_ptr();
         let call = self.call();
         for (i, peer) in peers.iter().enumerate() {
-            // SAFETY: each peer has bytes of its own, which stay until all is complete.
+            // SAFETY: each peer has bytes of its own in `heard`. Nobody else touches them until all is complete, and
+            // they are never freed before that.
             unsafe {
                 requests.receive(&self.communicator, first.add(i * says.len()), says.len(), *peer, MEETING)?;
             }
         }
         for peer in peers {
-            // SAFETY: the bytes are constants.
+            // SAFETY: the bytes live as long as the program, and nobody changes them.
             unsafe { requests.send(&self.communicator, says.as_ptr(), says.len(), *peer, MEETING)? };
         }
         drop(call);
@@ -137,7 +146,7 @@ impl World {
         Ok(ManuallyDrop::into_inner(heard))
     }
 
-    /// What [`Letters::scatter`](crate::transport::Letters::scatter) does.
+    /// Does what [`Letters::scatter`](crate::transport::Letters::scatter) does.
     pub(super) fn scatter(&self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
         if self.rank == Rank::OWNER {
             let copies = messages[1..].iter().map(|message| memory::copied(message));
@@ -150,7 +159,7 @@ impl World {
         Ok(letter)
     }
 
-    /// What [`Letters::gather`](crate::transport::Letters::gather) does.
+    /// Does what [`Letters::gather`](crate::transport::Letters::gather) does.
     pub(super) fn gather(&self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
         if self.rank != Rank::OWNER {
             self.letters(&mut [memory::copied(message)?], &[Rank::OWNER], true)?;
@@ -162,18 +171,36 @@ impl World {
         Ok(all)
     }
 
-    /// All ranks but the owner.
+    /// All ranks but the owner, in their order.
     fn others(&self) -> Vec<Rank> {
         Rank::all(self.ranks).skip(1).collect()
     }
 
-    /// Sends one letter to each of `peers`, or receives one of each into `letters`.
+    /// Exchanges one letter with each of `peers`, in the order of `letters`: sends them if `send`, else receives into
+    /// them.
     fn letters(&self, letters: &mut [Vec<u8>], peers: &[Rank], send: bool) -> Result<(), TransportError> {
         let mut requests = Requests::with_capacity(peers.len());
-        let call = self.call();
+        let completed =
+            self.start_letters(&mut requests, letters, peers, send).and_then(|()| self.complete(&mut requests));
+        if completed.is_err() {
+            letters.iter_mut().for_each(|letter| std::mem::forget(std::mem::take(letter)));
+        }
+        completed
+    }
+
+    /// Starts sending `letters`, or receiving into them, one for each of `peers`. If MPI refuses one, those before it are under way.
+    fn start_letters(
+        &self,
+        requests: &mut Requests,
+        letters: &mut [Vec<u8>],
+        peers: &[Rank],
+        send: bool,
+    ) -> Result<(), TransportError> {
+        let _call = self.call();
         for (letter, peer) in letters.iter_mut().zip(peers) {
             let (bytes, length) = (letter.as_mut_ptr(), letter.len());
-            // SAFETY: the letters stay until they are complete, and are leaked below where they do not complete.
+            // SAFETY: nobody touches the letters until all are complete. If one does not start or complete, `letters` leaks all of
+            // them, so that MPI may read and write them for as long as the process runs.
             unsafe {
                 match send {
                     true => requests.send(&self.communicator, bytes, length, *peer, LETTER)?,
@@ -181,11 +208,6 @@ impl World {
                 }
             }
         }
-        drop(call);
-        let completed = self.complete(&mut requests);
-        if completed.is_err() {
-            letters.iter_mut().for_each(|letter| std::mem::forget(std::mem::take(letter)));
-        }
-        completed
+        Ok(())
     }
 }

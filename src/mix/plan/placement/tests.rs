@@ -5,12 +5,12 @@ use rand::rngs::StdRng;
 
 use super::*;
 
-/// A label a rank, for hosts of these sizes; the owner is on the first.
+/// By rank: the label of its host, for hosts of these sizes. The owner is on the first.
 fn layout(sizes: &[usize]) -> Vec<u32> {
     sizes.iter().zip(0..).flat_map(|(size, host)| std::iter::repeat_n(host, *size)).collect()
 }
 
-/// `ranks` ranks dealt over `hosts` hosts as evenly as can be.
+/// By rank: the label of its host, for `ranks` ranks that are dealt over `hosts` hosts as evenly as can be.
 fn even(ranks: usize, hosts: usize) -> Vec<u32> {
     (0..ranks).map(|rank| (rank * hosts / ranks) as u32).collect()
 }
@@ -19,7 +19,7 @@ fn of(stages: u16, sizes: &[usize]) -> Placements {
     Placements::of(stages, &layout(sizes), &mut StdRng::seed_from_u64(1))
 }
 
-/// Layouts of many kinds, the same in every run, with up to 64 ranks.
+/// Layouts of many kinds with up to 64 ranks, each with a number of stages. They are the same in every run.
 fn layouts() -> Vec<(u16, Vec<usize>)> {
     let mut rng = StdRng::seed_from_u64(2);
     let mut layouts = vec![
@@ -44,7 +44,7 @@ fn layouts() -> Vec<(u16, Vec<usize>)> {
     layouts
 }
 
-/// How often each stage stands on each rank in `draws` draws, each from placements of its own.
+/// By stage, then by rank: how often the stage stands on the rank in `draws` draws, each from placements of its own.
 fn counted(stages: u16, hosts: &[u32], draws: u32, rng: &mut StdRng) -> Vec<Vec<f64>> {
     let mut counts = vec![vec![0.0; hosts.len()]; usize::from(stages)];
     for _ in 0..draws {
@@ -73,7 +73,7 @@ fn no_rank_hosts_a_stage_with_more_than_twice_the_blind_chance() {
     }
 }
 
-/// The same by counting, with a margin of six standard deviations.
+/// What is drawn keeps the rule, counted with a margin of six standard deviations.
 #[test]
 fn draws_keep_the_rule() {
     const DRAWS: u32 = 4000;
@@ -91,7 +91,7 @@ fn draws_keep_the_rule() {
     }
 }
 
-/// Without the rule, who knows that one host has six ranks and the other one knows who hosts stage 2.
+/// Without the rule, anyone who knew that one host has six ranks and the other one would know who hosts stage 2.
 #[test]
 fn the_best_placements_alone_are_public() {
     let mut placements = of(3, &[6, 1]);
@@ -127,8 +127,8 @@ fn hosts_of_one_size_give_nothing_up() {
     }
 }
 
-/// What a user is told to do helps: where ranks are spread as evenly as can be, and there are twice as many as stages, nothing is
-/// given up that is worth a word.
+/// What a user is told to do helps: if ranks are spread as evenly as can be, and there are twice as many as stages,
+/// nothing is given up that is worth a word.
 #[test]
 fn what_is_said_to_help_helps() {
     let crowded = of(3, &[6, 1]).crowded().unwrap();
@@ -148,7 +148,7 @@ fn what_is_said_to_help_helps() {
     }
 }
 
-/// Large jobs are drawn for in no time, and blind draws stand for all placements without one host being preferred.
+/// Placements of large jobs are drawn in no time. Blind draws stand for all placements, and no host is preferred.
 #[test]
 fn many_ranks_and_hosts() {
     let mut rng = StdRng::seed_from_u64(6);

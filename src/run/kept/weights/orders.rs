@@ -13,7 +13,7 @@ pub(in crate::run) enum Orders {
     One(Vec<usize>),
     /// Several orders fit. These are two of them.
     Several([Vec<usize>; 2]),
-    /// No order fits.
+    /// No order of the modules fits.
     None,
 }
 

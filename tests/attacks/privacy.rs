@@ -8,6 +8,7 @@
 //! after the nearest mean direction, or, with no label, finds ten clusters.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../bench/say.rs"]
 mod say;
 
 use std::path::Path;
