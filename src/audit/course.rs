@@ -150,7 +150,7 @@ fn short(whole: Prepared, slots: u64) -> Prepared {
     let fits = |total: &u32| DataPass::training(depth, full, *total).slots() <= slots;
     let total = (1..).take_while(fits).last().unwrap_or(1);
     // These are whole micro-batches, as far as the job has so many samples.
-    let most = whole.trained();
+    let most = whole.epoch_samples();
     whole.short(most.min(total as usize * micro as usize), micro as usize)
 }
 
@@ -244,7 +244,7 @@ mod tests {
         let sets = ["train.drop_last=true".to_owned()];
         let courses = Courses::of(Path::new(DIGITS), &sets, &Options { slots: 1, ..OPTIONS }).unwrap();
         for course in &courses.all {
-            assert_eq!((course.a.train.samples(), course.a.trained()), (16, 16));
+            assert_eq!((course.a.train.samples(), course.a.epoch_samples()), (16, 16));
         }
     }
 

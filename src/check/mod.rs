@@ -132,7 +132,7 @@ impl Checked {
             parameters: specs.iter().map(StageSpec::parameter_count).collect(),
             assigned: prepared.assigned().map(|(how, assigned)| (how, assigned.to_vec())),
             samples: [prepared.train.samples(), prepared.validation.samples(), prepared.test.samples()],
-            dropped: prepared.train.samples() - prepared.trained(),
+            dropped: prepared.train.samples() - prepared.epoch_samples(),
             data,
             slots: [training.slots() + validation, looks(prepared.test.samples())],
             memory,

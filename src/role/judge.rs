@@ -76,7 +76,7 @@ impl<B: Backend> Judge<B> {
 }
 
 /// The pass of the micro-batch `feed` of `planned` through the stages: its rows, and whether it is training.
-pub fn through(planned: &Planned<'_>, epoch: Epoch, feed: Feed) -> Pass {
+pub fn pass_of(planned: &Planned<'_>, epoch: Epoch, feed: Feed) -> Pass {
     let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0).len();
     match planned.trains() {
         true => Pass::training(rows, epoch, feed.batch, feed.micro_batch),

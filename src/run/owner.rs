@@ -92,7 +92,7 @@ pub fn run(
 ) -> Result<(Outcome, Model), RunError> {
     let started = Instant::now();
     // 4.1: the opening gives all ranks the public numbers.
-    let public = open(transport, prepared)?;
+    let public = send_opening(transport, prepared)?;
     let (chosen, note) = match platform::choose(public.compute, Standing::of(transport, public.pacing)) {
         // From here on ranks announce themselves, so a refusal must take the place of their packages (4.8).
         Ok(chosen) => chosen,
@@ -117,7 +117,7 @@ pub fn run(
 
 /// Sends all ranks the opening with the public numbers (docs/PROTOCOL.md, 4.1). Where there are none, it refuses the
 /// run to all.
-fn open(transport: &mut dyn Transport, prepared: &Prepared) -> Result<Public, RunError> {
+fn send_opening(transport: &mut dyn Transport, prepared: &Prepared) -> Result<Public, RunError> {
     let (public, opening) = match public_numbers(transport, prepared) {
         Ok(ready) => ready,
         Err(error) => return Err(told(error, |code| refusal::refuse(transport, code))),
@@ -264,7 +264,7 @@ struct Leads<'l, 'a, B: Platform> {
 
 impl<B: Platform> Trains for Leads<'_, '_, B> {
     fn run(&mut self, part: &Part, so_far: Tally, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
-        let ran = self.state.term(self.transport, part, so_far, watcher);
+        let ran = self.state.run_term(self.transport, part, so_far, watcher);
         self.state.term.0 += 1;
         ran
     }
@@ -339,7 +339,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
 
     /// Runs one term: hands out packages, runs the slots, and takes the results. `so_far` is what this epoch's training
     /// came to in earlier terms.
-    fn term(
+    fn run_term(
         &mut self,
         transport: &mut dyn Transport,
         part: &Part,
@@ -378,7 +378,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         // with the time that dummy work takes, once for each rank that shares a core.
         let calibration = match self.public.pacing {
             Pacing::Fixed { .. } if self.seat.pace().is_none() => {
-                let work = pace::work(&*backend, capacity, micro_batch, prepared.job.mix.wire)?
+                let work = pace::measure_work(&*backend, capacity, micro_batch, prepared.job.mix.wire)?
                     * transport.membership().cores.crowd();
                 Some(Calibration::new(self.public.geometry.hops, work, transport.timeout()))
             }
@@ -394,7 +394,8 @@ impl<'a, B: Platform> OwnerState<'a, B> {
             }
         };
         // 8: the slots of the term. The owner's role says when they end. A fault ends them, too.
-        let ended = self.seat.slots(transport.lanes(), courier.as_mut(), &mut owner, calibration, &mut progress)?;
+        let ended =
+            self.seat.run_slots(transport.lanes(), courier.as_mut(), &mut owner, calibration, &mut progress)?;
         let (tallies, inferred) = (owner.tallies(), owner.into_inferred());
         let (fault, own) = (ended.fault, ended.own);
         // 16.2: all ranks have heard the owner say stop, so that no results follow.
@@ -403,14 +404,14 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         }
         // 14.3: every rank returns a result. The owner's own place in the gather is zeros that no one reads.
         let blobs = transport.letters().gather(&memory::zeroed(result::length(&self.public))?)?;
-        let model = match self.returned(&blobs, ended.slots, fault) {
+        let model = match self.open_results(&blobs, ended.slots, fault) {
             Ok(Ok(model)) => Ok(model),
             Ok(Err(noticed)) => Err(RunError::Fault { noticed, own }),
             Err(error) => Err(error),
         };
         // 14.4: the verdict tells all ranks the code with which to exit, or 0 where the run goes on or has ended well.
         let code = model.as_ref().err().map_or(0, RunError::exit_code);
-        let told = self.tell(transport, code);
+        let told = self.tell_verdict(transport, code);
         match (model, told) {
             (Ok(model), Ok(())) => Ok(Ran { tallies, slots: ended.slots, model, inferred }),
             // The owner's own error. All ranks know its code by now, so that none has to be torn out of the run.
@@ -422,7 +423,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
     }
 
     /// Tells all ranks the verdict: to exit with `code`, or, where it is 0, to go on (docs/PROTOCOL.md, 14.4).
-    fn tell(&self, transport: &mut dyn Transport, code: i32) -> Result<(), RunError> {
+    fn tell_verdict(&self, transport: &mut dyn Transport, code: i32) -> Result<(), RunError> {
         let ranks = transport.ranks();
         let verdict = |(rank, psk)| verdict::write(code, psk, &self.public.binding(self.term, rank, ranks));
         let verdicts: Vec<Vec<u8>> = Rank::all(ranks).zip(&self.results).map(verdict).collect();
@@ -434,7 +435,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
     /// own route. Where it cannot make packages, it refuses the run to all ranks in place of them (4.8).
     fn hand_out(&mut self, transport: &mut dyn Transport, watcher: &mut dyn Watcher) -> Result<Route, RunError> {
         let messages = transport.letters().gather(&[0; announcement::LENGTH])?;
-        match self.packages(messages, watcher) {
+        match self.make_packages(messages, watcher) {
             Ok((own, packages)) => {
                 transport.letters().scatter(&packages, package::length(&self.public))?;
                 // 4.9: initial values follow the packages, once.
@@ -473,17 +474,17 @@ impl<'a, B: Platform> OwnerState<'a, B> {
 
     /// Makes the packages of a term from the ranks' announcements in `messages`, by rank. Returns the owner's own
     /// route, and a sealed package for each rank, by rank.
-    fn packages(
+    fn make_packages(
         &mut self,
         messages: Vec<Vec<u8>>,
         watcher: &mut dyn Watcher,
     ) -> Result<(Route, Vec<Vec<u8>>), RunError> {
         let ranks = messages.len() as u16;
-        let announced = self.hear(messages)?;
+        let announced = self.read_announcements(messages)?;
         // 4.5: in the first term the owner compares the fingerprints and draws the plan, which stays for the whole run.
         let first = self.drawn.is_none();
         if first {
-            self.compare(&announced, watcher)?;
+            self.compare_fingerprints(&announced, watcher)?;
             self.threads = announced.iter().map(|announced| announced.says.threads).collect();
             threads_line(&self.threads).iter().for_each(|line| watcher.note(line));
             if self.public.profile != Profile::Bare {
@@ -491,7 +492,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
                 watcher.note(&aead_line(&self.aead));
             }
             self.domains = self.desk.peers.domains(announced.iter().map(|announced| announced.says.host.as_str()));
-            self.drawn = Some(self.draw(watcher)?);
+            self.drawn = Some(self.draw_plan(watcher)?);
             self.hosts = announced.iter().map(|announced| announced.says.host.clone()).collect();
         }
         let Some(drawn) = &self.drawn else {
@@ -539,7 +540,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
     }
 
     /// Reads the announcements of all ranks in `messages`, by rank. The owner's own, which has no key, is at place 0.
-    fn hear(&mut self, messages: Vec<Vec<u8>>) -> Result<Vec<Announced>, RunError> {
+    fn read_announcements(&mut self, messages: Vec<Vec<u8>>) -> Result<Vec<Announced>, RunError> {
         look_for_refusals(&messages)?;
         let ranks = messages.len() as u16;
         let Seat { backend, aead, .. } = &self.seat;
@@ -556,7 +557,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
 
     /// Compares the ranks' fingerprints. Where they differ, the owner's user is warned, or with `--strict` the run is
     /// refused.
-    fn compare(&self, announced: &[Announced], watcher: &mut dyn Watcher) -> Result<(), RunError> {
+    fn compare_fingerprints(&self, announced: &[Announced], watcher: &mut dyn Watcher) -> Result<(), RunError> {
         let mut kinds: Vec<&str> = announced.iter().map(|announced| announced.says.fingerprint.as_str()).collect();
         kinds.sort_unstable();
         kinds.dedup();
@@ -576,7 +577,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
 
     /// Draws who hosts which stage, and in `mixed` the circuits. Warns where hosts are of such sizes that neighbouring
     /// stages share one more often than they would have to.
-    fn draw(&self, watcher: &mut dyn Watcher) -> Result<Drawn, RunError> {
+    fn draw_plan(&self, watcher: &mut dyn Watcher) -> Result<Drawn, RunError> {
         let hosts = &self.domains;
         let stages = self.remote.len() as u16;
         let mut rng = StdRng::try_from_rng(&mut SysRng)?;
@@ -593,7 +594,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
 
     /// Opens the results in `blobs`, by rank, after a term of `slots` slots. Returns the model, or the first fault: of
     /// `fault`, which the owner knows, and those that the results tell.
-    fn returned(
+    fn open_results(
         &mut self,
         blobs: &[Vec<u8>],
         slots: u64,

@@ -141,8 +141,8 @@ pub(super) fn choose(asked: Compute, standing: Standing) -> Result<(Chosen, Opti
     };
     match asked.backend {
         job::Backend::Cpu => cpu(None),
-        job::Backend::Cuda => Ok(gpu(asked, standing)?),
-        job::Backend::Auto => match (gpu(asked, standing), there_is_none()) {
+        job::Backend::Cuda => Ok(open_gpu(asked, standing)?),
+        job::Backend::Auto => match (open_gpu(asked, standing), there_is_none()) {
             (Ok(gpu), _) => Ok(gpu),
             (Err(_), true) => cpu(None),
             (Err(error), false) => cpu(Some(format!("the processor computes, not the GPU: {error}"))),
@@ -188,7 +188,7 @@ fn gpu_is_here() -> Result<(), ComputeError> {
 
 /// Opens the GPU of this rank. A host's GPUs are dealt out to its ranks in turn.
 #[cfg(feature = "cuda")]
-fn gpu(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
+fn open_gpu(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
     let (gpus, _) = found()?;
     let driver = Driver::open(usize::from(standing.rank_on_host) % gpus.len(), asked.precision)?;
     let About { ordinal, name, .. } = driver.about();
@@ -207,7 +207,7 @@ fn gpu_is_here() -> Result<(), ComputeError> {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpu(_: Compute, _: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
+fn open_gpu(_: Compute, _: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
     Err(no_feature())
 }
 

@@ -53,7 +53,7 @@ pub(super) fn load(job: &Job) -> Result<Loaded, DataError> {
 ///
 /// # Errors
 /// [`DataError::Content`].
-pub(super) fn known(job: &Job, loaded: &Loaded) -> Result<(), DataError> {
+pub(super) fn check_vocabulary(job: &Job, loaded: &Loaded) -> Result<(), DataError> {
     const REMEDY: &str = "count tokens from 0, and let `vocabulary` be above the largest";
     let Some(embedding) = job.embedding() else { return Ok(()) };
     let (path, test) = job.data.source.paths();

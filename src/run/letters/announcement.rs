@@ -145,6 +145,6 @@ pub(in crate::run) fn read(
     let message = desk.peers.recognise(WHAT, from, &context(binding), &bytes)?;
     let says: Announcement = unpadded(message).ok_or(RunError::Unreadable { what: WHAT, from })?;
     says.check(from, binding.term)?;
-    desk.peers.belongs(from, &says.host)?;
+    desk.peers.check_belongs(from, &says.host)?;
     Ok(Announced { says, bytes })
 }

@@ -89,7 +89,7 @@ impl<'a> Peers<'a> {
     ///
     /// # Errors
     /// [`TrustError::WrongHost`].
-    pub(in crate::run) fn belongs(&self, from: Rank, host: &str) -> Result<(), TrustError> {
+    pub(in crate::run) fn check_belongs(&self, from: Rank, host: &str) -> Result<(), TrustError> {
         match (self.met.get(&from), &self.credentials.trust) {
             (Some(line), Some(trust)) if line.host != host => Err(TrustError::WrongHost {
                 from,

@@ -320,7 +320,7 @@ fn all_ranks_are_told_as_much() {
     let heard = Mutex::new(Vec::new());
     let serve =
         |end: &mut Local, host: &str| serve::run_watched(end, host, &Credentials::default(), &mut Roles(&heard));
-    let (led, _) = threads::served_by(local::connect(7), &prepared, "host", &mut (), serve);
+    let (led, _) = threads::run_served_by(local::connect(7), &prepared, "host", &mut (), serve);
     led.unwrap();
     let heard = heard.into_inner().unwrap();
     let of = |wanted: u32| heard.iter().filter(move |(term, ..)| *term == wanted);

@@ -97,7 +97,7 @@ pub(in crate::run) fn matched(
     match fitting_order {
         Orders::One(order) => {
             found.modules(&own, order.iter().map(|at| &modules[*at]));
-            Ok(found.matched(how, taken(&listed(&order))))
+            Ok(found.matched(how, order_in_words(&listed(&order))))
         }
         Orders::Several(two) => {
             let pairs = two.each_ref().map(|order| {
@@ -116,13 +116,13 @@ pub(in crate::run) fn matched(
                 }
                 Orders::None => "they fit in no order; init.order = [...] names another to compare by".to_owned(),
             };
-            Ok(found.matched(how, format!("{}; {other}", taken(&listed(&in_order)))))
+            Ok(found.matched(how, format!("{}; {other}", order_in_words(&listed(&in_order)))))
         }
     }
 }
 
 /// Says in which order modules were compared, in words for a person.
-fn taken(modules: &[String]) -> String {
+fn order_in_words(modules: &[String]) -> String {
     let names = if modules.is_empty() { "of their names".to_owned() } else { modules.join(", ") };
     format!("\nmodules were taken in the order {names}")
 }

@@ -31,13 +31,13 @@ pub(in crate::run) fn orders(places: &[usize], modules: &[usize], families: &Fam
         return Orders::None;
     }
     // Where kinds alone leave a single order, names are not asked.
-    let by_kind = two(places, modules, &Families::none(modules.len()));
+    let by_kind = first_two(places, modules, &Families::none(modules.len()));
     let [first, ..] = by_kind.found.as_slice() else { return Orders::None };
     if by_kind.found.len() == 1 {
         return Orders::One(first.clone());
     }
     // Else names decide, if they leave a single order.
-    let named = two(places, modules, families);
+    let named = first_two(places, modules, families);
     match (named.found.as_slice(), by_kind.found.as_slice()) {
         // They leave one, and the search has seen that there is no other.
         ([one], _) if named.complete => Orders::One(one.clone()),
@@ -57,7 +57,7 @@ struct SearchOutcome {
 }
 
 /// Searches for the first two orders. Orders come first that give the first places to the first modules.
-fn two(places: &[usize], modules: &[usize], families: &Families) -> SearchOutcome {
+fn first_two(places: &[usize], modules: &[usize], families: &Families) -> SearchOutcome {
     // The places are filled from the first to the last. Where the next one cannot be filled, the last one that was gets
     // another module.
     let mut filling = Filling::new(places, modules, families);
