@@ -616,7 +616,8 @@ fn ends_after_any_batch(sets: &[&str]) {
 fn values_of_many_pieces_arrive() {
     let folder = tempfile::tempdir().unwrap();
     // 64 times 8192 weights are two pieces, and 8192 biases a part of a third.
-    let job = r#"stage=[{ops=[{op="linear",out=8192},{op="relu"}]},{ops=[{op="linear",out=10}]},{ops=[{op="relu"}]}]"#;
+    let job =
+        r#"stage=[{ops=[{op="linear",out=8192},{op="relu"}]},{ops=[{op="linear",out=10}]},{ops=[{op="relu"}]}]"#;
     let text = include_str!("../jobs/digits.toml");
     let prepared = |more: &[&str]| {
         let sets: Vec<String> = ["train.epochs=1", job].iter().chain(more).map(|set| (*set).to_owned()).collect();

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-
 use super::kept::results::VERSION;
 use super::letters::announcement::{self, Introduction};
 use super::letters::opening::{self, Opening, Public};
