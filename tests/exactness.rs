@@ -610,3 +610,28 @@ fn ends_after_any_batch(sets: &[&str]) {
         assert_eq!(outcome.weights_sha256, due.weights_sha256, "one process, in terms of {batches}");
     }
 }
+
+/// A stage whose values travel in several pieces, both from a file and back, beside stages with few; and lengths that the job asks for.
+#[test]
+fn values_of_many_pieces_arrive() {
+    let folder = tempfile::tempdir().unwrap();
+    // 64 times 8192 weights are two pieces, and 8192 biases a part of a third.
+    let job =
+        r#"stage=[{ops=[{op="linear",out=8192},{op="relu"}]},{ops=[{op="linear",out=10}]},{ops=[{op="relu"}]}]"#;
+    let text = include_str!("../jobs/digits.toml");
+    let prepared = |more: &[&str]| {
+        let sets: Vec<String> = ["train.epochs=1", job].iter().chain(more).map(|set| (*set).to_owned()).collect();
+        Prepared::of(Job::parse("digits.toml", text, &sets).unwrap()).unwrap().short(64, 32)
+    };
+    let (single, model) = single::run(&prepared(&[]), &mut ()).unwrap();
+    for more in [&[][..], &["mix.result=5000000"], &["mix.profile=bare"]] {
+        let (outcome, _) = local::run(&prepared(more), 7, "host", &mut ()).unwrap();
+        assert_eq!(outcome.weights_sha256, single.weights_sha256, "{more:?}");
+    }
+    let file = folder.path().join("net.safetensors");
+    model.write(&file).unwrap();
+    let from = format!("init.from={:?}", file.to_str().unwrap());
+    let (single, _) = single::run(&prepared(&[&from]), &mut ()).unwrap();
+    let (outcome, _) = local::run(&prepared(&[&from]), 7, "host", &mut ()).unwrap();
+    assert_eq!(outcome.weights_sha256, single.weights_sha256);
+}

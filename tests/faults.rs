@@ -240,6 +240,10 @@ fn every_letter_is_bound_to_what_it_is_for() {
                 ends_the_run(kind, epoch, 5, byte);
             }
         }
+        // Of a stage and of a relay, which is as the plan has it.
+        for rank in 1..RANKS {
+            ends_the_run(Letter::Values, epoch, rank, [0, usize::MAX][usize::from(rank) % 2]);
+        }
     }
     ends_the_run(Letter::Verdict, 0, 5, 3);
 }
@@ -261,7 +265,7 @@ fn an_altered_last_word_costs_nobody_the_model() {
 #[test]
 fn authentic_letters_from_elsewhere_are_refused() {
     let letter = |kind, epoch, rank| Place::Letter { kind, epoch, rank };
-    for kind in [Letter::Announcement, Letter::Package, Letter::Result, Letter::Verdict] {
+    for kind in [Letter::Announcement, Letter::Package, Letter::Result, Letter::Values, Letter::Verdict] {
         let place = letter(kind, u32::from(kind != Letter::Verdict), 4);
         for other in [letter(kind, 0, 4), letter(kind, 1, 3), letter(kind, 0, 3)] {
             if other == place {

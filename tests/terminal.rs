@@ -15,7 +15,7 @@ use binary::{DIGITS, MIXNN, Ran, alone, mixnn};
 const FULL: &str = "/dev/full";
 
 /// Every command that prints, with its arguments; it runs in a folder that `prepared` has made.
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 14] = [
     &["--help"],
     &["--version"],
     &["run", "--help"],
@@ -28,6 +28,8 @@ const COMMANDS: [&[&str]; 12] = [
     &["infer", "trained", "--single", "--input", "x.npy", "--output", "y.npy"],
     &["keygen", "--out", "identity"],
     &["data", "fetch", "cifar10", "--from", "cifar", "--to", "cifar"],
+    &["completions", "bash"],
+    &["man"],
 ];
 
 /// It takes so long that it is tried once.

@@ -89,7 +89,7 @@ impl<T: Transport> Recorder<T> {
         recording.begun.reserve(ROOM);
         recording.sent.reserve(ROOM * 2 * ranks);
         recording.arrived.reserve(ROOM * ranks);
-        recording.letters.reserve(8);
+        recording.letters.reserve(16);
         Self { inner, origin, senders: RankSet::EMPTY, missing: RankSet::EMPTY, recording, shelf: Arc::clone(shelf) }
     }
 

@@ -1,7 +1,6 @@
 //! Features of time: when a rank's blocks leave, how much later than those of other ranks, how long they took after all
 //! was there that they needed, and what follows in the next slots. All are in microseconds. What is not seen is 0.
 
-use super::record::Letter;
 use super::view::{View, median, quantile};
 use crate::ids::Rank;
 
@@ -35,13 +34,15 @@ fn usual(view: &View<'_>, phase: usize, of: impl Fn(usize) -> f64) -> f64 {
 fn edges(view: &View<'_>, rank: Rank) -> [f64; 2] {
     let recording = view.played.of(rank);
     let seen = view.colluders.is_empty() || view.colluders.contains(&rank);
-    let at = |letter: &Letter| letter.at as f64 / 1e3;
-    match (recording.letters.as_slice(), recording.begun.as_slice()) {
-        ([.., package, result], [first, .., last]) if seen => {
-            [first.at as f64 / 1e3 - at(package), at(result) - last.done as f64 / 1e3]
-        }
-        _ => [0.0; 2],
-    }
+    let ([first, .., last], true) = (recording.begun.as_slice(), seen) else { return [0.0; 2] };
+    // The package is the last letter before the slots, and the result the first behind them.
+    let package = recording.letters.iter().rfind(|letter| letter.at <= first.at);
+    let result = recording.letters.iter().find(|letter| letter.at >= last.done);
+    let between = |from: u64, to: u64| (to - from) as f64 / 1e3;
+    [
+        package.map_or(0.0, |package| between(package.at, first.at)),
+        result.map_or(0.0, |result| between(last.done, result.at)),
+    ]
 }
 
 /// The features, with 0 in place of what is not seen.

@@ -20,5 +20,5 @@ pub const PACKAGE: &[u8] = b"mixnn/1 package";
 pub const START: &[u8] = b"start";
 /// Names a result (PROTOCOL.md, 14.2).
 pub const RESULT: &[u8] = b"mixnn/1 result";
-/// Names the key of a verdict (PROTOCOL.md, 14.4).
+/// Names the key of a verdict (PROTOCOL.md, 14.5).
 pub const VERDICT: &[u8] = b"verdict";

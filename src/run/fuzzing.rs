@@ -94,7 +94,7 @@ pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<
     let written = padded(&package, bytes.len()).ok().map(|bytes| bytes.to_vec());
     let message = public.geometry.message();
     let backend = Cpu::new(1).ok()?;
-    if let Some(spec) = stage(&package.role, &[], &public) {
+    if let Some(spec) = stage(&package.role, None, &public) {
         assert!(StageRole::new(|| Some(spec), message).values(&backend).is_ok(), "a stage is not built");
     }
     let mut end = connect(ranks).swap_remove(usize::from(rank));
@@ -127,7 +127,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     }
     let introduction = Introduction { host: "node-1", fingerprint: "node-1", threads: 300, aead: Library::Ring };
     add("announcement", padded(&Announcement::new(Term(2), &[7; 64], &introduction), 192));
-    add("returned", padded(&Returned { timing: [9; 8], values: vec![0.5; 8], fault: None }, 128));
+    add("returned", padded(&Returned { timing: [9; 8], fault: None, key: Key::from_bytes([4; 32]) }, 160));
     for (profile, rank, ranks) in [(Profile::Mixed, 3, 7), (Profile::Mixed, 3, 8), (Profile::Sealed, 1, 2)] {
         for role in [Vec::new(), role()] {
             if let Some(route) = routes(profile, ranks).and_then(|mut routes| routes.drain(rank..).next()) {

@@ -18,8 +18,9 @@ use super::kept::model::Model;
 use super::kept::results::{FORMAT, Outcome, RankTiming, VERSION, aead_line, threads_line};
 use super::letters::announcement::{self, Announced, Introduction};
 use super::letters::opening::{self, Pacing, Public};
+use super::letters::pieces::{End, Pieces, Values};
 use super::letters::result::{self, Recipient};
-use super::letters::start::{self, Pieces};
+use super::letters::start;
 use super::letters::{Desk, package, role, shown, verdict};
 use super::pace::{self, Calibration};
 use super::platform::{self, Chosen, Platform, Standing};
@@ -138,7 +139,7 @@ fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Pub
         Profile::Mixed => pace::pacing(
             job.mix.pace,
             job.mix.hops,
-            lengths.result as usize,
+            lengths.result,
             transport.membership().cores.crowd(),
             job.transport.timeout,
         )?,
@@ -282,6 +283,10 @@ struct Spent {
     overran: u64,
 }
 
+/// Memory for what is in one piece; and by rank from 1, the owner's end of the way of its values, and room for them if the rank hosts a
+/// stage.
+type Ends = (Zeroizing<Vec<u8>>, Vec<(End, Option<Values>)>);
+
 /// Who hosts what, drawn once for the whole run.
 enum Drawn {
     /// In `mixed`: roles and circuits.
@@ -403,13 +408,15 @@ impl<'a, B: Platform> OwnerState<'a, B> {
             return Err(RunError::Fault { noticed, own });
         }
         // 14.3: every rank returns a result. The owner's own place in the gather is zeros that no one reads.
-        let blobs = transport.letters().gather(&memory::zeroed(result::length(&self.public))?)?;
-        let model = match self.open_results(&blobs, ended.slots, fault) {
-            Ok(Ok(model)) => Ok(model),
+        let blobs = transport.letters().gather(&[0; result::LENGTH])?;
+        let returned = match self.open_results(&blobs, ended.slots, fault) {
+            Ok(Ok(keys)) => Ok(keys),
             Ok(Err(noticed)) => Err(RunError::Fault { noticed, own }),
             Err(error) => Err(error),
         };
-        // 14.4: the verdict tells all ranks the code with which to exit, or 0 where the run goes on or has ended well.
+        // 14.4: values follow in any case, so that nobody sees from the pieces how the results are.
+        let model = self.take_values(transport, returned);
+        // 14.5: the verdict tells all ranks the code with which to exit, or 0 where the run goes on or has ended well.
         let code = model.as_ref().err().map_or(0, RunError::exit_code);
         let told = self.tell_verdict(transport, code);
         match (model, told) {
@@ -422,7 +429,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         }
     }
 
-    /// Tells all ranks the verdict: to exit with `code`, or, where it is 0, to go on (docs/PROTOCOL.md, 14.4).
+    /// Tells all ranks the verdict: to exit with `code`, or, where it is 0, to go on (docs/PROTOCOL.md, 14.5).
     fn tell_verdict(&self, transport: &mut dyn Transport, code: i32) -> Result<(), RunError> {
         let ranks = transport.ranks();
         let verdict = |(rank, psk)| verdict::write(code, psk, &self.public.binding(self.term, rank, ranks));
@@ -451,16 +458,15 @@ impl<'a, B: Platform> OwnerState<'a, B> {
     /// Gives each rank the values that its stage starts from, piece by piece (docs/PROTOCOL.md, 4.9). A rank without a
     /// stage gets zeros. Sends nothing where the job names no values.
     fn give_values(&mut self, transport: &mut dyn Transport) -> Result<(), RunError> {
-        let (ranks, pieces) = (transport.ranks(), Pieces::of(&self.public));
+        let (ranks, pieces) = (transport.ranks(), start::pieces(&self.public));
         let end = |(rank, psk)| {
             let binding = self.public.binding(self.term, rank, ranks);
-            let stage = self.drawn.as_ref().and_then(|drawn| drawn.roles().stage(rank));
-            let values = stage.and_then(|stage| self.specs[self.remote.start + stage.index()].values.clone());
-            (start::End::new(pieces, self.seat.aead, psk, &binding), values)
+            let values = self.spec_of(rank).and_then(|at| self.specs[at].values.clone());
+            (start::end(&self.public, self.seat.aead, psk, &binding), values)
         };
         let ends: Vec<_> = Rank::all(ranks).zip(&self.results).map(end).collect();
         for number in 0..pieces.count {
-            let piece = |(end, values): &(start::End, Option<_>)| {
+            let piece = |(end, values): &(End, Option<_>)| {
                 let values: Option<&Arc<Zeroizing<Vec<f32>>>> = values.as_ref();
                 end.write(number, values.map_or(&[], |values| values))
             };
@@ -592,19 +598,19 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         })
     }
 
-    /// Opens the results in `blobs`, by rank, after a term of `slots` slots. Returns the model, or the first fault: of
-    /// `fault`, which the owner knows, and those that the results tell.
+    /// Opens the results in `blobs`, by rank, after a term of `slots` slots. Returns the keys of the ranks' values, by rank from 1, or the
+    /// first fault: of `fault`, which the owner knows, and those that the results tell.
     fn open_results(
         &mut self,
         blobs: &[Vec<u8>],
         slots: u64,
         fault: Option<Noticed>,
-    ) -> Result<Result<Model, Noticed>, RunError> {
+    ) -> Result<Result<Vec<Key>, Noticed>, RunError> {
         let mut timing = vec![RankTiming::new(0, &self.seat.timing)];
         let mut sent = self.seat.timing.sent;
         let mut overran = self.seat.timing.overran;
         let mut first = fault;
-        let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
+        let mut keys = Vec::new();
         for (rank, blob) in Rank::all(blobs.len() as u16).zip(blobs).skip(1) {
             let binding = self.public.binding(self.term, rank, blobs.len() as u16);
             let proven = (&self.recipient, &self.results[rank.index()]);
@@ -615,13 +621,48 @@ impl<'a, B: Platform> OwnerState<'a, B> {
             sent += rank_timing.sent;
             overran = overran.max(rank_timing.overran);
             timing.push(RankTiming::new(rank.0, &rank_timing));
-            if let Some(stage) = self.drawn.as_ref().and_then(|drawn| drawn.roles().stage(rank)) {
-                values[self.remote.start + stage.index()] = returned.values;
-            }
+            keys.push(returned.key);
         }
-        // 14.4: a fault in a result ends the run for all.
+        // 14.5: a fault in a result ends the run for all.
         if let Some(noticed) = first {
             return Ok(Err(noticed));
+        }
+        self.spent = Spent { timing, sent, overran };
+        Ok(Ok(keys))
+    }
+
+    /// Takes the values that follow the results, piece by piece, and makes the model of them. The pieces are under the keys in
+    /// `returned`, by rank from 1. If it is an error, or one of them does not open, the pieces that follow are gathered all the same, as
+    /// all ranks send them, and that error is returned.
+    fn take_values(
+        &mut self,
+        transport: &mut dyn Transport,
+        returned: Result<Vec<Key>, RunError>,
+    ) -> Result<Model, RunError> {
+        let pieces = result::pieces(&self.public);
+        let mut taken = returned.and_then(|keys| self.ends(pieces, &keys));
+        let own = memory::zeroed(pieces.length())?;
+        for number in 0..pieces.count {
+            let arrived = transport.letters().gather(&own)?;
+            if let Ok((plain, ends)) = &mut taken {
+                let opened = arrived.iter().skip(1).zip(ends).try_for_each(|(piece, (end, values))| {
+                    end.read(number, piece, plain)?;
+                    values.iter_mut().for_each(|values| values.take(plain));
+                    Ok(())
+                });
+                if let Err(error) = opened {
+                    taken = Err(error);
+                }
+            }
+        }
+        let (_, ends) = taken?;
+        let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
+        for (rank, (_, of_rank)) in Rank::all(transport.ranks()).skip(1).zip(ends) {
+            if let (Some(at), Some(of_rank)) = (self.spec_of(rank), of_rank) {
+                let due = self.specs[at].parameter_count();
+                let mut all = of_rank.first(due).ok_or(RunError::Unreadable { what: "the values", from: rank })?;
+                values[at] = std::mem::take(&mut *all);
+            }
         }
         // The stages that run on the owner have their values here.
         for (hosted, first) in [(&self.hosted.head, 0), (&self.hosted.tail, self.remote.end)] {
@@ -630,7 +671,24 @@ impl<'a, B: Platform> OwnerState<'a, B> {
                 *values = own;
             }
         }
-        self.spent = Spent { timing, sent, overran };
-        Ok(Ok(Model::new(&self.specs, &values)?))
+        Ok(Model::new(&self.specs, &values)?)
+    }
+
+    /// The place among all stages of the one that `rank` hosts, if it hosts one.
+    fn spec_of(&self, rank: Rank) -> Option<usize> {
+        let stage = self.drawn.as_ref()?.roles().stage(rank)?;
+        Some(self.remote.start + stage.index())
+    }
+
+    /// The owner's ends of the way of all ranks' values, under their `keys`, by rank from 1.
+    fn ends(&self, pieces: Pieces, keys: &[Key]) -> Result<Ends, RunError> {
+        let ranks = keys.len() as u16 + 1;
+        let end = |(rank, key)| {
+            let binding = self.public.binding(self.term, rank, ranks);
+            let values = self.spec_of(rank).map(|_| Values::new(pieces)).transpose()?;
+            Ok((result::end(pieces, self.seat.aead, key, &binding), values))
+        };
+        let ends = Rank::all(ranks).skip(1).zip(keys).map(end).collect::<Result<_, RunError>>()?;
+        Ok((pieces.room()?, ends))
     }
 }

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::RunError;
 use super::letters::opening::Pacing;
+use super::letters::pieces::Pieces;
 use super::letters::result::{self, Recipient, Returned};
 use super::letters::{Binding, Desk};
 use super::trust::Credentials;
 use crate::compute::Backend;
+use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::float::Float;
 use crate::ids::{Rank, Term};
@@ -54,7 +56,7 @@ const MARGIN: u32 = 3;
 pub(super) fn pacing(
     asked: job::Pace,
     hops: u8,
-    result: usize,
+    values: u64,
     crowd: u32,
     timeout: Duration,
 ) -> Result<Pacing, RunError> {
@@ -63,20 +65,30 @@ pub(super) fn pacing(
         job::Pace::Auto => None,
         job::Pace::Slots(slot) => Some(Pace::even(slot, hops)),
     };
-    let rest = (crowd * (SLACK * measure_result(result)? + REST)).min(timeout / 2).min(job::LONGEST_SLOT);
+    let rest = (crowd * (SLACK * measure_result(values)? + REST)).min(timeout / 2).min(job::LONGEST_SLOT);
     Ok(Pacing::Fixed { pace, rest: rest.as_nanos() as u64 })
 }
 
-/// Measures how long it takes to encode and seal a result of `result` bytes.
-fn measure_result(result: usize) -> Result<Duration, RunError> {
+/// Measures how long it takes to seal a result, and the values behind it, which have `values` bytes.
+fn measure_result(values: u64) -> Result<Duration, RunError> {
     let nobody = Credentials::default();
     let mut desk = Desk::new(&nobody)?;
     let (recipient, psk) = (Recipient::new(&mut desk), Key::random()?);
     let binding = Binding { run: &[0; 32], opening: &[0; 32], term: Term(0), rank: Rank::OWNER, ranks: 0 };
     let started = Instant::now();
-    let returned = Returned { timing: [0; 8], values: memory::zeroed(result / 4 - 32)?, fault: None };
-    result::write(&returned, result, 0, (recipient.key(), &psk), &mut desk, &binding)?;
-    Ok(started.elapsed())
+    let returned = Returned { timing: [0; 8], fault: None, key: Key::random()? };
+    result::write(&returned, 0, (recipient.key(), &psk), &mut desk, &binding)?;
+    let sealed = started.elapsed();
+    let pieces = Pieces::cut(values);
+    if pieces.count == 0 {
+        return Ok(sealed);
+    }
+    // One piece stands for all.
+    let end = result::end(pieces, Library::fastest(pieces.length()), &returned.key, &binding);
+    let zeros = memory::zeroed(pieces.length() / 4)?;
+    let started = Instant::now();
+    end.write(0, &zeros)?;
+    Ok(sealed + started.elapsed() * pieces.count as u32)
 }
 
 /// Measures how long a micro-batch takes both ways through a dummy stage. That is a linear one between two of the

@@ -3,14 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroizing;
-
 use super::kept::results::VERSION;
 use super::letters::announcement::{self, Introduction};
 use super::letters::opening::{self, Opening, Public};
 use super::letters::result::{self, Returned};
-use super::letters::start::{self, Pieces};
-use super::letters::{Desk, package, role, verdict};
+use super::letters::{Desk, package, pieces::Values, role, start, verdict};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::refusal::{self, refused};
 use super::seat::{self, Seat};
@@ -95,7 +92,7 @@ pub fn decline(transport: &mut dyn Transport, why: RunError) -> RunError {
     }
 }
 
-/// Serves the run of these `public` numbers with `backend`, term by term (docs/PROTOCOL.md, 4.3 to 14.4).
+/// Serves the run of these `public` numbers with `backend`, term by term (docs/PROTOCOL.md, 4.3 to 14.5).
 fn serve<B: Platform>(
     transport: &mut dyn Transport,
     host: &str,
@@ -120,15 +117,15 @@ fn serve<B: Platform>(
         };
         // 4.9: in the first term, initial values follow the packages, for relays zeros.
         let given = match term == public.term {
-            true => receive_values(transport, public, &package.result, aead)?,
-            false => Zeroizing::default(),
+            true => receive_values(transport, public, &package, aead)?,
+            false => None,
         };
         insight.package(term, &mut package);
         let told = std::mem::take(&mut package.role);
         // 5.5: the stage is read from the role in its first slot, so that its host is ready no later than a relay.
         if role::is_stage(&told) {
             let (message, public) = (public.geometry.message(), public.clone());
-            stage = Some(StageRole::new(move || role::read(&told, &given, &public), message));
+            stage = Some(StageRole::new(move || role::read(&told, given, &public), message));
         }
         let (psk, owner) = (package.result, package.owner);
         let mut courier = seat.courier(transport.lanes(), public, package.route, term)?;
@@ -158,14 +155,20 @@ fn serve<B: Platform>(
             }
             None => Vec::new(),
         };
-        let returned = Returned { timing: seat::numbers(&seat.timing), values, fault };
+        let returned = Returned { timing: seat::numbers(&seat.timing), fault, key: Key::random()? };
         let binding = public.binding(term, transport.rank(), transport.ranks());
-        let (bytes, to) = (public.result as usize, (owner.as_slice(), &psk));
-        let blob = result::write(&returned, bytes, ended.slots, to, &mut desk, &binding)?;
+        let blob = result::write(&returned, ended.slots, (owner.as_slice(), &psk), &mut desk, &binding)?;
         // 14.3: under a fixed pace results wait, so that a stage's host is no later with them than a relay.
         seat.wait_for_results(over);
         transport.letters().gather(&blob)?;
-        // 14.4: the verdict says with which code all ranks end, or that the run goes on.
+        // 14.4: the values follow in pieces, from a relay as many zeros.
+        let pieces = result::pieces(public);
+        let end = result::end(pieces, aead, &returned.key, &binding);
+        for number in 0..pieces.count {
+            transport.letters().gather(&end.write(number, &values)?)?;
+        }
+        drop(values);
+        // 14.5: the verdict says with which code all ranks end, or that the run goes on.
         let heard = receive_verdict(transport, public, &psk, term);
         match (ended.order, heard) {
             // Nothing more is due from this rank, so it ends alone: an abort could only cost the owner its model.
@@ -219,25 +222,31 @@ fn receive_package(
     }
 }
 
-/// Receives the values that this rank's stage starts from, with zeros behind them (docs/PROTOCOL.md, 4.9). A rank
-/// without a stage gets as many zeros. Empty where the job names no values.
+/// Receives the values that this rank's stage starts from (docs/PROTOCOL.md, 4.9). A rank without a stage gets zeros, and keeps none of
+/// them. `None` for it, and where the job names no values.
 fn receive_values(
     transport: &mut dyn Transport,
     public: &Public,
-    psk: &Key,
+    package: &Package,
     library: Library,
-) -> Result<Zeroizing<Vec<u8>>, RunError> {
-    let pieces = Pieces::of(public);
+) -> Result<Option<Values>, RunError> {
+    let pieces = start::pieces(public);
     let binding = public.binding(public.term, transport.rank(), transport.ranks());
-    let (end, mut all) = (start::End::new(pieces, library, psk, &binding), pieces.room()?);
+    let end = start::end(public, library, &package.result, &binding);
+    let mut values = match pieces.count > 0 && role::is_stage(&package.role) {
+        true => Some(Values::new(pieces)?),
+        false => None,
+    };
+    let mut plain = pieces.room()?;
     for number in 0..pieces.count {
         let piece = transport.letters().scatter(&[], pieces.length())?;
-        end.read(number, &piece, &mut all)?;
+        end.read(number, &piece, &mut plain)?;
+        values.iter_mut().for_each(|values| values.take(&plain));
     }
-    Ok(all)
+    Ok(values)
 }
 
-/// Waits for the verdict that the owner gives when it has all results (docs/PROTOCOL.md, 14.4).
+/// Waits for the verdict that the owner gives when it has all results (docs/PROTOCOL.md, 14.5).
 ///
 /// # Errors
 /// [`RunError::Stopped`] where the run has failed; [`RunError::Transport`], [`RunError::Sealed`].

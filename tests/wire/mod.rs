@@ -87,6 +87,7 @@ pub(crate) enum Letter {
     Announcement,
     Package,
     Result,
+    Values,
     Verdict,
 }
 
@@ -205,14 +206,14 @@ impl Letters for Wire {
         self.inner.scatter(&messages, length)
     }
 
-    /// Announcements and results, turn about.
+    /// In each epoch the announcements, the results, and the values behind them, which are one piece each.
     fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError> {
         let number = self.letters[1];
         self.letters[1] += 1;
-        let kind = if number.is_multiple_of(2) { Letter::Announcement } else { Letter::Result };
+        let kind = [Letter::Announcement, Letter::Result, Letter::Values][number as usize % 3];
         let mut message = message.to_vec();
         if self.rank() != Rank::OWNER {
-            self.touch(Place::Letter { kind, epoch: number / 2, rank: self.rank().0 }, &mut message);
+            self.touch(Place::Letter { kind, epoch: number / 3, rank: self.rank().0 }, &mut message);
         }
         self.inner.gather(&message)
     }

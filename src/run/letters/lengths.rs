@@ -8,8 +8,10 @@ use crate::mix::geometry::rounded_up;
 use crate::nn::StageSpec;
 use crate::run::RunError;
 
-/// How many bytes a message, a package or a result may have at most. MPI counts bytes in a C int.
+/// How many bytes a message or a package may have at most. MPI counts bytes in a C int.
 pub(in crate::run) const LONGEST: u64 = 1 << 30;
+/// How many bytes the values may have that follow a result. They travel in pieces.
+pub(in crate::run) const MOST_VALUES: u64 = 1 << 40;
 
 /// What a job's stages on ranks need of messages and letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub struct Lengths {
     pub message: u64,
     /// Bytes of a package before it is sealed.
     pub package: u64,
-    /// Bytes of a result before it is sealed.
+    /// Bytes of the values that follow a result, of all pieces together, before they are sealed.
     pub result: u64,
 }
 
@@ -49,7 +51,7 @@ impl Needs {
         Lengths {
             message: self.message,
             package: package(ranks, hops, self.role),
-            result: rounded_up(self.values.saturating_mul(4).saturating_add(128)),
+            result: rounded_up(self.values.saturating_mul(4)),
         }
     }
 }
@@ -67,13 +69,13 @@ impl Lengths {
         };
         let split = "split the largest stage, or take a smaller mix.result";
         let shorter = "split the stage with the most operations, or take a smaller mix.package";
-        for (what, bytes, fix) in [
-            ("a rank's result", lengths.result, split),
-            ("a rank's package", lengths.package, shorter),
-            ("a message", lengths.message, "take a smaller micro_batch"),
+        for (what, bytes, most, fix) in [
+            ("a rank's result", lengths.result, MOST_VALUES, split),
+            ("a rank's package", lengths.package, LONGEST, shorter),
+            ("a message", lengths.message, LONGEST, "take a smaller micro_batch"),
         ] {
-            if bytes > LONGEST {
-                return Err(RunError::TooLong { what, bytes, most: LONGEST, fix });
+            if bytes > most {
+                return Err(RunError::TooLong { what, bytes, most, fix });
             }
         }
         Ok(lengths)
@@ -114,7 +116,7 @@ mod tests {
         assert!(some().map(|role| lengths(role as usize, 0).package).collect::<BTreeSet<u64>>().len() <= 17);
         // A length is at most a sixteenth longer than needed, and never too short.
         for values in (1..1_000_000).step_by(997) {
-            let needed = values * 4 + 128;
+            let needed = values * 4;
             assert!((needed..=needed + needed / 16).contains(&lengths(0, values).result), "{values}");
         }
     }
@@ -135,13 +137,13 @@ mod tests {
 
     #[test]
     fn what_is_too_long_to_travel_is_told() {
-        let most = Lengths { message: LONGEST, package: LONGEST, result: LONGEST };
+        let most = Lengths { message: LONGEST, package: LONGEST, result: MOST_VALUES };
         assert_eq!(most.at_least(&mix(0, 0, 0)).unwrap(), most);
         for (lengths, what) in [
             (Lengths { message: LONGEST + 1, ..most }, "a message"),
             (Lengths { package: LONGEST + 1, ..most }, "a rank's package"),
             (Lengths { package: 1 << 40, ..most }, "a rank's package"),
-            (Lengths { result: LONGEST + 1, ..most }, "a rank's result"),
+            (Lengths { result: MOST_VALUES + 1, ..most }, "a rank's result"),
         ] {
             let error = lengths.at_least(&mix(0, 0, 0)).unwrap_err();
             assert!(error.to_string().starts_with(&format!("{what} would have")), "{error}");

@@ -10,6 +10,7 @@ pub(super) mod lengths;
 pub(super) mod opening;
 pub(super) mod package;
 pub(super) mod peers;
+pub(super) mod pieces;
 pub(super) mod result;
 pub(super) mod role;
 pub(super) mod start;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::lengths::LONGEST;
+use super::lengths::{LONGEST, MOST_VALUES};
 use super::{Binding, padded, unpadded, word};
 use crate::ids::{Rank, Term};
 use crate::job::{Compute, FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
@@ -54,7 +54,7 @@ pub(in crate::run) struct Public {
     pub(in crate::run) pacing: Pacing,
     /// How many bytes a package has before it is sealed.
     pub(in crate::run) package: u32,
-    /// How many bytes a result has before it is sealed.
+    /// How many bytes the values have that follow a result, of all pieces together, before they are sealed.
     pub(in crate::run) result: u64,
     /// Whether stages are given the values that they start from.
     pub(in crate::run) given: bool,
@@ -108,7 +108,7 @@ impl Public {
             // are.
             && message.is_some_and(|message| (HEADER as u64..=LONGEST * 3 / 2).contains(&message))
             && u64::from(self.package) <= LONGEST
-            && self.result <= LONGEST
+            && self.result <= MOST_VALUES
             && Duration::from_millis(self.timeout) <= LONGEST_TIMEOUT
             && self.compute.threads <= MOST_THREADS
             && self.pacing.fits()

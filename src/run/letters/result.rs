@@ -1,10 +1,13 @@
 //! The result: what a rank returns at the end of a term (docs/PROTOCOL.md, 14). It is sealed to the owner under a key
-//! from the rank's package, so that nobody else can have sent it.
+//! from the rank's package, so that nobody else can have sent it. The values of its stage follow in pieces, under a key
+//! that the result holds.
 
 use serde::{Deserialize, Serialize};
 
 use super::opening::Public;
+use super::pieces::{End, Pieces};
 use super::{Binding, Desk, padded, unpadded};
+use crate::crypto::aead::Library;
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::key::Key;
 use crate::crypto::labels;
@@ -36,15 +39,26 @@ pub(in crate::run) struct Returned {
     /// Of the whole run so far, in nanoseconds: compute, seal, exchange, peel, open, wait. Then bytes sent, and slots
     /// that overran.
     pub(in crate::run) timing: [u64; 8],
-    /// The parameters of the rank's stage; none on a relay.
-    pub(in crate::run) values: Vec<f32>,
     /// The first fault that the rank has noticed in this term.
     pub(in crate::run) fault: Option<Fault>,
+    /// A fresh key, under which the values of the rank's stage follow, or as many zeros.
+    pub(in crate::run) key: Key,
 }
 
+/// How many bytes a result has before it is sealed: more than its encoding ever takes.
+const PLAIN: usize = 160;
 /// How many bytes a result has as it travels.
-pub(in crate::run) fn length(public: &Public) -> usize {
-    public.result as usize + hpke::OVERHEAD
+pub(in crate::run) const LENGTH: usize = PLAIN + hpke::OVERHEAD;
+
+/// How the values of each rank are cut that follow its result in a run of these `public` numbers.
+pub(in crate::run) fn pieces(public: &Public) -> Pieces {
+    Pieces::cut(public.result)
+}
+
+/// An end of the way that the values take which follow the result of the rank of `binding`. `key` is the one in the result. `library`
+/// seals and opens.
+pub(in crate::run) fn end(pieces: Pieces, library: Library, key: &Key, binding: &Binding<'_>) -> End {
+    End::new(pieces, key, library, "the values", binding.rank)
 }
 
 /// What the result of a term of `slots` slots is sealed for: HPKE's `info` (docs/PROTOCOL.md, 14.2).
@@ -55,20 +69,18 @@ fn info(binding: &Binding<'_>, slots: u64) -> Vec<u8> {
 }
 
 /// Writes the result of a term of `slots` slots and seals it to the public key `owner`, under the key `psk` of the
-/// package. It has `bytes` bytes before it is sealed.
+/// package.
 ///
 /// # Errors
-/// [`RunError::Bug`] where it does not fit, [`RunError::Memory`]; [`RunError::Sealed`] where nothing can be sealed to
-/// the key.
+/// [`RunError::Memory`]; [`RunError::Sealed`] where nothing can be sealed to the key.
 pub(in crate::run) fn write(
     returned: &Returned,
-    bytes: usize,
     slots: u64,
     (owner, psk): (&[u8], &Key),
     desk: &mut Desk<'_>,
     binding: &Binding<'_>,
 ) -> Result<Vec<u8>, RunError> {
-    let plain = padded(returned, bytes)?;
+    let plain = padded(returned, PLAIN)?;
     hpke::seal(&mut desk.stack, owner, &info(binding, slots), Some(psk), &plain)
         .map_err(sealed("the package", Rank::OWNER))
 }
@@ -89,4 +101,22 @@ pub(in crate::run) fn read(
     let plain = recipient.0.open(&mut desk.stack, &info(binding, slots), Some(psk), blob);
     let plain = plain.map_err(sealed(WHAT, from))?;
     unpadded(&plain).ok_or(RunError::Unreadable { what: WHAT, from })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Phase, Slot};
+    use crate::mix::beat::Reason;
+    use crate::run::letters::encoded_length;
+
+    /// Each number takes as many bytes as it can.
+    #[test]
+    fn the_longest_result_fits() {
+        let fault =
+            Fault { slot: Slot(u64::MAX), phase: Phase(u8::MAX), peer: Rank(u16::MAX), reason: Reason::Device };
+        let longest = Returned { timing: [u64::MAX; 8], fault: Some(fault), key: Key::from_bytes([255; 32]) };
+        assert!((100..PLAIN - 16).contains(&encoded_length(&longest).unwrap()));
+        assert!(padded(&longest, PLAIN).is_ok());
+    }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::opening::Public;
-use super::{encode, encoded_length, start};
+use super::pieces::Values;
+use super::{encode, encoded_length};
 use crate::memory;
 use crate::nn::StageSpec;
 use crate::run::RunError;
@@ -33,8 +34,8 @@ pub(in crate::run) fn is_stage(role: &[u8]) -> bool {
 }
 
 /// Reads the stage of which `role` tells. `None` where no rank can host it in a run of these `public` numbers. Its
-/// initial values are those in `start`, unless that is empty.
-pub(in crate::run) fn read(role: &[u8], start: &[u8], public: &Public) -> Option<StageSpec> {
+/// initial values are those in `start`, if there are any.
+pub(in crate::run) fn read(role: &[u8], start: Option<Values>, public: &Public) -> Option<StageSpec> {
     let (mut spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(role).ok()?;
     let number = u64::from(spec.wire.bytes());
     let width = spec.data.as_ref().map_or(number, |encoding| encoding.element.bytes().into());
@@ -48,8 +49,8 @@ pub(in crate::run) fn read(role: &[u8], start: &[u8], public: &Public) -> Option
         && travels(tensor(spec.input_features(), width))
         && travels(tensor(spec.output_features(), number))
         && spec.parameter_count() <= public.result / 4;
-    if fits && !start.is_empty() {
-        spec.values = Some(Arc::new(start::values(start, spec.parameter_count())?));
+    if let Some(start) = start.filter(|_| fits) {
+        spec.values = Some(Arc::new(start.first(spec.parameter_count())?));
     }
     (fits && spec.starts()).then_some(spec)
 }
@@ -62,6 +63,7 @@ mod tests {
     use crate::job::{Op, Optimizer, Shape};
     use crate::random::Seed;
     use crate::run::letters::opening::tests::public;
+    use crate::run::letters::pieces::Pieces;
 
     fn linear(out: u32, bias: bool) -> Op {
         Op::Linear(Linear { input: None, out, bias })
@@ -83,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_stage_that_does_not_fit_its_messages_is_refused() {
-        let taken = |spec: &StageSpec| read(&postcard::to_allocvec(spec).unwrap(), &[], &public());
+        let taken = |spec: &StageSpec| read(&postcard::to_allocvec(spec).unwrap(), None, &public());
         assert!(taken(&spec()).is_some());
         let breaks: [fn(&mut StageSpec); 8] = [
             |spec| spec.ops.clear(),
@@ -102,14 +104,16 @@ mod tests {
         }
         // 16 times 10 weights and 10 biases.
         let given = |values: &[f32]| {
-            let start: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).chain([0; 24]).collect();
-            read(&postcard::to_allocvec(&spec()).unwrap(), &start, &public()).and_then(|spec| spec.values)
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).chain([0; 24]).collect();
+            let mut start = Values::new(Pieces::cut(bytes.len() as u64)).unwrap();
+            start.take(&bytes);
+            read(&postcard::to_allocvec(&spec()).unwrap(), Some(start), &public()).and_then(|spec| spec.values)
         };
         assert!(given(&[0.5; 170]).is_some_and(|values| **values == [0.5; 170]));
         for (count, value) in [(0, 0.5), (163, 0.5), (171, 0.5), (170, f32::NAN), (170, f32::INFINITY)] {
             assert!(given(&vec![value; count]).is_none(), "{count} times {value}");
         }
-        let followed = |by: &[u8]| read(&[&postcard::to_allocvec(&spec()).unwrap(), by].concat(), &[], &public());
+        let followed = |by: &[u8]| read(&[&postcard::to_allocvec(&spec()).unwrap(), by].concat(), None, &public());
         assert!(followed(&[0; 9]).is_some() && followed(&[0, 0, 1]).is_none());
         assert!(is_stage(&postcard::to_allocvec(&spec()).unwrap()) && !is_stage(&[0; 9]) && !is_stage(&[]));
     }
@@ -121,7 +125,7 @@ mod tests {
         let (stage, relay) = (write(Some(&spec), length + 9).unwrap(), write(None, length + 9).unwrap());
         assert_eq!((stage.len(), relay.len()), (length + 9, length + 9));
         assert!(is_stage(&stage) && !is_stage(&relay) && relay.iter().all(|byte| *byte == 0));
-        assert!(read(&stage, &[], &public()).is_some() && read(&relay, &[], &public()).is_none());
+        assert!(read(&stage, None, &public()).is_some() && read(&relay, None, &public()).is_none());
         assert!(matches!(write(Some(&spec), length - 1), Err(RunError::Bug(_))));
     }
 }

@@ -1,4 +1,4 @@
-//! The verdict: the owner's word when it has the results of a term (docs/PROTOCOL.md, 14.4).
+//! The verdict: the owner's word when it has the results of a term (docs/PROTOCOL.md, 14.5).
 //!
 //! It says whether the run goes on or has come to its end, and with which code all ranks end. So no rank's exit code
 //! shows what this rank has noticed itself in the last slots.

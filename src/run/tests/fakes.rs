@@ -79,7 +79,7 @@ fn an_announcement_that_was_recorded_is_refused() {
                 message
             }
             // This has the number of the present term, so that only the signature can tell.
-            2 => announced(&first, |announcement| announcement.term = Term(1)),
+            A_TERM => announced(&first, |announcement| announcement.term = Term(1)),
             _ => message,
         }),
         &["the key announcement from rank 2 is not what"],

@@ -72,7 +72,7 @@ fn a_rank_stays_who_it_is() {
         cast.hosts[3] = "host-2".to_owned();
         let (cast, opening) = cast.heard();
         cast.telling(move |number, message| {
-            if number != 2 {
+            if number != A_TERM {
                 return message;
             }
             let context = announcement::context(&bound(&opening.lock().unwrap(), Term(1), Rank(VICTIM as u16), 4));

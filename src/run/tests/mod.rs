@@ -32,6 +32,9 @@ const OWNER: usize = 0;
 /// The rank that does something wrong, or whose messages someone alters.
 const VICTIM: usize = 2;
 
+/// How many messages a rank sends to the owner in a term: the announcement, the result, and its values in one piece.
+const A_TERM: usize = 3;
+
 /// Changes a message on its way. The number counts the messages in one direction, from 0.
 type Change = Box<dyn FnMut(usize, Vec<u8>) -> Vec<u8> + Send>;
 

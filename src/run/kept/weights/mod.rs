@@ -33,12 +33,12 @@ use crate::memory;
 use crate::nn::{Declared, StageSpec};
 
 /// The values of one stage, in the order of [`StageSpec::parameters`], each as PyTorch lays it out.
-pub(in crate::run) type Values = Arc<Zeroizing<Vec<f32>>>;
+pub(in crate::run) type StageValues = Arc<Zeroizing<Vec<f32>>>;
 
 /// The values that a network starts from, and where they come from.
 pub(in crate::run) struct Taken {
     /// The values of each stage, by stage.
-    pub(in crate::run) values: Vec<Values>,
+    pub(in crate::run) values: Vec<StageValues>,
     /// How tensors of the file were found to be parameters.
     pub(in crate::run) how: How,
     /// Which tensor is which parameter, in the order of the parameters.

@@ -1,0 +1,170 @@
+//! Pieces: how all values of a stage travel between its rank and the owner, in letters of one length (docs/PROTOCOL.md, 4.9 and 14.4).
+//!
+//! Stages have as many values as memory holds, and a letter has not. So whoever sends or receives values of many ranks holds one piece
+//! of each at a time.
+
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::crypto::aead::{Aead, Library, Nonce, TAG};
+use crate::crypto::key::Key;
+use crate::ids::Rank;
+use crate::memory;
+use crate::run::{RunError, sealed};
+
+/// How many bytes a piece has at most before it is sealed. It is a multiple of four, so that no number is cut.
+const PIECE: usize = 1 << 20;
+
+/// How the values of each rank are cut into pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::run) struct Pieces {
+    /// How many pieces there are for each rank.
+    pub(in crate::run) count: usize,
+    /// How many bytes each piece has before it is sealed.
+    plain: usize,
+}
+
+impl Pieces {
+    /// How so many `bytes` are cut.
+    pub(in crate::run) fn cut(bytes: u64) -> Self {
+        let plain = (PIECE as u64).min(bytes.next_multiple_of(4));
+        let count = if plain == 0 { 0 } else { bytes.div_ceil(plain) };
+        Self { count: count as usize, plain: plain as usize }
+    }
+
+    /// How many bytes a piece has as it travels.
+    pub(in crate::run) fn length(&self) -> usize {
+        self.plain + TAG
+    }
+
+    /// Zeroed memory for what is in one piece.
+    ///
+    /// # Errors
+    /// [`RunError::Memory`].
+    pub(in crate::run) fn room(&self) -> Result<Zeroizing<Vec<u8>>, RunError> {
+        Ok(Zeroizing::new(memory::zeroed(self.plain)?))
+    }
+}
+
+/// One end of the way that the values of one rank take: at the owner, or at the rank.
+pub(in crate::run) struct End {
+    pieces: Pieces,
+    cipher: Box<dyn Aead>,
+    /// What travels, as errors call it, and who sends it.
+    what: &'static str,
+    from: Rank,
+}
+
+impl End {
+    /// An end of the way of `what` that `from` sends, as `pieces` under `key`. The key is for these values alone. `library` seals and
+    /// opens.
+    pub(super) fn new(pieces: Pieces, key: &Key, library: Library, what: &'static str, from: Rank) -> Self {
+        Self { pieces, cipher: library.key(key), what, from }
+    }
+
+    /// Seals piece `number`, counted from 0, of `values`; behind these it is zeros.
+    ///
+    /// # Errors
+    /// [`RunError::Memory`].
+    pub(in crate::run) fn write(&self, number: usize, values: &[f32]) -> Result<Vec<u8>, RunError> {
+        let plain = self.pieces.plain;
+        let mut piece = memory::zeroed(self.pieces.length())?;
+        let here = values.get(number * plain / 4..).unwrap_or_default();
+        let (words, _) = piece[..plain].as_chunks_mut();
+        for (word, value) in words.iter_mut().zip(here) {
+            *word = value.to_le_bytes();
+        }
+        self.cipher.seal_in_place(&nonce(number), &[], &mut piece);
+        Ok(piece)
+    }
+
+    /// Opens piece `number`, counted from 0, into `plain`, which has [room](Pieces::room) for what is in it.
+    ///
+    /// # Errors
+    /// [`RunError::Sealed`].
+    pub(in crate::run) fn read(&self, number: usize, piece: &[u8], plain: &mut [u8]) -> Result<(), RunError> {
+        self.cipher.open(&nonce(number), &[], piece, plain).map_err(sealed(self.what, self.from))
+    }
+}
+
+/// The numbers of one rank, as they come in pieces, with zeros behind them.
+pub(in crate::run) struct Values(Zeroizing<Vec<f32>>);
+
+impl Values {
+    /// Room for the numbers of all `pieces`.
+    ///
+    /// # Errors
+    /// [`RunError::Memory`].
+    pub(in crate::run) fn new(pieces: Pieces) -> Result<Self, RunError> {
+        Ok(Self(Zeroizing::new(memory::room(pieces.count * pieces.plain / 4)?)))
+    }
+
+    /// Takes the bytes of the next piece. There must be room for them.
+    pub(in crate::run) fn take(&mut self, plain: &[u8]) {
+        for word in plain.as_chunks().0 {
+            let mut word: [u8; 4] = *word;
+            self.0.push(f32::from_le_bytes(word));
+            word.zeroize();
+        }
+    }
+
+    /// The first `count` numbers. `None` where fewer have come, or where anything but zeros follows.
+    pub(in crate::run) fn first(mut self, count: u64) -> Option<Zeroizing<Vec<f32>>> {
+        let behind = self.0.get(usize::try_from(count).ok()?..)?;
+        if behind.iter().any(|value| value.to_bits() != 0) {
+            return None;
+        }
+        self.0.truncate(count as usize);
+        Some(self.0)
+    }
+}
+
+/// The nonce of a piece is its number, as the key is for one rank's values alone.
+fn nonce(number: usize) -> Nonce {
+    let mut nonce = [0; 12];
+    nonce[..8].copy_from_slice(&(number as u64).to_le_bytes());
+    nonce
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(pieces: Pieces, key: u8) -> End {
+        End::new(pieces, &Key::from_bytes([key; 32]), Library::Rust, "the values", Rank(4))
+    }
+
+    #[test]
+    fn values_are_cut_into_pieces_of_one_length() {
+        let of = |bytes: usize| {
+            let pieces = Pieces::cut(bytes as u64);
+            (pieces.count, pieces.plain)
+        };
+        assert_eq!([of(0), of(3), of(4000)], [(0, 0), (1, 4), (1, 4000)]);
+        assert_eq!([of(PIECE), of(PIECE + 1), of(5 * PIECE)], [(1, PIECE), (2, PIECE), (5, PIECE)]);
+        assert_eq!(Pieces::cut(1 << 40).count, 1 << 20);
+    }
+
+    #[test]
+    fn values_arrive_in_their_order_and_under_their_key_alone() {
+        let pieces = Pieces { count: 3, plain: 16 };
+        let given: Vec<f32> = (0..9).map(|i| i as f32 - 4.5).collect();
+        let (from, to) = (end(pieces, 1), end(pieces, 1));
+        let taken = |count: u64| {
+            let mut values = Values::new(pieces).unwrap();
+            let mut plain = pieces.room().unwrap();
+            for number in 0..pieces.count {
+                let piece = from.write(number, &given).unwrap();
+                assert_eq!(piece.len(), from.write(number, &[]).unwrap().len(), "a relay's is as long");
+                to.read(number, &piece, &mut plain).unwrap();
+                values.take(&plain);
+                assert!(end(pieces, 2).read(number, &piece, &mut plain.clone()).is_err());
+                assert!(to.read((number + 1) % 3, &piece, &mut plain.clone()).is_err(), "in another's place");
+            }
+            values.first(count)
+        };
+        assert_eq!(*taken(9).unwrap(), given);
+        // Fewer numbers than there are, and more than there is room for.
+        assert!(taken(8).is_none() && taken(13).is_none());
+        assert_eq!(*taken(12).unwrap(), [given.clone(), vec![0.0; 3]].concat());
+    }
+}
