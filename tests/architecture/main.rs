@@ -1,5 +1,6 @@
 //! docs/ARCHITECTURE.md and the sources say the same: which modules there are, who may import whom, which features there are. And
-//! where `unsafe` may stand, who writes to the terminal, and that no document is cited that is not there.
+//! where `unsafe` may stand, who writes to the terminal, that no document is cited that is not there, that a name stands for one type,
+//! and that doc comments stand alone.
 #![allow(clippy::unwrap_used)]
 
 mod comments;
