@@ -13,7 +13,7 @@ use std::time::Instant;
 use mixnn::compute::cuda::driver::Driver;
 use mixnn::compute::cuda::{Cuda, CudaSealer};
 use mixnn::compute::{
-    Adam, Backend, Elementwise, Function, Gemm, Grid, Matrix, Memory, Norm, Optimize, Place, Softmax,
+    Adam, Backend, Elementwise, Function, Gemm, Grid, Matrix, Memory, Norm, Optimize, PhiloxStream, Softmax,
 };
 use mixnn::crypto::aead::Library;
 use mixnn::crypto::key::Key;
@@ -279,7 +279,7 @@ fn kernels(gpu: &Gpu, copy: f64, n: usize) -> Vec<Value> {
     let grid = Grid { outer: 1, sets: n, inner: n };
     let columns = Grid { outer: n, sets: n, inner: 1 };
     let step = Adam { mean: [0.9, 0.1], square: [0.99, 0.01], rate: 0.1, root: 1.0, eps: 1e-8, keep: 1.0 };
-    let place = Place { key: [1, 2], counter: [3, 4, 5] };
+    let stream = PhiloxStream { key: [1, 2], counter: [3, 4, 5] };
     let mut rows = Vec::new();
     // Bytes of a value that must be read and written, at least.
     let mut time = |name: &str, bytes: usize, work: &mut dyn FnMut()| {
@@ -292,7 +292,7 @@ fn kernels(gpu: &Gpu, copy: f64, n: usize) -> Vec<Value> {
     time("relu backward", 12, &mut || gpu.map_backward(Function::Relu, len, &x, &dy, &dy, &mut y));
     time("gelu backward", 12, &mut || gpu.map_backward(Function::Gelu, len, &x, &x, &dy, &mut y));
     time("add", 12, &mut || gpu.add(len, &x, &mut y));
-    time("dropout", 8, &mut || gpu.drop_out(place, 0.1, len, &x, &mut y));
+    time("dropout", 8, &mut || gpu.drop_out(stream, 0.1, len, &x, &mut y));
     time("transpose", 8, &mut || gpu.transpose(n, n, &x, &mut y));
     time("sum of rows", 4, &mut || gpu.sum_rows(n, n, &x, false, &mut small));
     time("softmax", 8, &mut || gpu.softmax(n, n, &x, &mut y));

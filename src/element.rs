@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The type of the values in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are named as they are written")]
-pub enum Kind {
+pub enum FileDtype {
     Bool,
     U8,
     U16,
@@ -22,43 +22,43 @@ pub enum Kind {
     F64,
 }
 
-impl Kind {
+impl FileDtype {
     /// NumPy's name for this type.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Bool => "bool",
-            Kind::U8 => "uint8",
-            Kind::U16 => "uint16",
-            Kind::U32 => "uint32",
-            Kind::U64 => "uint64",
-            Kind::I8 => "int8",
-            Kind::I16 => "int16",
-            Kind::I32 => "int32",
-            Kind::I64 => "int64",
-            Kind::F16 => "float16",
-            Kind::Bf16 => "bfloat16",
-            Kind::F32 => "float32",
-            Kind::F64 => "float64",
+            FileDtype::Bool => "bool",
+            FileDtype::U8 => "uint8",
+            FileDtype::U16 => "uint16",
+            FileDtype::U32 => "uint32",
+            FileDtype::U64 => "uint64",
+            FileDtype::I8 => "int8",
+            FileDtype::I16 => "int16",
+            FileDtype::I32 => "int32",
+            FileDtype::I64 => "int64",
+            FileDtype::F16 => "float16",
+            FileDtype::Bf16 => "bfloat16",
+            FileDtype::F32 => "float32",
+            FileDtype::F64 => "float64",
         }
     }
 
     /// Whether values of this type are whole numbers. `Bool` does not count: it has only two values.
     pub fn is_integer(self) -> bool {
-        !matches!(self, Kind::Bool | Kind::F16 | Kind::Bf16 | Kind::F32 | Kind::F64)
+        !matches!(self, FileDtype::Bool | FileDtype::F16 | FileDtype::Bf16 | FileDtype::F32 | FileDtype::F64)
     }
 
     /// Whether values of this type are floats.
     pub fn is_float(self) -> bool {
-        matches!(self, Kind::F16 | Kind::Bf16 | Kind::F32 | Kind::F64)
+        matches!(self, FileDtype::F16 | FileDtype::Bf16 | FileDtype::F32 | FileDtype::F64)
     }
 
     /// How many bytes a value of this type has.
     pub fn bytes(self) -> usize {
         match self {
-            Kind::Bool | Kind::U8 | Kind::I8 => 1,
-            Kind::U16 | Kind::I16 | Kind::F16 | Kind::Bf16 => 2,
-            Kind::U32 | Kind::I32 | Kind::F32 => 4,
-            Kind::U64 | Kind::I64 | Kind::F64 => 8,
+            FileDtype::Bool | FileDtype::U8 | FileDtype::I8 => 1,
+            FileDtype::U16 | FileDtype::I16 | FileDtype::F16 | FileDtype::Bf16 => 2,
+            FileDtype::U32 | FileDtype::I32 | FileDtype::F32 => 4,
+            FileDtype::U64 | FileDtype::I64 | FileDtype::F64 => 8,
         }
     }
 }
@@ -68,7 +68,7 @@ impl Kind {
 pub enum Layout {
     /// (channels, height, width), as the stages take images.
     ChannelsFirst,
-    /// (height, width, channels).
+    /// (height, width, channels), as image files have them.
     ChannelsLast,
 }
 
@@ -91,7 +91,7 @@ pub enum Element {
     /// Tokens: whole numbers below 65,536.
     #[serde(rename = "uint16")]
     U16,
-    /// IEEE 754 single precision.
+    /// A number in IEEE 754 single precision.
     #[serde(rename = "float32")]
     F32,
 }

@@ -35,7 +35,7 @@ impl Float {
 /// How a GPU rounds what goes into a matrix product. The processor takes f32 as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Precision {
-    /// It does not round.
+    /// It does not round: all bits go in.
     #[default]
     Fp32,
     /// It rounds to 11 bits of precision, for NVIDIA's tensor cores.

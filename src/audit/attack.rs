@@ -38,7 +38,7 @@ pub(super) struct Advantage {
 
 /// What both attacks have come to on one question.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(super) struct Advantages {
     /// The advantage of the attack by one feature and one threshold.
     pub(super) statistics: Advantage,
     /// The advantage of the attack by a random forest.
@@ -60,7 +60,7 @@ impl Advantage {
     }
 }
 
-impl Found {
+impl Advantages {
     /// Learns from the `pairs` of runs with even numbers, and answers those of runs with odd numbers. `None` where one
     /// of the two halves has no pairs.
     pub(super) fn of(pairs: &[Pair]) -> Option<Self> {

@@ -7,21 +7,21 @@
 use std::collections::HashMap;
 
 use super::play::Played;
-use super::record::Head;
+use super::record::CellHead;
 use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::ids::Rank;
 
 /// To whom the cells of stages are delivered in the first slot, as far as they are found.
-pub(super) struct Found {
+pub(super) struct Destinations {
     /// For the rank of each stage: where the last relays of its circuits send its cells.
     destinations: HashMap<Rank, Vec<Rank>>,
 }
 
-impl Found {
+impl Destinations {
     /// Looks for the cells of every stage of the run `played`.
     pub(super) fn of(played: &Played) -> Self {
-        let mut receivers: HashMap<Head, Rank> = HashMap::new();
+        let mut receivers: HashMap<CellHead, Rank> = HashMap::new();
         for recording in &played.ranks {
             let last = recording.heads.get(played.phases - 1).into_iter().flatten();
             receivers.extend(last.zip(&recording.lanes).map(|(head, lane)| (*head, lane.peer)));
@@ -47,7 +47,7 @@ impl Found {
 }
 
 /// Takes one layer off the head of a cell. In the first slot the nonce of a block's first cell is all zeros.
-fn inside(key: &[u8; 32], head: Head) -> Head {
+fn inside(key: &[u8; 32], head: CellHead) -> CellHead {
     let mut inside = [0; 16];
     Library::Rust.key(&Key::from_bytes(*key)).add_stream(&[0; 12], &head, &mut inside);
     inside

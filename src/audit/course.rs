@@ -8,8 +8,8 @@ use std::path::Path;
 use super::question::{Channel, Question};
 use super::{FEWEST_RUNS, Options};
 use crate::job::op::Linear;
-use crate::job::{Init, Job, Link, Mix, Op, Pace, Profile};
-use crate::pipeline::Pass;
+use crate::job::{Init, Job, LinkEncryption, Mix, Op, Pace, Profile};
+use crate::pipeline::DataPass;
 use crate::run::RunError;
 use crate::run::owner::can_run;
 use crate::run::prepare::Prepared;
@@ -48,10 +48,10 @@ pub(super) struct Courses {
     pub(super) all: Vec<Course>,
     /// The job's pace, as the job names it.
     pub(super) pace: String,
-    /// The job's profile.
+    /// The job's profile: how its messages travel.
     pub(super) profile: Profile,
     /// Between which ranks the job has links. In an audit each rank has a host of its own.
-    pub(super) link: Link,
+    pub(super) link: LinkEncryption,
     /// How many ranks play.
     pub(super) ranks: u16,
 }
@@ -123,7 +123,7 @@ impl Courses {
                 runs: (runs / 8).max(FEWEST_RUNS as usize),
                 asks,
             });
-            let off = Job { mix: Mix { link: Link::Off, ..at_once.mix.clone() }, ..at_once.clone() };
+            let off = Job { mix: Mix { link: LinkEncryption::Off, ..at_once.mix.clone() }, ..at_once.clone() };
             all.push(direct("mix.link off", &off, BARE, vec![(Neighbours, Contents)])?);
         }
         // The control for the questions about time.
@@ -147,10 +147,10 @@ fn short(whole: Prepared, slots: u64) -> Prepared {
     let Prepared { job, .. } = &whole;
     let (depth, micro) = (whole.depth(), job.train.micro_batch);
     let full = job.train.batch.div_ceil(micro);
-    let fits = |total: &u32| Pass::training(depth, full, *total).slots() <= slots;
+    let fits = |total: &u32| DataPass::training(depth, full, *total).slots() <= slots;
     let total = (1..).take_while(fits).last().unwrap_or(1);
     // These are whole micro-batches, as far as the job has so many samples.
-    let most = whole.trained();
+    let most = whole.epoch_samples();
     whole.short(most.min(total as usize * micro as usize), micro as usize)
 }
 
@@ -227,7 +227,7 @@ mod tests {
         }
         let slots = |prepared: &Prepared| {
             let batches = prepared.batches(0);
-            Pass::training(prepared.depth(), batches.full(), batches.micro_batches()).slots()
+            DataPass::training(prepared.depth(), batches.full(), batches.micro_batches()).slots()
         };
         assert!(slots(a) == slots(b) && (40..=48).contains(&slots(a)));
         assert_eq!((a.validation.samples(), a.test.samples()), (0, 16));
@@ -244,7 +244,7 @@ mod tests {
         let sets = ["train.drop_last=true".to_owned()];
         let courses = Courses::of(Path::new(DIGITS), &sets, &Options { slots: 1, ..OPTIONS }).unwrap();
         for course in &courses.all {
-            assert_eq!((course.a.train.samples(), course.a.trained()), (16, 16));
+            assert_eq!((course.a.train.samples(), course.a.epoch_samples()), (16, 16));
         }
     }
 

@@ -31,13 +31,13 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 use thiserror::Error;
 
-use attack::Found;
+use attack::Advantages;
 use course::{Course, Courses, LOCKSTEP};
 use play::Played;
 use question::{Ask, Cases, Channel, Question, Who};
 use verdict::Row;
 
-use crate::job::{Link, Profile};
+use crate::job::{LinkEncryption, Profile};
 use crate::run::RunError;
 
 /// How many times the job runs, unless someone asks for another number.
@@ -145,7 +145,7 @@ pub fn audit(
     if colluders == 0 || colluders + 3 > ranks {
         return Err(AuditError::Colluders { found: colluders, ranks });
     }
-    let Record { cases, slots, overran } = play(&courses, colluders, progress)?;
+    let Observations { cases, slots, overran } = play(&courses, colluders, progress)?;
     let rows = rows(&courses, &cases);
     let own = &courses.all[0];
     let count = |course: &Course| course.runs * (1 + usize::from(course.b.is_some()));
@@ -167,7 +167,7 @@ pub fn audit(
 }
 
 /// What all runs have left behind.
-struct Record {
+struct Observations {
     /// The cases of each course, by course.
     cases: Vec<Cases>,
     /// How many slots a run of the job had, on average.
@@ -177,7 +177,7 @@ struct Record {
 }
 
 /// Plays all runs of all courses. Courses take turns, so that a machine that changes its speed does so in all of them.
-fn play(courses: &Courses, colluders: u16, progress: &mut dyn FnMut(usize, usize)) -> Result<Record, RunError> {
+fn play(courses: &Courses, colluders: u16, progress: &mut dyn FnMut(usize, usize)) -> Result<Observations, RunError> {
     let ranks = courses.ranks;
     // The first run warms up memory, threads and the processor's clock. Nothing of it is kept.
     Played::run(&courses.all[0].a, ranks)?;
@@ -210,7 +210,7 @@ fn play(courses: &Courses, colluders: u16, progress: &mut dyn FnMut(usize, usize
         }
         progress(turn + 1, of);
     }
-    Ok(Record { cases, slots: slots as f64 / courses.all[0].runs as f64, overran })
+    Ok(Observations { cases, slots: slots as f64 / courses.all[0].runs as f64, overran })
 }
 
 /// The rows of the table: what the attacks find in the job's runs, and what they find in the control's.
@@ -230,8 +230,9 @@ fn rows(courses: &Courses, cases: &[Cases]) -> Vec<Row> {
             courses.all.iter().zip(cases).skip(1).find(|(course, _)| course.asks.contains(&(question, channel)));
         Row {
             ask,
-            found: Found::of(cases[0].of(ask)),
-            control: control.map(|(course, cases)| (course.without.unwrap_or_default(), Found::of(cases.of(ask)))),
+            found: Advantages::of(cases[0].of(ask)),
+            control: control
+                .map(|(course, cases)| (course.without.unwrap_or_default(), Advantages::of(cases.of(ask)))),
             expected: expected(courses, channel),
         }
     };
@@ -242,7 +243,7 @@ fn rows(courses: &Courses, cases: &[Cases]) -> Vec<Row> {
 /// not.
 fn expected(courses: &Courses, channel: Channel) -> Option<&'static str> {
     match (courses.profile, channel) {
-        (_, Channel::Contents) => (courses.link == Link::Off)
+        (_, Channel::Contents) => (courses.link == LinkEncryption::Off)
             .then_some("mix.link = \"off\" leaves that to a network that encrypts; \"all\" closes it"),
         (Profile::Bare, _) => Some("profile bare hides nothing; mix.profile = \"mixed\" does"),
         (Profile::Sealed, Channel::Volume) => {

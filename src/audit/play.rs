@@ -43,7 +43,7 @@ impl Played {
             end.keep(listener.truth);
             served
         };
-        let (led, served) = local::served_by(ends, prepared, "audit", &mut (), serve);
+        let (led, served) = local::run_served_by(ends, prepared, "audit", &mut (), serve);
         let overran = match (led, served.into_iter().filter_map(Result::err).find(|error| !error.is_told_elsewhere()))
         {
             (Err(error), Some(first)) if error.is_told_elsewhere() => return Err(first),

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::Audit;
-use super::attack::{Advantage, Found};
+use super::attack::{Advantage, Advantages};
 use super::course::LOCKSTEP;
 use super::verdict::Row;
 
@@ -18,13 +18,13 @@ impl fmt::Display for Advantage {
 }
 
 impl Advantage {
-    /// This advantage as JSON.
+    /// The advantage with its bounds, as JSON.
     fn json(&self) -> Value {
         json!({ "advantage": self.mean, "low": self.low, "high": self.high, "surely": self.surely })
     }
 }
 
-impl Found {
+impl Advantages {
     /// Both attacks' advantages as JSON.
     fn json(&self) -> Value {
         json!({ "statistics": self.statistics.json(), "classifier": self.classifier.json() })
@@ -41,7 +41,7 @@ impl Row {
         }
     }
 
-    /// This row as JSON.
+    /// The row with its figures, as JSON.
     fn json(&self) -> Value {
         let (question, who, channel) = self.ask;
         let control = self.control.map(|(without, found)| {
@@ -61,7 +61,7 @@ impl Row {
 }
 
 impl Audit {
-    /// This audit as JSON.
+    /// The audit with all rows, as JSON.
     pub fn json(&self) -> Value {
         json!({
             "job": self.job,

@@ -39,7 +39,7 @@ pub(super) enum Question {
 pub(super) enum Who {
     /// An observer who sees all messages between ranks.
     Observer,
-    /// Ranks that collude.
+    /// Ranks that collude, with all that they know together.
     Colluders,
     /// Someone who has the keys of one stage's rank and sees the blocks of all ranks.
     Insider,
@@ -52,7 +52,7 @@ pub(super) enum Channel {
     Volume,
     /// The times at which messages leave and arrive.
     Time,
-    /// The bits of blocks.
+    /// The bits of the blocks themselves.
     Contents,
 }
 
@@ -124,7 +124,7 @@ impl Cases {
     /// Adds the cases of neighbours. The host of each stage is asked about a rank next to it, and about one that is
     /// not.
     fn add_neighbours(&mut self, run: usize, played: &Played, rng: &mut impl Rng) {
-        let (hosts, found) = (played.hosts(), contents::Found::of(played));
+        let (hosts, found) = (played.hosts(), contents::Destinations::of(played));
         for pair in hosts.windows(2) {
             for (stage, next) in [(pair[0], pair[1]), (pair[1], pair[0])] {
                 let place = hosts.iter().position(|host| *host == stage).unwrap_or_default();

@@ -20,7 +20,7 @@ const ROOM: usize = 1024;
 const FIRST: usize = 4;
 
 /// The first bytes of a block's first cell.
-pub(super) type Head = [u8; 16];
+pub(super) type CellHead = [u8; 16];
 
 /// A time in nanoseconds since the run began.
 pub(super) type Time = u64;
@@ -53,7 +53,7 @@ pub(super) struct Recording {
     /// How many bytes were sent: for each phase, by outgoing lane.
     pub(super) sent: Vec<u32>,
     /// The heads of the blocks that were sent, in the first phases alone: by phase, by outgoing lane.
-    pub(super) heads: Vec<Vec<Head>>,
+    pub(super) heads: Vec<Vec<CellHead>>,
     /// When all blocks of each rank were there: for each phase, by rank; 0 where none came.
     pub(super) arrived: Vec<Time>,
     /// The messages outside slots, in order.

@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
-use super::attack::Found;
+use super::attack::Advantages;
 use super::play::Played;
 use super::question::{Ask, Cases, Channel, Pair, Question, Who};
 use super::record::{Begun, Letter, Recording};
@@ -110,7 +110,7 @@ fn a_planted_leak_is_found_in_its_channel_and_no_other() {
     for (leak, channel) in [(by_time, Channel::Time), (by_bytes, Channel::Volume)] {
         let cases = cases(60, leak, none, rng);
         for ask in asks() {
-            let found = Found::of(cases.of(ask)).unwrap();
+            let found = Advantages::of(cases.of(ask)).unwrap();
             // Bytes that a stage sends in all slots alike do not say in which slots they are real, nor who is next. But
             // a stage beside a relay is seen, and only stages send what is real.
             let wins = ask.2 == channel && (channel == Channel::Time || ask.0 != Question::Order);
@@ -145,7 +145,7 @@ fn without_a_leak_the_interval_holds_zero_in_19_of_20() {
     let repeats = 300;
     let mut held = [0; 2];
     for _ in 0..repeats {
-        let found = Found::of(&null(60, rng)).unwrap();
+        let found = Advantages::of(&null(60, rng)).unwrap();
         for (held, found) in held.iter_mut().zip([found.statistics, found.classifier]) {
             *held += u32::from(found.low <= 0.0 && 0.0 <= found.high);
             assert!(found.surely <= 0.0);
@@ -166,17 +166,17 @@ fn what_is_tried_was_not_learned_from() {
         let pairs = (0..runs).map(|run| Pair { run, yes: case(), no: case() });
         pairs.flat_map(|pair| vec![pair; 20]).collect()
     };
-    let found = Found::of(&marked(80, rng)).unwrap();
+    let found = Advantages::of(&marked(80, rng)).unwrap();
     assert!(found.statistics.surely < 0.0 && found.classifier.surely < 0.0, "{found:?}");
     // The control: where the same cases are split without regard to runs, the classifier knows them.
     let mut leaky = marked(40, rng);
     for (number, pair) in leaky.iter_mut().enumerate() {
         pair.run = number;
     }
-    assert!(Found::of(&leaky).unwrap().classifier.surely > 0.5);
+    assert!(Advantages::of(&leaky).unwrap().classifier.surely > 0.5);
     // Nothing can be said of runs of one half alone.
     let half: Vec<Pair> = marked(10, rng).into_iter().filter(|pair| pair.run % 2 == 0).collect();
-    assert!(Found::of(&half).is_none() && Found::of(&[]).is_none());
+    assert!(Advantages::of(&half).is_none() && Advantages::of(&[]).is_none());
 }
 
 /// Where cases repeat within a run, the intervals are those of the runs, not of the cases.
@@ -191,7 +191,7 @@ fn runs_count_not_cases() {
         })
         .collect();
     let repeated: Vec<Pair> = single.iter().flat_map(|pair| vec![pair.clone(); 9]).collect();
-    let [few, many] = [&single, &repeated].map(|pairs| Found::of(pairs).unwrap().statistics);
+    let [few, many] = [&single, &repeated].map(|pairs| Advantages::of(pairs).unwrap().statistics);
     assert!(few.low > 0.0 && (few.mean - many.mean).abs() < 1e-9);
     assert!(((many.high - many.low) / (few.high - few.low) - 1.0).abs() < 0.05, "{few:?} {many:?}");
 }
@@ -260,7 +260,7 @@ fn verdicts_say_what_was_expected_and_what_was_not() {
             })
             .collect()
     };
-    let (nothing, all) = (Found::of(&null(200, rng)), Found::of(&planted(0.95, rng)));
+    let (nothing, all) = (Advantages::of(&null(200, rng)), Advantages::of(&planted(0.95, rng)));
     let row = |found, control, expected| Row {
         ask: (Question::Role, Who::Observer, Channel::Volume),
         found,
@@ -281,7 +281,7 @@ fn verdicts_say_what_was_expected_and_what_was_not() {
         assert!(row.words().starts_with(words) || row.words().contains(words), "{}", row.words());
     }
     let slight = (0..50).find_map(|_| {
-        let found = Found::of(&planted(0.62, rng))?;
+        let found = Advantages::of(&planted(0.62, rng))?;
         (found.better().low > 0.0 && !found.surely()).then_some(found)
     });
     assert_eq!(row(slight, all, None).verdict(), Verdict::Unclear);

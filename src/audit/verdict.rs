@@ -1,6 +1,6 @@
 //! What a row of the table comes to, in words.
 
-use super::attack::Found;
+use super::attack::Advantages;
 use super::question::{Ask, Channel, Question, Who};
 
 /// A row of the table: a question, who asks it and what they look at, and what came of it.
@@ -8,9 +8,9 @@ pub(super) struct Row {
     /// The question, who asks it, and what they look at.
     pub(super) ask: Ask,
     /// What the attacks found in the job itself. `None` where there were no cases.
-    pub(super) found: Option<Found>,
+    pub(super) found: Option<Advantages>,
     /// The name of the control, whose defence is off, and what the attacks found there.
-    pub(super) control: Option<(&'static str, Option<Found>)>,
+    pub(super) control: Option<(&'static str, Option<Advantages>)>,
     /// Why the attacks may win against the job. `None` where they were promised to fail.
     pub(super) expected: Option<&'static str>,
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::job::{Job, Link, Pace, Profile};
-use crate::pipeline::{Depth, Pass};
+use crate::job::{Job, LinkEncryption, Pace, Profile};
+use crate::pipeline::{DataPass, Depth};
 use crate::run::prepare::{Lengths, Prepared};
 
 /// A seed of fewer characters is warned of: a stage could find the job's seed by trying, as its own is derived from it.
@@ -129,11 +129,11 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
 
 /// The leak of a rank's own cells, which it may find again if it also sees the blocks of others. `shared` says whether
 /// ranks share a host.
-fn links(link: Link, shared: bool) -> Leak {
+fn links(link: LinkEncryption, shared: bool) -> Leak {
     let (open, where_seen) = match link {
-        Link::Off => (true, "the network, unless that encrypts,"),
-        Link::Hosts => (shared, "the memory that ranks of one host share"),
-        Link::All => (false, ""),
+        LinkEncryption::Off => (true, "the network, unless that encrypts,"),
+        LinkEncryption::Hosts => (shared, "the memory that ranks of one host share"),
+        LinkEncryption::All => (false, ""),
     };
     let what = format!(
         "a stage whose operator also sees {where_seen} finds its own cells again in what its relays pass on, and so its neighbours"
@@ -146,7 +146,7 @@ fn slots(prepared: &Prepared, ranks: u16) -> Leak {
     let (batches, mix) = (prepared.batches(0), &prepared.job.mix);
     let stages = prepared.job.remote().len() as u16;
     let depth = |stages| Depth::of(stages).latency(prepared.latency());
-    let slots = |stages| Pass::training(depth(stages), batches.full(), batches.micro_batches()).slots();
+    let slots = |stages| DataPass::training(depth(stages), batches.full(), batches.micro_batches()).slots();
     let more = slots(stages + 1) - slots(stages);
     let what = format!(
         "to stages, and by their number to observers, slots tell how many stages there are: one more makes an epoch {more} \

@@ -14,16 +14,16 @@ use std::ops::Range;
 use serde_json::{Value, json};
 
 use data::Listed;
-pub use hosts::Hosts;
+pub use hosts::HostMapping;
 use leaks::Leak;
 use protection::{PLANS, Protection, Setup, TIME};
 
 use crate::compute::cuda::own_memory;
 use crate::ids::Phase;
-use crate::job::{Backend, Job, Link, Pace, Profile};
+use crate::job::{Backend, Job, LinkEncryption, Pace, Profile};
 use crate::mix::geometry::Geometry;
 use crate::nn::StageSpec;
-use crate::pipeline::Pass;
+use crate::pipeline::DataPass;
 use crate::run::owner::can_run;
 use crate::run::prepare::Prepared;
 use crate::run::{Assigned, How, RunError};
@@ -70,9 +70,9 @@ impl Checked {
     /// # Errors
     /// [`RunError`] where so many ranks cannot run the job, where no circuits are found among them, or where `hosts`
     /// lists another number of ranks than `ranks`.
-    pub fn of(prepared: &Prepared, ranks: Option<u16>, hosts: Option<&Hosts>) -> Result<Self, RunError> {
+    pub fn of(prepared: &Prepared, ranks: Option<u16>, hosts: Option<&HostMapping>) -> Result<Self, RunError> {
         let job = prepared.job.clone();
-        let listed = hosts.and_then(Hosts::ranks);
+        let listed = hosts.and_then(HostMapping::ranks);
         if let (Some(ranks), Some(hosts)) = (ranks, listed)
             && ranks != hosts
         {
@@ -88,9 +88,9 @@ impl Checked {
         let stages = remote.len() as u16;
         let (batches, depth) = (prepared.batches(0), prepared.depth());
         // Slots as docs/PROTOCOL.md, 11, counts them.
-        let training = Pass::training(depth, batches.full(), batches.micro_batches());
+        let training = DataPass::training(depth, batches.full(), batches.micro_batches());
         let micro = job.train.micro_batch as usize;
-        let looks = |samples: usize| Pass::evaluation(depth, samples.div_ceil(micro) as u32).slots();
+        let looks = |samples: usize| DataPass::evaluation(depth, samples.div_ceil(micro) as u32).slots();
         let validation = match prepared.validation.samples() {
             0 => 0,
             samples => looks(samples),
@@ -122,7 +122,7 @@ impl Checked {
         let memory = largest(&specs, remote, in_flight).saturating_add(messages * geometry.message() as u64 + blocks);
         // These are the keys of a rank's own circuits, of those that it relays, and of links. Where MPI takes a GPU's
         // memory all of them are there, and so are the blocks of two terms while one follows the other.
-        let linked = if job.mix.link == Link::Off { 0 } else { geometry.hops - 1 };
+        let linked = if job.mix.link == LinkEncryption::Off { 0 } else { geometry.hops - 1 };
         let keys = 2 * geometry.lanes() as u64 * u64::from(geometry.hops + linked);
         let gpu_memory = (cfg!(feature = "cuda") && job.compute.backend != Backend::Cpu)
             .then(|| memory.saturating_add(blocks + own_memory(keys)));
@@ -132,7 +132,7 @@ impl Checked {
             parameters: specs.iter().map(StageSpec::parameter_count).collect(),
             assigned: prepared.assigned().map(|(how, assigned)| (how, assigned.to_vec())),
             samples: [prepared.train.samples(), prepared.validation.samples(), prepared.test.samples()],
-            dropped: prepared.train.samples() - prepared.trained(),
+            dropped: prepared.train.samples() - prepared.epoch_samples(),
             data,
             slots: [training.slots() + validation, looks(prepared.test.samples())],
             memory,

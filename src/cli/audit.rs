@@ -33,7 +33,7 @@ pub(super) struct AuditArgs {
     /// Write a page with the table; a file that does not exist yet
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Print JSON
+    /// Print the table as JSON
     #[arg(long)]
     json: bool,
 }

@@ -12,7 +12,7 @@ use crate::ids::Rank;
 pub(super) enum Launcher {
     /// No launcher: a shell, a script, a service.
     Nobody,
-    /// Slurm's `srun`.
+    /// The `srun` that belongs to Slurm.
     Srun,
     /// The `mpirun` of Open MPI, or of MPICH and its descendants.
     Mpirun,

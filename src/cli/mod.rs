@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use errand::StartArgs;
 use identity::IdentityArgs;
 
-use crate::check::{Checked, Hosts};
+use crate::check::{Checked, HostMapping};
 use crate::run::RunError;
 use crate::run::trust::Trust;
 use crate::terminal;
@@ -66,7 +66,7 @@ enum Command {
     /// Look at this host: processor, how fast it seals, MPI library, GPUs and what they need; compile and run on each GPU, hold the
     /// results against the processor
     Doctor {
-        /// Print JSON
+        /// Print what it finds as JSON
         #[arg(long)]
         json: bool,
     },
@@ -92,8 +92,8 @@ struct CheckArgs {
     /// Hosts over which the ranks are dealt in blocks, the owner's first: how many (2), or how many ranks each has (6,1); by
     /// default a rank each
     #[arg(long, value_name = "HOSTS")]
-    hosts: Option<Hosts>,
-    /// Print JSON
+    hosts: Option<HostMapping>,
+    /// Print the figures as JSON
     #[arg(long)]
     json: bool,
 }
@@ -120,7 +120,7 @@ struct JoinArgs {
     start: StartArgs,
 }
 
-/// How a job runs.
+/// How a job is to run, whatever is asked of it.
 #[derive(Debug, Args)]
 struct HowArgs {
     /// Run in this process without messages: the reference for accuracy and time

@@ -93,8 +93,8 @@ fn lead<E: Errand>(transport: &mut Mpi, errand: &E, identity: &IdentityArgs, lib
     note(&prepared, &credentials);
     let host = transport.host();
     let strict = errand.how().strict;
-    let place = owner::Place { host: &host, carrier: library, strict, credentials: &credentials };
-    errand.carry_out(&prepared, out, &mut |watcher| owner::run(transport, &prepared, &place, watcher))
+    let surroundings = owner::Surroundings { host: &host, carrier: library, strict, credentials: &credentials };
+    errand.carry_out(&prepared, out, &mut |watcher| owner::run(transport, &prepared, &surroundings, watcher))
 }
 
 /// Prints why this rank ends, beginning with `who` and with the hosts of the ranks that it names. Ends the run on all

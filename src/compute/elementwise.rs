@@ -9,7 +9,7 @@ pub enum Function {
     Relu,
     /// x where x is above 0, else x times this slope.
     LeakyRelu(f32),
-    /// The hyperbolic tangent.
+    /// `tanh(x)`, the hyperbolic tangent.
     Tanh,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
@@ -24,7 +24,7 @@ pub enum Function {
 /// Which random numbers a mask is made of. The number of value i is word i mod 4 of the Philox4x32-10 block under `key`, with
 /// the counter (i / 4, `counter`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct PhiloxStream {
     /// The key of Philox4x32-10, two words.
     pub key: [u32; 2],
     /// The upper three of the counter's four words. The lowest word counts blocks of four values.
@@ -47,6 +47,6 @@ pub trait Elementwise: Memory {
     fn blend(&self, len: usize, part: f32, factor: f32, from: &Self::Buf, to: &mut Self::Buf);
 
     /// Dropout: `y = x / (1 - p)`, or 0 where the value's random number is below `p`. The number's upper 24 bits are read as a
-    /// fraction of 1. The same `place` gives the same mask.
-    fn drop_out(&self, place: Place, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf);
+    /// fraction of 1. The same `stream` gives the same mask.
+    fn drop_out(&self, stream: PhiloxStream, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf);
 }

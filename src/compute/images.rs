@@ -4,7 +4,7 @@ use super::Memory;
 
 /// A window that moves over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct ImageWindow {
     /// Size of an image, (height, width), in pixels.
     pub image: [usize; 2],
     /// Size of the window, (height, width), in pixels.
@@ -15,7 +15,7 @@ pub struct Window {
     pub padding: [usize; 2],
 }
 
-impl Window {
+impl ImageWindow {
     /// Number of places at which the window stops, as (height, width): `(image + 2 padding - kernel) / stride + 1`, rounded
     /// down.
     pub fn places(&self) -> [usize; 2] {
@@ -45,7 +45,7 @@ pub struct Conv {
     /// own.
     pub groups: usize,
     /// Sizes of image and kernel, stride and padding.
-    pub window: Window,
+    pub window: ImageWindow,
 }
 
 impl Conv {
@@ -113,13 +113,13 @@ pub trait Images: Memory {
 
     /// Pools each plane: `x` is (planes, height, width), `y` (planes, places height, places width). There are rows times
     /// channels planes.
-    fn pool(&self, pool: Pool, window: Window, planes: usize, x: &Self::Buf, y: &mut Self::Buf);
+    fn pool(&self, pool: Pool, window: ImageWindow, planes: usize, x: &Self::Buf, y: &mut Self::Buf);
 
     /// The gradient `dx` of the pool's input `x`, in its shape, from the gradient `dy` of its output.
     fn pool_backward(
         &self,
         pool: Pool,
-        window: Window,
+        window: ImageWindow,
         planes: usize,
         x: &Self::Buf,
         dy: &Self::Buf,

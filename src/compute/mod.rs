@@ -38,8 +38,8 @@ use crate::memory::OutOfMemory;
 use crate::threads::Starved;
 
 pub use attention::{Attention, Heads};
-pub use elementwise::{Elementwise, Function, Place};
-pub use images::{Conv, Images, Pool, Window};
+pub use elementwise::{Elementwise, Function, PhiloxStream};
+pub use images::{Conv, ImageWindow, Images, Pool};
 pub use lookup::Lookup;
 pub use loss::{Loss, LossSum};
 pub use matrix::{Gemm, Matrix};

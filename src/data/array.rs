@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use super::labels::{class, value, whole};
 use super::loaded::shown;
 use super::{DataError, Holds, Targets, Wanted};
-use crate::element::{Element, Encoding, Kind};
+use crate::element::{Element, Encoding, FileDtype};
 use crate::memory;
 
 /// Number of different tokens that two bytes can hold.
@@ -18,7 +18,7 @@ const TOKENS: u32 = 1 << 16;
 /// What a network takes a sample for. It decides how whole numbers and images are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Takes {
-    /// Numbers in whatever order.
+    /// Numbers whose order means nothing.
     #[default]
     Numbers,
     /// An image, (channels, height, width).
@@ -35,7 +35,7 @@ pub struct Array {
     /// What the array is for. Errors call it so.
     holds: Holds,
     /// The type of the array's values.
-    kind: Kind,
+    kind: FileDtype,
     /// The array's dimensions, outermost first.
     dims: Vec<usize>,
     /// The array's values, little-endian and row-major.
@@ -50,7 +50,7 @@ impl Array {
     pub(super) fn new(
         file: &Path,
         holds: Holds,
-        kind: Kind,
+        kind: FileDtype,
         dims: Vec<usize>,
         bytes: Vec<u8>,
     ) -> Result<Self, DataError> {
@@ -69,7 +69,7 @@ impl Array {
     }
 
     /// The type of the array's values.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FileDtype {
         self.kind
     }
 
@@ -115,26 +115,26 @@ impl Array {
     /// The value `index` as a whole number, if the array's type has only whole numbers.
     pub(super) fn integer(&self, index: usize) -> Option<i128> {
         Some(match self.kind {
-            Kind::Bool => i128::from(self.bytes[index] != 0),
-            Kind::U8 => self.bytes[index].into(),
-            Kind::I8 => i8::from_le_bytes(self.word(index)).into(),
-            Kind::U16 => u16::from_le_bytes(self.word(index)).into(),
-            Kind::I16 => i16::from_le_bytes(self.word(index)).into(),
-            Kind::U32 => u32::from_le_bytes(self.word(index)).into(),
-            Kind::I32 => i32::from_le_bytes(self.word(index)).into(),
-            Kind::U64 => u64::from_le_bytes(self.word(index)).into(),
-            Kind::I64 => i64::from_le_bytes(self.word(index)).into(),
-            Kind::F16 | Kind::Bf16 | Kind::F32 | Kind::F64 => return None,
+            FileDtype::Bool => i128::from(self.bytes[index] != 0),
+            FileDtype::U8 => self.bytes[index].into(),
+            FileDtype::I8 => i8::from_le_bytes(self.word(index)).into(),
+            FileDtype::U16 => u16::from_le_bytes(self.word(index)).into(),
+            FileDtype::I16 => i16::from_le_bytes(self.word(index)).into(),
+            FileDtype::U32 => u32::from_le_bytes(self.word(index)).into(),
+            FileDtype::I32 => i32::from_le_bytes(self.word(index)).into(),
+            FileDtype::U64 => u64::from_le_bytes(self.word(index)).into(),
+            FileDtype::I64 => i64::from_le_bytes(self.word(index)).into(),
+            FileDtype::F16 | FileDtype::Bf16 | FileDtype::F32 | FileDtype::F64 => return None,
         })
     }
 
     /// The value `index` as an f64, whatever the array's type.
     fn number(&self, index: usize) -> f64 {
         match self.kind {
-            Kind::F16 => f16::from_le_bytes(self.word(index)).to_f64(),
-            Kind::Bf16 => bf16::from_le_bytes(self.word(index)).to_f64(),
-            Kind::F32 => f32::from_le_bytes(self.word(index)).into(),
-            Kind::F64 => f64::from_le_bytes(self.word(index)),
+            FileDtype::F16 => f16::from_le_bytes(self.word(index)).to_f64(),
+            FileDtype::Bf16 => bf16::from_le_bytes(self.word(index)).to_f64(),
+            FileDtype::F32 => f32::from_le_bytes(self.word(index)).into(),
+            FileDtype::F64 => f64::from_le_bytes(self.word(index)),
             _ => self.integer(index).unwrap_or_default() as f64,
         }
     }
@@ -160,17 +160,17 @@ impl Array {
     ///
     /// # Errors
     /// [`DataError::Content`] if a value is not one of `kind`.
-    pub(super) fn converted(self, kind: Kind) -> Result<Option<Self>, DataError> {
+    pub(super) fn converted(self, kind: FileDtype) -> Result<Option<Self>, DataError> {
         let bytes = match kind {
             // Values that are f32 already are checked, too: they must be finite.
-            Kind::F32 if self.kind.is_float() => {
+            FileDtype::F32 if self.kind.is_float() => {
                 let single = |index| {
                     let number = self.number(index);
                     value(number).map(f32::to_le_bytes).map_err(|expected| (number.to_string(), expected))
                 };
                 self.each(single)?.into_flattened()
             }
-            Kind::U16 if self.kind.is_integer() && self.kind != Kind::U16 => {
+            FileDtype::U16 if self.kind.is_integer() && self.kind != FileDtype::U16 => {
                 let expected = || format!("a token, a whole number from 0 to {}", TOKENS - 1);
                 let token = |index| {
                     let number = self.integer(index).unwrap_or(-1);
@@ -189,8 +189,8 @@ impl Array {
     pub(super) fn inputs(self, scale: Option<f64>, takes: Takes) -> Result<(Encoding, Vec<u8>), DataError> {
         let kind = self.kind;
         let element = match kind {
-            Kind::U8 => Element::U8,
-            Kind::U16 => Element::U16,
+            FileDtype::U8 => Element::U8,
+            FileDtype::U16 => Element::U16,
             _ if kind.is_float() => Element::F32,
             _ if kind.is_integer() && takes == Takes::Tokens => Element::U16,
             _ => {
@@ -216,9 +216,9 @@ impl Array {
             return Err(self.refused(kind.name(), expected));
         }
         let (kind, scale) = match element {
-            Element::U8 => (Kind::U8, scale.unwrap_or(1.0 / 255.0)),
-            Element::U16 => (Kind::U16, 1.0),
-            Element::F32 => (Kind::F32, 1.0),
+            Element::U8 => (FileDtype::U8, scale.unwrap_or(1.0 / 255.0)),
+            Element::U16 => (FileDtype::U16, 1.0),
+            Element::F32 => (FileDtype::F32, 1.0),
         };
         let refused = self.refused(self.kind.name(), kind.name());
         let array = self.converted(kind)?.ok_or(refused)?;

@@ -26,7 +26,7 @@ pub const FILES: [&str; 6] = [
 /// Name of the folder into which the authors' archive unpacks.
 const FOLDER: &str = "cifar-10-batches-bin";
 
-/// Number of classes.
+/// Number of classes of CIFAR-10.
 const CLASSES: u8 = 10;
 /// Shape of an image: (channels, height, width).
 const SHAPE: [usize; 3] = [3, 32, 32];

@@ -28,8 +28,8 @@ pub fn load(
 ) -> Result<Loaded, DataError> {
     let read = |path| Ok::<_, DataError>((path, gzip::read_file(path, gzip::MAX_OWN)?));
     let (train, test) = (read(path)?, test.map(read).transpose()?);
-    let table = Table::open(path, &train.1)?;
-    let of_test = test.as_ref().map(|(path, bytes)| Table::open(path, bytes)).transpose()?;
+    let table = CsvTable::open(path, &train.1)?;
+    let of_test = test.as_ref().map(|(path, bytes)| CsvTable::open(path, bytes)).transpose()?;
     let others = of_test.as_ref().map_or(&[][..], |table| &table.names);
     let columns = Columns::chosen(&table.names, others, choice).map_err(|why| table.refused(why))?;
     let names = table.names_of(&columns);
@@ -56,13 +56,13 @@ pub fn parse(
     shape: Option<&[u32]>,
     wanted: Wanted,
 ) -> Result<(Vec<String>, Dataset), DataError> {
-    let table = Table::open(file, bytes)?;
+    let table = CsvTable::open(file, bytes)?;
     let columns = Columns::chosen(&table.names, &[], choice).map_err(|why| table.refused(why))?;
     Ok((table.names_of(&columns), table.samples(&columns, shape, wanted)?))
 }
 
 /// A table whose first line has been read.
-struct Table<'a> {
+struct CsvTable<'a> {
     /// Path of the table, which stands in errors.
     file: &'a Path,
     /// Content of the unpacked file.
@@ -75,7 +75,7 @@ struct Table<'a> {
     first: Option<StringRecord>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> CsvTable<'a> {
     /// Reads the first line of a table, and the one behind it.
     fn open(file: &'a Path, bytes: &'a [u8]) -> Result<Self, DataError> {
         let mut reader = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(bytes);
@@ -221,7 +221,7 @@ fn number(field: &str) -> Result<f32, Text> {
 enum Text {
     /// Nothing, or a word for nothing, such as `NA`.
     Missing,
-    /// `true` or `false`.
+    /// The word `true` or `false`.
     Truth,
     /// Words that are neither of these.
     Words,

@@ -21,7 +21,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Number of samples.
+    /// How many samples the set has.
     pub fn samples(&self) -> usize {
         self.inputs.nrows()
     }

@@ -20,7 +20,7 @@ const SAMPLES: usize = 1797;
 const SIDE: usize = 8;
 /// Number of values of an image.
 const FEATURES: usize = SIDE * SIDE;
-/// Number of classes.
+/// Number of classes: the ten digits.
 const CLASSES: usize = 10;
 /// The largest value of a pixel. A pixel counts how many of 4x4 finer ones have ink.
 const BRIGHTEST: u8 = 16;

@@ -10,7 +10,7 @@ use ndarray::Array2;
 use super::layout::channels_first;
 use super::loaded::shown;
 use super::{DataError, Dataset, Holds, Targets, gzip, npy};
-use crate::element::{Element, Encoding, Kind, Layout};
+use crate::element::{Element, Encoding, FileDtype, Layout};
 
 /// Reads the samples of `file`, for a model whose samples have the shape `sample_shape` and the encoding `encoding`. They may
 /// be (samples, ...) or (samples, values). `layout` says where the channels of images are in the file. If the samples go into
@@ -29,9 +29,9 @@ pub fn load(
     let array = npy::parse(file, Holds::Inputs, gzip::read_file(file, gzip::MAX_OWN)?)?;
     let refused = |found: String, expected: String| DataError::content(file, Holds::Inputs.name(), found, expected);
     let kind = match encoding.element {
-        Element::U8 => Kind::U8,
-        Element::U16 => Kind::U16,
-        Element::F32 => Kind::F32,
+        Element::U8 => FileDtype::U8,
+        Element::U16 => FileDtype::U16,
+        Element::F32 => FileDtype::F32,
     };
     let features: usize = sample_shape.iter().product();
     let last = match (layout, &sample_shape[..]) {
@@ -56,7 +56,9 @@ pub fn load(
     let Some(array) = array.converted(kind)? else {
         let expected = kind.name();
         let scaled = match kind {
-            Kind::U8 if found.is_float() => ", or numpy.rint(x * 255).astype(numpy.uint8) where x goes from 0 to 1",
+            FileDtype::U8 if found.is_float() => {
+                ", or numpy.rint(x * 255).astype(numpy.uint8) where x goes from 0 to 1"
+            }
             _ => "",
         };
         let expected = format!("{expected}, which the model takes: save x.astype(numpy.{expected}){scaled}");

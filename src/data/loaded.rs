@@ -17,7 +17,7 @@ pub struct Loaded {
 }
 
 /// A part of a source, and the file that it was read from, which stands in errors.
-pub(super) type Part<'a> = (&'a Path, Dataset);
+pub(super) type SourcePart<'a> = (&'a Path, Dataset);
 
 impl Loaded {
     /// Joins the two parts of a source. Both must have the same shapes and types. The number of classes is `classes`, or one
@@ -26,7 +26,11 @@ impl Loaded {
     /// # Errors
     /// [`DataError::Content`] if the parts differ, have more samples than a u32 counts, or no label tells the number of
     /// classes.
-    pub(super) fn of(train: Part<'_>, test: Option<Part<'_>>, classes: Option<u32>) -> Result<Self, DataError> {
+    pub(super) fn of(
+        train: SourcePart<'_>,
+        test: Option<SourcePart<'_>>,
+        classes: Option<u32>,
+    ) -> Result<Self, DataError> {
         if let Some((file, test)) = &test {
             let (found, expected) = (form(test), form(&train.1));
             if found != expected {

@@ -14,7 +14,7 @@ use crate::element::{Element, Encoding};
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// Number of classes.
+/// Number of classes: the ten digits.
 const CLASSES: usize = 10;
 
 /// Reads the four [`FILES`] in `dir`. Each is read plain or, if there is no plain one, with `.gz` behind its name.
@@ -26,8 +26,8 @@ const CLASSES: usize = 10;
 /// [`DataError::LabelOutOfRange`] in either part, [`DataError::ImageSizesDiffer`] between the two.
 pub fn load(dir: &Path) -> Result<Loaded, DataError> {
     let [train_images, train_labels, test_images, test_labels] = FILES;
-    let train = Part::read(dir, train_images, train_labels)?;
-    let test = Part::read(dir, test_images, test_labels)?;
+    let train = IdxPart::read(dir, train_images, train_labels)?;
+    let test = IdxPart::read(dir, test_images, test_labels)?;
     if test.image_size != train.image_size {
         return Err(DataError::ImageSizesDiffer {
             file: test.image_file,
@@ -40,7 +40,7 @@ pub fn load(dir: &Path) -> Result<Loaded, DataError> {
 }
 
 /// A training or test part, read from a file of images and a file of labels.
-struct Part {
+struct IdxPart {
     /// The samples and their classes.
     dataset: Dataset,
     /// The file of images, for errors.
@@ -49,9 +49,9 @@ struct Part {
     image_size: [usize; 2],
 }
 
-impl Part {
+impl IdxPart {
     /// Reads and checks the files `images` and `labels` in `dir`.
-    fn read(dir: &Path, images: &'static str, labels: &'static str) -> Result<Part, DataError> {
+    fn read(dir: &Path, images: &'static str, labels: &'static str) -> Result<IdxPart, DataError> {
         let (image_file, label_file) = (locate(dir, images)?, locate(dir, labels)?);
         let images = idx::read(&image_file, 3)?;
         let labels = idx::read(&label_file, 1)?.values;
@@ -81,7 +81,7 @@ impl Part {
         let sample_shape = vec![1, height, width];
         let encoding = Encoding::scaled(Element::U8, 1.0 / 255.0);
         let dataset = Dataset { inputs, encoding, sample_shape, targets: Targets::classes(labels, CLASSES) };
-        Ok(Part { dataset, image_file, image_size: [height, width] })
+        Ok(IdxPart { dataset, image_file, image_size: [height, width] })
     }
 }
 

@@ -69,7 +69,7 @@ pub use error::DataError;
 pub use holds::Holds;
 pub use labels::Wanted;
 pub use loaded::Loaded;
-pub use samples::Form;
+pub use samples::SampleForm;
 pub use targets::{IGNORED, Targets};
 
 /// Unpacks the bytes of a file as [`idx::read`] does, for the fuzz targets.

@@ -9,12 +9,12 @@
 //! | the rest | the values |
 //!
 //! Source: the documentation of `numpy.lib.format`. Of Python's literals only what NumPy writes is read, and without recursion.
-//! Python objects (pickles) are refused, like every type that is not in [`Kind`].
+//! Python objects (pickles) are refused, like every type that is not in [`FileDtype`].
 
 use std::path::Path;
 
-use super::{Array, DataError, Form, Holds, Loaded, Wanted, gzip, samples};
-use crate::element::Kind;
+use super::{Array, DataError, Holds, Loaded, SampleForm, Wanted, gzip, samples};
+use crate::element::FileDtype;
 
 /// The first bytes of every file.
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -22,19 +22,19 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 const MOST_HEADER: usize = 10_000;
 
 /// The types that are read, by their codes without the byte order.
-const KINDS: [(&str, Kind); 12] = [
-    ("b1", Kind::Bool),
-    ("u1", Kind::U8),
-    ("u2", Kind::U16),
-    ("u4", Kind::U32),
-    ("u8", Kind::U64),
-    ("i1", Kind::I8),
-    ("i2", Kind::I16),
-    ("i4", Kind::I32),
-    ("i8", Kind::I64),
-    ("f2", Kind::F16),
-    ("f4", Kind::F32),
-    ("f8", Kind::F64),
+const KINDS: [(&str, FileDtype); 12] = [
+    ("b1", FileDtype::Bool),
+    ("u1", FileDtype::U8),
+    ("u2", FileDtype::U16),
+    ("u4", FileDtype::U32),
+    ("u8", FileDtype::U64),
+    ("i1", FileDtype::I8),
+    ("i2", FileDtype::I16),
+    ("i4", FileDtype::I32),
+    ("i8", FileDtype::I64),
+    ("f2", FileDtype::F16),
+    ("f4", FileDtype::F32),
+    ("f8", FileDtype::F64),
 ];
 
 /// Reads the training part from the files `inputs` and `labels`, each plain or gzipped, and the test part from the two files of
@@ -46,7 +46,7 @@ const KINDS: [(&str, Kind); 12] = [
 pub fn load(
     [inputs, labels]: [&Path; 2],
     test: Option<[&Path; 2]>,
-    form: Form<'_>,
+    form: SampleForm<'_>,
     wanted: Wanted,
 ) -> Result<Loaded, DataError> {
     let read = |[inputs, labels]: [&Path; 2]| {
@@ -98,7 +98,7 @@ pub fn parse(file: &Path, holds: Holds, mut bytes: Vec<u8>) -> Result<Array, Dat
     let (header, values) = rest.split_at_checked(length).ok_or_else(damaged)?;
     let header = String::from_utf8_lossy(header).into_owned();
     let header = header.trim();
-    let Header { descr, fortran, shape } = Header::read(header).ok_or_else(|| {
+    let NpyHeader { descr, fortran, shape } = NpyHeader::read(header).ok_or_else(|| {
         let expected = format!("one that numpy.save writes for an array of numbers: {}", holds.mended());
         refused(format!("the header {header:?}"), &expected)
     })?;
@@ -122,7 +122,7 @@ pub fn parse(file: &Path, holds: Holds, mut bytes: Vec<u8>) -> Result<Array, Dat
 }
 
 /// What the header of a file says.
-struct Header {
+struct NpyHeader {
     /// The type: byte order, then its code, a letter and the number of bytes.
     descr: String,
     /// Whether the first dimension runs fastest.
@@ -131,7 +131,7 @@ struct Header {
     shape: Vec<usize>,
 }
 
-impl Header {
+impl NpyHeader {
     /// Reads a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`. `None` if it has another form.
     fn read(text: &str) -> Option<Self> {
         let (mut descr, mut fortran, mut shape) = (None, None, None);
@@ -220,21 +220,21 @@ mod tests {
     #[test]
     fn a_file_of_numpy_is_read() {
         let array = parsed(OF_NUMPY).unwrap();
-        assert_eq!((array.kind(), array.dims()), (Kind::U16, &[24][..]));
+        assert_eq!((array.kind(), array.dims()), (FileDtype::U16, &[24][..]));
         assert_eq!(array.bytes(), (0..24).flat_map(|value| [value * 3, 0]).collect::<Vec<u8>>());
         assert!(is_npy(OF_NUMPY) && !is_npy(b"\x93NUMP"));
         let floats = parsed(include_bytes!("../../tests/reference/arrays/big-endian.npy")).unwrap();
-        assert_eq!((floats.kind(), floats.dims()), (Kind::F32, &[4, 1, 2, 3][..]));
+        assert_eq!((floats.kind(), floats.dims()), (FileDtype::F32, &[4, 1, 2, 3][..]));
         assert_eq!(floats.bytes(), (0..24).flat_map(|value| (value as f32 / 4.0).to_le_bytes()).collect::<Vec<u8>>());
         let error = refused(include_bytes!("../../tests/reference/arrays/columns.npy"));
         assert!(error.contains("columns one behind the other (fortran_order), expected rows"), "{error}");
         let swapped = parsed(&encode(">u2", &[2], &[1, 2, 3, 4])).unwrap();
-        assert_eq!((swapped.kind(), swapped.bytes()), (Kind::U16, &[2, 1, 4, 3][..]));
+        assert_eq!((swapped.kind(), swapped.bytes()), (FileDtype::U16, &[2, 1, 4, 3][..]));
         for version in [2, 3] {
             let header = b"{'descr': '|u1', 'fortran_order': False, 'shape': ()}";
             let length = (header.len() as u32).to_le_bytes();
             let array = parsed(&[MAGIC, &[version, 0], &length, header, &[7]].concat()).unwrap();
-            assert_eq!((array.kind(), array.dims(), array.bytes()), (Kind::U8, &[][..], &[7][..]));
+            assert_eq!((array.kind(), array.dims(), array.bytes()), (FileDtype::U8, &[][..], &[7][..]));
         }
     }
 
@@ -318,12 +318,12 @@ mod tests {
         let labels =
             put(&dir, "y.npy", &gzip::pack(&encode("<i8", &[2], &[1_i64, 3].map(i64::to_le_bytes).concat())));
         let of_test = put(&dir, "y-test.npy", &encode("|b1", &[2], &[1, 0]));
-        let loaded = load([&inputs, &labels], None, Form::default(), CLASSES).unwrap();
+        let loaded = load([&inputs, &labels], None, SampleForm::default(), CLASSES).unwrap();
         assert_eq!((loaded.train.targets, loaded.test), (Targets::classes(vec![1, 3], 4), None));
-        let loaded = load([&inputs, &of_test], Some([&inputs, &labels]), Form::default(), CLASSES).unwrap();
+        let loaded = load([&inputs, &of_test], Some([&inputs, &labels]), SampleForm::default(), CLASSES).unwrap();
         assert_eq!(loaded.train.targets, Targets::classes(vec![1, 0], 4));
         assert_eq!((loaded.train.encoding.element, loaded.test.unwrap().samples()), (Element::U8, 2));
-        let error = load([&inputs, &dir.path().join("none")], None, Form::default(), CLASSES).unwrap_err();
+        let error = load([&inputs, &dir.path().join("none")], None, SampleForm::default(), CLASSES).unwrap_err();
         assert_eq!(error.exit_code(), 3);
     }
 }

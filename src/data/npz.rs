@@ -8,7 +8,7 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
-use super::{DataError, Dataset, Form, Holds, Loaded, Wanted, gzip, npy, samples};
+use super::{DataError, Dataset, Holds, Loaded, SampleForm, Wanted, gzip, npy, samples};
 
 /// A zip archive in memory.
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
@@ -18,7 +18,7 @@ type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 /// # Errors
 /// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`]; [`DataError::Content`] if an array is missing or not
 /// what `form` and `wanted` ask for.
-pub fn load(path: &Path, test: Option<&Path>, form: Form<'_>, wanted: Wanted) -> Result<Loaded, DataError> {
+pub fn load(path: &Path, test: Option<&Path>, form: SampleForm<'_>, wanted: Wanted) -> Result<Loaded, DataError> {
     let read = |path| Ok::<_, DataError>((path, parse(path, &gzip::read_file(path, gzip::MAX_OWN)?, form, wanted)?));
     Loaded::of(read(path)?, test.map(read).transpose()?, wanted.classes())
 }
@@ -27,7 +27,7 @@ pub fn load(path: &Path, test: Option<&Path>, form: Form<'_>, wanted: Wanted) ->
 ///
 /// # Errors
 /// [`DataError::TooLarge`]; [`DataError::Content`] if an array is missing or not what `form` and `wanted` ask for.
-pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
+pub fn parse(file: &Path, bytes: &[u8], form: SampleForm<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged(file, "the archive", error))?;
     let inputs = npy::parse(file, Holds::Inputs, member(file, bytes.len(), &mut archive, "inputs")?)?;
     let labels = npy::parse(file, Holds::labels(wanted), member(file, bytes.len(), &mut archive, "labels")?)?;
@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn refused(bytes: &[u8]) -> String {
-        parse(Path::new("file"), bytes, Form::default(), CLASSES).unwrap_err().to_string()
+        parse(Path::new("file"), bytes, SampleForm::default(), CLASSES).unwrap_err().to_string()
     }
 
     #[test]
@@ -93,18 +93,19 @@ mod tests {
         for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
             std::fs::write(&path, small(method)).unwrap();
             let loaded =
-                load(&path, Some(&path), Form { shape: Some(&[1, 5, 8]), ..Form::default() }, CLASSES).unwrap();
+                load(&path, Some(&path), SampleForm { shape: Some(&[1, 5, 8]), ..SampleForm::default() }, CLASSES)
+                    .unwrap();
             assert_eq!((&loaded.train.sample_shape[..], loaded.train.inputs[[1, 0]]), (&[1, 5, 8][..], 2));
             assert_eq!(loaded.train.targets, Targets::classes(vec![0, 2], 3));
             assert_eq!(loaded.test.as_ref(), Some(&loaded.train));
         }
-        assert_eq!(load(&dir.path().join("none"), None, Form::default(), CLASSES).unwrap_err().exit_code(), 3);
+        assert_eq!(load(&dir.path().join("none"), None, SampleForm::default(), CLASSES).unwrap_err().exit_code(), 3);
     }
 
     /// `tests/reference/arrays.py` says what these files hold.
     #[test]
     fn archives_of_numpy_are_read() {
-        let parsed = |bytes| parse(Path::new("file"), bytes, Form::default(), CLASSES).unwrap();
+        let parsed = |bytes| parse(Path::new("file"), bytes, SampleForm::default(), CLASSES).unwrap();
         let stored = parsed(include_bytes!("../../tests/reference/arrays/stored.npz"));
         assert_eq!((&stored.sample_shape[..], stored.encoding.element), (&[1, 2, 3][..], Element::U8));
         assert_eq!(stored.inputs.into_raw_vec_and_offset().0, (0..24).collect::<Vec<u8>>());

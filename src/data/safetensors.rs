@@ -6,8 +6,8 @@ use ::safetensors::tensor::Metadata;
 use ::safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use super::{Array, DataError, Dataset, Form, Holds, Loaded, Wanted, gzip, samples};
-use crate::element::Kind;
+use super::{Array, DataError, Dataset, Holds, Loaded, SampleForm, Wanted, gzip, samples};
+use crate::element::FileDtype;
 use crate::memory;
 
 /// Reads the training part from `path`, plain or gzipped, and the test part from `test`, which has the same form.
@@ -15,7 +15,7 @@ use crate::memory;
 /// # Errors
 /// [`DataError::Io`], [`DataError::TooLarge`], [`DataError::CorruptGzip`]; [`DataError::Content`] if a tensor is missing or not
 /// what `form` and `wanted` ask for.
-pub fn load(path: &Path, test: Option<&Path>, form: Form<'_>, wanted: Wanted) -> Result<Loaded, DataError> {
+pub fn load(path: &Path, test: Option<&Path>, form: SampleForm<'_>, wanted: Wanted) -> Result<Loaded, DataError> {
     let read = |path| Ok::<_, DataError>((path, parse(path, &gzip::read_file(path, gzip::MAX_OWN)?, form, wanted)?));
     Loaded::of(read(path)?, test.map(read).transpose()?, wanted.classes())
 }
@@ -24,7 +24,7 @@ pub fn load(path: &Path, test: Option<&Path>, form: Form<'_>, wanted: Wanted) ->
 ///
 /// # Errors
 /// [`DataError::Content`] if a tensor is missing or not what `form` and `wanted` ask for.
-pub fn parse(file: &Path, bytes: &[u8], form: Form<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
+pub fn parse(file: &Path, bytes: &[u8], form: SampleForm<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
     const WHOLE: &str = "a whole .safetensors file: save it again with safetensors.numpy.save_file";
     let (tensors, _) = deserialize(bytes).map_err(|why| DataError::content(file, "the file", why, WHOLE))?;
     let [inputs, labels] = [Holds::Inputs, Holds::labels(wanted)].map(|holds| tensor(file, &tensors, holds));
@@ -67,19 +67,19 @@ fn tensor(file: &Path, tensors: &SafeTensors<'_>, holds: Holds) -> Result<Array,
         return Err(DataError::content(file, "the file", format!("the tensors {names:?}"), expected));
     };
     let kind = match tensor.dtype() {
-        Dtype::BOOL => Kind::Bool,
-        Dtype::U8 => Kind::U8,
-        Dtype::U16 => Kind::U16,
-        Dtype::U32 => Kind::U32,
-        Dtype::U64 => Kind::U64,
-        Dtype::I8 => Kind::I8,
-        Dtype::I16 => Kind::I16,
-        Dtype::I32 => Kind::I32,
-        Dtype::I64 => Kind::I64,
-        Dtype::F16 => Kind::F16,
-        Dtype::BF16 => Kind::Bf16,
-        Dtype::F32 => Kind::F32,
-        Dtype::F64 => Kind::F64,
+        Dtype::BOOL => FileDtype::Bool,
+        Dtype::U8 => FileDtype::U8,
+        Dtype::U16 => FileDtype::U16,
+        Dtype::U32 => FileDtype::U32,
+        Dtype::U64 => FileDtype::U64,
+        Dtype::I8 => FileDtype::I8,
+        Dtype::I16 => FileDtype::I16,
+        Dtype::I32 => FileDtype::I32,
+        Dtype::I64 => FileDtype::I64,
+        Dtype::F16 => FileDtype::F16,
+        Dtype::BF16 => FileDtype::Bf16,
+        Dtype::F32 => FileDtype::F32,
+        Dtype::F64 => FileDtype::F64,
         other => {
             let expected = format!("bool, or an integer or a float of up to 64 bits: {}", holds.mended());
             return Err(DataError::content(file, name, format!("the type {other:?}"), expected));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn refused(bytes: &[u8]) -> String {
-        parse(Path::new("file"), bytes, Form::default(), CLASSES).unwrap_err().to_string()
+        parse(Path::new("file"), bytes, SampleForm::default(), CLASSES).unwrap_err().to_string()
     }
 
     #[test]
@@ -137,21 +137,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.safetensors");
         std::fs::write(&path, small()).unwrap();
-        let loaded = load(&path, Some(&path), Form::default(), CLASSES).unwrap();
+        let loaded = load(&path, Some(&path), SampleForm::default(), CLASSES).unwrap();
         assert_eq!((loaded.train.encoding.element, &loaded.train.sample_shape[..]), (Element::F32, &[2][..]));
         assert_eq!(loaded.train.inputs.row(1).to_vec(), [2.5_f32, 3.5].map(f32::to_le_bytes).concat());
         assert_eq!(loaded.train.targets, Targets::classes(vec![8, 0], 9));
         assert_eq!(loaded.test.as_ref(), Some(&loaded.train));
-        let values = load(&path, None, Form::default(), Wanted::Values).unwrap();
+        let values = load(&path, None, SampleForm::default(), Wanted::Values).unwrap();
         assert_eq!(values.train.targets, Targets::Values { values: vec![8.0, 0.0], width: 1 });
-        assert_eq!(load(&dir.path().join("none"), None, Form::default(), CLASSES).unwrap_err().exit_code(), 3);
+        assert_eq!(load(&dir.path().join("none"), None, SampleForm::default(), CLASSES).unwrap_err().exit_code(), 3);
     }
 
     /// `tests/reference/arrays.py` says what this file holds.
     #[test]
     fn a_file_of_the_python_library_is_read() {
         let bytes = include_bytes!("../../tests/reference/arrays/doubles.safetensors");
-        let set = parse(Path::new("file"), bytes, Form::default(), CLASSES).unwrap();
+        let set = parse(Path::new("file"), bytes, SampleForm::default(), CLASSES).unwrap();
         assert_eq!((&set.sample_shape[..], set.targets), (&[1, 2, 3][..], Targets::classes(vec![2, 0, 1, 2], 0)));
         let due: Vec<u8> = (0..24).flat_map(|value| (value as f32 / 4.0).to_le_bytes()).collect();
         assert_eq!(set.inputs.into_raw_vec_and_offset().0, due);

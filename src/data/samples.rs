@@ -13,7 +13,7 @@ const DIMS: usize = 3;
 
 /// What a job says of the samples, where the arrays do not say it themselves.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Form<'a> {
+pub struct SampleForm<'a> {
     /// The shape of a sample. `None`: all dimensions of the array behind the first.
     pub shape: Option<&'a [u32]>,
     /// The factor that bytes are multiplied by. `None`: 1/255. Only bytes may have one.
@@ -29,14 +29,19 @@ pub struct Form<'a> {
 /// # Errors
 /// [`DataError::Content`] if types, dimensions or values are not what is wanted; [`DataError::Unfit`] if the layout does not
 /// fit the samples.
-pub(super) fn samples(inputs: Array, labels: &Array, form: Form<'_>, wanted: Wanted) -> Result<Dataset, DataError> {
+pub(super) fn samples(
+    inputs: Array,
+    labels: &Array,
+    form: SampleForm<'_>,
+    wanted: Wanted,
+) -> Result<Dataset, DataError> {
     let (count, features) = inputs.samples()?;
     let (labelled, width) = labels.samples()?;
     if labelled != count {
         let expected = format!("{count}, one for each sample of {}", inputs.file().display());
         return Err(labels.refused(format!("labels of {labelled} samples"), expected));
     }
-    let Standing { sample_shape, last } = Standing::of(&inputs, features, form)?;
+    let StoredShape { sample_shape, last } = StoredShape::of(&inputs, features, form)?;
     let targets = labels.labels(width, wanted)?;
     let unshaped = inputs.refused("its values", "rows of one length");
     let (encoding, mut bytes) = inputs.inputs(form.scale, form.takes)?;
@@ -49,16 +54,16 @@ pub(super) fn samples(inputs: Array, labels: &Array, form: Form<'_>, wanted: Wan
 }
 
 /// How samples are stored in a file.
-struct Standing {
+struct StoredShape {
     /// The shape of a sample, with channels first.
     sample_shape: Vec<usize>,
     /// (height, width, channels), if channels come last in the file.
     last: Option<[usize; 3]>,
 }
 
-impl Standing {
+impl StoredShape {
     /// Finds how samples of `features` values are stored in `inputs`.
-    fn of(inputs: &Array, features: usize, form: Form<'_>) -> Result<Self, DataError> {
+    fn of(inputs: &Array, features: usize, form: SampleForm<'_>) -> Result<Self, DataError> {
         let own = match &inputs.dims()[1..] {
             [] => &[1],
             dims => dims,
@@ -137,25 +142,25 @@ mod tests {
 
     use super::*;
     use crate::data::{Holds, IGNORED, Targets};
-    use crate::element::{Element, Encoding, Kind};
+    use crate::element::{Element, Encoding, FileDtype};
 
     const CLASSES: Wanted = Wanted::Classes { ignored: None, classes: None };
 
-    fn array(name: &str, kind: Kind, dims: &[usize], bytes: &[u8]) -> Array {
+    fn array(name: &str, kind: FileDtype, dims: &[usize], bytes: &[u8]) -> Array {
         let holds = if name == "inputs" { Holds::Inputs } else { Holds::Classes };
         Array::new(Path::new("file"), holds, kind, dims.to_vec(), bytes.to_vec()).unwrap()
     }
 
     fn bytes(dims: &[usize]) -> Array {
-        array("inputs", Kind::U8, dims, &(0..dims.iter().product::<usize>() as u8).collect::<Vec<u8>>())
+        array("inputs", FileDtype::U8, dims, &(0..dims.iter().product::<usize>() as u8).collect::<Vec<u8>>())
     }
 
     fn two() -> Array {
-        array("labels", Kind::I16, &[2], &[1, 0, 0, 0])
+        array("labels", FileDtype::I16, &[2], &[1, 0, 0, 0])
     }
 
     fn made(inputs: Array, labels: &Array, wanted: Wanted) -> Result<Dataset, DataError> {
-        samples(inputs, labels, Form::default(), wanted)
+        samples(inputs, labels, SampleForm::default(), wanted)
     }
 
     fn refused(inputs: Array, labels: &Array, wanted: Wanted) -> String {
@@ -168,14 +173,14 @@ mod tests {
         assert_eq!((set.sample_shape, set.encoding), (vec![1, 2, 2], Encoding::scaled(Element::U8, 1.0 / 255.0)));
         assert_eq!(set.inputs, ndarray::array![[0, 1, 2, 3], [4, 5, 6, 7]]);
         assert_eq!(set.targets, Targets::classes(vec![1, 0], 0));
-        let set = made(array("inputs", Kind::U16, &[2, 1], &[1, 2, 3, 4]), &two(), CLASSES).unwrap();
+        let set = made(array("inputs", FileDtype::U16, &[2, 1], &[1, 2, 3, 4]), &two(), CLASSES).unwrap();
         assert_eq!((set.sample_shape, set.encoding), (vec![1], Encoding::scaled(Element::U16, 1.0)));
         assert_eq!(set.inputs, ndarray::array![[1, 2], [3, 4]]);
-        let ones: [(Kind, Vec<u8>); 4] = [
-            (Kind::F16, [0.5, -2.0].map(|one| f16::from_f64(one).to_le_bytes()).concat()),
-            (Kind::Bf16, [0.5, -2.0].map(|one| bf16::from_f64(one).to_le_bytes()).concat()),
-            (Kind::F32, [0.5_f32, -2.0].map(f32::to_le_bytes).concat()),
-            (Kind::F64, [0.5_f64, -2.0].map(f64::to_le_bytes).concat()),
+        let ones: [(FileDtype, Vec<u8>); 4] = [
+            (FileDtype::F16, [0.5, -2.0].map(|one| f16::from_f64(one).to_le_bytes()).concat()),
+            (FileDtype::Bf16, [0.5, -2.0].map(|one| bf16::from_f64(one).to_le_bytes()).concat()),
+            (FileDtype::F32, [0.5_f32, -2.0].map(f32::to_le_bytes).concat()),
+            (FileDtype::F64, [0.5_f64, -2.0].map(f64::to_le_bytes).concat()),
         ];
         for (kind, bytes) in ones {
             let set = made(array("inputs", kind, &[2], &bytes), &two(), CLASSES).unwrap();
@@ -187,12 +192,12 @@ mod tests {
     #[test]
     fn what_an_f32_does_not_hold_is_named_by_its_place() {
         let floats: Vec<u8> = [0.0, 1.0, 2.0, f64::NAN].map(f64::to_le_bytes).concat();
-        let error = refused(array("inputs", Kind::F64, &[2, 2], &floats), &two(), CLASSES);
+        let error = refused(array("inputs", FileDtype::F64, &[2, 2], &floats), &two(), CLASSES);
         assert_eq!(error, "file, inputs, value 1 of sample 1: NaN, expected a finite number that an f32 holds");
         let floats: Vec<u8> = [0.0, 1e39].map(f64::to_le_bytes).concat();
-        let error = refused(array("inputs", Kind::F64, &[2], &floats), &two(), CLASSES);
+        let error = refused(array("inputs", FileDtype::F64, &[2], &floats), &two(), CLASSES);
         assert!(error.starts_with("file, inputs, sample 1: 1000000"), "{error}");
-        let error = refused(array("inputs", Kind::I64, &[2], &[0; 16]), &two(), CLASSES);
+        let error = refused(array("inputs", FileDtype::I64, &[2], &[0; 16]), &two(), CLASSES);
         assert!(
             error.contains("inputs: int64, expected floats, or uint8, which are scaled: save them with"),
             "{error}"
@@ -201,55 +206,55 @@ mod tests {
 
     #[test]
     fn a_shape_and_a_scale_may_be_named() {
-        let form = Form { shape: Some(&[2, 1, 2]), scale: Some(0.5), ..Form::default() };
+        let form = SampleForm { shape: Some(&[2, 1, 2]), scale: Some(0.5), ..SampleForm::default() };
         let set = samples(bytes(&[2, 4]), &two(), form, CLASSES).unwrap();
         assert_eq!((set.sample_shape, set.encoding), (vec![2, 1, 2], Encoding::scaled(Element::U8, 0.5)));
         let error = |inputs: Array, form| samples(inputs, &two(), form, CLASSES).unwrap_err().to_string();
-        let shape = |shape| Form { shape: Some(shape), ..Form::default() };
+        let shape = |shape| SampleForm { shape: Some(shape), ..SampleForm::default() };
         assert_eq!(
             error(bytes(&[2, 4]), shape(&[3, 2])),
             "file, inputs: 4 values a sample, expected as many as in data.shape, (3, 2)"
         );
         assert!(error(bytes(&[2, 4]), shape(&[u32::MAX, u32::MAX, u32::MAX])).contains("data.shape"));
-        assert!(error(bytes(&[2, 1, 2, 1, 3]), Form::default()).contains(
+        assert!(error(bytes(&[2, 1, 2, 1, 3]), SampleForm::default()).contains(
             "samples (1, 2, 1, 3), expected at most three dimensions a sample: write data.shape, as [2, 1, 3]"
         ));
-        let words = array("inputs", Kind::U16, &[2], &[0; 4]);
+        let words = array("inputs", FileDtype::U16, &[2], &[0; 4]);
         assert!(error(words, form).contains("data.shape"));
-        let words = array("inputs", Kind::U16, &[2, 4], &[0; 16]);
+        let words = array("inputs", FileDtype::U16, &[2, 4], &[0; 16]);
         assert!(
             error(words, form).contains("uint16, expected uint8, as data.scale = 0.5 is for: leave it out, and save")
         );
-        let floats = array("inputs", Kind::F32, &[2, 4], &[0; 32]);
+        let floats = array("inputs", FileDtype::F32, &[2, 4], &[0; 32]);
         assert!(
             error(floats, form)
                 .contains("float32, expected uint8, as data.scale = 0.5 is for: leave it out, or take data.std = 2")
         );
         // An error that leaving out the scale does not mend is told first.
-        let whole = array("inputs", Kind::I32, &[2, 4], &[0; 32]);
+        let whole = array("inputs", FileDtype::I32, &[2, 4], &[0; 32]);
         assert!(error(whole, form).contains("int32, expected floats"));
     }
 
     #[test]
     fn whole_numbers_are_tokens_for_a_network_that_takes_tokens() {
-        let form = Form { takes: Takes::Tokens, ..Form::default() };
+        let form = SampleForm { takes: Takes::Tokens, ..SampleForm::default() };
         let of = |kind, values: &[u8]| samples(array("inputs", kind, &[2, 2], values), &two(), form, CLASSES);
         let longs = [3_i64, 0, 65_535, 7].map(i64::to_le_bytes).concat();
-        let set = of(Kind::I64, &longs).unwrap();
+        let set = of(FileDtype::I64, &longs).unwrap();
         assert_eq!(
             (set.encoding, set.inputs),
             (Encoding::scaled(Element::U16, 1.0), ndarray::array![[3, 0, 0, 0], [255, 255, 7, 0]])
         );
         for bad in [-1_i32, 65_536] {
             let values = [3, 0, bad, 7].map(i32::to_le_bytes).concat();
-            let error = of(Kind::I32, &values).unwrap_err().to_string();
+            let error = of(FileDtype::I32, &values).unwrap_err().to_string();
             assert_eq!(
                 error,
                 format!("file, inputs, value 0 of sample 1: {bad}, expected a token, a whole number from 0 to 65535")
             );
         }
         assert!(
-            of(Kind::Bool, &[0; 4])
+            of(FileDtype::Bool, &[0; 4])
                 .unwrap_err()
                 .to_string()
                 .contains("bool, expected whole numbers, which are tokens")
@@ -263,7 +268,7 @@ mod tests {
 
     #[test]
     fn images_with_channels_last_are_told_and_turned() {
-        let image = Form { takes: Takes::Image, ..Form::default() };
+        let image = SampleForm { takes: Takes::Image, ..SampleForm::default() };
         let made = |inputs: Array, form| samples(inputs, &two(), form, CLASSES).map_err(|error| error.to_string());
         assert_eq!(
             made(last(), image).unwrap_err(),
@@ -272,7 +277,7 @@ mod tests {
              they should be"
         );
         // A shape without a layout rearranges nothing.
-        let shape = |shape: &'static [u32], layout| Form { shape: Some(shape), layout, ..image };
+        let shape = |shape: &'static [u32], layout| SampleForm { shape: Some(shape), layout, ..image };
         assert!(made(last(), shape(&[1, 3, 4], None)).unwrap_err().contains("\"channels_last\" for (height,"));
         assert_eq!(made(bytes(&[2, 18]), shape(&[3, 3, 2], None)).unwrap().sample_shape, [3, 3, 2]);
         let pixels = || bytes(&[2, 4, 5, 3]);
@@ -282,20 +287,21 @@ mod tests {
             "{error}"
         );
         // If the network does not take them for images, their order does not matter.
-        assert_eq!(made(pixels(), Form::default()).unwrap().sample_shape, [4, 5, 3]);
+        assert_eq!(made(pixels(), SampleForm::default()).unwrap().sample_shape, [4, 5, 3]);
 
-        let turned = Form { layout: Some(Layout::ChannelsLast), ..image };
+        let turned = SampleForm { layout: Some(Layout::ChannelsLast), ..image };
         let set = made(pixels(), turned).unwrap();
         assert_eq!(set.sample_shape, [3, 4, 5]);
         let green: Vec<u8> = (0..20).map(|place| 60 + 3 * place + 1).collect();
         assert_eq!(set.inputs.row(1).as_slice().unwrap()[20..40], green);
-        for rows in
-            [shape(&[3, 4, 5], turned.layout), Form { takes: Takes::Numbers, ..shape(&[3, 4, 5], turned.layout) }]
-        {
+        for rows in [
+            shape(&[3, 4, 5], turned.layout),
+            SampleForm { takes: Takes::Numbers, ..shape(&[3, 4, 5], turned.layout) },
+        ] {
             assert_eq!(made(bytes(&[2, 60]), rows).unwrap(), set);
             assert_eq!(made(pixels(), rows).unwrap(), set);
         }
-        let first = Form { layout: Some(Layout::ChannelsFirst), ..image };
+        let first = SampleForm { layout: Some(Layout::ChannelsFirst), ..image };
         assert_eq!(made(pixels(), first).unwrap().inputs.row(1)[0], 60);
         let error = made(pixels(), shape(&[4, 5, 3], turned.layout)).unwrap_err();
         assert_eq!(
@@ -308,7 +314,7 @@ mod tests {
 
     #[test]
     fn labels_are_what_the_loss_wants() {
-        let labels = array("labels", Kind::I64, &[2, 2], &[3, -100, 0, 4].map(i64::to_le_bytes).concat());
+        let labels = array("labels", FileDtype::I64, &[2, 2], &[3, -100, 0, 4].map(i64::to_le_bytes).concat());
         let wanted = |ignored, classes| Wanted::Classes { ignored, classes };
         let set = made(bytes(&[2]), &labels, wanted(Some(-100), Some(5))).unwrap();
         assert_eq!(set.targets, Targets::Classes { labels: vec![3, IGNORED, 0, 4], places: 2, classes: 0 });
@@ -324,38 +330,38 @@ mod tests {
         let set = made(bytes(&[2]), &labels, Wanted::Values).unwrap();
         assert_eq!(set.targets, Targets::Values { values: vec![3.0, -100.0, 0.0, 4.0], width: 2 });
 
-        let floats = array("labels", Kind::F32, &[2], &[0.5_f32, f32::INFINITY].map(f32::to_le_bytes).concat());
+        let floats = array("labels", FileDtype::F32, &[2], &[0.5_f32, f32::INFINITY].map(f32::to_le_bytes).concat());
         let error = refused(bytes(&[2]), &floats, CLASSES);
         assert!(
             error.contains("labels, sample 0: 0.5, expected a class, a whole number from 0 to 999999; where"),
             "{error}"
         );
-        let whole = array("labels", Kind::F64, &[2], &[3.0, -100.0].map(f64::to_le_bytes).concat());
+        let whole = array("labels", FileDtype::F64, &[2], &[3.0, -100.0].map(f64::to_le_bytes).concat());
         let set = made(bytes(&[2]), &whole, wanted(Some(-100), Some(5))).unwrap();
         assert_eq!(set.targets, Targets::classes(vec![3, IGNORED], 0));
         assert!(refused(bytes(&[2]), &floats, Wanted::Values).contains("labels, sample 1: inf, expected a finite"));
-        let halves = array("labels", Kind::F32, &[2], &[0.5_f32, 1.5].map(f32::to_le_bytes).concat());
+        let halves = array("labels", FileDtype::F32, &[2], &[0.5_f32, 1.5].map(f32::to_le_bytes).concat());
         assert!(
             refused(bytes(&[2]), &halves, Wanted::Chances)
                 .contains("labels, sample 1: 1.5, expected a number from 0 to 1")
         );
-        let bools = array("labels", Kind::Bool, &[2], &[0, 1]);
+        let bools = array("labels", FileDtype::Bool, &[2], &[0, 1]);
         assert_eq!(made(bytes(&[2]), &bools, CLASSES).unwrap().targets, Targets::classes(vec![0, 1], 0));
-        let large = array("labels", Kind::U64, &[2], &[0xff; 16]);
+        let large = array("labels", FileDtype::U64, &[2], &[0xff; 16]);
         assert!(refused(bytes(&[2]), &large, CLASSES).contains("18446744073709551615"));
     }
 
     #[test]
     fn every_type_of_labels_is_read() {
-        let kinds: [(Kind, Vec<u8>); 8] = [
-            (Kind::U8, vec![1, 0]),
-            (Kind::I8, vec![1, 0]),
-            (Kind::U16, [1_u16, 0].map(u16::to_le_bytes).concat()),
-            (Kind::I16, [1_i16, 0].map(i16::to_le_bytes).concat()),
-            (Kind::U32, [1_u32, 0].map(u32::to_le_bytes).concat()),
-            (Kind::I32, [1_i32, 0].map(i32::to_le_bytes).concat()),
-            (Kind::U64, [1_u64, 0].map(u64::to_le_bytes).concat()),
-            (Kind::I64, [1_i64, 0].map(i64::to_le_bytes).concat()),
+        let kinds: [(FileDtype, Vec<u8>); 8] = [
+            (FileDtype::U8, vec![1, 0]),
+            (FileDtype::I8, vec![1, 0]),
+            (FileDtype::U16, [1_u16, 0].map(u16::to_le_bytes).concat()),
+            (FileDtype::I16, [1_i16, 0].map(i16::to_le_bytes).concat()),
+            (FileDtype::U32, [1_u32, 0].map(u32::to_le_bytes).concat()),
+            (FileDtype::I32, [1_i32, 0].map(i32::to_le_bytes).concat()),
+            (FileDtype::U64, [1_u64, 0].map(u64::to_le_bytes).concat()),
+            (FileDtype::I64, [1_i64, 0].map(i64::to_le_bytes).concat()),
         ];
         for (kind, raw) in kinds {
             let labels = array("labels", kind, &[2], &raw);
@@ -370,13 +376,13 @@ mod tests {
         let error = refused(bytes(&[3]), &two(), CLASSES);
         assert_eq!(error, "file, labels: labels of 2 samples, expected 3, one for each sample of file");
         for dims in [&[][..], &[0], &[2, 0]] {
-            let inputs = array("inputs", Kind::U8, dims, &vec![0; dims.iter().product()]);
+            let inputs = array("inputs", FileDtype::U8, dims, &vec![0; dims.iter().product()]);
             assert!(refused(inputs, &two(), CLASSES).contains("at least one sample of one value"), "{dims:?}");
         }
-        let none = array("labels", Kind::F32, &[2, 0], &[]);
+        let none = array("labels", FileDtype::F32, &[2, 0], &[]);
         assert!(refused(bytes(&[2]), &none, CLASSES).contains("labels: (2, 0), expected at least one"));
         let error = |dims: &[usize], bytes: usize| {
-            Array::new(Path::new("file"), Holds::Inputs, Kind::F32, dims.to_vec(), vec![0; bytes])
+            Array::new(Path::new("file"), Holds::Inputs, FileDtype::F32, dims.to_vec(), vec![0; bytes])
                 .unwrap_err()
                 .to_string()
         };

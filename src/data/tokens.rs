@@ -6,7 +6,7 @@ use std::path::Path;
 use super::array::Array;
 use super::loaded::shown;
 use super::{DataError, Holds, Loaded, gzip, npy, sequence};
-use crate::element::Kind;
+use crate::element::FileDtype;
 
 /// Number of 16-bit words below which nothing is said of what they look like.
 const FEWEST: usize = 4;
@@ -24,7 +24,7 @@ pub fn load(
     test: Option<&Path>,
     context: u32,
     vocabulary: u32,
-    dtype: Option<Kind>,
+    dtype: Option<FileDtype>,
 ) -> Result<Loaded, DataError> {
     let read = |path| {
         let tokens = parse(path, gzip::read_file(path, gzip::MAX_OWN)?, vocabulary, dtype)?;
@@ -34,7 +34,7 @@ pub fn load(
 }
 
 /// The tokens in the unpacked `bytes` of `file`.
-fn parse(file: &Path, bytes: Vec<u8>, vocabulary: u32, dtype: Option<Kind>) -> Result<Vec<u16>, DataError> {
+fn parse(file: &Path, bytes: Vec<u8>, vocabulary: u32, dtype: Option<FileDtype>) -> Result<Vec<u16>, DataError> {
     let is_npy = npy::is_npy(&bytes);
     let array = if is_npy { of_array(file, bytes, dtype)? } else { words(file, bytes, dtype)? };
     let mut tokens = Vec::with_capacity(array.bytes().len() / array.kind().bytes());
@@ -64,7 +64,7 @@ fn parse(file: &Path, bytes: Vec<u8>, vocabulary: u32, dtype: Option<Kind>) -> R
 }
 
 /// The tokens of a `.npy` file, which must be one row of whole numbers.
-fn of_array(file: &Path, bytes: Vec<u8>, dtype: Option<Kind>) -> Result<Array, DataError> {
+fn of_array(file: &Path, bytes: Vec<u8>, dtype: Option<FileDtype>) -> Result<Array, DataError> {
     let array = npy::parse(file, Holds::Tokens, bytes)?;
     if let Some(dtype) = dtype.filter(|dtype| *dtype != array.kind()) {
         let found = format!("{:?} for {}", dtype.name(), file.display());
@@ -81,8 +81,8 @@ fn of_array(file: &Path, bytes: Vec<u8>, dtype: Option<Kind>) -> Result<Array, D
 }
 
 /// The tokens of a file of words and nothing else.
-fn words(file: &Path, bytes: Vec<u8>, dtype: Option<Kind>) -> Result<Array, DataError> {
-    let kind = dtype.unwrap_or(Kind::U16);
+fn words(file: &Path, bytes: Vec<u8>, dtype: Option<FileDtype>) -> Result<Array, DataError> {
+    let kind = dtype.unwrap_or(FileDtype::U16);
     if !bytes.len().is_multiple_of(kind.bytes()) {
         let expected = match dtype {
             Some(dtype) => format!("a multiple of {}, as data.dtype = {:?} says", dtype.bytes(), dtype.name()),
@@ -148,7 +148,7 @@ mod tests {
         parsed_as(bytes, vocabulary, None)
     }
 
-    fn parsed_as(bytes: &[u8], vocabulary: u32, dtype: Option<Kind>) -> Result<Vec<u16>, String> {
+    fn parsed_as(bytes: &[u8], vocabulary: u32, dtype: Option<FileDtype>) -> Result<Vec<u16>, String> {
         parse(Path::new("file"), bytes.to_vec(), vocabulary, dtype).map_err(|error| error.to_string())
     }
 
@@ -203,7 +203,14 @@ mod tests {
                 .collect()
         };
         let due = Ok(due.map(u16::from).to_vec());
-        let kinds = [(Kind::U8, 1), (Kind::U16, 2), (Kind::U32, 4), (Kind::I32, 4), (Kind::U64, 8), (Kind::I64, 8)];
+        let kinds = [
+            (FileDtype::U8, 1),
+            (FileDtype::U16, 2),
+            (FileDtype::U32, 4),
+            (FileDtype::I32, 4),
+            (FileDtype::U64, 8),
+            (FileDtype::I64, 8),
+        ];
         for (kind, bytes) in kinds {
             assert_eq!(parsed_as(&of(bytes), 256, Some(kind)), due, "{kind:?}");
         }
@@ -211,22 +218,22 @@ mod tests {
             assert_eq!(parsed(&npy::encode(descr, &[5], &of(bytes)), 256), due, "{descr}");
         }
         let minus = [3_i32, -100].map(i32::to_le_bytes).concat();
-        let error = parsed_as(&minus, 256, Some(Kind::I32)).unwrap_err();
+        let error = parsed_as(&minus, 256, Some(FileDtype::I32)).unwrap_err();
         assert_eq!(error, "file, token 1: -100, expected a token below data.vocabulary, 256");
         let large = [3_u32, 65_539].map(u32::to_le_bytes).concat();
         assert!(
-            parsed_as(&large, 65_536, Some(Kind::U32))
+            parsed_as(&large, 65_536, Some(FileDtype::U32))
                 .unwrap_err()
                 .contains("token 1: 65539, expected a token below")
         );
-        let error = parsed_as(&of(1), 256, Some(Kind::U32)).unwrap_err();
+        let error = parsed_as(&of(1), 256, Some(FileDtype::U32)).unwrap_err();
         assert_eq!(error, "file, the whole: 5 bytes, expected a multiple of 4, as data.dtype = \"uint32\" says");
-        let error = parsed_as(&npy::encode("<u2", &[5], &of(2)), 256, Some(Kind::U32)).unwrap_err();
+        let error = parsed_as(&npy::encode("<u2", &[5], &of(2)), 256, Some(FileDtype::U32)).unwrap_err();
         assert_eq!(
             error,
             "data.dtype: \"uint32\" for file, expected \"uint16\", as that .npy file says: leave it out"
         );
-        assert_eq!(parsed_as(&npy::encode("<u2", &[5], &of(2)), 256, Some(Kind::U16)), due);
+        assert_eq!(parsed_as(&npy::encode("<u2", &[5], &of(2)), 256, Some(FileDtype::U16)), due);
     }
 
     #[test]
@@ -261,7 +268,7 @@ mod tests {
             assert!(error.starts_with(&format!("file, the whole: {words}")), "{error}");
             assert!(error.ends_with("or data.dtype = \"uint16\" where the zeros are tokens too"), "{error}");
             // The job says that they are 16-bit words.
-            assert_eq!(parsed_as(&bytes, 65_536, Some(Kind::U16)).unwrap().len(), bytes.len() / 2);
+            assert_eq!(parsed_as(&bytes, 65_536, Some(FileDtype::U16)).unwrap().len(), bytes.len() / 2);
         }
         // Tokens of 16 bits with zeros among them, or nothing else; and too few words to tell.
         for words in [&[1_u16, 0, 2, 0, 3, 4][..], &[0; 8], &[5, 0], &[1, 0, 2, 0, 3]] {

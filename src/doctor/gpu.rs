@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Line;
+use super::Finding;
 use crate::compute::cpu::Cpu;
 use crate::compute::cuda::Cuda;
 use crate::compute::cuda::driver::{About, Driver, compile, found, products_version};
@@ -15,23 +15,23 @@ const SIDE: usize = 128;
 const TOLERANCE: f32 = 1e-4;
 
 /// The lines on GPUs and on the libraries that they need. `cpu` says what results are right.
-pub(super) fn examined(cpu: &Cpu) -> Vec<Line> {
+pub(super) fn examined(cpu: &Cpu) -> Vec<Finding> {
     let found = found();
     // Where there is no GPU, nothing that it would need is missed.
     let missing = |of, error: &ComputeError| match &found {
-        Err(ComputeError::NoDevice { .. }) => Line::absent(of, error.to_string()),
-        _ => Line::broken(of, error.to_string()),
+        Err(ComputeError::NoDevice { .. }) => Finding::absent(of, error.to_string()),
+        _ => Finding::broken(of, error.to_string()),
     };
     let mut lines = vec![match &found {
-        Ok((_, [major, minor])) => Line::there("driver", format!("of CUDA {major}.{minor}")),
+        Ok((_, [major, minor])) => Finding::there("driver", format!("of CUDA {major}.{minor}")),
         Err(error) => missing("driver", error),
     }];
     lines.push(match compile::version() {
-        Ok([major, minor]) => Line::there("NVRTC", format!("{major}.{minor}")),
+        Ok([major, minor]) => Finding::there("NVRTC", format!("{major}.{minor}")),
         Err(error) => missing("NVRTC", &error),
     });
     lines.push(match products_version() {
-        Ok(version) => Line::there("cuBLASLt", version.to_string()),
+        Ok(version) => Finding::there("cuBLASLt", version.to_string()),
         Err(error) => missing("cuBLASLt", &error),
     });
     for gpu in found.map(|(gpus, _)| gpus).into_iter().flatten() {
@@ -41,8 +41,10 @@ pub(super) fn examined(cpu: &Cpu) -> Vec<Line> {
             *memory as f64 / f64::from(1 << 30)
         );
         lines.push(match at_work(*ordinal, cpu) {
-            Ok(seconds) => Line::there("GPU", format!("{says}; kernels ready in {seconds:.1} s, results are right")),
-            Err(error) => Line::broken("GPU", format!("{says}; {error}")),
+            Ok(seconds) => {
+                Finding::there("GPU", format!("{says}; kernels ready in {seconds:.1} s, results are right"))
+            }
+            Err(error) => Finding::broken("GPU", format!("{says}; {error}")),
         });
     }
     lines

@@ -19,7 +19,7 @@ use crate::compute::processor;
 use crate::run::RunError;
 
 /// What is said of one part of this host.
-struct Line {
+struct Finding {
     /// The name of the part.
     of: &'static str,
     /// What is there, or what is missing, in words.
@@ -28,7 +28,7 @@ struct Line {
     works: Option<bool>,
 }
 
-impl Line {
+impl Finding {
     /// A part that is there and works.
     fn there(of: &'static str, says: impl Into<String>) -> Self {
         Self { of, says: says.into(), works: Some(true) }
@@ -50,7 +50,7 @@ impl Line {
 /// What was found on this host, part by part.
 pub struct Examined {
     /// One line for each part, in the order in which they are printed.
-    lines: Vec<Line>,
+    lines: Vec<Finding>,
 }
 
 impl Examined {
@@ -62,7 +62,7 @@ impl Examined {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cpu = Cpu::new(cores)?;
         let plural = if cores == 1 { "" } else { "s" };
-        let mut lines = vec![Line::there(
+        let mut lines = vec![Finding::there(
             "processor",
             format!("{}, {cores} core{plural}, {}", processor::name(), cpu.fingerprint()),
         )];
@@ -70,7 +70,7 @@ impl Examined {
         #[cfg(feature = "mpi")]
         lines.extend(messages::examined());
         #[cfg(not(feature = "mpi"))]
-        lines.push(Line {
+        lines.push(Finding {
             of: "MPI",
             says: "this program is built without it (feature mpi)".to_owned(),
             works: None,
@@ -78,7 +78,7 @@ impl Examined {
         #[cfg(feature = "cuda")]
         lines.extend(gpu::examined(&cpu));
         #[cfg(not(feature = "cuda"))]
-        lines.push(Line {
+        lines.push(Finding {
             of: "GPU",
             says: "this program is built without it (feature cuda)".to_owned(),
             works: None,
@@ -93,14 +93,14 @@ impl Examined {
 
     /// What was found, as JSON.
     pub fn json(&self) -> Value {
-        let line = |line: &Line| json!({ "of": line.of, "says": line.says, "works": line.works });
+        let line = |line: &Finding| json!({ "of": line.of, "says": line.says, "works": line.works });
         json!({ "well": self.is_well(), "found": self.lines.iter().map(line).collect::<Vec<_>>() })
     }
 }
 
 impl fmt::Display for Examined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Line { of, says, works } in &self.lines {
+        for Finding { of, says, works } in &self.lines {
             let works = match works {
                 Some(true) => "ok",
                 Some(false) => "BROKEN",

@@ -3,7 +3,7 @@
 //! A change is proposed only where the network, so changed, gives what is wanted.
 
 use super::op::{Flatten, Linear, Reshape};
-use super::sample::{Sample, Wanted};
+use super::sample::{Expected, Sample};
 use super::shape::Shape;
 use super::{Job, JobError, Loss, Op, Source};
 
@@ -17,7 +17,7 @@ pub(super) fn fit(job: &Job, sample: &Sample, output: &Shape) -> Result<(), JobE
     let loss = job.train.loss;
     let at = job.stages[job.stages.len() - 1].at.clone();
     let takes_classes = matches!(loss, Loss::CrossEntropy { .. });
-    if takes_classes != matches!(wanted, Wanted::Classes { .. }) {
+    if takes_classes != matches!(wanted, Expected::Classes { .. }) {
         let (takes, have, fix) = match takes_classes {
             true => ("classes", "numbers", "\"mean_squared_error\" or \"binary_cross_entropy\""),
             false => ("numbers", "classes", "\"cross_entropy\""),
@@ -29,30 +29,30 @@ pub(super) fn fit(job: &Job, sample: &Sample, output: &Shape) -> Result<(), JobE
         return Ok(());
     }
     let needed = match wanted {
-        Wanted::Classes { places: 1, classes } => format!("the data have {classes} classes"),
-        Wanted::Classes { places, classes } => {
+        Expected::Classes { places: 1, classes } => format!("the data have {classes} classes"),
+        Expected::Classes { places, classes } => {
             format!("the data have a label of {classes} classes for each of {places} places")
         }
-        Wanted::Values(1) => "the data have 1 number".to_owned(),
-        Wanted::Values(values) => format!("the data have {values} numbers"),
+        Expected::Values(1) => "the data have 1 number".to_owned(),
+        Expected::Values(values) => format!("the data have {values} numbers"),
     };
     let problem = format!("the last stage gives {} values a sample, {output}; {needed}", output.values());
     Err(JobError::Conflict { at, problem, fix: mend(job, sample, output, wanted) })
 }
 
 /// Whether an `output` of this shape can be compared with what is `wanted`.
-fn is_answer(output: &Shape, wanted: Wanted) -> bool {
+fn is_answer(output: &Shape, wanted: Expected) -> bool {
     match wanted {
-        Wanted::Classes { places: 1, classes } => output.values() == classes,
-        Wanted::Classes { places, classes } => {
+        Expected::Classes { places: 1, classes } => output.values() == classes,
+        Expected::Classes { places, classes } => {
             output.values() == places.saturating_mul(classes) && output.dims().last() == Some(&classes)
         }
-        Wanted::Values(values) => output.values() == values,
+        Expected::Values(values) => output.values() == values,
     }
 }
 
 /// What to do about an `output` that cannot be compared with what is `wanted`: the least change of the job that makes it fit.
-fn mend(job: &Job, sample: &Sample, output: &Shape, wanted: Wanted) -> String {
+fn mend(job: &Job, sample: &Sample, output: &Shape, wanted: Expected) -> String {
     if sample.is_one_hot {
         let classes = match &job.data.source {
             Source::Csv { .. } => {
@@ -65,9 +65,9 @@ fn mend(job: &Job, sample: &Sample, output: &Shape, wanted: Wanted) -> String {
         );
     }
     let (out, per) = match wanted {
-        Wanted::Classes { places: 1, classes } => (classes, "a sample"),
-        Wanted::Classes { classes, .. } => (classes, "a place"),
-        Wanted::Values(values) => (values, "a sample"),
+        Expected::Classes { places: 1, classes } => (classes, "a sample"),
+        Expected::Classes { classes, .. } => (classes, "a place"),
+        Expected::Values(values) => (values, "a sample"),
     };
     let stages: Vec<Vec<Op>> = job.stages.iter().map(|stage| stage.ops.clone()).collect();
     let fits = |stages: &[Vec<Op>]| flow(stages, &sample.shape).is_some_and(|output| is_answer(&output, wanted));
@@ -104,7 +104,7 @@ fn mend(job: &Job, sample: &Sample, output: &Shape, wanted: Wanted) -> String {
             text(out)
         );
     }
-    if let Wanted::Classes { places, classes } = wanted {
+    if let Expected::Classes { places, classes } = wanted {
         if let &[given, last] = output.dims()
             && last == classes
         {
@@ -137,8 +137,8 @@ fn flow(stages: &[Vec<Op>], input: &Shape) -> Option<Shape> {
     stages.iter().flatten().try_fold(input.clone(), |flowing, op| op.output(&flowing)).ok()
 }
 
-/// The same `stages`, but their last linear operation gives `out` values; and the number of its stage, from 1 on. `None` where no
-/// operation is linear.
+/// Changes `stages` so that their last linear operation gives `out` values. Returns them, and the number of its stage, from 1 on.
+/// `None` where no operation is linear.
 fn widened(stages: &[Vec<Op>], out: u32) -> Option<(Vec<Vec<Op>>, usize)> {
     let mut stages = stages.to_vec();
     let last = stages.iter().rposition(|ops| ops.iter().any(|op| matches!(op, Op::Linear(_))))?;
@@ -179,7 +179,7 @@ mod tests {
     }
 
     /// Floats of this shape that are not scaled, for which this is wanted.
-    fn sample(shape: &[u32], wanted: Wanted) -> Sample {
+    fn sample(shape: &[u32], wanted: Expected) -> Sample {
         Sample {
             shape: Shape::new(shape),
             element: Element::F32,
@@ -209,7 +209,7 @@ mod tests {
     /// Each proposal is followed: the network that it leads to gives what is wanted.
     #[test]
     fn what_is_proposed_is_what_the_network_lacks() {
-        let one = Wanted::Classes { places: 1, classes: 10 };
+        let one = Expected::Classes { places: 1, classes: 10 };
         let answers = |first: &str, second: &str, sample: &Sample| {
             let stages: Vec<Vec<Op>> = job(first, second).stages.into_iter().map(|stage| stage.ops).collect();
             assert!(is_answer(&flow(&stages, &sample.shape).unwrap(), sample.wanted.unwrap()), "{first} {second}");
@@ -244,7 +244,7 @@ mod tests {
             "let the last stage end in 10 values a sample, as behind { op = \"flatten\" }, { op = \"linear\", out = 10 }"
         );
         answers("{ op = \"relu\" }", &format!("{{ op = \"tanh\" }}, {flatten}{}", linear(10)), &image);
-        let numbers = sample(&[5, 4], Wanted::Values(3));
+        let numbers = sample(&[5, 4], Expected::Values(3));
         // Numbers are wanted by another loss.
         let mut of_numbers = job(RELU, &linear(3));
         of_numbers.train.loss = Loss::MeanSquaredError;
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn labels_of_places_want_an_answer_for_each() {
-        let five = |shape: &[u32]| sample(shape, Wanted::Classes { places: 5, classes: 3 });
+        let five = |shape: &[u32]| sample(shape, Expected::Classes { places: 5, classes: 3 });
         assert_eq!(
             proposed(RELU, &linear(4), &five(&[5, 2])),
             "write out = 3, values a place, in the last `linear`, of stage 2"
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn one_hot_labels_are_told() {
-        let hot = Sample { is_one_hot: true, ..sample(&[4], Wanted::Classes { places: 2, classes: 2 }) };
+        let hot = Sample { is_one_hot: true, ..sample(&[4], Expected::Classes { places: 2, classes: 2 }) };
         let text = proposed(RELU, &linear(2), &hot);
         assert!(text.starts_with(
             "where they are one-hot, as they look, save them as classes, numpy.argmax(labels, axis=1), or"
@@ -289,14 +289,14 @@ mod tests {
         };
         let flat = "{ op = \"flatten\" }, ";
         let wanting = |wanted| Sample { wanted: Some(wanted), ..classes([1, 8, 8], 0) };
-        let tokens = wanting(Wanted::Classes { places: 8, classes: 5 });
+        let tokens = wanting(Expected::Classes { places: 8, classes: 5 });
         assert!(with(&linear(5), "cross_entropy", &tokens).is_ok());
         for last in [linear(6), format!("{flat}{}", linear(40))] {
             let message = with(&last, "cross_entropy", &tokens).unwrap_err();
             assert!(message.contains("a label of 5 classes for each of 8 places"), "{message}");
             assert!(message.contains("a place"), "{message}");
         }
-        let values = wanting(Wanted::Values(3));
+        let values = wanting(Expected::Values(3));
         let three = format!("{flat}{}", linear(3));
         assert!(with(&three, "mean_squared_error", &values).is_ok());
         assert!(with(&three, "binary_cross_entropy", &values).is_ok());

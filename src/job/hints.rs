@@ -21,7 +21,7 @@ ops = [{ op = "linear", out = 10 }]
 fn checked(text: &str, sets: &[&str]) -> Result<Job, JobError> {
     let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
     let job = Job::parse("job.toml", text, &sets)?;
-    let wanted = Some(Wanted::Classes { places: 1, classes: 10 });
+    let wanted = Some(Expected::Classes { places: 1, classes: 10 });
     let shape = Shape::new([1, 8, 8]);
     chain(
         &job,

@@ -37,7 +37,7 @@ pub struct Mix {
     pub pace: Pace,
     /// `mix.link`: between which ranks the cells that relays pass on are encrypted once more. `hosts` by default. Only under the
     /// profile `mixed` cells are passed on.
-    pub link: Link,
+    pub link: LinkEncryption,
     /// `mix.wire`: the format in which activations and gradients travel. `f32` by default.
     pub wire: Float,
     /// `mix.message`: the fewest bytes of a message, up to 2^30. 0, the default: as many as the job needs. Equal lengths make two
@@ -65,7 +65,9 @@ impl JobTable for Mix {
             cell: section.integer("cell", 128..=1 << 24)?.unwrap_or(1 << 16),
             depth: section.integer("depth", 0..=i64::from(MOST_RANKS) - 1)?.unwrap_or(0),
             pace: Pace::read(section)?,
-            link: section.choice("link", &Link::ALL.map(|link| (link.name(), link)))?.unwrap_or(Link::Hosts),
+            link: section
+                .choice("link", &LinkEncryption::ALL.map(|link| (link.name(), link)))?
+                .unwrap_or(LinkEncryption::Hosts),
             wire: section.choice("wire", &Float::ALL)?.unwrap_or_default(),
             message: section.integer("message", 0..=1 << 30)?.unwrap_or(0),
             package: section.integer("package", 0..=1 << 30)?.unwrap_or(0),
@@ -161,7 +163,7 @@ impl fmt::Display for Pace {
 /// `mix.link`: between which ranks the cells that relays pass on are encrypted once more, under a keystream that those two ranks
 /// alone know. Without it, who sees the network and one of the ranks finds cells again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
+pub enum LinkEncryption {
     /// `hosts`: cells are encrypted once more between ranks of different hosts.
     Hosts,
     /// `all`: cells are encrypted once more between all ranks, those of one host too.
@@ -170,7 +172,7 @@ pub enum Link {
     Off,
 }
 
-impl Link {
+impl LinkEncryption {
     /// All choices, in the order in which errors list them.
     const ALL: [Self; 3] = [Self::Hosts, Self::All, Self::Off];
 
@@ -198,7 +200,7 @@ mod tests {
             cell: 65_536,
             depth: 0,
             pace: Pace::Lockstep,
-            link: Link::Hosts,
+            link: LinkEncryption::Hosts,
             wire: Float::F32,
             message: 0,
             package: 0,
@@ -212,7 +214,7 @@ mod tests {
             cell: 128,
             depth: 7,
             pace: Pace::Auto,
-            link: Link::All,
+            link: LinkEncryption::All,
             wire: Float::Bf16,
             message: 1,
             package: 2,

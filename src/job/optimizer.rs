@@ -109,22 +109,22 @@ impl Optimizer {
     /// together.
     pub(super) fn read_from(train: &Section<'_>) -> Result<(Self, f32), JobError> {
         #[derive(Clone, Copy)]
-        enum Kind {
+        enum OptimizerKind {
             Sgd,
             Adam { decoupled: bool },
         }
         let kinds = [
-            ("sgd", Kind::Sgd),
-            ("adam", Kind::Adam { decoupled: false }),
-            ("adamw", Kind::Adam { decoupled: true }),
+            ("sgd", OptimizerKind::Sgd),
+            ("adam", OptimizerKind::Adam { decoupled: false }),
+            ("adamw", OptimizerKind::Adam { decoupled: true }),
         ];
         let clip = Option::<Clip>::read_from(train)?;
         let (kind, section) = train.kind(KEY, &kinds)?;
-        let kind = kind.unwrap_or(Kind::Sgd);
+        let kind = kind.unwrap_or(OptimizerKind::Sgd);
         let lr = section.number("lr", "a learning rate above 0", |lr| is_size(lr as f32))?;
         let decay = section.number("weight_decay", "a number of 0 or above", |decay| is_decay(decay as f32))?;
         let (rule, usual_lr, usual_decay) = match kind {
-            Kind::Sgd => {
+            OptimizerKind::Sgd => {
                 let momentum = section.number("momentum", PART, |momentum| is_part((momentum as f32).into()))?;
                 let momentum = momentum.unwrap_or(0.0) as f32;
                 let nesterov = section.boolean("nesterov")?.unwrap_or(false);
@@ -135,7 +135,7 @@ impl Optimizer {
                 }
                 (Rule::Sgd { momentum, nesterov }, 0.1, 0.0)
             }
-            Kind::Adam { decoupled } => {
+            OptimizerKind::Adam { decoupled } => {
                 let betas = section.numbers("betas", 2, "two parts from 0 up to, not including, 1", is_part)?;
                 let betas = betas.map_or([0.9, 0.999], |betas| [betas[0], betas[1]]);
                 let eps = section.number("eps", "a small number above 0", |eps| is_size(eps as f32))?;

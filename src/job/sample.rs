@@ -17,12 +17,12 @@ pub struct Sample {
     /// Whether the labels of a sample look like a single class that is written as several numbers: one of them 1, all others 0.
     pub is_one_hot: bool,
     /// What should come out for a sample. `None` where nobody knows: then nothing is compared.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<Expected>,
 }
 
 /// What should come out for a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Expected {
     /// A class, or one for each place of the sample.
     Classes {
         /// How many labels a sample has.

@@ -8,12 +8,13 @@ use super::section::Section;
 use super::shape::DIMS;
 use super::table::put;
 use super::{JobError, MOST_FEATURES, Shape};
-use crate::element::{Kind, Layout};
+use crate::element::{FileDtype, Layout};
 
 /// The most different tokens, `data.vocabulary`: two bytes tell so many apart.
 const MOST_TOKENS: u32 = 1 << 16;
 /// The types that tokens may have in a file, `data.dtype`, in the order in which errors list them.
-const WORDS: [Kind; 6] = [Kind::U8, Kind::U16, Kind::U32, Kind::U64, Kind::I32, Kind::I64];
+const WORDS: [FileDtype; 6] =
+    [FileDtype::U8, FileDtype::U16, FileDtype::U32, FileDtype::U64, FileDtype::I32, FileDtype::I64];
 /// The places where the channels of images may stand in a file, `data.layout`, in the order in which errors list them.
 const LAYOUTS: [Layout; 2] = [Layout::ChannelsFirst, Layout::ChannelsLast];
 
@@ -48,7 +49,7 @@ pub enum Source {
         vocabulary: u32,
         /// `dtype`: the type of the words in a file that is no `.npy` file. `None`, the default: 16 bits. Words that look like something
         /// else are then refused.
-        dtype: Option<Kind>,
+        dtype: Option<FileDtype>,
     },
     /// `csv`: a table with the names of its columns in the first line.
     Csv {

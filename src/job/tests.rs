@@ -43,7 +43,7 @@ pub(super) fn with_ops(ops: &str) -> Job {
 
 /// Data of bytes of this shape, each sample of one of `count` classes.
 pub(super) fn classes(shape: impl Into<Vec<u32>>, count: u32) -> Sample {
-    let wanted = Some(Wanted::Classes { places: 1, classes: count });
+    let wanted = Some(Expected::Classes { places: 1, classes: count });
     let (element, shape) = (Element::U8, Shape::new(shape));
     Sample { shape, element, is_scaled: false, largest_token: None, is_one_hot: false, wanted }
 }

@@ -89,7 +89,7 @@ fn scaled(job: &Job, sample: &Sample) -> (&'static str, &'static str) {
 mod tests {
     use super::*;
     use crate::job::chain;
-    use crate::job::sample::Wanted;
+    use crate::job::sample::Expected;
     use crate::job::tests::{JOB, classes, parse};
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
         let tokens = |largest| Sample {
             element: Element::U16,
             largest_token: Some(largest),
-            wanted: Some(Wanted::Classes { places: 8, classes: 10 }),
+            wanted: Some(Expected::Classes { places: 8, classes: 10 }),
             ..classes([8], 0)
         };
         let network = |first: &str| {

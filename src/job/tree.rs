@@ -60,7 +60,7 @@ impl Value {
 /// # Errors
 /// [`JobError::Syntax`] where it is no TOML.
 pub(super) fn parse(file: &str, text: &str) -> Result<Node, JobError> {
-    let places = Places { file: file.into(), text };
+    let places = Locator { file: file.into(), text };
     let table = DeTable::parse(text).map_err(|error| JobError::Syntax {
         at: places.at(error.span().map_or(0, |span| span.start)),
         message: error.message().to_owned(),
@@ -81,7 +81,7 @@ pub(super) fn parse_value(set: &Arc<str>, text: &str) -> Node {
     }
 }
 
-/// The same value, all of it said `at` this place.
+/// The value of `node`, all of it said to stand `at` this place.
 fn moved(node: Node, at: &At) -> Node {
     let value = match node.value {
         Value::Array(items) => Value::Array(items.into_iter().map(|item| moved(item, at)).collect()),
@@ -94,14 +94,14 @@ fn moved(node: Node, at: &At) -> Node {
 }
 
 /// Turns what the parser gives into nodes with their places.
-struct Places<'a> {
+struct Locator<'a> {
     /// The file's name in errors.
     file: Arc<str>,
     /// All of the file, in which the parser counts bytes.
     text: &'a str,
 }
 
-impl Places<'_> {
+impl Locator<'_> {
     /// The line and column of the byte `offset` of the file.
     fn at(&self, offset: usize) -> At {
         let before = self.text.get(..offset).unwrap_or(self.text);

@@ -62,7 +62,7 @@ pub struct Direct<S> {
 
 /// One link, and the key that seals what goes over it.
 struct Side {
-    /// The neighbour.
+    /// The neighbour at the other end.
     peer: Rank,
     /// The number of the message that goes over it.
     message: usize,

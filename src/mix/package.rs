@@ -75,7 +75,7 @@ pub struct DirectRoute {
 /// A link to a neighbour, in one direction.
 #[derive(Serialize, Deserialize)]
 pub struct Link {
-    /// The neighbour.
+    /// The neighbour at the other end.
     pub peer: Rank,
     /// The number of the message that travels over it. [`SPARE`] if only the owner's word does.
     pub message: u8,

@@ -1,10 +1,10 @@
 //! Activation functions: `y = f(x)`, for each value.
 
-use super::{Builder, Flow, Operation, Pass, Spec, values};
+use super::{Blueprint, Builder, Flow, Operation, Pass, values};
 use crate::compute::{Backend, ComputeError, Function};
 use crate::job::op;
 
-impl Spec for op::Activation {
+impl Blueprint for op::Activation {
     fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
         let function = match *self {
             Self::Relu => Function::Relu,

@@ -4,19 +4,19 @@
 //! rearranged for every micro-batch. So W is kept as Wᵀ (in, out) for forward. For the gradient of the input there is a copy as
 //! W (out, in), which is refreshed after each step.
 
-use super::initial::Start;
-use super::optimizer::Layout;
+use super::initial::Initializer;
+use super::optimizer::Storage;
 use super::{Declared, Parameter};
 use crate::compute::{Backend, ComputeError, Gemm};
 
 /// The parameters of an affine map, with their names and initial values: the weight and, if `biased`, the bias.
 pub(super) fn declared(
-    [weight, bias]: [(&str, Start); 2],
+    [weight, bias]: [(&str, Initializer); 2],
     input: usize,
     out: usize,
     biased: bool,
 ) -> impl Iterator<Item = Declared> + use<> {
-    let weight = Declared { layout: Layout::Transposed, ..Declared::new(weight.0, [out, input], weight.1) };
+    let weight = Declared { storage: Storage::Transposed, ..Declared::new(weight.0, [out, input], weight.1) };
     let bias = biased.then(|| Declared::new(bias.0, [out], bias.1));
     std::iter::once(weight).chain(bias)
 }

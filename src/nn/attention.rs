@@ -5,8 +5,8 @@
 //! gathered. The attention weights, tokens times tokens values a head, are not kept; backward computes them again.
 
 use super::affine::{self, Affine};
-use super::initial::Start;
-use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
+use super::initial::Initializer;
+use super::{Blueprint, Builder, Declared, Flow, Operation, Parameter, Pass, values};
 use crate::compute::precise::{exp, ln, sin_cos};
 use crate::compute::{Backend, ComputeError, Heads};
 use crate::job::{Shape, op};
@@ -19,12 +19,13 @@ fn width(input: &Shape) -> usize {
     input.dims().last().map_or(1, |width| *width as usize)
 }
 
-impl Spec for op::Attention {
+impl Blueprint for op::Attention {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         let width = width(input);
-        let zero = Start::Is(0.0);
-        let into = [("in_proj_weight", Start::Xavier { fan_in: width, fan_out: 3 * width }), ("in_proj_bias", zero)];
-        let out = [("out_proj.weight", Start::FanIn(width)), ("out_proj.bias", zero)];
+        let zero = Initializer::Is(0.0);
+        let into =
+            [("in_proj_weight", Initializer::Xavier { fan_in: width, fan_out: 3 * width }), ("in_proj_bias", zero)];
+        let out = [("out_proj.weight", Initializer::FanIn(width)), ("out_proj.bias", zero)];
         let into = affine::declared(into, width, 3 * width, self.bias);
         into.chain(affine::declared(out, width, width, self.bias)).collect()
     }

@@ -4,9 +4,9 @@
 //! In training, mean and variance are those of the micro-batch and are kept for backward. Each micro-batch also moves the
 //! running mean and variance, in the order in which micro-batches pass. Outside training the running ones are used.
 
-use super::initial::Start;
+use super::initial::Initializer;
 use super::norm::affine;
-use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
+use super::{Blueprint, Builder, Declared, Flow, Operation, Parameter, Pass, values};
 use crate::compute::{Backend, ComputeError, Grid};
 use crate::job::{Shape, op};
 
@@ -15,12 +15,12 @@ fn channels(input: &Shape) -> usize {
     input.dims().first().map_or(1, |channels| *channels as usize)
 }
 
-impl Spec for op::BatchNorm {
+impl Blueprint for op::BatchNorm {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         let shape = [channels(input)];
         let running = [
-            Declared::followed("running_mean", shape, Start::Is(0.0)),
-            Declared::followed("running_var", shape, Start::Is(1.0)),
+            Declared::followed("running_mean", shape, Initializer::Is(0.0)),
+            Declared::followed("running_var", shape, Initializer::Is(1.0)),
         ];
         affine(shape.to_vec(), self.affine, self.affine).into_iter().chain(running).collect()
     }
@@ -44,7 +44,7 @@ impl Spec for op::BatchNorm {
     }
 }
 
-/// PyTorch's `nn.BatchNorm1d` and `nn.BatchNorm2d`.
+/// A norm over the samples of a micro-batch: PyTorch's `nn.BatchNorm1d` and `nn.BatchNorm2d`.
 struct BatchNorm<B: Backend> {
     /// What is added to the variance, against division by zero.
     eps: f32,

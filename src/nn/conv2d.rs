@@ -1,8 +1,8 @@
 //! Two-dimensional convolution. The weight is (out, in / groups, kernel height, kernel width), the bias is (out).
 
-use super::initial::Start;
+use super::initial::Initializer;
 use super::pool::window;
-use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec};
+use super::{Blueprint, Builder, Declared, Flow, Operation, Parameter, Pass};
 use crate::compute::{Backend, ComputeError, Conv, Grid};
 use crate::job::{Shape, op};
 
@@ -12,11 +12,11 @@ fn conv(spec: &op::Conv2d, input: &Shape) -> Conv {
     Conv { channels, out: spec.out as usize, groups: spec.groups as usize, window: window(&spec.window, input) }
 }
 
-impl Spec for op::Conv2d {
+impl Blueprint for op::Conv2d {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         let shape = conv(self, input);
         let [height, width] = shape.window.kernel;
-        let start = Start::FanIn(shape.under());
+        let start = Initializer::FanIn(shape.under());
         let weight = Declared::new("weight", [shape.out, shape.channels / shape.groups, height, width], start);
         let bias = self.bias.then(|| Declared::new("bias", [shape.out], start));
         std::iter::once(weight).chain(bias).collect()
@@ -31,7 +31,7 @@ impl Spec for op::Conv2d {
     }
 }
 
-/// PyTorch's `nn.Conv2d`.
+/// A convolution with its filters: PyTorch's `nn.Conv2d`.
 struct Conv2d<B: Backend> {
     /// The shape of the convolution: channels, groups and window.
     shape: Conv,

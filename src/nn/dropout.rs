@@ -1,11 +1,11 @@
 //! Dropout: values are set to 0 at random. Nothing is kept for backward, because the mask follows from the micro-batch and a
 //! value's place.
 
-use super::{Builder, Flow, Operation, Pass, Spec, values};
-use crate::compute::{Backend, ComputeError, Place};
+use super::{Blueprint, Builder, Flow, Operation, Pass, values};
+use crate::compute::{Backend, ComputeError, PhiloxStream};
 use crate::job::op;
 
-impl Spec for op::Dropout {
+impl Blueprint for op::Dropout {
     fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
         let key = builder.seed.derive("dropout", 0).key();
         Ok(Box::new(Dropout { p: self.p, key, values: values(builder.input) }))
@@ -27,9 +27,9 @@ impl Dropout {
     /// `from`. Both are (rows, values).
     fn pass<B: Backend>(&self, backend: &B, pass: Pass, from: &B::Buf, to: &mut B::Buf) {
         let len = pass.rows * self.values;
-        let place = Place { key: self.key, counter: [pass.micro_batch.0, pass.batch.0, pass.epoch.0] };
+        let stream = PhiloxStream { key: self.key, counter: [pass.micro_batch.0, pass.batch.0, pass.epoch.0] };
         match pass.training {
-            true => backend.drop_out(place, self.p, len, from, to),
+            true => backend.drop_out(stream, self.p, len, from, to),
             false => backend.copy(len, from, to),
         };
     }

@@ -1,13 +1,13 @@
 //! Embedding: each token is replaced by its row of the weight.
 
-use super::initial::Start;
-use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
+use super::initial::Initializer;
+use super::{Blueprint, Builder, Declared, Flow, Operation, Parameter, Pass, values};
 use crate::compute::{Backend, ComputeError};
 use crate::job::{Shape, op};
 
-impl Spec for op::Embedding {
+impl Blueprint for op::Embedding {
     fn parameters(&self, _input: &Shape) -> Vec<Declared> {
-        vec![Declared::new("weight", [self.vocabulary as usize, self.width as usize], Start::Normal(1.0))]
+        vec![Declared::new("weight", [self.vocabulary as usize, self.width as usize], Initializer::Normal(1.0))]
     }
 
     fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
@@ -19,7 +19,7 @@ impl Spec for op::Embedding {
     }
 }
 
-/// PyTorch's `nn.Embedding`.
+/// A table of one vector for each token: PyTorch's `nn.Embedding`.
 struct Embedding<B: Backend> {
     /// Number of tokens of a sample.
     tokens: usize,

@@ -1,22 +1,22 @@
 //! Flatten and reshape: the same values in the same order, in another shape.
 
-use super::{Builder, Flow, Operation, Pass, Spec, values};
+use super::{Blueprint, Builder, Flow, Operation, Pass, values};
 use crate::compute::{Backend, ComputeError};
 use crate::job::op;
 
-impl Spec for op::Flatten {
+impl Blueprint for op::Flatten {
     fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
         Ok(Box::new(Same { values: values(builder.input) }))
     }
 }
 
-impl Spec for op::Reshape {
+impl Blueprint for op::Reshape {
     fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
         Ok(Box::new(Same { values: values(builder.input) }))
     }
 }
 
-/// PyTorch's `nn.Flatten` and `nn.Unflatten`.
+/// A change of shape, which leaves all values: PyTorch's `nn.Flatten` and `nn.Unflatten`.
 struct Same {
     /// Number of values of a sample.
     values: usize,

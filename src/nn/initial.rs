@@ -6,7 +6,7 @@ use crate::random::{Philox, Seed};
 
 /// What a parameter's initial values are drawn from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Start {
+pub(super) enum Initializer {
     /// Uniform in [-bound, bound) with `bound = 1 / sqrt(fan_in)`. PyTorch's `nn.Linear` and `nn.Conv2d` start so (Kaiming
     /// uniform with a = sqrt(5) for the weight, the same bound for the bias).
     FanIn(usize),
@@ -24,17 +24,17 @@ pub(super) enum Start {
     Is(f32),
 }
 
-impl Start {
+impl Initializer {
     /// Draws `len` values from `seed`.
     ///
     /// # Errors
     /// [`OutOfMemory`] if there is no memory for them.
     pub(super) fn values(self, seed: &Seed, len: usize) -> Result<Vec<f32>, OutOfMemory> {
         match self {
-            Start::FanIn(fan_in) => uniform(seed, len, 1.0 / (fan_in as f32).sqrt()),
-            Start::Xavier { fan_in, fan_out } => uniform(seed, len, (6.0 / (fan_in + fan_out) as f32).sqrt()),
-            Start::Normal(deviation) => normal(seed, len, deviation),
-            Start::Is(value) => {
+            Initializer::FanIn(fan_in) => uniform(seed, len, 1.0 / (fan_in as f32).sqrt()),
+            Initializer::Xavier { fan_in, fan_out } => uniform(seed, len, (6.0 / (fan_in + fan_out) as f32).sqrt()),
+            Initializer::Normal(deviation) => normal(seed, len, deviation),
+            Initializer::Is(value) => {
                 let mut values = memory::room(len)?;
                 values.resize(len, value);
                 Ok(values)

@@ -1,15 +1,15 @@
 //! A linear layer: an affine map of each vector of a sample.
 
 use super::affine::{self, Affine};
-use super::initial::Start;
-use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec};
+use super::initial::Initializer;
+use super::{Blueprint, Builder, Declared, Flow, Operation, Parameter, Pass};
 use crate::compute::{Backend, ComputeError};
 use crate::job::{Shape, op};
 
-impl Spec for op::Linear {
+impl Blueprint for op::Linear {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         let (_, width) = Self::vectors(input);
-        let start = Start::FanIn(width as usize);
+        let start = Initializer::FanIn(width as usize);
         affine::declared([("weight", start), ("bias", start)], width as usize, self.out as usize, self.bias).collect()
     }
 
@@ -26,7 +26,7 @@ impl Spec for op::Linear {
     }
 }
 
-/// PyTorch's `nn.Linear`.
+/// A matrix product with a weight, and a bias or none: PyTorch's `nn.Linear`.
 struct Linear<B: Backend> {
     /// Number of vectors of a sample: its tokens, or 1.
     vectors: usize,

@@ -70,7 +70,7 @@ pub struct Flow<'a, B: Backend> {
     pub x: &'a B::Buf,
     /// The output of forward, (rows, out).
     pub y: &'a B::Buf,
-    /// What forward has kept for backward, in buffers of the lengths that [`Spec::keeps`] says.
+    /// What forward has kept for backward, in buffers of the lengths that [`Blueprint::keeps`] says.
     pub kept: &'a [B::Buf],
     /// The gradient of the output, (rows, out).
     pub dy: &'a B::Buf,
@@ -89,7 +89,7 @@ pub trait Operation<B: Backend>: Send {
     /// Computes `max(0, y)`, where y is the output of [`forward`](Operation::forward), and keeps nothing.
     ///
     /// # Panics
-    /// Unless the operation's [`Spec::takes_relu`] is true.
+    /// Unless the operation's [`Blueprint::takes_relu`] is true.
     fn forward_relu(&mut self, _backend: &B, _pass: Pass, _x: &B::Buf, _y: &mut B::Buf) {
         unreachable!("an operation that takes no relu is asked for one")
     }
@@ -101,7 +101,7 @@ pub trait Operation<B: Backend>: Send {
     /// asks for [`backward_input`](Operation::backward_input) of the same micro-batch, that is called before.
     fn backward_params(&mut self, _backend: &B, _pass: Pass, _flow: Flow<'_, B>, _accumulate: bool) {}
 
-    /// The operation's parameters, in the order of [`Spec::parameters`].
+    /// The operation's parameters, in the order of [`Blueprint::parameters`].
     fn parameters(&self) -> Vec<&Parameter<B>> {
         Vec::new()
     }
@@ -138,7 +138,7 @@ impl<B: Backend> Copy for Builder<'_, B> {}
 
 impl<B: Backend> Builder<'_, B> {
     /// Builds the parameters of `spec` with their initial values.
-    fn parameters(&self, spec: &impl Spec) -> Result<Vec<Parameter<B>>, ComputeError> {
+    fn parameters(&self, spec: &impl Blueprint) -> Result<Vec<Parameter<B>>, ComputeError> {
         let declared = spec.parameters(self.input).into_iter();
         declared.map(|declared| Parameter::new(self.backend, declared, self.optimizer, self.seed)).collect()
     }
@@ -146,7 +146,7 @@ impl<B: Backend> Builder<'_, B> {
 
 /// What follows from a job's description of an operation. `input` is always the shape of a sample that goes in; it is one that
 /// the operation takes.
-trait Spec {
+trait Blueprint {
     /// The operation's parameters, before they are built.
     fn parameters(&self, _input: &Shape) -> Vec<Declared> {
         Vec::new()
@@ -197,7 +197,7 @@ macro_rules! of {
     };
 }
 
-impl Spec for Op {
+impl Blueprint for Op {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         of!(self, spec => spec.parameters(input))
     }

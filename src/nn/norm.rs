@@ -1,8 +1,8 @@
 //! Layer norm, RMS norm and group norm, which normalise each sample on its own: `n = (x - mean) / sqrt(variance + eps)`, then
 //! `y = weight n + bias`. Mean and variance are kept for backward.
 
-use super::initial::Start;
-use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
+use super::initial::Initializer;
+use super::{Blueprint, Builder, Declared, Flow, Operation, Parameter, Pass, values};
 use crate::compute::{Backend, ComputeError, Grid};
 use crate::job::{Shape, op};
 
@@ -52,8 +52,8 @@ impl Sets {
 
 /// The parameters `weight` and `bias` of this shape, whichever of them there are. They start from 1 and 0.
 pub(super) fn affine(shape: Vec<usize>, weight: bool, bias: bool) -> Vec<Declared> {
-    let weight = weight.then(|| Declared::new("weight", shape.clone(), Start::Is(1.0)));
-    let bias = bias.then(|| Declared::new("bias", shape, Start::Is(0.0)));
+    let weight = weight.then(|| Declared::new("weight", shape.clone(), Initializer::Is(1.0)));
+    let bias = bias.then(|| Declared::new("bias", shape, Initializer::Is(0.0)));
     weight.into_iter().chain(bias).collect()
 }
 
@@ -63,7 +63,7 @@ fn last(input: &Shape) -> Vec<usize> {
     dims.skip(if input.dims().len() == 2 { 1 } else { 0 }).collect()
 }
 
-impl Spec for op::LayerNorm {
+impl Blueprint for op::LayerNorm {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         affine(last(input), self.affine, self.affine)
     }
@@ -77,7 +77,7 @@ impl Spec for op::LayerNorm {
     }
 }
 
-impl Spec for op::RmsNorm {
+impl Blueprint for op::RmsNorm {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         affine(last(input), self.affine, false)
     }
@@ -91,7 +91,7 @@ impl Spec for op::RmsNorm {
     }
 }
 
-impl Spec for op::GroupNorm {
+impl Blueprint for op::GroupNorm {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         affine(vec![input.dims().first().map_or(1, |channels| *channels as usize)], self.affine, self.affine)
     }
@@ -106,7 +106,7 @@ impl Spec for op::GroupNorm {
     }
 }
 
-/// PyTorch's `nn.LayerNorm`, `nn.RMSNorm`, `nn.GroupNorm`.
+/// A norm within each sample: PyTorch's `nn.LayerNorm`, `nn.RMSNorm`, `nn.GroupNorm`.
 struct Norm<B: Backend> {
     /// How a sample is divided into sets, and its values among the weights.
     sets: Sets,

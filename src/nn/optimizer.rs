@@ -1,6 +1,6 @@
 //! A parameter, its gradient, and the optimizer's step.
 
-use super::initial::Start;
+use super::initial::Initializer;
 use crate::compute::{Adam, Backend, ComputeError};
 use crate::job::{Clip, Optimizer, Rule};
 use crate::random::Seed;
@@ -13,21 +13,21 @@ pub struct Declared {
     /// The shape that PyTorch gives it.
     pub shape: Vec<usize>,
     /// What the parameter's initial values are drawn from.
-    pub(super) start: Start,
+    pub(super) start: Initializer,
     /// How the parameter's values are stored in memory.
-    pub(super) layout: Layout,
+    pub(super) storage: Storage,
     /// Whether it follows a gradient, and not what has passed.
     pub(super) learned: bool,
 }
 
 impl Declared {
     /// A parameter that is learned, stored in plain layout.
-    pub(super) fn new(name: &str, shape: impl Into<Vec<usize>>, start: Start) -> Self {
-        Self { name: name.to_owned(), shape: shape.into(), start, layout: Layout::Plain, learned: true }
+    pub(super) fn new(name: &str, shape: impl Into<Vec<usize>>, start: Initializer) -> Self {
+        Self { name: name.to_owned(), shape: shape.into(), start, storage: Storage::Plain, learned: true }
     }
 
     /// A parameter that is not learned but follows what has passed, such as a running mean.
-    pub(super) fn followed(name: &str, shape: impl Into<Vec<usize>>, start: Start) -> Self {
+    pub(super) fn followed(name: &str, shape: impl Into<Vec<usize>>, start: Initializer) -> Self {
         Self { learned: false, ..Self::new(name, shape, start) }
     }
 
@@ -41,7 +41,7 @@ impl Declared {
 pub struct Parameter<B: Backend> {
     /// The shape that PyTorch gives it.
     pub shape: Vec<usize>,
-    /// The values, stored in the parameter's [`Layout`].
+    /// The values, stored in the parameter's [`Storage`].
     pub value: B::Buf,
     /// The sum of the micro-batches' gradients since the last step, stored like the values. Empty if the parameter is not
     /// learned.
@@ -49,7 +49,7 @@ pub struct Parameter<B: Backend> {
     /// How often the values have changed since the parameter was built.
     pub changes: u64,
     /// How the parameter's values are stored in memory.
-    layout: Layout,
+    storage: Storage,
     /// What the optimizer keeps from step to step.
     state: State<B>,
     /// How the parameter follows its gradient.
@@ -77,7 +77,7 @@ enum State<B: Backend> {
 
 /// How a parameter's values are stored in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(super) enum Storage {
     /// As PyTorch stores them: row-major in the parameter's shape.
     Plain,
     /// A matrix (rows, columns) is stored as its transpose (columns, rows), row-major.
@@ -95,7 +95,7 @@ impl<B: Backend> Parameter<B> {
         optimizer: &Optimizer,
         seed: &Seed,
     ) -> Result<Self, ComputeError> {
-        let Declared { name, shape, start, layout, learned } = declared;
+        let Declared { name, shape, start, storage, learned } = declared;
         // A length that no usize can hold saturates, and no memory holds it either.
         let len = shape.iter().fold(1, |len: usize, dim| len.saturating_mul(*dim));
         let values = start.values(&seed.derive(&name, 0), len)?;
@@ -110,7 +110,7 @@ impl<B: Backend> Parameter<B> {
         };
         let gradient = backend.zeros(if learned { len } else { 0 })?;
         let mut parameter =
-            Self { shape, value, gradient, changes: 0, layout, state, optimizer: *optimizer, learned };
+            Self { shape, value, gradient, changes: 0, storage, state, optimizer: *optimizer, learned };
         parameter.upload(backend, &values)?;
         Ok(parameter)
     }
@@ -139,8 +139,8 @@ impl<B: Backend> Parameter<B> {
     /// [`ComputeError::OutOfMemory`] if there is no memory to transpose them.
     pub(super) fn upload(&mut self, backend: &B, values: &[f32]) -> Result<(), ComputeError> {
         self.changes += 1;
-        let Self { layout, shape, value, .. } = self;
-        laid(backend, *layout, shape, values, value)
+        let Self { storage, shape, value, .. } = self;
+        laid(backend, *storage, shape, values, value)
     }
 
     /// Number of buffers that the optimizer keeps. Each is as long as the parameter.
@@ -170,12 +170,12 @@ impl<B: Backend> Parameter<B> {
     /// # Errors
     /// [`ComputeError::OutOfMemory`] if there is no memory to transpose them.
     pub(super) fn upload_kept(&mut self, backend: &B, which: usize, values: &[f32]) -> Result<(), ComputeError> {
-        let Self { layout, shape, state, .. } = self;
+        let Self { storage, shape, state, .. } = self;
         match (state, which) {
             (State::Velocity(kept) | State::Moments { mean: kept, .. }, 0) => {
-                laid(backend, *layout, shape, values, kept)
+                laid(backend, *storage, shape, values, kept)
             }
-            (State::Moments { square, .. }, _) => laid(backend, *layout, shape, values, square),
+            (State::Moments { square, .. }, _) => laid(backend, *storage, shape, values, square),
             _ => Ok(()),
         }
     }
@@ -198,8 +198,8 @@ impl<B: Backend> Parameter<B> {
 
     /// Copies `from`, which is stored like the values, to `to` in PyTorch's layout.
     fn plain(&self, backend: &B, from: &B::Buf, to: &mut [f32]) -> Result<(), ComputeError> {
-        match (self.layout, self.shape.as_slice()) {
-            (Layout::Transposed, [rows, columns]) => {
+        match (self.storage, self.shape.as_slice()) {
+            (Storage::Transposed, [rows, columns]) => {
                 let mut plain = backend.zeros(self.len())?;
                 backend.transpose(*columns, *rows, from, &mut plain);
                 backend.download(&plain, to);
@@ -263,16 +263,16 @@ impl<B: Backend> Parameter<B> {
     }
 }
 
-/// Copies `from`, which is in PyTorch's layout, to `to` in the layout `layout`.
+/// Copies `from`, which is in PyTorch's layout, to `to` as `storage` says.
 fn laid<B: Backend>(
     backend: &B,
-    layout: Layout,
+    storage: Storage,
     shape: &[usize],
     from: &[f32],
     to: &mut B::Buf,
 ) -> Result<(), ComputeError> {
-    match (layout, shape) {
-        (Layout::Transposed, [rows, columns]) => {
+    match (storage, shape) {
+        (Storage::Transposed, [rows, columns]) => {
             let mut plain = backend.zeros(from.len())?;
             backend.upload(from, &mut plain);
             backend.transpose(*rows, *columns, &plain, to);

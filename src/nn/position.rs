@@ -1,17 +1,17 @@
 //! Learned positions: `y = x + weight` for each sample, where the weight has the shape of a sample.
 
-use super::initial::Start;
-use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, values};
+use super::initial::Initializer;
+use super::{Blueprint, Builder, Declared, Flow, Operation, Parameter, Pass, values};
 use crate::compute::{Backend, ComputeError};
 use crate::job::{Shape, op};
 
 /// Standard deviation of the initial values, as in GPT-2.
 const DEVIATION: f32 = 0.02;
 
-impl Spec for op::Position {
+impl Blueprint for op::Position {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         let shape: Vec<usize> = input.dims().iter().map(|dim| *dim as usize).collect();
-        vec![Declared::new("weight", shape, Start::Normal(DEVIATION))]
+        vec![Declared::new("weight", shape, Initializer::Normal(DEVIATION))]
     }
 
     fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {

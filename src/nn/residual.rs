@@ -1,7 +1,7 @@
 //! Residual: `y = x + f(x)`, where f is a chain of operations. The output of each operation is kept for backward, and so is
 //! what each keeps itself.
 
-use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, output, values};
+use super::{Blueprint, Builder, Declared, Flow, Operation, Parameter, Pass, output, values};
 use crate::compute::{Backend, ComputeError};
 use crate::job::{Op, Shape, op};
 
@@ -14,7 +14,7 @@ fn inner<'a>(ops: &'a [Op], input: &Shape) -> impl Iterator<Item = (&'a Op, Shap
     })
 }
 
-impl Spec for op::Residual {
+impl Blueprint for op::Residual {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         let named = |i: usize, declared: Declared| Declared { name: format!("{i}.{}", declared.name), ..declared };
         inner(&self.ops, input)
@@ -58,7 +58,7 @@ struct Residual<B: Backend> {
 
 /// An operation of a residual's chain.
 struct Inner<B: Backend> {
-    /// The operation itself.
+    /// The operation, with its parameters.
     op: Box<dyn Operation<B>>,
     /// Number of buffers that the operation keeps.
     keeps: usize,

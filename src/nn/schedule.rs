@@ -9,7 +9,7 @@ use crate::job::{Decay, LearningRate};
 pub struct Rates {
     /// The schedule of the job: peak, warm-up and decay.
     rate: LearningRate,
-    /// Number of epochs.
+    /// Number of epochs of the run.
     epochs: u32,
     /// Number of batches, and so of steps, in an epoch.
     batches: u32,

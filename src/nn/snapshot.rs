@@ -62,14 +62,14 @@ fn numbers(bytes: &[u8]) -> impl Iterator<Item = f32> {
 }
 
 /// Reads a snapshot from front to back.
-struct Rest<'a> {
+struct SnapshotReader<'a> {
     /// The bytes that have not been read yet.
     bytes: &'a [u8],
     /// Memory for the numbers of one parameter.
     room: Zeroizing<Vec<f32>>,
 }
 
-impl Rest<'_> {
+impl SnapshotReader<'_> {
     /// Reads the next `len` f32 numbers.
     fn numbers(&mut self, len: usize) -> &[f32] {
         let (here, behind) = self.bytes.split_at(4 * len);
@@ -131,7 +131,7 @@ impl<B: Backend + 'static> Stage<B> {
         assert!(self.is_at_rest(), "a stage is restored between batches");
         assert_eq!(snapshot.bytes().len(), self.snapshot_length(), "bytes of a snapshot of this stage");
         let room = Zeroizing::new(memory::room(self.longest_parameter())?);
-        let mut rest = Rest { bytes: snapshot.bytes(), room };
+        let mut rest = SnapshotReader { bytes: snapshot.bytes(), room };
         for parameter in self.parameters_mut() {
             parameter.upload(backend, rest.numbers(parameter.len()))?;
         }

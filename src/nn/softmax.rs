@@ -1,17 +1,17 @@
 //! The softmax over a sample's last dimension.
 
-use super::{Builder, Flow, Operation, Pass, Spec, values};
+use super::{Blueprint, Builder, Flow, Operation, Pass, values};
 use crate::compute::{Backend, ComputeError};
 use crate::job::op;
 
-impl Spec for op::Softmax {
+impl Blueprint for op::Softmax {
     fn build<B: Backend + 'static>(&self, builder: Builder<'_, B>) -> Result<Box<dyn Operation<B>>, ComputeError> {
         let width = builder.input.dims().last().map_or(1, |width| *width as usize);
         Ok(Box::new(Softmax { vectors: values(builder.input) / width, width }))
     }
 }
 
-/// PyTorch's `nn.Softmax(dim=-1)`.
+/// A softmax over the last dimension: PyTorch's `nn.Softmax(dim=-1)`.
 struct Softmax {
     /// Number of vectors of a sample.
     vectors: usize,

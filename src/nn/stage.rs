@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Builder, Declared, Flow, Operation, Parameter, Pass, Spec, output, values};
+use super::{Blueprint, Builder, Declared, Flow, Operation, Parameter, Pass, output, values};
 use crate::compute::{Backend, ComputeError};
 use crate::element::Encoding;
 use crate::float::Float;

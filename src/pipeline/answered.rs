@@ -1,13 +1,13 @@
 //! The schedule under a fixed pace, where a stage may take any number of slots. The owner sends what the answers so far allow
 //! (docs/PROTOCOL.md, "Schedule").
 
-use super::{Feed, Pass};
+use super::{DataPass, Feed};
 
 /// How far a pass has come, counted in micro-batches that were fed, came back and are done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// The pass that is counted.
-    pass: Pass,
+    pass: DataPass,
     /// Most micro-batches that may be under way at once.
     most: u64,
     /// Number of micro-batches that have left the owner.
@@ -24,8 +24,8 @@ pub struct Answered {
 impl Answered {
     /// The start of `pass`, before anything has left. Twice as many micro-batches may be under way as in lockstep: so a stage
     /// that takes two slots has work in each.
-    pub fn new(pass: &Pass) -> Self {
-        let Pass { depth, training, .. } = *pass;
+    pub fn new(pass: &DataPass) -> Self {
+        let DataPass { depth, training, .. } = *pass;
         let linger = if training { 0 } else { depth.latency * (depth.shown - depth.stages) };
         Self { pass: *pass, most: 2 * pass.in_flight(), fed: 0, returned: 0, done: 0, linger }
     }
@@ -79,7 +79,7 @@ mod tests {
     fn every_micro_batch_passes_however_slow_the_stages_are() {
         for (full, total) in [(1, 1), (4, 4), (4, 11), (3, 30)] {
             for delays in [[1, 1], [2, 2], [1, 7], [5, 3]] {
-                let pass = Pass::training(Depth::of(3), full, total);
+                let pass = DataPass::training(Depth::of(3), full, total);
                 let mut answered = Answered::new(&pass);
                 let (mut ahead, mut back) = (Vec::new(), Vec::new());
                 let (mut fed, mut finished) = (0, 0);
@@ -115,19 +115,19 @@ mod tests {
 
     #[test]
     fn answers_that_are_not_due_are_told() {
-        let mut training = Answered::new(&Pass::training(Depth::of(2), 2, 2));
+        let mut training = Answered::new(&DataPass::training(Depth::of(2), 2, 2));
         assert!(training.returned().is_none() && training.done().is_none() && !training.is_over());
         training.feed();
         assert!(training.done().is_none() && training.returned().is_some() && training.returned().is_none());
         assert!(training.done().is_some() && training.done().is_none());
-        let mut looking = Answered::new(&Pass::evaluation(Depth::of(2), 1));
+        let mut looking = Answered::new(&DataPass::evaluation(Depth::of(2), 1));
         assert!(looking.feed().is_some() && looking.returned().is_some() && looking.done().is_none());
         assert!(looking.is_over());
         // An evaluation through two stages that pass for four.
-        let mut looking = Answered::new(&Pass::evaluation(Depth::new(2, 4), 1));
+        let mut looking = Answered::new(&DataPass::evaluation(Depth::new(2, 4), 1));
         assert!(looking.feed().is_some() && looking.returned().is_some());
         assert!(!looking.is_over() && looking.feed().is_none() && !looking.is_over());
         assert!(looking.feed().is_none() && looking.is_over());
-        assert!(Answered::new(&Pass::training(Depth::of(2), 2, 0)).is_over());
+        assert!(Answered::new(&DataPass::training(Depth::of(2), 2, 0)).is_over());
     }
 }

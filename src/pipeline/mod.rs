@@ -1,8 +1,8 @@
 //! Which micro-batch goes when. These are pure functions, without I/O or messages.
 //!
 //! The owner feeds one micro-batch a slot, and it alone knows the schedule; a stage reacts to what reaches it. Slots are
-//! counted from the start of a [`Pass`] over the data. Let a stage take l slots (its latency), let there be S stages, and M
-//! micro-batches in a batch. Then (docs/PROTOCOL.md, "Schedule"):
+//! counted from the start of a pass over the data ([`DataPass`]). Let a stage take l slots (its latency), let there be S stages,
+//! and M micro-batches in a batch. Then (docs/PROTOCOL.md, "Schedule"):
 //!
 //! - Micro-batch m leaves the owner in slot m and stage i (from 1) in slot m + l i. Its output is back at the owner in slot m +
 //!   l S + 1, and the owner sends its gradient in the same slot.
@@ -71,7 +71,7 @@ impl Depth {
 
 /// A pass over the data: training, with gradients that go back, or evaluation, without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pass {
+pub struct DataPass {
     /// The stages that the pass goes through.
     depth: Depth,
     /// Whether the pass is training, with gradients that go back.
@@ -95,7 +95,7 @@ pub struct Feed {
     pub last: bool,
 }
 
-impl Pass {
+impl DataPass {
     /// A pass that trains on `micro_batches` micro-batches, `full` of them in a batch. The last batch may have fewer.
     pub fn training(depth: Depth, full: u32, micro_batches: u32) -> Self {
         Self { depth, training: true, first: 0, full: u64::from(full.max(1)), total: micro_batches.into() }
@@ -166,7 +166,7 @@ impl Pass {
     }
 
     /// The micro-batch whose output is at the owner at the start of `slot`, if any is. In training the owner sends its gradient
-    /// in this slot, or after it has [held](Pass::hold) it.
+    /// in this slot, or after it has [held](DataPass::hold) it.
     pub fn returned(&self, slot: u64) -> Option<Feed> {
         self.feed(slot.checked_sub(self.round_trip())?)
     }
@@ -193,7 +193,7 @@ mod tests {
     /// stage once each way, steps must fall between batches, and nothing may be left at the end.
     fn simulate(stages: usize, shown: usize, preceded: bool, latency: u64, full: u32, total: u32) {
         let depth = Depth::new(stages as u16, shown as u16).preceded(preceded).latency(latency as u8);
-        let pass = Pass::training(depth, full, total);
+        let pass = DataPass::training(depth, full, total);
         // For each stage, and for the owner behind the last: what it sends on, by slot.
         let mut forward = vec![HashMap::<u64, Feed>::new(); stages + 1];
         let mut backward = vec![HashMap::<u64, Feed>::new(); stages];
@@ -248,8 +248,8 @@ mod tests {
 
     #[test]
     fn parts_of_a_pass_are_the_whole() {
-        let pass = Pass::training(Depth::of(2), 3, 11);
-        let feeds = |pass: Pass| (0..pass.slots()).filter_map(|slot| pass.feed(slot)).collect::<Vec<Feed>>();
+        let pass = DataPass::training(Depth::of(2), 3, 11);
+        let feeds = |pass: DataPass| (0..pass.slots()).filter_map(|slot| pass.feed(slot)).collect::<Vec<Feed>>();
         assert_eq!(feeds(pass).len(), 11);
         for cut in 0..=4 {
             let [head, tail] = [pass.part(0..cut), pass.part(cut..4)];
@@ -278,14 +278,14 @@ mod tests {
 
     #[test]
     fn the_figures_of_the_protocol() {
-        let one = Pass::training(Depth::of(3), 4, 4);
+        let one = DataPass::training(Depth::of(3), 4, 4);
         assert_eq!((one.slots(), one.period()), (11, 9));
-        assert_eq!(Pass::training(Depth::of(3), 4, 8).slots(), 20);
-        assert_eq!(Pass::evaluation(Depth::of(3), 10).slots(), 10 + 3 + 1);
-        let behind = Pass::training(Depth::of(3).preceded(true), 4, 4);
+        assert_eq!(DataPass::training(Depth::of(3), 4, 8).slots(), 20);
+        assert_eq!(DataPass::evaluation(Depth::of(3), 10).slots(), 10 + 3 + 1);
+        let behind = DataPass::training(Depth::of(3).preceded(true), 4, 4);
         assert_eq!((behind.slots(), behind.period()), (12, 11));
-        assert_eq!(Pass::training(Depth::of(3), 4, 0).slots(), 0);
-        let late = Pass::training(Depth::of(3).latency(2), 4, 4);
+        assert_eq!(DataPass::training(Depth::of(3), 4, 0).slots(), 0);
+        let late = DataPass::training(Depth::of(3).latency(2), 4, 4);
         assert_eq!((late.slots(), late.period()), (4 + 12 + 1, 4 + 12 - 2));
     }
 
@@ -295,12 +295,12 @@ mod tests {
     fn stages_pass_for_more() {
         for latency in [1, 2] {
             let (few, many) = (Depth::new(3, 5).latency(latency), Depth::of(5).latency(latency));
-            let passes = [few, many].map(|depth| Pass::training(depth, 4, 10));
+            let passes = [few, many].map(|depth| DataPass::training(depth, 4, 10));
             assert_eq!(passes[0].slots(), passes[1].slots());
-            let looks = [few, many].map(|depth| Pass::evaluation(depth, 10));
+            let looks = [few, many].map(|depth| DataPass::evaluation(depth, 10));
             assert_eq!(looks[0].slots(), looks[1].slots());
             // The slot in which the gradient of what left in slot 0 comes by stage i.
-            let due = |pass: &Pass, stages: u64, i: u64| {
+            let due = |pass: &DataPass, stages: u64, i: u64| {
                 let back = (0..).find(|slot| pass.returned(*slot).is_some()).unwrap_or(0);
                 back + pass.hold() + u64::from(latency) * (stages - i + 1)
             };
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn evaluation_feeds_and_returns_every_slot() {
-        let pass = Pass::evaluation(Depth::of(2), 3);
+        let pass = DataPass::evaluation(Depth::of(2), 3);
         let fed: Vec<_> = (0..pass.slots()).map(|s| pass.feed(s).map(|f| f.micro_batch.0)).collect();
         let back: Vec<_> = (0..pass.slots()).map(|s| pass.returned(s).map(|f| f.micro_batch.0)).collect();
         assert_eq!(fed, [Some(0), Some(1), Some(2), None, None, None]);

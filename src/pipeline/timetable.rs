@@ -1,11 +1,11 @@
 //! What the owner does in each slot, through several passes one after the other.
 
-use super::{Answered, Feed, Pass};
+use super::{Answered, DataPass, Feed};
 
 /// Tells the owner, slot by slot, which output comes back and which micro-batch leaves.
 pub struct Timetable {
     /// All passes, in the order in which they run.
-    passes: Vec<Pass>,
+    passes: Vec<DataPass>,
     /// Index of the pass that runs.
     running: usize,
     /// Whether it goes by slots or by answers.
@@ -36,12 +36,12 @@ pub struct NoneDue;
 
 impl Timetable {
     /// A timetable by the numbers of slots, for a pace at which slots wait for their ranks. The first `lead` slots are empty.
-    pub fn by_slots(passes: Vec<Pass>, lead: u64) -> Self {
+    pub fn by_slots(passes: Vec<DataPass>, lead: u64) -> Self {
         Self { passes, running: 0, by: By::Slots { began: lead } }
     }
 
     /// A timetable by the answers that come back, for a pace at which slots wait for no one. The first `lead` slots are empty.
-    pub fn by_answers(passes: Vec<Pass>, lead: u64) -> Self {
+    pub fn by_answers(passes: Vec<DataPass>, lead: u64) -> Self {
         let answered = passes.first().map(Answered::new);
         Self { passes, running: 0, by: By::Answers { lead, answered } }
     }
@@ -61,7 +61,7 @@ impl Timetable {
     pub fn end(&self) -> Option<u64> {
         match self.by {
             By::Slots { began } => {
-                let left: u64 = self.passes.iter().skip(self.running).map(Pass::slots).sum();
+                let left: u64 = self.passes.iter().skip(self.running).map(DataPass::slots).sum();
                 Some((began + left).saturating_sub(1))
             }
             By::Answers { .. } => (self.running == self.passes.len()).then_some(0),
@@ -77,7 +77,7 @@ impl Timetable {
         match &mut self.by {
             By::Slots { began } => {
                 while let Some(over) =
-                    self.passes.get(self.running).map(Pass::slots).filter(|slots| slot >= *began + slots)
+                    self.passes.get(self.running).map(DataPass::slots).filter(|slots| slot >= *began + slots)
                 {
                     *began += over;
                     self.running += 1;
@@ -128,15 +128,19 @@ mod tests {
     use super::super::Depth;
     use super::*;
 
-    fn passes() -> Vec<Pass> {
-        vec![Pass::training(Depth::of(2), 2, 3), Pass::evaluation(Depth::of(2), 0), Pass::evaluation(Depth::of(2), 2)]
+    fn passes() -> Vec<DataPass> {
+        vec![
+            DataPass::training(Depth::of(2), 2, 3),
+            DataPass::evaluation(Depth::of(2), 0),
+            DataPass::evaluation(Depth::of(2), 2),
+        ]
     }
 
     #[test]
     fn passes_follow_one_another_behind_the_empty_slots() {
         let lead = 3;
         let mut table = Timetable::by_slots(passes(), lead);
-        let all: u64 = passes().iter().map(Pass::slots).sum();
+        let all: u64 = passes().iter().map(DataPass::slots).sum();
         assert_eq!(table.end(), Some(lead + all - 1));
         let first = passes()[0].slots();
         for slot in 0..lead + all {

@@ -49,7 +49,7 @@ impl Chance {
         Some(Self { mean, low: (centre - half).clamp(0.0, mean), high: (centre + half).clamp(mean, 1.0) })
     }
 
-    /// This chance as JSON.
+    /// The chance and its interval, as JSON.
     pub fn json(&self) -> Value {
         json!({ "chance": self.mean, "low": self.low, "high": self.high })
     }

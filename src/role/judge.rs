@@ -11,7 +11,7 @@ use crate::pipeline::Feed;
 
 /// Compares the outputs of the network with the targets.
 pub struct Judge<B: Backend> {
-    /// The job's loss.
+    /// Computes the job's loss and its gradient.
     criterion: Criterion,
     /// Memory for the targets of one micro-batch. `None` if there is no pass.
     targets: Option<Targets>,
@@ -76,7 +76,7 @@ impl<B: Backend> Judge<B> {
 }
 
 /// The pass of the micro-batch `feed` of `planned` through the stages: its rows, and whether it is training.
-pub fn through(planned: &Planned<'_>, epoch: Epoch, feed: Feed) -> Pass {
+pub fn pass_of(planned: &Planned<'_>, epoch: Epoch, feed: Feed) -> Pass {
     let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0).len();
     match planned.trains() {
         true => Pass::training(rows, epoch, feed.batch, feed.micro_batch),

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::judge::{Judge, through};
+use super::judge::{Judge, pass_of};
 use super::planned::{Planned, Purpose};
 use super::score::Tally;
 use super::{Role, RoleError, address, received};
@@ -16,11 +16,11 @@ use crate::mix::beat::Order;
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
 use crate::nn::{Criterion, Network, Rates};
-use crate::pipeline::{Feed, Pass, Timetable, Turns};
+use crate::pipeline::{DataPass, Feed, Timetable, Turns};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 
 /// The stages that the owner hosts itself. They last as long as the run.
-pub struct Hosted<B: Backend> {
+pub struct OwnerStages<B: Backend> {
     /// The stages before those of the ranks, if any. The data go into them.
     pub head: Option<Network<B>>,
     /// The stages behind those of the ranks, if any. Their output is compared with the targets.
@@ -28,7 +28,7 @@ pub struct Hosted<B: Backend> {
 }
 
 /// What the owner needs for a term.
-pub struct Course<'a, B: Backend> {
+pub struct TermSetup<'a, B: Backend> {
     /// The epoch that the term is part of.
     pub epoch: Epoch,
     /// Whether the run ends with this term.
@@ -48,7 +48,7 @@ pub struct Course<'a, B: Backend> {
     /// Number of values a sample that come out of the last stage on a rank.
     pub features: usize,
     /// The stages that the owner hosts itself.
-    pub hosted: &'a mut Hosted<B>,
+    pub hosted: &'a mut OwnerStages<B>,
     /// Most samples of a micro-batch.
     pub micro_batch: u32,
     /// The format in which values other than the data's travel.
@@ -70,7 +70,7 @@ pub struct Owner<'a, B: Backend> {
     /// The learning rate of each step.
     rates: Rates,
     /// The stages that the owner hosts itself.
-    hosted: &'a mut Hosted<B>,
+    hosted: &'a mut OwnerStages<B>,
     /// The format in which values other than the data's travel.
     wire: Float,
     /// Length of a message in bytes, header included.
@@ -108,12 +108,12 @@ struct Held<B: Backend> {
 }
 
 impl<'a, B: Backend + 'static> Owner<'a, B> {
-    /// The owner's role in the term `course`. Messages have `capacity` bytes, header included.
+    /// The owner's role in the term that `setup` describes. Messages have `capacity` bytes, header included.
     ///
     /// # Errors
     /// [`ComputeError::OutOfMemory`] if there is no memory for what it keeps.
-    pub fn new(backend: &B, course: Course<'a, B>, capacity: usize) -> Result<Self, ComputeError> {
-        let Course {
+    pub fn new(backend: &B, setup: TermSetup<'a, B>, capacity: usize) -> Result<Self, ComputeError> {
+        let TermSetup {
             epoch,
             last,
             passes,
@@ -126,14 +126,14 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             hosted,
             micro_batch,
             wire,
-        } = course;
+        } = setup;
         let outputs = hosted.tail.as_ref().map_or(features, Network::output_features);
         let bytes = passes.first().map_or(0, |pass| pass.data.bytes());
         let rows = micro_batch as usize;
         let asked = passes.iter().filter(|planned| planned.purpose == Purpose::Infer);
         let asked = asked.map(|planned| planned.batches.samples() * outputs).sum();
         let hold = passes.iter().map(|planned| planned.pass.hold()).max().unwrap_or(0) as usize;
-        let table: Vec<Pass> = passes.iter().map(|planned| planned.pass).collect();
+        let table: Vec<DataPass> = passes.iter().map(|planned| planned.pass).collect();
         let targets = passes.first().map(|planned| &planned.data.targets);
         let judge = Judge::new(backend, criterion, rows, outputs, targets)?;
         Ok(Self {
@@ -176,7 +176,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
 
     /// Takes stage 1's answer to the gradient of a micro-batch, if one has come. If the owner hosts the first stages, the
     /// answer carries a gradient, and these go backward with it.
-    fn answered(&mut self, backend: &B, slot: Slot, post: &Post<B::Bytes>) -> Result<(), RoleError> {
+    fn take_answer(&mut self, backend: &B, slot: Slot, post: &Post<B::Bytes>) -> Result<(), RoleError> {
         let Some(found) = received(backend, slot, post, BACKWARD, self.capacity)? else { return Ok(()) };
         // Answers come in the order in which micro-batches were fed.
         let feed = self.unanswered.pop_front().ok_or_else(|| none_due(slot, Some(found)))?;
@@ -201,7 +201,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             }
             None => done,
         };
-        expect(slot, Some(found), due)?;
+        check_due(slot, Some(found), due)?;
         // The head goes backward in the same slot, and makes its step behind the batch's last micro-batch.
         if let Some(head) = &mut self.hosted.head {
             let values = rows * head.output_features();
@@ -216,7 +216,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
 
     /// Takes the output of the micro-batch `feed`, which has come in this slot. An inference keeps it. Otherwise its loss is
     /// computed, and in training its gradient.
-    fn take(&mut self, backend: &B, slot: Slot, feed: Feed, post: &Post<B::Bytes>) -> Result<(), RoleError> {
+    fn take_output(&mut self, backend: &B, slot: Slot, feed: Feed, post: &Post<B::Bytes>) -> Result<(), RoleError> {
         let running = self.timetable.running();
         let planned = &self.passes[running];
         let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0).len();
@@ -232,12 +232,12 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             features: self.features as u32,
             rate: 0.0,
         };
-        expect(slot, received(backend, slot, post, FORWARD, self.capacity)?, due)?;
+        check_due(slot, received(backend, slot, post, FORWARD, self.capacity)?, due)?;
         // The network's outputs (rows, outputs): what came, or what the tail makes of it, rounded as a message would round it.
         let values = rows * self.outputs;
         match &mut self.hosted.tail {
             Some(tail) => {
-                let pass = through(planned, self.epoch, feed);
+                let pass = pass_of(planned, self.epoch, feed);
                 let outputs = tail.forward(backend, pass, &post.inbox[FORWARD], HEADER)?;
                 backend.round(self.wire, values, outputs, &mut self.judge.logits)
             }
@@ -256,7 +256,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         // tail.
         self.judge.judge(backend, planned, self.epoch, feed, &mut self.tallies[running])?;
         match planned.trains() {
-            true => self.hold(backend, feed, due),
+            true => self.hold_gradient(backend, feed, due),
             false => self.hosted.tail.iter_mut().for_each(Network::forget),
         }
         Ok(())
@@ -264,7 +264,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
 
     /// Takes the loss's gradient back through the owner's last stages, if it hosts any, and holds it until it is to leave.
     /// `due` is the header of the micro-batch's output.
-    fn hold(&mut self, backend: &B, feed: Feed, due: Header) {
+    fn hold_gradient(&mut self, backend: &B, feed: Feed, due: Header) {
         let rate = self.rates.at(self.epoch, feed.batch);
         let rows = due.rows as usize;
         let Some(mut gradient) = self.spare.pop() else {
@@ -290,7 +290,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
     }
 
     /// Sends the oldest gradient that is held, if it is to leave in this step.
-    fn answer(&mut self, backend: &B, post: &mut Post<B::Bytes>) {
+    fn send_gradient(&mut self, backend: &B, post: &mut Post<B::Bytes>) {
         if self.held.front().is_some_and(|held| held.due <= self.steps)
             && let Some(Held { header, gradient, .. }) = self.held.pop_front()
         {
@@ -302,7 +302,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
     }
 
     /// Sends the samples of the micro-batch `feed` to stage 1, or what the owner's first stages make of them.
-    fn feed(&mut self, backend: &B, feed: Feed, post: &mut Post<B::Bytes>) -> Result<(), RoleError> {
+    fn send_samples(&mut self, backend: &B, feed: Feed, post: &mut Post<B::Bytes>) -> Result<(), RoleError> {
         let planned = &self.passes[self.timetable.running()];
         let indices = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
         let rows = indices.len();
@@ -314,7 +314,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             Some(head) => {
                 backend.put(inputs, &mut self.taken, 0);
                 let features = head.output_features();
-                let pass = through(planned, self.epoch, feed);
+                let pass = pass_of(planned, self.epoch, feed);
                 let outputs = head.forward(backend, pass, &self.taken, 0)?;
                 backend.encode(self.wire, outputs, rows * features, &mut post.outbox[FORWARD], HEADER);
                 if !planned.trains() {
@@ -354,7 +354,7 @@ fn none_due(slot: Slot, found: Option<Header>) -> RoleError {
 }
 
 /// Checks that the message that came is the one that was due.
-fn expect(slot: Slot, found: Option<Header>, due: Header) -> Result<(), RoleError> {
+fn check_due(slot: Slot, found: Option<Header>, due: Header) -> Result<(), RoleError> {
     match found == Some(due) {
         true => Ok(()),
         false => Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") }),
@@ -367,7 +367,7 @@ where
 {
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
         // First what stage 1 says, since the head must have made its step before it computes for the next batch.
-        self.answered(backend, slot, post)?;
+        self.take_answer(backend, slot, post)?;
         let come = match self.timetable.goes_by_answers() {
             true => received(backend, slot, post, FORWARD, self.capacity)?,
             // By slots, it is read when it is due.
@@ -378,12 +378,12 @@ where
         address(backend, post, BACKWARD, None);
         // Then the output that came back, the gradient that leaves, and the micro-batch that leaves, in this order.
         if let Some(feed) = returned {
-            self.take(backend, slot, feed, post)?;
+            self.take_output(backend, slot, feed, post)?;
         }
-        self.answer(backend, post);
+        self.send_gradient(backend, post);
         self.steps += 1;
         match fed {
-            Some(feed) => self.feed(backend, feed, post)?,
+            Some(feed) => self.send_samples(backend, feed, post)?,
             None => address(backend, post, FORWARD, None),
         }
         Ok(match self.timetable.end().map(Slot) {

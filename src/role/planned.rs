@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::data::{Augmented, Batches, Dataset};
-use crate::pipeline::{Depth, Pass};
+use crate::pipeline::{DataPass, Depth};
 use crate::wire::Kind;
 
 /// What a pass is for.
@@ -40,7 +40,7 @@ pub struct Planned<'a> {
     /// How images are moved and mirrored. `None` outside training.
     pub augmented: Option<Augmented>,
     /// When each micro-batch of the pass leaves and comes back.
-    pub pass: Pass,
+    pub pass: DataPass,
 }
 
 impl<'a> Planned<'a> {
@@ -52,7 +52,7 @@ impl<'a> Planned<'a> {
         augmented: Augmented,
         depth: Depth,
     ) -> Self {
-        let pass = Pass::training(depth, batches.full(), batches.micro_batches()).part(part.clone());
+        let pass = DataPass::training(depth, batches.full(), batches.micro_batches()).part(part.clone());
         Self { purpose: Purpose::Train, data, batches, part, augmented: Some(augmented), pass }
     }
 
@@ -61,7 +61,7 @@ impl<'a> Planned<'a> {
         let samples = data.samples() as u32;
         // All samples count as one batch, so that the loss is the mean over them.
         let batches = Batches::new((0..samples).collect(), samples, micro_batch);
-        let pass = Pass::evaluation(depth, batches.micro_batches());
+        let pass = DataPass::evaluation(depth, batches.micro_batches());
         Self { purpose: Purpose::Evaluate, data, part: 0..batches.batches(), batches, augmented: None, pass }
     }
 

@@ -16,7 +16,7 @@ use crate::wire::{Dtype, HEADER, Header, Kind};
 pub struct StageRole<B: Backend> {
     /// Reads what the package says of the stage. It is called in the first slot, not before, so that a stage's host takes no
     /// longer to be ready than a relay.
-    told: Option<Box<dyn FnOnce() -> Option<StageSpec> + Send>>,
+    decode: Option<Box<dyn FnOnce() -> Option<StageSpec> + Send>>,
     /// The stage, once it is built. It is taken out during a call.
     hosted: Option<Hosted<B>>,
     /// Length of a message in bytes, header included.
@@ -36,18 +36,18 @@ struct Hosted<B: Backend> {
 }
 
 impl<B: Backend + 'static> StageRole<B> {
-    /// Hosts the stage that `told` returns, if it is one that a rank can host. Messages have `capacity` bytes, header included.
-    pub fn new(told: impl FnOnce() -> Option<StageSpec> + Send + 'static, capacity: usize) -> Self {
-        let told: Box<dyn FnOnce() -> Option<StageSpec> + Send> = Box::new(told);
-        Self { told: Some(told), hosted: None, capacity, at: None, passed: [0; 2] }
+    /// Hosts the stage that `decode` returns, if it is one that a rank can host. Messages have `capacity` bytes, header included.
+    pub fn new(decode: impl FnOnce() -> Option<StageSpec> + Send + 'static, capacity: usize) -> Self {
+        let decode: Box<dyn FnOnce() -> Option<StageSpec> + Send> = Box::new(decode);
+        Self { decode: Some(decode), hosted: None, capacity, at: None, passed: [0; 2] }
     }
 
     /// Takes the stage out for the time of a call. In the first call it is built.
-    fn hosted(&mut self, backend: &B) -> Result<Hosted<B>, RoleError> {
+    fn take_hosted(&mut self, backend: &B) -> Result<Hosted<B>, RoleError> {
         match self.hosted.take() {
             Some(hosted) => Ok(hosted),
             None => {
-                let mut spec = self.told.take().and_then(|told| told()).ok_or(RoleError::Untold)?;
+                let mut spec = self.decode.take().and_then(|decode| decode()).ok_or(RoleError::Untold)?;
                 let stage = Stage::new(backend, &spec)?;
                 // The initial values have served.
                 spec.values = None;
@@ -67,7 +67,7 @@ impl<B: Backend + 'static> StageRole<B> {
     /// # Errors
     /// [`RoleError::Untold`] if the rank was told of no stage; [`RoleError::Compute`] if the backend fails.
     pub fn values(&mut self, backend: &B) -> Result<Vec<f32>, RoleError> {
-        let hosted = self.hosted(backend)?;
+        let hosted = self.take_hosted(backend)?;
         let values = hosted.stage.values(backend);
         self.hosted = Some(hosted);
         Ok(values?)
@@ -101,7 +101,7 @@ impl<B: Backend + 'static> StageRole<B> {
             features: hosted.spec.output_features(),
             ..header
         };
-        self.check(slot, header, due)?;
+        self.check_due(slot, header, due)?;
         // The gradient of the output, (rows, output features), becomes that of the input, (rows, input features).
         let values = rows as usize * hosted.spec.output_features() as usize;
         backend.decode(hosted.spec.wire, &post.inbox[BACKWARD], HEADER, values, hosted.stage.output_gradient());
@@ -153,7 +153,7 @@ impl<B: Backend + 'static> StageRole<B> {
             features: hosted.spec.input_features(),
             ..header
         };
-        self.check(slot, header, due)?;
+        self.check_due(slot, header, due)?;
         // The input (rows, input features), as the data or the stage before have it, becomes the output (rows, output
         // features).
         let rows = header.rows as usize;
@@ -201,7 +201,7 @@ impl<B: Backend + 'static> StageRole<B> {
     }
 
     /// Checks that the message that came is the one that was due.
-    fn check(&self, slot: Slot, found: Header, due: Header) -> Result<(), RoleError> {
+    fn check_due(&self, slot: Slot, found: Header, due: Header) -> Result<(), RoleError> {
         match found == due {
             true => Ok(()),
             false => Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") }),
@@ -214,7 +214,7 @@ where
     Stage<B>: Send,
 {
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
-        let mut hosted = self.hosted(backend)?;
+        let mut hosted = self.take_hosted(backend)?;
         let reacted = self.react(backend, &mut hosted, slot, post);
         self.hosted = Some(hosted);
         reacted.map(|()| Order::GoOn)

@@ -139,7 +139,7 @@ pub struct Worker<Bytes> {
     waiting: [VecDeque<Bytes>; 2],
     /// Memory for messages that holds none at the moment.
     spare: Vec<Bytes>,
-    /// The role's last order.
+    /// The order that the role's last step gave.
     order: Order,
     /// The role's progress after its last step.
     progress: Option<(usize, usize)>,

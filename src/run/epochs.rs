@@ -72,7 +72,8 @@ pub(super) fn run(
             }
             let validation = (prepared.validation.samples() > 0).then(|| tallies[1].score());
             let seconds = began.elapsed().as_secs_f64();
-            let report = EpochReport::new(epoch.0, so_far.score(), validation, prepared.trained(), seconds, slots);
+            let report =
+                EpochReport::new(epoch.0, so_far.score(), validation, prepared.epoch_samples(), seconds, slots);
             watcher.epoch(&report)?;
             epochs.push(report);
             if part.ends_run {

@@ -23,7 +23,7 @@ use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::float::{Float, Precision};
 use crate::ids::{Rank, Slot, Term};
-use crate::job::op::{Activation, BatchNorm, Conv2d, Dropout, Linear, MaxPool, Reshape, Residual, Window};
+use crate::job::op::{Activation, BatchNorm, Conv2d, Dropout, Linear, MaxPool, Reshape, Residual, WindowSpec};
 use crate::job::{AesGcm, Backend, Compute, Op, Optimizer, Profile, Shape};
 use crate::mix::clock::Pace;
 use crate::mix::courier::{Timing, Word};
@@ -146,7 +146,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
 
 /// A role that uses several kinds of operations, encoded.
 fn role() -> Vec<u8> {
-    let window = Window { kernel: [3, 3], stride: [1, 1], padding: [1, 1] };
+    let window = WindowSpec { kernel: [3, 3], stride: [1, 1], padding: [1, 1] };
     let conv = Conv2d { out: 2, window, groups: 1, bias: true };
     let norm = BatchNorm { eps: 1e-5, momentum: 0.1, affine: true };
     let around =
@@ -156,7 +156,7 @@ fn role() -> Vec<u8> {
             Op::Reshape(Reshape { shape: Shape::new([1, 4, 4]) }),
             Op::Conv2d(conv),
             Op::Residual(around),
-            Op::MaxPool(MaxPool { window: Window { padding: [0, 0], ..window } }),
+            Op::MaxPool(MaxPool { window: WindowSpec { padding: [0, 0], ..window } }),
             Op::Dropout(Dropout { p: 0.5 }),
             Op::Linear(Linear { input: None, out: 10, bias: true }),
             Op::Activation(Activation::Relu),

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::kept::model::Model;
 use super::kept::results::Outcome;
-use super::owner::{self, Place};
+use super::owner::{self, Surroundings};
 use super::prepare::Prepared;
 use super::trust::Credentials;
 use super::{RunError, Watcher, serve};
@@ -19,7 +19,7 @@ use crate::transport::{Transport, local};
 /// [`RunError`]: that of the rank that ended the run.
 pub fn run(prepared: &Prepared, ranks: u16, host: &str, watcher: &mut dyn Watcher) -> Led {
     owner::can_run(prepared, ranks)?;
-    let (led, served) = over(local::connect(ranks), prepared, host, watcher);
+    let (led, served) = run_over(local::connect(ranks), prepared, host, watcher);
     match (led, served.into_iter().filter_map(Result::err).find(|error| !error.is_told_elsewhere())) {
         (Err(error), Some(first)) if error.is_told_elsewhere() => Err(first),
         (led, _) => led,
@@ -32,17 +32,17 @@ pub type Led = Result<(Outcome, Model), RunError>;
 /// Runs `prepared` over `ends`, one a rank, the owner's first. Each other rank gets a thread of its own. Returns what
 /// the run came to on the owner, then on each other rank in order. [`owner::can_run`] must hold for the number of
 /// ranks.
-pub fn over<T: Transport + Send>(
+pub fn run_over<T: Transport + Send>(
     ends: Vec<T>,
     prepared: &Prepared,
     host: &str,
     watcher: &mut dyn Watcher,
 ) -> (Led, Vec<Result<(), RunError>>) {
-    served_by(ends, prepared, host, watcher, |end, host| serve::run(end, host, &Credentials::default()))
+    run_served_by(ends, prepared, host, watcher, |end, host| serve::run(end, host, &Credentials::default()))
 }
 
-/// Does what [`over`] does, but each rank other than the owner runs `serve` with its end and the host's name.
-pub fn served_by<T: Transport + Send>(
+/// Does what [`run_over`] does, but each rank other than the owner runs `serve` with its end and the host's name.
+pub fn run_served_by<T: Transport + Send>(
     ends: Vec<T>,
     prepared: &Prepared,
     host: &str,
@@ -77,8 +77,8 @@ pub fn served_by<T: Transport + Send>(
             Some(error) => Err(error.into()),
             None => {
                 let credentials = Credentials::default();
-                let place = Place { host, carrier: "local", strict: false, credentials: &credentials };
-                caught(|| owner::run(&mut own, prepared, &place, watcher))
+                let surroundings = Surroundings { host, carrier: "local", strict: false, credentials: &credentials };
+                caught(|| owner::run(&mut own, prepared, &surroundings, watcher))
             }
         };
         tear_out(&mut own, &led);
@@ -146,7 +146,7 @@ mod tests {
         let started = Instant::now();
         let led = run(&prepared, 7, "host", &mut Broken).err().unwrap();
         assert!(matches!(led, RunError::Bug(_)), "{led}");
-        let (led, served) = served_by(local::connect(7), &prepared, "host", &mut (), |end, host| {
+        let (led, served) = run_served_by(local::connect(7), &prepared, "host", &mut (), |end, host| {
             assert_ne!(end.rank().0, 3, "a panic, on purpose");
             serve::run(end, host, &Credentials::default())
         });

@@ -50,7 +50,7 @@ pub use kept::model::Model;
 pub use kept::weights::{Assigned, How, WeightsError};
 pub use platform::is_here;
 pub use refusal::{refuse, while_others_wait};
-pub use setting::{Host, Setting, hostname};
+pub use setting::{HostRanks, Setting, hostname};
 pub use trust::TrustError;
 
 /// Why a run ended, or did not begin.

@@ -33,19 +33,19 @@ use super::{RunError, Watcher, cores};
 use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::ids::{Rank, Term};
-use crate::job::{Link, MOST_RANKS, Profile};
+use crate::job::{LinkEncryption, MOST_RANKS, Profile};
 use crate::memory;
 use crate::mix::beat::Order;
 use crate::mix::courier::Noticed;
 use crate::mix::package::{Package, Route, TermSecrets, direct_routes, mixed_routes};
 use crate::mix::plan::{Placements, Plan, Roles};
 use crate::nn::{Criterion, Network, StageSpec};
-use crate::role::owner::{Course, Hosted, Owner};
+use crate::role::owner::{Owner, OwnerStages, TermSetup};
 use crate::role::score::Tally;
 use crate::transport::Transport;
 
 /// What the owner's process says of its surroundings.
-pub struct Place<'a> {
+pub struct Surroundings<'a> {
     /// The name of this machine.
     pub host: &'a str,
     /// What carries messages: the name of the MPI library, or `local`. It goes into `result.json`.
@@ -88,12 +88,12 @@ pub fn can_run(prepared: &Prepared, ranks: u16) -> Result<(), RunError> {
 pub fn run(
     transport: &mut dyn Transport,
     prepared: &Prepared,
-    place: &Place<'_>,
+    surroundings: &Surroundings<'_>,
     watcher: &mut dyn Watcher,
 ) -> Result<(Outcome, Model), RunError> {
     let started = Instant::now();
     // 4.1: the opening gives all ranks the public numbers.
-    let public = open(transport, prepared)?;
+    let public = send_opening(transport, prepared)?;
     let (chosen, note) = match platform::choose(public.compute, Standing::of(transport, public.pacing)) {
         // From here on ranks announce themselves, so a refusal must take the place of their packages (4.8).
         Ok(chosen) => chosen,
@@ -110,15 +110,15 @@ pub fn run(
         watcher.note("MPI takes the GPU's memory: blocks travel from and to there");
     }
     match chosen {
-        Chosen::Cpu(backend) => run_on(transport, backend, public, prepared, place, started, watcher),
+        Chosen::Cpu(backend) => run_on(transport, backend, public, prepared, surroundings, started, watcher),
         #[cfg(feature = "cuda")]
-        Chosen::Cuda(backend) => run_on(transport, backend, public, prepared, place, started, watcher),
+        Chosen::Cuda(backend) => run_on(transport, backend, public, prepared, surroundings, started, watcher),
     }
 }
 
 /// Sends all ranks the opening with the public numbers (docs/PROTOCOL.md, 4.1). Where there are none, it refuses the
 /// run to all.
-fn open(transport: &mut dyn Transport, prepared: &Prepared) -> Result<Public, RunError> {
+fn send_opening(transport: &mut dyn Transport, prepared: &Prepared) -> Result<Public, RunError> {
     let (public, opening) = match public_numbers(transport, prepared) {
         Ok(ready) => ready,
         Err(error) => return Err(told(error, |code| refusal::refuse(transport, code))),
@@ -170,12 +170,12 @@ fn run_on<B: Platform>(
     backend: Arc<B>,
     public: Public,
     prepared: &Prepared,
-    place: &Place<'_>,
+    surroundings: &Surroundings<'_>,
     started: Instant,
     watcher: &mut dyn Watcher,
 ) -> Result<(Outcome, Model), RunError> {
-    match Lead::new(transport, backend, public.clone(), prepared, place) {
-        Ok(lead) => run_with(transport, lead, started, watcher),
+    match OwnerState::new(transport, backend, public.clone(), prepared, surroundings) {
+        Ok(state) => run_with(transport, state, started, watcher),
         Err(error) => Err(told(error, |code| refusal::refuse_announcements(transport, &public, code))),
     }
 }
@@ -183,15 +183,16 @@ fn run_on<B: Platform>(
 /// Runs all epochs, and puts together what the run came to.
 fn run_with<B: Platform>(
     transport: &mut dyn Transport,
-    mut lead: Lead<'_, B>,
+    mut state: OwnerState<'_, B>,
     started: Instant,
     watcher: &mut dyn Watcher,
 ) -> Result<(Outcome, Model), RunError> {
-    let (prepared, place) = (lead.prepared, lead.place);
+    let (prepared, surroundings) = (state.prepared, state.surroundings);
     let job = &prepared.job;
-    let Finished { epochs, test, model } = epochs::run(&mut Leads { lead: &mut lead, transport }, prepared, watcher)?;
-    let Spent { timing, sent, overran } = lead.spent;
-    let hosts = lead.hosts.iter().map(String::as_str);
+    let Finished { epochs, test, model } =
+        epochs::run(&mut Leads { state: &mut state, transport }, prepared, watcher)?;
+    let Spent { timing, sent, overran } = state.spent;
+    let hosts = state.hosts.iter().map(String::as_str);
     let outcome = Outcome {
         format: FORMAT,
         setting: Setting::new(job, hosts),
@@ -200,18 +201,18 @@ fn run_with<B: Platform>(
         hops: if job.mix.profile == Profile::Mixed { job.mix.hops } else { 0 },
         backend: B::NAME.to_owned(),
         device_lanes: transport.lanes().lanes_on_device(),
-        threads: lead.threads,
-        aead: lead.aead,
-        mpi: place.carrier.to_owned(),
+        threads: state.threads,
+        aead: state.aead,
+        mpi: surroundings.carrier.to_owned(),
         version: VERSION.to_owned(),
-        fingerprint: lead.seat.backend.fingerprint(),
+        fingerprint: state.seat.backend.fingerprint(),
         test_accuracy: test.accuracy,
         test_loss: test.loss,
         weights_sha256: model.sha256(),
         seconds: started.elapsed().as_secs_f64(),
         epochs,
         wire_bytes_per_rank: sent / u64::from(transport.ranks()),
-        slot_seconds: lead.seat.pace().map(|pace| pace.slot().as_secs_f64()),
+        slot_seconds: state.seat.pace().map(|pace| pace.slot().as_secs_f64()),
         overran,
         cores_suffice: cores::suffice(transport.membership().cores),
         timing: if job.output.timing { timing } else { Vec::new() },
@@ -220,9 +221,9 @@ fn run_with<B: Platform>(
 }
 
 /// What the owner keeps over a whole run.
-struct Lead<'a, B: Platform> {
+struct OwnerState<'a, B: Platform> {
     prepared: &'a Prepared,
-    place: &'a Place<'a>,
+    surroundings: &'a Surroundings<'a>,
     public: Public,
     /// All stages of the network, in order.
     specs: Vec<StageSpec>,
@@ -231,7 +232,7 @@ struct Lead<'a, B: Platform> {
     /// How many bytes a package has for the role, padded so that all ranks are told as much.
     role: usize,
     /// The networks of the stages that run on the owner.
-    hosted: Hosted<B>,
+    hosted: OwnerStages<B>,
     /// The term that runs now.
     term: Term,
     seat: Seat<B>,
@@ -258,14 +259,14 @@ struct Lead<'a, B: Platform> {
 
 /// The owner's state together with its transport: what the loop over epochs drives.
 struct Leads<'l, 'a, B: Platform> {
-    lead: &'l mut Lead<'a, B>,
+    state: &'l mut OwnerState<'a, B>,
     transport: &'l mut dyn Transport,
 }
 
 impl<B: Platform> Trains for Leads<'_, '_, B> {
     fn run(&mut self, part: &Part, so_far: Tally, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
-        let ran = self.lead.term(self.transport, part, so_far, watcher);
-        self.lead.term.0 += 1;
+        let ran = self.state.run_term(self.transport, part, so_far, watcher);
+        self.state.term.0 += 1;
         ran
     }
 }
@@ -304,28 +305,28 @@ impl Drawn {
     }
 }
 
-impl<'a, B: Platform> Lead<'a, B> {
+impl<'a, B: Platform> OwnerState<'a, B> {
     /// Makes the owner's state. All ranks have the `public` numbers by now.
     fn new(
         transport: &dyn Transport,
         backend: Arc<B>,
         public: Public,
         prepared: &'a Prepared,
-        place: &'a Place<'a>,
+        surroundings: &'a Surroundings<'a>,
     ) -> Result<Self, RunError> {
         let (ranks, specs, remote) = (transport.ranks(), prepared.specs(), prepared.job.remote());
-        let hosted = Hosted {
+        let hosted = OwnerStages {
             head: Network::new(&*backend, &specs[..remote.start])?,
             tail: Network::new(&*backend, &specs[remote.end..])?,
         };
-        let mut desk = Desk::new(place.credentials)?;
+        let mut desk = Desk::new(surroundings.credentials)?;
         Ok(Self {
             hosted,
             role: prepared.role_length(),
             remote,
             seat: Seat::new(backend, platform::library(&public), &public)?,
             prepared,
-            place,
+            surroundings,
             specs,
             recipient: Recipient::new(&mut desk),
             desk,
@@ -343,7 +344,7 @@ impl<'a, B: Platform> Lead<'a, B> {
 
     /// Runs one term: hands out packages, runs the slots, and takes the results. `so_far` is what this epoch's training
     /// came to in earlier terms.
-    fn term(
+    fn run_term(
         &mut self,
         transport: &mut dyn Transport,
         part: &Part,
@@ -362,7 +363,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         // many the passes take.
         let lead = rand::rng().random_range(0..=u64::from(transport.ranks()));
         let paced = self.public.pacing != Pacing::Lockstep;
-        let course = Course {
+        let setup = TermSetup {
             epoch: part.epoch,
             last: part.ends_run,
             passes,
@@ -377,12 +378,12 @@ impl<'a, B: Platform> Lead<'a, B> {
             wire: prepared.job.mix.wire,
         };
         let backend = Arc::clone(&self.seat.backend);
-        let mut owner = Owner::new(&*backend, course, capacity)?;
+        let mut owner = Owner::new(&*backend, setup, capacity)?;
         // 20.8: for `pace = "auto"` the owner measures, in the first term, what a pace must leave room for. It starts
         // with the time that dummy work takes, once for each rank that shares a core.
         let calibration = match self.public.pacing {
             Pacing::Fixed { .. } if self.seat.pace().is_none() => {
-                let work = pace::work(&*backend, capacity, micro_batch, prepared.job.mix.wire)?
+                let work = pace::measure_work(&*backend, capacity, micro_batch, prepared.job.mix.wire)?
                     * transport.membership().cores.crowd();
                 Some(Calibration::new(self.public.geometry.hops, work, transport.timeout()))
             }
@@ -398,7 +399,8 @@ impl<'a, B: Platform> Lead<'a, B> {
             }
         };
         // 8: the slots of the term. The owner's role says when they end. A fault ends them, too.
-        let ended = self.seat.slots(transport.lanes(), courier.as_mut(), &mut owner, calibration, &mut progress)?;
+        let ended =
+            self.seat.run_slots(transport.lanes(), courier.as_mut(), &mut owner, calibration, &mut progress)?;
         let (tallies, inferred) = (owner.tallies(), owner.into_inferred());
         let (fault, own) = (ended.fault, ended.own);
         // 16.2: all ranks have heard the owner say stop, so that no results follow.
@@ -407,7 +409,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         }
         // 14.3: every rank returns a result. The owner's own place in the gather is zeros that no one reads.
         let blobs = transport.letters().gather(&[0; result::LENGTH])?;
-        let returned = match self.returned(&blobs, ended.slots, fault) {
+        let returned = match self.open_results(&blobs, ended.slots, fault) {
             Ok(Ok(keys)) => Ok(keys),
             Ok(Err(noticed)) => Err(RunError::Fault { noticed, own }),
             Err(error) => Err(error),
@@ -416,7 +418,7 @@ impl<'a, B: Platform> Lead<'a, B> {
         let model = self.take_values(transport, returned);
         // 14.5: the verdict tells all ranks the code with which to exit, or 0 where the run goes on or has ended well.
         let code = model.as_ref().err().map_or(0, RunError::exit_code);
-        let told = self.tell(transport, code);
+        let told = self.tell_verdict(transport, code);
         match (model, told) {
             (Ok(model), Ok(())) => Ok(Ran { tallies, slots: ended.slots, model, inferred }),
             // The owner's own error. All ranks know its code by now, so that none has to be torn out of the run.
@@ -428,7 +430,7 @@ impl<'a, B: Platform> Lead<'a, B> {
     }
 
     /// Tells all ranks the verdict: to exit with `code`, or, where it is 0, to go on (docs/PROTOCOL.md, 14.5).
-    fn tell(&self, transport: &mut dyn Transport, code: i32) -> Result<(), RunError> {
+    fn tell_verdict(&self, transport: &mut dyn Transport, code: i32) -> Result<(), RunError> {
         let ranks = transport.ranks();
         let verdict = |(rank, psk)| verdict::write(code, psk, &self.public.binding(self.term, rank, ranks));
         let verdicts: Vec<Vec<u8>> = Rank::all(ranks).zip(&self.results).map(verdict).collect();
@@ -440,7 +442,7 @@ impl<'a, B: Platform> Lead<'a, B> {
     /// own route. Where it cannot make packages, it refuses the run to all ranks in place of them (4.8).
     fn hand_out(&mut self, transport: &mut dyn Transport, watcher: &mut dyn Watcher) -> Result<Route, RunError> {
         let messages = transport.letters().gather(&[0; announcement::LENGTH])?;
-        match self.packages(messages, watcher) {
+        match self.make_packages(messages, watcher) {
             Ok((own, packages)) => {
                 transport.letters().scatter(&packages, package::length(&self.public))?;
                 // 4.9: initial values follow the packages, once.
@@ -478,17 +480,17 @@ impl<'a, B: Platform> Lead<'a, B> {
 
     /// Makes the packages of a term from the ranks' announcements in `messages`, by rank. Returns the owner's own
     /// route, and a sealed package for each rank, by rank.
-    fn packages(
+    fn make_packages(
         &mut self,
         messages: Vec<Vec<u8>>,
         watcher: &mut dyn Watcher,
     ) -> Result<(Route, Vec<Vec<u8>>), RunError> {
         let ranks = messages.len() as u16;
-        let announced = self.hear(messages)?;
+        let announced = self.read_announcements(messages)?;
         // 4.5: in the first term the owner compares the fingerprints and draws the plan, which stays for the whole run.
         let first = self.drawn.is_none();
         if first {
-            self.compare(&announced, watcher)?;
+            self.compare_fingerprints(&announced, watcher)?;
             self.threads = announced.iter().map(|announced| announced.says.threads).collect();
             threads_line(&self.threads).iter().for_each(|line| watcher.note(line));
             if self.public.profile != Profile::Bare {
@@ -496,7 +498,7 @@ impl<'a, B: Platform> Lead<'a, B> {
                 watcher.note(&aead_line(&self.aead));
             }
             self.domains = self.desk.peers.domains(announced.iter().map(|announced| announced.says.host.as_str()));
-            self.drawn = Some(self.draw(watcher)?);
+            self.drawn = Some(self.draw_plan(watcher)?);
             self.hosts = announced.iter().map(|announced| announced.says.host.clone()).collect();
         }
         let Some(drawn) = &self.drawn else {
@@ -507,9 +509,9 @@ impl<'a, B: Platform> Lead<'a, B> {
             Drawn::Mixed(plan) => {
                 // 6.12: which pairs of ranks lay a keystream over their blocks.
                 let linked = |a: Rank, b: Rank| match self.prepared.job.mix.link {
-                    Link::Hosts => self.domains[a.index()] != self.domains[b.index()],
-                    Link::All => true,
-                    Link::Off => false,
+                    LinkEncryption::Hosts => self.domains[a.index()] != self.domains[b.index()],
+                    LinkEncryption::All => true,
+                    LinkEncryption::Off => false,
                 };
                 mixed_routes(plan, TermSecrets::draw(ranks)?, &self.public.run, self.term, linked)
             }
@@ -544,12 +546,12 @@ impl<'a, B: Platform> Lead<'a, B> {
     }
 
     /// Reads the announcements of all ranks in `messages`, by rank. The owner's own, which has no key, is at place 0.
-    fn hear(&mut self, messages: Vec<Vec<u8>>) -> Result<Vec<Announced>, RunError> {
+    fn read_announcements(&mut self, messages: Vec<Vec<u8>>) -> Result<Vec<Announced>, RunError> {
         look_for_refusals(&messages)?;
         let ranks = messages.len() as u16;
         let Seat { backend, aead, .. } = &self.seat;
         // The owner's words are shortened and escaped like those of others, as they are compared with them.
-        let [host, fingerprint] = [self.place.host, &backend.fingerprint()].map(shown);
+        let [host, fingerprint] = [self.surroundings.host, &backend.fingerprint()].map(shown);
         let introduction =
             Introduction { host: &host, fingerprint: &fingerprint, threads: backend.threads(), aead: *aead };
         let mut heard = vec![Announced::own(self.term, &introduction)];
@@ -561,13 +563,13 @@ impl<'a, B: Platform> Lead<'a, B> {
 
     /// Compares the ranks' fingerprints. Where they differ, the owner's user is warned, or with `--strict` the run is
     /// refused.
-    fn compare(&self, announced: &[Announced], watcher: &mut dyn Watcher) -> Result<(), RunError> {
+    fn compare_fingerprints(&self, announced: &[Announced], watcher: &mut dyn Watcher) -> Result<(), RunError> {
         let mut kinds: Vec<&str> = announced.iter().map(|announced| announced.says.fingerprint.as_str()).collect();
         kinds.sort_unstable();
         kinds.dedup();
         match kinds.len() {
             0 | 1 => Ok(()),
-            _ if self.place.strict => Err(RunError::Fingerprints(kinds.join(" and "))),
+            _ if self.surroundings.strict => Err(RunError::Fingerprints(kinds.join(" and "))),
             _ => {
                 let kinds = kinds.join(" and ");
                 watcher.warn(&format!(
@@ -581,7 +583,7 @@ impl<'a, B: Platform> Lead<'a, B> {
 
     /// Draws who hosts which stage, and in `mixed` the circuits. Warns where hosts are of such sizes that neighbouring
     /// stages share one more often than they would have to.
-    fn draw(&self, watcher: &mut dyn Watcher) -> Result<Drawn, RunError> {
+    fn draw_plan(&self, watcher: &mut dyn Watcher) -> Result<Drawn, RunError> {
         let hosts = &self.domains;
         let stages = self.remote.len() as u16;
         let mut rng = StdRng::try_from_rng(&mut SysRng)?;
@@ -598,7 +600,7 @@ impl<'a, B: Platform> Lead<'a, B> {
 
     /// Opens the results in `blobs`, by rank, after a term of `slots` slots. Returns the keys of the ranks' values, by rank from 1, or the
     /// first fault: of `fault`, which the owner knows, and those that the results tell.
-    fn returned(
+    fn open_results(
         &mut self,
         blobs: &[Vec<u8>],
         slots: u64,

@@ -65,12 +65,12 @@ pub(super) fn pacing(
         job::Pace::Auto => None,
         job::Pace::Slots(slot) => Some(Pace::even(slot, hops)),
     };
-    let rest = (crowd * (SLACK * returning(values)? + REST)).min(timeout / 2).min(job::LONGEST_SLOT);
+    let rest = (crowd * (SLACK * measure_result(values)? + REST)).min(timeout / 2).min(job::LONGEST_SLOT);
     Ok(Pacing::Fixed { pace, rest: rest.as_nanos() as u64 })
 }
 
 /// Measures how long it takes to seal a result, and the values behind it, which have `values` bytes.
-fn returning(values: u64) -> Result<Duration, RunError> {
+fn measure_result(values: u64) -> Result<Duration, RunError> {
     let nobody = Credentials::default();
     let mut desk = Desk::new(&nobody)?;
     let (recipient, psk) = (Recipient::new(&mut desk), Key::random()?);
@@ -96,7 +96,7 @@ fn returning(values: u64) -> Result<Duration, RunError> {
 ///
 /// # Errors
 /// [`RunError::Compute`]: no memory.
-pub(super) fn work<B: Backend + 'static>(
+pub(super) fn measure_work<B: Backend + 'static>(
     backend: &B,
     message: usize,
     micro_batch: u32,
@@ -213,7 +213,8 @@ mod tests {
     #[test]
     fn dummy_work_takes_its_time() {
         let backend = Cpu::new(1).unwrap();
-        let [small, large] = [1 << 10, 1 << 16].map(|message| work(&backend, message, 16, Float::F32).unwrap());
+        let [small, large] =
+            [1 << 10, 1 << 16].map(|message| measure_work(&backend, message, 16, Float::F32).unwrap());
         assert!(large > small && small > Duration::ZERO, "{small:?} {large:?}");
         let pacing = pacing(job::Pace::Auto, 3, 4096, 2, Duration::from_secs(9)).unwrap();
         assert!(matches!(pacing, Pacing::Fixed { pace: None, rest } if rest > 4_000_000), "{pacing:?}");

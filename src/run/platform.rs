@@ -19,7 +19,7 @@ use crate::transport::{Cores, Membership, Transport};
 
 /// The backend on one of NVIDIA's GPUs.
 #[cfg(feature = "cuda")]
-pub(super) type Gpu = Cuda<Driver>;
+pub(super) type GpuBackend = Cuda<Driver>;
 
 /// A backend, together with the sealer for its messages.
 pub(super) trait Platform: Backend<Bytes: Sync, Buf: Sync> + Send + Sync + Sized + 'static {
@@ -67,7 +67,7 @@ impl Platform for Cpu {
 }
 
 #[cfg(feature = "cuda")]
-impl Platform for Gpu {
+impl Platform for GpuBackend {
     type Sealer = CudaSealer<Driver>;
 
     const NAME: &'static str = "cuda";
@@ -94,7 +94,7 @@ pub(super) struct Standing {
     /// Which of its host's ranks it is, counted from 0. GPUs are dealt out by it.
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "deals out GPUs"))]
     pub(super) rank_on_host: u16,
-    /// When slots begin.
+    /// What decides when slots begin.
     pub(super) pacing: Pacing,
 }
 
@@ -113,11 +113,11 @@ impl Standing {
 
 /// The backend that a rank has chosen.
 pub(super) enum Chosen {
-    /// The processor computes.
+    /// The rank computes on its processor.
     Cpu(Arc<Cpu>),
-    /// A GPU computes.
+    /// The rank computes on a GPU.
     #[cfg(feature = "cuda")]
-    Cuda(Arc<Gpu>),
+    Cuda(Arc<GpuBackend>),
 }
 
 impl Chosen {
@@ -141,8 +141,8 @@ pub(super) fn choose(asked: Compute, standing: Standing) -> Result<(Chosen, Opti
     };
     match asked.backend {
         job::Backend::Cpu => cpu(None),
-        job::Backend::Cuda => Ok(gpu(asked, standing)?),
-        job::Backend::Auto => match (gpu(asked, standing), there_is_none()) {
+        job::Backend::Cuda => Ok(open_gpu(asked, standing)?),
+        job::Backend::Auto => match (open_gpu(asked, standing), there_is_none()) {
             (Ok(gpu), _) => Ok(gpu),
             (Err(_), true) => cpu(None),
             (Err(error), false) => cpu(Some(format!("the processor computes, not the GPU: {error}"))),
@@ -188,12 +188,12 @@ fn gpu_is_here() -> Result<(), ComputeError> {
 
 /// Opens the GPU of this rank. A host's GPUs are dealt out to its ranks in turn.
 #[cfg(feature = "cuda")]
-fn gpu(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
+fn open_gpu(asked: Compute, standing: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
     let (gpus, _) = found()?;
     let driver = Driver::open(usize::from(standing.rank_on_host) % gpus.len(), asked.precision)?;
     let About { ordinal, name, .. } = driver.about();
     let note = format!("computing on GPU {ordinal}, {name}");
-    Ok((Chosen::Cuda(Arc::new(Gpu::new(driver))), Some(note)))
+    Ok((Chosen::Cuda(Arc::new(GpuBackend::new(driver))), Some(note)))
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -207,7 +207,7 @@ fn gpu_is_here() -> Result<(), ComputeError> {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpu(_: Compute, _: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
+fn open_gpu(_: Compute, _: Standing) -> Result<(Chosen, Option<String>), ComputeError> {
     Err(no_feature())
 }
 

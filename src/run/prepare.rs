@@ -12,7 +12,7 @@ use super::{sources, statistics};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
 use crate::element::Encoding;
 use crate::ids::{Epoch, Term};
-use crate::job::{self, Boundary, Job, Pace, Sample, Shape, Wanted};
+use crate::job::{self, Boundary, Expected, Job, Pace, Sample, Shape};
 use crate::mix::geometry::Geometry;
 use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
@@ -23,7 +23,7 @@ pub use super::letters::lengths::Lengths;
 
 /// A job together with its data, ready to run.
 pub struct Prepared {
-    /// The job, validated.
+    /// The job, which has been validated.
     pub job: Job,
     /// The samples to learn from, without those held out for validation.
     pub train: Dataset,
@@ -80,12 +80,12 @@ impl Prepared {
         let loaded = sources::load(&job)?;
         let boundaries = job::chain(&job, &sample(&[&loaded.train, loaded.test.as_ref().unwrap_or(&loaded.train)]))?;
         // This comes before the samples change places: an error names a sample by its place in its file.
-        sources::known(&job, &loaded)?;
+        sources::check_vocabulary(&job, &loaded)?;
         let (train, test) = match loaded.test {
             Some(test) => (loaded.train, test),
-            None => part(loaded.train, TEST_PART, &job, "test")?,
+            None => split(loaded.train, TEST_PART, &job, "test")?,
         };
-        let (train, validation) = part(train, job.data.validation, &job, "validation")?;
+        let (train, validation) = split(train, job.data.validation, &job, "validation")?;
         if train.samples() == 0 {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
@@ -136,7 +136,7 @@ impl Prepared {
     /// from.
     fn trainable(self) -> Result<Self, RunError> {
         let (samples, batch) = (self.train.samples(), self.job.train.batch);
-        if self.trained() == 0 {
+        if self.epoch_samples() == 0 {
             return Err(RunError::NoBatch { samples, batch });
         }
         statistics::suffice(&self.job, &self.boundaries, samples)?;
@@ -234,7 +234,7 @@ impl Prepared {
     }
 
     /// How many training samples an epoch takes: all of them, or with `train.drop_last` those of whole batches.
-    pub fn trained(&self) -> usize {
+    pub fn epoch_samples(&self) -> usize {
         let (samples, batch) = (self.train.samples(), self.job.train.batch as usize);
         if self.job.train.drop_last { samples - samples % batch } else { samples }
     }
@@ -243,7 +243,7 @@ impl Prepared {
     pub fn batches(&self, epoch: u32) -> Batches {
         let mut shuffled = self.job.seed().derive("shuffle", epoch.into()).stream();
         let mut order = shuffled.permutation(self.train.samples() as u32);
-        order.truncate(self.trained());
+        order.truncate(self.epoch_samples());
         Batches::new(order, self.job.train.batch, self.job.train.micro_batch)
     }
 
@@ -268,7 +268,7 @@ impl Prepared {
 
     /// The parts of `epoch`, in order. Each is one term.
     pub fn parts(&self, epoch: Epoch) -> Vec<Part> {
-        let batches = self.trained().div_ceil(self.job.train.batch as usize) as u32;
+        let batches = self.epoch_samples().div_ceil(self.job.train.batch as usize) as u32;
         let last = epoch.0 + 1 == self.job.train.epochs;
         // An epoch without batches, as when inferring, is one term all the same.
         let part = |start: u32| {
@@ -361,16 +361,16 @@ fn sample(parts: &[&Dataset]) -> Sample {
         is_one_hot: parts.iter().all(|part| part.targets.is_one_hot()),
         wanted: Some(match data.targets {
             Targets::Classes { places, classes, .. } => {
-                Wanted::Classes { places: places as u32, classes: classes as u32 }
+                Expected::Classes { places: places as u32, classes: classes as u32 }
             }
-            Targets::Values { width, .. } => Wanted::Values(width as u32),
+            Targets::Values { width, .. } => Expected::Values(width as u32),
         }),
     }
 }
 
 /// Draws the share `share` of the samples out of `data`, by the job's seed for `usage`. Returns the rest, then the
 /// samples drawn.
-fn part(data: Dataset, share: f64, job: &Job, usage: &str) -> Result<(Dataset, Dataset), RunError> {
+fn split(data: Dataset, share: f64, job: &Job, usage: &str) -> Result<(Dataset, Dataset), RunError> {
     let samples = data.samples() as u32;
     let order = job.seed().derive(usage, 0).stream().permutation(samples);
     let count = (f64::from(samples) * share).round() as usize;

@@ -100,7 +100,7 @@ impl<B: Platform> Seat<B> {
 
     /// Waits, under a fixed pace, until the results of a term are due whose slots were over at `ended`
     /// (docs/PROTOCOL.md, 14.3).
-    pub(super) fn rest(&self, ended: Instant) {
+    pub(super) fn wait_for_results(&self, ended: Instant) {
         if let Pacing::Fixed { rest, .. } = self.pacing {
             std::thread::sleep(Duration::from_nanos(rest).saturating_sub(ended.elapsed()));
         }
@@ -111,7 +111,7 @@ impl<B: Platform> Seat<B> {
     ///
     /// # Errors
     /// [`RunError`].
-    pub(super) fn slots<R: Role<B>>(
+    pub(super) fn run_slots<R: Role<B>>(
         &mut self,
         transport: &mut dyn Exchange,
         courier: &mut dyn Courier<Bytes = B::Bytes>,
@@ -133,11 +133,13 @@ impl<B: Platform> Seat<B> {
                 let (work, workshop) = Overlapped::new(&*backend, self.message)?;
                 (Box::new(work), workshop)
             }
-            Pacing::Lockstep => return self.slots_of(transport, courier, &backend, &mut Prompt(role), None, after),
+            Pacing::Lockstep => {
+                return self.run_slots_with(transport, courier, &backend, &mut Prompt(role), None, after);
+            }
         };
         std::thread::scope(|scope| {
             let thread = threads::spawn(scope, "role", || workshop.run(&*backend, role))?;
-            let ended = self.slots_of(transport, courier, &beside, &mut *work, calibration, after);
+            let ended = self.run_slots_with(transport, courier, &beside, &mut *work, calibration, after);
             drop(work);
             match thread.join() {
                 Ok(()) => ended,
@@ -154,7 +156,7 @@ impl<B: Platform> Seat<B> {
     /// Until then a rank falls silent whose own messages are not what was sent to it, or whose own work has failed: it
     /// sends empty messages. All others work as before. If relays that have found a bad cell fell silent, their
     /// neighbours could tell them from those that have not (16.1).
-    fn slots_of(
+    fn run_slots_with(
         &mut self,
         transport: &mut dyn Exchange,
         courier: &mut dyn Courier<Bytes = B::Bytes>,
@@ -191,7 +193,7 @@ impl<B: Platform> Seat<B> {
                             // Messages that stand on a lost device cannot be sealed. Empty ones leave instead.
                             courier.send_no_messages();
                         }
-                        ended.fails(slot, rank, error);
+                        ended.note_failure(slot, rank, error);
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -220,7 +222,7 @@ impl<B: Platform> Seat<B> {
             if let Err(error) = backend.finish() {
                 courier.send_no_messages();
                 silent = true;
-                ended.fails(slot, rank, error.into());
+                ended.note_failure(slot, rank, error.into());
             }
             // Steps 2 to 7: seal, exchange and peel in each phase, open.
             let heard = courier.slot(transport, slot, word, post, timing).map_err(|error| match ended.fault {
@@ -274,7 +276,7 @@ pub(super) struct Ended {
 impl Ended {
     /// Notes that `rank` cannot go on with its own work in `slot`. That ends the run, unless a fault was noticed
     /// before.
-    fn fails(&mut self, slot: Slot, rank: Rank, error: RoleError) {
+    fn note_failure(&mut self, slot: Slot, rank: Rank, error: RoleError) {
         if self.fault.is_none() {
             let fault = Fault { slot, phase: Phase(0), peer: rank, reason: error.reason() };
             (self.fault, self.own) = (Some(Noticed { fault, by: rank }), Some(error));
@@ -396,7 +398,7 @@ mod tests {
         };
         let mut courier = Finds { intact, left: Vec::new(), orders: Vec::new() };
         let mut end = connect(7).swap_remove(rank.index());
-        let ended = seat.slots_of(&mut end, &mut courier, &backend, &mut Busy, None, &mut |_| {}).unwrap();
+        let ended = seat.run_slots_with(&mut end, &mut courier, &backend, &mut Busy, None, &mut |_| {}).unwrap();
         assert_eq!((ended.slots, ended.order), (STOPPED.0 + 1, Order::Stop(Reason::Authentication)));
         courier
     }

@@ -73,7 +73,7 @@ pub fn run_watched(
     credentials: &Credentials,
     insight: &mut dyn Insight,
 ) -> Result<(), RunError> {
-    let public = hear(transport)?;
+    let public = receive_opening(transport)?;
     match platform::choose(public.compute, Standing::of(transport, public.pacing)) {
         Ok((Chosen::Cpu(backend), _)) => serve(transport, host, credentials, &public, backend, insight),
         #[cfg(feature = "cuda")]
@@ -85,7 +85,7 @@ pub fn run_watched(
 /// Takes no part in a run, for the reason `why`. Returns what this rank ends with, once all have heard that there is no
 /// run.
 pub fn decline(transport: &mut dyn Transport, why: RunError) -> RunError {
-    match hear(transport) {
+    match receive_opening(transport) {
         Ok(public) => refusal::decline(transport, &public, why),
         Err(RunError::Refused { code }) => RunError::Told { why: Box::new(why), code },
         Err(_) => why,
@@ -104,7 +104,7 @@ fn serve<B: Platform>(
     let aead = platform::library(public);
     let introduction = Introduction { host, fingerprint: &backend.fingerprint(), threads: backend.threads(), aead };
     let mut desk = Desk::new(credentials)?;
-    let mut first = Some(announce(transport, public, &mut desk, public.term, &introduction)?);
+    let mut first = Some(receive_package(transport, public, &mut desk, public.term, &introduction)?);
     // Until a package has opened, the public numbers may be anyone's. So no memory is taken by them before that.
     let mut seat = Seat::new(Arc::clone(&backend), aead, public)?;
     let mut stage: Option<StageRole<B>> = None;
@@ -113,7 +113,7 @@ fn serve<B: Platform>(
         // 4.3 to 4.7: the rank announces a key, and opens the package that is sealed to it.
         let mut package = match first.take() {
             Some(package) => package,
-            None => announce(transport, public, &mut desk, term, &introduction)?,
+            None => receive_package(transport, public, &mut desk, term, &introduction)?,
         };
         // 4.9: in the first term, initial values follow the packages, for relays zeros.
         let given = match term == public.term {
@@ -134,9 +134,9 @@ fn serve<B: Platform>(
         let ended = match &mut stage {
             Some(stage) => {
                 stage.begin();
-                seat.slots(transport.lanes(), courier.as_mut(), stage, None, &mut after)?
+                seat.run_slots(transport.lanes(), courier.as_mut(), stage, None, &mut after)?
             }
-            None => seat.slots(transport.lanes(), courier.as_mut(), &mut Relay, None, &mut after)?,
+            None => seat.run_slots(transport.lanes(), courier.as_mut(), &mut Relay, None, &mut after)?,
         };
         let over = Instant::now();
         // 16.2: the owner has said stop, so that no results follow.
@@ -159,7 +159,7 @@ fn serve<B: Platform>(
         let binding = public.binding(term, transport.rank(), transport.ranks());
         let blob = result::write(&returned, ended.slots, (owner.as_slice(), &psk), &mut desk, &binding)?;
         // 14.3: under a fixed pace results wait, so that a stage's host is no later with them than a relay.
-        seat.rest(over);
+        seat.wait_for_results(over);
         transport.letters().gather(&blob)?;
         // 14.4: the values follow in pieces, from a relay as many zeros.
         let pieces = result::pieces(public);
@@ -169,7 +169,7 @@ fn serve<B: Platform>(
         }
         drop(values);
         // 14.5: the verdict says with which code all ranks end, or that the run goes on.
-        let heard = hear_verdict(transport, public, &psk, term);
+        let heard = receive_verdict(transport, public, &psk, term);
         match (ended.order, heard) {
             // Nothing more is due from this rank, so it ends alone: an abort could only cost the owner its model.
             (Order::RunEnds { .. }, Err(error @ RunError::Sealed { .. })) => {
@@ -185,7 +185,7 @@ fn serve<B: Platform>(
 
 /// Waits for the opening and takes the public numbers from it (docs/PROTOCOL.md, 4.1). From then on this rank waits for
 /// its peers as long as they say.
-fn hear(transport: &mut dyn Transport) -> Result<Public, RunError> {
+fn receive_opening(transport: &mut dyn Transport) -> Result<Public, RunError> {
     let public = loop {
         let message = transport.letters().scatter(&[], opening::LENGTH)?;
         if let Some(code) = refused(&message) {
@@ -205,7 +205,7 @@ fn hear(transport: &mut dyn Transport) -> Result<Public, RunError> {
 }
 
 /// Announces a fresh key for the term, and opens the package that comes for it (docs/PROTOCOL.md, 4.3 to 4.7).
-fn announce(
+fn receive_package(
     transport: &mut dyn Transport,
     public: &Public,
     desk: &mut Desk<'_>,
@@ -250,7 +250,7 @@ fn receive_values(
 ///
 /// # Errors
 /// [`RunError::Stopped`] where the run has failed; [`RunError::Transport`], [`RunError::Sealed`].
-fn hear_verdict(transport: &mut dyn Transport, public: &Public, psk: &Key, term: Term) -> Result<(), RunError> {
+fn receive_verdict(transport: &mut dyn Transport, public: &Public, psk: &Key, term: Term) -> Result<(), RunError> {
     let verdict = transport.letters().scatter(&[], verdict::LENGTH)?;
     match verdict::read(&verdict, psk, &public.binding(term, transport.rank(), transport.ranks()))? {
         0 => Ok(()),

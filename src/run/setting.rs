@@ -21,12 +21,12 @@ pub struct Setting {
     /// The model of the owner's processor. Times depend on it.
     pub processor: String,
     /// The hosts on which ranks ran, in the order of their first ranks.
-    pub hosts: Vec<Host>,
+    pub hosts: Vec<HostRanks>,
 }
 
 /// A host on which ranks of a run stood.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Host {
+pub struct HostRanks {
     /// The name of the host.
     pub host: String,
     /// How many ranks ran on this host.
@@ -49,12 +49,12 @@ impl Setting {
 }
 
 /// Counts how often each name comes in `hosts`, in the order in which names come first.
-fn counted<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Vec<Host> {
-    let mut counted: Vec<Host> = Vec::new();
+fn counted<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Vec<HostRanks> {
+    let mut counted: Vec<HostRanks> = Vec::new();
     for host in hosts {
         match counted.iter_mut().find(|known| known.host == host) {
             Some(known) => known.ranks += 1,
-            None => counted.push(Host { host: host.to_owned(), ranks: 1 }),
+            None => counted.push(HostRanks { host: host.to_owned(), ranks: 1 }),
         }
     }
     counted
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn hosts_are_counted_in_their_order() {
-        let host = |host: &str, ranks| Host { host: host.to_owned(), ranks };
+        let host = |host: &str, ranks| HostRanks { host: host.to_owned(), ranks };
         assert_eq!(counted(["b", "a", "b", "b"]), [host("b", 3), host("a", 1)]);
     }
 }

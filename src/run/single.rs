@@ -17,7 +17,7 @@ use crate::ids::{Batch, Epoch, MicroBatch};
 use crate::memory;
 use crate::nn::{Criterion, Network, Pass, StageSpec};
 use crate::pipeline::Feed;
-use crate::role::judge::{Judge, through};
+use crate::role::judge::{Judge, pass_of};
 use crate::role::planned::{Planned, Purpose};
 use crate::role::score::Tally;
 
@@ -109,7 +109,7 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
 
     /// Takes all samples of `planned` through all stages, and adds what they come to to `tally`. Where the pass infers,
     /// it adds the outputs to `inferred`, row-major (samples, outputs).
-    fn pass(
+    fn run_pass(
         &mut self,
         epoch: Epoch,
         planned: &Planned<'_>,
@@ -124,7 +124,7 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
             for (micro_batch, rows) in batches.micro_batches_of(batch) {
                 let last = micro_batch as usize + 1 == count;
                 let feed = Feed { batch: Batch(batch), micro_batch: MicroBatch(micro_batch), last };
-                self.outputs(planned, rows, through(planned, epoch, feed))?;
+                self.compute_outputs(planned, rows, pass_of(planned, epoch, feed))?;
                 let values = rows.len() * self.network.output_features();
                 match planned.purpose {
                     Purpose::Infer => {
@@ -156,7 +156,7 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
 
     /// Takes the samples `rows` through all stages. Leaves what comes out, rounded as it would be on the wire, in the
     /// judge's logits.
-    fn outputs(&mut self, planned: &Planned<'_>, rows: &[u32], pass: Pass) -> Result<(), ComputeError> {
+    fn compute_outputs(&mut self, planned: &Planned<'_>, rows: &[u32], pass: Pass) -> Result<(), ComputeError> {
         let backend = self.backend;
         let inputs = &mut self.inputs[..rows.len() * planned.data.bytes()];
         planned.data.gather(rows, planned.augmented.as_ref(), inputs);
@@ -178,7 +178,7 @@ impl<B: Platform> Trains for Learner<'_, B> {
         for planned in &passes {
             let mut tally = if tallies.is_empty() { so_far } else { self.judge.tally() };
             let mut progress = |done, of| watcher.progress(part.epoch.0, done, of);
-            self.pass(part.epoch, planned, &mut tally, &mut inferred, &mut progress)?;
+            self.run_pass(part.epoch, planned, &mut tally, &mut inferred, &mut progress)?;
             tallies.push(tally);
         }
         let model = Model::new(&self.specs, &self.network.values(self.backend)?)?;

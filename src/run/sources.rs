@@ -1,7 +1,7 @@
 //! From what a job says of its data to the samples: which source is read, with which kind of labels, and how the values
 //! are prepared.
 
-use crate::data::{self, Augment, Choice, DataError, Form, Loaded, Takes, Wanted};
+use crate::data::{self, Augment, Choice, DataError, Loaded, SampleForm, Takes, Wanted};
 use crate::job::{self, Job, Loss, Normal, Op, Source};
 
 /// Reads the data of `job`, with the kind of labels that its loss wants.
@@ -11,7 +11,7 @@ use crate::job::{self, Job, Loss, Normal, Op, Source};
 pub(super) fn load(job: &Job) -> Result<Loaded, DataError> {
     let source = &job.data.source;
     let wanted = wanted(job.train.loss, source.classes())?;
-    let form = source.form().map_or(Form::default(), |form| Form {
+    let form = source.form().map_or(SampleForm::default(), |form| SampleForm {
         shape: form.shape.as_ref().map(|shape| shape.dims()),
         scale: form.scale,
         layout: form.layout,
@@ -53,7 +53,7 @@ pub(super) fn load(job: &Job) -> Result<Loaded, DataError> {
 ///
 /// # Errors
 /// [`DataError::Content`].
-pub(super) fn known(job: &Job, loaded: &Loaded) -> Result<(), DataError> {
+pub(super) fn check_vocabulary(job: &Job, loaded: &Loaded) -> Result<(), DataError> {
     const REMEDY: &str = "count tokens from 0, and let `vocabulary` be above the largest";
     let Some(embedding) = job.embedding() else { return Ok(()) };
     let (path, test) = job.data.source.paths();

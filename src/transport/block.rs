@@ -9,10 +9,10 @@ use std::ptr::NonNull;
 use crate::memory::{self, OutOfMemory};
 
 /// The block of one lane, in this rank's view: it is written where it leaves, and read where it arrives.
-pub struct Block(Memory);
+pub struct Block(BlockMemory);
 
 /// Where a block's bytes stand.
-enum Memory {
+enum BlockMemory {
     /// In memory of this process alone.
     Own(Vec<u8>),
     /// In memory that the ranks of this host share. The lane has two places there, and `turn` is the one that the block
@@ -54,19 +54,19 @@ impl Block {
     /// # Errors
     /// [`OutOfMemory`].
     pub fn zeroed(length: usize) -> Result<Self, OutOfMemory> {
-        Ok(Self(Memory::Own(memory::zeroed(length)?)))
+        Ok(Self(BlockMemory::Own(memory::zeroed(length)?)))
     }
 
     /// Makes the block of a lane in shared memory. It shows the place of even phases until it [turns](Block::turn).
     #[cfg(feature = "mpi")]
     pub(super) fn shared(places: Places) -> Self {
-        Self(Memory::Shared { places, turn: 0 })
+        Self(BlockMemory::Shared { places, turn: 0 })
     }
 
     /// Shows the place for the blocks of `phase`. Does nothing to a block in memory of this process.
     #[cfg(feature = "mpi")]
     pub(super) fn turn(&mut self, phase: u32) {
-        if let Memory::Shared { turn, .. } = &mut self.0 {
+        if let BlockMemory::Shared { turn, .. } = &mut self.0 {
             *turn = (phase % 2) as usize;
         }
     }
@@ -75,7 +75,7 @@ impl Block {
 /// An empty block.
 impl Default for Block {
     fn default() -> Self {
-        Self(Memory::Own(Vec::new()))
+        Self(BlockMemory::Own(Vec::new()))
     }
 }
 
@@ -84,11 +84,11 @@ impl Deref for Block {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Memory::Own(bytes) => bytes,
+            BlockMemory::Own(bytes) => bytes,
             // SAFETY: `Places::new` promises that the bytes are there, and that nobody writes to them now, between two
             // phases.
             #[cfg(feature = "mpi")]
-            Memory::Shared { places, turn } => unsafe {
+            BlockMemory::Shared { places, turn } => unsafe {
                 std::slice::from_raw_parts(places.blocks[*turn].as_ptr(), places.length)
             },
         }
@@ -98,11 +98,11 @@ impl Deref for Block {
 impl DerefMut for Block {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
-            Memory::Own(bytes) => bytes,
+            BlockMemory::Own(bytes) => bytes,
             // SAFETY: `Places::new` promises that the bytes are there, and that nobody else touches them now, between
             // two phases. Only blocks that leave are borrowed so.
             #[cfg(feature = "mpi")]
-            Memory::Shared { places, turn } => unsafe {
+            BlockMemory::Shared { places, turn } => unsafe {
                 std::slice::from_raw_parts_mut(places.blocks[*turn].as_ptr(), places.length)
             },
         }

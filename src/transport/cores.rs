@@ -53,7 +53,7 @@ impl Cores {
         Self { own: part(&allowed[me]), least, idle: 0 }
     }
 
-    /// The same part, on a host whose ranks are `allowed` to use some of the cores that their `launcher` may use.
+    /// A rank's part of the cores, on a host whose ranks are `allowed` to use some of the cores that their `launcher` may use.
     /// Counts the others as idle. If a batch system has `allocated` a number of cores to the job, no more than that are
     /// the job's.
     #[cfg(feature = "mpi")]

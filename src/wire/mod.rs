@@ -109,7 +109,7 @@ impl Header {
         (u64::from(self.rows) * u64::from(self.features)).saturating_mul(width)
     }
 
-    /// The header as bytes.
+    /// The header as its 64 bytes.
     pub fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0] = self.kind as u8;

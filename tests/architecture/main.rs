@@ -2,8 +2,10 @@
 //! where `unsafe` may stand, who writes to the terminal, and that no document is cited that is not there.
 #![allow(clippy::unwrap_used)]
 
+mod comments;
 mod sources;
 mod tables;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

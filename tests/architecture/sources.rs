@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 /// A source file.
@@ -32,6 +33,12 @@ impl Source {
     /// The words of its code, tests left out.
     pub(crate) fn words(&self) -> Vec<String> {
         words(&without_tests(&self.code))
+    }
+
+    /// The lines, counted from 1, on which its tests stand.
+    pub(crate) fn test_lines(&self) -> Vec<RangeInclusive<usize>> {
+        let line = |at: usize| self.code[..at].matches('\n').count() + 1;
+        tests_within(&self.code).into_iter().map(|test| line(test.start)..=line(test.end)).collect()
     }
 
     /// The top-level modules that its code, tests left out, names.
@@ -139,7 +146,8 @@ fn expand(root: &[String], words: &[String], found: &mut Vec<(Vec<String>, Strin
     at
 }
 
-fn is_name(word: &str) -> bool {
+/// Whether a word is a name or a keyword.
+pub(crate) fn is_name(word: &str) -> bool {
     word.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
@@ -285,12 +293,23 @@ fn block_comment(text: &str) -> usize {
 
 /// `code` without the items behind `#[cfg(test)]`.
 pub(crate) fn without_tests(code: &str) -> String {
-    const MARK: &str = "#[cfg(test)]";
     let mut kept = String::new();
-    let mut rest = code;
-    while let Some(at) = rest.find(MARK) {
-        kept.push_str(&rest[..at]);
-        rest = &rest[at + MARK.len()..];
+    let mut from = 0;
+    for test in tests_within(code) {
+        kept.push_str(&code[from..test.start]);
+        from = test.end;
+    }
+    kept + &code[from..]
+}
+
+/// Where the items behind `#[cfg(test)]` stand in `code`, in bytes.
+fn tests_within(code: &str) -> Vec<Range<usize>> {
+    const MARK: &str = "#[cfg(test)]";
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(at) = code[from..].find(MARK) {
+        let start = from + at;
+        let rest = &code[start + MARK.len()..];
         // Up to the item's `;`, or the end of its braces.
         let mut depth = 0;
         let end = rest.char_indices().find(|(_, c)| {
@@ -301,7 +320,8 @@ pub(crate) fn without_tests(code: &str) -> String {
             }
             depth == 0 && matches!(c, ';' | '}')
         });
-        rest = end.map_or("", |(at, _)| &rest[at + 1..]);
+        from = end.map_or(code.len(), |(at, _)| start + MARK.len() + at + 1);
+        found.push(start..from);
     }
-    kept + rest
+    found
 }

@@ -1,7 +1,7 @@
 //! Products as they are asked for, by rows, against a plain sum.
 
 use mixnn::compute::cuda::driver::{Driver, GpuMemory};
-use mixnn::compute::cuda::{Device, Product, Side};
+use mixnn::compute::cuda::{Device, OperandLayout, Product};
 use mixnn::compute::{ComputeError, Gemm};
 use mixnn::random::{Philox, Seed};
 
@@ -34,20 +34,20 @@ impl Values {
 }
 
 /// Where the values of `count` matrices stand that are stored as (rows, columns): with room between rows, between matrices and before.
-fn side(random: &mut Philox, [rows, columns]: [usize; 2], shared: bool) -> Side {
+fn side(random: &mut Philox, [rows, columns]: [usize; 2], shared: bool) -> OperandLayout {
     let row = columns + random.below(3) as usize;
     let step = if shared { 0 } else { rows * row + random.below(5) as usize };
-    Side { row, step, at: random.below(9) as usize }
+    OperandLayout { row, step, at: random.below(9) as usize }
 }
 
-fn len(side: Side, rows: usize, count: usize) -> usize {
+fn len(side: OperandLayout, rows: usize, count: usize) -> usize {
     side.at + count * side.step + rows * side.row
 }
 
 /// C after the product.
 fn sums(product: Product, a: &[f32], b: &[f32], c: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let Product { shape: Gemm { m, n, k, a_transposed, b_transposed, accumulate }, count, relu, .. } = product;
-    let place = |side: Side, i: usize, transposed: bool, row: usize, column: usize| {
+    let place = |side: OperandLayout, i: usize, transposed: bool, row: usize, column: usize| {
         let [row, column] = if transposed { [column, row] } else { [row, column] };
         side.at + i * side.step + row * side.row + column
     };
@@ -111,8 +111,14 @@ fn a_bias_is_its_own_products() {
         let (driver, mut random) = (driver(), Seed::from_text("bias").stream());
         let [m, n, k] = [4, 6, 5];
         let shape = Gemm { m, n, k, a_transposed: false, b_transposed: false, accumulate: false };
-        let product =
-            Product { shape, count: 1, a: Side::whole(k), b: Side::whole(n), c: Side::whole(n), relu: false };
+        let product = Product {
+            shape,
+            count: 1,
+            a: OperandLayout::whole(k),
+            b: OperandLayout::whole(n),
+            c: OperandLayout::whole(n),
+            relu: false,
+        };
         let mut new = |len| Values::new(&driver, &mut random, len);
         let (a, b, biases, results) = (new(m * k), new(k * n), [new(n), new(n)], [new(m * n), new(m * n)]);
         // Both are queued before either is done.
@@ -135,8 +141,14 @@ fn nothing_is_multiplied_where_there_is_nothing() {
         let values = Values::new(&driver, &mut random, 64);
         for (count, m, n) in [(0, 2, 2), (1, 0, 2), (1, 2, 0)] {
             let shape = Gemm { m, n, k: 3, a_transposed: false, b_transposed: false, accumulate: false };
-            let product =
-                Product { shape, count, a: Side::whole(3), b: Side::whole(n), c: Side::whole(n), relu: false };
+            let product = Product {
+                shape,
+                count,
+                a: OperandLayout::whole(3),
+                b: OperandLayout::whole(n),
+                c: OperandLayout::whole(n),
+                relu: false,
+            };
             driver.multiply(product, &values.here, &values.here, &values.here, None);
         }
         assert_eq!(values.now(&driver), values.there);
@@ -149,8 +161,9 @@ fn a_product_does_not_leave_its_memory() {
         let driver = driver();
         let memory = driver.allocate(4 * 16).unwrap();
         let shape = Gemm { m: 4, n: 4, k: 4, a_transposed: false, b_transposed: false, accumulate: false };
-        let whole = Side::whole(4);
-        let product = Product { shape, count: 1, a: whole, b: Side { at: 1, ..whole }, c: whole, relu: false };
+        let whole = OperandLayout::whole(4);
+        let product =
+            Product { shape, count: 1, a: whole, b: OperandLayout { at: 1, ..whole }, c: whole, relu: false };
         let multiply = || driver.multiply(product, &memory, &memory, &memory, None);
         let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(multiply)).unwrap_err();
         let said = said.downcast_ref::<String>().unwrap();
@@ -164,7 +177,7 @@ fn a_workspace_for_which_there_is_no_room_is_an_error() {
         let (driver, mut random) = (driver(), Seed::from_text("room").stream());
         let values = Values::new(&driver, &mut random, 16);
         let shape = Gemm { m: 4, n: 4, k: 4, a_transposed: false, b_transposed: false, accumulate: false };
-        let whole = Side::whole(4);
+        let whole = OperandLayout::whole(4);
         let product = Product { shape, count: 1, a: whole, b: whole, c: whole, relu: false };
         driver.multiply(product, &values.here, &values.here, &values.here, None);
         let error = driver.finish().unwrap_err();

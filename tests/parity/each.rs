@@ -1,6 +1,6 @@
 //! Each value on its own: the same bits.
 
-use mixnn::compute::{Elementwise, Function, Memory, Place};
+use mixnn::compute::{Elementwise, Function, Memory, PhiloxStream};
 use mixnn::element::{Element, Encoding};
 use mixnn::float::Float;
 
@@ -89,13 +89,13 @@ fn add_and_blend<B: Memory + Elementwise>(bench: &mut Bench<'_, B>) {
 
 fn dropout<B: Memory + Elementwise>(bench: &mut Bench<'_, B>) {
     for (p, len) in [(0.0, 5), (0.1, 4096), (0.5, 10_001), (0.9, 3)] {
-        let place = Place {
+        let stream = PhiloxStream {
             key: [bench.random.next_u32(), bench.random.next_u32()],
             counter: [bench.random.next_u32(), 3, u32::MAX],
         };
         let (x, mut y) = (bench.tensor(len, 2.0), bench.poison(len));
-        bench.backend.drop_out(place, p, len, &x.here, &mut y.here);
-        bench.cpu.drop_out(place, p, len, &x.there, &mut y.there);
+        bench.backend.drop_out(stream, p, len, &x.here, &mut y.here);
+        bench.cpu.drop_out(stream, p, len, &x.there, &mut y.there);
         bench.same(&y, "dropout");
     }
 }

@@ -1,6 +1,6 @@
 //! Images: pools with the same bits, convolutions nearly.
 
-use mixnn::compute::{Conv, Images, Memory, Pool, Window};
+use mixnn::compute::{Conv, ImageWindow, Images, Memory, Pool};
 
 use super::{Bench, Check, SUM, Twin};
 
@@ -36,7 +36,7 @@ const CONVOLUTIONS: [Case; 16] = [
 
 fn convolutions<B: Memory + Images>(bench: &mut Bench<'_, B>) {
     for ([channels, out, groups], [image, kernel, stride, padding], rows) in CONVOLUTIONS {
-        let window = Window { image, kernel, stride, padding };
+        let window = ImageWindow { image, kernel, stride, padding };
         convolution(bench, Conv { channels, out, groups, window }, rows);
     }
 }
@@ -45,7 +45,7 @@ fn random_convolutions<B: Memory + Images>(bench: &mut Bench<'_, B>) {
     for _ in 0..8 {
         let mut pair = |least, most| [bench.size(least, most), bench.size(least, most)];
         let (image, kernel, stride, parts) = (pair(3, 9), pair(1, 4), pair(1, 3), pair(1, 4));
-        let window = Window { image, kernel, stride, padding: [kernel[0] / 2, kernel[1] - 1] };
+        let window = ImageWindow { image, kernel, stride, padding: [kernel[0] / 2, kernel[1] - 1] };
         let groups = bench.size(1, 3);
         let conv = Conv { channels: groups * parts[0], out: groups * parts[1], groups, window };
         let rows = bench.size(1, 6);
@@ -112,7 +112,7 @@ const POOLS: [([[usize; 2]; 4], usize); 12] = [
 
 fn pools<B: Memory + Images>(bench: &mut Bench<'_, B>) {
     for ([image, kernel, stride, padding], planes) in POOLS {
-        let window = Window { image, kernel, stride, padding };
+        let window = ImageWindow { image, kernel, stride, padding };
         let (pixels, outputs) = (planes * window.pixels(), planes * window.outputs());
         // Few values, so that several are the largest; some are no number, some without end.
         let mut values: Vec<f32> = bench.values(pixels, 2.4).iter().map(|value| value.round()).collect();

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use libloading::Library;
 use mixnn::compute::cpu::Cpu;
-use mixnn::compute::cuda::{Arg, Device, Launch, Product, Side};
+use mixnn::compute::cuda::{Arg, Device, Launch, OperandLayout, Product};
 use mixnn::compute::{ComputeError, Matrix, Memory};
 use mixnn::device_memory::DeviceBlocks;
 
@@ -183,10 +183,11 @@ impl Device for Shim {
             true => [columns, rows],
             false => [rows, columns],
         };
-        let place =
-            |side: Side, i: usize, row: usize, column: usize| side.at + i * side.step + row * side.row + column;
+        let place = |side: OperandLayout, i: usize, row: usize, column: usize| {
+            side.at + i * side.step + row * side.row + column
+        };
         let cpu = &self.cpu;
-        let taken = |memory: &HostMemory, side: Side, i: usize, [rows, columns]: [usize; 2]| {
+        let taken = |memory: &HostMemory, side: OperandLayout, i: usize, [rows, columns]: [usize; 2]| {
             let all = floats(memory);
             let each = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
             let values: Vec<f32> = each.map(|(row, column)| all[place(side, i, row, column)]).collect();

@@ -320,7 +320,7 @@ pub(crate) fn run_job(
         letters: [0; 2],
     });
     let mut follower = Follower::default();
-    let (led, served) = local::served_by(ends.collect(), job, "host", &mut follower, serve);
+    let (led, served) = local::run_served_by(ends.collect(), job, "host", &mut follower, serve);
     let (slots, phases) = (slots.lock().unwrap().clone(), phases.lock().unwrap().clone());
     let Follower { epochs, kept } = follower;
     Ran { led, served, altered: altered.load(Ordering::Relaxed), slots, phases, epochs, kept }

@@ -1,6 +1,6 @@
 //! What hosts that collude find out over a whole job, by simulation (docs/PROTECTION.md says how it is played).
 //!
-//! Plans are drawn as the owner draws them. On each, hosts of a [`Kind`] are drawn. Their packages are read together
+//! Plans are drawn as the owner draws them. On each, hosts of a [`CoalitionKind`] are drawn. Their packages are read together
 //! ([`mod@coalition`]), and the orders that they cannot exclude are counted ([`orders`]). What they make of it is
 //! compared with the plan. Circuits stay for the whole job, so one look is all that there is to see of them. Hosts
 //! count, not ranks: the ranks of a host share what they know. The owner's host is trusted.
@@ -20,7 +20,7 @@ use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
 
 use coalition::{Knowledge, linked};
-use orders::Orders;
+use orders::PossibleOrders;
 
 use crate::ids::{Rank, RankSet};
 use crate::mix::plan::{Crowded, Placements, Plan};
@@ -56,7 +56,7 @@ impl Setup<'_> {
 
 /// A kind of coalition: how many hosts, and whether one holds a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kind {
+struct CoalitionKind {
     /// How many hosts collude.
     hosts: usize,
     /// Whether one of these hosts holds a stage. The others hold none, as far as there are such hosts.
@@ -64,13 +64,13 @@ struct Kind {
 }
 
 /// The kinds of coalitions that `check` reckons with.
-const KINDS: [Kind; 6] = [
-    Kind { hosts: 1, stage: false },
-    Kind { hosts: 2, stage: false },
-    Kind { hosts: 3, stage: false },
-    Kind { hosts: 1, stage: true },
-    Kind { hosts: 2, stage: true },
-    Kind { hosts: 3, stage: true },
+const KINDS: [CoalitionKind; 6] = [
+    CoalitionKind { hosts: 1, stage: false },
+    CoalitionKind { hosts: 2, stage: false },
+    CoalitionKind { hosts: 3, stage: false },
+    CoalitionKind { hosts: 1, stage: true },
+    CoalitionKind { hosts: 2, stage: true },
+    CoalitionKind { hosts: 3, stage: true },
 ];
 
 /// What a coalition has found out on one plan.
@@ -92,7 +92,7 @@ struct Found {
 impl Found {
     /// What `colluders` find out on `plan`.
     fn on(plan: &Plan, colluders: RankSet, rng: &mut impl Rng) -> Self {
-        let orders = Orders::fitting(&Knowledge::of(plan, colluders), rng);
+        let orders = PossibleOrders::fitting(&Knowledge::of(plan, colluders), rng);
         let hosts = &plan.roles.hosts;
         let is_real = |rank: Rank| rank == Rank::OWNER || hosts.contains(&rank);
         let real = linked(plan, colluders).into_iter().filter(|(source, _)| is_real(*source)).count();
@@ -124,9 +124,9 @@ fn mean(values: &[f64]) -> Option<f64> {
 }
 
 /// A row of the table: what one kind of coalition finds out, over all plans.
-struct Row {
+struct CoalitionRow {
     /// The kind of the coalition.
-    kind: Kind,
+    kind: CoalitionKind,
     /// The chances to see a flow whole, to guess a stage, to locate a stage, and to know the order. `None` where no
     /// plan has such hosts.
     chances: Option<[Chance; 4]>,
@@ -158,7 +158,7 @@ pub(super) struct Protection {
     /// How often neighbouring stages must share a host for that guess to be no better, where that is worth a warning.
     crowded: Option<Crowded>,
     /// The rows of the table, by kind of coalition.
-    rows: Vec<Row>,
+    rows: Vec<CoalitionRow>,
 }
 
 /// What the simulation finds on one plan.
@@ -195,7 +195,7 @@ impl Protection {
             blind: 1.0 / (domains.len() - 1) as f64,
             hosts_known: guesses(setup.stages, &domains, &mut rng),
             crowded: placements.crowded(),
-            rows: (0..KINDS.len()).map(|kind| Row::of(kind, &studied)).collect(),
+            rows: (0..KINDS.len()).map(|kind| CoalitionRow::of(kind, &studied)).collect(),
         }
     }
 }
@@ -224,14 +224,14 @@ impl Studied {
 }
 
 /// What coalitions of `kind` find out on `plan`, no two of them the same.
-fn study(plan: &Plan, domains: &[u32], kind: Kind, rng: &mut impl Rng) -> Vec<Found> {
+fn study(plan: &Plan, domains: &[u32], kind: CoalitionKind, rng: &mut impl Rng) -> Vec<Found> {
     let drawn: HashSet<RankSet> = (0..COALITIONS).filter_map(|_| coalition(plan, domains, kind, rng)).collect();
     drawn.into_iter().map(|colluders| Found::on(plan, colluders, rng)).collect()
 }
 
 /// Draws hosts of `kind` and returns their ranks. The owner's host is never among them. `None` where the plan has no
 /// such hosts.
-fn coalition(plan: &Plan, domains: &[u32], kind: Kind, rng: &mut impl Rng) -> Option<RankSet> {
+fn coalition(plan: &Plan, domains: &[u32], kind: CoalitionKind, rng: &mut impl Rng) -> Option<RankSet> {
     let ranks = |host: u32| Rank::all(plan.ranks).filter(move |rank| domains[rank.index()] == host);
     let mut others: Vec<u32> = domains.iter().copied().filter(|host| *host != domains[0]).collect();
     others.dedup();
@@ -257,7 +257,7 @@ impl Protection {
     }
 }
 
-impl Row {
+impl CoalitionRow {
     /// The row of the kind number `kind`, over all plans.
     fn of(kind: usize, studied: &[Studied]) -> Self {
         let chance = |of: fn(&Found) -> f64| {

@@ -14,7 +14,7 @@ const FEW: u64 = 20_000;
 const SAMPLE: u32 = 500;
 
 /// The orders that a coalition cannot exclude, and how much speaks for each rank.
-pub(super) struct Orders {
+pub(super) struct PossibleOrders {
     /// By stage and then by rank: the weight of the orders in which that rank hosts that stage.
     weights: Vec<Vec<f64>>,
     /// The first order that was found. Empty where none was.
@@ -23,12 +23,12 @@ pub(super) struct Orders {
     settled: bool,
 }
 
-impl Orders {
+impl PossibleOrders {
     /// Finds the orders that do not contradict `knowledge`.
     pub(super) fn fitting(knowledge: &Knowledge, rng: &mut impl Rng) -> Self {
         let weights = vec![vec![0.0; usize::from(knowledge.ranks)]; usize::from(knowledge.stages)];
         let orders = Self { weights, first: Vec::new(), settled: true };
-        let mut search = Search { knowledge, chain: vec![Rank::OWNER], all: search_is_small(knowledge), orders };
+        let mut search = OrderSearch { knowledge, chain: vec![Rank::OWNER], all: search_is_small(knowledge), orders };
         match search.all {
             true => search.extend(1.0, rng),
             false => (0..SAMPLE).for_each(|_| search.extend(1.0, rng)),
@@ -87,17 +87,17 @@ fn search_is_small(knowledge: &Knowledge) -> bool {
 }
 
 /// A search for orders that fit what a coalition knows.
-struct Search<'a> {
+struct OrderSearch<'a> {
     knowledge: &'a Knowledge,
     /// The owner, and the hosts of the first stages as far as they have been chosen.
     chain: Vec<Rank>,
     /// Whether every order is tried. Else each search draws one.
     all: bool,
     /// What has been found so far.
-    orders: Orders,
+    orders: PossibleOrders,
 }
 
-impl Search<'_> {
+impl OrderSearch<'_> {
     /// Chooses the hosts of the stages that follow the chain. The chain so far goes together with what was seen in
     /// `weight` ways.
     fn extend(&mut self, weight: f64, rng: &mut impl Rng) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::{Domain, Kind, Protection, Row};
+use super::{CoalitionKind, CoalitionRow, Domain, Protection};
 
 /// The columns of the table, and their names in JSON.
 const COLUMNS: [(&str, &str); 4] = [
@@ -14,7 +14,7 @@ const COLUMNS: [(&str, &str); 4] = [
     ("know the order", "knows_the_order"),
 ];
 
-impl fmt::Display for Kind {
+impl fmt::Display for CoalitionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.hosts, self.stage) {
             (1, true) => write!(f, "1, with a stage"),
@@ -30,9 +30,9 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result {
 }
 
 impl Protection {
-    /// The figures as JSON.
+    /// All rows of figures, as JSON.
     pub(in crate::check) fn json(&self) -> Value {
-        let row = |row: &Row| {
+        let row = |row: &CoalitionRow| {
             let mut value = json!({
                 "hosts": row.kind.hosts,
                 "with_a_stage": row.kind.stage,

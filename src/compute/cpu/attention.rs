@@ -28,11 +28,11 @@ fn part(shape: Heads) -> usize {
 }
 
 /// One part's x (samples, tokens, 3, heads, width) and dy (samples, tokens, heads, width), and its dx in the shape of x.
-type Flow<'a> = ((&'a [f32], &'a [f32]), &'a mut [f32]);
+type BackwardPart<'a> = ((&'a [f32], &'a [f32]), &'a mut [f32]);
 
 /// One head of one sample.
 #[derive(Clone, Copy)]
-struct Head {
+struct AttentionHead {
     shape: Heads,
     /// Offset of the head's values within a token's queries, keys or values, and within a token of y.
     at: usize,
@@ -40,7 +40,7 @@ struct Head {
 
 /// A block of queries, and the keys that they may see.
 #[derive(Clone, Copy)]
-struct Block {
+struct QueryBlock {
     /// Token of the block's first query.
     first: usize,
     /// Number of queries in the block.
@@ -49,18 +49,18 @@ struct Block {
     keys: usize,
 }
 
-impl Head {
+impl AttentionHead {
     /// All heads of a sample, in order.
     fn all(shape: Heads) -> impl DoubleEndedIterator<Item = Self> {
         (0..shape.heads).map(move |head| Self { shape, at: head * shape.width })
     }
 
     /// All blocks of the sequence, in order. From the back is the order of [`backward`](Self::backward).
-    fn blocks(self) -> impl DoubleEndedIterator<Item = Block> {
+    fn blocks(self) -> impl DoubleEndedIterator<Item = QueryBlock> {
         let Heads { tokens, causal, .. } = self.shape;
         (0..tokens).step_by(BLOCK).map(move |first| {
             let queries = BLOCK.min(tokens - first);
-            Block { first, queries, keys: if causal { first + queries } else { tokens } }
+            QueryBlock { first, queries, keys: if causal { first + queries } else { tokens } }
         })
     }
 
@@ -81,8 +81,8 @@ impl Head {
 
     /// Writes to `p` (queries, keys) the weights of `block`: `softmax(scale q k^T)` row by row, and 0 for keys that a query may
     /// not see.
-    fn weights(self, simd: Arch, block: Block, x: &[f32], p: &mut [f32]) {
-        let Block { first, queries, keys } = block;
+    fn weights(self, simd: Arch, block: QueryBlock, x: &[f32], p: &mut [f32]) {
+        let QueryBlock { first, queries, keys } = block;
         let (stride, _) = self.strides();
         let shape = product(queries, keys, self.shape.width, [false, true], false);
         // The scores: scale q (queries, width) times k^T (width, keys).
@@ -107,7 +107,7 @@ impl Head {
     fn forward(self, simd: Arch, x: &[f32], p: &mut [f32], y: &mut [f32]) {
         let (from, to) = self.strides();
         for block in self.blocks() {
-            let Block { first, queries, keys } = block;
+            let QueryBlock { first, queries, keys } = block;
             let p = &mut p[..queries * keys];
             self.weights(simd, block, x, p);
             // y (queries, width) = p (queries, keys) times v (keys, width).
@@ -126,7 +126,7 @@ impl Head {
         let (width, half) = (self.shape.width, scratch.len() / 2);
         let (p, dp) = scratch.split_at_mut(half);
         for (i, block) in self.blocks().rev().enumerate() {
-            let Block { first, queries, keys } = block;
+            let QueryBlock { first, queries, keys } = block;
             let (p, dp) = (&mut p[..queries * keys], &mut dp[..queries * keys]);
             // The weights p (queries, keys), again.
             self.weights(simd, block, x, p);
@@ -246,7 +246,7 @@ impl Attention for Cpu {
         let samples = rows.div_ceil(PARTS).max(1);
         let one = |((x, y), scratch): ((&[f32], &mut [f32]), &mut [f32])| {
             for (x, y) in x.chunks_exact(3 * of_y).zip(y.chunks_exact_mut(of_y)) {
-                Head::all(shape).for_each(|head| head.forward(simd, x, scratch, y));
+                AttentionHead::all(shape).for_each(|head| head.forward(simd, x, scratch, y));
             }
         };
         let scratch = &mut scratch[..PARTS * part(shape)];
@@ -271,10 +271,10 @@ impl Attention for Cpu {
         let of_y = shape.tokens * shape.values();
         let (x, dy, dx) = (&x[..rows * 3 * of_y], &dy[..rows * of_y], &mut dx[..rows * 3 * of_y]);
         let (samples, simd) = (rows.div_ceil(PARTS).max(1), self.simd);
-        let one = |(((x, dy), dx), scratch): (Flow<'_>, &mut [f32])| {
+        let one = |(((x, dy), dx), scratch): (BackwardPart<'_>, &mut [f32])| {
             let flows = x.chunks_exact(3 * of_y).zip(dy.chunks_exact(of_y)).zip(dx.chunks_exact_mut(3 * of_y));
             for ((x, dy), dx) in flows {
-                Head::all(shape).for_each(|head| head.backward(simd, x, dy, scratch, dx));
+                AttentionHead::all(shape).for_each(|head| head.backward(simd, x, dy, scratch, dx));
             }
         };
         let scratch = &mut scratch[..PARTS * part(shape)];

@@ -11,7 +11,7 @@ use super::vector::vectorised;
 use rayon::prelude::*;
 
 use super::exact;
-use crate::compute::{Conv, Gemm, Window};
+use crate::compute::{Conv, Gemm, ImageWindow};
 
 /// Most parts of a micro-batch that are computed at once.
 const PARTS: usize = 8;
@@ -206,13 +206,13 @@ fn product(
 }
 
 /// Whether an image is its own matrix of columns: the window is one pixel and stops at each.
-fn is_plain(window: Window) -> bool {
+fn is_plain(window: ImageWindow) -> bool {
     window.kernel == [1, 1] && window.stride == [1, 1] && window.padding == [0, 0]
 }
 
 /// The columns (channels, kernel height, kernel width, places) of `image` (channels, height, width). They are written to
 /// `scratch`, unless the image is its own matrix of columns. Pixels of the padding are 0.
-fn columns<'a>(simd: Arch, window: Window, image: &'a [f32], scratch: &'a mut [f32]) -> &'a [f32] {
+fn columns<'a>(simd: Arch, window: ImageWindow, image: &'a [f32], scratch: &'a mut [f32]) -> &'a [f32] {
     if is_plain(window) {
         return image;
     }
@@ -262,7 +262,7 @@ fn copy(from: &[f32], to: &mut [f32], len: usize) {
 
 /// The reverse of [`columns`]: sets `image` (channels, height, width) to the sum of all `columns` values that came from each
 /// pixel.
-fn fold(simd: Arch, window: Window, columns: &[f32], image: &mut [f32]) {
+fn fold(simd: Arch, window: ImageWindow, columns: &[f32], image: &mut [f32]) {
     image.fill(0.0);
     let planes = image.len() / window.pixels();
     vectorised(
@@ -288,7 +288,7 @@ fn fold(simd: Arch, window: Window, columns: &[f32], image: &mut [f32]) {
 }
 
 /// A run of columns: the places of one output row, for one channel and one value under the window.
-struct Line {
+struct ColumnRun {
     /// Where the run begins in the columns.
     at: usize,
     /// Number of places in the run.
@@ -305,8 +305,8 @@ struct Line {
 
 /// Calls `each` for all runs of an image of `planes` channels, in the order of the columns.
 #[inline(always)]
-fn lines(window: Window, planes: usize, mut each: impl FnMut(Line)) {
-    let Window { image: [height, width], kernel, stride, padding } = window;
+fn lines(window: ImageWindow, planes: usize, mut each: impl FnMut(ColumnRun)) {
+    let ImageWindow { image: [height, width], kernel, stride, padding } = window;
     let [rows, places] = window.places();
     let mut at = 0;
     for plane in 0..planes {
@@ -319,7 +319,7 @@ fn lines(window: Window, planes: usize, mut each: impl FnMut(Line)) {
                 for row in 0..rows {
                     let y = (stride[0] * row + i).checked_sub(padding[0]).filter(|y| *y < height && to > from);
                     let image = y.map(|y| (plane * height + y) * width + first);
-                    each(Line { at, places, from, to, image, width: width.saturating_sub(first) });
+                    each(ColumnRun { at, places, from, to, image, width: width.saturating_sub(first) });
                     at += places;
                 }
             }
@@ -339,7 +339,7 @@ mod tests {
 
     fn shape(channels: usize, out: usize, groups: usize, window: [[usize; 2]; 4]) -> Conv {
         let [image, kernel, stride, padding] = window;
-        Conv { channels, out, groups, window: Window { image, kernel, stride, padding } }
+        Conv { channels, out, groups, window: ImageWindow { image, kernel, stride, padding } }
     }
 
     fn shapes() -> Vec<Conv> {

@@ -10,7 +10,7 @@ use super::vector::vectorised;
 
 use super::Cpu;
 use super::functions::{erf, exp, sigmoid, tanh};
-use crate::compute::{Elementwise, Function, Place};
+use crate::compute::{Elementwise, Function, PhiloxStream};
 use crate::random::{philox4x32_10, unit};
 
 /// `sum` (n) = the sum of the rows of `x` (rows, n), added first to last. If `accumulate`, they are added to what `sum` holds.
@@ -260,16 +260,16 @@ fn blend(simd: Arch, part: f32, factor: f32, from: &[f32], to: &mut [f32]) {
     );
 }
 
-/// Dropout: `y = x / (1 - p)`, or 0 where the value's random number under `place` is below `p`.
-fn drop_out(simd: Arch, place: Place, p: f32, x: &[f32], y: &mut [f32]) {
+/// Dropout: `y = x / (1 - p)`, or 0 where the value's random number under `stream` is below `p`.
+fn drop_out(simd: Arch, stream: PhiloxStream, p: f32, x: &[f32], y: &mut [f32]) {
     let scale = 1.0 / (1.0 - p);
-    let [a, b, c] = place.counter;
+    let [a, b, c] = stream.counter;
     vectorised(
         simd,
         #[inline(always)]
         || {
             for (block, (x, y)) in x.chunks(4).zip(y.chunks_mut(4)).enumerate() {
-                let numbers = philox4x32_10([block as u32, a, b, c], place.key);
+                let numbers = philox4x32_10([block as u32, a, b, c], stream.key);
                 for ((y, x), number) in y.iter_mut().zip(x).zip(numbers) {
                     *y = if unit(number) < p { 0.0 } else { scale * x };
                 }
@@ -315,8 +315,8 @@ impl Elementwise for Cpu {
         blend(self.simd, part, factor, &from[..len], &mut to[..len]);
     }
 
-    fn drop_out(&self, place: Place, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
-        drop_out(self.simd, place, p, &x[..len], &mut y[..len]);
+    fn drop_out(&self, stream: PhiloxStream, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        drop_out(self.simd, stream, p, &x[..len], &mut y[..len]);
     }
 }
 

@@ -8,7 +8,7 @@
 use gemm_common::Parallelism;
 use pulp::Arch;
 
-use super::kernel::{self, Laid, Product};
+use super::kernel::{self, RawProduct, Strided};
 use crate::compute::Gemm;
 
 /// Most terms that are added to each other before their sum is added to C.
@@ -53,19 +53,19 @@ pub(super) fn within(
             && holds(c.len(), c_stride, [m, n]),
         "a buffer is shorter than {shape:?}"
     );
-    fn laid<P>(at: P, stride: usize, transposed: bool) -> Laid<P> {
-        let by_rows = Laid { at, column: 1, row: stride };
+    fn strided<P>(at: P, stride: usize, transposed: bool) -> Strided<P> {
+        let by_rows = Strided { at, column: 1, row: stride };
         if transposed { by_rows.turned() } else { by_rows }
     }
-    let a = laid(a.as_ptr(), a_stride, a_transposed);
-    let b = laid(b.as_ptr(), b_stride, b_transposed);
-    let c = laid(c.as_mut_ptr(), c_stride, false);
+    let a = strided(a.as_ptr(), a_stride, a_transposed);
+    let b = strided(b.as_ptr(), b_stride, b_transposed);
+    let c = strided(c.as_mut_ptr(), c_stride, false);
     let product = match c.row > 1 {
         // `gemm` prefers a C whose columns are contiguous. C has contiguous rows, so its transpose is computed: B^T A^T.
         true => {
-            Product { m: n, n: m, k, a: b.turned(), b: a.turned(), c: c.turned(), accumulate, scale, part: false }
+            RawProduct { m: n, n: m, k, a: b.turned(), b: a.turned(), c: c.turned(), accumulate, scale, part: false }
         }
-        false => Product { m, n, k, a, b, c, accumulate, scale, part: false },
+        false => RawProduct { m, n, k, a, b, c, accumulate, scale, part: false },
     };
     let most = terms(simd, &product);
     // SAFETY: with these strides the last value of each matrix lies within its slice and no two rows of `c` overlap
@@ -76,13 +76,13 @@ pub(super) fn within(
     }
     for from in (0..k).step_by(most) {
         let accumulate = accumulate || from > 0;
-        multiply(Product { accumulate, part: true, ..product }.terms(from, k.min(from + most)));
+        multiply(RawProduct { accumulate, part: true, ..product }.terms(from, k.min(from + most)));
     }
 }
 
 /// How many terms of a sum are added up in one call of `gemm`.
-fn terms(simd: Arch, product: &Product) -> usize {
-    let Product { m, n, k, .. } = *product;
+fn terms(simd: Arch, product: &RawProduct) -> usize {
+    let RawProduct { m, n, k, .. } = *product;
     if k <= TERMS || has_a_way_of_its_own(simd, product) {
         k
     } else if m.max(n) <= SMALL {
@@ -94,8 +94,8 @@ fn terms(simd: Arch, product: &Product) -> usize {
 
 /// Whether `gemm` has a special path for this product, in which it does not ask for a cache's size: a vector times a matrix, or
 /// a few dot products of contiguous vectors.
-fn has_a_way_of_its_own(simd: Arch, product: &Product) -> bool {
-    let Product { m, n, a, b, c, .. } = *product;
+fn has_a_way_of_its_own(simd: Arch, product: &RawProduct) -> bool {
+    let RawProduct { m, n, a, b, c, .. } = *product;
     let dots = a.column == 1 && b.row == 1;
     let few = kernel::has_dots(simd) && m * n <= 256;
     (dots && (few || m <= 1 || n <= 1))

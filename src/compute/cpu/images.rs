@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::elementwise::COPIED;
 use super::{Cpu, conv, pool};
-use crate::compute::{Backend, Conv, Images, Pool, Window};
+use crate::compute::{Backend, Conv, ImageWindow, Images, Pool};
 
 impl Images for Cpu {
     fn conv_scratch(&self, shape: Conv, _rows: usize) -> usize {
@@ -61,7 +61,7 @@ impl Images for Cpu {
         });
     }
 
-    fn pool(&self, pool: Pool, window: Window, planes: usize, x: &Self::Buf, y: &mut Self::Buf) {
+    fn pool(&self, pool: Pool, window: ImageWindow, planes: usize, x: &Self::Buf, y: &mut Self::Buf) {
         let (from, to) = (planes * window.pixels(), planes * window.outputs());
         let (x, y) = (&x[..from], &mut y[..to]);
         let part = self.share(planes, COPIED * window.pixels());
@@ -75,7 +75,7 @@ impl Images for Cpu {
     fn pool_backward(
         &self,
         pool: Pool,
-        window: Window,
+        window: ImageWindow,
         planes: usize,
         x: &Self::Buf,
         dy: &Self::Buf,

@@ -10,7 +10,7 @@ use pulp::Arch;
 
 /// A matrix in memory: a pointer to its first value, and its strides.
 #[derive(Clone, Copy)]
-pub(super) struct Laid<P> {
+pub(super) struct Strided<P> {
     /// Pointer to the matrix's first value.
     pub(super) at: P,
     /// Number of values from one column to the next.
@@ -19,7 +19,7 @@ pub(super) struct Laid<P> {
     pub(super) row: usize,
 }
 
-impl<P> Laid<P> {
+impl<P> Strided<P> {
     /// The transpose of the matrix, in the same memory.
     pub(super) fn turned(self) -> Self {
         Self { at: self.at, column: self.row, row: self.column }
@@ -28,7 +28,7 @@ impl<P> Laid<P> {
 
 /// The product C (m, n) = scale A (m, k) B (k, n), or C += scale A B. `gemm` prefers a C whose columns are contiguous.
 #[derive(Clone, Copy)]
-pub(super) struct Product {
+pub(super) struct RawProduct {
     /// Number of rows of A and C.
     pub(super) m: usize,
     /// Number of columns of B and C.
@@ -36,11 +36,11 @@ pub(super) struct Product {
     /// Number of columns of A and rows of B: terms of each sum.
     pub(super) k: usize,
     /// The left matrix, (m, k).
-    pub(super) a: Laid<*const f32>,
+    pub(super) a: Strided<*const f32>,
     /// The right matrix, (k, n).
-    pub(super) b: Laid<*const f32>,
-    /// The result, (m, n).
-    pub(super) c: Laid<*mut f32>,
+    pub(super) b: Strided<*const f32>,
+    /// The matrix for the result, (m, n).
+    pub(super) c: Strided<*mut f32>,
     /// Whether the product is added to C. Else it overwrites C.
     pub(super) accumulate: bool,
     /// What the product is multiplied by.
@@ -50,12 +50,14 @@ pub(super) struct Product {
     pub(super) part: bool,
 }
 
-impl Product {
+impl RawProduct {
     /// The part of this product that adds up the terms from `from` up to, but without, `to`.
     pub(super) fn terms(self, from: usize, to: usize) -> Self {
         let Self { a, b, .. } = self;
-        let (a, b) =
-            (Laid { at: a.at.wrapping_add(from * a.column), ..a }, Laid { at: b.at.wrapping_add(from * b.row), ..b });
+        let (a, b) = (
+            Strided { at: a.at.wrapping_add(from * a.column), ..a },
+            Strided { at: b.at.wrapping_add(from * b.row), ..b },
+        );
         Self { k: to - from, a, b, ..self }
     }
 }
@@ -64,7 +66,7 @@ impl Product {
 macro_rules! by {
     ($set:ident, $lanes:literal, $token:expr, $product:expr, $threads:expr) => {{
         use gemm_f32::microkernel::$set::f32::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
-        let Product { m, n, k, a, b, c, accumulate, scale, part } = $product;
+        let RawProduct { m, n, k, a, b, c, accumulate, scale, part } = $product;
         gemm_basic_generic::<_, f32, $lanes, { MR_DIV_N * $lanes }, NR, MR_DIV_N, H_M, H_N>(
             $token,
             m,
@@ -109,7 +111,7 @@ pub(super) fn has_dots(simd: Arch) -> bool {
 /// # Safety
 /// All values of A and B must be readable and all of C writable. Nothing else may access C meanwhile, and C must not overlap A
 /// or B.
-pub(super) unsafe fn multiply(simd: Arch, threads: Parallelism, product: Product) {
+pub(super) unsafe fn multiply(simd: Arch, threads: Parallelism, product: RawProduct) {
     use gemm_common::simd;
     // SAFETY: as the caller promises; and `simd` is only there where the processor has the instructions, which are all that the
     // set of the same name in `gemm` asks for.

@@ -52,7 +52,7 @@ fn runs(grid: Grid, mut f: impl FnMut(usize, std::ops::Range<usize>)) {
     }
 }
 
-/// See [`Norm::moments`].
+/// Does the work of [`Norm::moments`].
 fn moments(simd: Arch, grid: Grid, centred: bool, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
     let members = grid.members() as f32;
     vectorised(
@@ -70,7 +70,7 @@ fn moments(simd: Arch, grid: Grid, centred: bool, x: &[f32], mean: &mut [f32], v
     );
 }
 
-/// See [`Norm::normalize`].
+/// Does the work of [`Norm::normalize`].
 fn normalize(simd: Arch, grid: Grid, eps: f32, x: &[f32], mean: &[f32], variance: &[f32], y: &mut [f32]) {
     vectorised(
         simd,
@@ -86,7 +86,7 @@ fn normalize(simd: Arch, grid: Grid, eps: f32, x: &[f32], mean: &[f32], variance
     );
 }
 
-/// See [`Norm::normalize_backward`].
+/// Does the work of [`Norm::normalize_backward`].
 #[allow(clippy::too_many_arguments)]
 fn normalize_backward(
     simd: Arch,
@@ -120,7 +120,7 @@ fn normalize_backward(
     );
 }
 
-/// See [`Norm::scale`].
+/// Does the work of [`Norm::scale`].
 fn scale(simd: Arch, grid: Grid, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     vectorised(
         simd,
@@ -151,7 +151,7 @@ fn scale(simd: Arch, grid: Grid, x: &[f32], weight: &[f32], bias: Option<&[f32]>
     );
 }
 
-/// See [`Norm::set_sums`].
+/// Does the work of [`Norm::set_sums`].
 fn set_sums(simd: Arch, grid: Grid, x: &[f32], y: Option<&[f32]>, accumulate: bool, sums: &mut [f32]) {
     vectorised(
         simd,

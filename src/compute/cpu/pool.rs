@@ -4,10 +4,10 @@ use pulp::Arch;
 
 use super::vector::vectorised;
 
-use crate::compute::{Pool, Window};
+use crate::compute::{ImageWindow, Pool};
 
 /// See [`Images::pool`](crate::compute::Images::pool). `x` is (planes, height, width), `y` (planes, places).
-pub(super) fn forward(simd: Arch, pool: Pool, window: Window, x: &[f32], y: &mut [f32]) {
+pub(super) fn forward(simd: Arch, pool: Pool, window: ImageWindow, x: &[f32], y: &mut [f32]) {
     let size = (window.kernel[0] * window.kernel[1]) as f32;
     vectorised(
         simd,
@@ -48,7 +48,7 @@ pub(super) fn forward(simd: Arch, pool: Pool, window: Window, x: &[f32], y: &mut
 
 /// See [`Images::pool_backward`](crate::compute::Images::pool_backward). `x` and `dx` are (planes, height, width), `dy` is
 /// (planes, places).
-pub(super) fn backward(simd: Arch, pool: Pool, window: Window, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub(super) fn backward(simd: Arch, pool: Pool, window: ImageWindow, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     let size = (window.kernel[0] * window.kernel[1]) as f32;
     vectorised(
         simd,
@@ -93,7 +93,7 @@ pub(super) fn backward(simd: Arch, pool: Pool, window: Window, x: &[f32], dy: &[
 }
 
 /// Whether 2x2 windows lie side by side without padding: the one case worth vector code of its own.
-fn halves(window: Window) -> bool {
+fn halves(window: ImageWindow) -> bool {
     window.kernel == [2, 2] && window.stride == [2, 2] && window.padding == [0, 0]
 }
 
@@ -127,7 +127,7 @@ struct Spot {
 impl Spot {
     /// The spot's rows, as index ranges of the plane.
     #[inline(always)]
-    fn lines(self, window: Window) -> impl Iterator<Item = std::ops::Range<usize>> {
+    fn lines(self, window: ImageWindow) -> impl Iterator<Item = std::ops::Range<usize>> {
         let [from, to] = self.columns;
         (self.rows[0]..self.rows[1]).map(move |row| row * window.image[1] + from..row * window.image[1] + to)
     }
@@ -135,7 +135,7 @@ impl Spot {
 
 /// Index in the plane of the first of the largest values under the window, or of the first NaN.
 #[inline(always)]
-fn largest(window: Window, spot: Spot, x: &[f32]) -> usize {
+fn largest(window: ImageWindow, spot: Spot, x: &[f32]) -> usize {
     let mut best = spot.rows[0] * window.image[1] + spot.columns[0];
     let mut most = x[best];
     for line in spot.lines(window) {
@@ -151,7 +151,7 @@ fn largest(window: Window, spot: Spot, x: &[f32]) -> usize {
 
 /// Calls `each` with the number and the spot of every place of the window, in order.
 #[inline(always)]
-fn spots(window: Window, mut each: impl FnMut(usize, Spot)) {
+fn spots(window: ImageWindow, mut each: impl FnMut(usize, Spot)) {
     let [height, width] = window.places();
     let range = |axis: usize, place: usize| {
         let begin = place * window.stride[axis];
@@ -173,7 +173,7 @@ mod tests {
     use super::super::simd::chosen;
     use super::*;
 
-    const OVERLAPPING: Window = Window { image: [3, 4], kernel: [2, 3], stride: [1, 2], padding: [1, 1] };
+    const OVERLAPPING: ImageWindow = ImageWindow { image: [3, 4], kernel: [2, 3], stride: [1, 2], padding: [1, 1] };
 
     #[test]
     fn the_largest_and_the_mean_of_each_window() {
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn halving_is_the_general_way() {
         for image in [[6, 8], [7, 9], [2, 3]] {
-            let window = Window { image, kernel: [2, 2], stride: [2, 2], padding: [0, 0] };
+            let window = ImageWindow { image, kernel: [2, 2], stride: [2, 2], padding: [0, 0] };
             let mut x: Vec<f32> = (0..2 * window.pixels()).map(|i| ((i * i) % 7) as f32).collect();
             x[3] = f32::NAN;
             let dy: Vec<f32> = (0..2 * window.outputs()).map(|i| i as f32 + 1.0).collect();
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn what_is_not_a_number_is_the_largest() {
         let mut y = [0.0; 1];
-        let window = Window { image: [1, 3], kernel: [1, 3], stride: [1, 1], padding: [0, 0] };
+        let window = ImageWindow { image: [1, 3], kernel: [1, 3], stride: [1, 1], padding: [0, 0] };
         forward(chosen().unwrap(), Pool::Max, window, &[1.0, f32::NAN, 2.0], &mut y);
         assert!(y[0].is_nan());
     }

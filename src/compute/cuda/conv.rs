@@ -9,8 +9,8 @@
 //! images with few channels go the first way (LeNet, the first layers of a ResNet), and small images with many channels the
 //! second.
 
-use super::{Arg, Cuda, Device, Product, Side, Tensor};
-use crate::compute::{Conv, Gemm, Window};
+use super::{Arg, Cuda, Device, OperandLayout, Product, Tensor};
+use crate::compute::{Conv, Gemm, ImageWindow};
 
 /// Most images in a chunk, whatever their size.
 const IMAGES: usize = 16_384;
@@ -27,7 +27,7 @@ const ALIGNED: usize = 4;
 
 /// How a convolution is cut into products. It follows from the shape and the bounds alone.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
+pub(super) struct ConvPlan {
     /// The shape of the convolution that is planned.
     shape: Conv,
     /// Number of places at which the window stops: columns of an image's matrix of columns.
@@ -48,11 +48,11 @@ pub(super) struct Plan {
     most: usize,
 }
 
-impl Plan {
+impl ConvPlan {
     /// The plan for `shape`, with chunks of images whose scratch memory has at most `columns` values, if one image fits.
     pub(super) fn of(shape: Conv, columns: usize) -> Self {
         let Conv { channels, out, groups, window } = shape;
-        let Window { kernel, stride, padding, .. } = window;
+        let ImageWindow { kernel, stride, padding, .. } = window;
         let places = window.outputs();
         let (under, row) = (channels * kernel[0] * kernel[1], places.next_multiple_of(ALIGNED));
         let fits = |len: usize| u32::try_from(len).is_ok();
@@ -115,8 +115,8 @@ struct Each<'a, M> {
 
 impl<M> Each<'_, M> {
     /// The matrices as an operand: the first one `before` values behind `at`, the others at distances of `step` values.
-    fn side(&self, step: usize, before: usize) -> Side {
-        Side { row: self.row, step, at: self.at + before }
+    fn side(&self, step: usize, before: usize) -> OperandLayout {
+        OperandLayout { row: self.row, step, at: self.at + before }
     }
 }
 
@@ -124,7 +124,7 @@ impl<D: Device> Cuda<D> {
     /// Multiplies the matrices A, B, C of `all` (C = A B, or C += A B), for each image and group. They go into one call if the
     /// distances are even and the device allows it, else into one call for each group or for each image.
     fn products(&self, shape: Gemm, [images, groups]: [usize; 2], all: [Each<'_, D::Memory>; 3]) {
-        let multiply = |count, [a, b, c]: [Side; 3]| {
+        let multiply = |count, [a, b, c]: [OperandLayout; 3]| {
             let [left, right, out] = all.each_ref().map(|each| &each.tensor.memory);
             self.device.multiply(Product { shape, count, a, b, c, relu: false }, left, right, out, None);
         };
@@ -145,7 +145,7 @@ impl<D: Device> Cuda<D> {
     /// image's columns lie `steps[0]` values behind those of the image before, their rows `steps[1]` values behind each other.
     fn columns(
         &self,
-        (images, channels, window): (usize, usize, Window),
+        (images, channels, window): (usize, usize, ImageWindow),
         (x, from): (&Tensor<D::Memory>, usize),
         (columns, to): (&Tensor<D::Memory>, usize),
         steps: [usize; 2],
@@ -158,8 +158,14 @@ impl<D: Device> Cuda<D> {
     }
 
     /// y = bias, for each channel of `rows` images: y is (rows, out, places), `bias` is (out).
-    pub(super) fn fill_channels(&self, plan: &Plan, rows: usize, bias: &Tensor<D::Memory>, y: &Tensor<D::Memory>) {
-        let Plan { shape: Conv { out, .. }, places, .. } = *plan;
+    pub(super) fn fill_channels(
+        &self,
+        plan: &ConvPlan,
+        rows: usize,
+        bias: &Tensor<D::Memory>,
+        y: &Tensor<D::Memory>,
+    ) {
+        let ConvPlan { shape: Conv { out, .. }, places, .. } = *plan;
         let sizes = [rows, out, places].map(|size| Arg::U32(size as u32));
         let args: Vec<_> = [bias.arg(out), y.arg(rows * out * places)].into_iter().chain(sizes).collect();
         self.over_rows([rows, out * places], "fill_channels_f32", &args);
@@ -169,13 +175,13 @@ impl<D: Device> Cuda<D> {
     /// places). If `accumulate`, it is added to what y holds. `first` is the chunk's first image.
     pub(super) fn forward_chunk(
         &self,
-        plan: &Plan,
+        plan: &ConvPlan,
         (first, images): (usize, usize),
         [x, weight, y]: [&Tensor<D::Memory>; 3],
         accumulate: bool,
         scratch: &Tensor<D::Memory>,
     ) {
-        let Plan { shape: Conv { channels, out, groups, window }, places, row, under, .. } = *plan;
+        let ConvPlan { shape: Conv { channels, out, groups, window }, places, row, under, .. } = *plan;
         let [from, to] = plan.sizes(first);
         let image = if plan.plain { channels * places } else { under * row };
         // An image whose window is one pixel is multiplied where it lies.
@@ -197,12 +203,12 @@ impl<D: Device> Cuda<D> {
     /// out) times dy (out, places). These are then added up to dx, pixel by pixel. `first` is the chunk's first image.
     pub(super) fn input_chunk(
         &self,
-        plan: &Plan,
+        plan: &ConvPlan,
         (first, images): (usize, usize),
         [dy, weight, dx]: [&Tensor<D::Memory>; 3],
         scratch: &Tensor<D::Memory>,
     ) {
-        let Plan { shape: Conv { channels, out, groups, window }, places, row, under, .. } = *plan;
+        let ConvPlan { shape: Conv { channels, out, groups, window }, places, row, under, .. } = *plan;
         let [from, to] = plan.sizes(first);
         let image = if plan.plain { channels * places } else { under * row };
         let columns = match plan.plain {
@@ -226,7 +232,7 @@ impl<D: Device> Cuda<D> {
     /// The gradient dw of the weight, summed over a chunk of images. If `accumulate`, it is added to what dw holds.
     pub(super) fn weight_chunk(
         &self,
-        plan: &Plan,
+        plan: &ConvPlan,
         chunk: (usize, usize),
         of: [&Tensor<D::Memory>; 3],
         accumulate: bool,
@@ -242,13 +248,13 @@ impl<D: Device> Cuda<D> {
     /// are then summed.
     fn weight_by_images(
         &self,
-        plan: &Plan,
+        plan: &ConvPlan,
         (first, images): (usize, usize),
         [x, dy, dw]: [&Tensor<D::Memory>; 3],
         accumulate: bool,
         scratch: &Tensor<D::Memory>,
     ) {
-        let Plan { shape: Conv { channels, out, groups, window }, places, row, under, .. } = *plan;
+        let ConvPlan { shape: Conv { channels, out, groups, window }, places, row, under, .. } = *plan;
         let [from, to] = plan.sizes(first);
         let image = if plan.plain { channels * places } else { under * row };
         let (columns, at) = match plan.plain {
@@ -270,32 +276,32 @@ impl<D: Device> Cuda<D> {
     /// dw has few values, the product's sum is cut into parts, whose results are then added in order.
     fn weight_at_once(
         &self,
-        plan: &Plan,
+        plan: &ConvPlan,
         (first, images): (usize, usize),
         [x, dy, dw]: [&Tensor<D::Memory>; 3],
         accumulate: bool,
         scratch: &Tensor<D::Memory>,
     ) {
-        let Plan { shape: Conv { channels, out, window, .. }, places, under, parts, .. } = *plan;
+        let ConvPlan { shape: Conv { channels, out, window, .. }, places, under, parts, .. } = *plan;
         let [from, to] = plan.sizes(first);
         let len = images * places;
         let row = len.next_multiple_of(ALIGNED);
         let behind = under * row;
         self.columns((images, channels, window), (x, from), (scratch, 0), [places, row]);
-        let single = Window { image: window.places(), kernel: [1, 1], stride: [1, 1], padding: [0, 0] };
+        let single = ImageWindow { image: window.places(), kernel: [1, 1], stride: [1, 1], padding: [0, 0] };
         // dy (out, images x places) is copied as if it were the columns of a window of one pixel.
         self.columns((images, out, single), (dy, to), (scratch, behind), [places, row]);
         let parts = parts.min(len.div_ceil(LEAST));
         let share = len.div_ceil(parts).next_multiple_of(ALIGNED);
         let sums = behind + out * row;
         let product = |count, k, done, c: &Tensor<D::Memory>, at, accumulate| {
-            let side = |at: usize| Side { row, step: share, at: at + done * share };
+            let side = |at: usize| OperandLayout { row, step: share, at: at + done * share };
             let product = Product {
                 shape: Gemm { m: out, n: under, k, a_transposed: false, b_transposed: true, accumulate },
                 count,
                 a: side(behind),
                 b: side(0),
-                c: Side { row: under, step: out * under, at: at + done * out * under },
+                c: OperandLayout { row: under, step: out * under, at: at + done * out * under },
                 relu: false,
             };
             self.device.multiply(product, &scratch.memory, &scratch.memory, &c.memory, None);
@@ -314,8 +320,8 @@ impl<D: Device> Cuda<D> {
 }
 
 /// The numbers of a window, in the order in which the kernels take them.
-pub(super) fn scalars<'a, M: 'a>(window: Window) -> impl Iterator<Item = Arg<'a, M>> {
-    let Window { image, kernel, stride, padding } = window;
+pub(super) fn scalars<'a, M: 'a>(window: ImageWindow) -> impl Iterator<Item = Arg<'a, M>> {
+    let ImageWindow { image, kernel, stride, padding } = window;
     [image, kernel, stride, padding, window.places()].into_iter().flatten().map(|size| Arg::U32(size as u32))
 }
 
@@ -325,11 +331,11 @@ mod tests {
 
     fn shape(channels: usize, out: usize, size: usize, kernel: usize, stride: usize, padding: usize) -> Conv {
         let [image, kernel, stride, padding] = [size, kernel, stride, padding].map(|size| [size, size]);
-        Conv { channels, out, groups: 1, window: Window { image, kernel, stride, padding } }
+        Conv { channels, out, groups: 1, window: ImageWindow { image, kernel, stride, padding } }
     }
 
-    fn plan(shape: Conv) -> Plan {
-        Plan::of(shape, 16 << 20)
+    fn plan(shape: Conv) -> ConvPlan {
+        ConvPlan::of(shape, 16 << 20)
     }
 
     #[test]

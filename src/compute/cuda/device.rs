@@ -40,7 +40,7 @@ pub enum Arg<'a, M> {
 
 /// One operand of a [`Product`]: a series of matrices of one size in a buffer. All distances count values, not bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Side {
+pub struct OperandLayout {
     /// Number of values from one stored row to the next.
     pub row: usize,
     /// Number of values from one product's matrix to the next product's. 0 if all products use the same matrix.
@@ -49,7 +49,7 @@ pub struct Side {
     pub at: usize,
 }
 
-impl Side {
+impl OperandLayout {
     /// A single matrix at the beginning of its buffer, with `row` values in each stored row.
     pub fn whole(row: usize) -> Self {
         Self { row, step: 0, at: 0 }
@@ -64,11 +64,11 @@ pub struct Product {
     /// Number of products that one call computes.
     pub count: usize,
     /// Where the matrices A are in their buffer.
-    pub a: Side,
+    pub a: OperandLayout,
     /// Where the matrices B are in their buffer.
-    pub b: Side,
+    pub b: OperandLayout,
     /// Where the matrices C are in their buffer.
-    pub c: Side,
+    pub c: OperandLayout,
     /// Whether values of C below 0 become 0 at the end. Allowed only with a bias.
     pub relu: bool,
 }

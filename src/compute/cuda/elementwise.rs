@@ -1,7 +1,7 @@
 //! Element-wise operations on the device, by launches of `kernels/elementwise.cu`.
 
 use super::{Arg, Cuda, Device};
-use crate::compute::{Elementwise, Function, Place};
+use crate::compute::{Elementwise, Function, PhiloxStream};
 
 impl<D: Device> Elementwise for Cuda<D> {
     fn map(&self, f: Function, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
@@ -55,8 +55,8 @@ impl<D: Device> Elementwise for Cuda<D> {
         self.over(len, "blend_f32", &args);
     }
 
-    fn drop_out(&self, place: Place, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
-        let Place { key: [k0, k1], counter: [a, b, c] } = place;
+    fn drop_out(&self, stream: PhiloxStream, p: f32, len: usize, x: &Self::Buf, y: &mut Self::Buf) {
+        let PhiloxStream { key: [k0, k1], counter: [a, b, c] } = stream;
         let values = [x.arg(len), y.arg(len), Arg::U64(len as u64), Arg::F32(p)];
         let numbers = [k0, k1, a, b, c].map(Arg::U32);
         let args: Vec<_> = values.into_iter().chain(numbers).collect();

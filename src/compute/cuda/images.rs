@@ -1,8 +1,8 @@
 //! Images on the device: convolution chunk by chunk, and pools by launches of `kernels/pool.cu`.
 
-use super::conv::{Plan, scalars};
+use super::conv::{ConvPlan, scalars};
 use super::{Arg, Cuda, Device, Tensor};
-use crate::compute::{Conv, Images, Pool, Window};
+use crate::compute::{Conv, ImageWindow, Images, Pool};
 
 /// A launch walks over a stripe of planes at a time: as many as have this number of values for each block that there may be. So
 /// all blocks are busy, and a thread computes only once where on a plane it is.
@@ -13,7 +13,7 @@ impl<D: Device> Cuda<D> {
     fn over_planes<'a>(
         &self,
         kernel: &'static str,
-        window: Window,
+        window: ImageWindow,
         [planes, values]: [usize; 2],
         tensors: impl IntoIterator<Item = Arg<'a, D::Memory>>,
     ) where
@@ -28,7 +28,7 @@ impl<D: Device> Cuda<D> {
 
     /// The gradient of a maximum pool. Where several windows may hold the same pixel, a kernel first finds the place of each
     /// window's largest value, so that no pixel needs to search its windows again.
-    fn max_backward(&self, window: Window, planes: usize, [x, dy, dx]: [&Tensor<D::Memory>; 3]) {
+    fn max_backward(&self, window: ImageWindow, planes: usize, [x, dy, dx]: [&Tensor<D::Memory>; 3]) {
         let (pixels, outputs) = (window.pixels(), window.outputs());
         [x, dx].iter().for_each(|tensor| tensor.check(planes * pixels));
         dy.check(planes * outputs);
@@ -56,7 +56,7 @@ impl<D: Device> Cuda<D> {
 
 impl<D: Device> Images for Cuda<D> {
     fn conv_scratch(&self, shape: Conv, rows: usize) -> usize {
-        Plan::of(shape, self.bounds.values).scratch(rows)
+        ConvPlan::of(shape, self.bounds.values).scratch(rows)
     }
 
     fn conv(
@@ -69,7 +69,7 @@ impl<D: Device> Images for Cuda<D> {
         scratch: &mut Self::Buf,
         y: &mut Self::Buf,
     ) {
-        let plan = Plan::of(shape, self.bounds.values);
+        let plan = ConvPlan::of(shape, self.bounds.values);
         check(&plan, rows, [x, y, weight, scratch]);
         if let Some(bias) = bias {
             self.fill_channels(&plan, rows, bias, y);
@@ -88,7 +88,7 @@ impl<D: Device> Images for Cuda<D> {
         scratch: &mut Self::Buf,
         dx: &mut Self::Buf,
     ) {
-        let plan = Plan::of(shape, self.bounds.values);
+        let plan = ConvPlan::of(shape, self.bounds.values);
         check(&plan, rows, [dx, dy, weight, scratch]);
         for chunk in plan.chunks(rows) {
             self.input_chunk(&plan, chunk, [dy, weight, dx], scratch);
@@ -105,7 +105,7 @@ impl<D: Device> Images for Cuda<D> {
         scratch: &mut Self::Buf,
         dw: &mut Self::Buf,
     ) {
-        let plan = Plan::of(shape, self.bounds.values);
+        let plan = ConvPlan::of(shape, self.bounds.values);
         check(&plan, rows, [x, dy, dw, scratch]);
         if rows == 0 && !accumulate {
             self.device.clear(&dw.memory, 0, 4 * shape.out * shape.under());
@@ -115,7 +115,7 @@ impl<D: Device> Images for Cuda<D> {
         }
     }
 
-    fn pool(&self, pool: Pool, window: Window, planes: usize, x: &Self::Buf, y: &mut Self::Buf) {
+    fn pool(&self, pool: Pool, window: ImageWindow, planes: usize, x: &Self::Buf, y: &mut Self::Buf) {
         let outputs = window.outputs();
         let kernel = match pool {
             Pool::Max => "max_pool_f32",
@@ -128,7 +128,7 @@ impl<D: Device> Images for Cuda<D> {
     fn pool_backward(
         &self,
         pool: Pool,
-        window: Window,
+        window: ImageWindow,
         planes: usize,
         x: &Self::Buf,
         dy: &Self::Buf,
@@ -146,7 +146,7 @@ impl<D: Device> Images for Cuda<D> {
 }
 
 /// Panics unless input, output, weight and scratch buffer are as long as `plan` needs for `rows` images.
-fn check<M>(plan: &Plan, rows: usize, [input, output, weight, scratch]: [&Tensor<M>; 4]) {
+fn check<M>(plan: &ConvPlan, rows: usize, [input, output, weight, scratch]: [&Tensor<M>; 4]) {
     let [from, to] = plan.sizes(rows);
     input.check(from);
     output.check(to);

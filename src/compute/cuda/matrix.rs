@@ -1,6 +1,6 @@
 //! Matrices on the device, by launches of `kernels/matrix.cu` and cuBLASLt's products.
 
-use super::{Arg, Cuda, Device, Product, Side, Tensor};
+use super::{Arg, Cuda, Device, OperandLayout, Product, Tensor};
 use crate::compute::{Gemm, Matrix};
 
 /// Number of threads along a row in a block of `kernels/matrix.cu`; also the side of a transposed tile.
@@ -29,9 +29,9 @@ impl<D: Device> Cuda<D> {
         let product = Product {
             shape,
             count: 1,
-            a: Side::whole(if a_transposed { m } else { k }),
-            b: Side::whole(if b_transposed { k } else { n }),
-            c: Side::whole(n),
+            a: OperandLayout::whole(if a_transposed { m } else { k }),
+            b: OperandLayout::whole(if b_transposed { k } else { n }),
+            c: OperandLayout::whole(n),
             relu,
         };
         let bias = bias.map(|bias| {

@@ -25,7 +25,7 @@ mod softmax;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use aead::CudaSealer;
-pub use device::{Arg, Device, Launch, Product, Side};
+pub use device::{Arg, Device, Launch, OperandLayout, Product};
 
 use super::{Backend, ComputeError};
 

@@ -62,7 +62,7 @@ pub enum Library {
     /// AWS-LC, by the crate `aws-lc-rs`.
     #[serde(rename = "aws-lc")]
     AwsLc,
-    /// The crate `ring`.
+    /// BoringSSL's code, by the crate `ring`.
     #[serde(rename = "ring")]
     Ring,
     /// The crate `aes-gcm`, which is Rust alone.

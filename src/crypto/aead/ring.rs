@@ -32,7 +32,7 @@ impl Ring {
         }
     }
 
-    /// The expanded key.
+    /// The expanded key, where it stands.
     #[expect(unsafe_code, reason = "the key stands in memory that may be zeroed")]
     fn key(&self) -> &LessSafeKey {
         // SAFETY: `new` fills the memory, and no one else writes to it before `drop` zeroes it. `drop` has the only

@@ -77,14 +77,14 @@ impl<Bytes> CpuSealer<Bytes> {
 }
 
 /// Takes a layer off cells, from blocks to blocks or from blocks to messages.
-struct Opening<'a> {
+struct CellOpener<'a> {
     keys: &'a [Box<dyn Aead>],
     streams: &'a [Box<dyn Aead>],
     data: &'a [u8],
     bare: &'a mut [Vec<u8>; 2],
 }
 
-impl Opening<'_> {
+impl CellOpener<'_> {
     /// Opens all cells of a batch from `from` into `to`. Where a cell is bad, `to` gets zeros in its place.
     fn all<K: AsRef<[u8]>, L: AsMut<[u8]>>(
         &mut self,
@@ -150,9 +150,9 @@ impl<Bytes> CpuSealer<Bytes> {
     }
 
     /// What opens cells, then the batches to be peeled and those to be opened.
-    fn opening(&mut self) -> (Opening<'_>, &[Laid<OpenJob>], &[Laid<OpenJob>]) {
+    fn opening(&mut self) -> (CellOpener<'_>, &[Laid<OpenJob>], &[Laid<OpenJob>]) {
         let Self { keys, streams, data, bare, peels, opens, .. } = self;
-        (Opening { keys, streams, data, bare }, peels, opens)
+        (CellOpener { keys, streams, data, bare }, peels, opens)
     }
 }
 

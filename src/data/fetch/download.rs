@@ -96,7 +96,7 @@ fn get(tools: &[Tool], address: &str, original: &Original) -> Result<Vec<u8>, St
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(failed(tool, error)),
             Ok(child) => {
-                let raw = Running(child).output(limit, &mut said).map_err(|why| format!("{address}: {why}"))?;
+                let raw = RunningTool(child).output(limit, &mut said).map_err(|why| format!("{address}: {why}"))?;
                 return original.verified(Path::new(address), raw).map_err(|error| error.to_string());
             }
         }
@@ -106,9 +106,9 @@ fn get(tools: &[Tool], address: &str, original: &Original) -> Result<Vec<u8>, St
 }
 
 /// A running tool. It is ended on drop.
-struct Running(Child);
+struct RunningTool(Child);
 
-impl Running {
+impl RunningTool {
     /// What the tool writes, at most `limit` bytes. If it fails, the error is what it `said` on its standard error.
     fn output(mut self, limit: u64, said: &mut File) -> Result<Vec<u8>, String> {
         let begun = Instant::now();
@@ -139,7 +139,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningTool {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

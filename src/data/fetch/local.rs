@@ -28,7 +28,7 @@ pub(super) fn read(
     from: &Path,
     wanted: &[&'static Original],
 ) -> Result<Vec<(&'static Original, Vec<u8>)>, DataError> {
-    let mut search = Search { slots: wanted.iter().map(|&original| Slot { original, seen: None }).collect() };
+    let mut search = FileSearch { slots: wanted.iter().map(|&original| Slot { original, seen: None }).collect() };
     if fs::metadata(from).map_err(DataError::io("read", from))?.is_dir() {
         fs::read_dir(from).map_err(DataError::io("read", from))?;
         search.folder(from, MAX_DEPTH);
@@ -43,7 +43,7 @@ pub(super) fn read(
 }
 
 /// A search for several files.
-struct Search {
+struct FileSearch {
     /// The wanted files, in the order of the request.
     slots: Vec<Slot>,
 }
@@ -63,7 +63,7 @@ impl Slot {
     }
 }
 
-impl Search {
+impl FileSearch {
     /// Whether all originals were found.
     fn is_done(&self) -> bool {
         self.slots.iter().all(Slot::is_filled)

@@ -88,7 +88,7 @@ const fn of_cifar10(name: &'static str) -> Original {
 }
 
 /// Where files are taken from.
-enum Source<'a> {
+enum FetchFrom<'a> {
     /// Files are taken from this folder or archive.
     Local(&'a Path),
     /// Addresses that end in `/`, tried in order with the first of `tools` that is installed.
@@ -109,8 +109,8 @@ enum Source<'a> {
 /// [`DataError::Io`].
 pub fn mnist(to: &Path, from: Option<&Path>, progress: &mut dyn FnMut(&str)) -> Result<Vec<Fetched>, DataError> {
     let source = match from {
-        Some(path) => Source::Local(path),
-        None => Source::Mirrors { tools: &download::TOOLS, addresses: &download::MIRRORS },
+        Some(path) => FetchFrom::Local(path),
+        None => FetchFrom::Mirrors { tools: &download::TOOLS, addresses: &download::MIRRORS },
     };
     fetch(&MNIST, to, source, progress)
 }
@@ -123,14 +123,14 @@ pub fn mnist(to: &Path, from: Option<&Path>, progress: &mut dyn FnMut(&str)) -> 
 /// [`DataError::NotInSource`], [`DataError::BadArchive`], [`DataError::CorruptGzip`] or [`DataError::TooLarge`] for `from`;
 /// [`DataError::Io`].
 pub fn cifar10(to: &Path, from: Option<&Path>, progress: &mut dyn FnMut(&str)) -> Result<Vec<Fetched>, DataError> {
-    fetch(&CIFAR10, to, from.map_or(Source::None, Source::Local), progress)
+    fetch(&CIFAR10, to, from.map_or(FetchFrom::None, FetchFrom::Local), progress)
 }
 
 /// Brings `originals` into the folder `to`: keeps those that are there, and takes the others from `source`.
 fn fetch(
     originals: &'static [Original],
     to: &Path,
-    source: Source<'_>,
+    source: FetchFrom<'_>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<Fetched>, DataError> {
     fs::create_dir_all(to).map_err(DataError::io("create", to))?;
@@ -147,13 +147,13 @@ fn fetch(
     }
     match source {
         _ if wanted.is_empty() => {}
-        Source::None => return Err(DataError::NoMirror),
-        Source::Local(from) => {
+        FetchFrom::None => return Err(DataError::NoMirror),
+        FetchFrom::Local(from) => {
             for (original, bytes) in local::read(from, &wanted)? {
                 fetched.push(original.write(to, &bytes, progress)?);
             }
         }
-        Source::Mirrors { tools, addresses } => {
+        FetchFrom::Mirrors { tools, addresses } => {
             for original in wanted {
                 let bytes = download::read(tools, addresses, original, progress)?;
                 fetched.push(original.write(to, &bytes, progress)?);

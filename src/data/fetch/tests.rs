@@ -28,7 +28,7 @@ static TINY: [Original; 2] = [
 
 fn from_local(to: &TempDir, from: &Path) -> (Result<Vec<Fetched>, DataError>, Vec<String>) {
     let mut said = Vec::new();
-    let result = fetch(&TINY, to.path(), Source::Local(from), &mut |line| said.push(line.to_owned()));
+    let result = fetch(&TINY, to.path(), FetchFrom::Local(from), &mut |line| said.push(line.to_owned()));
     (result, said)
 }
 
@@ -100,7 +100,7 @@ fn is_here(tool: &Tool) -> bool {
 fn from_mirrors(tools: &[Tool], to: &TempDir, addresses: &[&str]) -> (Result<Vec<Fetched>, DataError>, Vec<String>) {
     let mut said = Vec::new();
     let result =
-        fetch(&TINY, to.path(), Source::Mirrors { tools, addresses }, &mut |line| said.push(line.to_owned()));
+        fetch(&TINY, to.path(), FetchFrom::Mirrors { tools, addresses }, &mut |line| said.push(line.to_owned()));
     (result, said)
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::element::{Kind, Layout};
+use crate::element::{FileDtype, Layout};
 use crate::job::{Form, Job, Shape};
 
 /// A job with these keys in `[data]`.
@@ -50,7 +50,7 @@ fn every_source_has_its_keys() {
         ),
         (
             "source = \"tokens\"\npath = \"a\"\ncontext = 8\nvocabulary = 9\ndtype = \"int64\"",
-            Source::Tokens { path: path(), test: None, context: 8, vocabulary: 9, dtype: Some(Kind::I64) },
+            Source::Tokens { path: path(), test: None, context: 8, vocabulary: 9, dtype: Some(FileDtype::I64) },
         ),
         (
             "source = \"csv\"\npath = \"a\"\nlabels = \"y\"",

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::{Misfit, Read, Spec, Window};
+use super::{Misfit, Read, Spec, WindowSpec};
 use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
@@ -13,7 +13,7 @@ use crate::job::shape::Shape;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AvgPool {
     /// `kernel`, `stride` and `padding`: the window. Its stride is its kernel by default.
-    pub window: Window,
+    pub window: WindowSpec,
 }
 
 /// The mean of each channel of an image, from (channels, height, width) to (channels, 1, 1).
@@ -24,7 +24,7 @@ impl Read for AvgPool {
     const WORDS: &'static [&'static str] = &["avg_pool"];
 
     fn read(_word: &str, section: &Section<'_>) -> Result<Self, JobError> {
-        Ok(Self { window: Window::read(section, None)? })
+        Ok(Self { window: WindowSpec::read(section, None)? })
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::{Misfit, Read, Spec, Window, put};
+use super::{Misfit, Read, Spec, WindowSpec, put};
 use crate::job::section::Section;
 use crate::job::shape::Shape;
 use crate::job::{JobError, MOST_FEATURES};
@@ -18,7 +18,7 @@ pub struct Conv2d {
     /// `out`: the channels that go out, from 1 to 1,000,000. It has no default.
     pub out: u32,
     /// `kernel`, `stride` and `padding`: the window. Its stride is 1 by default.
-    pub window: Window,
+    pub window: WindowSpec,
     /// `groups`: into how many equal groups the channels fall. A channel that goes out sees only those that come in with its own group.
     /// It divides `out`. 1 by default.
     pub groups: u32,
@@ -32,7 +32,7 @@ impl Read for Conv2d {
     fn read(_word: &str, section: &Section<'_>) -> Result<Self, JobError> {
         let out = section.integer("out", 1..=MOST_FEATURES.into())?;
         let out = section.required("out", out, "channels that go out")?;
-        let window = Window::read(section, Some(1))?;
+        let window = WindowSpec::read(section, Some(1))?;
         const GROUPS: &str = "a whole number that divides `out`";
         let groups = section.integer("groups", 1..=MOST_FEATURES.into())?.unwrap_or(1);
         let spec = Self { out, window, groups, bias: section.boolean("bias")?.unwrap_or(true) };

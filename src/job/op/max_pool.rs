@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::{Misfit, Read, Spec, Window};
+use super::{Misfit, Read, Spec, WindowSpec};
 use crate::job::JobError;
 use crate::job::section::Section;
 use crate::job::shape::Shape;
@@ -12,14 +12,14 @@ use crate::job::shape::Shape;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxPool {
     /// `kernel`, `stride` and `padding`: the window. Its stride is its kernel by default. Padding is never the largest value.
-    pub window: Window,
+    pub window: WindowSpec,
 }
 
 impl Read for MaxPool {
     const WORDS: &'static [&'static str] = &["max_pool"];
 
     fn read(_word: &str, section: &Section<'_>) -> Result<Self, JobError> {
-        Ok(Self { window: Window::read(section, None)? })
+        Ok(Self { window: WindowSpec::read(section, None)? })
     }
 }
 

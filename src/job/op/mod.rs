@@ -43,7 +43,7 @@ pub use reshape::Reshape;
 pub use residual::Residual;
 pub use rms_norm::RmsNorm;
 pub use softmax::Softmax;
-pub use window::Window;
+pub use window::WindowSpec;
 
 use super::section::Section;
 use super::shape::Shape;
@@ -121,10 +121,10 @@ macro_rules! operations {
         }
 
         /// All words for operations in a job, each with itself and with what reads it.
-        fn words() -> Vec<(&'static str, (&'static str, Reader))> {
-            let mut words: Vec<(&'static str, (&'static str, Reader))> = Vec::new();
+        fn words() -> Vec<(&'static str, (&'static str, OpReader))> {
+            let mut words: Vec<(&'static str, (&'static str, OpReader))> = Vec::new();
             $(words.extend($name::WORDS.iter().map(|word| {
-                let reader: Reader = |word, section| $name::read(word, section).map(Op::$name);
+                let reader: OpReader = |word, section| $name::read(word, section).map(Op::$name);
                 (*word, (*word, reader))
             }));)*
             words
@@ -133,7 +133,7 @@ macro_rules! operations {
 }
 
 /// Reads all keys but `op` of the operation of this word.
-type Reader = fn(&str, &Section<'_>) -> Result<Op, JobError>;
+type OpReader = fn(&str, &Section<'_>) -> Result<Op, JobError>;
 
 // The place of an operation is its number in packages: new ones go to the end.
 operations! {

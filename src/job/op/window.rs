@@ -13,7 +13,7 @@ const WIDEST: i64 = 1024;
 
 /// A window that moves over an image. Each of its keys is a pair (height, width); a job may write one number for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
+pub struct WindowSpec {
     /// `kernel`: the size of the window, from 1 to 1024. It has no default.
     pub kernel: [u32; 2],
     /// `stride`: how far the window moves, from 1 to 1024. Its default depends on the operation.
@@ -22,7 +22,7 @@ pub struct Window {
     pub padding: [u32; 2],
 }
 
-impl Window {
+impl WindowSpec {
     /// Reads the keys `kernel`, `stride` and `padding`. Where the job names no stride, it is `stride`, or the kernel where that is `None`.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Window {
     /// The shape that comes out of the pool `word`: (channels, height, width) with a value for each place of the window.
     ///
     /// # Errors
-    /// [`Misfit`] as from [`Window::places`], and where a window would lie beside the image with more than half of it.
+    /// [`Misfit`] as from [`WindowSpec::places`], and where a window would lie beside the image with more than half of it.
     pub(super) fn pooled(&self, word: &str, input: &Shape) -> Result<Shape, Misfit> {
         let (channels, [height, width]) = self.places(word, input)?;
         if self.padding.iter().zip(&self.kernel).any(|(padding, kernel)| *padding > kernel / 2) {

@@ -45,7 +45,7 @@ impl Input {
         }
     }
 
-    /// Writes this as JSON.
+    /// Writes what a model takes as JSON.
     pub(in crate::run) fn json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }

@@ -20,7 +20,7 @@ pub(in crate::run) const UNSIGNED: usize = LENGTH - SIGNED;
 /// What an announcement is called in errors.
 const WHAT: &str = "the key announcement";
 
-/// What a rank announces.
+/// What a rank announces of itself.
 #[derive(Serialize, Deserialize)]
 pub(in crate::run) struct Announcement {
     /// The version of mixnn that the rank runs.
@@ -145,6 +145,6 @@ pub(in crate::run) fn read(
     let message = desk.peers.recognise(WHAT, from, &context(binding), &bytes)?;
     let says: Announcement = unpadded(message).ok_or(RunError::Unreadable { what: WHAT, from })?;
     says.check(from, binding.term)?;
-    desk.peers.belongs(from, &says.host)?;
+    desk.peers.check_belongs(from, &says.host)?;
     Ok(Announced { says, bytes })
 }

@@ -50,7 +50,7 @@ pub(in crate::run) struct Public {
     pub(in crate::run) windows: bool,
     /// With what ranks are to compute and seal.
     pub(in crate::run) compute: Compute,
-    /// When slots begin.
+    /// What decides when slots begin.
     pub(in crate::run) pacing: Pacing,
     /// How many bytes a package has before it is sealed.
     pub(in crate::run) package: u32,

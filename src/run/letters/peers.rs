@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::crypto::identity::{IDENTITY, PublicIdentity, SIGNATURE};
 use crate::ids::Rank;
-use crate::run::trust::{Credentials, Line, TrustError};
+use crate::run::trust::{Credentials, TrustEntry, TrustError};
 
 /// How many bytes follow a message: its sender's identity and signature, or zeros where it shows none.
 pub(in crate::run) const SIGNED: usize = IDENTITY + SIGNATURE;
@@ -18,7 +18,7 @@ pub(in crate::run) struct Peers<'a> {
     credentials: &'a Credentials,
     /// The ranks whose signatures were accepted in this run, each with the line of the trust file that names it. This
     /// lasts through all terms.
-    met: BTreeMap<Rank, &'a Line>,
+    met: BTreeMap<Rank, &'a TrustEntry>,
 }
 
 impl<'a> Peers<'a> {
@@ -89,7 +89,7 @@ impl<'a> Peers<'a> {
     ///
     /// # Errors
     /// [`TrustError::WrongHost`].
-    pub(in crate::run) fn belongs(&self, from: Rank, host: &str) -> Result<(), TrustError> {
+    pub(in crate::run) fn check_belongs(&self, from: Rank, host: &str) -> Result<(), TrustError> {
         match (self.met.get(&from), &self.credentials.trust) {
             (Some(line), Some(trust)) if line.host != host => Err(TrustError::WrongHost {
                 from,

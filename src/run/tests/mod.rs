@@ -15,7 +15,7 @@ use super::letters::announcement::{self, Announcement, UNSIGNED};
 use super::letters::opening::{self, Opening, Public};
 use super::letters::peers::{Peers, SIGNED};
 use super::letters::{Binding, package, padded, unpadded};
-use super::owner::{self, Place};
+use super::owner::{self, Surroundings};
 use super::prepare::Prepared;
 use super::trust::{Credentials, Trust};
 use super::{Model, RunError, TrustError, Watcher, local as threads, serve};
@@ -226,8 +226,9 @@ fn play(
                 victim = Some(thread);
             }
         }
-        let place = Place { host: &hosts[OWNER], carrier: "local", strict: false, credentials: &credentials[OWNER] };
-        let led = owner::run(&mut own, prepared, &place, watcher);
+        let surroundings =
+            Surroundings { host: &hosts[OWNER], carrier: "local", strict: false, credentials: &credentials[OWNER] };
+        let led = owner::run(&mut own, prepared, &surroundings, watcher);
         if let Err(error) = &led {
             own.abort(error.exit_code());
         }
@@ -322,7 +323,7 @@ fn all_ranks_are_told_as_much() {
     let heard = Mutex::new(Vec::new());
     let serve =
         |end: &mut Local, host: &str| serve::run_watched(end, host, &Credentials::default(), &mut Roles(&heard));
-    let (led, _) = threads::served_by(local::connect(7), &prepared, "host", &mut (), serve);
+    let (led, _) = threads::run_served_by(local::connect(7), &prepared, "host", &mut (), serve);
     led.unwrap();
     let heard = heard.into_inner().unwrap();
     let of = |wanted: u32| heard.iter().filter(move |(term, ..)| *term == wanted);

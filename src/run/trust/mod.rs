@@ -34,11 +34,11 @@ pub struct Trust {
     /// The path of the file, for errors.
     pub(super) path: PathBuf,
     /// The lines of the file, one an identity.
-    lines: Vec<Line>,
+    lines: Vec<TrustEntry>,
 }
 
 /// One line of a trust file.
-pub(super) struct Line {
+pub(super) struct TrustEntry {
     /// The public key of an identity.
     pub(super) identity: PublicIdentity,
     /// The name of the host that the identity belongs to.
@@ -63,7 +63,7 @@ impl Trust {
     /// # Errors
     /// [`TrustError::Line`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, TrustError> {
-        let mut lines: Vec<(usize, Line)> = Vec::new();
+        let mut lines: Vec<(usize, TrustEntry)> = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let wrong =
                 |found: String, expected| TrustError::Line { path: path.to_owned(), line: number, found, expected };
@@ -81,7 +81,7 @@ impl Trust {
             if let Some((before, _)) = lines.iter().find(|(_, line)| line.identity == identity) {
                 return Err(wrong(format!("the key of line {before} again"), "one line a key"));
             }
-            lines.push((number, Line { identity, host: escaped(host) }));
+            lines.push((number, TrustEntry { identity, host: escaped(host) }));
         }
         if lines.is_empty() {
             let found = "no line that names anyone".to_owned();
@@ -91,7 +91,7 @@ impl Trust {
     }
 
     /// The line that names the identity whose public key is `bytes`, if there is one.
-    pub(super) fn line(&self, bytes: &[u8]) -> Option<&Line> {
+    pub(super) fn line(&self, bytes: &[u8]) -> Option<&TrustEntry> {
         self.lines.iter().find(|line| line.identity.bytes() == bytes)
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// No lanes.
+    /// No lanes have been laid yet.
     pub(super) fn new() -> Self {
         Self {
             outgoing: Vec::new(),

@@ -40,15 +40,15 @@ static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 static CODE: AtomicI32 = AtomicI32::new(NONE);
 /// This rank's number, as far as it is known.
 static RANK: AtomicU16 = AtomicU16::new(0);
-/// How far this rank has come: the number of a [`Stage`].
-static STAGE: AtomicU8 = AtomicU8::new(Stage::Initializing as u8);
+/// How far this rank has come: the number of an [`MpiState`].
+static STATE: AtomicU8 = AtomicU8::new(MpiState::Initializing as u8);
 /// Whether there is nothing more to watch.
 static OVER: AtomicBool = AtomicBool::new(false);
 
 /// How far MPI has come for this rank.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 #[repr(u8)]
-enum Stage {
+enum MpiState {
     /// It starts, for which all ranks must come. It knows no communicator yet whose ranks it could end.
     Initializing,
     /// It lets ranks learn of each other. This rank does not know a run yet.
@@ -59,29 +59,29 @@ enum Stage {
     Finalizing,
 }
 
-impl Stage {
-    /// The stage that this process has reached.
+impl MpiState {
+    /// The state that this process has reached.
     fn now() -> Self {
-        let stages = [Stage::Initializing, Stage::Meeting, Stage::Running, Stage::Finalizing];
-        stages[usize::from(STAGE.load(Ordering::Relaxed)).min(3)]
+        let states = [MpiState::Initializing, MpiState::Meeting, MpiState::Running, MpiState::Finalizing];
+        states[usize::from(STATE.load(Ordering::Relaxed)).min(3)]
     }
 
-    /// Notes that this stage has been reached.
+    /// Notes that this state has been reached.
     fn begin(self) {
-        STAGE.store(self as u8, Ordering::Relaxed);
+        STATE.store(self as u8, Ordering::Relaxed);
     }
 
-    /// What a user is told if a call of this stage has taken `seconds`.
+    /// What a user is told if a call of this state has taken `seconds`.
     fn complaint(self, seconds: f64) -> String {
         match self {
-            Stage::Initializing => format!(
+            MpiState::Initializing => format!(
                 "MPI_Init has not come back for {seconds} s: it waits for a rank that hangs or has not got to start mixnn; the run \
                  ends (--start-timeout)"
             ),
-            Stage::Meeting => format!(
+            MpiState::Meeting => format!(
                 "MPI has kept this rank waiting for {seconds} s, before any run: another rank hangs; the run ends (--start-timeout)"
             ),
-            Stage::Running | Stage::Finalizing => format!(
+            MpiState::Running | MpiState::Finalizing => format!(
                 "MPI has kept this rank waiting for {seconds} s: another rank hangs; the run ends (transport.timeout)"
             ),
         }
@@ -116,13 +116,13 @@ impl Watch {
     /// Notes that MPI is initialized, and that this process is `rank`.
     pub(super) fn initialized(&self, rank: Rank) {
         RANK.store(rank.0, Ordering::Relaxed);
-        Stage::Meeting.begin();
+        MpiState::Meeting.begin();
     }
 
     /// Lets calls take `timeout` and [`SPARE`] from now on, in a run that this rank knows.
     pub(super) fn set_timeout(&self, timeout: Duration) {
         limit(timeout);
-        Stage::Running.begin();
+        MpiState::Running.begin();
     }
 
     /// Notes that a call of MPI begins. It goes on until what this returns is dropped.
@@ -137,7 +137,7 @@ pub(super) struct Running;
 
 impl Drop for Running {
     fn drop(&mut self) {
-        Stage::Finalizing.begin();
+        MpiState::Finalizing.begin();
     }
 }
 
@@ -194,12 +194,13 @@ fn watch(rank_is_known: bool, abort: fn(i32), leave: fn(i32) -> !) {
         let limit = Duration::from_millis(LIMIT.load(Ordering::Relaxed));
         // A call has taken longer than it may.
         if code == NONE && unchanged >= limit {
-            let (stage, rank) = (Stage::now(), Rank(RANK.load(Ordering::Relaxed)));
-            let who = if rank_is_known || stage > Stage::Initializing { format!("{rank}: ") } else { String::new() };
-            terminal::note(&format!("mixnn: {who}error: {}", stage.complaint(limit.as_secs_f64())));
+            let (state, rank) = (MpiState::now(), Rank(RANK.load(Ordering::Relaxed)));
+            let who =
+                if rank_is_known || state > MpiState::Initializing { format!("{rank}: ") } else { String::new() };
+            terminal::note(&format!("mixnn: {who}error: {}", state.complaint(limit.as_secs_f64())));
             // Without a communicator there is no run that MPI could end. So this process ends alone, and its launcher
             // ends the others.
-            if stage == Stage::Initializing || stage == Stage::Finalizing {
+            if state == MpiState::Initializing || state == MpiState::Finalizing {
                 last_words();
                 leave(TIMED_OUT);
             }

@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use mixnn::data::{Choice, Dataset, Form, Holds, IGNORED, Takes, Targets, Wanted, csv, npy, npz, safetensors};
+use mixnn::data::{Choice, Dataset, Holds, IGNORED, SampleForm, Takes, Targets, Wanted, csv, npy, npz, safetensors};
 use mixnn::element::{Element, Layout};
 
 /// One more than the largest class.
@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
     let wanted =
         if is_set(2) { Wanted::Values } else { Wanted::Classes { ignored: Some(-100), classes: Some(CLASSES) } };
     let takes = [Takes::Numbers, Takes::Image, Takes::Tokens, Takes::Numbers][usize::from(asked >> 6)];
-    let form = Form {
+    let form = SampleForm {
         shape: is_set(3).then_some(&[2, 3]),
         scale: is_set(4).then_some(0.5),
         layout: is_set(5).then_some(Layout::ChannelsLast),

@@ -75,7 +75,7 @@ fn the_rules_exclude_what_trying_everything_does() {
                 found.iter_mut().zip(stages).for_each(|(found, rank)| found.insert(*rank));
             }
         });
-        let orders = Orders::fitting(&Knowledge::of(&plan, colluders), &mut rng);
+        let orders = PossibleOrders::fitting(&Knowledge::of(&plan, colluders), &mut rng);
         let rules: Vec<RankSet> = (0..3).map(|stage| orders.candidates(stage)).collect();
         for (rules, tried) in rules.iter().zip(&found) {
             assert!(tried.without(*rules).is_empty(), "{kind:?}: excluded {rules:?}, but {tried:?} are possible");

@@ -19,7 +19,7 @@ fn simulated(stages: u16, hops: u8, hosts: &[u16], plans: u32) -> Protection {
 }
 
 fn chances(protection: &Protection, hosts: usize, stage: bool) -> [Chance; 4] {
-    let kind = Kind { hosts, stage };
+    let kind = CoalitionKind { hosts, stage };
     protection.rows.iter().find(|row| row.kind == kind).unwrap().chances.unwrap()
 }
 
@@ -160,7 +160,7 @@ fn more_colluders_never_know_less() {
             let others = others(&plan, &mut rng);
             let known = |size: usize, rng: &mut StdRng| {
                 let colluders = set(&others[..size]);
-                let orders = Orders::fitting(&Knowledge::of(&plan, colluders), rng);
+                let orders = PossibleOrders::fitting(&Knowledge::of(&plan, colluders), rng);
                 let candidates: Vec<RankSet> = (0..usize::from(stages)).map(|s| orders.candidates(s)).collect();
                 (linked(&plan, colluders), candidates, orders.is(&plan.roles.hosts))
             };
@@ -184,7 +184,7 @@ fn relays_alone_cannot_tell_the_direction() {
         let plan = plan(3, 3, 7, &mut rng);
         let relays: Vec<Rank> =
             others(&plan, &mut rng).into_iter().filter(|r| plan.roles.stage(*r).is_none()).collect();
-        let orders = Orders::fitting(&Knowledge::of(&plan, set(&relays)), &mut rng);
+        let orders = PossibleOrders::fitting(&Knowledge::of(&plan, set(&relays)), &mut rng);
         assert_eq!(orders.candidates(0), orders.candidates(2));
         assert!(orders.candidates(0).contains(plan.roles.hosts[2]));
         if orders.is(&plan.roles.hosts) {
@@ -248,7 +248,7 @@ fn a_coalition_is_of_the_kind_that_it_is_named_after() {
         for _ in 0..20 {
             let Some(colluders) = coalition(&plan, &domains, kind, &mut rng) else {
                 // There are two relays, so that no three can collude.
-                assert_eq!(kind, Kind { hosts: 3, stage: false });
+                assert_eq!(kind, CoalitionKind { hosts: 3, stage: false });
                 continue;
             };
             assert!(colluders.len() as usize == kind.hosts && !colluders.contains(Rank::OWNER));

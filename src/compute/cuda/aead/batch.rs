@@ -35,7 +35,7 @@ pub(super) struct Span {
 pub(super) struct Batch<M> {
     /// The jobs, in the kernel's layout.
     pub(super) jobs: M,
-    /// Number of jobs.
+    /// How many jobs there are.
     pub(super) count: u32,
     /// Length in bytes of a payload if the batch seals, or of a sealed cell if it opens.
     pub(super) length: u32,
@@ -89,7 +89,7 @@ impl<M> Batch<M> {
     ) -> Result<Self, ComputeError> {
         let layers = jobs.first().map_or(0, |job| job.layers.len());
         let targets: Vec<Place> = jobs.iter().map(|job| job.to).collect();
-        let cells = Cells::at(&keys.device, &targets, payload + 16 * layers, lanes)?;
+        let cells = DeviceCells::at(&keys.device, &targets, payload + 16 * layers, lanes)?;
         let mut bytes = Words::default();
         for (job, at) in jobs.iter().zip(&cells.at) {
             assert!(job.layers.len() == layers && (1..=LAYERS).contains(&layers), "onions of 1 to {LAYERS} layers");
@@ -112,7 +112,7 @@ impl<M> Batch<M> {
         to: Option<&Blocks<M>>,
     ) -> Result<Self, ComputeError> {
         let sources: Vec<Place> = jobs.iter().map(|job| job.from).collect();
-        let cells = Cells::at(&keys.device, &sources, sealed, lanes)?;
+        let cells = DeviceCells::at(&keys.device, &sources, sealed, lanes)?;
         // To the kernel, all outgoing blocks are one message.
         let target = |job: &OpenJob| match to {
             Some(blocks) => Place { block: 0, offset: blocks.at(job.to, sealed - 16) },
@@ -136,7 +136,7 @@ impl<M> Batch<M> {
         length: usize,
         in_messages: impl ExactSizeIterator<Item = Place>,
         payload: usize,
-        cells: Cells<M>,
+        cells: DeviceCells<M>,
         bytes: &Words,
     ) -> Result<Self, ComputeError> {
         let count = in_messages.len() as u32;
@@ -147,7 +147,7 @@ impl<M> Batch<M> {
         }
         let jobs = device.allocate(bytes.0.len())?;
         device.write(&bytes.0, &jobs, 0);
-        let Cells { memory, spans, .. } = cells;
+        let DeviceCells { memory, spans, .. } = cells;
         Ok(Self { jobs, count, length: length as u32, cells: memory, spans, bad: None, reach })
     }
 
@@ -180,7 +180,7 @@ impl<M> Batch<M> {
 }
 
 /// Where the sealed cells of a batch stand on the device.
-struct Cells<M> {
+struct DeviceCells<M> {
     /// The device memory that holds the cells.
     memory: Arc<M>,
     /// Which bytes of blocks are copied to or from `memory`.
@@ -189,7 +189,7 @@ struct Cells<M> {
     at: Vec<usize>,
 }
 
-impl<M> Cells<M> {
+impl<M> DeviceCells<M> {
     /// Places for cells of `len` bytes, which stand at `places` in blocks: in `lanes` if these stand on the device, else in new
     /// memory.
     fn at<D: Device<Memory = M>>(

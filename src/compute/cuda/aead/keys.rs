@@ -21,9 +21,9 @@ pub(super) struct Keys<D: Device> {
     /// The associated data of all cells, and its length in bytes.
     pub(super) data: (D::Memory, u32),
     /// All keys of the sealer, by [`KeyId`].
-    all: Vec<Wanted>,
+    all: Vec<DeviceKey>,
     /// All keys of keystreams, by [`StreamId`].
-    streams: Vec<Wanted>,
+    streams: Vec<DeviceKey>,
     /// Keys that jobs need but the device does not have yet.
     fresh: Vec<Key>,
     /// Number of keys that the device has.
@@ -34,14 +34,14 @@ pub(super) struct Keys<D: Device> {
 
 /// A key, and whether the device has it. Only keys that jobs need go there, because an expanded key takes four hundred times
 /// the room.
-enum Wanted {
+enum DeviceKey {
     /// No job on the device needs this key yet.
     NotYet(Key),
     /// The key has, or will have after the next expansion, this number on the device.
     There(u32),
 }
 
-impl Wanted {
+impl DeviceKey {
     /// Marks the key as needed. If the device does not have it yet, it gets the next number behind the `known` keys and the
     /// `fresh` ones.
     fn want(&mut self, known: usize, fresh: &mut Vec<Key>) {
@@ -73,12 +73,12 @@ impl<D: Device> Keys<D> {
 
     /// Takes the sealer's next key. Keys are numbered in the order in which they come.
     pub(super) fn add(&mut self, key: &Key) {
-        self.all.push(Wanted::NotYet(key.twin()));
+        self.all.push(DeviceKey::NotYet(key.twin()));
     }
 
     /// Takes the sealer's next key of keystreams. They are numbered in the order in which they come.
     pub(super) fn add_stream(&mut self, key: &Key) {
-        self.streams.push(Wanted::NotYet(key.twin()));
+        self.streams.push(DeviceKey::NotYet(key.twin()));
     }
 
     /// Marks the keys of `jobs` as needed. They are expanded before the next launch.

@@ -13,7 +13,7 @@ use crate::device_memory::{DeviceBlocks, DeviceLanes};
 const BOUNDARY: usize = 256;
 
 /// A rank's blocks on the device.
-pub(super) struct Lanes<M> {
+pub(super) struct LaneBlocks<M> {
     /// The blocks that this rank sends.
     pub(super) outgoing: Blocks<M>,
     /// The blocks that this rank receives.
@@ -28,7 +28,7 @@ pub(super) struct Blocks<M> {
     places: Vec<Range<usize>>,
 }
 
-impl<M> Lanes<M> {
+impl<M> LaneBlocks<M> {
     /// Makes blocks of these lengths in bytes, all zeros, and describes them for the transport. `None` if nobody outside this
     /// process's own code could use the device's memory.
     ///

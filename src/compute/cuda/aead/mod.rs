@@ -18,7 +18,7 @@ use zeroize::Zeroize;
 use self::batch::{Batch, Span};
 pub(super) use self::keys::EXPANDED;
 use self::keys::Keys;
-use self::lanes::Lanes;
+use self::lanes::LaneBlocks;
 use super::{Arg, Device, Message};
 use crate::compute::ComputeError;
 use crate::crypto::Unauthentic;
@@ -43,7 +43,7 @@ pub struct CudaSealer<D: Device> {
     /// Whether blocks may stand on the device, see [`without_lanes`](Self::without_lanes).
     takes_lanes: bool,
     /// The blocks on the device, if they stand there.
-    lanes: Option<Lanes<D::Memory>>,
+    lanes: Option<LaneBlocks<D::Memory>>,
     /// By the number of each [`SealBatch`]: its jobs on the device, once it was used.
     seals: Vec<Option<Batch<D::Memory>>>,
     /// By the number of each [`PeelBatch`]: its jobs on the device, once it was used.
@@ -162,7 +162,7 @@ impl<D: Device> CudaSealer<D> {
     /// Peels the cells of a batch from block to block on the device, and waits. Returns the jobs whose cells failed
     /// authentication. Without blocks there it does nothing.
     fn peel_there(&mut self, slot: Slot, PeelBatch(number): PeelBatch) -> Result<BadCells, ComputeError> {
-        let Some(Lanes { outgoing, incoming }) = &self.lanes else { return Ok(BadCells::new()) };
+        let Some(LaneBlocks { outgoing, incoming }) = &self.lanes else { return Ok(BadCells::new()) };
         self.keys.expand()?;
         let jobs = &self.cpu.peels[number];
         let batch = match &mut self.peels[number] {
@@ -179,7 +179,7 @@ impl<D: Device> CudaSealer<D> {
 
     /// Runs `work` on the blocks on the device, if any are there, and waits for it. If the device fails, the sealer counts it
     /// as lost.
-    fn on_lanes(&mut self, work: impl FnOnce(&D, &Lanes<D::Memory>)) -> Result<(), DeviceError> {
+    fn on_lanes(&mut self, work: impl FnOnce(&D, &LaneBlocks<D::Memory>)) -> Result<(), DeviceError> {
         let Some(lanes) = self.lanes.as_ref().filter(|_| !self.lost) else { return Ok(()) };
         work(&self.keys.device, lanes);
         let done = self.keys.device.finish();
@@ -246,7 +246,7 @@ impl<D: Device> Sealer for CudaSealer<D> {
         if !self.takes_lanes {
             return Ok(None);
         }
-        let laid = Lanes::lay(&self.keys.device, outgoing, incoming)?;
+        let laid = LaneBlocks::lay(&self.keys.device, outgoing, incoming)?;
         Ok(laid.map(|(lanes, named)| {
             self.lanes = Some(lanes);
             named
@@ -258,7 +258,7 @@ impl<D: Device> Sealer for CudaSealer<D> {
     }
 
     fn push<L: AsRef<[u8]>>(&mut self, blocks: &[L], first: usize, part: Range<usize>) -> Result<(), DeviceError> {
-        self.on_lanes(|device, Lanes { outgoing, .. }| {
+        self.on_lanes(|device, LaneBlocks { outgoing, .. }| {
             let parts = blocks.iter().map(|block| &block.as_ref()[part.clone()]);
             device.write_parts(parts.zip(outgoing.parts(part.clone()).skip(first)), &outgoing.memory);
         })
@@ -272,7 +272,7 @@ impl<D: Device> Sealer for CudaSealer<D> {
         if !self.lanes_on_device() {
             return self.cpu.heads(blocks, heads);
         }
-        self.on_lanes(|device, Lanes { incoming, .. }| {
+        self.on_lanes(|device, LaneBlocks { incoming, .. }| {
             let heads = heads.iter_mut().map(|head| head.as_mut_slice());
             device.read_parts(&incoming.memory, incoming.parts(0..LEN).zip(heads));
         })

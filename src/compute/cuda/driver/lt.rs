@@ -12,7 +12,7 @@ use cudarc::cublaslt::{result, sys};
 use cudarc::driver::sys::{CUdeviceptr, CUstream};
 
 use crate::compute::ComputeError;
-use crate::compute::cuda::{Product, Side, WORKSPACE};
+use crate::compute::cuda::{OperandLayout, Product, WORKSPACE};
 use crate::float::Precision;
 
 /// Which reductions over parts of a sum an algorithm may use, as cuBLASLt's bit mask: none, or in the workspace. Those in place
@@ -26,7 +26,7 @@ pub(super) struct Products {
     /// In which precision products are computed.
     precision: Precision,
     /// The plans made so far, by what each depends on.
-    plans: HashMap<Key, Plan>,
+    plans: HashMap<PlanKey, MatmulPlan>,
 }
 
 // SAFETY: a handle of cuBLASLt and what it describes may be used from any thread, by one at a time: `Products` is used by
@@ -35,7 +35,7 @@ unsafe impl Send for Products {}
 
 /// What the choice of an algorithm depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
+struct PlanKey {
     /// The shape of the product and the layout of its operands.
     product: Product,
     /// Whether a bias is added to C.
@@ -45,7 +45,7 @@ struct Key {
 }
 
 /// cuBLASLt's description of a product, and the algorithm for it.
-struct Plan {
+struct MatmulPlan {
     /// The kind of product: precision, transpositions, bias.
     operation: sys::cublasLtMatmulDesc_t,
     /// The layouts of B, A and C, in this order.
@@ -113,16 +113,16 @@ impl Products {
     /// [`ComputeError::Device`] if no algorithm is found or the call is refused.
     pub(super) fn multiply(&mut self, product: Product, operands: Operands) -> Result<(), ComputeError> {
         let Operands { a, b, c, bias, workspace, queue } = operands;
-        let place = |base: CUdeviceptr, side: Side| base + 4 * side.at as u64;
+        let place = |base: CUdeviceptr, side: OperandLayout| base + 4 * side.at as u64;
         let (a, b, c) = (place(a, product.a), place(b, product.b), place(c, product.c));
         // Buffers begin at multiples of 256 bytes, so the alignments follow from shapes alone.
         let alignments = [a, b, c].map(|at| 1 << at.trailing_zeros().min(8));
-        let key = Key { product, bias: bias.is_some(), alignments };
+        let key = PlanKey { product, bias: bias.is_some(), alignments };
         if !self.plans.contains_key(&key) {
             // Some sizes or alignments are not supported by tensor cores. Such products are computed in full precision.
-            let plan = Plan::new(self.handle, self.precision, key, bias).or_else(|error| {
+            let plan = MatmulPlan::new(self.handle, self.precision, key, bias).or_else(|error| {
                 match error.to_string().contains("NOT_SUPPORTED") {
-                    true => Plan::new(self.handle, Precision::Fp32, key, bias),
+                    true => MatmulPlan::new(self.handle, Precision::Fp32, key, bias),
                     false => Err(error),
                 }
             })?;
@@ -161,15 +161,15 @@ impl Products {
     }
 }
 
-impl Plan {
+impl MatmulPlan {
     /// Describes the product of `key`, and chooses its algorithm.
     fn new(
         handle: sys::cublasLtHandle_t,
         precision: Precision,
-        key: Key,
+        key: PlanKey,
         bias: Option<CUdeviceptr>,
     ) -> Result<Self, ComputeError> {
-        let Key { product: Product { shape, count, a, b, c, relu }, alignments, .. } = key;
+        let PlanKey { product: Product { shape, count, a, b, c, relu }, alignments, .. } = key;
         let compute = match precision {
             Precision::Fp32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
             Precision::Tf32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
@@ -177,7 +177,7 @@ impl Plan {
         };
         let single = sys::cudaDataType::CUDA_R_32F;
         let operation = result::create_matmul_desc(compute, single).map_err(failed("describe a product"))?;
-        let layout = |side: Side, transposed: bool, [rows, columns]: [usize; 2]| {
+        let layout = |side: OperandLayout, transposed: bool, [rows, columns]: [usize; 2]| {
             let [rows, columns] = if transposed { [columns, rows] } else { [rows, columns] };
             matrix(side, [rows, columns], count)
         };
@@ -252,7 +252,7 @@ static WORKSPACE_ASKED: usize = WORKSPACE;
 /// The layout of `count` row-major matrices of `rows` times `columns` values. cuBLASLt sees each as (columns, rows), stored by
 /// columns.
 fn matrix(
-    side: Side,
+    side: OperandLayout,
     [rows, columns]: [usize; 2],
     count: usize,
 ) -> Result<sys::cublasLtMatrixLayout_t, ComputeError> {
@@ -276,7 +276,7 @@ fn matrix(
     Ok(layout)
 }
 
-impl Drop for Plan {
+impl Drop for MatmulPlan {
     fn drop(&mut self) {
         // SAFETY: made by this plan, and used by none after it.
         unsafe {

@@ -18,7 +18,7 @@ use cudarc::driver::{result, sys};
 use self::gpu::{Gpu, failure};
 use self::lt::{Operands, Products};
 use self::pinned::Pinned;
-use super::{Arg, Device, Launch, Product, Side, WORKSPACE};
+use super::{Arg, Device, Launch, OperandLayout, Product, WORKSPACE};
 use crate::compute::{ComputeError, Gemm};
 use crate::device_memory::DeviceBlocks;
 use crate::float::Precision;
@@ -40,13 +40,13 @@ pub struct Driver {
     /// In which precision products are computed.
     precision: Precision,
     /// What the calls of this queue share and change.
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// The GPU. It is the last field, so that it is dropped after the others, which give memory back to it.
     gpu: Arc<Gpu>,
 }
 
 /// What the calls of a queue share.
-struct State {
+struct QueueState {
     /// cuBLASLt and its workspace, made when a product first needs them.
     products: Option<(Products, GpuMemory)>,
     /// Page-locked buffers through which copies go.
@@ -92,17 +92,17 @@ impl Driver {
             .enter()
             .and_then(|()| queue(StreamKind::NonBlocking))
             .map_err(|error| failure(&gpu.about, "make a queue", error))?;
-        let state = State { products: None, pinned: Pinned::none(), failed: None };
+        let state = QueueState { products: None, pinned: Pinned::none(), failed: None };
         Ok(Self { queue, precision, state: Mutex::new(state), gpu })
     }
 
     /// Locks what the calls of this queue share.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does `call` on this GPU, unless an earlier call has failed. `name` is the call's name in errors.
-    fn call(&self, name: &str, call: impl FnOnce(&mut State) -> Result<(), result::DriverError>) {
+    fn call(&self, name: &str, call: impl FnOnce(&mut QueueState) -> Result<(), result::DriverError>) {
         let mut state = self.state();
         if state.failed.is_none()
             && let Err(error) = self.gpu.enter().and_then(|()| call(&mut state))
@@ -269,7 +269,7 @@ fn ahead_of_others(kind: StreamKind) -> Result<sys::CUstream, result::DriverErro
 fn check(product: &Product, [a, b, c]: [&GpuMemory; 3], bias: Option<&GpuMemory>) {
     let Product { shape: Gemm { m, n, k, a_transposed, b_transposed, .. }, count, relu, .. } = *product;
     assert!(!relu || bias.is_some(), "a relu without a bias");
-    let end = |side: Side, transposed: bool, [rows, columns]: [usize; 2]| {
+    let end = |side: OperandLayout, transposed: bool, [rows, columns]: [usize; 2]| {
         let [rows, columns] = if transposed { [columns, rows] } else { [rows, columns] };
         match [rows, columns, count].contains(&0) {
             true => 0,

@@ -21,7 +21,7 @@ pub(super) struct Pinned {
     left: Option<sys::CUevent>,
 }
 
-/// A page-locked buffer.
+/// A buffer that the system keeps in memory (page-locked).
 struct Buffer {
     /// Address of the buffer's first byte.
     at: *mut u8,

@@ -88,14 +88,14 @@ impl WeightsError {
 
 /// A tensor or a parameter, by its name and shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tensor {
+pub struct NamedShape {
     /// The name of the tensor.
     pub name: String,
     /// The dimensions of the tensor.
     pub shape: Vec<usize>,
 }
 
-impl fmt::Display for Tensor {
+impl fmt::Display for NamedShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dims: Vec<String> = self.shape.iter().map(usize::to_string).collect();
         write!(f, "{} ({})", self.name, dims.join(", "))
@@ -108,23 +108,23 @@ pub enum Mismatch {
     /// A parameter of the network that has no tensor in the file.
     Missing {
         /// The parameter that is missing.
-        ours: Tensor,
+        ours: NamedShape,
         /// The module of the file where the tensor should be, if there is one.
         module: Option<String>,
     },
     /// A tensor of the file for which the network has no parameter.
-    LeftOver(Tensor),
+    LeftOver(NamedShape),
     /// A tensor and a parameter belong together, but have different shapes.
     Shape {
         /// The tensor of the file.
-        theirs: Tensor,
+        theirs: NamedShape,
         /// The parameter of the network.
-        ours: Tensor,
+        ours: NamedShape,
     },
     /// A tensor of the file holds other values than floats.
     Type {
         /// The tensor of the file.
-        theirs: Tensor,
+        theirs: NamedShape,
         /// The type of the values that it holds.
         found: Dtype,
     },

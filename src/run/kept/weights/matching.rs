@@ -10,8 +10,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use super::error::{Mismatch, Tensor};
-use super::modules::{Member, Module, PASSED_OVER, grouped, is_below, modules, split, whole};
+use super::error::{Mismatch, NamedShape};
+use super::modules::{Module, ModuleTensor, PASSED_OVER, grouped, is_below, modules, split, whole};
 use super::names::{Families, natural};
 use super::orders::{Orders, orders};
 
@@ -65,12 +65,16 @@ pub(in crate::run) struct Undecided {
 ///
 /// # Errors
 /// [`Undecided`] where modules fit in several orders.
-pub(in crate::run) fn matched(ours: &[Tensor], theirs: &[Tensor], order: &[String]) -> Result<Matched, Undecided> {
+pub(in crate::run) fn matched(
+    ours: &[NamedShape],
+    theirs: &[NamedShape],
+    order: &[String],
+) -> Result<Matched, Undecided> {
     // Counters of batch norms are no parameters.
-    let own: Vec<(usize, &Tensor)> = ours.iter().enumerate().collect();
-    let theirs: Vec<(usize, &Tensor)> =
+    let own: Vec<(usize, &NamedShape)> = ours.iter().enumerate().collect();
+    let theirs: Vec<(usize, &NamedShape)> =
         theirs.iter().enumerate().filter(|(_, tensor)| split(&tensor.name).1 != PASSED_OVER).collect();
-    let mut found = Found::of(ours.len());
+    let mut found = Comparison::of(ours.len());
     // Names decide where they agree.
     if order.is_empty() && same_names(&own, &theirs) {
         found.members(&whole(&own), &whole(&theirs), None);
@@ -93,11 +97,11 @@ pub(in crate::run) fn matched(ours: &[Tensor], theirs: &[Tensor], order: &[Strin
     match fitting_order {
         Orders::One(order) => {
             found.modules(&own, order.iter().map(|at| &modules[*at]));
-            Ok(found.matched(how, taken(&listed(&order))))
+            Ok(found.matched(how, order_in_words(&listed(&order))))
         }
         Orders::Several(two) => {
             let pairs = two.each_ref().map(|order| {
-                let mut found = Found::of(ours.len());
+                let mut found = Comparison::of(ours.len());
                 found.modules(&own, order.iter().map(|at| &modules[*at]));
                 found.pairs.into_iter().flatten().collect()
             });
@@ -112,20 +116,21 @@ pub(in crate::run) fn matched(ours: &[Tensor], theirs: &[Tensor], order: &[Strin
                 }
                 Orders::None => "they fit in no order; init.order = [...] names another to compare by".to_owned(),
             };
-            Ok(found.matched(how, format!("{}; {other}", taken(&listed(&in_order)))))
+            Ok(found.matched(how, format!("{}; {other}", order_in_words(&listed(&in_order)))))
         }
     }
 }
 
 /// Says in which order modules were compared, in words for a person.
-fn taken(modules: &[String]) -> String {
+fn order_in_words(modules: &[String]) -> String {
     let names = if modules.is_empty() { "of their names".to_owned() } else { modules.join(", ") };
     format!("\nmodules were taken in the order {names}")
 }
 
 /// Whether all names of one side are names of the other side, too.
-fn same_names(ours: &[(usize, &Tensor)], theirs: &[(usize, &Tensor)]) -> bool {
-    let names = |tensors: &[(usize, &Tensor)]| tensors.iter().map(|one| one.1.name.clone()).collect::<BTreeSet<_>>();
+fn same_names(ours: &[(usize, &NamedShape)], theirs: &[(usize, &NamedShape)]) -> bool {
+    let names =
+        |tensors: &[(usize, &NamedShape)]| tensors.iter().map(|one| one.1.name.clone()).collect::<BTreeSet<_>>();
     let [ours, theirs] = [ours, theirs].map(names);
     ours.is_subset(&theirs) || theirs.is_subset(&ours)
 }
@@ -162,14 +167,14 @@ fn fitting<'a>(own: &[Module<'a>], modules: &[Module<'a>], groups: &[usize]) -> 
 }
 
 /// What comparing has come to so far.
-struct Found {
+struct Comparison {
     /// For each parameter, the index of its tensor, once it has one.
     pairs: Vec<Option<usize>>,
     /// What has not fitted so far.
     mismatches: Vec<Mismatch>,
 }
 
-impl Found {
+impl Comparison {
     /// Nothing has been found yet for so many parameters.
     fn of(parameters: usize) -> Self {
         Self { pairs: vec![None; parameters], mismatches: Vec::new() }
@@ -193,9 +198,9 @@ impl Found {
 
     /// Pairs the parameters `ours` of one module with the tensors `theirs` by their names within it. `module` is the
     /// file's name for it.
-    fn members(&mut self, ours: &[Member<'_>], theirs: &[Member<'_>], module: Option<&str>) {
+    fn members(&mut self, ours: &[ModuleTensor<'_>], theirs: &[ModuleTensor<'_>], module: Option<&str>) {
         // Each tensor is looked at once: a foreign file may have as many as its length allows.
-        let found: HashMap<&str, &Member<'_>> = theirs.iter().map(|member| (member.name, member)).collect();
+        let found: HashMap<&str, &ModuleTensor<'_>> = theirs.iter().map(|member| (member.name, member)).collect();
         for own in ours {
             match found.get(own.name) {
                 Some(member) => {
@@ -223,11 +228,11 @@ mod tests {
 
     use super::*;
 
-    fn tensors(names: &[&str]) -> Vec<Tensor> {
+    fn tensors(names: &[&str]) -> Vec<NamedShape> {
         // A tensor is written `name` or `name:rows`.
         let one = |name: &&str| {
             let (name, rows) = name.split_once(':').unwrap_or((name, "1"));
-            Tensor { name: name.to_owned(), shape: vec![rows.parse().unwrap()] }
+            NamedShape { name: name.to_owned(), shape: vec![rows.parse().unwrap()] }
         };
         names.iter().map(one).collect()
     }

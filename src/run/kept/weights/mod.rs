@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 pub use assigned::Assigned;
 pub use error::WeightsError;
-use error::{Mismatch, Tensor};
+use error::{Mismatch, NamedShape};
 pub use matching::How;
 use matching::{Matched, Undecided, matched};
 
@@ -33,12 +33,12 @@ use crate::memory;
 use crate::nn::{Declared, StageSpec};
 
 /// The values of one stage, in the order of [`StageSpec::parameters`], each as PyTorch lays it out.
-pub(in crate::run) type Values = Arc<Zeroizing<Vec<f32>>>;
+pub(in crate::run) type StageValues = Arc<Zeroizing<Vec<f32>>>;
 
 /// The values that a network starts from, and where they come from.
 pub(in crate::run) struct Taken {
     /// The values of each stage, by stage.
-    pub(in crate::run) values: Vec<Values>,
+    pub(in crate::run) values: Vec<StageValues>,
     /// How tensors of the file were found to be parameters.
     pub(in crate::run) how: How,
     /// Which tensor is which parameter, in the order of the parameters.
@@ -90,16 +90,16 @@ impl Weights {
     pub(in crate::run) fn values(&self, specs: &[StageSpec], order: &[String]) -> Result<Taken, WeightsError> {
         let (file, _) = self.opened()?;
         let stages = named(specs);
-        let ours: Vec<Tensor> = stages
+        let ours: Vec<NamedShape> = stages
             .iter()
             .flatten()
-            .map(|(name, shape)| Tensor { name: name.clone(), shape: shape.clone() })
+            .map(|(name, shape)| NamedShape { name: name.clone(), shape: shape.clone() })
             .collect();
         let mut views = file.tensors();
         views.sort_by(|a, b| a.0.cmp(&b.0));
         let tensor =
-            |(name, view): &(String, TensorView<'_>)| Tensor { name: name.clone(), shape: view.shape().to_vec() };
-        let theirs: Vec<Tensor> = views.iter().map(tensor).collect();
+            |(name, view): &(String, TensorView<'_>)| NamedShape { name: name.clone(), shape: view.shape().to_vec() };
+        let theirs: Vec<NamedShape> = views.iter().map(tensor).collect();
         let assigned = |pairs: &[usize]| assigned(specs, &ours, pairs.iter().map(|index| &theirs[*index]));
         let Matched { pairs, how, mut mismatches, hint } = match matched(&ours, &theirs, order) {
             Ok(matched) => matched,
@@ -160,12 +160,16 @@ impl Weights {
 
 /// Says for each parameter of `specs` which tensor it starts from. `ours` are the parameters and `tensors` their
 /// tensors, in the same order.
-fn assigned<'a>(specs: &[StageSpec], ours: &[Tensor], tensors: impl Iterator<Item = &'a Tensor>) -> Vec<Assigned> {
+fn assigned<'a>(
+    specs: &[StageSpec],
+    ours: &[NamedShape],
+    tensors: impl Iterator<Item = &'a NamedShape>,
+) -> Vec<Assigned> {
     let operations = specs.iter().enumerate().flat_map(|(stage, spec)| {
         let words = |(op, declared): (usize, Declared)| assigned::operation(&spec.ops[op], &declared.name);
         spec.parameters().into_iter().map(words).map(move |words| (stage + 1, words))
     });
-    let one = |((ours, tensor), (stage, operation)): ((&Tensor, &Tensor), (usize, String))| Assigned {
+    let one = |((ours, tensor), (stage, operation)): ((&NamedShape, &NamedShape), (usize, String))| Assigned {
         tensor: tensor.name.clone(),
         shape: ours.shape.clone(),
         parameter: ours.name.clone(),

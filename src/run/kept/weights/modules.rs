@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::error::Tensor;
+use super::error::NamedShape;
 
 /// The name of a tensor with which PyTorch's batch norm counts batches. Nothing depends on it, so it is passed over.
 pub(in crate::run) const PASSED_OVER: &str = "num_batches_tracked";
@@ -13,13 +13,13 @@ const ATTENTION: &str = "in_proj_weight";
 const PART: &str = ".out_proj";
 
 /// A tensor, as a member of its module.
-pub(in crate::run) struct Member<'a> {
+pub(in crate::run) struct ModuleTensor<'a> {
     /// The tensor's name within the module, behind the module's own name.
     pub(in crate::run) name: &'a str,
     /// The tensor's index in the list of all tensors.
     pub(in crate::run) index: usize,
     /// The tensor's whole name, and its shape.
-    pub(in crate::run) tensor: &'a Tensor,
+    pub(in crate::run) tensor: &'a NamedShape,
 }
 
 /// A module: the tensors whose names agree up to the last dot. The part of an attention is not a module of its own, but
@@ -28,7 +28,7 @@ pub(in crate::run) struct Module<'a> {
     /// What the members' names have in common.
     pub(in crate::run) name: &'a str,
     /// The tensors of the module.
-    pub(in crate::run) members: Vec<Member<'a>>,
+    pub(in crate::run) members: Vec<ModuleTensor<'a>>,
 }
 
 impl<'a> Module<'a> {
@@ -45,12 +45,12 @@ pub(in crate::run) fn split(name: &str) -> (&str, &str) {
 }
 
 /// All tensors as members of one module, by their whole names.
-pub(in crate::run) fn whole<'a>(tensors: &[(usize, &'a Tensor)]) -> Vec<Member<'a>> {
-    tensors.iter().map(|(index, tensor)| Member { name: &tensor.name, index: *index, tensor }).collect()
+pub(in crate::run) fn whole<'a>(tensors: &[(usize, &'a NamedShape)]) -> Vec<ModuleTensor<'a>> {
+    tensors.iter().map(|(index, tensor)| ModuleTensor { name: &tensor.name, index: *index, tensor }).collect()
 }
 
 /// Gathers the tensors into modules. The modules come in the order of their first tensors.
-pub(in crate::run) fn modules<'a>(tensors: &[(usize, &'a Tensor)]) -> Vec<Module<'a>> {
+pub(in crate::run) fn modules<'a>(tensors: &[(usize, &'a NamedShape)]) -> Vec<Module<'a>> {
     let attentions: HashSet<&str> = tensors
         .iter()
         .map(|(_, tensor)| split(&tensor.name))
@@ -64,7 +64,7 @@ pub(in crate::run) fn modules<'a>(tensors: &[(usize, &'a Tensor)]) -> Vec<Module
         if let Some(whole) = module.strip_suffix(PART).filter(|whole| attentions.contains(whole)) {
             (module, name) = (whole, &tensor.name[whole.len() + 1..]);
         }
-        let member = Member { name, index: *index, tensor };
+        let member = ModuleTensor { name, index: *index, tensor };
         match places.entry(module) {
             Entry::Occupied(place) => modules[*place.get()].members.push(member),
             Entry::Vacant(place) => {

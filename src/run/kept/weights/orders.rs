@@ -13,7 +13,7 @@ pub(in crate::run) enum Orders {
     One(Vec<usize>),
     /// Several orders fit. These are two of them.
     Several([Vec<usize>; 2]),
-    /// No order fits.
+    /// No order of the modules fits.
     None,
 }
 
@@ -31,13 +31,13 @@ pub(in crate::run) fn orders(places: &[usize], modules: &[usize], families: &Fam
         return Orders::None;
     }
     // Where kinds alone leave a single order, names are not asked.
-    let by_kind = two(places, modules, &Families::none(modules.len()));
+    let by_kind = first_two(places, modules, &Families::none(modules.len()));
     let [first, ..] = by_kind.found.as_slice() else { return Orders::None };
     if by_kind.found.len() == 1 {
         return Orders::One(first.clone());
     }
     // Else names decide, if they leave a single order.
-    let named = two(places, modules, families);
+    let named = first_two(places, modules, families);
     match (named.found.as_slice(), by_kind.found.as_slice()) {
         // They leave one, and the search has seen that there is no other.
         ([one], _) if named.complete => Orders::One(one.clone()),
@@ -49,7 +49,7 @@ pub(in crate::run) fn orders(places: &[usize], modules: &[usize], families: &Fam
 }
 
 /// What a search has come to.
-struct Search {
+struct SearchOutcome {
     /// The orders that were found: at most two.
     found: Vec<Vec<usize>>,
     /// Whether the search has seen all orders, or has found two. Else it was given up.
@@ -57,7 +57,7 @@ struct Search {
 }
 
 /// Searches for the first two orders. Orders come first that give the first places to the first modules.
-fn two(places: &[usize], modules: &[usize], families: &Families) -> Search {
+fn first_two(places: &[usize], modules: &[usize], families: &Families) -> SearchOutcome {
     // The places are filled from the first to the last. Where the next one cannot be filled, the last one that was gets
     // another module.
     let mut filling = Filling::new(places, modules, families);
@@ -79,12 +79,12 @@ fn two(places: &[usize], modules: &[usize], families: &Families) -> Search {
                 // been seen.
                 match filling.undo() {
                     Some(tried) if found.len() < 2 => tried + 1,
-                    _ => return Search { found, complete: true },
+                    _ => return SearchOutcome { found, complete: true },
                 }
             }
         };
     }
-    Search { found, complete: false }
+    SearchOutcome { found, complete: false }
 }
 
 /// Places that are filled with modules, one after the other.
