@@ -18,6 +18,7 @@ use crate::compute::{Backend, ComputeError};
 use crate::ids::{Batch, Epoch, Slot};
 use crate::mix::beat::{Order, Reason};
 use crate::mix::courier::Post;
+use crate::mix::{BACKWARD, FORWARD};
 use crate::wire::{HEADER, Header, Kind, WireError};
 
 /// Why a role cannot go on.
@@ -110,6 +111,24 @@ fn received<B: Backend>(
         return Err(RoleError::Header { slot, source });
     }
     Ok((header.kind != Kind::Empty).then_some(header))
+}
+
+/// Checks that the message that came is the one that was due.
+///
+/// # Errors
+/// [`RoleError::Unexpected`].
+fn check_due(slot: Slot, found: Header, due: Header) -> Result<(), RoleError> {
+    match found == due {
+        true => Ok(()),
+        false => Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") }),
+    }
+}
+
+/// Makes the messages in the outbox empty, forward and backward.
+fn empty<B: Backend>(backend: &B, post: &mut Post<B::Bytes>) {
+    for which in [FORWARD, BACKWARD] {
+        address(backend, post, which, None);
+    }
 }
 
 /// Writes `header` to the message `which` (forward or backward) in the outbox, whose tensor is already there. It zeroes what an

@@ -4,8 +4,8 @@
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-use super::RoleError;
 use super::work::{Task, Work, Workshop, workshop};
+use super::{RoleError, empty};
 use crate::compute::{Backend, ComputeError};
 use crate::ids::Slot;
 use crate::mix::beat::Order;
@@ -54,10 +54,7 @@ impl<B: Backend> Work<B> for Overlapped<B::Bytes> {
     ) -> Result<Order, RoleError> {
         *computed += std::mem::take(&mut self.took);
         self.answer.take().unwrap_or_else(|| {
-            for which in [FORWARD, BACKWARD] {
-                backend.clear(&mut post.outbox[which], 0, post.used[which]);
-                post.used[which] = 0;
-            }
+            empty(backend, post);
             Ok(Order::GoOn)
         })
     }

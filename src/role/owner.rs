@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use super::judge::{Judge, pass_of};
 use super::planned::{Planned, Purpose};
 use super::score::Tally;
-use super::{Role, RoleError, address, received};
+use super::{Role, RoleError, address, check_due, received};
 use crate::compute::{Backend, ComputeError, LossSum};
 use crate::float::Float;
 use crate::ids::{Epoch, Slot};
@@ -182,15 +182,13 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         let feed = self.unanswered.pop_front().ok_or_else(|| none_due(slot, Some(found)))?;
         self.timetable.done().map_err(|_| none_due(slot, Some(found)))?;
         let done = Header {
-            kind: Kind::Done,
             last: feed.last,
-            dtype: Dtype::Float(self.wire),
-            epoch: self.epoch,
-            batch: feed.batch,
-            micro_batch: feed.micro_batch,
-            rows: 0,
-            features: 0,
             rate: self.rates.at(self.epoch, feed.batch),
+            ..Header::new(Kind::Done, self.epoch, feed.batch, feed.micro_batch).with_tensor(
+                Dtype::Float(self.wire),
+                0,
+                0,
+            )
         };
         // Without a head the owner is due a `Done`, else the gradient (rows, features) of what its head sent.
         let rows = self.hosted.head.as_ref().and_then(Network::expects).unwrap_or(0);
@@ -201,7 +199,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             }
             None => done,
         };
-        check_due(slot, Some(found), due)?;
+        check_due(slot, found, due)?;
         // The head goes backward in the same slot, and makes its step behind the batch's last micro-batch.
         if let Some(head) = &mut self.hosted.head {
             let values = rows * head.output_features();
@@ -221,18 +219,13 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         let planned = &self.passes[running];
         let rows = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0).len();
         // The message must be exactly what the schedule says: (rows, features) of this micro-batch.
-        let due = Header {
-            kind: planned.purpose.kind(),
-            last: false,
-            dtype: Dtype::Float(self.wire),
-            epoch: self.epoch,
-            batch: feed.batch,
-            micro_batch: feed.micro_batch,
-            rows: rows as u32,
-            features: self.features as u32,
-            rate: 0.0,
-        };
-        check_due(slot, received(backend, slot, post, FORWARD, self.capacity)?, due)?;
+        let due = Header::new(planned.purpose.kind(), self.epoch, feed.batch, feed.micro_batch).with_tensor(
+            Dtype::Float(self.wire),
+            rows as u32,
+            self.features as u32,
+        );
+        let found = received(backend, slot, post, FORWARD, self.capacity)?.unwrap_or(Header::EMPTY);
+        check_due(slot, found, due)?;
         // The network's outputs (rows, outputs): what came, or what the tail makes of it, rounded as a message would round it.
         let values = rows * self.outputs;
         match &mut self.hosted.tail {
@@ -331,17 +324,8 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         if planned.trains() {
             self.unanswered.push_back(feed);
         }
-        let header = Header {
-            kind: planned.purpose.kind(),
-            last: false,
-            dtype,
-            epoch: self.epoch,
-            batch: feed.batch,
-            micro_batch: feed.micro_batch,
-            rows: rows as u32,
-            features: features as u32,
-            rate: 0.0,
-        };
+        let header = Header::new(planned.purpose.kind(), self.epoch, feed.batch, feed.micro_batch);
+        let header = header.with_tensor(dtype, rows as u32, features as u32);
         address(backend, post, FORWARD, Some(header));
         Ok(())
     }
@@ -351,14 +335,6 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
 fn none_due(slot: Slot, found: Option<Header>) -> RoleError {
     let found = found.map_or_else(|| "nothing".to_owned(), |found| format!("{found:?}"));
     RoleError::Unexpected { slot, found, expected: "none of it, with nothing under way".to_owned() }
-}
-
-/// Checks that the message that came is the one that was due.
-fn check_due(slot: Slot, found: Option<Header>, due: Header) -> Result<(), RoleError> {
-    match found == Some(due) {
-        true => Ok(()),
-        false => Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") }),
-    }
 }
 
 impl<B: Backend + 'static> Role<B> for Owner<'_, B>

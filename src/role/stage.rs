@@ -3,7 +3,7 @@
 //! In a slot it first takes the backward message. If that says `last`, it makes its optimizer step, at the rate that the
 //! message carries. Then it takes the forward message.
 
-use super::{Role, RoleError, address, received};
+use super::{Role, RoleError, address, check_due, received};
 use crate::compute::Backend;
 use crate::ids::{Batch, Epoch, MicroBatch, Slot};
 use crate::mix::beat::Order;
@@ -101,7 +101,7 @@ impl<B: Backend + 'static> StageRole<B> {
             features: hosted.spec.output_features(),
             ..header
         };
-        self.check_due(slot, header, due)?;
+        check_due(slot, header, due)?;
         // The gradient of the output, (rows, output features), becomes that of the input, (rows, input features).
         let values = rows as usize * hosted.spec.output_features() as usize;
         backend.decode(hosted.spec.wire, &post.inbox[BACKWARD], HEADER, values, hosted.stage.output_gradient());
@@ -153,7 +153,7 @@ impl<B: Backend + 'static> StageRole<B> {
             features: hosted.spec.input_features(),
             ..header
         };
-        self.check_due(slot, header, due)?;
+        check_due(slot, header, due)?;
         // The input (rows, input features), as the data or the stage before have it, becomes the output (rows, output
         // features).
         let rows = header.rows as usize;
@@ -198,14 +198,6 @@ impl<B: Backend + 'static> StageRole<B> {
             None => address(backend, post, FORWARD, None),
         }
         Ok(())
-    }
-
-    /// Checks that the message that came is the one that was due.
-    fn check_due(&self, slot: Slot, found: Header, due: Header) -> Result<(), RoleError> {
-        match found == due {
-            true => Ok(()),
-            false => Err(RoleError::Unexpected { slot, found: format!("{found:?}"), expected: format!("{due:?}") }),
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::{Role, RoleError};
+use super::{Role, RoleError, empty};
 use crate::compute::{Backend, ComputeError};
 use crate::ids::Slot;
 use crate::mix::beat::Order;
@@ -244,12 +244,7 @@ impl<B: Backend> Work<B> for Worker<B::Bytes> {
                     self.hand_over(backend, slot);
                 }
             }
-            Err(TryRecvError::Empty) => {
-                for which in [FORWARD, BACKWARD] {
-                    backend.clear(&mut post.outbox[which], 0, post.used[which]);
-                    post.used[which] = 0;
-                }
-            }
+            Err(TryRecvError::Empty) => empty(backend, post),
             Err(TryRecvError::Disconnected) => return Err(RoleError::Gone),
         }
         Ok(self.order)

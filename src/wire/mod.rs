@@ -99,6 +99,16 @@ impl Header {
         rate: 0.0,
     };
 
+    /// A header for a message of `kind` at a place in training, without a tensor.
+    pub fn new(kind: Kind, epoch: Epoch, batch: Batch, micro_batch: MicroBatch) -> Self {
+        Self { kind, epoch, batch, micro_batch, ..Self::EMPTY }
+    }
+
+    /// This header for a message with a tensor of `rows` samples, `features` values each, in the format `dtype`.
+    pub fn with_tensor(self, dtype: Dtype, rows: u32, features: u32) -> Self {
+        Self { dtype, rows, features, ..self }
+    }
+
     /// Length in bytes of the tensor behind the header.
     pub fn body(&self) -> u64 {
         let width = match self.dtype {

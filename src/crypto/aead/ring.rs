@@ -91,3 +91,26 @@ impl Aead for Ring {
         assert!(done.is_ok(), "a cell is far shorter than the 64 GiB that AES-GCM takes");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands in the memory of a key.
+    #[expect(unsafe_code, reason = "the memory is read behind its owner's back")]
+    fn bytes(place: *const Ring) -> Vec<u8> {
+        // SAFETY: the memory is that of one `Ring`, which the test's `place` keeps allocated, and nobody writes to it meanwhile.
+        (0..size_of::<Ring>()).map(|at| unsafe { place.cast::<u8>().add(at).read_volatile() }).collect()
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "the key is dropped where it stands, so that its memory can be looked at")]
+    fn a_dropped_key_leaves_zeros() {
+        let mut place = Box::new(MaybeUninit::uninit());
+        let ring = &raw const *place.write(Ring::new(&Key::from_bytes([7; 32])));
+        assert!(bytes(ring).iter().any(|byte| *byte != 0), "the control: an expanded key is not all zeros");
+        // SAFETY: the key was written, and is not touched again.
+        unsafe { place.assume_init_drop() };
+        assert!(bytes(ring).iter().all(|byte| *byte == 0));
+    }
+}
