@@ -64,8 +64,11 @@ fn routes() -> Vec<Option<DirectRoute>> {
 /// What a rank saw in each slot: what it heard, and its inbox, forward and backward. Then how many bytes it has sent.
 type Saw = (Vec<(Order, [Vec<u8>; 2])>, u64);
 
+/// Changes the route of a rank.
+type Change = fn(u16, &mut DirectRoute);
+
 /// Runs all ranks of a term whose end the owner says in slot [`SAID`]. `change` changes a rank's route before it is laid.
-fn run(seals: bool, used: usize, change: fn(u16, &mut DirectRoute)) -> Vec<Result<Saw, MixError>> {
+fn run(seals: bool, used: usize, change: Change) -> Vec<Result<Saw, MixError>> {
     let (geometry, mut routes) = (geometry(), routes());
     std::thread::scope(|scope| {
         let ranks: Vec<_> = connect(RANKS)
@@ -156,7 +159,7 @@ fn bare_messages_go_round() {
 /// A neighbour that has another key, for a message or for the owner's word.
 #[test]
 fn what_another_key_has_sealed_ends_the_slot() {
-    let changes: [(fn(u16, &mut DirectRoute), u16, u16); 2] =
+    let changes: [(Change, u16, u16); 2] =
         [(|rank, route| replace(route, (rank, 2), 4), 2, 4), (|rank, route| replace(route, (rank, 1), 0), 1, 0)];
     for (change, finder, sender) in changes {
         let found = run(true, 100, change).swap_remove(usize::from(finder));
