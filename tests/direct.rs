@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use mixnn::crypto::aead::Library;
 use mixnn::crypto::key::Key;
@@ -15,7 +16,7 @@ use mixnn::mix::geometry::Geometry;
 use mixnn::mix::package::{DirectRoute, Route, direct_routes};
 use mixnn::mix::{BACKWARD, FORWARD, MixError, SPARE};
 use mixnn::transport::local::connect;
-use mixnn::transport::{Letters, Member};
+use mixnn::transport::{Letters, Member, Transport};
 
 const RANKS: u16 = 6;
 /// The owner and the hosts of four stages, in the order in which messages pass them. Rank 1 hosts none.
@@ -75,6 +76,8 @@ fn run(seals: bool, used: usize, change: Change) -> Vec<Result<Saw, MixError>> {
             .into_iter()
             .map(|mut end| {
                 let rank = end.rank().0;
+                // Where one rank panics, the others wait so long: far more than a busy machine takes.
+                end.set_timeout(Duration::from_secs(20));
                 let mut route = route(rank, &mut routes);
                 change(rank, &mut route);
                 scope.spawn(move || {
