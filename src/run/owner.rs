@@ -407,7 +407,9 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
             return Err(RunError::Fault { noticed, own });
         }
-        // 14.3: every rank returns a result. The owner's own place in the gather is zeros that no one reads.
+        // 14.3: every rank returns a result. The owner's own place in each gather is zeros that no one reads. There is memory for
+        // them before the first: behind it all letters must be taken, or the others would wait for that.
+        let own_piece = memory::zeroed(result::pieces(&self.public).length())?;
         let blobs = transport.letters().gather(&[0; result::LENGTH])?;
         let returned = match self.open_results(&blobs, ended.slots, fault) {
             Ok(Ok(keys)) => Ok(keys),
@@ -415,7 +417,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
             Err(error) => Err(error),
         };
         // 14.4: values follow in any case, so that nobody sees from the pieces how the results are.
-        let model = self.take_values(transport, returned);
+        let model = self.take_values(transport, &own_piece, returned);
         // 14.5: the verdict tells all ranks the code with which to exit, or 0 where the run goes on or has ended well.
         let code = model.as_ref().err().map_or(0, RunError::exit_code);
         let told = self.tell_verdict(transport, code);
@@ -632,18 +634,18 @@ impl<'a, B: Platform> OwnerState<'a, B> {
     }
 
     /// Takes the values that follow the results, piece by piece, and makes the model of them. The pieces are under the keys in
-    /// `returned`, by rank from 1. If it is an error, or one of them does not open, the pieces that follow are gathered all the same, as
+    /// `returned`, by rank from 1. `own` is a piece of zeros. If it is an error, or one of them does not open, the pieces that follow are gathered all the same, as
     /// all ranks send them, and that error is returned.
     fn take_values(
         &mut self,
         transport: &mut dyn Transport,
+        own: &[u8],
         returned: Result<Vec<Key>, RunError>,
     ) -> Result<Model, RunError> {
         let pieces = result::pieces(&self.public);
         let mut taken = returned.and_then(|keys| self.ends(pieces, &keys));
-        let own = memory::zeroed(pieces.length())?;
         for number in 0..pieces.count {
-            let arrived = transport.letters().gather(&own)?;
+            let arrived = transport.letters().gather(own)?;
             if let Ok((plain, ends)) = &mut taken {
                 let opened = arrived.iter().skip(1).zip(ends).try_for_each(|(piece, (end, values))| {
                     end.read(number, piece, plain)?;

@@ -47,8 +47,8 @@ const GUESS: u32 = 2;
 /// The phase of the final pace is this many halves of what was seen: 1.5 times.
 const MARGIN: u32 = 3;
 
-/// Decides when slots begin, as the job asks with `asked`: circuits have `hops` hops, results have `result` bytes
-/// before they are sealed, and `crowd` ranks share a core. The rest before results is never as long as `timeout`, for
+/// Decides when slots begin, as the job asks with `asked`: circuits have `hops` hops, the values that follow a result
+/// have `values` bytes before they are sealed, and `crowd` ranks share a core. The rest before results is never as long as `timeout`, for
 /// which a silent peer is waited for.
 ///
 /// # Errors
