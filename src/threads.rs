@@ -22,6 +22,18 @@ impl From<rayon::ThreadPoolBuildError> for Starved {
     }
 }
 
+/// Starts a thread with this `name` that may outlive its caller. The standard library's own way panics where no thread can be
+/// started.
+///
+/// # Errors
+/// [`Starved`].
+pub fn spawn_free<R: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<std::thread::JoinHandle<R>, Starved> {
+    Ok(Builder::new().name(name.to_owned()).spawn(work)?)
+}
+
 /// Starts a thread with this `name` in `scope`. The standard library's own way panics where no thread can be started.
 ///
 /// # Errors

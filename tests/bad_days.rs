@@ -296,7 +296,7 @@ fn a_loss_that_is_not_a_number_leaves_the_model_of_the_last_good_epoch() {
     let model = |name: &str| fs::read(folder.path().join(name).join("model.safetensors")).unwrap();
     let good = ["run", DIGITS, "--single", "--out", "good", "--set", "train.epochs=2"];
     mixnn(folder.path(), &[&good, DIVERGING.as_slice()].concat()).well();
-    let words = ["the loss is inf in epoch 3, batch 3", "as it was after epoch 2 is kept"];
+    let words = ["the loss is inf in epoch 3, batch 3", "as it was after 2 epochs is kept"];
     let single = ["run", DIGITS, "--single", "--out", "single"];
     mixnn(folder.path(), &[&single, DIVERGING.as_slice()].concat()).refused(1, &words);
     let seven = ["-n", "7", MIXNN, "run", DIGITS, "--out", "seven"];

@@ -9,7 +9,7 @@ use mixnn::crypto::aead::Library;
 use mixnn::crypto::key::Key;
 use mixnn::crypto::sealer::CpuSealer;
 use mixnn::ids::{Rank, Slot};
-use mixnn::mix::beat::Order;
+use mixnn::mix::beat::{Order, StageData};
 use mixnn::mix::courier::{Courier, Post, Timing, Word};
 use mixnn::mix::direct::Direct;
 use mixnn::mix::geometry::Geometry;
@@ -93,7 +93,11 @@ fn run(seals: bool, used: usize, change: Change) -> Vec<Result<Saw, MixError>> {
                                 post.used[message] = used;
                             }
                         }
-                        let order = if slot < SAID { Order::GoOn } else { Order::TermEnds { after: LAST } };
+                        let order = if slot < SAID {
+                            Order::GoOn
+                        } else {
+                            Order::TermEnds { after: LAST, returns: StageData::State }
+                        };
                         let order = if rank == 0 { order } else { Order::GoOn };
                         let word = Word { order, fault: None };
                         let heard = direct.slot(&mut end, Slot(slot), word, &mut post, &mut timing);
@@ -118,7 +122,7 @@ fn goes_round(seals: bool, used: usize, block: u64, word: u64) {
         let (saw, bytes) = saw.unwrap();
         for (slot, (order, inbox)) in (0..).zip(saw) {
             let knows = slot + 1 >= SAID + distance(rank).max(1);
-            let due = if knows { Order::TermEnds { after: LAST } } else { Order::GoOn };
+            let due = if knows { Order::TermEnds { after: LAST, returns: StageData::State } } else { Order::GoOn };
             assert_eq!(order, due, "rank {rank}, slot {slot}");
             for (message, inbox) in [FORWARD, BACKWARD].into_iter().zip(inbox) {
                 let mut due = vec![0; length];

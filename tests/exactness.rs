@@ -5,6 +5,7 @@
 mod binary;
 
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::process::Command;
 
 use binary::{DIGITS, MIXNN, Ran, Run, alone, json, mixnn};
@@ -12,7 +13,7 @@ use mixnn::ids::Term;
 use mixnn::job::Job;
 use mixnn::run::kept::results::{EpochReport, Outcome};
 use mixnn::run::prepare::Prepared;
-use mixnn::run::{Model, RunError, Watcher, local, single};
+use mixnn::run::{RunError, Watcher, local, single};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -551,9 +552,6 @@ struct Reports(Vec<(Option<f64>, Option<f64>, u64)>);
 impl Watcher for Reports {
     fn note(&mut self, _: &str) {}
     fn progress(&mut self, _: u32, _: usize, _: usize) {}
-    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
-        Ok(())
-    }
     fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
         self.0.push((report.train_loss, report.validation_loss, report.slots));
         Ok(())
@@ -611,6 +609,20 @@ fn ends_after_any_batch(sets: &[&str]) {
     }
 }
 
+/// Has the model made in this folder.
+struct Within<'a>(&'a Path);
+
+impl Watcher for Within<'_> {
+    fn note(&mut self, _: &str) {}
+    fn progress(&mut self, _: u32, _: usize, _: usize) {}
+    fn folder(&self) -> Option<&Path> {
+        Some(self.0)
+    }
+    fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+        Ok(())
+    }
+}
+
 /// A stage whose values travel in several pieces, both from a file and back, beside stages with few; and lengths that the job asks for.
 #[test]
 fn values_of_many_pieces_arrive() {
@@ -623,13 +635,13 @@ fn values_of_many_pieces_arrive() {
         let sets: Vec<String> = ["train.epochs=1", job].iter().chain(more).map(|set| (*set).to_owned()).collect();
         Prepared::of(Job::parse("digits.toml", text, &sets).unwrap()).unwrap().short(64, 32)
     };
-    let (single, model) = single::run(&prepared(&[]), &mut ()).unwrap();
+    let (single, model) = single::run(&prepared(&[]), &mut Within(folder.path())).unwrap();
     for more in [&[][..], &["mix.result=5000000"], &["mix.profile=bare"]] {
         let (outcome, _) = local::run(&prepared(more), 7, "host", &mut ()).unwrap();
         assert_eq!(outcome.weights_sha256, single.weights_sha256, "{more:?}");
     }
     let file = folder.path().join("net.safetensors");
-    model.write(&file).unwrap();
+    model.unwrap().write(&file).unwrap();
     let from = format!("init.from={:?}", file.to_str().unwrap());
     let (single, _) = single::run(&prepared(&[&from]), &mut ()).unwrap();
     let (outcome, _) = local::run(&prepared(&[&from]), 7, "host", &mut ()).unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mixnn::device_memory::DeviceLanes;
 use mixnn::ids::{Phase, Rank, Slot};
-use mixnn::mix::beat::{Fault, Order, Reason};
+use mixnn::mix::beat::{Fault, Order, Reason, StageData};
 use mixnn::mix::courier::{Courier, Heard, Noticed, Timing, Word};
 use mixnn::mix::geometry::Geometry;
 use mixnn::mix::plan::Plan;
@@ -30,7 +30,7 @@ fn sent(rank: Rank, slot: Slot, message: usize, length: usize) -> Vec<u8> {
 
 /// Runs `slots` slots, the last of which the owner announces, and checks every inbox against `plan`'s demand.
 fn messages_arrive(plan: &Plan, geometry: Geometry, slots: u64) {
-    let word = Order::RunEnds { after: Slot(slots - 1) };
+    let word = Order::RunEnds { after: Slot(slots - 1), returns: StageData::Values };
     let inboxes = seats::seated(
         plan,
         geometry,

@@ -160,7 +160,7 @@ fn slots(prepared: &Prepared, ranks: u16) -> Leak {
 /// The leaks by the lengths of messages, packages and results.
 fn lengths(prepared: &Prepared, ranks: u16) -> Vec<Leak> {
     let mix = &prepared.job.mix;
-    let Lengths { message, package, result } = prepared.needed_lengths(ranks);
+    let Lengths { message, package, result, state } = prepared.needed_lengths(ranks);
     let length = |name, set: u64, needed: u64, what: &str, key: &str| {
         // A length above what is needed is the job's choice, and says nothing of the model.
         Leak::unless(
@@ -179,5 +179,10 @@ fn lengths(prepared: &Prepared, ranks: u16) -> Vec<Leak> {
     leaks.push(length("packages", mix.package.into(), package, what, "mix.package"));
     let what = "the length of results shows the stage with the most parameters";
     leaks.push(length("results", mix.result, result, what, "mix.result"));
+    if !prepared.job.checkpoint.every.is_never() {
+        let what =
+            "the length of states shows the stage with the most parameters, and what the optimizer keeps of them";
+        leaks.push(length("states", mix.state, state, what, "mix.state"));
+    }
     leaks
 }

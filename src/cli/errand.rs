@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::HowArgs;
 use super::launcher::Start;
+use super::{HowArgs, signals};
 use crate::job::{self, Profile};
 use crate::run::local::Led;
 use crate::run::prepare::Prepared;
@@ -47,6 +47,8 @@ pub(super) type Lead<'a> = dyn FnMut(&mut (dyn Watcher + Send)) -> Led + 'a;
 
 /// What rank 0 is asked for. All other ranks serve, whatever it is.
 pub(super) trait Errand: Sync {
+    /// What it finds that an earlier errand has left.
+    type Found: Send;
     /// Where the errand writes what it comes to.
     type Out: Send;
 
@@ -54,10 +56,10 @@ pub(super) trait Errand: Sync {
     fn how(&self) -> &HowArgs;
 
     /// Opens what the errand needs, with the settings `sets` on top of the job.
-    fn prepare(&self, sets: &[String]) -> Result<Prepared, RunError>;
+    fn prepare(&self, sets: &[String]) -> Result<(Prepared, Self::Found), RunError>;
 
     /// Makes what the errand will write to, before any other rank hears of a run.
-    fn open(&self, prepared: &Prepared) -> Result<Self::Out, RunError>;
+    fn open(&self, prepared: &Prepared, found: Self::Found) -> Result<Self::Out, RunError>;
 
     /// Has `lead` run the job. Writes and prints what it comes to.
     fn carry_out(&self, prepared: &Prepared, out: Self::Out, lead: &mut Lead<'_>) -> Result<(), RunError>;
@@ -72,7 +74,7 @@ pub(super) fn explained(error: &RunError) -> String {
 }
 
 /// Opens what `errand` needs, with all settings of the command line on top of the job.
-pub(super) fn prepare<E: Errand>(errand: &E) -> Result<Prepared, RunError> {
+pub(super) fn prepare<E: Errand>(errand: &E) -> Result<(Prepared, E::Found), RunError> {
     let how = errand.how();
     let mut sets = how.sets.clone();
     sets.extend(how.profile.iter().map(|profile| format!("mix.profile={profile:?}")));
@@ -81,7 +83,7 @@ pub(super) fn prepare<E: Errand>(errand: &E) -> Result<Prepared, RunError> {
 
 /// Carries `errand` out in this process alone: with `--single`, or with all ranks as threads. Returns the exit code.
 pub(super) fn alone<E: Errand>(errand: &E, start: &Start) -> Result<i32, RunError> {
-    let prepared = prepare(errand)?;
+    let (prepared, found) = prepare(errand)?;
     let how = errand.how();
     let ranks = how.local.unwrap_or_else(|| prepared.job.ranks());
     if !how.single {
@@ -91,7 +93,8 @@ pub(super) fn alone<E: Errand>(errand: &E, start: &Start) -> Result<i32, RunErro
         }
     }
     is_here(prepared.job.compute)?;
-    let out = errand.open(&prepared)?;
+    let out = errand.open(&prepared, found)?;
+    signals::take_interrupts();
     let host = hostname();
     match how.single {
         true => errand.carry_out(&prepared, out, &mut |watcher| single::run(&prepared, watcher))?,

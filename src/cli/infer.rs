@@ -28,17 +28,18 @@ pub(super) struct InferArgs {
 }
 
 impl Errand for InferArgs {
+    type Found = ();
     type Out = Pending;
 
     fn how(&self) -> &HowArgs {
         &self.how
     }
 
-    fn prepare(&self, sets: &[String]) -> Result<Prepared, RunError> {
-        Prepared::to_infer(&self.run, sets, &self.input)
+    fn prepare(&self, sets: &[String]) -> Result<(Prepared, ()), RunError> {
+        Ok((Prepared::to_infer(&self.run, sets, &self.input)?, ()))
     }
 
-    fn open(&self, _prepared: &Prepared) -> Result<Pending, RunError> {
+    fn open(&self, _prepared: &Prepared, (): ()) -> Result<Pending, RunError> {
         Ok(Pending::fresh(&self.output, "--output")?)
     }
 

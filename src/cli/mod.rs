@@ -14,8 +14,10 @@ mod progress;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod run;
+mod signals;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -43,7 +45,7 @@ pub struct Cli {
 const EXIT_CODES: &str =
     "Exit codes: 0 done; 1 training failed (the loss is not a number); 2 the job or the call is \
 wrong; 3 the surroundings are (too few ranks, no such file); 4 a message failed authentication, or a rank is not \
-accepted; 5 a peer did not answer in time; 70 a bug.
+accepted; 5 a peer did not answer in time; 70 a bug; 75 stopped on request with a checkpoint, go on with --resume auto.
 
 Start with: mixnn run jobs/digits.toml --local 7";
 
@@ -104,9 +106,16 @@ struct RunArgs {
     job: PathBuf,
     #[command(flatten)]
     how: HowArgs,
-    /// The folder to write, which must not exist; by default runs/NAME
+    /// The folder to write, which must not exist unless with --resume; by default runs/NAME
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Go on from a checkpoint: with `auto` from the newest in the folder of the run, from its start where there is none, and not at
+    /// all where it is done; or from this file
+    #[arg(long, value_name = "auto|FILE")]
+    resume: Option<String>,
+    /// Stop with a checkpoint before the process has run so long, as in --max-time 55m
+    #[arg(long, value_name = "TIME", value_parser = max_time)]
+    max_time: Option<Duration>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -160,20 +169,32 @@ enum DataCommand {
     },
 }
 
+/// Reads how long a run may take.
+fn max_time(text: &str) -> Result<Duration, String> {
+    crate::job::duration(text, Duration::from_secs(1))
+        .ok_or_else(|| "expected a time of at least \"1s\", such as \"55m\" or \"12h\"".to_owned())
+}
+
 /// Does what the command line asks for. Returns the process's exit code.
 pub fn main() -> i32 {
+    signals::hold();
+    let began = Instant::now();
     protect_memory();
-    first::heed_signals();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
+    // A rank of a run is not to end by a signal before the owner says so.
+    if !matches!(cli.command, Command::Run(_) | Command::Join(_)) {
+        signals::release();
+        first::heed_signals();
+    }
     if cli.quiet {
         terminal::be_quiet();
     }
     match cli.command {
         Command::Check(args) => check(&args).map_or_else(|error| fail(&error), |()| 0),
-        Command::Run(args) => launch::start(&args),
+        Command::Run(args) => launch::start(&run::Running { args, began }),
         Command::Join(args) => launch::join(&args),
         Command::Infer(args) => launch::start(&args),
         Command::Keygen(args) => identity::keygen(args),
@@ -229,8 +250,16 @@ fn doctor(json: bool) -> Result<i32, RunError> {
 
 /// Prints why the program ends. Returns the exit code.
 fn fail(error: &RunError) -> i32 {
-    complain(&format!("error: {}", errand::explained(error)));
+    complain(&format!("{}{}", kind(error), errand::explained(error)));
     error.exit_code()
+}
+
+/// What `error` is called: `error: `, unless it is none, but what the user has asked for.
+fn kind(error: &RunError) -> &'static str {
+    match error.cause() {
+        RunError::Paused { .. } | RunError::Done { .. } => "",
+        _ => "error: ",
+    }
 }
 
 /// Writes a line to stderr that begins with the program's name.

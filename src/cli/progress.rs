@@ -1,10 +1,14 @@
 //! What a user sees of a run that is under way: a bar on a terminal, and a line for each epoch anywhere.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
+use super::run::line;
 use crate::report;
+use crate::run::keeper::Keeper;
+use crate::run::kept::checkpoint::Reached;
 use crate::run::kept::folder::{Folder, METRICS, MODEL};
 use crate::run::kept::results::EpochReport;
 use crate::run::{Model, RunError, Watcher};
@@ -22,6 +26,8 @@ pub(super) struct Progress<'a> {
     folder: &'a Folder,
     /// How many epochs the run has.
     epochs: u32,
+    /// What keeps the states of the run.
+    keeper: &'a mut Keeper,
 }
 
 /// Where a bar is drawn.
@@ -78,9 +84,9 @@ fn bar(hidden: bool) -> ProgressBar {
 }
 
 impl<'a> Progress<'a> {
-    /// Shows a run of `epochs` epochs whose files go into `folder`. `hidden`: without a bar.
-    pub(super) fn new(folder: &'a Folder, epochs: u32, hidden: bool) -> Self {
-        Self { bar: bar(hidden), folder, epochs }
+    /// Shows a run of `epochs` epochs whose files go into `folder`, and whose states `keeper` keeps. `hidden`: without a bar.
+    pub(super) fn new(folder: &'a Folder, keeper: &'a mut Keeper, epochs: u32, hidden: bool) -> Self {
+        Self { bar: bar(hidden), folder, epochs, keeper }
     }
 
     /// Takes the bar away when the run is over.
@@ -104,17 +110,24 @@ impl Watcher for Progress<'_> {
         self.bar.set_position(done as u64);
     }
 
-    fn keep(&mut self, epochs: u32, model: &Model) -> Result<(), RunError> {
+    fn keeper(&mut self) -> Option<&mut Keeper> {
+        Some(self.keeper)
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(self.folder.path())
+    }
+
+    fn keep(&mut self, reached: Reached, model: Model) -> Result<(), RunError> {
         let path = self.folder.path().join(MODEL);
-        model.write(&path)?;
-        self.warn(&format!("the model as it was after epoch {epochs} is kept in {}", path.display()));
+        model.replace(&path)?;
+        self.warn(&format!("the model as it was after {reached} is kept in {}", path.display()));
         Ok(())
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
         self.note(&report::epoch_line(report, self.epochs));
-        let line = serde_json::to_string(report).map_err(|error| RunError::Bug(error.to_string()))?;
-        Ok(self.folder.append(METRICS, &line)?)
+        Ok(self.folder.append(METRICS, line(report)?.trim_end())?)
     }
 }
 
@@ -149,10 +162,6 @@ impl Watcher for Looking {
     fn progress(&mut self, _epoch: u32, done: usize, of: usize) {
         self.bar.set_length(of as u64);
         self.bar.set_position(done as u64);
-    }
-
-    fn keep(&mut self, _epochs: u32, _model: &Model) -> Result<(), RunError> {
-        Ok(())
     }
 
     fn epoch(&mut self, _report: &EpochReport) -> Result<(), RunError> {

@@ -3,7 +3,7 @@
 use super::errand::{Errand, StartArgs, alone, explained, note, prepare};
 use super::identity::IdentityArgs;
 use super::launcher::Start;
-use super::{complain, fail};
+use super::{complain, fail, kind};
 use crate::ids::Rank;
 use crate::run::{RunError, is_here, owner, serve, while_others_wait};
 use crate::transport::mpi::{self, Mpi, abort_everywhere};
@@ -82,11 +82,11 @@ fn serve(transport: &mut Mpi, identity: &IdentityArgs) -> i32 {
 fn lead<E: Errand>(transport: &mut Mpi, errand: &E, identity: &IdentityArgs, library: &str) -> Result<(), RunError> {
     let ranks = transport.ranks();
     let ready = while_others_wait(transport, || {
-        let prepared = prepare(errand)?;
+        let (prepared, found) = prepare(errand)?;
         owner::can_run(&prepared, ranks)?;
         is_here(prepared.job.compute)?;
         let credentials = identity.of_owner(&prepared.job)?;
-        let out = errand.open(&prepared)?;
+        let out = errand.open(&prepared, found)?;
         Ok((prepared, credentials, out))
     });
     let (prepared, credentials, out) = ready?;
@@ -100,7 +100,7 @@ fn lead<E: Errand>(transport: &mut Mpi, errand: &E, identity: &IdentityArgs, lib
 /// Prints why this rank ends, beginning with `who` and with the hosts of the ranks that it names. Ends the run on all
 /// ranks where they do not know yet. Returns the exit code.
 fn end(transport: &mut Mpi, error: &RunError, who: &str) -> i32 {
-    complain(&format!("{who}error: {}", transport.hosts().named(&explained(error))));
+    complain(&format!("{who}{}{}", kind(error), transport.hosts().named(&explained(error))));
     leave(transport, error)
 }
 

@@ -1,50 +1,181 @@
 //! The command `mixnn run`: it trains and tests, and leaves a folder.
 
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
 use super::errand::{Errand, Lead};
+use super::launcher;
 use super::progress::Progress;
-use super::{HowArgs, RunArgs};
+use super::{HowArgs, RunArgs, signals};
+use crate::job::Job;
 use crate::report;
-use crate::run::RunError;
-use crate::run::kept::folder::{Folder, JOB, MODEL, RESULT};
+use crate::run::keeper::Keeper;
+use crate::run::kept::checkpoint::{self, Checkpoint};
+use crate::run::kept::folder::{self, Folder, JOB, METRICS, MODEL, RESULT};
+use crate::run::kept::lock::{self, Holder};
+use crate::run::kept::results::Outcome;
 use crate::run::prepare::Prepared;
+use crate::run::{RunError, checkpoint_at, hostname};
 use crate::terminal;
 
-impl Errand for RunArgs {
-    type Out = Folder;
+/// The word behind `--resume` for whatever checkpoint is the newest.
+const AUTO: &str = "auto";
+
+/// The command, and when its process began.
+pub(super) struct Running {
+    pub(super) args: RunArgs,
+    pub(super) began: Instant,
+}
+
+/// Where a run writes to.
+pub(super) struct Place {
+    folder: Folder,
+    keeper: Keeper,
+}
+
+impl Errand for Running {
+    /// The folder that an earlier start of the run has left, or that this one is to start in.
+    type Found = Option<Folder>;
+    type Out = Place;
 
     fn how(&self) -> &HowArgs {
-        &self.how
+        &self.args.how
     }
 
-    fn prepare(&self, sets: &[String]) -> Result<Prepared, RunError> {
-        Prepared::load(&self.job, sets)
-    }
-
-    /// Makes the run's folder and writes the resolved job into it.
-    fn open(&self, prepared: &Prepared) -> Result<Folder, RunError> {
-        let folder = Folder::create(self.out.as_deref(), &prepared.job.name)?;
-        folder.write(JOB, prepared.job.to_toml().as_bytes())?;
-        Ok(folder)
-    }
-
-    fn carry_out(&self, prepared: &Prepared, folder: Folder, lead: &mut Lead<'_>) -> Result<(), RunError> {
-        let mut progress = Progress::new(&folder, prepared.job.train.epochs, self.json);
-        let led = lead(&mut progress);
-        progress.finish();
-        let (outcome, model) = led?;
-        model.write(&folder.path().join(MODEL))?;
-        let json = serde_json::to_string_pretty(&outcome).map_err(|error| RunError::Bug(error.to_string()))?;
-        folder.write(RESULT, format!("{json}\n").as_bytes())?;
-        let printed = terminal::print(&match self.json {
-            true => json,
-            false => report::summary(&outcome, &prepared.job, folder.path()),
-        });
-        match outcome.test_loss {
-            Some(loss) if !loss.is_finite() => Err(RunError::TestLoss { loss, folder: folder.path().to_owned() }),
-            _ => {
-                Ok(printed
-                    .map_err(|error| error.though(format!("the run is whole, in {}", folder.path().display())))?)
-            }
+    fn prepare(&self, sets: &[String]) -> Result<(Prepared, Option<Folder>), RunError> {
+        match self.args.resume.as_deref() {
+            None => Ok((Prepared::load(&self.args.job, sets)?, None)),
+            Some(AUTO) => self.resume_newest(Job::load(&self.args.job, sets)?),
+            Some(file) => self.resume_file(Job::load(&self.args.job, sets)?, Path::new(file)),
         }
     }
+
+    /// Makes the run's folder and writes the resolved job into it. What an earlier start has left in it behind the checkpoint that this
+    /// one goes on from is cut off.
+    fn open(&self, prepared: &Prepared, found: Option<Folder>) -> Result<Place, RunError> {
+        let job = prepared.job.to_toml();
+        let folder = match found {
+            Some(folder) => {
+                folder.rewrite(JOB, job.as_bytes())?;
+                let lines: Vec<String> = prepared.epochs_so_far().iter().map(line).collect::<Result<_, _>>()?;
+                folder.rewrite(METRICS, lines.concat().as_bytes())?;
+                folder
+            }
+            None => {
+                let folder = Folder::create(self.args.out.as_deref(), &prepared.job.name, &holder())?;
+                folder.write(JOB, job.as_bytes())?;
+                folder
+            }
+        };
+        let deadline = self.args.max_time.map(|time| self.began + time);
+        let keeper = Keeper::new(&folder, prepared, signals::came, deadline)?;
+        Ok(Place { folder, keeper })
+    }
+
+    fn carry_out(&self, prepared: &Prepared, place: Place, lead: &mut Lead<'_>) -> Result<(), RunError> {
+        let Place { folder, mut keeper } = place;
+        if let Some(line) = prepared.resumes() {
+            terminal::remark(&line);
+        }
+        let mut progress = Progress::new(&folder, &mut keeper, prepared.job.train.epochs, self.args.json);
+        let led = lead(&mut progress);
+        progress.finish();
+        if let Err(RunError::Paused { .. }) = &led {
+            terminal::remark(&format!("to go on: {}", self.again(folder.path())));
+        }
+        let (outcome, model) = led?;
+        if let Some(model) = model {
+            model.replace(&folder.path().join(MODEL))?;
+        }
+        let json = serde_json::to_string_pretty(&outcome).map_err(|error| RunError::Bug(error.to_string()))?;
+        folder.rewrite(RESULT, format!("{json}\n").as_bytes())?;
+        let printed = self.print(&outcome, json, &prepared.job, folder.path());
+        // The last checkpoint may still be on its way.
+        keeper.close()?;
+        match outcome.test_loss {
+            Some(loss) if !loss.is_finite() => Err(RunError::TestLoss { loss, folder: folder.path().to_owned() }),
+            _ => printed,
+        }
+    }
+}
+
+impl Running {
+    /// Prints what the run of `job` in `folder` came to; `json` is the same as JSON.
+    fn print(&self, outcome: &Outcome, json: String, job: &Job, folder: &Path) -> Result<(), RunError> {
+        let printed = terminal::print(&match self.args.json {
+            true => json,
+            false => report::summary(outcome, job, folder),
+        });
+        Ok(printed.map_err(|error| error.though(format!("the run is whole, in {}", folder.display())))?)
+    }
+
+    /// Makes ready to go on from the newest checkpoint in the folder of the run of `job`, or to start there.
+    fn resume_newest(&self, job: Job) -> Result<(Prepared, Option<Folder>), RunError> {
+        let path = self.args.out.clone().unwrap_or_else(|| folder::usual(&job.name));
+        let folder = Folder::open(&path, &holder(), lock::PATIENCE)?;
+        let Some(newest) = checkpoint::newest(&path.join(checkpoint::FOLDER)) else {
+            // Without a checkpoint there may still be a run that was through.
+            return match folder.is_done() {
+                true => Err(self.done(&folder, &job)),
+                false => Ok((Prepared::of(job)?, Some(folder))),
+            };
+        };
+        let checkpoint = checkpoint_at(&newest.path, &path, &job)?;
+        let is_through = checkpoint.header.reached.epochs >= job.train.epochs;
+        if is_through && folder.is_done() {
+            return Err(self.done(&folder, &job));
+        }
+        Ok((Prepared::resumed(job, checkpoint)?, Some(folder)))
+    }
+
+    /// Makes ready to go on from the checkpoint `file`, in the folder of its run, or where `--out` says.
+    fn resume_file(&self, job: Job, file: &Path) -> Result<(Prepared, Option<Folder>), RunError> {
+        let of_file = file.parent().and_then(Path::parent).map_or_else(PathBuf::new, Path::to_owned);
+        let of_file = if of_file.as_os_str().is_empty() { PathBuf::from(".") } else { of_file };
+        let checkpoint: Checkpoint = checkpoint_at(file, &of_file, &job)?;
+        let path = self.args.out.clone().unwrap_or(of_file);
+        let folder = Folder::open(&path, &holder(), lock::PATIENCE)?;
+        Ok((Prepared::resumed(job, checkpoint)?, Some(folder)))
+    }
+
+    /// What a run ends with that is done already. It prints what that came to.
+    fn done(&self, folder: &Folder, job: &Job) -> RunError {
+        let known = std::fs::read_to_string(folder.path().join(RESULT)).ok();
+        let outcome = known.and_then(|json| Some((serde_json::from_str::<Outcome>(&json).ok()?, json)));
+        let printed = outcome
+            .map_or(Ok(()), |(outcome, json)| self.print(&outcome, json.trim_end().to_owned(), job, folder.path()));
+        match printed {
+            Ok(()) => RunError::Done { folder: folder.path().to_owned() },
+            Err(error) => error,
+        }
+    }
+
+    /// The command line that goes on with the run in `folder`.
+    fn again(&self, folder: &Path) -> String {
+        let mut words: Vec<String> = std::env::args().collect();
+        if self.args.resume.is_none() {
+            if self.args.out.is_none() {
+                words.extend(["--out".to_owned(), folder.display().to_string()]);
+            }
+            words.extend(["--resume".to_owned(), AUTO.to_owned()]);
+        }
+        let quoted = words.iter().map(|word| {
+            match word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=,:@+".contains(c)) {
+                true => word.clone(),
+                false => format!("'{}'", word.replace('\'', "'\\''")),
+            }
+        });
+        quoted.collect::<Vec<String>>().join(" ")
+    }
+}
+
+/// This process, as whom it takes the lock on a folder.
+fn holder() -> Holder {
+    Holder::here(&hostname(), launcher::batch_job())
+}
+
+/// The line of an epoch in `metrics.jsonl`.
+pub(super) fn line(report: &crate::run::kept::results::EpochReport) -> Result<String, RunError> {
+    let json = serde_json::to_string(report).map_err(|error| RunError::Bug(error.to_string()))?;
+    Ok(format!("{json}\n"))
 }

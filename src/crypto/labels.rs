@@ -16,9 +16,11 @@ pub const ANNOUNCEMENT: &[u8] = b"mixnn/1 announcement";
 /// Names a package (PROTOCOL.md, 5.2) and begins what its signature covers (19.5). It also names the key in it under
 /// which results are sealed (14.2).
 pub const PACKAGE: &[u8] = b"mixnn/1 package";
-/// Names the key of initial values (PROTOCOL.md, 4.9).
+/// Names the key of what stages start from (PROTOCOL.md, 4.9).
 pub const START: &[u8] = b"start";
 /// Names a result (PROTOCOL.md, 14.2).
 pub const RESULT: &[u8] = b"mixnn/1 result";
 /// Names the key of a verdict (PROTOCOL.md, 14.5).
 pub const VERDICT: &[u8] = b"verdict";
+/// Begins what the key of a checkpoint is derived with.
+pub const CHECKPOINT: &[u8] = b"mixnn/1 checkpoint";

@@ -2,9 +2,14 @@
 //! micro-batch.
 
 use ndarray::Array2;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 
 use super::{Augmented, DataError, Targets};
 use crate::element::{Element, Encoding};
+
+/// How many bytes of a set's values are hashed in one part.
+const PART: usize = 1 << 22;
 
 /// Samples and their targets. Values stay as the files have them, and travel so to the first stage: images as bytes take a
 /// quarter of the memory and of the traffic of `f32`.
@@ -34,6 +39,36 @@ impl Dataset {
     /// Number of bytes of a sample.
     pub fn bytes(&self) -> usize {
         self.inputs.ncols()
+    }
+
+    /// SHA-256 of all that runs take from the set: values, how they are read, shapes and targets.
+    pub fn digest(&self) -> [u8; 32] {
+        let Encoding { element, scale, shift } = &self.encoding;
+        let mut hash = Sha256::new();
+        let mut counted = |what: &[u64]| {
+            hash.update((what.len() as u64).to_le_bytes());
+            what.iter().for_each(|number| hash.update(number.to_le_bytes()));
+        };
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits().into()).collect::<Vec<u64>>();
+        counted(&[self.samples() as u64, self.bytes() as u64, element.bytes().into()]);
+        counted(&self.sample_shape.iter().map(|dim| *dim as u64).collect::<Vec<_>>());
+        counted(&bits(scale));
+        counted(&bits(shift));
+        match &self.targets {
+            Targets::Classes { labels, places, classes } => {
+                counted(&[0, labels.len() as u64, *places as u64, *classes as u64]);
+                labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+            }
+            Targets::Values { values, width } => {
+                counted(&[1, values.len() as u64, *width as u64]);
+                values.iter().for_each(|value| hash.update(value.to_le_bytes()));
+            }
+        }
+        // The values are most of it. Their parts are hashed on all cores, then the digests of the parts.
+        let values = self.inputs.as_standard_layout();
+        let parts = values.as_slice().unwrap_or_default().par_chunks(PART).map(|part| Sha256::digest(part).into());
+        parts.collect::<Vec<[u8; 32]>>().iter().for_each(|part| hash.update(part));
+        hash.finalize().into()
     }
 
     /// The largest token of all samples. `None` if there are no samples, or their values are not tokens.
@@ -154,6 +189,42 @@ mod tests {
             Targets::Classes { labels, .. } => labels.clone(),
             Targets::Values { .. } => panic!("these are classes"),
         }
+    }
+
+    /// Whatever runs take from a set changes its digest; how it lies in memory does not.
+    #[test]
+    fn everything_counts_for_the_digest() {
+        let set = || Dataset {
+            inputs: Array2::from_shape_fn((3, 4), |(i, j)| (4 * i + j) as u8),
+            encoding: Encoding::scaled(Element::U8, 0.5),
+            sample_shape: vec![2, 2],
+            targets: Targets::classes(vec![0, 1, 0], 2),
+        };
+        let digest = set().digest();
+        let columns = Dataset { inputs: set().inputs.t().as_standard_layout().into_owned().reversed_axes(), ..set() };
+        assert!(columns.inputs.as_slice().is_none() && columns.inputs == set().inputs);
+        assert_eq!(columns.digest(), digest);
+        let changes: [fn(&mut Dataset); 9] = [
+            |set| set.inputs[[2, 3]] += 1,
+            |set| set.sample_shape = vec![4, 1],
+            |set| set.encoding.scale[0] = 0.25,
+            |set| set.encoding.shift[0] = 1.0,
+            |set| set.encoding.element = Element::U16,
+            |set| set.targets = Targets::classes(vec![0, 1, 1], 2),
+            |set| set.targets = Targets::classes(vec![0, 1, 0], 3),
+            |set| set.targets = Targets::Values { values: vec![0.0, 1.0, 0.0], width: 1 },
+            |set| set.targets = Targets::Values { values: vec![0.0, 1.0, 0.5], width: 1 },
+        ];
+        let mut digests = vec![digest];
+        for change in changes {
+            let mut changed = set();
+            change(&mut changed);
+            digests.push(changed.digest());
+        }
+        let count = digests.len();
+        digests.sort_unstable();
+        digests.dedup();
+        assert_eq!(digests.len(), count);
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub struct Mix {
     /// `mix.result`: the fewest bytes of the result that a rank gives after the run, up to 2^40. 0, the default: as many as the job
     /// needs.
     pub result: u64,
+    /// `mix.state`: the fewest bytes of the state that a rank gives for a checkpoint, up to 2^40. 0, the default: as many as the job
+    /// needs.
+    pub state: u64,
 }
 
 impl JobTable for Mix {
@@ -72,6 +75,7 @@ impl JobTable for Mix {
             message: section.integer("message", 0..=1 << 30)?.unwrap_or(0),
             package: section.integer("package", 0..=1 << 30)?.unwrap_or(0),
             result: section.integer("result", 0..=1 << 40)?.unwrap_or(0),
+            state: section.integer("state", 0..=1 << 40)?.unwrap_or(0),
         };
         section.finish()?;
         Ok(mix)
@@ -90,6 +94,7 @@ impl JobTable for Mix {
             ("message", i64::from(self.message).into()),
             ("package", i64::from(self.package).into()),
             ("result", i64::try_from(self.result).unwrap_or(i64::MAX).into()),
+            ("state", i64::try_from(self.state).unwrap_or(i64::MAX).into()),
         ])
     }
 }
@@ -205,6 +210,7 @@ mod tests {
             message: 0,
             package: 0,
             result: 0,
+            state: 0,
         };
         assert_eq!(parse(JOB, &[]).unwrap().mix, due);
         let due = Mix {
@@ -219,9 +225,10 @@ mod tests {
             message: 1,
             package: 2,
             result: 1 << 40,
+            state: 3,
         };
         let keys = "mix={ profile = \"sealed\", relays = 5, hops = 4, cell = 128, depth = 7, pace = \"auto\", link = \"all\", \
-                    wire = \"bf16\", message = 1, package = 2, result = 1099511627776 }";
+                    wire = \"bf16\", message = 1, package = 2, result = 1099511627776, state = 3 }";
         let job = parse(JOB, &[keys]).unwrap();
         assert_eq!(job.mix, due);
         assert_eq!(parse(&job.to_toml(), &[]).unwrap(), job);
@@ -240,6 +247,7 @@ mod tests {
             ("mix.message=-1", "from 0 to 1073741824"),
             ("mix.package=1073741825", "from 0 to 1073741824"),
             ("mix.result=1099511627777", "from 0 to 1099511627776"),
+            ("mix.state=1099511627777", "from 0 to 1099511627776"),
             ("mix.relay=1", "did you mean `relays`?"),
         ] {
             let found = refused(JOB, &[set]);

@@ -12,6 +12,7 @@
 mod answers;
 mod at;
 mod chain;
+mod checkpoint;
 mod compute;
 mod data;
 mod duration;
@@ -43,6 +44,7 @@ use toml::Table;
 
 pub use at::At;
 pub use chain::{Boundary, MOST_ACTIVATIONS, chain};
+pub use checkpoint::{Checkpoint, Every};
 pub use compute::{AesGcm, Backend, Compute, MOST_THREADS};
 pub use data::{Augment, Data, Normal};
 pub use duration::duration;
@@ -101,6 +103,8 @@ pub struct Job {
     pub trust: Trust,
     /// `[compute]`: who computes and seals.
     pub compute: Compute,
+    /// `[checkpoint]`: when a run writes down all that it goes on from, and where.
+    pub checkpoint: Checkpoint,
     /// `[output]`: what a run prints.
     pub output: Output,
 }
@@ -163,6 +167,7 @@ impl Job {
             transport: Transport::read_from(root)?,
             trust: Trust::read_from(root)?,
             compute: Compute::read_from(root)?,
+            checkpoint: Checkpoint::read_from(root)?,
             output: Output::read_from(root)?,
         };
         root.finish()?;
@@ -181,6 +186,7 @@ impl Job {
         self.transport.write_into(&mut root);
         self.trust.write_into(&mut root);
         self.compute.write_into(&mut root);
+        self.checkpoint.write_into(&mut root);
         self.output.write_into(&mut root);
         root
     }

@@ -69,9 +69,22 @@ fn the_resolved_job_has_all_tables() {
         assert_eq!(job.to_json(), serde_json::to_value(&toml).unwrap());
         toml.keys().cloned().collect::<Vec<String>>()
     };
-    let due = ["compute", "data", "mix", "name", "output", "seed", "stage", "train", "transport"];
+    let due = ["checkpoint", "compute", "data", "mix", "name", "output", "seed", "stage", "train", "transport"];
     assert_eq!(keys(&[]), due);
-    let due = ["compute", "data", "init", "mix", "name", "output", "seed", "stage", "train", "transport", "trust"];
+    let due = [
+        "checkpoint",
+        "compute",
+        "data",
+        "init",
+        "mix",
+        "name",
+        "output",
+        "seed",
+        "stage",
+        "train",
+        "transport",
+        "trust",
+    ];
     assert_eq!(keys(&["init.from=a file", "trust.ranks=another"]), due);
 }
 

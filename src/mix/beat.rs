@@ -17,20 +17,44 @@ pub type Record = [u8; BEAT_RECORD];
 pub enum Order {
     /// The next slot follows.
     GoOn,
-    /// The term ends after a slot. Results and new keys follow.
+    /// The term ends after a slot. Results follow, then the owner's verdict, then new keys.
     TermEnds {
         /// The last slot of the term. A rank that hears this later ends the term with the slot in which it does.
         after: Slot,
+        /// What follows the results.
+        returns: StageData,
     },
     /// The run ends after a slot. Results follow.
     RunEnds {
         /// The last slot of the run. A rank that hears this later ends the run with the slot in which it does.
         after: Slot,
+        /// What follows the results.
+        returns: StageData,
     },
     /// The run has failed, and ends with this phase.
     Stop(Reason),
     /// From the next slot on, slots keep this pace.
     Keep(Pace),
+}
+
+/// What of each stage travels outside slots: behind the results at a term's end, or at a run's start. Relays send and get as many
+/// zeros (docs/PROTOCOL.md, 4.9 and 14.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum StageData {
+    /// Nothing.
+    Nothing = 0,
+    /// The values of the stage's parameters.
+    Values = 1,
+    /// All that the stage goes on from.
+    State = 2,
+}
+
+impl StageData {
+    /// What has this number, if anything has.
+    fn from_number(number: u8) -> Option<Self> {
+        [Self::Nothing, Self::Values, Self::State].into_iter().find(|returns| *returns as u8 == number)
+    }
 }
 
 /// What has gone wrong (docs/PROTOCOL.md, 9.4).
@@ -93,7 +117,7 @@ impl Order {
     pub fn ends(self, slot: Slot) -> bool {
         match self {
             Order::GoOn | Order::Keep(_) => false,
-            Order::TermEnds { after } | Order::RunEnds { after } => slot >= after,
+            Order::TermEnds { after, .. } | Order::RunEnds { after, .. } => slot >= after,
             Order::Stop(_) => true,
         }
     }
@@ -102,8 +126,8 @@ impl Order {
     pub fn to_record(self) -> Record {
         match self {
             Order::GoOn => WELL,
-            Order::TermEnds { after } => record([TERM_ENDS, 0, 0], Rank(0), after),
-            Order::RunEnds { after } => record([RUN_ENDS, 0, 0], Rank(0), after),
+            Order::TermEnds { after, returns } => record([TERM_ENDS, returns as u8, 0], Rank(0), after),
+            Order::RunEnds { after, returns } => record([RUN_ENDS, returns as u8, 0], Rank(0), after),
             Order::Stop(reason) => record([STOP, reason as u8, 0], Rank(0), Slot(0)),
             Order::Keep(Pace { slot, share }) => record([KEEP, 0, 0], Rank(share), Slot(slot)),
         }
@@ -114,8 +138,12 @@ impl Order {
         let ([kind, reason, phase], peer, after) = fields(bytes)?;
         match (kind, reason, phase, peer.0, after.0) {
             (GO_ON, 0, 0, 0, 0) => Some(Order::GoOn),
-            (TERM_ENDS, 0, 0, 0, _) => Some(Order::TermEnds { after }),
-            (RUN_ENDS, 0, 0, 0, _) => Some(Order::RunEnds { after }),
+            (TERM_ENDS, returns, 0, 0, _) => {
+                StageData::from_number(returns).map(|returns| Order::TermEnds { after, returns })
+            }
+            (RUN_ENDS, returns, 0, 0, _) => {
+                StageData::from_number(returns).map(|returns| Order::RunEnds { after, returns })
+            }
             (STOP, reason, 0, 0, 0) => Reason::from_number(reason).map(Order::Stop),
             (KEEP, 0, 0, share, slot) => Some(Pace { slot, share }).filter(Pace::fits).map(Order::Keep),
             _ => None,
@@ -220,7 +248,12 @@ mod tests {
     fn reads_what_it_writes() {
         let after = Slot(u64::MAX);
         let pace = Order::Keep(Pace { slot: 2_000_000, share: 13_107 });
-        for word in [Order::GoOn, Order::TermEnds { after: Slot(7) }, Order::RunEnds { after }, pace] {
+        for returns in [StageData::Nothing, StageData::Values, StageData::State] {
+            for word in [Order::TermEnds { after: Slot(7), returns }, Order::RunEnds { after, returns }] {
+                assert_eq!(Order::from_record(&word.to_record()), Some(word));
+            }
+        }
+        for word in [Order::GoOn, pace] {
             assert_eq!(Order::from_record(&word.to_record()), Some(word));
         }
         for reason in (1..=5).filter_map(Reason::from_number) {
@@ -239,13 +272,16 @@ mod tests {
 
     #[test]
     fn says_when_slots_end() {
-        let end = Order::TermEnds { after: Slot(7) };
+        let end = Order::TermEnds { after: Slot(7), returns: StageData::State };
         assert!(end.ends(Slot(7)) && !end.ends(Slot(6)) && !Order::GoOn.ends(Slot(6)));
         assert!(Order::Stop(Reason::Message).ends(Slot(0)));
     }
 
     #[test]
     fn refuses_what_no_one_says() {
+        let mut record = Order::TermEnds { after: Slot(7), returns: StageData::State }.to_record();
+        record[1] += 1;
+        assert_eq!(Order::from_record(&record), None);
         for (place, value) in [(0, 6), (0, 5), (0, 4), (1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (7, 1), (8, 1)] {
             let mut record = Order::GoOn.to_record();
             record[place] = value;

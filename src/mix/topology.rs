@@ -4,11 +4,13 @@
 //! Today every rank has a lane to every other. Nothing else in the mix counts on that: how many lanes a rank has, and
 //! so how many circuits leave it, is asked here.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::Rank;
 
 /// The lanes between the ranks of a job. Each rank has as many as any other. For each outgoing lane it has an incoming
 /// one from the same peer, under the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {
     ranks: u16,
 }

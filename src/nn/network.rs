@@ -3,6 +3,7 @@
 //! What passes from one stage to the next is rounded as a message would round it. So the bits do not depend on where stages
 //! run.
 
+use super::snapshot::Snapshot;
 use super::{Pass, Stage, StageSpec};
 use crate::compute::{Backend, ComputeError};
 use crate::element::Encoding;
@@ -115,11 +116,25 @@ impl<B: Backend + 'static> Network<B> {
         self.stages.iter_mut().for_each(|stage| stage.step(backend, rate));
     }
 
-    /// The parameters of each stage, one after the other in the order of [`StageSpec::parameters`].
+    /// A snapshot of each stage.
     ///
     /// # Errors
     /// [`ComputeError::OutOfMemory`] if there is no memory for them.
-    pub fn values(&self, backend: &B) -> Result<Vec<Vec<f32>>, ComputeError> {
-        self.stages.iter().map(|stage| stage.values(backend)).collect()
+    ///
+    /// # Panics
+    /// As [`Stage::snapshot`].
+    pub fn snapshots(&self, backend: &B) -> Result<Vec<Snapshot>, ComputeError> {
+        self.stages.iter().map(|stage| stage.snapshot(backend)).collect()
+    }
+
+    /// Sets each stage to one of `snapshots`, which are by stage.
+    ///
+    /// # Errors
+    /// [`ComputeError::OutOfMemory`] if there is no memory to read them.
+    ///
+    /// # Panics
+    /// As [`Stage::restore`].
+    pub fn restore(&mut self, backend: &B, snapshots: &[Snapshot]) -> Result<(), ComputeError> {
+        self.stages.iter_mut().zip(snapshots).try_for_each(|(stage, snapshot)| stage.restore(backend, snapshot))
     }
 }

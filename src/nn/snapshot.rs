@@ -11,6 +11,8 @@
 //!
 //! All numbers are little-endian.
 
+use std::ops::Range;
+
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -18,6 +20,26 @@ use super::{Parameter, Stage, StageSpec};
 use crate::compute::{Backend, ComputeError};
 use crate::job::Rule;
 use crate::memory;
+
+/// Most bytes of a snapshot that travel or rest in one piece. A multiple of four, so that no number is cut.
+pub const PIECE: usize = 1 << 20;
+
+/// The pieces of several stages' snapshots, or of as many bytes of each as `lengths` says, in the order in which they travel and
+/// rest: the first [`PIECE`] of each stage, by stage, then the second of each, and so on. Each is given by its round, its stage, and
+/// its place in that stage's bytes. So whoever sends or takes all of them holds one round at a time.
+pub fn rounds(lengths: &[u64]) -> impl Iterator<Item = (usize, usize, Range<usize>)> + '_ {
+    let count = lengths.iter().map(|length| length.div_ceil(PIECE as u64)).max().unwrap_or(0) as usize;
+    let place = |round: usize, length: u64| {
+        let start = round as u64 * PIECE as u64;
+        let end = length.min(start + PIECE as u64);
+        (start < end).then_some(start as usize..end as usize)
+    };
+    let of_round = move |round| {
+        let piece = move |(stage, length): (usize, &u64)| Some((round, stage, place(round, *length)?));
+        lengths.iter().enumerate().filter_map(piece)
+    };
+    (0..count).flat_map(of_round)
+}
 
 /// All that a stage needs to go on, as bytes. They are wiped on drop.
 pub struct Snapshot(Zeroizing<Vec<u8>>);
@@ -40,6 +62,12 @@ impl Snapshot {
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(self.bytes()).into()
     }
+}
+
+/// Length in bytes of the values of all parameters of a stage of `spec`, with which its snapshot begins; the largest u64 if they
+/// are longer.
+pub fn values_length(spec: &StageSpec) -> u64 {
+    spec.parameter_count().saturating_mul(4)
 }
 
 /// Length in bytes of a snapshot of a stage of `spec`, or the largest u64 if it is longer.
@@ -236,6 +264,23 @@ mod tests {
             assert_eq!(other.snapshot(&backend).unwrap().digest(), taken.digest());
             learn(&backend, &mut other, 3..6);
             assert_eq!(other.snapshot(&backend).unwrap().digest(), due.digest(), "{:?}", spec.optimizer);
+        }
+    }
+
+    /// All bytes of all stages come once, each stage's in order, round by round.
+    #[test]
+    fn rounds_pass_every_byte_once() {
+        const P: u64 = PIECE as u64;
+        for lengths in [vec![], vec![0], vec![1, P, P + 1, 0, 3 * P], vec![2 * P - 4, 8]] {
+            let mut passed = vec![0; lengths.len()];
+            let mut last = None;
+            for (round, stage, place) in rounds(&lengths) {
+                assert!(last < Some((round, stage)) && !place.is_empty() && place.len() <= PIECE);
+                assert_eq!((place.start as u64, round as u64 * P), (passed[stage], passed[stage]));
+                passed[stage] = place.end as u64;
+                last = Some((round, stage));
+            }
+            assert_eq!(passed, lengths);
         }
     }
 

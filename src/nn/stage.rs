@@ -337,7 +337,7 @@ impl<B: Backend + 'static> Stage<B> {
     }
 
     /// Whether no micro-batch is in flight, and no gradients were summed that no step has used.
-    pub(super) fn is_at_rest(&self) -> bool {
+    pub fn is_at_rest(&self) -> bool {
         self.in_flight.is_empty() && self.summed == 0
     }
 

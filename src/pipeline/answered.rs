@@ -46,6 +46,16 @@ impl Answered {
         })
     }
 
+    /// Ends the pass with the batch that has begun; an evaluation with the micro-batch that has left last.
+    pub fn cut(&mut self) {
+        self.pass = self.pass.cut(self.fed);
+    }
+
+    /// The pass, as far as it goes.
+    pub fn pass(&self) -> DataPass {
+        self.pass
+    }
+
     /// Counts an output that has come back, and returns its micro-batch. `None` if no output is due.
     pub fn returned(&mut self) -> Option<Feed> {
         (self.returned < self.fed).then(|| {
@@ -111,6 +121,26 @@ mod tests {
                 assert_eq!((fed, finished), (total, total));
             }
         }
+    }
+
+    #[test]
+    fn a_batch_that_has_begun_is_ended() {
+        for (fed, due) in [(0, 0), (1, 3), (2, 3), (3, 3)] {
+            let mut training = Answered::new(&DataPass::training(Depth::of(2), 3, 8));
+            assert_eq!((0..fed).filter(|_| training.feed().is_some()).count(), fed);
+            training.cut();
+            let mut left = fed;
+            while training.feed().is_some() {
+                left += 1;
+            }
+            assert_eq!(left, due);
+            (0..due).for_each(|_| assert!(training.returned().is_some() && training.done().is_some()));
+            assert!(training.is_over() && training.pass().until() == due.div_ceil(3) as u32);
+        }
+        let mut looking = Answered::new(&DataPass::evaluation(Depth::of(2), 8));
+        assert!(looking.feed().is_some() && !looking.is_over());
+        looking.cut();
+        assert!(looking.feed().is_none() && looking.returned().is_some() && looking.is_over());
     }
 
     #[test]

@@ -115,6 +115,24 @@ impl DataPass {
         Self { first: self.first + u64::from(batches.start), total: until - before, ..self }
     }
 
+    /// This pass without the batches that have not begun when `fed` of its micro-batches have left. An evaluation, whose micro-batches
+    /// owe each other nothing, ends with the last that has left.
+    #[must_use]
+    fn cut(self, fed: u64) -> Self {
+        let begun = if self.training { fed.next_multiple_of(self.full) } else { fed };
+        Self { total: self.total.min(begun), ..self }
+    }
+
+    /// Number of the batch in the epoch up to which the pass goes.
+    pub fn until(&self) -> u32 {
+        (self.first + self.total.div_ceil(self.full)) as u32
+    }
+
+    /// Number of micro-batches in the whole pass.
+    pub fn micro_batches(&self) -> u64 {
+        self.total
+    }
+
     /// Number of slots from the first micro-batch of a batch to the first of the next.
     fn period(&self) -> u64 {
         let empty = 2 * self.depth.latency * self.depth.shown;
@@ -146,6 +164,12 @@ impl DataPass {
             false => self.depth.latency * self.depth.shown + 1,
         };
         left + behind + 1
+    }
+
+    /// Number of micro-batches that have left the owner before `slot`.
+    fn fed(&self, slot: u64) -> u64 {
+        let (batch, place) = (slot / self.period(), slot % self.period());
+        self.total.min(batch * self.full + place.min(self.full))
     }
 
     /// The micro-batch that leaves the owner in `slot`, if any does.
@@ -258,6 +282,33 @@ mod tests {
         assert_eq!(feeds(pass.part(2..3)), feeds(pass)[6..9]);
         assert_eq!(pass.part(0..9), pass);
         assert_eq!(pass.part(7..9).slots(), 0);
+    }
+
+    /// Whenever a pass is cut, the batch that has begun is whole, and nothing of what has left is missed.
+    #[test]
+    fn a_pass_is_cut_behind_the_batch_that_has_begun() {
+        let (training, looking) = (DataPass::training(Depth::of(2), 3, 11), DataPass::evaluation(Depth::of(2), 11));
+        for (pass, first) in [(training, 0), (training.part(1..4), 1), (looking, 0)] {
+            for slot in 0..pass.slots() + 3 {
+                let left = (0..slot).filter_map(|slot| pass.feed(slot)).count() as u64;
+                assert_eq!(pass.fed(slot), left);
+                let cut = pass.cut(pass.fed(slot));
+                let due = if pass.training { left.next_multiple_of(3).min(pass.total) } else { left };
+                assert_eq!(cut.micro_batches(), due);
+                let feeds =
+                    |pass: DataPass| (0..100).filter_map(move |slot| pass.feed(slot).map(|feed| (slot, feed)));
+                let whole: Vec<_> = feeds(pass).take(due as usize).collect();
+                let cut_feeds: Vec<_> = feeds(cut).collect();
+                match pass.training {
+                    true => assert_eq!(cut_feeds, whole, "slot {slot}"),
+                    false => assert_eq!(cut_feeds.len(), whole.len()),
+                }
+                assert_eq!(
+                    cut.until(),
+                    if pass.training { first + (due as u32).div_ceil(3) } else { due.min(1) as u32 }
+                );
+            }
+        }
     }
 
     #[test]

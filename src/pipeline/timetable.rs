@@ -56,15 +56,59 @@ impl Timetable {
         self.running
     }
 
-    /// The last slot of all passes. `None` if it is not known yet. By answers it is known only when all passes are over, and is
-    /// then 0: a slot that has passed.
-    pub fn end(&self) -> Option<u64> {
+    /// The passes, as far as they go.
+    pub fn passes(&self) -> &[DataPass] {
+        &self.passes
+    }
+
+    /// The last slot of all passes. `None` as long as a micro-batch has yet to leave: until then it may [change](Self::cut). By
+    /// answers it is known only when all passes are over, and is then 0: a slot that has passed. Ask behind the turns of `slot`.
+    pub fn end(&self, slot: u64) -> Option<u64> {
+        let left = &self.passes[self.running..];
         match self.by {
             By::Slots { began } => {
-                let left: u64 = self.passes.iter().skip(self.running).map(DataPass::slots).sum();
-                Some((began + left).saturating_sub(1))
+                let fed = |pass: &DataPass| slot >= began && pass.fed(slot + 1 - began) == pass.micro_batches();
+                let all = match left {
+                    [running, then @ ..] if running.micro_batches() > 0 => {
+                        fed(running) && then.iter().all(|pass| pass.micro_batches() == 0)
+                    }
+                    left => left.iter().all(|pass| pass.micro_batches() == 0),
+                };
+                all.then(|| (began + left.iter().map(DataPass::slots).sum::<u64>()).saturating_sub(1))
             }
-            By::Answers { .. } => (self.running == self.passes.len()).then_some(0),
+            By::Answers { .. } => left.is_empty().then_some(0),
+        }
+    }
+
+    /// Lets no batch begin from `slot` on, and no pass: the pass that runs ends with the batch that has begun, an evaluation
+    /// with the micro-batch that has left last. Call before the turns of `slot`. Returns whether anything is left out.
+    pub fn cut(&mut self, slot: u64) -> bool {
+        self.go_on_to(slot);
+        let before: u64 = self.passes.iter().map(DataPass::micro_batches).sum();
+        if let Some(running) = self.passes.get_mut(self.running) {
+            *running = match &mut self.by {
+                By::Slots { began } => running.cut(slot.checked_sub(*began).map_or(0, |within| running.fed(within))),
+                By::Answers { answered, .. } => answered.as_mut().map_or(*running, |answered| {
+                    answered.cut();
+                    answered.pass()
+                }),
+            };
+            for pass in &mut self.passes[self.running + 1..] {
+                *pass = pass.cut(0);
+            }
+        }
+        self.passes.iter().map(DataPass::micro_batches).sum::<u64>() < before
+    }
+
+    /// By slots: goes on to the pass that runs in `slot`.
+    fn go_on_to(&mut self, slot: u64) {
+        if let By::Slots { began } = &mut self.by {
+            while let Some(over) =
+                self.passes.get(self.running).map(DataPass::slots).filter(|slots| slot >= *began + slots)
+            {
+                *began += over;
+                self.running += 1;
+            }
         }
     }
 
@@ -74,19 +118,12 @@ impl Timetable {
     /// # Errors
     /// [`NoneDue`] if an output has come that was not due. A timetable by slots does not look at what comes.
     pub fn turns(&mut self, slot: u64, has_come: bool) -> Result<Turns, NoneDue> {
+        self.go_on_to(slot);
         match &mut self.by {
-            By::Slots { began } => {
-                while let Some(over) =
-                    self.passes.get(self.running).map(DataPass::slots).filter(|slots| slot >= *began + slots)
-                {
-                    *began += over;
-                    self.running += 1;
-                }
-                Ok(match (slot.checked_sub(*began), self.passes.get(self.running)) {
-                    (Some(within), Some(pass)) => Turns { returned: pass.returned(within), fed: pass.feed(within) },
-                    _ => Turns::default(),
-                })
-            }
+            By::Slots { began } => Ok(match (slot.checked_sub(*began), self.passes.get(self.running)) {
+                (Some(within), Some(pass)) => Turns { returned: pass.returned(within), fed: pass.feed(within) },
+                _ => Turns::default(),
+            }),
             By::Answers { lead, answered } => {
                 let returned = match has_come {
                     true => Some(answered.as_mut().and_then(Answered::returned).ok_or(NoneDue)?),
@@ -141,7 +178,8 @@ mod tests {
         let lead = 3;
         let mut table = Timetable::by_slots(passes(), lead);
         let all: u64 = passes().iter().map(DataPass::slots).sum();
-        assert_eq!(table.end(), Some(lead + all - 1));
+        // The last micro-batch leaves in the second slot of the last pass.
+        let settled = lead + passes()[0].slots() + 1;
         let first = passes()[0].slots();
         for slot in 0..lead + all {
             let turns = table.turns(slot, false).unwrap();
@@ -152,7 +190,7 @@ mod tests {
             };
             assert_eq!(turns, due, "slot {slot}");
             assert_eq!(table.running(), if slot >= lead + first { 2 } else { 0 });
-            assert_eq!(table.end(), Some(lead + all - 1), "slot {slot}");
+            assert_eq!(table.end(slot), (slot >= settled).then_some(lead + all - 1), "slot {slot}");
         }
     }
 
@@ -174,11 +212,68 @@ mod tests {
             fed.extend(turns.fed);
             under_way.extend(turns.fed);
             assert!(slot >= 2 || turns == Turns::default());
-            if table.end().is_some() {
+            if table.end(slot).is_some() {
                 break;
             }
         }
         assert_eq!((fed.len(), returned), (5, fed));
+    }
+
+    /// Wherever a timetable is cut, what has left comes back, the batch that has begun is whole, and nothing else leaves.
+    #[test]
+    fn a_cut_leaves_nothing_under_way() {
+        let lead = 3;
+        let all = lead + passes().iter().map(DataPass::slots).sum::<u64>();
+        for by in [Timetable::by_slots, Timetable::by_answers] {
+            for cut_at in 0..all + 2 {
+                let mut table = by(passes(), lead);
+                let (mut fed, mut returned) = (Vec::new(), Vec::new());
+                let (mut ahead, mut behind) = (Vec::new(), Vec::new());
+                let mut left_out = false;
+                let mut last = None;
+                for slot in 0.. {
+                    assert!(slot < 100, "cut at {cut_at}, it does not end");
+                    if slot == cut_at {
+                        left_out = table.cut(slot);
+                    }
+                    if behind.first() == Some(&slot) {
+                        behind.remove(0);
+                        table.done().unwrap();
+                    }
+                    // Two stages: what leaves is back three slots later.
+                    let come = ahead.first() == Some(&slot);
+                    let training = table.running() == 0;
+                    let turns = table.turns(slot, come).unwrap();
+                    if come {
+                        ahead.remove(0);
+                        assert!(turns.returned.is_some(), "cut at {cut_at}, slot {slot}");
+                    }
+                    if turns.returned.is_some() && training {
+                        behind.push(slot + 3);
+                    }
+                    returned.extend(turns.returned);
+                    if let Some(feed) = turns.fed {
+                        assert!(last.is_none());
+                        fed.push(feed);
+                        ahead.push(slot + 3);
+                    }
+                    if let Some(end) = table.end(slot) {
+                        assert!(last.is_none_or(|last| last == end), "an end that was said changes");
+                        last = Some(end);
+                        if slot >= end {
+                            break;
+                        }
+                    }
+                }
+                assert!(ahead.is_empty(), "cut at {cut_at}");
+                let key = |feed: &Feed| (feed.batch, feed.micro_batch);
+                assert_eq!(fed.iter().map(key).collect::<Vec<_>>(), returned.iter().map(key).collect::<Vec<_>>());
+                let trained = table.passes()[0];
+                assert!(fed.len() == 5 && !left_out || fed.len() < 5 && left_out, "cut at {cut_at}: {}", fed.len());
+                // Three micro-batches are two batches.
+                assert_eq!(trained.until() as usize, fed.len().min(3).div_ceil(2), "cut at {cut_at}");
+            }
+        }
     }
 
     #[test]

@@ -55,6 +55,9 @@ pub enum RoleError {
     /// The package describes no stage that this rank can host.
     #[error("the package tells of no stage that this rank can host: it is not from this run's owner")]
     Untold,
+    /// A term has ended in the middle of a batch.
+    #[error("the term has ended in the middle of a batch: there is nothing to go on from")]
+    Unsettled,
     /// The thread on which the role computes has ended.
     #[error("a bug: the thread on which this rank computes has ended")]
     Gone,
@@ -67,7 +70,9 @@ impl RoleError {
     /// What the owner is told of the error, by beat.
     pub fn reason(&self) -> Reason {
         match self {
-            RoleError::Header { .. } | RoleError::Unexpected { .. } | RoleError::Untold => Reason::Message,
+            RoleError::Header { .. } | RoleError::Unexpected { .. } | RoleError::Untold | RoleError::Unsettled => {
+                Reason::Message
+            }
             RoleError::NotANumber { .. } => Reason::NotANumber,
             RoleError::Compute(ComputeError::Device { .. }) => Reason::Device,
             RoleError::Compute(_) | RoleError::Gone => Reason::Failure,

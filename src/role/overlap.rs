@@ -89,6 +89,7 @@ mod tests {
     use super::*;
     use crate::compute::Memory;
     use crate::compute::cpu::Cpu;
+    use crate::mix::beat::StageData;
     use crate::role::Role;
 
     const LENGTH: usize = 128;
@@ -110,7 +111,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(u64::from(got[1] % 3)));
             backend.put(&got, &mut post.outbox[FORWARD], 0);
             post.used[FORWARD] = 2;
-            Ok(Order::TermEnds { after: Slot(u64::from(got[0])) })
+            Ok(Order::TermEnds { after: Slot(u64::from(got[0])), returns: StageData::Nothing })
         }
     }
 
@@ -132,7 +133,10 @@ mod tests {
                     0 | 1 => assert_eq!((left, order), ([0, 0], Order::GoOn)),
                     _ => {
                         assert_eq!(left, [slot - 1, 200 - slot]);
-                        assert_eq!(order, Order::TermEnds { after: Slot(u64::from(slot) - 1) });
+                        assert_eq!(
+                            order,
+                            Order::TermEnds { after: Slot(u64::from(slot) - 1), returns: StageData::Nothing }
+                        );
                     }
                 }
                 (post.inbox[FORWARD][0], post.inbox[BACKWARD][0]) = (slot + 1, 198 - slot);

@@ -3,6 +3,8 @@
 //! stages, the last ones, or both, so that data and outputs never leave it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::judge::{Judge, pass_of};
 use super::planned::{Planned, Purpose};
@@ -12,7 +14,7 @@ use crate::compute::{Backend, ComputeError, LossSum};
 use crate::float::Float;
 use crate::ids::{Epoch, Slot};
 use crate::memory;
-use crate::mix::beat::Order;
+use crate::mix::beat::{Order, StageData};
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
 use crate::nn::{Criterion, Network, Rates};
@@ -27,6 +29,15 @@ pub struct OwnerStages<B: Backend> {
     pub tail: Option<Network<B>>,
 }
 
+/// How a term may be ended before its passes are through.
+#[derive(Clone)]
+pub struct EarlyEnd {
+    /// Whether the term is to end with the batch that has begun. Any thread may set it, at any time.
+    pub asked: Arc<AtomicBool>,
+    /// What ranks return then.
+    pub returns: StageData,
+}
+
 /// What the owner needs for a term.
 pub struct TermSetup<'a, B: Backend> {
     /// The epoch that the term is part of.
@@ -37,6 +48,12 @@ pub struct TermSetup<'a, B: Backend> {
     pub passes: Vec<Planned<'a>>,
     /// What the first pass has come to in earlier terms of the epoch.
     pub so_far: Tally,
+    /// What ranks return at the end of the term.
+    pub returns: StageData,
+    /// How the term may be ended early.
+    pub early: EarlyEnd,
+    /// Number of slots that the owner's word takes to reach all ranks.
+    pub spread: u64,
     /// Number of empty slots before the first micro-batch.
     pub lead: u64,
     /// Whether slots wait for no one. If so, the owner goes by what comes back, not by the numbers of slots.
@@ -65,8 +82,18 @@ pub struct Owner<'a, B: Backend> {
     tallies: Vec<Tally>,
     /// Which micro-batch leaves and which comes back in each slot.
     timetable: Timetable,
-    /// Whether the run ends with this term.
+    /// Whether the run ends with this term, if its passes come to their ends.
     last: bool,
+    /// What ranks return at the end of the term.
+    returns: StageData,
+    /// How the term may be ended early, until it has been.
+    early: Option<EarlyEnd>,
+    /// Whether passes were cut short.
+    cut: bool,
+    /// Number of slots that the owner's word takes to reach all ranks.
+    spread: u64,
+    /// The word that ends the term, once it has been said. It stays.
+    end: Option<Order>,
     /// The learning rate of each step.
     rates: Rates,
     /// The stages that the owner hosts itself.
@@ -118,6 +145,9 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             last,
             passes,
             so_far,
+            returns,
+            early,
+            spread,
             lead,
             paced,
             rates,
@@ -142,6 +172,11 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             passes,
             timetable: if paced { Timetable::by_answers(table, lead) } else { Timetable::by_slots(table, lead) },
             last,
+            returns,
+            early: Some(early),
+            cut: false,
+            spread,
+            end: None,
             rates,
             judge,
             taken: backend.bytes(if hosted.head.is_some() { rows * bytes } else { 0 })?,
@@ -167,6 +202,39 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
     /// What each pass has come to.
     pub fn tallies(&self) -> Vec<Tally> {
         self.tallies.clone()
+    }
+
+    /// The batch of the epoch up to which the first pass has gone, and whether all passes have come to their ends.
+    pub fn reached(&self) -> (u32, bool) {
+        (self.timetable.passes().first().map_or(0, DataPass::until), !self.cut)
+    }
+
+    /// Cuts the passes short where that is asked for and the end has not been said yet. Call before the turns of `slot`.
+    fn heed_early_end(&mut self, slot: Slot) {
+        let asked = self.early.as_ref().is_some_and(|early| early.asked.load(Ordering::Relaxed));
+        if asked
+            && self.end.is_none()
+            && let Some(early) = self.early.take()
+        {
+            self.cut = self.timetable.cut(slot.0);
+            self.returns = early.returns;
+        }
+    }
+
+    /// The owner's word in `slot`: when the term ends, as soon as nothing is to leave any more. From then on it stays the same,
+    /// so that all ranks end in the same slot, however long the word takes to reach them.
+    fn word(&mut self, slot: Slot) -> Order {
+        if self.end.is_none()
+            && let Some(end) = self.timetable.end(slot.0)
+        {
+            let after = Slot(if self.timetable.goes_by_answers() { end } else { end.max(slot.0 + self.spread) });
+            let returns = self.returns;
+            self.end = Some(match self.last && !self.cut {
+                true => Order::RunEnds { after, returns },
+                false => Order::TermEnds { after, returns },
+            });
+        }
+        self.end.unwrap_or(Order::GoOn)
     }
 
     /// The pass that runs. Panics if all are over.
@@ -342,6 +410,7 @@ where
     Network<B>: Send,
 {
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError> {
+        self.heed_early_end(slot);
         // First what stage 1 says, since the head must have made its step before it computes for the next batch.
         self.take_answer(backend, slot, post)?;
         let come = match self.timetable.goes_by_answers() {
@@ -362,12 +431,7 @@ where
             Some(feed) => self.send_samples(backend, feed, post)?,
             None => address(backend, post, FORWARD, None),
         }
-        Ok(match self.timetable.end().map(Slot) {
-            // The end is not known while micro-batches are under way.
-            None => Order::GoOn,
-            Some(after) if self.last => Order::RunEnds { after },
-            Some(after) => Order::TermEnds { after },
-        })
+        Ok(self.word(slot))
     }
 
     fn progress(&self) -> Option<(usize, usize)> {

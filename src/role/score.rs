@@ -1,5 +1,7 @@
 //! What a pass comes to: losses and right answers, summed over micro-batches.
 
+use serde::{Deserialize, Serialize};
+
 use crate::compute::LossSum;
 use crate::data::Targets;
 use crate::nn::{Criterion, Target};
@@ -15,7 +17,7 @@ pub struct Score {
 }
 
 /// Sums up micro-batches for a [`Score`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Tally {
     /// Sum of the losses of all terms.
     loss: f64,

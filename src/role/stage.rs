@@ -6,17 +6,43 @@
 use super::{Role, RoleError, address, check_due, received};
 use crate::compute::Backend;
 use crate::ids::{Batch, Epoch, MicroBatch, Slot};
-use crate::mix::beat::Order;
+use crate::mix::beat::{Order, StageData};
 use crate::mix::courier::Post;
 use crate::mix::{BACKWARD, FORWARD};
+use crate::nn::snapshot::{self, Snapshot};
 use crate::nn::{Pass, Stage, StageSpec};
 use crate::wire::{Dtype, HEADER, Header, Kind};
+
+/// What a rank is told of the stage that it hosts.
+pub struct Told {
+    /// The stage, with the values that it starts from where they are not drawn.
+    pub spec: StageSpec,
+    /// The state of a checkpoint from which the stage goes on. `None` at a run's first start.
+    pub state: Option<Snapshot>,
+}
+
+/// What a stage returns at a term's end.
+pub struct Returned {
+    snapshot: Snapshot,
+    /// How many of the snapshot's bytes are asked for.
+    length: usize,
+}
+
+impl Returned {
+    /// The bytes that are asked for.
+    pub fn bytes(&self) -> &[u8] {
+        &self.snapshot.bytes()[..self.length]
+    }
+}
+
+/// Reads what a package tells of a stage. `None` if it is none that a rank can host.
+type Decode = dyn FnOnce() -> Option<Told> + Send;
 
 /// The role of the host of one stage.
 pub struct StageRole<B: Backend> {
     /// Reads what the package says of the stage. It is called in the first slot, not before, so that a stage's host takes no
     /// longer to be ready than a relay.
-    decode: Option<Box<dyn FnOnce() -> Option<StageSpec> + Send>>,
+    decode: Option<Box<Decode>>,
     /// The stage, once it is built. It is taken out during a call.
     hosted: Option<Hosted<B>>,
     /// Length of a message in bytes, header included.
@@ -37,9 +63,8 @@ struct Hosted<B: Backend> {
 
 impl<B: Backend + 'static> StageRole<B> {
     /// Hosts the stage that `decode` returns, if it is one that a rank can host. Messages have `capacity` bytes, header included.
-    pub fn new(decode: impl FnOnce() -> Option<StageSpec> + Send + 'static, capacity: usize) -> Self {
-        let decode: Box<dyn FnOnce() -> Option<StageSpec> + Send> = Box::new(decode);
-        Self { decode: Some(decode), hosted: None, capacity, at: None, passed: [0; 2] }
+    pub fn new(decode: impl FnOnce() -> Option<Told> + Send + 'static, capacity: usize) -> Self {
+        Self { decode: Some(Box::new(decode)), hosted: None, capacity, at: None, passed: [0; 2] }
     }
 
     /// Takes the stage out for the time of a call. In the first call it is built.
@@ -47,8 +72,12 @@ impl<B: Backend + 'static> StageRole<B> {
         match self.hosted.take() {
             Some(hosted) => Ok(hosted),
             None => {
-                let mut spec = self.decode.take().and_then(|decode| decode()).ok_or(RoleError::Untold)?;
-                let stage = Stage::new(backend, &spec)?;
+                let told = self.decode.take().and_then(|decode| decode()).ok_or(RoleError::Untold)?;
+                let Told { mut spec, state } = told;
+                let mut stage = Stage::new(backend, &spec)?;
+                if let Some(state) = &state {
+                    stage.restore(backend, state)?;
+                }
                 // The initial values have served.
                 spec.values = None;
                 Ok(Hosted { spec, stage })
@@ -62,15 +91,25 @@ impl<B: Backend + 'static> StageRole<B> {
         self.passed = [0; 2];
     }
 
-    /// The values of all parameters, one after the other in the order of [`StageSpec::parameters`].
+    /// All that the stage goes on from, or its first bytes: the values of its parameters. `None` where nothing of it is asked for.
     ///
     /// # Errors
-    /// [`RoleError::Untold`] if the rank was told of no stage; [`RoleError::Compute`] if the backend fails.
-    pub fn values(&mut self, backend: &B) -> Result<Vec<f32>, RoleError> {
+    /// [`RoleError::Untold`] if the rank was told of no stage; [`RoleError::Unsettled`] in the middle of a batch;
+    /// [`RoleError::Compute`] if the backend fails.
+    pub fn returned(&mut self, backend: &B, data: StageData) -> Result<Option<Returned>, RoleError> {
+        if data == StageData::Nothing {
+            return Ok(None);
+        }
         let hosted = self.take_hosted(backend)?;
-        let values = hosted.stage.values(backend);
+        let taken = match hosted.stage.is_at_rest() {
+            true => hosted.stage.snapshot(backend).map_err(RoleError::from),
+            false => Err(RoleError::Unsettled),
+        };
+        let length = snapshot::values_length(&hosted.spec) as usize;
         self.hosted = Some(hosted);
-        Ok(values?)
+        let snapshot = taken?;
+        let length = if data == StageData::Values { length } else { snapshot.bytes().len() };
+        Ok(Some(Returned { snapshot, length }))
     }
 
     /// Takes a gradient that has come, and answers it with the gradient of the stage's input, or with `Done` if the data go

@@ -272,6 +272,7 @@ mod tests {
     use super::*;
     use crate::compute::Memory;
     use crate::compute::cpu::Cpu;
+    use crate::mix::beat::StageData;
 
     const LENGTH: usize = 128;
 
@@ -292,7 +293,7 @@ mod tests {
             }
             backend.put(&got, &mut post.outbox[FORWARD], 0);
             post.used[FORWARD] = if got == [0, 0] { 0 } else { 2 };
-            Ok(Order::TermEnds { after: Slot(u64::from(got[0])) })
+            Ok(Order::TermEnds { after: Slot(u64::from(got[0])), returns: StageData::Nothing })
         }
     }
 
@@ -313,7 +314,10 @@ mod tests {
             let order = worker.take(backend, Slot(0), post, computed)?;
             let left = [post.outbox[FORWARD][0], post.outbox[FORWARD][1]];
             assert_eq!(post.used[FORWARD] > 0, left != [0, 0]);
-            assert!(left == [0, 0] || order == Order::TermEnds { after: Slot(u64::from(left[0])) });
+            assert!(
+                left == [0, 0]
+                    || order == Order::TermEnds { after: Slot(u64::from(left[0])), returns: StageData::Nothing }
+            );
             for which in [FORWARD, BACKWARD] {
                 post.inbox[which][0] = brought[which];
             }

@@ -14,7 +14,7 @@ use super::kept::results::VERSION;
 use super::letters::announcement::{Announcement, Introduction};
 use super::letters::opening::{LENGTH, Opening, Pacing, Public};
 use super::letters::package::handed as read;
-use super::letters::result::Returned;
+use super::letters::result::TermResult;
 use super::letters::role::read as stage;
 use super::letters::{padded, unpadded};
 use super::seat::Seat;
@@ -25,6 +25,7 @@ use crate::float::{Float, Precision};
 use crate::ids::{Rank, Slot, Term};
 use crate::job::op::{Activation, BatchNorm, Conv2d, Dropout, Linear, MaxPool, Reshape, Residual, WindowSpec};
 use crate::job::{AesGcm, Backend, Compute, Op, Optimizer, Profile, Shape};
+use crate::mix::beat::StageData;
 use crate::mix::clock::Pace;
 use crate::mix::courier::{Timing, Word};
 use crate::mix::geometry::Geometry;
@@ -57,7 +58,8 @@ fn public(profile: Profile, ranks: u16) -> Option<Public> {
         pacing: Pacing::Lockstep,
         package: 4096,
         result: 1 << 16,
-        given: false,
+        state: 1 << 17,
+        given: StageData::Nothing,
         digest: [0; 32],
     })
 }
@@ -83,7 +85,7 @@ pub fn announcement(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// Reads a rank's result as the owner does.
 pub fn returned(bytes: &[u8]) -> Option<Vec<u8>> {
-    padded(&unpadded::<Returned>(bytes)?, bytes.len()).ok().map(|bytes| bytes.to_vec())
+    padded(&unpadded::<TermResult>(bytes)?, bytes.len()).ok().map(|bytes| bytes.to_vec())
 }
 
 /// Reads a package as `rank`, one of `ranks` ranks, does. It lays the lanes of a package that it accepts, seals a slot
@@ -94,8 +96,9 @@ pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<
     let written = padded(&package, bytes.len()).ok().map(|bytes| bytes.to_vec());
     let message = public.geometry.message();
     let backend = Cpu::new(1).ok()?;
-    if let Some(spec) = stage(&package.role, None, &public) {
-        assert!(StageRole::new(|| Some(spec), message).values(&backend).is_ok(), "a stage is not built");
+    if let Some(told) = stage(&package.role, None, &public) {
+        let returned = StageRole::new(|| Some(told), message).returned(&backend, StageData::State);
+        assert!(returned.is_ok(), "a stage is not built");
     }
     let mut end = connect(ranks).swap_remove(usize::from(rank));
     end.set_timeout(Duration::ZERO);
@@ -127,7 +130,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     }
     let introduction = Introduction { host: "node-1", fingerprint: "node-1", threads: 300, aead: Library::Ring };
     add("announcement", padded(&Announcement::new(Term(2), &[7; 64], &introduction), 192));
-    add("returned", padded(&Returned { timing: [9; 8], fault: None, key: Key::from_bytes([4; 32]) }, 160));
+    add("returned", padded(&TermResult { timing: [9; 8], fault: None, key: Key::from_bytes([4; 32]) }, 160));
     for (profile, rank, ranks) in [(Profile::Mixed, 3, 7), (Profile::Mixed, 3, 8), (Profile::Sealed, 1, 2)] {
         for role in [Vec::new(), role()] {
             if let Some(route) = routes(profile, ranks).and_then(|mut routes| routes.drain(rank..).next()) {

@@ -26,8 +26,8 @@ pub fn run(prepared: &Prepared, ranks: u16, host: &str, watcher: &mut dyn Watche
     }
 }
 
-/// What a run has come to on the owner: its outcome and the model.
-pub type Led = Result<(Outcome, Model), RunError>;
+/// What a run has come to on the owner: its outcome and the model, `None` where nothing was learned.
+pub type Led = Result<(Outcome, Option<Model>), RunError>;
 
 /// Runs `prepared` over `ends`, one a rank, the owner's first. Each other rank gets a thread of its own. Returns what
 /// the run came to on the owner, then on each other rank in order. [`owner::can_run`] must hold for the number of
@@ -121,9 +121,6 @@ mod tests {
         fn note(&mut self, _: &str) {}
         fn progress(&mut self, _: u32, _: usize, _: usize) {
             panic!("a panic, on purpose");
-        }
-        fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
-            Ok(())
         }
         fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
             Ok(())

@@ -1,19 +1,23 @@
 //! A whole run: initialization, then forward and backward passes in slots, then testing and what is kept.
 //!
 //! [`prepare`] opens the job and the data on the owner, and nowhere else. To infer, it opens the model that a run has
-//! left. [`owner`] and [`serve`] run a job together: the first on rank 0, the second on every other rank. [`single`]
+//! left. [`owner`] and [`serve`] run a job together: the first on rank 0, the second on every other rank; `collect` is what the owner collects
+//! at a term's end. [`single`]
 //! runs the same job in one process without messages. [`local`] runs it with one thread for each rank. [`epochs`] is
-//! the loop over epochs that the owner and the single process share. [`seat`] is the loop over the slots of a term,
+//! the loop over epochs that the owner and the single process share. [`keeper`] says when it keeps the states of all stages,
+//! [`requests`] who may ask it to stop, and `resume` whether a job may go on from what was kept. [`seat`] is the loop over the slots of a term,
 //! which the owner and all other ranks share.
 //!
 //! [`letters`] is what ranks tell each other outside slots. [`refusal`] is how they say that there is no run. [`trust`]
 //! says who is accepted. [`pace`] measures what a fixed pace must leave room for. [`kept`] is what remains of a run.
 
+mod collect;
 mod cores;
 mod epochs;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod keeper;
 pub mod kept;
 mod letters;
 pub mod local;
@@ -22,6 +26,8 @@ mod pace;
 mod platform;
 pub mod prepare;
 mod refusal;
+pub mod requests;
+mod resume;
 mod seat;
 pub mod serve;
 mod setting;
@@ -29,6 +35,8 @@ pub mod single;
 mod sources;
 mod statistics;
 pub mod trust;
+
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -45,13 +53,23 @@ use crate::terminal::PrintError;
 use crate::threads::Starved;
 use crate::transport::TransportError;
 
+use keeper::Keeper;
+use kept::checkpoint::Reached;
+use requests::Why;
+
 pub use kept::KeptError;
 pub use kept::model::Model;
 pub use kept::weights::{Assigned, How, WeightsError};
 pub use platform::is_here;
 pub use refusal::{refuse, while_others_wait};
+pub use resume::checkpoint_at;
 pub use setting::{HostRanks, Setting, hostname};
 pub use trust::TrustError;
+
+/// The code with which all ranks exit where the run was asked to stop, and has left a checkpoint.
+pub const PAUSED: i32 = 75;
+/// The code with which all ranks exit where the run was asked to stop before it had come any further.
+const STOOD_STILL: i32 = 3;
 
 /// Why a run ended, or did not begin.
 #[derive(Debug, Error)]
@@ -207,6 +225,44 @@ pub enum RunError {
         /// The exit code that the first of these ranks named.
         code: i32,
     },
+    /// The job is not the one with which a checkpoint was written.
+    #[error(
+        "the job is not that of the checkpoint {}: {differences}; set it back, or start anew in another folder", .path.display()
+    )]
+    OtherJob {
+        /// The path of the checkpoint.
+        path: PathBuf,
+        /// What differs, in words.
+        differences: String,
+    },
+    /// The run was asked to stop, and has left a checkpoint.
+    #[error("stopped {why} behind {reached}; the checkpoint {} was written in {seconds:.1} s", .path.display())]
+    Paused {
+        /// Who asked.
+        why: Why,
+        /// How far training has come.
+        reached: Reached,
+        /// The path of the checkpoint.
+        path: PathBuf,
+        /// How many seconds it took to write.
+        seconds: f64,
+    },
+    /// The run is done already.
+    #[error("the run in {} is done: there is nothing left to do", .folder.display())]
+    Done {
+        /// The folder that holds the run's files.
+        folder: PathBuf,
+    },
+    /// The run was asked to stop before it had come any further than the checkpoint that it went on from.
+    #[error(
+        "stopped {why} behind {reached}, where it went on from: no batch was done since. It would go on like this for ever: give it          more time, or smaller batches"
+    )]
+    NoProgress {
+        /// Who asked.
+        why: Why,
+        /// How far training has come.
+        reached: Reached,
+    },
     /// Another error, of which all ranks have heard: they all end with the same code.
     #[error("{why}")]
     Told {
@@ -268,6 +324,10 @@ impl RunError {
         match self {
             RunError::Role(error) => code_of(error.reason()),
             RunError::TestLoss { .. } => 1,
+            RunError::Done { .. } => 0,
+            RunError::Paused { .. } => PAUSED,
+            RunError::NoProgress { .. } => STOOD_STILL,
+            RunError::OtherJob { .. } => 2,
             RunError::Stopped { code } => *code,
             RunError::Fault { noticed, .. } | RunError::Unanswered(noticed) => code_of(noticed.fault.reason),
             RunError::Job(JobError::Read { .. }) => 3,
@@ -324,6 +384,8 @@ impl RunError {
                 | RunError::Stopped { .. }
                 | RunError::Fault { .. }
                 | RunError::TestLoss { .. }
+                | RunError::Paused { .. }
+                | RunError::NoProgress { .. }
                 | RunError::Print(_)
                 | RunError::Kept(KeptError::Overtaken { .. })
         )
@@ -360,11 +422,24 @@ pub trait Watcher {
     /// In epoch `epoch`, counted from 0, `done` of the `of` samples of the running pass are through.
     fn progress(&mut self, epoch: u32, done: usize, of: usize);
 
-    /// Training has diverged. `model` is what it had come to after the last good epoch; there were `epochs` of these.
+    /// What keeps the states of the run, if anything does. Without it, a run ends when it is through and not before.
+    fn keeper(&mut self) -> Option<&mut Keeper> {
+        None
+    }
+
+    /// The folder in which the run's files are, if it has one.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Training has diverged. `model` is what it had come to in the newest checkpoint, at `reached`. Only runs with a
+    /// [keeper](Self::keeper) have any.
     ///
     /// # Errors
     /// Those of writing the model down.
-    fn keep(&mut self, epochs: u32, model: &Model) -> Result<(), RunError>;
+    fn keep(&mut self, _reached: Reached, _model: Model) -> Result<(), RunError> {
+        Ok(())
+    }
 
     /// An epoch is over, and `report` says what it came to.
     ///
@@ -387,10 +462,6 @@ impl Watcher for () {
     fn note(&mut self, _: &str) {}
 
     fn progress(&mut self, _: u32, _: usize, _: usize) {}
-
-    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
-        Ok(())
-    }
 
     fn epoch(&mut self, _: &kept::results::EpochReport) -> Result<(), RunError> {
         Ok(())

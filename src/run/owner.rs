@@ -11,21 +11,23 @@ use std::time::Instant;
 use rand::RngExt;
 use rand::rngs::SysRng;
 use rand::{SeedableRng, rngs::StdRng};
-use zeroize::Zeroizing;
 
-use super::epochs::{self, Finished, Ran, Trains};
+use super::epochs::{self, Finished, Ran, Setup, Sink, Trains};
+use super::kept::checkpoint::{Drawn, KeptPlan};
 use super::kept::model::Model;
 use super::kept::results::{FORMAT, Outcome, RankTiming, VERSION, aead_line, threads_line};
 use super::letters::announcement::{self, Announced, Introduction};
 use super::letters::opening::{self, Pacing, Public};
-use super::letters::pieces::{End, Pieces, Values};
-use super::letters::result::{self, Recipient};
+use super::letters::pieces::End;
+use super::letters::result::Recipient;
 use super::letters::start;
 use super::letters::{Desk, package, role, shown, verdict};
+use super::local::Led;
 use super::pace::{self, Calibration};
 use super::platform::{self, Chosen, Platform, Standing};
-use super::prepare::{Part, Prepared};
+use super::prepare::Prepared;
 use super::refusal::{self, look_for_refusals, told};
+use super::resume::states;
 use super::seat::{self, Seat};
 use super::setting::Setting;
 use super::trust::Credentials;
@@ -34,14 +36,13 @@ use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::ids::{Rank, Term};
 use crate::job::{LinkEncryption, MOST_RANKS, Profile};
-use crate::memory;
-use crate::mix::beat::Order;
+use crate::mix::beat::{Order, StageData};
 use crate::mix::courier::Noticed;
 use crate::mix::package::{Package, Route, TermSecrets, direct_routes, mixed_routes};
-use crate::mix::plan::{Placements, Plan, Roles};
-use crate::nn::{Criterion, Network, StageSpec};
+use crate::mix::plan::{Placements, Plan};
+use crate::nn::{Criterion, Network, StageSpec, snapshot};
+use crate::role::RoleError;
 use crate::role::owner::{Owner, OwnerStages, TermSetup};
-use crate::role::score::Tally;
 use crate::transport::Transport;
 
 /// What the owner's process says of its surroundings.
@@ -90,7 +91,7 @@ pub fn run(
     prepared: &Prepared,
     surroundings: &Surroundings<'_>,
     watcher: &mut dyn Watcher,
-) -> Result<(Outcome, Model), RunError> {
+) -> Led {
     let started = Instant::now();
     // 4.1: the opening gives all ranks the public numbers.
     let public = send_opening(transport, prepared)?;
@@ -139,7 +140,7 @@ fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Pub
         Profile::Mixed => pace::pacing(
             job.mix.pace,
             job.mix.hops,
-            lengths.result,
+            lengths.result.max(lengths.state),
             transport.membership().cores.crowd(),
             job.transport.timeout,
         )?,
@@ -157,7 +158,8 @@ fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Pub
         package: lengths.package as u32,
         pacing,
         result: lengths.result,
-        given: prepared.gives_values(),
+        state: lengths.state,
+        given: prepared.given(),
         digest: [0; 32],
     };
     opening::start(public)
@@ -173,7 +175,7 @@ fn run_on<B: Platform>(
     surroundings: &Surroundings<'_>,
     started: Instant,
     watcher: &mut dyn Watcher,
-) -> Result<(Outcome, Model), RunError> {
+) -> Led {
     match OwnerState::new(transport, backend, public.clone(), prepared, surroundings) {
         Ok(state) => run_with(transport, state, started, watcher),
         Err(error) => Err(told(error, |code| refusal::refuse_announcements(transport, &public, code))),
@@ -186,7 +188,7 @@ fn run_with<B: Platform>(
     mut state: OwnerState<'_, B>,
     started: Instant,
     watcher: &mut dyn Watcher,
-) -> Result<(Outcome, Model), RunError> {
+) -> Led {
     let (prepared, surroundings) = (state.prepared, state.surroundings);
     let job = &prepared.job;
     let Finished { epochs, test, model } =
@@ -208,7 +210,7 @@ fn run_with<B: Platform>(
         fingerprint: state.seat.backend.fingerprint(),
         test_accuracy: test.accuracy,
         test_loss: test.loss,
-        weights_sha256: model.sha256(),
+        weights_sha256: model.as_ref().map(Model::sha256).unwrap_or_default().to_owned(),
         seconds: started.elapsed().as_secs_f64(),
         epochs,
         wire_bytes_per_rank: sent / u64::from(transport.ranks()),
@@ -220,29 +222,47 @@ fn run_with<B: Platform>(
     Ok((outcome, model))
 }
 
+/// How a term has ended.
+pub(super) struct TermEnd {
+    /// How many slots it had.
+    pub(super) slots: u64,
+    /// What ranks return.
+    pub(super) returns: StageData,
+    /// The first fault that the owner knows of.
+    pub(super) fault: Option<Noticed>,
+    /// The owner's own error, where that was the first fault.
+    pub(super) own: Option<RoleError>,
+}
+
 /// What the owner keeps over a whole run.
-struct OwnerState<'a, B: Platform> {
+pub(super) struct OwnerState<'a, B: Platform> {
     prepared: &'a Prepared,
     surroundings: &'a Surroundings<'a>,
-    public: Public,
+    pub(super) public: Public,
     /// All stages of the network, in order.
-    specs: Vec<StageSpec>,
+    pub(super) specs: Vec<StageSpec>,
     /// Those of `specs` that ranks host. The stages before and behind them run on the owner.
-    remote: Range<usize>,
+    pub(super) remote: Range<usize>,
     /// How many bytes a package has for the role, padded so that all ranks are told as much.
     role: usize,
     /// The networks of the stages that run on the owner.
-    hosted: OwnerStages<B>,
+    pub(super) hosted: OwnerStages<B>,
     /// The term that runs now.
-    term: Term,
-    seat: Seat<B>,
-    desk: Desk<'a>,
+    pub(super) term: Term,
+    pub(super) seat: Seat<B>,
+    pub(super) desk: Desk<'a>,
     /// The owner's key pair, to whose public half all ranks seal their results.
-    recipient: Recipient,
+    pub(super) recipient: Recipient,
     /// One key for each rank, by rank. It is in that rank's package and proves that a result is from it.
-    results: Vec<Key>,
-    /// Who is what: drawn once, in the first term.
+    pub(super) results: Vec<Key>,
+    /// Who is what: drawn once, in the first term, or by an earlier start of the run.
     drawn: Option<Drawn>,
+    /// How often plans were drawn for this job, over all starts of the run.
+    draws: u32,
+    /// How the term has ended whose results are to be collected. `None` at any other time.
+    pub(super) ended: Option<TermEnd>,
+    /// How many verdicts ranks have heard at the end of this term so far.
+    verdicts: u64,
     /// The trust domain of each rank, by rank: ranks with equal labels share one. Empty until the ranks have announced
     /// themselves.
     domains: Vec<u32>,
@@ -254,7 +274,7 @@ struct OwnerState<'a, B: Platform> {
     aead: Vec<Library>,
     /// The name of each rank's host, by rank. Empty until the ranks have announced themselves.
     hosts: Vec<String>,
-    spent: Spent,
+    pub(super) spent: Spent,
 }
 
 /// The owner's state together with its transport: what the loop over epochs drives.
@@ -264,45 +284,53 @@ struct Leads<'l, 'a, B: Platform> {
 }
 
 impl<B: Platform> Trains for Leads<'_, '_, B> {
-    fn run(&mut self, part: &Part, so_far: Tally, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
-        let ran = self.state.run_term(self.transport, part, so_far, watcher);
+    fn run(&mut self, term: &Setup<'_>, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
+        self.state.run_term(self.transport, term, watcher)
+    }
+
+    fn collect(&mut self, sink: &mut dyn Sink) -> Result<(), RunError> {
+        self.state.collect(self.transport, sink)
+    }
+
+    fn conclude(&mut self, how: Result<i32, RunError>) -> Result<(), RunError> {
+        let code = how.as_ref().map_or_else(RunError::exit_code, |code| *code);
+        let told = self.state.tell_verdict(self.transport, code);
         self.state.term.0 += 1;
-        ran
+        self.state.verdicts = 0;
+        match (how, told) {
+            (Ok(_), told) => told,
+            // The owner's own error. All ranks know its code by now, so that none has to be torn out of the run.
+            (Err(error), Ok(())) if !error.is_orderly() => Err(RunError::Told { why: Box::new(error), code }),
+            // A fault that the owner could not tell to all.
+            (Err(RunError::Fault { noticed, .. }), Err(_)) => Err(RunError::Unanswered(noticed)),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn stay(&mut self) -> Result<(), RunError> {
+        self.state.tell_verdict(self.transport, verdict::WAIT)
+    }
+
+    fn plan(&self) -> Option<KeptPlan> {
+        let OwnerState { drawn, hosts, draws, .. } = &*self.state;
+        Some(KeptPlan { hosts: hosts.clone(), drawn: drawn.clone()?, draws: *draws })
+    }
+
+    fn fingerprint(&self) -> String {
+        self.state.seat.backend.fingerprint()
     }
 }
 
 /// What the slots of the run have taken so far. It is known at the end of each term, when all ranks have returned their
 /// results.
 #[derive(Default)]
-struct Spent {
+pub(super) struct Spent {
     /// Where the time of each rank went so far, by rank.
-    timing: Vec<RankTiming>,
+    pub(super) timing: Vec<RankTiming>,
     /// How many bytes all ranks together have sent in slots so far.
-    sent: u64,
+    pub(super) sent: u64,
     /// How many slots have overrun the pace so far, on the rank on which most have.
-    overran: u64,
-}
-
-/// Memory for what is in one piece; and by rank from 1, the owner's end of the way of its values, and room for them if the rank hosts a
-/// stage.
-type Ends = (Zeroizing<Vec<u8>>, Vec<(End, Option<Values>)>);
-
-/// Who hosts what, drawn once for the whole run.
-enum Drawn {
-    /// In `mixed`: roles and circuits.
-    Mixed(Plan),
-    /// In `bare` and `sealed`: roles alone.
-    Direct(Roles),
-}
-
-impl Drawn {
-    /// Which rank hosts which stage.
-    fn roles(&self) -> &Roles {
-        match self {
-            Drawn::Mixed(plan) => &plan.roles,
-            Drawn::Direct(roles) => roles,
-        }
-    }
+    pub(super) overran: u64,
 }
 
 impl<'a, B: Platform> OwnerState<'a, B> {
@@ -315,10 +343,14 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         surroundings: &'a Surroundings<'a>,
     ) -> Result<Self, RunError> {
         let (ranks, specs, remote) = (transport.ranks(), prepared.specs(), prepared.job.remote());
-        let hosted = OwnerStages {
-            head: Network::new(&*backend, &specs[..remote.start])?,
-            tail: Network::new(&*backend, &specs[remote.end..])?,
+        let own = |which: Range<usize>| -> Result<_, RunError> {
+            let mut network = Network::new(&*backend, &specs[which.clone()])?;
+            if let (Some(network), Some(checkpoint)) = (&mut network, &prepared.resumed) {
+                network.restore(&*backend, &states(checkpoint, &specs, which)?)?;
+            }
+            Ok(network)
         };
+        let hosted = OwnerStages { head: own(0..remote.start)?, tail: own(remote.end..specs.len())? };
         let mut desk = Desk::new(surroundings.credentials)?;
         Ok(Self {
             hosted,
@@ -332,6 +364,9 @@ impl<'a, B: Platform> OwnerState<'a, B> {
             desk,
             results: (0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?,
             drawn: None,
+            draws: 0,
+            ended: None,
+            verdicts: 0,
             domains: Vec::new(),
             threads: Vec::new(),
             aead: Vec::new(),
@@ -342,15 +377,14 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         })
     }
 
-    /// Runs one term: hands out packages, runs the slots, and takes the results. `so_far` is what this epoch's training
-    /// came to in earlier terms.
+    /// Runs the slots of one term, with packages before them.
     fn run_term(
         &mut self,
         transport: &mut dyn Transport,
-        part: &Part,
-        so_far: Tally,
+        term: &Setup<'_>,
         watcher: &mut dyn Watcher,
     ) -> Result<Ran, RunError> {
+        let Setup { part, so_far, returns, early } = term;
         let prepared = self.prepared;
         // 4.3 to 4.7: keys are announced, packages go out, lanes are laid.
         let route = self.hand_out(transport, watcher)?;
@@ -367,7 +401,14 @@ impl<'a, B: Platform> OwnerState<'a, B> {
             epoch: part.epoch,
             last: part.ends_run,
             passes,
-            so_far,
+            so_far: *so_far,
+            returns: *returns,
+            early: early.clone(),
+            // 15.2: in `bare` and `sealed` the word goes round by one link a slot.
+            spread: match self.public.profile {
+                Profile::Mixed => 0,
+                Profile::Bare | Profile::Sealed => self.remote.len() as u64 + 1,
+            },
             lead,
             paced,
             rates,
@@ -401,40 +442,24 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         // 8: the slots of the term. The owner's role says when they end. A fault ends them, too.
         let ended =
             self.seat.run_slots(transport.lanes(), courier.as_mut(), &mut owner, calibration, &mut progress)?;
-        let (tallies, inferred) = (owner.tallies(), owner.into_inferred());
-        let (fault, own) = (ended.fault, ended.own);
-        // 16.2: all ranks have heard the owner say stop, so that no results follow.
-        if let (Order::Stop(_), Some(noticed)) = (ended.order, fault) {
-            return Err(RunError::Fault { noticed, own });
-        }
-        // 14.3: every rank returns a result. The owner's own place in each gather is zeros that no one reads. There is memory for
-        // them before the first: behind it all letters must be taken, or the others would wait for that.
-        let own_piece = memory::zeroed(result::pieces(&self.public).length())?;
-        let blobs = transport.letters().gather(&[0; result::LENGTH])?;
-        let returned = match self.open_results(&blobs, ended.slots, fault) {
-            Ok(Ok(keys)) => Ok(keys),
-            Ok(Err(noticed)) => Err(RunError::Fault { noticed, own }),
-            Err(error) => Err(error),
+        let (tallies, (until, whole)) = (owner.tallies(), owner.reached());
+        let inferred = owner.into_inferred();
+        let seat::Ended { order, slots, fault, own } = ended;
+        let returns = match (order, fault) {
+            // 16.2: all ranks have heard the owner say stop, so that no results follow.
+            (Order::Stop(_), Some(noticed)) => return Err(RunError::Fault { noticed, own }),
+            (Order::TermEnds { returns, .. } | Order::RunEnds { returns, .. }, _) => returns,
+            (order, _) => return Err(RunError::Bug(format!("a term has ended by {order:?}"))),
         };
-        // 14.4: values follow in any case, so that nobody sees from the pieces how the results are.
-        let model = self.take_values(transport, &own_piece, returned);
-        // 14.5: the verdict tells all ranks the code with which to exit, or 0 where the run goes on or has ended well.
-        let code = model.as_ref().err().map_or(0, RunError::exit_code);
-        let told = self.tell_verdict(transport, code);
-        match (model, told) {
-            (Ok(model), Ok(())) => Ok(Ran { tallies, slots: ended.slots, model, inferred }),
-            // The owner's own error. All ranks know its code by now, so that none has to be torn out of the run.
-            (Err(error), Ok(())) if !error.is_orderly() => Err(RunError::Told { why: Box::new(error), code }),
-            // A fault that the owner could not tell to all.
-            (Err(RunError::Fault { noticed, .. }), Err(_)) => Err(RunError::Unanswered(noticed)),
-            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
-        }
+        self.ended = Some(TermEnd { slots, returns, fault, own });
+        Ok(Ran { tallies, slots, until, whole, returns, inferred })
     }
 
-    /// Tells all ranks the verdict: to exit with `code`, or, where it is 0, to go on (docs/PROTOCOL.md, 14.5).
-    fn tell_verdict(&self, transport: &mut dyn Transport, code: i32) -> Result<(), RunError> {
-        let ranks = transport.ranks();
-        let verdict = |(rank, psk)| verdict::write(code, psk, &self.public.binding(self.term, rank, ranks));
+    /// Tells all ranks the verdict: to exit with `code`, or, where it is 0, to go on, or to wait for another (docs/PROTOCOL.md, 14.5).
+    fn tell_verdict(&mut self, transport: &mut dyn Transport, code: i32) -> Result<(), RunError> {
+        let (ranks, number) = (transport.ranks(), self.verdicts);
+        self.verdicts += 1;
+        let verdict = |(rank, psk)| verdict::write(code, number, psk, &self.public.binding(self.term, rank, ranks));
         let verdicts: Vec<Vec<u8>> = Rank::all(ranks).zip(&self.results).map(verdict).collect();
         transport.letters().scatter(&verdicts, verdict::LENGTH)?;
         Ok(())
@@ -447,9 +472,9 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         match self.make_packages(messages, watcher) {
             Ok((own, packages)) => {
                 transport.letters().scatter(&packages, package::length(&self.public))?;
-                // 4.9: initial values follow the packages, once.
+                // 4.9: what stages start from follows the packages, once.
                 if self.term == self.public.term {
-                    self.give_values(transport)?;
+                    self.give_start(transport)?;
                 }
                 Ok(own)
             }
@@ -457,27 +482,52 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         }
     }
 
-    /// Gives each rank the values that its stage starts from, piece by piece (docs/PROTOCOL.md, 4.9). A rank without a
-    /// stage gets zeros. Sends nothing where the job names no values.
-    fn give_values(&mut self, transport: &mut dyn Transport) -> Result<(), RunError> {
+    /// Gives each rank what its stage starts from, piece by piece (docs/PROTOCOL.md, 4.9). A rank without a stage gets zeros. Sends
+    /// nothing where all is drawn from seeds.
+    fn give_start(&mut self, transport: &mut dyn Transport) -> Result<(), RunError> {
         let (ranks, pieces) = (transport.ranks(), start::pieces(&self.public));
-        let end = |(rank, psk)| {
-            let binding = self.public.binding(self.term, rank, ranks);
-            let values = self.spec_of(rank).and_then(|at| self.specs[at].values.clone());
-            (start::end(&self.public, self.seat.aead, psk, &binding), values)
-        };
-        let ends: Vec<_> = Rank::all(ranks).zip(&self.results).map(end).collect();
+        let end =
+            |(rank, psk)| start::end(&self.public, self.seat.aead, psk, &self.public.binding(self.term, rank, ranks));
+        let ends: Vec<End> = Rank::all(ranks).zip(&self.results).map(end).collect();
+        // The pieces of a checkpoint lie in its file in the order in which they are sent: a round of all stages' after the other.
+        let resumed = self.prepared.resumed.as_ref();
+        let mut states = resumed.map(|checkpoint| checkpoint.open()).transpose()?;
+        let mut rounds =
+            resumed.map(|checkpoint| snapshot::rounds(&checkpoint.lengths)).into_iter().flatten().peekable();
         for number in 0..pieces.count {
-            let piece = |(end, values): &(End, Option<_>)| {
-                let values: Option<&Arc<Zeroizing<Vec<f32>>>> = values.as_ref();
-                end.write(number, values.map_or(&[], |values| values))
-            };
-            let messages = ends.iter().map(piece).collect::<Result<Vec<_>, _>>()?;
-            transport.letters().scatter(&messages, pieces.length())?;
+            let mut messages: Vec<Option<Vec<u8>>> = vec![None; ends.len()];
+            while let (Some(states), Some((_, stage, place))) =
+                (&mut states, rounds.next_if(|(round, ..)| *round == number))
+            {
+                let bytes = states.next(place.len())?;
+                if let Some(rank) = self.host_of(stage) {
+                    let fill = |piece: &mut [u8]| piece[..bytes.len()].copy_from_slice(bytes);
+                    messages[rank.index()] = Some(ends[rank.index()].write_piece(number, fill)?);
+                }
+            }
+            for (stage, spec) in self.specs.iter().enumerate() {
+                if let (Some(values), Some(rank)) = (&spec.values, self.host_of(stage)) {
+                    let fill = |piece: &mut [u8]| {
+                        let here = values.get(number * piece.len() / 4..).unwrap_or_default();
+                        let (words, _) = piece.as_chunks_mut();
+                        words.iter_mut().zip(here).for_each(|(word, value)| *word = value.to_le_bytes());
+                    };
+                    messages[rank.index()] = Some(ends[rank.index()].write_piece(number, fill)?);
+                }
+            }
+            let messages = messages.into_iter().zip(&ends);
+            let messages = messages.map(|(message, end)| message.map_or_else(|| end.write(number, &[]), Ok));
+            transport.letters().scatter(&messages.collect::<Result<Vec<_>, _>>()?, pieces.length())?;
         }
         // Each stage's rank has its values now, and the owner needs them no more.
         self.specs.iter_mut().for_each(|spec| spec.values = None);
         Ok(())
+    }
+
+    /// The rank that hosts the stage at this place among all stages. `None` for one of the owner's own.
+    pub(super) fn host_of(&self, stage: usize) -> Option<Rank> {
+        let remote = stage.checked_sub(self.remote.start)?;
+        self.drawn.as_ref()?.roles().hosts.get(remote).copied()
     }
 
     /// Makes the packages of a term from the ranks' announcements in `messages`, by rank. Returns the owner's own
@@ -500,8 +550,9 @@ impl<'a, B: Platform> OwnerState<'a, B> {
                 watcher.note(&aead_line(&self.aead));
             }
             self.domains = self.desk.peers.domains(announced.iter().map(|announced| announced.says.host.as_str()));
-            self.drawn = Some(self.draw_plan(watcher)?);
             self.hosts = announced.iter().map(|announced| announced.says.host.clone()).collect();
+            let (drawn, draws) = self.plan(watcher)?;
+            (self.drawn, self.draws) = (Some(drawn), draws);
         }
         let Some(drawn) = &self.drawn else {
             return Err(RunError::Bug("no plan was drawn".to_owned()));
@@ -583,6 +634,28 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         }
     }
 
+    /// The plan, and how often one was drawn for this job: that of the run's earlier start where it was for the same ranks, else a new
+    /// one.
+    fn plan(&self, watcher: &mut dyn Watcher) -> Result<(Drawn, u32), RunError> {
+        let Some(kept) = self.prepared.resumed.as_ref().and_then(|resumed| resumed.rest.plan.as_ref()) else {
+            return Ok((self.draw_plan(watcher)?, 1));
+        };
+        let fits = match (&kept.drawn, self.public.profile) {
+            (Drawn::Mixed(plan), Profile::Mixed) => plan.hops == self.public.geometry.hops,
+            (Drawn::Direct(_), Profile::Bare | Profile::Sealed) => true,
+            (_, _) => false,
+        };
+        if fits && kept.hosts == self.hosts && kept.drawn.roles().hosts.len() == self.remote.len() {
+            return Ok((kept.drawn.clone(), kept.draws));
+        }
+        let draws = kept.draws + 1;
+        watcher.note(&format!(
+            "the plan is drawn anew, the {}, as the ranks do not stand as before: each draw shows who looks on another sample",
+            ordinal(draws)
+        ));
+        Ok((self.draw_plan(watcher)?, draws))
+    }
+
     /// Draws who hosts which stage, and in `mixed` the circuits. Warns where hosts are of such sizes that neighbouring
     /// stages share one more often than they would have to.
     fn draw_plan(&self, watcher: &mut dyn Watcher) -> Result<Drawn, RunError> {
@@ -599,98 +672,15 @@ impl<'a, B: Platform> OwnerState<'a, B> {
             Profile::Bare | Profile::Sealed => Drawn::Direct(Placements::of(stages, hosts, &mut rng).draw(&mut rng)),
         })
     }
+}
 
-    /// Opens the results in `blobs`, by rank, after a term of `slots` slots. Returns the keys of the ranks' values, by rank from 1, or the
-    /// first fault: of `fault`, which the owner knows, and those that the results tell.
-    fn open_results(
-        &mut self,
-        blobs: &[Vec<u8>],
-        slots: u64,
-        fault: Option<Noticed>,
-    ) -> Result<Result<Vec<Key>, Noticed>, RunError> {
-        let mut timing = vec![RankTiming::new(0, &self.seat.timing)];
-        let mut sent = self.seat.timing.sent;
-        let mut overran = self.seat.timing.overran;
-        let mut first = fault;
-        let mut keys = Vec::new();
-        for (rank, blob) in Rank::all(blobs.len() as u16).zip(blobs).skip(1) {
-            let binding = self.public.binding(self.term, rank, blobs.len() as u16);
-            let proven = (&self.recipient, &self.results[rank.index()]);
-            // 14.2: a result opens only if its rank sealed it for this run, term and number of slots.
-            let returned = result::read(blob, slots, proven, &mut self.desk, &binding)?;
-            first = Noticed::first(first, returned.fault.map(|fault| Noticed { fault, by: rank }));
-            let rank_timing = seat::from_numbers(returned.timing);
-            sent += rank_timing.sent;
-            overran = overran.max(rank_timing.overran);
-            timing.push(RankTiming::new(rank.0, &rank_timing));
-            keys.push(returned.key);
-        }
-        // 14.5: a fault in a result ends the run for all.
-        if let Some(noticed) = first {
-            return Ok(Err(noticed));
-        }
-        self.spent = Spent { timing, sent, overran };
-        Ok(Ok(keys))
-    }
-
-    /// Takes the values that follow the results, piece by piece, and makes the model of them. The pieces are under the keys in
-    /// `returned`, by rank from 1. `own` is a piece of zeros. If it is an error, or one of them does not open, the pieces that follow are gathered all the same, as
-    /// all ranks send them, and that error is returned.
-    fn take_values(
-        &mut self,
-        transport: &mut dyn Transport,
-        own: &[u8],
-        returned: Result<Vec<Key>, RunError>,
-    ) -> Result<Model, RunError> {
-        let pieces = result::pieces(&self.public);
-        let mut taken = returned.and_then(|keys| self.ends(pieces, &keys));
-        for number in 0..pieces.count {
-            let arrived = transport.letters().gather(own)?;
-            if let Ok((plain, ends)) = &mut taken {
-                let opened = arrived.iter().skip(1).zip(ends).try_for_each(|(piece, (end, values))| {
-                    end.read(number, piece, plain)?;
-                    values.iter_mut().for_each(|values| values.take(plain));
-                    Ok(())
-                });
-                if let Err(error) = opened {
-                    taken = Err(error);
-                }
-            }
-        }
-        let (_, ends) = taken?;
-        let mut values: Vec<Vec<f32>> = self.specs.iter().map(|_| Vec::new()).collect();
-        for (rank, (_, of_rank)) in Rank::all(transport.ranks()).skip(1).zip(ends) {
-            if let (Some(at), Some(of_rank)) = (self.spec_of(rank), of_rank) {
-                let due = self.specs[at].parameter_count();
-                let mut all = of_rank.first(due).ok_or(RunError::Unreadable { what: "the values", from: rank })?;
-                values[at] = std::mem::take(&mut *all);
-            }
-        }
-        // The stages that run on the owner have their values here.
-        for (hosted, first) in [(&self.hosted.head, 0), (&self.hosted.tail, self.remote.end)] {
-            let own = hosted.as_ref().map(|network| network.values(&*self.seat.backend)).transpose()?;
-            for (values, own) in values[first..].iter_mut().zip(own.into_iter().flatten()) {
-                *values = own;
-            }
-        }
-        Ok(Model::new(&self.specs, &values)?)
-    }
-
-    /// The place among all stages of the one that `rank` hosts, if it hosts one.
-    fn spec_of(&self, rank: Rank) -> Option<usize> {
-        let stage = self.drawn.as_ref()?.roles().stage(rank)?;
-        Some(self.remote.start + stage.index())
-    }
-
-    /// The owner's ends of the way of all ranks' values, under their `keys`, by rank from 1.
-    fn ends(&self, pieces: Pieces, keys: &[Key]) -> Result<Ends, RunError> {
-        let ranks = keys.len() as u16 + 1;
-        let end = |(rank, key)| {
-            let binding = self.public.binding(self.term, rank, ranks);
-            let values = self.spec_of(rank).map(|_| Values::new(pieces)).transpose()?;
-            Ok((result::end(pieces, self.seat.aead, key, &binding), values))
-        };
-        let ends = Rank::all(ranks).skip(1).zip(keys).map(end).collect::<Result<_, RunError>>()?;
-        Ok((pieces.room()?, ends))
-    }
+/// A number as a place in a row: `3rd time`.
+fn ordinal(number: u32) -> String {
+    let ending = match (number % 10, number % 100) {
+        (1, rest) if rest != 11 => "st",
+        (2, rest) if rest != 12 => "nd",
+        (3, rest) if rest != 13 => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending} time")
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::RunError;
 use super::letters::opening::Pacing;
 use super::letters::pieces::Pieces;
-use super::letters::result::{self, Recipient, Returned};
+use super::letters::result::{self, Recipient, TermResult};
 use super::letters::{Binding, Desk};
 use super::trust::Credentials;
 use crate::compute::Backend;
@@ -76,7 +76,7 @@ fn measure_result(values: u64) -> Result<Duration, RunError> {
     let (recipient, psk) = (Recipient::new(&mut desk), Key::random()?);
     let binding = Binding { run: &[0; 32], opening: &[0; 32], term: Term(0), rank: Rank::OWNER, ranks: 0 };
     let started = Instant::now();
-    let returned = Returned { timing: [0; 8], fault: None, key: Key::random()? };
+    let returned = TermResult { timing: [0; 8], fault: None, key: Key::random()? };
     result::write(&returned, 0, (recipient.key(), &psk), &mut desk, &binding)?;
     let sealed = started.elapsed();
     let pieces = Pieces::cut(values);
@@ -85,7 +85,7 @@ fn measure_result(values: u64) -> Result<Duration, RunError> {
     }
     // One piece stands for all.
     let end = result::end(pieces, Library::fastest(pieces.length()), &returned.key, &binding);
-    let zeros = memory::zeroed(pieces.length() / 4)?;
+    let zeros = memory::zeroed(pieces.length())?;
     let started = Instant::now();
     end.write(0, &zeros)?;
     Ok(sealed + started.elapsed() * pieces.count as u32)

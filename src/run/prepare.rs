@@ -4,19 +4,25 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use super::RunError;
+use super::kept::checkpoint::{Checkpoint, Reached};
 use super::kept::folder::{JOB, MODEL};
+use super::kept::results::EpochReport;
 use super::kept::weights::{Assigned, How, Taken, Weights};
 use super::letters::lengths::Needs;
-use super::{sources, statistics};
+use super::{resume, sources, statistics};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
 use crate::element::Encoding;
 use crate::ids::{Epoch, Term};
 use crate::job::{self, Boundary, Expected, Job, Pace, Sample, Shape};
+use crate::mix::beat::StageData;
 use crate::mix::geometry::Geometry;
 use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
 use crate::role::planned::Planned;
+use crate::role::score::Tally;
 use crate::wire::HEADER;
 
 pub use super::letters::lengths::Lengths;
@@ -45,6 +51,8 @@ pub struct Prepared {
     first_term: Term,
     /// The names of a sample's values, where the data name them. Else empty.
     pub names: Vec<String>,
+    /// The checkpoint that the run goes on from, if it goes on from one.
+    pub(super) resumed: Option<Checkpoint>,
 }
 
 /// The part of an epoch that one term runs.
@@ -77,6 +85,23 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::load`].
     pub fn of(job: Job) -> Result<Self, RunError> {
+        Self::with_data(job)?.started()
+    }
+
+    /// Reads the data of `job`, which is to go on from `checkpoint`, and checks that both are those with which it was written. A seed
+    /// that the job does not name is the checkpoint's.
+    ///
+    /// # Errors
+    /// As [`Prepared::load`]; [`RunError::OtherJob`].
+    pub fn resumed(mut job: Job, checkpoint: Checkpoint) -> Result<Self, RunError> {
+        resume::fit_job(&mut job, &checkpoint)?;
+        let prepared = Self::with_data(job)?;
+        resume::fit_data(&prepared, &checkpoint)?;
+        Self { resumed: Some(checkpoint), ..prepared }.measured()
+    }
+
+    /// Reads the data of `job`, and checks that the job and the data fit each other.
+    fn with_data(job: Job) -> Result<Self, RunError> {
         let loaded = sources::load(&job)?;
         let boundaries = job::chain(&job, &sample(&[&loaded.train, loaded.test.as_ref().unwrap_or(&loaded.train)]))?;
         // This comes before the samples change places: an error names a sample by its place in its file.
@@ -90,7 +115,7 @@ impl Prepared {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
         let names = loaded.names;
-        Self::new(job, [train, validation, test], boundaries, names).trainable()?.started()
+        Self::new(job, [train, validation, test], boundaries, names).trainable()
     }
 
     /// Makes ready to infer: takes the model in the run's folder `run`, its job with the settings `sets` on top, and
@@ -129,6 +154,7 @@ impl Prepared {
             term: u32::MAX,
             first_term: Term(0),
             names,
+            resumed: None,
         }
     }
 
@@ -266,17 +292,53 @@ impl Prepared {
         passes
     }
 
-    /// The parts of `epoch`, in order. Each is one term.
-    pub fn parts(&self, epoch: Epoch) -> Vec<Part> {
+    /// The part of `epoch` that begins with the batch `from`, unless it is ended early. It is one term.
+    pub fn part(&self, epoch: Epoch, from: u32) -> Part {
         let batches = self.epoch_samples().div_ceil(self.job.train.batch as usize) as u32;
-        let last = epoch.0 + 1 == self.job.train.epochs;
-        // An epoch without batches, as when inferring, is one term all the same.
-        let part = |start: u32| {
-            let end = batches.min(start.saturating_add(self.term));
-            let ends_epoch = end == batches;
-            Part { epoch, batches: start..end, ends_epoch, ends_run: ends_epoch && last }
-        };
-        (0..batches.max(1)).step_by(self.term as usize).map(part).collect()
+        let term = self.term.min(self.job.checkpoint.every.batches().unwrap_or(u32::MAX));
+        // Terms end at multiples of their length, wherever this one begins.
+        let end = batches.min((from / term + 1).saturating_mul(term));
+        let ends_epoch = end == batches;
+        Part { epoch, batches: from..end, ends_epoch, ends_run: ends_epoch && epoch.0 + 1 == self.job.train.epochs }
+    }
+
+    /// How far training has come where the run starts.
+    pub(super) fn start_at(&self) -> Reached {
+        self.resumed.as_ref().map_or(Reached { epochs: 0, batches: 0 }, |resumed| resumed.header.reached)
+    }
+
+    /// What the training pass of the running epoch came to in earlier starts of the run. `None` where it begins with this one.
+    pub(super) fn so_far(&self) -> Option<Tally> {
+        self.resumed.as_ref().filter(|_| self.start_at().batches > 0).map(|resumed| resumed.rest.so_far)
+    }
+
+    /// The reports of the epochs that earlier starts of the run have brought to their ends.
+    pub fn epochs_so_far(&self) -> &[EpochReport] {
+        self.resumed.as_ref().map_or(&[], |resumed| &resumed.rest.epochs)
+    }
+
+    /// Says in words what the run goes on from. `None` where it begins.
+    pub fn resumes(&self) -> Option<String> {
+        let resumed = self.resumed.as_ref()?;
+        let (path, reached, starts) = (resumed.path().display(), resumed.header.reached, resumed.rest.starts + 1);
+        Some(format!("goes on from {path}: {reached} of {} are through; start {starts}", self.job.train.epochs))
+    }
+
+    /// SHA-256 of the resolved job.
+    pub(super) fn job_digest(&self) -> [u8; 32] {
+        Sha256::digest(self.job.to_toml()).into()
+    }
+
+    /// SHA-256 of the data: of the digests of the samples to learn from, of those to validate and of those to test on.
+    pub(super) fn data_digest(&self) -> [u8; 32] {
+        let sets = [&self.train, &self.validation, &self.test];
+        Sha256::digest(sets.map(Dataset::digest).concat()).into()
+    }
+
+    /// SHA-256 of the file that `init.from` names, where the run or its first start has read it.
+    pub(super) fn init_digest(&self) -> Option<[u8; 32]> {
+        let of_checkpoint = self.resumed.as_ref().and_then(|resumed| resumed.rest.init);
+        self.start.as_ref().map(|start| start.digest).or(of_checkpoint)
     }
 
     /// Cuts the epochs of this run into terms of `batches` batches each, or fewer at an epoch's end. The number of the
@@ -313,9 +375,13 @@ impl Prepared {
         HEADER as u64 + longest.unwrap_or(0)
     }
 
-    /// Whether ranks are given the values that their stages start from.
-    pub(super) fn gives_values(&self) -> bool {
-        self.start.is_some()
+    /// What ranks are given that their stages start from.
+    pub(super) fn given(&self) -> StageData {
+        match (&self.resumed, &self.start) {
+            (Some(_), _) => StageData::State,
+            (None, Some(_)) => StageData::Values,
+            (None, None) => StageData::Nothing,
+        }
     }
 
     /// How many bytes the longest role has: the encoded spec of the stage that takes most.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use super::kept::results::VERSION;
 use super::letters::announcement::{self, Introduction};
 use super::letters::opening::{self, Opening, Public};
-use super::letters::result::{self, Returned};
-use super::letters::{Desk, package, pieces::Values, role, start, verdict};
+use super::letters::pieces::Joined;
+use super::letters::result::{self, TermResult};
+use super::letters::{Desk, package, role, start, verdict};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::refusal::{self, refused};
 use super::seat::{self, Seat};
@@ -16,10 +17,10 @@ use super::{RunError, code_of};
 use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::ids::{Phase, Rank, Slot, Term};
-use crate::mix::beat::{Fault, Order};
+use crate::mix::beat::{Fault, Order, StageData};
 use crate::mix::package::Package;
 use crate::role::relay::Relay;
-use crate::role::stage::StageRole;
+use crate::role::stage::{Returned, StageRole};
 use crate::transport::Transport;
 
 /// Serves one run on a rank other than 0. `host` is this machine's name. `credentials` are the identity that the rank
@@ -115,9 +116,9 @@ fn serve<B: Platform>(
             Some(package) => package,
             None => receive_package(transport, public, &mut desk, term, &introduction)?,
         };
-        // 4.9: in the first term, initial values follow the packages, for relays zeros.
+        // 4.9: in the first term, what stages start from follows the packages, for relays zeros.
         let given = match term == public.term {
-            true => receive_values(transport, public, &package, aead)?,
+            true => receive_start(transport, public, &package, aead)?,
             false => None,
         };
         insight.package(term, &mut package);
@@ -144,30 +145,33 @@ fn serve<B: Platform>(
             return Err(RunError::Stopped { code: code_of(reason) });
         }
         let mut fault = ended.fault.map(|noticed| noticed.fault);
-        // 14.1: a fault is told in the result. That of the stage's own work is told in the same way, and its values are
-        // then of no use.
-        let values = match stage.as_mut().filter(|_| fault.is_none()).map(|stage| stage.values(&*backend)) {
-            Some(Ok(values)) => values,
-            Some(Err(error)) => {
-                let slot = Slot(ended.slots.saturating_sub(1));
-                fault = Some(Fault { slot, phase: Phase(0), peer: transport.rank(), reason: error.reason() });
-                Vec::new()
-            }
-            None => Vec::new(),
+        // 9.3: the owner's last word says what follows the results.
+        let data = match ended.order {
+            Order::TermEnds { returns, .. } | Order::RunEnds { returns, .. } => returns,
+            Order::GoOn | Order::Stop(_) | Order::Keep(_) => StageData::Nothing,
         };
-        let returned = Returned { timing: seat::numbers(&seat.timing), fault, key: Key::random()? };
+        // 14.1: a fault is told in the result. That of the stage's own work is told in the same way, and what it returns is then of no
+        // use.
+        let of_stage = stage.as_mut().filter(|_| fault.is_none()).map(|stage| stage.returned(&*backend, data));
+        let of_stage = of_stage.transpose().map(Option::flatten).unwrap_or_else(|error| {
+            let slot = Slot(ended.slots.saturating_sub(1));
+            fault = Some(Fault { slot, phase: Phase(0), peer: transport.rank(), reason: error.reason() });
+            None
+        });
+        let returned = TermResult { timing: seat::numbers(&seat.timing), fault, key: Key::random()? };
         let binding = public.binding(term, transport.rank(), transport.ranks());
         let blob = result::write(&returned, ended.slots, (owner.as_slice(), &psk), &mut desk, &binding)?;
         // 14.3: under a fixed pace results wait, so that a stage's host is no later with them than a relay.
         seat.wait_for_results(over);
         transport.letters().gather(&blob)?;
-        // 14.4: the values follow in pieces, from a relay as many zeros.
-        let pieces = result::pieces(public);
+        // 14.4: what the stage returns follows in pieces, from a relay as many zeros.
+        let pieces = public.pieces(data);
         let end = result::end(pieces, aead, &returned.key, &binding);
+        let bytes = of_stage.as_ref().map(Returned::bytes).unwrap_or_default();
         for number in 0..pieces.count {
-            transport.letters().gather(&end.write(number, &values)?)?;
+            transport.letters().gather(&end.write(number, bytes)?)?;
         }
-        drop(values);
+        drop(of_stage);
         // 14.5: the verdict says with which code all ranks end, or that the run goes on.
         let heard = receive_verdict(transport, public, &psk, term);
         match (ended.order, heard) {
@@ -193,6 +197,8 @@ fn receive_opening(transport: &mut dyn Transport) -> Result<Public, RunError> {
         }
         match opening::read(&message) {
             Some(Opening::Coming) => {}
+            // There is nothing left to do.
+            Some(Opening::Refused(0)) => return Err(RunError::Refused { code: 0 }),
             Some(Opening::Start(public)) if public.version == VERSION && public.fits(transport.ranks()) => {
                 break public;
             }
@@ -222,38 +228,42 @@ fn receive_package(
     }
 }
 
-/// Receives the values that this rank's stage starts from (docs/PROTOCOL.md, 4.9). A rank without a stage gets zeros, and keeps none of
-/// them. `None` for it, and where the job names no values.
-fn receive_values(
+/// Receives what this rank's stage starts from (docs/PROTOCOL.md, 4.9). A rank without a stage gets zeros, and keeps none of
+/// them. `None` for it, and where all is drawn from seeds.
+fn receive_start(
     transport: &mut dyn Transport,
     public: &Public,
     package: &Package,
     library: Library,
-) -> Result<Option<Values>, RunError> {
+) -> Result<Option<Joined>, RunError> {
     let pieces = start::pieces(public);
     let binding = public.binding(public.term, transport.rank(), transport.ranks());
     let end = start::end(public, library, &package.result, &binding);
-    let mut values = match pieces.count > 0 && role::is_stage(&package.role) {
-        true => Some(Values::new(pieces)?),
+    let mut joined = match pieces.count > 0 && role::is_stage(&package.role) {
+        true => Some(Joined::new(pieces)?),
         false => None,
     };
     let mut plain = pieces.room()?;
     for number in 0..pieces.count {
         let piece = transport.letters().scatter(&[], pieces.length())?;
         end.read(number, &piece, &mut plain)?;
-        values.iter_mut().for_each(|values| values.take(&plain));
+        joined.iter_mut().for_each(|joined| joined.take(&plain));
     }
-    Ok(values)
+    Ok(joined)
 }
 
-/// Waits for the verdict that the owner gives when it has all results (docs/PROTOCOL.md, 14.5).
+/// Waits for the verdict that the owner gives when it has all results, and has written down what it must (docs/PROTOCOL.md, 14.5).
 ///
 /// # Errors
 /// [`RunError::Stopped`] where the run has failed; [`RunError::Transport`], [`RunError::Sealed`].
 fn receive_verdict(transport: &mut dyn Transport, public: &Public, psk: &Key, term: Term) -> Result<(), RunError> {
-    let verdict = transport.letters().scatter(&[], verdict::LENGTH)?;
-    match verdict::read(&verdict, psk, &public.binding(term, transport.rank(), transport.ranks()))? {
-        0 => Ok(()),
-        code => Err(RunError::Stopped { code }),
+    for number in 0.. {
+        let verdict = transport.letters().scatter(&[], verdict::LENGTH)?;
+        match verdict::read(&verdict, number, psk, &public.binding(term, transport.rank(), transport.ranks()))? {
+            verdict::WAIT => {}
+            0 => break,
+            code => return Err(RunError::Stopped { code }),
+        }
     }
+    Ok(())
 }

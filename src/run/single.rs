@@ -3,18 +3,24 @@
 //! Micro-batches, their order and every arithmetic call are those of the ranks. So the bits of the results are the
 //! same.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::epochs::{self, Finished, Ran, Trains};
+use super::epochs::{self, Finished, Ran, Setup, Sink, Trains, data_lengths};
+use super::kept::checkpoint::KeptPlan;
 use super::kept::model::Model;
 use super::kept::results::{FORMAT, Outcome, VERSION, threads_line};
+use super::local::Led;
 use super::platform::{self, Chosen, Platform, Standing};
-use super::prepare::{Part, Prepared};
+use super::prepare::Prepared;
+use super::resume::states;
 use super::setting::{Setting, hostname};
 use super::{RunError, Watcher};
 use crate::compute::{Backend, ComputeError};
 use crate::ids::{Batch, Epoch, MicroBatch};
 use crate::memory;
+use crate::mix::beat::StageData;
+use crate::nn::snapshot;
 use crate::nn::{Criterion, Network, Pass, StageSpec};
 use crate::pipeline::Feed;
 use crate::role::judge::{Judge, pass_of};
@@ -25,7 +31,7 @@ use crate::role::score::Tally;
 ///
 /// # Errors
 /// [`RunError`].
-pub fn run(prepared: &Prepared, watcher: &mut (dyn Watcher + Send)) -> Result<(Outcome, Model), RunError> {
+pub fn run(prepared: &Prepared, watcher: &mut (dyn Watcher + Send)) -> Led {
     let (chosen, note) = platform::choose(prepared.job.compute, Standing::alone())?;
     note.iter().for_each(|note| watcher.note(note));
     match chosen {
@@ -36,11 +42,7 @@ pub fn run(prepared: &Prepared, watcher: &mut (dyn Watcher + Send)) -> Result<(O
 }
 
 /// Trains and tests with `backend`.
-fn train<B: Platform>(
-    backend: &B,
-    prepared: &Prepared,
-    watcher: &mut (dyn Watcher + Send),
-) -> Result<(Outcome, Model), RunError> {
+fn train<B: Platform>(backend: &B, prepared: &Prepared, watcher: &mut (dyn Watcher + Send)) -> Led {
     let started = Instant::now();
     threads_line(&[Platform::threads(backend)]).iter().for_each(|line| watcher.note(line));
     let mut learner = Learner::new(backend, prepared)?;
@@ -60,7 +62,7 @@ fn train<B: Platform>(
         fingerprint: backend.fingerprint(),
         test_accuracy: test.accuracy,
         test_loss: test.loss,
-        weights_sha256: model.sha256(),
+        weights_sha256: model.as_ref().map(Model::sha256).unwrap_or_default().to_owned(),
         seconds: started.elapsed().as_secs_f64(),
         epochs,
         wire_bytes_per_rank: 0,
@@ -85,14 +87,19 @@ struct Learner<'a, B: Backend> {
     inputs: Vec<u8>,
     /// The samples of a micro-batch where the backend's first operation takes them.
     bytes: B::Bytes,
+    /// What the stages return at the end of the running term.
+    returns: StageData,
 }
 
 impl<'a, B: Backend + 'static> Learner<'a, B> {
     fn new(backend: &'a B, prepared: &'a Prepared) -> Result<Self, RunError> {
         let specs = prepared.specs();
-        let Some(network) = Network::new(backend, &specs)? else {
+        let Some(mut network) = Network::new(backend, &specs)? else {
             return Err(RunError::Bug("a job without stages".to_owned()));
         };
+        if let Some(checkpoint) = &prepared.resumed {
+            network.restore(backend, &states(checkpoint, &specs, 0..specs.len())?)?;
+        }
         let rows = prepared.job.train.micro_batch as usize;
         let bytes = rows * network.input_bytes();
         let (criterion, outputs) = (Criterion::new(prepared.job.train.loss), network.output_features());
@@ -103,25 +110,34 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
             judge: Judge::new(backend, criterion, rows, outputs, Some(&prepared.train.targets))?,
             inputs: memory::zeroed(bytes)?,
             bytes: backend.bytes(bytes)?,
+            returns: StageData::Nothing,
             network,
         })
     }
 
     /// Takes all samples of `planned` through all stages, and adds what they come to to `tally`. Where the pass infers,
-    /// it adds the outputs to `inferred`, row-major (samples, outputs).
+    /// it adds the outputs to `inferred`, row-major (samples, outputs). Returns up to which batch it has come: before a batch
+    /// begins, or a micro-batch of an evaluation, it looks whether `early` asks to end.
     fn run_pass(
         &mut self,
         epoch: Epoch,
         planned: &Planned<'_>,
         tally: &mut Tally,
         inferred: &mut Vec<f32>,
+        early: &AtomicBool,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<(), RunError> {
+    ) -> Result<u32, RunError> {
         let (backend, wire) = (self.backend, self.prepared.job.mix.wire);
         let (batches, rates) = (&planned.batches, self.prepared.rates());
         for batch in planned.part.clone() {
+            if early.load(Ordering::Relaxed) {
+                return Ok(batch);
+            }
             let count = batches.micro_batches_of(batch).count();
             for (micro_batch, rows) in batches.micro_batches_of(batch) {
+                if !planned.trains() && early.load(Ordering::Relaxed) {
+                    return Ok(batch);
+                }
                 let last = micro_batch as usize + 1 == count;
                 let feed = Feed { batch: Batch(batch), micro_batch: MicroBatch(micro_batch), last };
                 self.compute_outputs(planned, rows, pass_of(planned, epoch, feed))?;
@@ -151,7 +167,7 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
                 progress(tally.samples(), batches.samples());
             }
         }
-        Ok(())
+        Ok(planned.part.end)
     }
 
     /// Takes the samples `rows` through all stages. Leaves what comes out, rounded as it would be on the wire, in the
@@ -169,19 +185,64 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
 }
 
 impl<B: Platform> Trains for Learner<'_, B> {
-    fn run(&mut self, part: &Part, so_far: Tally, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
+    fn run(&mut self, term: &Setup<'_>, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
+        let Setup { part, so_far, returns, early } = term;
         let passes = self.prepared.passes(part);
         let asked = passes.iter().filter(|planned| planned.purpose == Purpose::Infer);
         let asked = asked.map(|planned| planned.batches.samples() * self.network.output_features()).sum();
-        let mut inferred = memory::room(asked)?;
-        let mut tallies = Vec::new();
+        let mut ran = Ran {
+            tallies: Vec::new(),
+            slots: 0,
+            until: part.batches.end,
+            whole: true,
+            returns: *returns,
+            inferred: memory::room(asked)?,
+        };
         for planned in &passes {
-            let mut tally = if tallies.is_empty() { so_far } else { self.judge.tally() };
+            let mut tally = if ran.tallies.is_empty() { *so_far } else { self.judge.tally() };
             let mut progress = |done, of| watcher.progress(part.epoch.0, done, of);
-            self.run_pass(part.epoch, planned, &mut tally, &mut inferred, &mut progress)?;
-            tallies.push(tally);
+            let until = match ran.whole {
+                true => {
+                    self.run_pass(part.epoch, planned, &mut tally, &mut ran.inferred, &early.asked, &mut progress)?
+                }
+                false => planned.part.start,
+            };
+            if ran.tallies.is_empty() {
+                ran.until = until;
+            }
+            if until < planned.part.end {
+                (ran.whole, ran.returns) = (false, early.returns);
+            }
+            ran.tallies.push(tally);
         }
-        let model = Model::new(&self.specs, &self.network.values(self.backend)?)?;
-        Ok(Ran { tallies, slots: 0, model, inferred })
+        self.returns = ran.returns;
+        Ok(ran)
+    }
+
+    fn collect(&mut self, sink: &mut dyn Sink) -> Result<(), RunError> {
+        let lengths = data_lengths(self.returns, &self.specs);
+        if lengths.iter().all(|length| *length == 0) {
+            return Ok(());
+        }
+        let snapshots = self.network.snapshots(self.backend)?;
+        snapshot::rounds(&lengths)
+            .try_for_each(|(_, stage, place)| sink.take(stage, &snapshots[stage].bytes()[place]))
+    }
+
+    fn conclude(&mut self, how: Result<i32, RunError>) -> Result<(), RunError> {
+        how.map(|_| ())
+    }
+
+    fn stay(&mut self) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn plan(&self) -> Option<KeptPlan> {
+        // The plan of the ranks that ran the job before stays for those that go on with it.
+        self.prepared.resumed.as_ref().and_then(|resumed| resumed.rest.plan.clone())
+    }
+
+    fn fingerprint(&self) -> String {
+        self.backend.fingerprint()
     }
 }

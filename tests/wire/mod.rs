@@ -9,6 +9,10 @@ use std::time::Duration;
 use mixnn::check::Checked;
 use mixnn::device_memory::DeviceLanes;
 use mixnn::ids::{Phase, Rank};
+use mixnn::run::keeper::Keeper;
+use mixnn::run::kept::checkpoint::Reached;
+use mixnn::run::kept::folder::Folder;
+use mixnn::run::kept::lock::Holder;
 use mixnn::run::kept::results::{EpochReport, Outcome};
 use mixnn::run::prepare::Prepared;
 use mixnn::run::trust::Credentials;
@@ -243,7 +247,7 @@ impl Transport for Wire {
 
 /// What a run came to.
 pub(crate) struct Ran {
-    pub led: Result<(Outcome, Model), RunError>,
+    pub led: Result<(Outcome, Option<Model>), RunError>,
     /// By rank, from 1.
     pub served: Vec<Result<(), RunError>>,
     /// How often something was altered.
@@ -258,11 +262,11 @@ pub(crate) struct Ran {
     pub kept: bool,
 }
 
-/// Follows a run.
-#[derive(Default)]
+/// Follows a run, which keeps its states in a folder.
 struct Follower {
     epochs: usize,
     kept: bool,
+    keeper: Keeper,
 }
 
 impl Watcher for Follower {
@@ -270,7 +274,11 @@ impl Watcher for Follower {
 
     fn progress(&mut self, _: u32, _: usize, _: usize) {}
 
-    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
+    fn keeper(&mut self) -> Option<&mut Keeper> {
+        Some(&mut self.keeper)
+    }
+
+    fn keep(&mut self, _: Reached, _: Model) -> Result<(), RunError> {
         self.kept = true;
         Ok(())
     }
@@ -319,10 +327,13 @@ pub(crate) fn run_job(
         begun: 0,
         letters: [0; 2],
     });
-    let mut follower = Follower::default();
+    let within = tempfile::tempdir().unwrap();
+    let folder = Folder::create(Some(&within.path().join("run")), "run", &Holder::here("host", None)).unwrap();
+    let keeper = Keeper::new(&folder, job, || None, None).unwrap();
+    let mut follower = Follower { epochs: 0, kept: false, keeper };
     let (led, served) = local::run_served_by(ends.collect(), job, "host", &mut follower, serve);
     let (slots, phases) = (slots.lock().unwrap().clone(), phases.lock().unwrap().clone());
-    let Follower { epochs, kept } = follower;
+    let Follower { epochs, kept, .. } = follower;
     Ran { led, served, altered: altered.load(Ordering::Relaxed), slots, phases, epochs, kept }
 }
 

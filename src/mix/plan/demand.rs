@@ -2,6 +2,7 @@
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
 
 use super::{Direction, Roles};
 use crate::ids::Rank;
@@ -11,7 +12,7 @@ use crate::mix::topology::Topology;
 ///
 /// Real flows and cover are alike. `forward` is one permutation of the ranks: the owner, the stages and the owner again
 /// are one cycle of it, and the relays another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Demand {
     /// `forward[s]` is the rank to which s sends its forward message: F(s).
     pub forward: Vec<Rank>,

@@ -12,6 +12,7 @@ mod roles;
 use std::collections::HashMap;
 
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 pub use demand::Demand;
 pub use placement::{Crowded, Placements};
@@ -22,7 +23,7 @@ use super::topology::Topology;
 use crate::ids::Rank;
 
 /// Which message a circuit carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Direction {
     /// The forward message.
     Forward,
@@ -33,7 +34,7 @@ pub enum Direction {
 }
 
 /// The path of one lane's cells (docs/PROTOCOL.md, 7.5).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Circuit {
     /// The rank at which it begins.
     pub source: Rank,
@@ -55,7 +56,7 @@ impl Circuit {
 }
 
 /// Everything that the owner draws for a job, but for keys.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// How many ranks the job has.
     pub ranks: u16,

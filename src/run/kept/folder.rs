@@ -2,12 +2,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
-use super::KeptError;
+use super::lock::{Holder, Lock};
+use super::{KeptError, checkpoint};
 use crate::whole;
 
 /// The name of the file with a run's resolved job.
@@ -21,18 +23,27 @@ pub const RESULT: &str = "result.json";
 /// The permissions of files that their owner alone may read and write.
 const PRIVATE: u32 = 0o600;
 
-/// The folder of a run: `runs/NAME/`, or what `--out` names.
+/// How the names of files begin that are not whole yet.
+const UNFINISHED: &str = ".unfinished-";
+
+/// The folder of a run: `runs/NAME/`, or what `--out` names. No other process works in it.
 pub struct Folder {
     path: PathBuf,
+    _lock: Lock,
+}
+
+/// The folder of a run of the name `name`, unless `--out` names another.
+pub fn usual(name: &str) -> PathBuf {
+    Path::new("runs").join(name)
 }
 
 impl Folder {
-    /// Makes the folder `out`, which must not exist. Without it, makes the first of `runs/NAME`, `runs/NAME-2`, ...
+    /// Makes the folder `out` for `holder`, which must not exist. Without it, makes the first of `runs/NAME`, `runs/NAME-2`, ...
     /// that does not exist.
     ///
     /// # Errors
     /// [`KeptError::FolderExists`], [`KeptError::Unfinished`], [`KeptError::NoFolder`].
-    pub fn create(out: Option<&Path>, name: &str) -> Result<Self, KeptError> {
+    pub fn create(out: Option<&Path>, name: &str, holder: &Holder) -> Result<Self, KeptError> {
         let make = |path: &Path| {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
@@ -41,7 +52,7 @@ impl Folder {
         };
         if let Some(out) = out {
             return match make(out) {
-                Ok(()) => Ok(Self { path: out.to_owned() }),
+                Ok(()) => Self::locked(out, holder, Duration::ZERO),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(in_the_way(out)),
                 Err(source) => Err(KeptError::NoFolder { path: out.to_owned(), source }),
             };
@@ -49,14 +60,57 @@ impl Folder {
         let mut count = 1;
         loop {
             let path = match count {
-                1 => Path::new("runs").join(name),
-                _ => Path::new("runs").join(format!("{name}-{count}")),
+                1 => usual(name),
+                _ => usual(&format!("{name}-{count}")),
             };
             match make(&path) {
-                Ok(()) => return Ok(Self { path }),
+                Ok(()) => return Self::locked(&path, holder, Duration::ZERO),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => count += 1,
                 Err(source) => return Err(KeptError::NoFolder { path, source }),
             }
+        }
+    }
+
+    /// Opens the folder `path` for `holder`, with whatever an earlier start of the run has left there, or makes it. Waits up to
+    /// `patience` for another process that works in it.
+    ///
+    /// # Errors
+    /// [`KeptError::NoFolder`], [`KeptError::Foreign`], [`KeptError::Busy`], [`KeptError::Write`].
+    pub fn open(path: &Path, holder: &Holder, patience: Duration) -> Result<Self, KeptError> {
+        fs::create_dir_all(path).map_err(|source| KeptError::NoFolder { path: path.to_owned(), source })?;
+        let names = names(path);
+        let is_free = names.iter().all(|name| name.starts_with('.'));
+        if !is_free && !names.iter().any(|name| name == JOB) {
+            return Err(KeptError::Foreign { folder: path.to_owned(), holds: names.join(", ") });
+        }
+        let folder = Self::locked(path, holder, patience)?;
+        // What an earlier process did not bring to its end is of no use to anyone.
+        for within in [path.to_owned(), path.join(checkpoint::FOLDER)] {
+            let unfinished = self::names(&within).into_iter().filter(|name| name.starts_with(UNFINISHED));
+            unfinished.for_each(|name| drop(fs::remove_file(within.join(name))));
+        }
+        Ok(folder)
+    }
+
+    /// Takes the lock on the folder `path`, which is there.
+    fn locked(path: &Path, holder: &Holder, patience: Duration) -> Result<Self, KeptError> {
+        Ok(Self { path: path.to_owned(), _lock: Lock::take(path, holder, patience)? })
+    }
+
+    /// Whether a run has come to its end in the folder.
+    pub fn is_done(&self) -> bool {
+        [MODEL, RESULT].iter().all(|name| self.path.join(name).is_file())
+    }
+
+    /// Makes the folder `name` within this one, where it is not there yet, for its owner alone. Returns its path.
+    ///
+    /// # Errors
+    /// [`KeptError::NoFolder`].
+    pub fn make(&self, name: &str) -> Result<PathBuf, KeptError> {
+        let path = self.path.join(name);
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Err(source) if source.kind() != ErrorKind::AlreadyExists => Err(KeptError::NoFolder { path, source }),
+            _ => Ok(path),
         }
     }
 
@@ -71,6 +125,18 @@ impl Folder {
     /// [`KeptError::Write`], [`KeptError::Overtaken`].
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), KeptError> {
         write_atomically(&self.path.join(name), content)
+    }
+
+    /// Writes `content` to the file `name` of the folder, whole or not at all, in the place of what stands there.
+    ///
+    /// # Errors
+    /// [`KeptError::Write`].
+    pub fn rewrite(&self, name: &str, content: &[u8]) -> Result<(), KeptError> {
+        let mut file = nameless(&self.path)?;
+        let path = self.path.join(name);
+        let written = file.write_all(content).and_then(|()| file.as_file().sync_all());
+        written.map_err(|source| KeptError::Write { path: path.clone(), source })?;
+        replace(file, &path)
     }
 
     /// Adds `line` and an end of line to the file `name` of the folder, which is made where it is not there.
@@ -89,18 +155,25 @@ impl Folder {
     }
 }
 
+/// The names of all that is in `folder`, in order. Empty where it cannot be read.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
 /// The error for a folder `out` that is there already. Where it holds a run that was begun and not finished, the error
 /// says so: it is in the way whenever the user tries again.
 fn in_the_way(out: &Path) -> KeptError {
-    let names = |entries: fs::ReadDir| -> Option<Vec<String>> {
-        entries.map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
-    };
-    let mut names = fs::read_dir(out).ok().and_then(names).unwrap_or_default();
-    names.sort();
+    let names = names(out);
     let begun = names.iter().any(|name| name == JOB);
     let finished = names.iter().any(|name| name == MODEL || name == RESULT);
     match begun && !finished {
-        true => KeptError::Unfinished { folder: out.to_owned(), holds: names.join(", ") },
+        true => {
+            let shown: Vec<String> = names.into_iter().filter(|name| !name.starts_with('.')).collect();
+            KeptError::Unfinished { folder: out.to_owned(), holds: shown.join(", ") }
+        }
         false => KeptError::FolderExists(out.to_owned()),
     }
 }
@@ -171,32 +244,105 @@ impl Pending {
         let Self { file, path } = &mut self;
         let written = file.write_all(content).and_then(|()| file.as_file().sync_all());
         written.map_err(|source| KeptError::Write { path: path.clone(), source })?;
-        let Self { file, path } = self;
-        let Err(refused) = whole::persist(file, &path) else {
-            return Ok(());
-        };
-        let kept = match refused.error.kind() {
-            ErrorKind::AlreadyExists => refused.file.keep(),
-            _ => return Err(KeptError::Write { path, source: refused.error }),
-        };
-        Err(match kept {
-            Ok((_, kept)) => KeptError::Overtaken { path, kept },
-            Err(lost) => KeptError::Write { path, source: lost.error },
-        })
+        name(self.file, &self.path)
     }
+}
+
+/// A file without a name yet in `folder`, readable by its owner alone. Dropped, it leaves nothing.
+///
+/// # Errors
+/// [`KeptError::Write`].
+pub(super) fn nameless(folder: &Path) -> Result<NamedTempFile, KeptError> {
+    let mut builder = tempfile::Builder::new();
+    let file = builder.prefix(UNFINISHED).permissions(fs::Permissions::from_mode(PRIVATE)).tempfile_in(folder);
+    file.map_err(|source| KeptError::Write { path: folder.to_owned(), source })
+}
+
+/// Gives `file` the name `path`, where nothing may stand.
+///
+/// # Errors
+/// [`KeptError::Write`]; [`KeptError::Overtaken`] where something stands there. Then the file has a name beside it.
+pub(super) fn name(file: NamedTempFile, path: &Path) -> Result<(), KeptError> {
+    let Err(refused) = whole::persist(file, path) else {
+        return Ok(());
+    };
+    let path = path.to_owned();
+    let kept = match refused.error.kind() {
+        ErrorKind::AlreadyExists => refused.file.keep(),
+        _ => return Err(KeptError::Write { path, source: refused.error }),
+    };
+    Err(match kept {
+        Ok((_, kept)) => KeptError::Overtaken { path, kept },
+        Err(lost) => KeptError::Write { path, source: lost.error },
+    })
+}
+
+/// Gives `file`, whose bytes are on the disk, the name `path`, in the place of what stands there. When this returns, the name is on
+/// the disk, too.
+///
+/// # Errors
+/// [`KeptError::Write`].
+pub(super) fn replace(file: NamedTempFile, path: &Path) -> Result<(), KeptError> {
+    let named = file.persist(path).map_err(|refused| refused.error).and_then(|_| match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => fs::File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    });
+    named.map_err(|source| KeptError::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn holder() -> Holder {
+        Holder::here("here", None)
+    }
+
+    /// What an earlier start has left stays, but for what it did not finish. A folder with something else is nobody's run.
+    #[test]
+    fn a_folder_is_opened_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("a/run");
+        let open = || Folder::open(&path, &holder(), Duration::ZERO);
+        let made = open().unwrap();
+        made.write(JOB, b"1").unwrap();
+        let checkpoints = made.make(checkpoint::FOLDER).unwrap();
+        assert_eq!(fs::metadata(&checkpoints).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(made.make(checkpoint::FOLDER).is_ok() && !made.is_done());
+        for within in [&path, &checkpoints] {
+            fs::write(within.join(format!("{UNFINISHED}1")), "").unwrap();
+            fs::write(within.join("notes"), "").unwrap();
+        }
+        assert!(matches!(open(), Err(KeptError::Busy { .. })));
+        drop(made);
+        let again = open().unwrap();
+        assert_eq!(
+            (names(&path), names(&checkpoints)),
+            (
+                vec![".lock".to_owned(), "checkpoint".to_owned(), "job.toml".to_owned(), "notes".to_owned()],
+                vec!["notes".to_owned()],
+            )
+        );
+        again.write(MODEL, b"").unwrap();
+        again.rewrite(RESULT, b"1").unwrap();
+        again.rewrite(RESULT, b"2").unwrap();
+        assert!(again.is_done() && fs::read(path.join(RESULT)).unwrap() == b"2");
+        let foreign = temp.path().join("b");
+        fs::create_dir(&foreign).unwrap();
+        fs::write(foreign.join("thesis.tex"), "").unwrap();
+        let refused = Folder::open(&foreign, &holder(), Duration::ZERO);
+        assert!(matches!(refused, Err(KeptError::Foreign { holds, .. }) if holds == "thesis.tex"));
+    }
+
     #[test]
     fn an_existing_folder_is_refused() {
         let temp = tempfile::tempdir().unwrap();
         let out = temp.path().join("a/b");
-        let made = Folder::create(Some(&out), "x").unwrap();
+        let made = Folder::create(Some(&out), "x", &holder()).unwrap();
         made.write("file", b"1").unwrap();
-        assert!(matches!(Folder::create(Some(&out), "x"), Err(KeptError::FolderExists(path)) if path == out));
+        assert!(
+            matches!(Folder::create(Some(&out), "x", &holder()), Err(KeptError::FolderExists(path)) if path == out)
+        );
         assert_eq!(fs::read(out.join("file")).unwrap(), b"1");
     }
 
@@ -213,7 +359,7 @@ mod tests {
         ] {
             let temp = tempfile::tempdir().unwrap();
             names.iter().for_each(|name| fs::write(temp.path().join(name), "").unwrap());
-            match (Folder::create(Some(temp.path()), "x").map(drop).unwrap_err(), rest) {
+            match (Folder::create(Some(temp.path()), "x", &holder()).map(drop).unwrap_err(), rest) {
                 (KeptError::Unfinished { holds, .. }, Some(rest)) => assert_eq!(holds, rest),
                 (KeptError::FolderExists(_), None) => {}
                 (error, _) => panic!("{names:?}: {error}"),
@@ -224,10 +370,11 @@ mod tests {
     #[test]
     fn all_files_of_a_run_are_its_owners_alone() {
         let temp = tempfile::tempdir().unwrap();
-        let folder = Folder::create(Some(&temp.path().join("run")), "x").unwrap();
+        let folder = Folder::create(Some(&temp.path().join("run")), "x", &holder()).unwrap();
         folder.write(JOB, b"1").unwrap();
         folder.append(METRICS, "1").unwrap();
         folder.append(METRICS, "2").unwrap();
+        assert!(names(folder.path()).len() >= 3);
         for entry in fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, PRIVATE, "{:?}", entry.file_name());
         }

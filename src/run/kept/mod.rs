@@ -1,11 +1,15 @@
 //! What remains of a run and what a run starts from: files that appear whole or not at all, readable by their owner
 //! alone. This module knows no ranks and no messages.
 
+pub mod checkpoint;
 pub mod folder;
 pub mod input;
+pub mod lock;
 pub mod model;
 pub mod outputs;
+pub(super) mod owner_key;
 pub mod results;
+mod sealed;
 pub mod weights;
 
 use std::path::PathBuf;
@@ -13,6 +17,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::memory::OutOfMemory;
+use crate::threads::Starved;
 
 /// Why something cannot be kept.
 #[derive(Debug, Error)]
@@ -39,13 +44,31 @@ pub enum KeptError {
     /// The folder that `--out` names holds a run that was begun and not finished.
     #[error(
         "the folder {folder} holds an unfinished run ({holds}; no model): it failed, or is still at work. Where it failed, \
-         rm -r {folder}; or name another with --out"
+         --resume auto goes on with it, or rm -r {folder}; or name another with --out"
     )]
     Unfinished {
         /// The path of the folder.
         folder: PathBuf,
         /// The names of the files in it.
         holds: String,
+    },
+    /// The folder that a run was to go on in holds something else.
+    #[error(
+        "the folder {folder} holds no run ({holds}): --resume goes on in a run's folder, or in one that is empty or not there yet"
+    )]
+    Foreign {
+        /// The path of the folder.
+        folder: PathBuf,
+        /// The names of the files in it.
+        holds: String,
+    },
+    /// Another process works in the folder.
+    #[error("{by} is at work in {folder}; wait for its end, or name another folder with --out")]
+    Busy {
+        /// The path of the folder.
+        folder: PathBuf,
+        /// Who it is.
+        by: String,
     },
     /// A file stands already where a new one was to be written.
     #[error("{path} exists; name another file with {option}, or remove it")]
@@ -71,12 +94,83 @@ pub enum KeptError {
         /// The value that was found.
         value: f32,
     },
+    /// A checkpoint cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The path of the file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A checkpoint is not what was written.
+    #[error("the checkpoint {path} is torn or altered: its digest is not that of its contents; {}", instead(.older.as_ref()))]
+    Torn {
+        /// The path of the file.
+        path: PathBuf,
+        /// The path of the next older checkpoint beside it.
+        older: Option<PathBuf>,
+    },
+    /// A file is no checkpoint of this version.
+    #[error("{path} is no checkpoint that this version of mixnn goes on from: found {found}")]
+    Format {
+        /// The path of the file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// A checkpoint was sealed under another key.
+    #[error("the checkpoint {path} was not sealed under the key in {key}; checkpoint.key names another")]
+    ForeignKey {
+        /// The path of the checkpoint.
+        path: PathBuf,
+        /// The path of the key.
+        key: PathBuf,
+    },
+    /// The key of checkpoints cannot be read.
+    #[error("cannot read the key of the checkpoints, {path}: {source}; checkpoint.key names another")]
+    NoKey {
+        /// The path of the file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The file that should hold the key of checkpoints holds something else.
+    #[error("{path} holds no key for checkpoints: expected one line of 64 hexadecimal digits, as a run writes it")]
+    NotAKey {
+        /// The path of the file.
+        path: PathBuf,
+    },
+    /// Others than its owner may read the key of checkpoints.
+    #[error("{path}, the key of the checkpoints, has mode {mode:03o}: others may read it; chmod 600 {path}")]
+    OpenKey {
+        /// The path of the file.
+        path: PathBuf,
+        /// The mode that was found.
+        mode: u32,
+    },
+    /// A checkpoint was abandoned, as its file could not be written or its run ended.
+    #[error("a checkpoint was not finished")]
+    Stuck,
+    /// The operating system has no randomness.
+    #[error("no randomness from the operating system: {0}")]
+    Randomness(#[from] rand::rngs::SysError),
+    /// The operating system started no thread.
+    #[error(transparent)]
+    Threads(#[from] Starved),
     /// The operating system gave no memory for what was asked.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
     /// Something that no run should come to. The text says what.
     #[error("a bug: {0}")]
     Bug(String),
+}
+
+/// What to do where a checkpoint cannot be gone on from.
+fn instead(older: Option<&PathBuf>) -> String {
+    match older {
+        Some(older) => format!("--resume {} goes on from the one before", older.display()),
+        None => "there is none before it: start the run anew, in another folder".to_owned(),
+    }
 }
 
 impl KeptError {
@@ -86,9 +180,23 @@ impl KeptError {
             KeptError::NotFinite { .. } => 1,
             KeptError::FolderExists(_)
             | KeptError::Unfinished { .. }
+            | KeptError::Foreign { .. }
             | KeptError::FileExists { .. }
-            | KeptError::Overtaken { .. } => 2,
-            KeptError::Write { .. } | KeptError::NoFolder { .. } | KeptError::Memory(_) => 3,
+            | KeptError::Overtaken { .. }
+            | KeptError::Format { .. }
+            | KeptError::ForeignKey { .. }
+            | KeptError::NotAKey { .. }
+            | KeptError::OpenKey { .. } => 2,
+            KeptError::Write { .. }
+            | KeptError::Read { .. }
+            | KeptError::Torn { .. }
+            | KeptError::NoKey { .. }
+            | KeptError::NoFolder { .. }
+            | KeptError::Busy { .. }
+            | KeptError::Stuck
+            | KeptError::Randomness(_)
+            | KeptError::Threads(_)
+            | KeptError::Memory(_) => 3,
             KeptError::Bug(_) => 70,
         }
     }

@@ -5,12 +5,12 @@ use super::encoded_length;
 use crate::crypto::hpke;
 use crate::job::Mix;
 use crate::mix::geometry::rounded_up;
-use crate::nn::StageSpec;
+use crate::nn::{StageSpec, snapshot};
 use crate::run::RunError;
 
 /// How many bytes a message or a package may have at most. MPI counts bytes in a C int.
 pub(in crate::run) const LONGEST: u64 = 1 << 30;
-/// How many bytes the values may have that follow a result. They travel in pieces.
+/// How many bytes the values or the state may have that follow a result. They travel in pieces.
 pub(in crate::run) const MOST_VALUES: u64 = 1 << 40;
 
 /// What a job's stages on ranks need of messages and letters.
@@ -20,8 +20,10 @@ pub(in crate::run) struct Needs {
     pub(in crate::run) message: u64,
     /// How many bytes the longest encoded role has.
     pub(in crate::run) role: usize,
-    /// How many parameters the stage has that has most.
+    /// How many bytes the values of the stage have that has most.
     pub(in crate::run) values: u64,
+    /// How many bytes the longest state has that a stage goes on from.
+    pub(in crate::run) state: u64,
 }
 
 /// How long messages and letters are, in bytes.
@@ -33,6 +35,8 @@ pub struct Lengths {
     pub package: u64,
     /// Bytes of the values that follow a result, of all pieces together, before they are sealed.
     pub result: u64,
+    /// Bytes of the state that follows a result where a checkpoint is due, of all pieces together, before they are sealed.
+    pub state: u64,
 }
 
 impl Needs {
@@ -42,8 +46,9 @@ impl Needs {
     /// [`RunError::Bug`] where a spec cannot be encoded.
     pub(in crate::run) fn of(message: u64, remote: &[StageSpec]) -> Result<Self, RunError> {
         let role = remote.iter().map(encoded_length).try_fold(0, |most, role| Ok::<_, RunError>(role?.max(most)))?;
-        let values = remote.iter().map(StageSpec::parameter_count).max().unwrap_or(0);
-        Ok(Self { message, role, values })
+        let values = remote.iter().map(snapshot::values_length).max().unwrap_or(0);
+        let state = remote.iter().map(snapshot::length).max().unwrap_or(0);
+        Ok(Self { message, role, values, state })
     }
 
     /// The lengths that these needs come to among `ranks` ranks, with circuits of `hops` hops.
@@ -51,7 +56,8 @@ impl Needs {
         Lengths {
             message: self.message,
             package: package(ranks, hops, self.role),
-            result: rounded_up(self.values.saturating_mul(4)),
+            result: rounded_up(self.values),
+            state: rounded_up(self.state),
         }
     }
 }
@@ -66,11 +72,14 @@ impl Lengths {
             message: self.message.max(mix.message.into()),
             package: self.package.max(mix.package.into()),
             result: self.result.max(mix.result),
+            state: self.state.max(mix.state),
         };
         let split = "split the largest stage, or take a smaller mix.result";
+        let split_state = "split the largest stage, or take a smaller mix.state";
         let shorter = "split the stage with the most operations, or take a smaller mix.package";
         for (what, bytes, most, fix) in [
             ("a rank's result", lengths.result, MOST_VALUES, split),
+            ("a rank's state", lengths.state, MOST_VALUES, split_state),
             ("a rank's package", lengths.package, LONGEST, shorter),
             ("a message", lengths.message, LONGEST, "take a smaller micro_batch"),
         ] {
@@ -102,14 +111,15 @@ mod tests {
     use super::*;
 
     fn lengths(role: usize, values: u64) -> Lengths {
-        Needs { message: 100, role, values }.lengths(7, 3)
+        Needs { message: 100, role, values: 4 * values, state: 12 * values + 8 }.lengths(7, 3)
     }
 
     /// docs/PROTOCOL.md, 3.10 and 3.11, with the figures of its example. Few lengths are possible, so that one says
     /// little of a model.
     #[test]
     fn packages_and_results_are_rounded() {
-        assert_eq!(lengths(73, 200_960), Lengths { message: 100, package: 2560, result: 819_200 });
+        let due = Lengths { message: 100, package: 2560, result: 819_200, state: 2_490_368 };
+        assert_eq!(lengths(73, 200_960), due);
         // From one length to its double there are 16 steps.
         let some = || (100_000..200_000).step_by(100);
         assert!(some().map(|values| lengths(0, values).result).collect::<BTreeSet<u64>>().len() <= 17);
@@ -121,31 +131,32 @@ mod tests {
         }
     }
 
-    fn mix(message: u32, package: u32, result: u64) -> Mix {
+    fn mix(message: u32, package: u32, result: u64, state: u64) -> Mix {
         let mut mix =
             crate::job::Job::parse("digits.toml", include_str!("../../../jobs/digits.toml"), &[]).unwrap().mix;
-        (mix.message, mix.package, mix.result) = (message, package, result);
+        (mix.message, mix.package, mix.result, mix.state) = (message, package, result, state);
         mix
     }
 
     #[test]
     fn a_job_may_ask_for_more() {
-        let due = Lengths { message: 5000, package: 4000, result: 1 << 20 };
-        assert_eq!(lengths(73, 200_960).at_least(&mix(5000, 4000, 1 << 20)).unwrap(), due);
-        assert_eq!(lengths(73, 200_960).at_least(&mix(0, 0, 0)).unwrap(), lengths(73, 200_960));
+        let due = Lengths { message: 5000, package: 4000, result: 1 << 20, state: 1 << 22 };
+        assert_eq!(lengths(73, 200_960).at_least(&mix(5000, 4000, 1 << 20, 1 << 22)).unwrap(), due);
+        assert_eq!(lengths(73, 200_960).at_least(&mix(0, 0, 0, 0)).unwrap(), lengths(73, 200_960));
     }
 
     #[test]
     fn what_is_too_long_to_travel_is_told() {
-        let most = Lengths { message: LONGEST, package: LONGEST, result: MOST_VALUES };
-        assert_eq!(most.at_least(&mix(0, 0, 0)).unwrap(), most);
+        let most = Lengths { message: LONGEST, package: LONGEST, result: MOST_VALUES, state: MOST_VALUES };
+        assert_eq!(most.at_least(&mix(0, 0, 0, 0)).unwrap(), most);
         for (lengths, what) in [
             (Lengths { message: LONGEST + 1, ..most }, "a message"),
             (Lengths { package: LONGEST + 1, ..most }, "a rank's package"),
             (Lengths { package: 1 << 40, ..most }, "a rank's package"),
             (Lengths { result: MOST_VALUES + 1, ..most }, "a rank's result"),
+            (Lengths { state: MOST_VALUES + 1, ..most }, "a rank's state"),
         ] {
-            let error = lengths.at_least(&mix(0, 0, 0)).unwrap_err();
+            let error = lengths.at_least(&mix(0, 0, 0, 0)).unwrap_err();
             assert!(error.to_string().starts_with(&format!("{what} would have")), "{error}");
             assert_eq!(error.exit_code(), 2);
         }

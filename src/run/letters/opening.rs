@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::lengths::{LONGEST, MOST_VALUES};
+use super::pieces::Pieces;
 use super::{Binding, padded, unpadded, word};
 use crate::ids::{Rank, Term};
 use crate::job::{Compute, FEWEST_MIXED_RANKS, LONGEST_TIMEOUT, MOST_RANKS, MOST_THREADS, Profile};
+use crate::mix::beat::StageData;
 use crate::mix::clock::{LONGEST_SLOT, Pace};
 use crate::mix::geometry::Geometry;
 use crate::mix::topology::Topology;
@@ -56,8 +58,10 @@ pub(in crate::run) struct Public {
     pub(in crate::run) package: u32,
     /// How many bytes the values have that follow a result, of all pieces together, before they are sealed.
     pub(in crate::run) result: u64,
-    /// Whether stages are given the values that they start from.
-    pub(in crate::run) given: bool,
+    /// How many bytes the state has that follows a result, of all pieces together, before it is sealed.
+    pub(in crate::run) state: u64,
+    /// What stages are given that they start from.
+    pub(in crate::run) given: StageData,
     /// SHA-256 of the opening that said all this. It does not travel: each process computes it of the bytes that it has
     /// said or heard.
     #[serde(skip)]
@@ -94,6 +98,15 @@ impl Public {
         Binding { run: &self.run, opening: &self.digest, term, rank, ranks }
     }
 
+    /// How the pieces are cut in which `data` of each stage travels.
+    pub(in crate::run) fn pieces(&self, data: StageData) -> Pieces {
+        Pieces::cut(match data {
+            StageData::Nothing => 0,
+            StageData::Values => self.result,
+            StageData::State => self.state,
+        })
+    }
+
     /// Whether a rank among `ranks` ranks can work from these numbers. What it takes memory for, counts to and waits
     /// for is then bounded by what a job may ask for.
     pub(in crate::run) fn fits(&self, ranks: u16) -> bool {
@@ -109,6 +122,7 @@ impl Public {
             && message.is_some_and(|message| (HEADER as u64..=LONGEST * 3 / 2).contains(&message))
             && u64::from(self.package) <= LONGEST
             && self.result <= MOST_VALUES
+            && self.state <= MOST_VALUES
             && Duration::from_millis(self.timeout) <= LONGEST_TIMEOUT
             && self.compute.threads <= MOST_THREADS
             && self.pacing.fits()
@@ -171,7 +185,8 @@ pub(in crate::run::letters) mod tests {
             pacing: Pacing::Lockstep,
             package: 4096,
             result: 4096,
-            given: false,
+            state: 8192,
+            given: StageData::Nothing,
             digest: [0; 32],
         }
     }
@@ -179,7 +194,7 @@ pub(in crate::run::letters) mod tests {
     #[test]
     fn public_numbers_that_no_job_asks_for_are_refused() {
         assert!(public().fits(7) && !public().fits(6) && !public().fits(0));
-        let breaks: [fn(&mut Public); 12] = [
+        let breaks: [fn(&mut Public); 13] = [
             |public| public.geometry.ranks = 0,
             |public| public.geometry.hops = 0,
             |public| public.geometry.hops = 255,
@@ -190,6 +205,7 @@ pub(in crate::run::letters) mod tests {
             |public| public.compute.threads = u16::MAX,
             |public| public.package = u32::MAX,
             |public| public.result = u64::MAX,
+            |public| public.state = u64::MAX,
             |public| public.pacing = Pacing::Fixed { pace: None, rest: u64::MAX },
             |public| public.pacing = Pacing::Fixed { pace: Some(Pace { slot: 0, share: 1 }), rest: 0 },
         ];

@@ -1,20 +1,19 @@
-//! Pieces: how all values of a stage travel between its rank and the owner, in letters of one length (docs/PROTOCOL.md, 4.9 and 14.4).
+//! Pieces: how what a stage starts from or returns travels between its rank and the owner, in letters of one length
+//! (docs/PROTOCOL.md, 4.9 and 14.4).
 //!
-//! Stages have as many values as memory holds, and a letter has not. So whoever sends or receives values of many ranks holds one piece
+//! A stage has as many values as memory holds, and a letter has not. So whoever sends or receives those of many ranks holds one piece
 //! of each at a time.
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::crypto::aead::{Aead, Library, Nonce, TAG};
 use crate::crypto::key::Key;
 use crate::ids::Rank;
 use crate::memory;
+use crate::nn::snapshot::PIECE;
 use crate::run::{RunError, sealed};
 
-/// How many bytes a piece has at most before it is sealed. It is a multiple of four, so that no number is cut.
-const PIECE: usize = 1 << 20;
-
-/// How the values of each rank are cut into pieces.
+/// How the bytes of each rank are cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::run) struct Pieces {
     /// How many pieces there are for each rank.
@@ -45,7 +44,7 @@ impl Pieces {
     }
 }
 
-/// One end of the way that the values of one rank take: at the owner, or at the rank.
+/// One end of the way that the bytes of one rank take: at the owner, or at the rank.
 pub(in crate::run) struct End {
     pieces: Pieces,
     cipher: Box<dyn Aead>,
@@ -55,24 +54,33 @@ pub(in crate::run) struct End {
 }
 
 impl End {
-    /// An end of the way of `what` that `from` sends, as `pieces` under `key`. The key is for these values alone. `library` seals and
+    /// An end of the way of `what` that `from` sends, as `pieces` under `key`. The key is for these pieces alone. `library` seals and
     /// opens.
     pub(super) fn new(pieces: Pieces, key: &Key, library: Library, what: &'static str, from: Rank) -> Self {
         Self { pieces, cipher: library.key(key), what, from }
     }
 
-    /// Seals piece `number`, counted from 0, of `values`; behind these it is zeros.
+    /// Seals piece `number`, counted from 0, of `bytes`; behind these it is zeros.
     ///
     /// # Errors
     /// [`RunError::Memory`].
-    pub(in crate::run) fn write(&self, number: usize, values: &[f32]) -> Result<Vec<u8>, RunError> {
-        let plain = self.pieces.plain;
+    pub(in crate::run) fn write(&self, number: usize, bytes: &[u8]) -> Result<Vec<u8>, RunError> {
+        let here = bytes.get(number * self.pieces.plain..).unwrap_or_default();
+        let here = &here[..here.len().min(self.pieces.plain)];
+        self.write_piece(number, |piece| piece[..here.len()].copy_from_slice(here))
+    }
+
+    /// Seals piece `number`, counted from 0. `fill` gets its bytes as zeros, and writes what is in it.
+    ///
+    /// # Errors
+    /// [`RunError::Memory`].
+    pub(in crate::run) fn write_piece(
+        &self,
+        number: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Vec<u8>, RunError> {
         let mut piece = memory::zeroed(self.pieces.length())?;
-        let here = values.get(number * plain / 4..).unwrap_or_default();
-        let (words, _) = piece[..plain].as_chunks_mut();
-        for (word, value) in words.iter_mut().zip(here) {
-            *word = value.to_le_bytes();
-        }
+        fill(&mut piece[..self.pieces.plain]);
         self.cipher.seal_in_place(&nonce(number), &[], &mut piece);
         Ok(piece)
     }
@@ -86,36 +94,37 @@ impl End {
     }
 }
 
-/// The numbers of one rank, as they come in pieces, with zeros behind them.
-pub(in crate::run) struct Values(Zeroizing<Vec<f32>>);
+/// The bytes of one rank, as they come in pieces, with zeros behind them.
+pub(in crate::run) struct Joined(Zeroizing<Vec<u8>>);
 
-impl Values {
-    /// Room for the numbers of all `pieces`.
+impl Joined {
+    /// Room for the bytes of all `pieces`.
     ///
     /// # Errors
     /// [`RunError::Memory`].
     pub(in crate::run) fn new(pieces: Pieces) -> Result<Self, RunError> {
-        Ok(Self(Zeroizing::new(memory::room(pieces.count * pieces.plain / 4)?)))
+        Ok(Self(Zeroizing::new(memory::room(pieces.count * pieces.plain)?)))
     }
 
     /// Takes the bytes of the next piece. There must be room for them.
     pub(in crate::run) fn take(&mut self, plain: &[u8]) {
-        for word in plain.as_chunks().0 {
-            let mut word: [u8; 4] = *word;
-            self.0.push(f32::from_le_bytes(word));
-            word.zeroize();
-        }
+        self.0.extend_from_slice(plain);
     }
 
-    /// The first `count` numbers. `None` where fewer have come, or where anything but zeros follows.
-    pub(in crate::run) fn first(mut self, count: u64) -> Option<Zeroizing<Vec<f32>>> {
-        let behind = self.0.get(usize::try_from(count).ok()?..)?;
-        if behind.iter().any(|value| value.to_bits() != 0) {
+    /// The first `length` bytes. `None` where fewer have come, or where anything but zeros follows.
+    pub(in crate::run) fn first(mut self, length: u64) -> Option<Zeroizing<Vec<u8>>> {
+        let length = usize::try_from(length).ok()?;
+        if !is_zero(self.0.get(length..)?) {
             return None;
         }
-        self.0.truncate(count as usize);
+        self.0.truncate(length);
         Some(self.0)
     }
+}
+
+/// Whether there is nothing but zeros in `bytes`.
+pub(in crate::run) fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// The nonce of a piece is its number, as the key is for one rank's values alone.
@@ -145,26 +154,26 @@ mod tests {
     }
 
     #[test]
-    fn values_arrive_in_their_order_and_under_their_key_alone() {
+    fn bytes_arrive_in_their_order_and_under_their_key_alone() {
         let pieces = Pieces { count: 3, plain: 16 };
-        let given: Vec<f32> = (0..9).map(|i| i as f32 - 4.5).collect();
+        let given: Vec<u8> = (1..=36).collect();
         let (from, to) = (end(pieces, 1), end(pieces, 1));
-        let taken = |count: u64| {
-            let mut values = Values::new(pieces).unwrap();
+        let taken = |length: u64| {
+            let mut joined = Joined::new(pieces).unwrap();
             let mut plain = pieces.room().unwrap();
             for number in 0..pieces.count {
                 let piece = from.write(number, &given).unwrap();
                 assert_eq!(piece.len(), from.write(number, &[]).unwrap().len(), "a relay's is as long");
                 to.read(number, &piece, &mut plain).unwrap();
-                values.take(&plain);
+                joined.take(&plain);
                 assert!(end(pieces, 2).read(number, &piece, &mut plain.clone()).is_err());
                 assert!(to.read((number + 1) % 3, &piece, &mut plain.clone()).is_err(), "in another's place");
             }
-            values.first(count)
+            joined.first(length)
         };
-        assert_eq!(*taken(9).unwrap(), given);
-        // Fewer numbers than there are, and more than there is room for.
-        assert!(taken(8).is_none() && taken(13).is_none());
-        assert_eq!(*taken(12).unwrap(), [given.clone(), vec![0.0; 3]].concat());
+        assert_eq!(*taken(36).unwrap(), given);
+        // Fewer bytes than there are, and more than there is room for.
+        assert!(taken(35).is_none() && taken(49).is_none());
+        assert_eq!(*taken(48).unwrap(), [given.clone(), vec![0; 12]].concat());
     }
 }

@@ -1,10 +1,9 @@
 //! The result: what a rank returns at the end of a term (docs/PROTOCOL.md, 14). It is sealed to the owner under a key
-//! from the rank's package, so that nobody else can have sent it. The values of its stage follow in pieces, under a key
-//! that the result holds.
+//! from the rank's package, so that nobody else can have sent it. The values or the state of its stage may follow in pieces, under a
+//! key that the result holds.
 
 use serde::{Deserialize, Serialize};
 
-use super::opening::Public;
 use super::pieces::{End, Pieces};
 use super::{Binding, Desk, padded, unpadded};
 use crate::crypto::aead::Library;
@@ -35,13 +34,13 @@ impl Recipient {
 
 /// What a rank returns at the end of a term.
 #[derive(Serialize, Deserialize)]
-pub(in crate::run) struct Returned {
+pub(in crate::run) struct TermResult {
     /// Of the whole run so far, in nanoseconds: compute, seal, exchange, peel, open, wait. Then bytes sent, and slots
     /// that overran.
     pub(in crate::run) timing: [u64; 8],
     /// The first fault that the rank has noticed in this term.
     pub(in crate::run) fault: Option<Fault>,
-    /// A fresh key, under which the values of the rank's stage follow, or as many zeros.
+    /// A fresh key, under which what the stage returns follows, or as many zeros.
     pub(in crate::run) key: Key,
 }
 
@@ -50,15 +49,10 @@ const PLAIN: usize = 160;
 /// How many bytes a result has as it travels.
 pub(in crate::run) const LENGTH: usize = PLAIN + hpke::OVERHEAD;
 
-/// How the values of each rank are cut that follow its result in a run of these `public` numbers.
-pub(in crate::run) fn pieces(public: &Public) -> Pieces {
-    Pieces::cut(public.result)
-}
-
-/// An end of the way that the values take which follow the result of the rank of `binding`. `key` is the one in the result. `library`
+/// An end of the way that the `pieces` take which follow the result of the rank of `binding`. `key` is the one in the result. `library`
 /// seals and opens.
 pub(in crate::run) fn end(pieces: Pieces, library: Library, key: &Key, binding: &Binding<'_>) -> End {
-    End::new(pieces, key, library, "the values", binding.rank)
+    End::new(pieces, key, library, "what a stage returns", binding.rank)
 }
 
 /// What the result of a term of `slots` slots is sealed for: HPKE's `info` (docs/PROTOCOL.md, 14.2).
@@ -74,7 +68,7 @@ fn info(binding: &Binding<'_>, slots: u64) -> Vec<u8> {
 /// # Errors
 /// [`RunError::Memory`]; [`RunError::Sealed`] where nothing can be sealed to the key.
 pub(in crate::run) fn write(
-    returned: &Returned,
+    returned: &TermResult,
     slots: u64,
     (owner, psk): (&[u8], &Key),
     desk: &mut Desk<'_>,
@@ -96,7 +90,7 @@ pub(in crate::run) fn read(
     (recipient, psk): (&Recipient, &Key),
     desk: &mut Desk<'_>,
     binding: &Binding<'_>,
-) -> Result<Returned, RunError> {
+) -> Result<TermResult, RunError> {
     let from = binding.rank;
     let plain = recipient.0.open(&mut desk.stack, &info(binding, slots), Some(psk), blob);
     let plain = plain.map_err(sealed(WHAT, from))?;
@@ -115,7 +109,7 @@ mod tests {
     fn the_longest_result_fits() {
         let fault =
             Fault { slot: Slot(u64::MAX), phase: Phase(u8::MAX), peer: Rank(u16::MAX), reason: Reason::Device };
-        let longest = Returned { timing: [u64::MAX; 8], fault: Some(fault), key: Key::from_bytes([255; 32]) };
+        let longest = TermResult { timing: [u64::MAX; 8], fault: Some(fault), key: Key::from_bytes([255; 32]) };
         assert!((100..PLAIN - 16).contains(&encoded_length(&longest).unwrap()));
         assert!(padded(&longest, PLAIN).is_ok());
     }

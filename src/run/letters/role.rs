@@ -6,10 +6,13 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::opening::Public;
-use super::pieces::Values;
+use super::pieces::Joined;
 use super::{encode, encoded_length};
 use crate::memory;
+use crate::mix::beat::StageData;
 use crate::nn::StageSpec;
+use crate::nn::snapshot::{self, Snapshot};
+use crate::role::stage::Told;
 use crate::run::RunError;
 use crate::wire::HEADER;
 
@@ -33,9 +36,9 @@ pub(in crate::run) fn is_stage(role: &[u8]) -> bool {
     role.first().is_some_and(|operations| *operations != 0)
 }
 
-/// Reads the stage of which `role` tells. `None` where no rank can host it in a run of these `public` numbers. Its
-/// initial values are those in `start`, if there are any.
-pub(in crate::run) fn read(role: &[u8], start: Option<Values>, public: &Public) -> Option<StageSpec> {
+/// Reads the stage of which `role` tells, with the values or the state that `start` gives it, if it gives any. `None` where no rank
+/// can host it in a run of these `public` numbers.
+pub(in crate::run) fn read(role: &[u8], start: Option<Joined>, public: &Public) -> Option<Told> {
     let (mut spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(role).ok()?;
     let number = u64::from(spec.wire.bytes());
     let width = spec.data.as_ref().map_or(number, |encoding| encoding.element.bytes().into());
@@ -48,11 +51,22 @@ pub(in crate::run) fn read(role: &[u8], start: Option<Values>, public: &Public) 
         && spec.optimizer.fits()
         && travels(tensor(spec.input_features(), width))
         && travels(tensor(spec.output_features(), number))
-        && spec.parameter_count() <= public.result / 4;
-    if let Some(start) = start.filter(|_| fits) {
-        spec.values = Some(Arc::new(start.first(spec.parameter_count())?));
+        && snapshot::values_length(&spec) <= public.result
+        && snapshot::length(&spec) <= public.state;
+    let mut state = None;
+    match (start.filter(|_| fits), public.given) {
+        (Some(start), StageData::Values) => {
+            let bytes = start.first(snapshot::values_length(&spec))?;
+            let values = bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+            spec.values = Some(Arc::new(Zeroizing::new(values)));
+        }
+        (Some(start), StageData::State) => {
+            let bytes = start.first(snapshot::length(&spec))?;
+            state = Some(Snapshot::from_bytes(&spec, bytes)?);
+        }
+        (_, _) => {}
     }
-    (fits && spec.starts()).then_some(spec)
+    (fits && spec.starts()).then_some(Told { spec, state })
 }
 
 #[cfg(test)]
@@ -103,13 +117,21 @@ mod tests {
             assert!(taken(&spec).is_none(), "change {i}");
         }
         // 16 times 10 weights and 10 biases.
-        let given = |values: &[f32]| {
+        let start = |data: StageData, values: &[f32]| {
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).chain([0; 24]).collect();
-            let mut start = Values::new(Pieces::cut(bytes.len() as u64)).unwrap();
+            let mut start = Joined::new(Pieces::cut(bytes.len() as u64)).unwrap();
             start.take(&bytes);
-            read(&postcard::to_allocvec(&spec()).unwrap(), Some(start), &public()).and_then(|spec| spec.values)
+            let public = Public { given: data, ..public() };
+            read(&postcard::to_allocvec(&spec()).unwrap(), Some(start), &public)
         };
+        let given = |values: &[f32]| start(StageData::Values, values).and_then(|told| told.spec.values);
         assert!(given(&[0.5; 170]).is_some_and(|values| **values == [0.5; 170]));
+        // A state has the velocity of each, too, and the number of steps, which is 0 here.
+        let state = |values: &[f32]| start(StageData::State, values).and_then(|told| told.state);
+        assert!(state(&[0.5; 340]).is_some_and(|state| state.bytes().len() == 340 * 4 + 8));
+        for (count, value) in [(0, 0.5), (333, 0.5), (343, 0.5), (340, f32::NAN)] {
+            assert!(state(&vec![value; count]).is_none(), "a state of {count} times {value}");
+        }
         for (count, value) in [(0, 0.5), (163, 0.5), (171, 0.5), (170, f32::NAN), (170, f32::INFINITY)] {
             assert!(given(&vec![value; count]).is_none(), "{count} times {value}");
         }

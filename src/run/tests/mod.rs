@@ -18,7 +18,7 @@ use super::letters::{Binding, package, padded, unpadded};
 use super::owner::{self, Surroundings};
 use super::prepare::Prepared;
 use super::trust::{Credentials, Trust};
-use super::{Model, RunError, TrustError, Watcher, local as threads, serve};
+use super::{RunError, TrustError, Watcher, local as threads, serve};
 use crate::crypto::hpke::{self, KeyPair};
 use crate::crypto::identity::Identity;
 use crate::crypto::stack::WipedStack;
@@ -32,8 +32,8 @@ const OWNER: usize = 0;
 /// The rank that does something wrong, or whose messages someone alters.
 const VICTIM: usize = 2;
 
-/// How many messages a rank sends to the owner in a term: the announcement, the result, and its values in one piece.
-const A_TERM: usize = 3;
+/// How many messages a rank sends to the owner in a term that does not end the run: the announcement and the result.
+const A_TERM: usize = 2;
 
 /// Changes a message on its way. The number counts the messages in one direction, from 0.
 type Change = Box<dyn FnMut(usize, Vec<u8>) -> Vec<u8> + Send>;
@@ -121,9 +121,6 @@ impl Watcher for Lines {
         self.0.push(line.to_owned());
     }
     fn progress(&mut self, _: u32, _: usize, _: usize) {}
-    fn keep(&mut self, _: u32, _: &Model) -> Result<(), RunError> {
-        Ok(())
-    }
     fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
         Ok(())
     }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use assigned::Assigned;
@@ -43,6 +44,8 @@ pub(in crate::run) struct Taken {
     pub(in crate::run) how: How,
     /// Which tensor is which parameter, in the order of the parameters.
     pub(in crate::run) assigned: Vec<Assigned>,
+    /// SHA-256 of the file.
+    pub(in crate::run) digest: [u8; 32],
 }
 
 /// A safetensors file, read into memory that is wiped.
@@ -129,7 +132,12 @@ impl Weights {
             }
             all.push(Arc::new(values));
         }
-        Ok(Taken { values: all, how, assigned })
+        Ok(Taken { values: all, how, assigned, digest: self.digest() })
+    }
+
+    /// SHA-256 of the file.
+    pub(in crate::run) fn digest(&self) -> [u8; 32] {
+        Sha256::digest(&*self.bytes).into()
     }
 
     /// Appends the values of one tensor to `values`, as f32.
@@ -187,7 +195,7 @@ mod tests {
     use crate::job::op::{Activation, Linear};
     use crate::job::{Op, Optimizer, Shape};
     use crate::random::Seed;
-    use crate::run::Model;
+    use crate::run::kept::model::ModelWriter;
 
     fn linear(out: u32) -> Op {
         Op::Linear(Linear { input: None, out, bias: true })
@@ -258,9 +266,13 @@ mod tests {
     fn what_a_run_writes_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        let values = vec![(0..8_u8).map(f32::from).collect(), vec![8.0, 9.0, 10.0]];
-        let model = Model::new(&specs(), &values).unwrap();
-        model.write(&path).unwrap();
+        let values: Vec<Vec<f32>> = vec![(0..8_u8).map(f32::from).collect(), vec![8.0, 9.0, 10.0]];
+        let mut writer = ModelWriter::new(folder.path(), &specs()).unwrap();
+        for (stage, values) in values.iter().enumerate() {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            writer.take(stage, &bytes).unwrap();
+        }
+        writer.finish().unwrap().write(&path).unwrap();
         let read = Weights::read(&path).unwrap();
         let found: Vec<Vec<f32>> =
             read.values(&specs(), &[]).unwrap().values.iter().map(|values| values.to_vec()).collect();
