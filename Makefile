@@ -4,6 +4,7 @@
 # make snapshots  take what users see now for right (tests/snapshots), and show what that changes
 # make mutants  break every defence in turn, and see a test notice (docs/MUTANTS.md; hours). MUTANTS="--file src/mix/slot.rs": a part
 # make mutants-run  the same for src/run, which takes days
+# make soak   200 random kills over one training, resumed each time: the same weights (tests/stopping.rs). SOAK=50: fewer
 # make bench  speeds and their ratios (needs python3 with PyTorch for the rivals: bench/requirements.txt)
 
 SHELL := /bin/bash
@@ -17,7 +18,7 @@ RANKS ?= 7
 MPIRUN ?= mpirun
 MIXNN = $(or $(CARGO_TARGET_DIR),target)/release/mixnn
 
-.PHONY: demo test deps build bench snapshots mutants mutants-run clean
+.PHONY: demo test deps build bench snapshots soak mutants mutants-run clean
 
 demo: build
 	@# mpirun hides the terminal from its processes: tell them that there is one.
@@ -33,6 +34,10 @@ test: deps
 snapshots: deps
 	INSTA_UPDATE=always cargo test --locked --test snapshots
 	git --no-pager diff --stat --patch tests/snapshots
+
+SOAK ?= 200
+soak: deps
+	MIXNN_SOAK=$(SOAK) cargo test --locked --test stopping random_kills -- --nocapture
 
 mutants:
 	@command -v cargo-mutants > /dev/null || cargo install --locked cargo-mutants

@@ -202,7 +202,10 @@ fn the_rest_of_a_run_that_failed_is_called_so() {
     let run = |sets: &[&str]| mixnn(folder.path(), &[&["run", DIGITS, "--single", "--out", "out"], sets].concat());
     run(&["--set", "train.optimizer.lr=1e30"]).refused(1, &[]);
     let ran = run(&["--set", "train.epochs=1"]);
-    one_error(ran.refused(2, &["out holds an unfinished run (job.toml; no model)", "rm -r out", "--out"]));
+    one_error(ran.refused(
+        2,
+        &["out holds an unfinished run (checkpoint, job.toml, owner.key; no model)", "rm -r out", "--out"],
+    ));
     fs::remove_dir_all(folder.path().join("out")).unwrap();
     run(&["--set", "train.epochs=1"]).well();
     // What has a model is a run, however it ended.

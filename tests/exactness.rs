@@ -373,10 +373,10 @@ fn results_and_metrics_have_their_keys() {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        for name in ["job.toml", "metrics.jsonl", "result.json", "model.safetensors"] {
+        for name in ["job.toml", "metrics.jsonl", "result.json", "model.safetensors", "checkpoint", "owner.key"] {
             assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
         }
-        assert_eq!(names.len(), 4, "{names:?}");
+        assert_eq!(names.len(), 6, "{names:?}");
     }
 }
 

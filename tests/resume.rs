@@ -112,11 +112,25 @@ fn one_command_line_is_for_all_starts() {
     assert!(!started.stderr.contains("goes on from"));
     let due = bits(&here.join("out"));
     let before = fs::read(here.join("out/result.json")).unwrap();
+    let status = |words: &[&str]| {
+        let said = mixnn(here, &["status", "out"]).well().stdout;
+        words.iter().for_each(|word| assert!(said.contains(word), "no {word:?} in {said}"));
+        let json: serde_json::Value =
+            serde_json::from_str(&mixnn(here, &["status", "out", "--json"]).well().stdout).unwrap();
+        json
+    };
+    let known = status(&["2 of 2 are through", "out/checkpoint/0002-000000.ckpt: 2 epochs", "it is done"]);
+    assert!(known["done"] == true && known["checkpoint"]["epochs"] == 2 && known["at_work"].is_null());
     let done = mixnn(here, &run).well();
     assert!(done.stderr.contains("is done: there is nothing left to do") && done.stdout.contains("test accuracy"));
     assert!(!done.stderr.contains("error"), "{}", done.stderr);
     assert_eq!(fs::read(here.join("out/result.json")).unwrap(), before);
     // A run that was ended before it wrote what it came to.
+    fs::rename(here.join("out/result.json"), here.join("result.json")).unwrap();
+    let known = status(&["nobody; --resume auto goes on with it"]);
+    assert!(known["done"] == false && known["seconds_left"] == 0.0);
+    fs::rename(here.join("result.json"), here.join("out/result.json")).unwrap();
+    mixnn(here, &["status", "none"]).refused(3, &["none/job.toml"]);
     for gone in [&["result.json", "model.safetensors"][..], &["result.json"]] {
         gone.iter().for_each(|gone| fs::remove_file(here.join("out").join(gone)).unwrap());
         mixnn(here, &run).well();
@@ -176,7 +190,7 @@ fn begun(folder: &Path, args: &[&str], out: &str) -> Child {
     child
 }
 
-/// The process that `timeout` runs, and `timeout` itself passes no signals on to.
+/// The process that `timeout` runs.
 fn inner(child: &Child) -> Pid {
     let list = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
     Pid::from_raw(list.split_whitespace().next().unwrap().parse().unwrap())
@@ -188,7 +202,7 @@ fn ended(child: Child, folder: &Path, out: &str) -> Ran {
     Ran { stderr: fs::read_to_string(folder.join(format!("{out}.words"))).unwrap(), ..ran }
 }
 
-/// How many epochs a run was to have, that was stopped behind some of them and had a few to go: the run is then cut short to so many.
+/// How many epochs are through, as the name of the newest checkpoint says.
 fn through(run: &Path) -> u32 {
     let newest = checkpoints(run).pop().unwrap();
     newest.file_name().unwrap().to_str().unwrap()[..4].parse().unwrap()
@@ -200,7 +214,8 @@ fn through(run: &Path) -> u32 {
 fn a_run_stops_on_request() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    let stops: [(&str, &[&str], fn(&Child, &Path)); 6] = [
+    type Stop = fn(&Child, &Path);
+    let stops: [(&str, &[&str], Stop); 6] = [
         ("SIGUSR1", &["--local", "7"], |child, _| kill(inner(child), Signal::SIGUSR1).unwrap()),
         ("SIGTERM", &["--single"], |child, _| {
             // Launchers deliver some signals twice.

@@ -39,7 +39,7 @@ const WORDS: [usize; 3] = [0, 1, 0];
 /// Two models of three stages, and the lengths that make them look alike.
 const MODEL: [&str; 3] = ["64", "32", "10"];
 const OTHER_MODEL: [&str; 3] = ["48", "40", "10"];
-const LENGTHS: [&str; 3] = ["mix.message=6000", "mix.package=6000", "mix.result=30000"];
+const LENGTHS: [&str; 4] = ["mix.message=6000", "mix.package=6000", "mix.result=30000", "mix.state=90000"];
 
 /// One message, as one of its two ranks asks MPI to move it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

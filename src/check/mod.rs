@@ -22,7 +22,7 @@ use crate::compute::cuda::own_memory;
 use crate::ids::Phase;
 use crate::job::{Backend, Job, LinkEncryption, Pace, Profile};
 use crate::mix::geometry::Geometry;
-use crate::nn::StageSpec;
+use crate::nn::{StageSpec, snapshot};
 use crate::pipeline::DataPass;
 use crate::run::owner::can_run;
 use crate::run::prepare::Prepared;
@@ -48,6 +48,8 @@ pub struct Checked {
     slots: [u64; 2],
     /// How many bytes the rank needs that needs most, besides the program and MPI.
     memory: u64,
+    /// How many bytes a checkpoint has.
+    checkpoint: u64,
     /// How many bytes of a GPU's memory a rank needs at most. `None` where no rank uses a GPU.
     gpu_memory: Option<u64>,
     /// How many bytes ranks share: on the host with most ranks, and on one host if all ranks were there.
@@ -136,6 +138,7 @@ impl Checked {
             data,
             slots: [training.slots() + validation, looks(prepared.test.samples())],
             memory,
+            checkpoint: specs.iter().map(snapshot::length).fold(0, u64::saturating_add),
             gpu_memory,
             shared: [on_host.iter().copied().max().unwrap_or(ranks), ranks]
                 .map(|members| shared::of(&job, &geometry, members.into())),
@@ -196,6 +199,7 @@ impl Checked {
             "bytes_per_rank_and_slot": self.slot_bytes(),
             "bytes_per_rank_and_epoch": self.slot_bytes().map(|bytes| bytes * self.slots[0]),
             "memory_of_largest_rank_bytes": self.memory,
+            "checkpoint_bytes": self.checkpoint,
             "gpu_memory_of_largest_rank_bytes": self.gpu_memory,
             "shared_memory_of_largest_host_bytes": self.shared[0],
             "shared_memory_on_one_host_bytes": self.shared[1],
@@ -280,6 +284,11 @@ impl fmt::Display for Checked {
             row(f, "  on a GPU", format!("{mib:.1} MiB of its memory, and up to 64 MiB for each convolution"))?;
         }
         row(f, "shared memory", shared::told(self.shared))?;
+        row(
+            f,
+            "a checkpoint",
+            format!("{:.1} MiB on the owner's disk", self.checkpoint as f64 / f64::from(1 << 20)),
+        )?;
         writeln!(f)?;
         match &self.protection {
             Some(protection) => write!(f, "{protection}")?,

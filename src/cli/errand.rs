@@ -7,10 +7,9 @@ use clap::Args;
 use super::launcher::Start;
 use super::{HowArgs, signals};
 use crate::job::{self, Profile};
-use crate::run::local::Led;
 use crate::run::prepare::Prepared;
 use crate::run::trust::Credentials;
-use crate::run::{RunError, Watcher, hostname, is_here, local, owner, single};
+use crate::run::{Led, RunError, Watcher, hostname, is_here, local, owner, single};
 use crate::terminal;
 
 /// How ranks that are processes find together.

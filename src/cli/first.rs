@@ -4,16 +4,19 @@ use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 
-/// The signals that end any other process.
-const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+/// The signals that end any other process, but for those that a run stops on.
+const ENDING: [Signal; 2] = [Signal::SIGHUP, Signal::SIGQUIT];
+/// The signals that a run stops on, and that end other commands.
+const STOPPING: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
 
-/// Has these signals end this process where it is the first of its container. It then exits with 128 and the number of
-/// the signal, as any other process would. The kernel spares a first process from signals that it does not wait for:
-/// `docker stop` would take ten seconds, and kill it then.
-pub(super) fn heed_signals() {
+/// Has these signals end this process where it is the first of its container; those that a run stops on only where it is none
+/// (`runs`). It then exits with 128 and the number of the signal, as any other process would. The kernel spares a first process from
+/// signals that it does not wait for: `docker stop` would take ten seconds, and kill it then.
+pub(super) fn heed_signals(runs: bool) {
     if std::process::id() == 1 {
+        let stopping = STOPPING.iter().filter(|_| !runs);
         // Where the signals cannot be waited for, all is as it would be without this.
-        let _ = wait_for(SigSet::from_iter(ENDING));
+        let _ = wait_for(SigSet::from_iter(ENDING.iter().chain(stopping).copied()));
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn join(args: &JoinArgs) -> i32 {
     let start = Start::here();
     #[cfg(feature = "mpi")]
     if start.may_be_mpi() {
-        return super::ranks::play::<super::run::Running>(None, &start, &args.identity, &args.start);
+        return super::ranks::play::<super::run::TimedRun>(None, &start, &args.identity, &args.start);
     }
     #[cfg(not(feature = "mpi"))]
     if start.is_of_several() {

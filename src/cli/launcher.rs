@@ -31,18 +31,6 @@ impl fmt::Display for Launcher {
     }
 }
 
-/// The id of the batch job in which this process runs, if it runs in one: of Slurm (`7`, or `7_3` for the third task of an array), PBS
-/// or LSF.
-pub(super) fn batch_job() -> Option<String> {
-    batch_job_in(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-}
-
-/// Does what [`batch_job`] does, with the variables of an environment.
-fn batch_job_in(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let task = || Some(format!("{}_{}", variable("SLURM_ARRAY_JOB_ID")?, variable("SLURM_ARRAY_TASK_ID")?));
-    task().or_else(|| ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"].into_iter().find_map(&variable))
-}
-
 /// How this process was started, as its environment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Start {
@@ -206,20 +194,6 @@ mod tests {
 
     fn started(launcher: Launcher, processes: u32, rank: u16, wired: bool) -> Start {
         Start { launcher, processes, rank: Some(Rank(rank)), wired, allocation: None }
-    }
-
-    #[test]
-    fn a_batch_job_has_an_id() {
-        let id = |variables: &[(&str, &str)]| {
-            batch_job_in(|name| {
-                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-            })
-        };
-        assert_eq!(id(&[]), None);
-        assert_eq!(id(&[("SLURM_JOB_ID", "9")]).as_deref(), Some("9"));
-        let task = [("SLURM_JOB_ID", "9"), ("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "3")];
-        assert_eq!(id(&task).as_deref(), Some("7_3"));
-        assert_eq!(id(&[("PBS_JOBID", "5.host")]).as_deref(), Some("5.host"));
     }
 
     #[test]

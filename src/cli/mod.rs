@@ -15,6 +15,7 @@ mod progress;
 mod ranks;
 mod run;
 mod signals;
+mod status;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -60,6 +61,8 @@ enum Command {
     /// The testing phase alone: what the model of a run makes of new inputs. Under mpirun or srun, with ranks that infer or
     /// join, alone, --local and --single as `run`, with the same bits
     Infer(infer::InferArgs),
+    /// How far a run is, out of its files alone: epochs, time left, the newest checkpoint, who is at work
+    Status(status::StatusArgs),
     /// Make this host's identity, with which it signs; print its line for the trust files of others
     Keygen(identity::KeygenArgs),
     /// Play the adversary: run a job many times, shortened, record its messages, and try to tell stages from relays, their
@@ -185,18 +188,20 @@ pub fn main() -> i32 {
         Err(error) => return refused(&error),
     };
     // A rank of a run is not to end by a signal before the owner says so.
-    if !matches!(cli.command, Command::Run(_) | Command::Join(_)) {
+    let runs = matches!(cli.command, Command::Run(_) | Command::Join(_));
+    if !runs {
         signals::release();
-        first::heed_signals();
     }
+    first::heed_signals(runs);
     if cli.quiet {
         terminal::be_quiet();
     }
     match cli.command {
         Command::Check(args) => check(&args).map_or_else(|error| fail(&error), |()| 0),
-        Command::Run(args) => launch::start(&run::Running { args, began }),
+        Command::Run(args) => launch::start(&run::TimedRun { args, began }),
         Command::Join(args) => launch::join(&args),
         Command::Infer(args) => launch::start(&args),
+        Command::Status(args) => status::status(&args).map_or_else(|error| fail(&error), |()| 0),
         Command::Keygen(args) => identity::keygen(args),
         Command::Audit(args) => start_threads().map_or_else(|error| fail(&error), |()| audit::run(&args)),
         Command::Doctor { json } => doctor(json).unwrap_or_else(|error| fail(&error)),

@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
-use super::run::line;
 use crate::report;
 use crate::run::keeper::Keeper;
 use crate::run::kept::checkpoint::Reached;
@@ -18,6 +18,9 @@ use crate::terminal;
 /// terminal from mixnn, as mpirun does. 0 means no bar.
 const WANTED: &str = "MIXNN_PROGRESS";
 
+/// How often a log is told how far a run is within an epoch.
+const SELDOM: Duration = Duration::from_secs(60);
+
 /// Shows a run to the user and writes its metrics into its folder.
 pub(super) struct Progress<'a> {
     /// The bar, which may be hidden.
@@ -28,6 +31,8 @@ pub(super) struct Progress<'a> {
     epochs: u32,
     /// What keeps the states of the run.
     keeper: &'a mut Keeper,
+    /// When something was last told of how far the run is.
+    told: Instant,
 }
 
 /// Where a bar is drawn.
@@ -86,7 +91,7 @@ fn bar(hidden: bool) -> ProgressBar {
 impl<'a> Progress<'a> {
     /// Shows a run of `epochs` epochs whose files go into `folder`, and whose states `keeper` keeps. `hidden`: without a bar.
     pub(super) fn new(folder: &'a Folder, keeper: &'a mut Keeper, epochs: u32, hidden: bool) -> Self {
-        Self { bar: bar(hidden), folder, epochs, keeper }
+        Self { bar: bar(hidden), folder, epochs, keeper, told: Instant::now() }
     }
 
     /// Takes the bar away when the run is over.
@@ -108,6 +113,11 @@ impl Watcher for Progress<'_> {
         self.bar.set_prefix(format!("epoch {}/{}", epoch + 1, self.epochs));
         self.bar.set_length(of as u64);
         self.bar.set_position(done as u64);
+        // A log has no bar: it gets a line a minute, where an epoch takes longer than that.
+        if self.bar.is_hidden() && self.told.elapsed() >= SELDOM {
+            self.note(&format!("epoch {}/{}   {done} of {of} samples", epoch + 1, self.epochs));
+            self.told = Instant::now();
+        }
     }
 
     fn keeper(&mut self) -> Option<&mut Keeper> {
@@ -127,7 +137,8 @@ impl Watcher for Progress<'_> {
 
     fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
         self.note(&report::epoch_line(report, self.epochs));
-        Ok(self.folder.append(METRICS, line(report)?.trim_end())?)
+        self.told = Instant::now();
+        Ok(self.folder.append(METRICS, report.line()?.trim_end())?)
     }
 }
 

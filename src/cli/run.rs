@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::errand::{Errand, Lead};
-use super::launcher;
 use super::progress::Progress;
 use super::{HowArgs, RunArgs, signals};
 use crate::job::Job;
@@ -13,30 +12,30 @@ use crate::run::keeper::Keeper;
 use crate::run::kept::checkpoint::{self, Checkpoint};
 use crate::run::kept::folder::{self, Folder, JOB, METRICS, MODEL, RESULT};
 use crate::run::kept::lock::{self, Holder};
-use crate::run::kept::results::Outcome;
+use crate::run::kept::results::{EpochReport, Outcome};
 use crate::run::prepare::Prepared;
-use crate::run::{RunError, checkpoint_at, hostname};
+use crate::run::{RunError, batch_job, checkpoint_at, hostname};
 use crate::terminal;
 
 /// The word behind `--resume` for whatever checkpoint is the newest.
 const AUTO: &str = "auto";
 
 /// The command, and when its process began.
-pub(super) struct Running {
+pub(super) struct TimedRun {
     pub(super) args: RunArgs,
     pub(super) began: Instant,
 }
 
 /// Where a run writes to.
-pub(super) struct Place {
+pub(super) struct RunFiles {
     folder: Folder,
     keeper: Keeper,
 }
 
-impl Errand for Running {
+impl Errand for TimedRun {
     /// The folder that an earlier start of the run has left, or that this one is to start in.
     type Found = Option<Folder>;
-    type Out = Place;
+    type Out = RunFiles;
 
     fn how(&self) -> &HowArgs {
         &self.args.how
@@ -52,12 +51,13 @@ impl Errand for Running {
 
     /// Makes the run's folder and writes the resolved job into it. What an earlier start has left in it behind the checkpoint that this
     /// one goes on from is cut off.
-    fn open(&self, prepared: &Prepared, found: Option<Folder>) -> Result<Place, RunError> {
+    fn open(&self, prepared: &Prepared, found: Option<Folder>) -> Result<RunFiles, RunError> {
         let job = prepared.job.to_toml();
         let folder = match found {
             Some(folder) => {
                 folder.rewrite(JOB, job.as_bytes())?;
-                let lines: Vec<String> = prepared.epochs_so_far().iter().map(line).collect::<Result<_, _>>()?;
+                let lines: Vec<String> =
+                    prepared.epochs_so_far().iter().map(EpochReport::line).collect::<Result<_, _>>()?;
                 folder.rewrite(METRICS, lines.concat().as_bytes())?;
                 folder
             }
@@ -69,14 +69,15 @@ impl Errand for Running {
         };
         let deadline = self.args.max_time.map(|time| self.began + time);
         let keeper = Keeper::new(&folder, prepared, signals::came, deadline)?;
-        Ok(Place { folder, keeper })
+        Ok(RunFiles { folder, keeper })
     }
 
-    fn carry_out(&self, prepared: &Prepared, place: Place, lead: &mut Lead<'_>) -> Result<(), RunError> {
-        let Place { folder, mut keeper } = place;
+    fn carry_out(&self, prepared: &Prepared, files: RunFiles, lead: &mut Lead<'_>) -> Result<(), RunError> {
+        let RunFiles { folder, mut keeper } = files;
         if let Some(line) = prepared.resumes() {
             terminal::remark(&line);
         }
+        terminal::remark(&keeper.announces(prepared));
         let mut progress = Progress::new(&folder, &mut keeper, prepared.job.train.epochs, self.args.json);
         let led = lead(&mut progress);
         progress.finish();
@@ -99,7 +100,7 @@ impl Errand for Running {
     }
 }
 
-impl Running {
+impl TimedRun {
     /// Prints what the run of `job` in `folder` came to; `json` is the same as JSON.
     fn print(&self, outcome: &Outcome, json: String, job: &Job, folder: &Path) -> Result<(), RunError> {
         let printed = terminal::print(&match self.args.json {
@@ -171,11 +172,5 @@ impl Running {
 
 /// This process, as whom it takes the lock on a folder.
 fn holder() -> Holder {
-    Holder::here(&hostname(), launcher::batch_job())
-}
-
-/// The line of an epoch in `metrics.jsonl`.
-pub(super) fn line(report: &crate::run::kept::results::EpochReport) -> Result<String, RunError> {
-    let json = serde_json::to_string(report).map_err(|error| RunError::Bug(error.to_string()))?;
-    Ok(format!("{json}\n"))
+    Holder::here(&hostname(), batch_job())
 }

@@ -2,14 +2,10 @@
 //! micro-batch.
 
 use ndarray::Array2;
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{Augmented, DataError, Targets};
 use crate::element::{Element, Encoding};
-
-/// How many bytes of a set's values are hashed in one part.
-const PART: usize = 1 << 22;
 
 /// Samples and their targets. Values stay as the files have them, and travel so to the first stage: images as bytes take a
 /// quarter of the memory and of the traffic of `f32`.
@@ -64,10 +60,11 @@ impl Dataset {
                 values.iter().for_each(|value| hash.update(value.to_le_bytes()));
             }
         }
-        // The values are most of it. Their parts are hashed on all cores, then the digests of the parts.
-        let values = self.inputs.as_standard_layout();
-        let parts = values.as_slice().unwrap_or_default().par_chunks(PART).map(|part| Sha256::digest(part).into());
-        parts.collect::<Vec<[u8; 32]>>().iter().for_each(|part| hash.update(part));
+        match self.inputs.as_slice() {
+            Some(values) => hash.update(values),
+            // A table was read column by column.
+            None => self.inputs.rows().into_iter().for_each(|row| hash.update(row.to_vec())),
+        }
         hash.finalize().into()
     }
 

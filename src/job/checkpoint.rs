@@ -35,8 +35,11 @@ pub enum Every {
     Never,
 }
 
-/// The words of [`Every`] that have a number, and how it is made of it.
-const COUNTED: [(&str, fn(u32) -> Every); 3] =
+/// How an [`Every`] is made of its number.
+type Counted = fn(u32) -> Every;
+
+/// The words of [`Every`] that have a number.
+const COUNTED: [(&str, Counted); 3] =
     [("batches", Every::Batches), ("epochs", Every::Epochs), ("minutes", Every::Minutes)];
 
 impl Every {
@@ -61,7 +64,7 @@ impl Every {
         }
     }
 
-    /// Reads `checkpoint.every`.
+    /// Reads how often a checkpoint is written.
     fn read(section: &Section<'_>) -> Result<Self, JobError> {
         const EXPECTED: &str = "{ batches = K }, { epochs = K }, { minutes = K } or \"never\"";
         let inner = match section.get("every") {

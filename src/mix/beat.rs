@@ -42,11 +42,11 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum StageData {
-    /// Nothing.
+    /// Nothing of the stage travels.
     Nothing = 0,
-    /// The values of the stage's parameters.
+    /// The values of the stage's parameters travel.
     Values = 1,
-    /// All that the stage goes on from.
+    /// All that the stage goes on from travels.
     State = 2,
 }
 

@@ -262,6 +262,15 @@ mod tests {
         assert_eq!(clock.take_overran(), 0);
     }
 
+    /// Blocks of a first phase that come long after that should have begun put the clock off, by the time that it is.
+    #[test]
+    fn blocks_that_come_late_put_the_clock_off() {
+        let (mut clock, start) = begun();
+        std::thread::sleep(SLOT);
+        clock.first_is_here();
+        assert!(clock.seal_due().is_some_and(|due| due > start + SLOT));
+    }
+
     /// A clock that is ahead of another one falls back to it. One that is not ahead stays.
     #[test]
     fn clocks_keep_together() {

@@ -14,7 +14,7 @@ use crate::nn::{Pass, Stage, StageSpec};
 use crate::wire::{Dtype, HEADER, Header, Kind};
 
 /// What a rank is told of the stage that it hosts.
-pub struct Told {
+pub struct Hosting {
     /// The stage, with the values that it starts from where they are not drawn.
     pub spec: StageSpec,
     /// The state of a checkpoint from which the stage goes on. `None` at a run's first start.
@@ -36,7 +36,7 @@ impl Returned {
 }
 
 /// Reads what a package tells of a stage. `None` if it is none that a rank can host.
-type Decode = dyn FnOnce() -> Option<Told> + Send;
+type Decode = dyn FnOnce() -> Option<Hosting> + Send;
 
 /// The role of the host of one stage.
 pub struct StageRole<B: Backend> {
@@ -63,7 +63,7 @@ struct Hosted<B: Backend> {
 
 impl<B: Backend + 'static> StageRole<B> {
     /// Hosts the stage that `decode` returns, if it is one that a rank can host. Messages have `capacity` bytes, header included.
-    pub fn new(decode: impl FnOnce() -> Option<Told> + Send + 'static, capacity: usize) -> Self {
+    pub fn new(decode: impl FnOnce() -> Option<Hosting> + Send + 'static, capacity: usize) -> Self {
         Self { decode: Some(Box::new(decode)), hosted: None, capacity, at: None, passed: [0; 2] }
     }
 
@@ -73,7 +73,7 @@ impl<B: Backend + 'static> StageRole<B> {
             Some(hosted) => Ok(hosted),
             None => {
                 let told = self.decode.take().and_then(|decode| decode()).ok_or(RoleError::Untold)?;
-                let Told { mut spec, state } = told;
+                let Hosting { mut spec, state } = told;
                 let mut stage = Stage::new(backend, &spec)?;
                 if let Some(state) = &state {
                     stage.restore(backend, state)?;

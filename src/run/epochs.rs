@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::kept::KeptError;
-use super::kept::checkpoint::{CheckpointWriter, KeptPlan, Reached, Rest};
+use super::kept::checkpoint::{CheckpointWriter, KeptPlan, Reached, Remainder};
 use super::kept::model::{Model, ModelWriter, named};
 use super::kept::results::EpochReport;
 use super::prepare::{Part, Prepared};
@@ -24,7 +24,7 @@ use crate::role::score::{Score, Tally};
 /// [`conclude`](Self::conclude) are called in this order. An error of the first ends all; one of the second is told by the third.
 pub(super) trait Trains {
     /// Runs the [passes](Prepared::passes) of a term.
-    fn run(&mut self, term: &Setup<'_>, watcher: &mut dyn Watcher) -> Result<Ran, RunError>;
+    fn run(&mut self, term: &TermWish<'_>, watcher: &mut dyn Watcher) -> Result<Ran, RunError>;
 
     /// Passes what each stage returns to `sink`, in [rounds](snapshot::rounds).
     fn collect(&mut self, sink: &mut dyn Sink) -> Result<(), RunError>;
@@ -60,7 +60,7 @@ pub(super) fn data_lengths(data: StageData, specs: &[StageSpec]) -> Vec<u64> {
 }
 
 /// What a term is to do.
-pub(super) struct Setup<'a> {
+pub(super) struct TermWish<'a> {
     /// What it runs.
     pub(super) part: &'a Part,
     /// What its epoch's training came to in earlier terms.
@@ -98,16 +98,13 @@ pub(super) struct Finished {
 }
 
 /// Where the loop is.
-struct Course<'a> {
+struct Training<'a> {
     prepared: &'a Prepared,
     specs: Vec<StageSpec>,
     /// The reports of all epochs that are through.
     epochs: Vec<EpochReport>,
-    /// When this start of the run began, and how many seconds the earlier ones took.
+    /// When this start of the run began.
     began: Instant,
-    before: f64,
-    /// How often the run was started.
-    starts: u32,
 }
 
 /// Runs all epochs of `prepared`, or those that a checkpoint has left. Where training diverges, the model of the newest checkpoint is
@@ -121,22 +118,20 @@ pub(super) fn run(
     watcher: &mut dyn Watcher,
 ) -> Result<Finished, RunError> {
     let resumed = prepared.resumed.as_ref();
-    let mut course = Course {
+    let mut training = Training {
         prepared,
         specs: prepared.specs(),
         epochs: resumed.map(|resumed| resumed.rest.epochs.clone()).unwrap_or_default(),
         began: Instant::now(),
-        before: resumed.map_or(0.0, |resumed| resumed.rest.seconds),
-        starts: resumed.map_or(0, |resumed| resumed.rest.starts) + 1,
     };
     // The values that a run starts from have been given by now, and the specs need no copy.
-    course.specs.iter_mut().for_each(|spec| spec.values = None);
-    let ran = course.run(trains, watcher);
+    training.specs.iter_mut().for_each(|spec| spec.values = None);
+    let ran = training.run(trains, watcher);
     if let Err(error) = &ran
         && error.is_divergence()
     {
         let within = folder_of(watcher);
-        let good = watcher.keeper().map(|keeper| keeper.last_good(&within, prepared, &course.specs)).transpose()?;
+        let good = watcher.keeper().map(|keeper| keeper.last_good(&within, prepared, &training.specs)).transpose()?;
         if let Some((reached, model)) = good.flatten() {
             watcher.keep(reached, model)?;
         }
@@ -149,7 +144,7 @@ fn folder_of(watcher: &mut dyn Watcher) -> std::path::PathBuf {
     watcher.folder().map_or_else(std::env::temp_dir, Path::to_owned)
 }
 
-impl Course<'_> {
+impl Training<'_> {
     /// Runs term after term, to the run's end.
     fn run(&mut self, trains: &mut dyn Trains, watcher: &mut dyn Watcher) -> Result<Finished, RunError> {
         let prepared = self.prepared;
@@ -231,7 +226,7 @@ impl Course<'_> {
     }
 
     /// What the term that runs `part` is to do.
-    fn setup<'p>(&self, part: &'p Part, so_far: Tally, watcher: &mut dyn Watcher) -> Setup<'p> {
+    fn setup<'p>(&self, part: &'p Part, so_far: Tally, watcher: &mut dyn Watcher) -> TermWish<'p> {
         let never = || Arc::new(AtomicBool::new(false));
         let keeper = watcher.keeper().filter(|_| !self.prepared.infers());
         let (asked, due) = keeper.map_or_else(|| (never(), false), |keeper| (keeper.early(), keeper.is_due(part)));
@@ -240,7 +235,7 @@ impl Course<'_> {
             (false, true) if !self.prepared.infers() => StageData::Values,
             (false, _) => StageData::Nothing,
         };
-        Setup { part, so_far, returns, early: EarlyEnd { asked, returns: StageData::State } }
+        TermWish { part, so_far, returns, early: EarlyEnd { asked, returns: StageData::State } }
     }
 
     /// The report of the epoch that ends with `part`.
@@ -285,16 +280,16 @@ impl Course<'_> {
     }
 
     /// What a checkpoint holds beside the states.
-    fn rest(&self, trains: &dyn Trains, ran: &Ran) -> Rest {
-        Rest {
+    fn rest(&self, trains: &dyn Trains, ran: &Ran) -> Remainder {
+        Remainder {
             job: self.prepared.job.to_toml(),
             init: self.prepared.init_digest(),
             so_far: ran.tallies[0],
             epochs: self.epochs.clone(),
             plan: trains.plan(),
             fingerprint: trains.fingerprint(),
-            seconds: self.before + self.began.elapsed().as_secs_f64(),
-            starts: self.starts,
+            seconds: self.prepared.seconds_before() + self.began.elapsed().as_secs_f64(),
+            starts: self.prepared.starts(),
         }
     }
 

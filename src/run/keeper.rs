@@ -6,20 +6,18 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::RunError;
-use super::kept::checkpoint::{self, Checkpoint, CheckpointWriter, Header, Reached, Rest, Written};
+use super::kept::checkpoint::{self, Checkpoint, CheckpointWriter, FileHeader, Reached, Remainder, Written};
 use super::kept::folder::Folder;
 use super::kept::model::{Model, ModelWriter};
-use super::kept::owner_key;
 use super::kept::results::VERSION;
+use super::kept::{hex, owner_key};
 use super::prepare::{Part, Prepared};
-use super::requests::{Requests, Sources, Why};
+use super::requests::{Sources, StopRequests, Why};
 use crate::crypto::key::Key;
 use crate::job::Every;
 use crate::nn::StageSpec;
 use crate::nn::snapshot;
 
-/// The name of the file in a run's folder with the key of its checkpoints, unless the job names another.
-pub const OWNER_KEY: &str = "owner.key";
 /// How long before the deadline a run stops at least.
 const LEAST_MARGIN: Duration = Duration::from_secs(2);
 
@@ -35,7 +33,7 @@ pub struct Keeper {
     /// The digests of job and data, in hexadecimal digits.
     job: String,
     data: String,
-    requests: Requests,
+    requests: StopRequests,
     /// When the last checkpoint was begun, or the run.
     last: Instant,
     /// The checkpoint that is on its way to the disk, if one is.
@@ -59,10 +57,11 @@ impl Keeper {
         deadline: Option<Instant>,
     ) -> Result<Self, RunError> {
         let job = &prepared.job.checkpoint;
-        let key_path = key_path(&prepared.job, folder.path());
+        let key_path = owner_key::path(&prepared.job.checkpoint, folder.path());
         let key = owner_key::read_or_make(&key_path)?;
         let path = folder.make(checkpoint::FOLDER)?;
-        let requests = Requests::new(Sources { folder: folder.path().to_owned(), signal, deadline }, LEAST_MARGIN)?;
+        let requests =
+            StopRequests::new(Sources { folder: folder.path().to_owned(), signal, deadline }, LEAST_MARGIN)?;
         let keeper = Self {
             folder: path,
             key,
@@ -104,7 +103,7 @@ impl Keeper {
     /// Begins the checkpoint at `reached` of stages of these `specs`.
     pub(super) fn begin(&mut self, reached: Reached, specs: &[StageSpec]) -> Result<CheckpointWriter, RunError> {
         self.last = Instant::now();
-        let header = Header::new(VERSION, self.job.clone(), self.data.clone(), reached);
+        let header = FileHeader::new(VERSION, self.job.clone(), self.data.clone(), reached);
         let lengths = specs.iter().map(snapshot::length).collect();
         Ok(CheckpointWriter::new(&self.folder, &self.key, header, lengths, self.keep)?)
     }
@@ -114,7 +113,7 @@ impl Keeper {
     pub(super) fn take_over(
         &mut self,
         writer: CheckpointWriter,
-        rest: &Rest,
+        rest: &Remainder,
         at_once: bool,
         stay: &mut dyn FnMut() -> Result<(), RunError>,
     ) -> Result<(), RunError> {
@@ -156,6 +155,23 @@ impl Keeper {
         Ok(self.newest.as_deref())
     }
 
+    /// Says in words when checkpoints of a run of `prepared` are written, and how large they are.
+    pub fn announces(&self, prepared: &Prepared) -> String {
+        let bytes: u64 = prepared.specs().iter().map(snapshot::length).fold(0, u64::saturating_add);
+        let size = format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        let every = |number: u32, what: &str, plural: &str| match number {
+            1 => format!("every {what}"),
+            number => format!("every {number} {what}{plural}"),
+        };
+        let every = match self.every {
+            Every::Epochs(epochs) => every(epochs, "epoch", "s"),
+            Every::Batches(batches) => every(batches, "batch", "es"),
+            Every::Minutes(minutes) => every(minutes, "minute", "s"),
+            Every::Never => "where the run is asked to stop".to_owned(),
+        };
+        format!("a checkpoint has {size}: one {every}, in {}", self.folder.display())
+    }
+
     /// How long the checkpoint took that took longest, in seconds.
     pub fn longest(&self) -> f64 {
         self.longest
@@ -177,14 +193,4 @@ impl Keeper {
         checkpoint.states(|stage, piece| model.take(stage, piece))?;
         Ok(Some((checkpoint.header.reached, model.finish()?)))
     }
-}
-
-/// The path of the key with which checkpoints of `job` are sealed, for a run in `folder`.
-pub(super) fn key_path(job: &crate::job::Job, folder: &Path) -> PathBuf {
-    job.checkpoint.key.clone().unwrap_or_else(|| folder.join(OWNER_KEY))
-}
-
-/// Hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

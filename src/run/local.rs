@@ -3,12 +3,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::kept::model::Model;
-use super::kept::results::Outcome;
 use super::owner::{self, Surroundings};
 use super::prepare::Prepared;
 use super::trust::Credentials;
-use super::{RunError, Watcher, serve};
+use super::{Led, RunError, Watcher, serve};
 use crate::threads;
 use crate::transport::{Transport, local};
 
@@ -25,9 +23,6 @@ pub fn run(prepared: &Prepared, ranks: u16, host: &str, watcher: &mut dyn Watche
         (led, _) => led,
     }
 }
-
-/// What a run has come to on the owner: its outcome and the model, `None` where nothing was learned.
-pub type Led = Result<(Outcome, Option<Model>), RunError>;
 
 /// Runs `prepared` over `ends`, one a rank, the owner's first. Each other rank gets a thread of its own. Returns what
 /// the run came to on the owner, then on each other rank in order. [`owner::can_run`] must hold for the number of

@@ -63,7 +63,7 @@ pub use kept::weights::{Assigned, How, WeightsError};
 pub use platform::is_here;
 pub use refusal::{refuse, while_others_wait};
 pub use resume::checkpoint_at;
-pub use setting::{HostRanks, Setting, hostname};
+pub use setting::{HostRanks, Setting, batch_job, hostname};
 pub use trust::TrustError;
 
 /// The code with which all ranks exit where the run was asked to stop, and has left a checkpoint.
@@ -238,7 +238,7 @@ pub enum RunError {
     /// The run was asked to stop, and has left a checkpoint.
     #[error("stopped {why} behind {reached}; the checkpoint {} was written in {seconds:.1} s", .path.display())]
     Paused {
-        /// Who asked.
+        /// What asked the run to stop.
         why: Why,
         /// How far training has come.
         reached: Reached,
@@ -258,7 +258,7 @@ pub enum RunError {
         "stopped {why} behind {reached}, where it went on from: no batch was done since. It would go on like this for ever: give it          more time, or smaller batches"
     )]
     NoProgress {
-        /// Who asked.
+        /// What asked the run to stop.
         why: Why,
         /// How far training has come.
         reached: Reached,
@@ -403,6 +403,9 @@ impl RunError {
         )
     }
 }
+
+/// What a run has come to on the owner: its outcome and the model, `None` where nothing was learned.
+pub type Led = Result<(kept::results::Outcome, Option<Model>), RunError>;
 
 /// Makes an error for `map_err`: the letter `what` from `from` has not opened.
 fn sealed(what: &'static str, from: crate::ids::Rank) -> impl FnOnce(Unauthentic) -> RunError {

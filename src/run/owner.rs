@@ -12,7 +12,7 @@ use rand::RngExt;
 use rand::rngs::SysRng;
 use rand::{SeedableRng, rngs::StdRng};
 
-use super::epochs::{self, Finished, Ran, Setup, Sink, Trains};
+use super::epochs::{self, Finished, Ran, Sink, TermWish, Trains};
 use super::kept::checkpoint::{Drawn, KeptPlan};
 use super::kept::model::Model;
 use super::kept::results::{FORMAT, Outcome, RankTiming, VERSION, aead_line, threads_line};
@@ -22,7 +22,6 @@ use super::letters::pieces::End;
 use super::letters::result::Recipient;
 use super::letters::start;
 use super::letters::{Desk, package, role, shown, verdict};
-use super::local::Led;
 use super::pace::{self, Calibration};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
@@ -31,7 +30,7 @@ use super::resume::states;
 use super::seat::{self, Seat};
 use super::setting::Setting;
 use super::trust::Credentials;
-use super::{RunError, Watcher, cores};
+use super::{Led, RunError, Watcher, cores};
 use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::ids::{Rank, Term};
@@ -211,7 +210,8 @@ fn run_with<B: Platform>(
         test_accuracy: test.accuracy,
         test_loss: test.loss,
         weights_sha256: model.as_ref().map(Model::sha256).unwrap_or_default().to_owned(),
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: prepared.seconds_before() + started.elapsed().as_secs_f64(),
+        starts: prepared.starts(),
         epochs,
         wire_bytes_per_rank: sent / u64::from(transport.ranks()),
         slot_seconds: state.seat.pace().map(|pace| pace.slot().as_secs_f64()),
@@ -284,7 +284,7 @@ struct Leads<'l, 'a, B: Platform> {
 }
 
 impl<B: Platform> Trains for Leads<'_, '_, B> {
-    fn run(&mut self, term: &Setup<'_>, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
+    fn run(&mut self, term: &TermWish<'_>, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
         self.state.run_term(self.transport, term, watcher)
     }
 
@@ -381,10 +381,10 @@ impl<'a, B: Platform> OwnerState<'a, B> {
     fn run_term(
         &mut self,
         transport: &mut dyn Transport,
-        term: &Setup<'_>,
+        term: &TermWish<'_>,
         watcher: &mut dyn Watcher,
     ) -> Result<Ran, RunError> {
-        let Setup { part, so_far, returns, early } = term;
+        let TermWish { part, so_far, returns, early } = term;
         let prepared = self.prepared;
         // 4.3 to 4.7: keys are announced, packages go out, lanes are laid.
         let route = self.hand_out(transport, watcher)?;

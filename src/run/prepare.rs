@@ -96,7 +96,7 @@ impl Prepared {
     pub fn resumed(mut job: Job, checkpoint: Checkpoint) -> Result<Self, RunError> {
         resume::fit_job(&mut job, &checkpoint)?;
         let prepared = Self::with_data(job)?;
-        resume::fit_data(&prepared, &checkpoint)?;
+        resume::fit_data(prepared.data_digest(), prepared.job.init.from.as_deref(), &prepared.specs(), &checkpoint)?;
         Self { resumed: Some(checkpoint), ..prepared }.measured()
     }
 
@@ -317,11 +317,21 @@ impl Prepared {
         self.resumed.as_ref().map_or(&[], |resumed| &resumed.rest.epochs)
     }
 
+    /// How often the run was started, this time included.
+    pub(super) fn starts(&self) -> u32 {
+        self.resumed.as_ref().map_or(0, |resumed| resumed.rest.starts) + 1
+    }
+
+    /// How many seconds the run took in its earlier starts.
+    pub(super) fn seconds_before(&self) -> f64 {
+        self.resumed.as_ref().map_or(0.0, |resumed| resumed.rest.seconds)
+    }
+
     /// Says in words what the run goes on from. `None` where it begins.
     pub fn resumes(&self) -> Option<String> {
         let resumed = self.resumed.as_ref()?;
-        let (path, reached, starts) = (resumed.path().display(), resumed.header.reached, resumed.rest.starts + 1);
-        Some(format!("goes on from {path}: {reached} of {} are through; start {starts}", self.job.train.epochs))
+        let (path, reached, of) = (resumed.path().display(), resumed.header.reached, self.job.train.epochs);
+        Some(format!("goes on from {path}, behind {reached}, to the end of epoch {of}; start {}", self.starts()))
     }
 
     /// SHA-256 of the resolved job.

@@ -49,10 +49,10 @@ pub struct Sources {
 }
 
 /// What has been asked so far. A thread looks out for more, until this is dropped.
-pub struct Requests(Arc<Shared>);
+pub struct StopRequests(Arc<Wishes>);
 
 /// What the thread and the run have in common.
-struct Shared {
+struct Wishes {
     /// Whether the running term is to end with the batch that has begun.
     early: Arc<AtomicBool>,
     /// Why the run is to stop, once it is.
@@ -70,14 +70,14 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Requests {
+impl StopRequests {
     /// Looks out for what `sources` say, on a thread. What they say now is heard at once. The run is to stop `margin` before its
     /// deadline.
     ///
     /// # Errors
     /// [`Starved`].
     pub fn new(sources: Sources, margin: Duration) -> Result<Self, Starved> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Wishes {
             early: Arc::default(),
             why: Mutex::default(),
             due: Mutex::default(),
@@ -111,13 +111,13 @@ impl Requests {
     }
 }
 
-impl Drop for Requests {
+impl Drop for StopRequests {
     fn drop(&mut self) {
         self.0.over.store(true, Ordering::Relaxed);
     }
 }
 
-impl Shared {
+impl Wishes {
     /// Looks out until nobody asks any more.
     fn look_out(&self, sources: &Sources) {
         let mut looked = Instant::now();
@@ -163,12 +163,12 @@ fn taken(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn requests(folder: &Path, signal: fn() -> Option<&'static str>, deadline: Option<Instant>) -> Requests {
-        Requests::new(Sources { folder: folder.to_owned(), signal, deadline }, Duration::ZERO).unwrap()
+    fn requests(folder: &Path, signal: fn() -> Option<&'static str>, deadline: Option<Instant>) -> StopRequests {
+        StopRequests::new(Sources { folder: folder.to_owned(), signal, deadline }, Duration::ZERO).unwrap()
     }
 
     /// Waits until `requests` say why to stop.
-    fn why(requests: &Requests) -> Why {
+    fn why(requests: &StopRequests) -> Why {
         for _ in 0..600 {
             if let Some(why) = requests.why().filter(|_| requests.early().load(Ordering::Relaxed)) {
                 return why;

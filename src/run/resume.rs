@@ -8,12 +8,10 @@ use toml::{Table, Value};
 use zeroize::Zeroizing;
 
 use super::RunError;
-use super::keeper::{hex, key_path};
 use super::kept::checkpoint::Checkpoint;
 use super::kept::results::VERSION;
 use super::kept::weights::Weights;
-use super::kept::{KeptError, owner_key};
-use super::prepare::Prepared;
+use super::kept::{KeptError, hex, owner_key};
 use crate::job::{Decay, Job};
 use crate::memory;
 use crate::nn::StageSpec;
@@ -49,7 +47,7 @@ fn may_change(key: &str, job: &Job) -> bool {
 pub fn checkpoint_at(path: &Path, folder: &Path, job: &Job) -> Result<Checkpoint, RunError> {
     // Where there is no such file, that is what is told, and not that it has no key.
     std::fs::metadata(path).map_err(|source| KeptError::Read { path: path.to_owned(), source })?;
-    let key_path = key_path(job, folder);
+    let key_path = owner_key::path(&job.checkpoint, folder);
     Ok(Checkpoint::read(path, &owner_key::read(&key_path)?, &key_path)?)
 }
 
@@ -75,25 +73,29 @@ pub(super) fn fit_job(job: &mut Job, checkpoint: &Checkpoint) -> Result<(), RunE
     }
 }
 
-/// Checks that the data and the file of `init.from` are those with which `checkpoint` was written.
+/// Checks that the data, whose digest is `data`, and the file `init` of `init.from` are those with which `checkpoint` was written, and
+/// that its states are those of stages of these `specs`.
 ///
 /// # Errors
-/// [`RunError::OtherJob`].
-pub(super) fn fit_data(prepared: &Prepared, checkpoint: &Checkpoint) -> Result<(), RunError> {
+/// [`RunError::OtherJob`], [`RunError::Kept`].
+pub(super) fn fit_data(
+    data: [u8; 32],
+    init: Option<&Path>,
+    specs: &[StageSpec],
+    checkpoint: &Checkpoint,
+) -> Result<(), RunError> {
     let other = |what: &str| {
-        Err(RunError::OtherJob {
-            path: checkpoint.path().to_owned(),
-            differences: format!("{what} have changed since"),
-        })
+        let differences = format!("{what} have changed since");
+        Err(RunError::OtherJob { path: checkpoint.path().to_owned(), differences })
     };
-    if hex(&prepared.data_digest()) != checkpoint.header.data {
+    if hex(&data) != checkpoint.header.data {
         return other("the data");
     }
-    if prepared.specs().iter().map(snapshot::length).collect::<Vec<_>>() != checkpoint.lengths {
+    if specs.iter().map(snapshot::length).collect::<Vec<_>>() != checkpoint.lengths {
         return Err(other_network(checkpoint));
     }
     // The values that the file gave are in the checkpoint, and much has been learned since. So the file need not be there any more.
-    let now = prepared.job.init.from.as_deref().and_then(|from| Weights::read(from).ok());
+    let now = init.and_then(|from| Weights::read(from).ok());
     match (now, checkpoint.rest.init) {
         (Some(now), Some(then)) if now.digest() != then => other("the values of init.from"),
         _ => Ok(()),

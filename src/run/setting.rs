@@ -18,6 +18,8 @@ pub struct Setting {
     pub job_sha256: String,
     /// The command line of the owner's process, word by word.
     pub command: Vec<String>,
+    /// The id of the batch job in which the owner ran. Null outside one.
+    pub batch_job: Option<String>,
     /// The model of the owner's processor. Times depend on it.
     pub processor: String,
     /// The hosts on which ranks ran, in the order of their first ranks.
@@ -42,6 +44,7 @@ impl Setting {
             seed: job.seed.clone(),
             job_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+            batch_job: batch_job(),
             processor: processor::name(),
             hosts: counted(hosts),
         }
@@ -60,6 +63,18 @@ fn counted<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Vec<HostRanks> {
     counted
 }
 
+/// The id of the batch job in which this process runs, if it runs in one: of Slurm (`7`, or `7_3` for the third task of an array), PBS
+/// or LSF.
+pub fn batch_job() -> Option<String> {
+    batch_job_in(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// Does what [`batch_job`] does, with the variables of an environment.
+fn batch_job_in(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let task = || Some(format!("{}_{}", variable("SLURM_ARRAY_JOB_ID")?, variable("SLURM_ARRAY_TASK_ID")?));
+    task().or_else(|| ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"].into_iter().find_map(&variable))
+}
+
 /// The name of this machine, or `host` where the system does not tell it.
 pub fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
@@ -69,6 +84,20 @@ pub fn hostname() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_job_has_an_id() {
+        let id = |variables: &[(&str, &str)]| {
+            batch_job_in(|name| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert_eq!(id(&[]), None);
+        assert_eq!(id(&[("SLURM_JOB_ID", "9")]).as_deref(), Some("9"));
+        let task = [("SLURM_JOB_ID", "9"), ("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "3")];
+        assert_eq!(id(&task).as_deref(), Some("7_3"));
+        assert_eq!(id(&[("PBS_JOBID", "5.host")]).as_deref(), Some("5.host"));
+    }
 
     #[test]
     fn hosts_are_counted_in_their_order() {

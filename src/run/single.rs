@@ -6,16 +6,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::epochs::{self, Finished, Ran, Setup, Sink, Trains, data_lengths};
+use super::epochs::{self, Finished, Ran, Sink, TermWish, Trains, data_lengths};
 use super::kept::checkpoint::KeptPlan;
 use super::kept::model::Model;
 use super::kept::results::{FORMAT, Outcome, VERSION, threads_line};
-use super::local::Led;
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
 use super::resume::states;
 use super::setting::{Setting, hostname};
-use super::{RunError, Watcher};
+use super::{Led, RunError, Watcher};
 use crate::compute::{Backend, ComputeError};
 use crate::ids::{Batch, Epoch, MicroBatch};
 use crate::memory;
@@ -63,7 +62,8 @@ fn train<B: Platform>(backend: &B, prepared: &Prepared, watcher: &mut (dyn Watch
         test_accuracy: test.accuracy,
         test_loss: test.loss,
         weights_sha256: model.as_ref().map(Model::sha256).unwrap_or_default().to_owned(),
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: prepared.seconds_before() + started.elapsed().as_secs_f64(),
+        starts: prepared.starts(),
         epochs,
         wire_bytes_per_rank: 0,
         slot_seconds: None,
@@ -185,8 +185,8 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
 }
 
 impl<B: Platform> Trains for Learner<'_, B> {
-    fn run(&mut self, term: &Setup<'_>, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
-        let Setup { part, so_far, returns, early } = term;
+    fn run(&mut self, term: &TermWish<'_>, watcher: &mut dyn Watcher) -> Result<Ran, RunError> {
+        let TermWish { part, so_far, returns, early } = term;
         let passes = self.prepared.passes(part);
         let asked = passes.iter().filter(|planned| planned.purpose == Purpose::Infer);
         let asked = asked.map(|planned| planned.batches.samples() * self.network.output_features()).sum();

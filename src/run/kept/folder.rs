@@ -318,10 +318,7 @@ mod tests {
         let again = open().unwrap();
         assert_eq!(
             (names(&path), names(&checkpoints)),
-            (
-                vec![".lock".to_owned(), "checkpoint".to_owned(), "job.toml".to_owned(), "notes".to_owned()],
-                vec!["notes".to_owned()],
-            )
+            ([".lock", "checkpoint", "job.toml", "notes"].map(str::to_owned).to_vec(), vec!["notes".to_owned()],)
         );
         again.write(MODEL, b"").unwrap();
         again.rewrite(RESULT, b"1").unwrap();

@@ -5,7 +5,7 @@
 //! that it is still there. A holder that has not done so for a while is gone.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -63,6 +63,7 @@ pub struct Lock {
     /// Whether it has been let go. Who says that it is there holds this meanwhile.
     over: Arc<Mutex<bool>>,
     file: Arc<File>,
+    path: PathBuf,
 }
 
 impl Lock {
@@ -82,39 +83,54 @@ impl Lock {
         gone: Duration,
         lock: impl Fn(&File) -> Result<(), Errno>,
     ) -> Result<Self, KeptError> {
-        let path = folder.join(FILE);
+        let path = path(folder);
         let failed = |source| KeptError::Write { path: path.clone(), source };
-        let mut options = OpenOptions::new();
-        let file =
-            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)
+        };
+        let mut file = open().map_err(failed)?;
         let began = Instant::now();
-        let mut seen: Option<(Option<Holder>, Instant)> = None;
+        // What its holder said last, and since when it has said the same.
+        let mut said: Option<(Option<String>, Instant)> = None;
         loop {
             let locked = lock(&file);
             let now = read(&file);
-            // What it said last, and since when it has said the same.
-            let since = match &seen {
+            let since = match &said {
                 Some((before, since)) if *before == now => *since,
                 _ => Instant::now(),
             };
+            let is_here = now.as_deref().and_then(parsed).is_some_and(|other| other.host == holder.host);
             let free = match (&now, locked) {
                 (_, Err(Errno::WOULDBLOCK)) => false,
                 (None, _) => true,
                 // On this machine a lock is one, so that who wrote this has ended.
-                (Some(other), Ok(())) if other.host == holder.host => true,
+                (Some(_), Ok(())) if is_here => true,
                 (Some(_), _) => since.elapsed() >= gone,
             };
+            if free && !is_at(&file, &path) {
+                // Its holder has removed it meanwhile.
+                file = open().map_err(failed)?;
+                continue;
+            }
             if free {
-                break;
+                write(&file, holder).map_err(failed)?;
+                // Where there are no locks, another process may have written at the same time. The later one has it.
+                if locked.is_err() {
+                    std::thread::sleep(LOOK);
+                }
+                if read(&file).as_deref().and_then(parsed).as_ref() == Some(holder) {
+                    break;
+                }
             }
             if began.elapsed() >= patience {
-                let by = now.map_or_else(|| "another process".to_owned(), |other| other.to_string());
+                let by = now.as_deref().and_then(parsed).map(|other| other.to_string());
+                let by = by.unwrap_or_else(|| "another process".to_owned());
                 return Err(KeptError::Busy { folder: folder.to_owned(), by });
             }
-            seen = Some((now, since));
+            said = Some((now, since));
             std::thread::sleep(LOOK);
         }
-        write(&file, holder).map_err(failed)?;
         let (over, file) = (Arc::new(Mutex::new(false)), Arc::new(file));
         let (is_over, beaten, mut holder) = (Arc::clone(&over), Arc::clone(&file), holder.clone());
         threads::spawn_free("lock", move || {
@@ -133,24 +149,44 @@ impl Lock {
                 }
             }
         })?;
-        Ok(Self { over, file })
+        Ok(Self { over, file, path })
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        // An empty file says that nobody holds it. Where this fails, the lock ends with the process.
+        // An empty file says that nobody holds it, to those that have it open. Where this fails, the lock ends with the process.
         let _ = self.file.set_len(0);
+        let _ = std::fs::remove_file(&self.path);
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
-/// Who stands in `file`. `None` where nobody does.
-fn read(file: &File) -> Option<Holder> {
+/// Who works in `folder`, or has died there, as far as its file says. `None` where nobody does.
+pub fn holder(folder: &Path) -> Option<Holder> {
+    read(&File::open(path(folder)).ok()?).as_deref().and_then(parsed)
+}
+
+/// What stands in `file`. `None` where nothing does.
+fn read(file: &File) -> Option<String> {
     let mut text = [0; 1024];
-    let length = file.read_at(&mut text, 0).ok()?;
-    serde_json::from_slice(text[..length].trim_ascii_end()).ok()
+    let length = file.read_at(&mut text, 0).unwrap_or_default();
+    (length > 0).then(|| String::from_utf8_lossy(&text[..length]).into_owned())
+}
+
+/// Who has written `text`. `None` where it is not whole, as while it is being written.
+fn parsed(text: &str) -> Option<Holder> {
+    serde_json::from_str(text.trim_end()).ok()
+}
+
+/// Whether `file` is what stands at `path`.
+fn is_at(file: &File, path: &Path) -> bool {
+    let place = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(file), Ok(there)) => place(file) == place(there),
+        (_, _) => false,
+    }
 }
 
 /// Writes `holder` into `file`, in the place of what stands there. What it writes is never shorter than before: the numbers in it grow.
@@ -164,7 +200,7 @@ fn write(file: &File, holder: &Holder) -> std::io::Result<()> {
 }
 
 /// The path of the file that is locked, of a run in `folder`.
-pub fn path(folder: &Path) -> PathBuf {
+fn path(folder: &Path) -> PathBuf {
     folder.join(FILE)
 }
 
@@ -203,7 +239,9 @@ mod tests {
             drop(lock);
             waiting.join().unwrap()
         });
-        assert!(waiting.is_ok());
+        // Nothing stays behind.
+        drop(waiting.unwrap());
+        assert!(!path(folder.path()).exists());
     }
 
     /// Where the file system has no lock, or none that other machines see, what the holder writes is one.

@@ -165,6 +165,11 @@ pub enum KeptError {
     Bug(String),
 }
 
+/// Writes `bytes` in hexadecimal digits.
+pub(in crate::run) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What to do where a checkpoint cannot be gone on from.
 fn instead(older: Option<&PathBuf>) -> String {
     match older {

@@ -63,7 +63,7 @@ impl Model {
 }
 
 /// Where a parameter stands.
-struct Place {
+struct Stretch {
     /// Its first byte among those of its stage.
     start: u64,
     /// How many bytes it has.
@@ -76,13 +76,13 @@ struct Place {
 pub struct ModelWriter {
     file: NamedTempFile,
     /// By stage, its parameters in their order.
-    places: Vec<Vec<Place>>,
+    places: Vec<Vec<Stretch>>,
     /// By stage, how many bytes of it have come.
     come: Vec<u64>,
     /// Where the first tensor begins in the file.
     data: u64,
-    /// The folder in which the file is, for errors.
-    folder: PathBuf,
+    /// What the file is to be called, for errors.
+    path: PathBuf,
 }
 
 impl ModelWriter {
@@ -94,14 +94,14 @@ impl ModelWriter {
         let bug = |error: &dyn std::fmt::Display| KeptError::Bug(format!("model.safetensors: {error}"));
         // Tensors stand in the order of their names, each behind the one before.
         let mut tensors = Vec::new();
-        let mut places: Vec<Vec<Place>> = Vec::new();
+        let mut places: Vec<Vec<Stretch>> = Vec::new();
         for (stage, named) in named(specs).into_iter().enumerate() {
             let mut start = 0;
             let mut of_stage = Vec::new();
             for (parameter, (name, shape)) in named.into_iter().enumerate() {
                 let length = 4 * shape.iter().product::<usize>() as u64;
                 tensors.push((name, shape, length, stage, parameter));
-                of_stage.push(Place { start, length, at: 0 });
+                of_stage.push(Stretch { start, length, at: 0 });
                 start += length;
             }
             places.push(of_stage);
@@ -125,8 +125,9 @@ impl ModelWriter {
         let data = 8 + header.len() as u64;
         let written = file.as_file().write_all_at(&(header.len() as u64).to_le_bytes(), 0);
         let written = written.and_then(|()| file.as_file().write_all_at(&header, 8));
-        written.map_err(|source| KeptError::Write { path: folder.to_owned(), source })?;
-        Ok(Self { file, come: vec![0; places.len()], places, data, folder: folder.to_owned() })
+        let path = folder.join(folder::MODEL);
+        written.map_err(|source| KeptError::Write { path: path.clone(), source })?;
+        Ok(Self { file, come: vec![0; places.len()], places, data, path })
     }
 
     /// Takes the next bytes of the values of `stage`, counted from 0, in the order of [`StageSpec::parameters`]. What
@@ -136,12 +137,12 @@ impl ModelWriter {
     /// [`KeptError::Write`].
     pub fn take(&mut self, stage: usize, bytes: &[u8]) -> Result<(), KeptError> {
         let come = self.come[stage]..self.come[stage] + bytes.len() as u64;
-        for Place { start, length, at } in &self.places[stage] {
+        for Stretch { start, length, at } in &self.places[stage] {
             let (from, to) = (come.start.max(*start), come.end.min(start + length));
             if from < to {
                 let here = &bytes[(from - come.start) as usize..(to - come.start) as usize];
                 let written = self.file.as_file().write_all_at(here, self.data + at + (from - start));
-                written.map_err(|source| KeptError::Write { path: self.folder.clone(), source })?;
+                written.map_err(|source| KeptError::Write { path: self.path.clone(), source })?;
             }
         }
         self.come[stage] = come.end;
@@ -153,13 +154,13 @@ impl ModelWriter {
     /// # Errors
     /// [`KeptError::Write`]; [`KeptError::Bug`] where a stage has given fewer values than it has parameters.
     pub fn finish(mut self) -> Result<Model, KeptError> {
-        let due = |places: &[Place]| places.last().map_or(0, |place| place.start + place.length);
+        let due = |places: &[Stretch]| places.last().map_or(0, |place| place.start + place.length);
         if let Some((places, come)) = self.places.iter().zip(&self.come).find(|(places, come)| **come < due(places)) {
             return Err(KeptError::Bug(format!("a stage has returned {come} bytes of {}", due(places))));
         }
         let sha256 = digest(self.file.as_file_mut(), self.data);
         let synced = sha256.and_then(|sha256| self.file.as_file().sync_all().map(|()| sha256));
-        let sha256 = synced.map_err(|source| KeptError::Write { path: self.folder, source })?;
+        let sha256 = synced.map_err(|source| KeptError::Write { path: self.path, source })?;
         Ok(Model { file: self.file, sha256 })
     }
 }

@@ -6,13 +6,21 @@
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::KeptError;
-use super::folder;
+use super::{KeptError, folder, hex};
 use crate::crypto::key::Key;
+use crate::job::Checkpoint;
+
+/// The name of the file in a run's folder, unless the job names another.
+const NAME: &str = "owner.key";
+
+/// The path of the key of checkpoints, for a run in `folder` whose job has the table `checkpoint`.
+pub(in crate::run) fn path(checkpoint: &Checkpoint, folder: &Path) -> PathBuf {
+    checkpoint.key.clone().unwrap_or_else(|| folder.join(NAME))
+}
 
 /// How many hexadecimal digits a key has.
 const DIGITS: usize = 64;
@@ -27,7 +35,7 @@ pub(in crate::run) fn read_or_make(path: &Path) -> Result<Key, KeptError> {
         _ => return read(path),
     }
     let key = Key::random()?;
-    let digits: Zeroizing<String> = Zeroizing::new(key.bytes().iter().map(|byte| format!("{byte:02x}")).collect());
+    let digits = Zeroizing::new(hex(key.bytes()));
     let line = Zeroizing::new([digits.as_bytes(), b"\n"].concat());
     match folder::write_atomically(path, &line) {
         // Another process was faster. Its key is as good.

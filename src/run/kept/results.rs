@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::KeptError;
 use crate::crypto::aead::Library;
 use crate::mix::courier::Timing;
 use crate::role::score::Score;
@@ -64,8 +65,10 @@ pub struct Outcome {
     pub test_loss: Option<f64>,
     /// SHA-256 over the model's values, in hexadecimal digits.
     pub weights_sha256: String,
-    /// The wall time in seconds, from the opening to the last result.
+    /// The wall time in seconds, from the opening to the last result, of all starts of the run together.
     pub seconds: f64,
+    /// How often the run was started: 1 where it was never stopped.
+    pub starts: u32,
     /// The reports of all epochs, in order.
     pub epochs: Vec<EpochReport>,
     /// How many bytes a rank sent in slots, on average over the ranks.
@@ -116,6 +119,15 @@ impl RankTiming {
 }
 
 impl EpochReport {
+    /// The line of the epoch in `metrics.jsonl`, with its end.
+    ///
+    /// # Errors
+    /// [`KeptError::Bug`] where it cannot be written as JSON.
+    pub fn line(&self) -> Result<String, KeptError> {
+        let json = serde_json::to_string(self).map_err(|error| KeptError::Bug(error.to_string()))?;
+        Ok(format!("{json}\n"))
+    }
+
     /// The report of `epoch`, counted from 0, of `samples` training samples. It took `seconds` and `slots`.
     pub(in crate::run) fn new(
         epoch: u32,

@@ -12,7 +12,7 @@ use crate::memory;
 use crate::mix::beat::StageData;
 use crate::nn::StageSpec;
 use crate::nn::snapshot::{self, Snapshot};
-use crate::role::stage::Told;
+use crate::role::stage::Hosting;
 use crate::run::RunError;
 use crate::wire::HEADER;
 
@@ -38,7 +38,7 @@ pub(in crate::run) fn is_stage(role: &[u8]) -> bool {
 
 /// Reads the stage of which `role` tells, with the values or the state that `start` gives it, if it gives any. `None` where no rank
 /// can host it in a run of these `public` numbers.
-pub(in crate::run) fn read(role: &[u8], start: Option<Joined>, public: &Public) -> Option<Told> {
+pub(in crate::run) fn read(role: &[u8], start: Option<Joined>, public: &Public) -> Option<Hosting> {
     let (mut spec, rest): (StageSpec, &[u8]) = postcard::take_from_bytes(role).ok()?;
     let number = u64::from(spec.wire.bytes());
     let width = spec.data.as_ref().map_or(number, |encoding| encoding.element.bytes().into());
@@ -66,7 +66,7 @@ pub(in crate::run) fn read(role: &[u8], start: Option<Joined>, public: &Public) 
         }
         (_, _) => {}
     }
-    (fits && spec.starts()).then_some(Told { spec, state })
+    (fits && spec.starts()).then_some(Hosting { spec, state })
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 //! order (all numbers little-endian):
 //!
 //! 1. the line `mixnn checkpoint`;
-//! 2. the length of the header, u32, and the header, JSON in the clear: what anyone may know ([`Header`]);
-//! 3. a [sealed] stream: the length of the list of lengths, u64, and that list; the stages' [snapshots](crate::nn::snapshot) in
-//!    [rounds](crate::nn::snapshot::rounds); then the length of the rest, u64, and the rest ([`Rest`]);
+//! 2. the length of the header, u32, and the header, JSON in the clear: what anyone may know ([`FileHeader`]);
+//! 3. a stream that is sealed chunk by chunk (`kept/sealed.rs`): the length of the list of lengths, u64, and that list; the stages' [snapshots](crate::nn::snapshot) in
+//!    [rounds](crate::nn::snapshot::rounds); then the length of the rest, u64, and the rest ([`Remainder`]);
 //! 4. SHA-256 of all that comes before.
 //!
 //! The stream's key is derived from the owner's key and the header, which has 32 bytes of randomness: no two files have the same.
@@ -26,7 +26,7 @@ use crate::crypto::labels;
 use crate::mix::plan::{Plan, Roles};
 use crate::role::score::Tally;
 
-pub use read::{Checkpoint, Found, newest};
+pub use read::{Checkpoint, Newest, newest};
 pub use write::{CheckpointWriter, Written};
 
 /// The name of the folder, within a run's, in which checkpoints are.
@@ -71,7 +71,7 @@ impl std::fmt::Display for Reached {
 
 /// What stands in a checkpoint in the clear.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
+pub struct FileHeader {
     /// The version of the file's format.
     pub format: u32,
     /// The version of mixnn that wrote it.
@@ -94,7 +94,7 @@ fn stream_key(owner: &Key, header: &[u8]) -> Key {
 
 /// What a run goes on from, beside the states of its stages.
 #[derive(Serialize, Deserialize)]
-pub struct Rest {
+pub struct Remainder {
     /// The resolved job, as TOML.
     pub job: String,
     /// SHA-256 of the file that `init.from` names, if it names one.

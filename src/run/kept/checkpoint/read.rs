@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::super::KeptError;
 use super::super::sealed::SealedReader;
-use super::{FORMAT, Header, LONGEST_HEADER, MAGIC, Rest, listed, stream_key};
+use super::{FORMAT, FileHeader, LONGEST_HEADER, MAGIC, Reached, Remainder, listed, stream_key};
 use crate::crypto::key::Key;
 use crate::memory;
 use crate::nn::snapshot::PIECE;
@@ -27,25 +27,28 @@ pub struct Checkpoint {
     /// Where the sealed stream begins in the file, and how long it is.
     stream: (u64, u64),
     /// What stands in the clear.
-    pub header: Header,
+    pub header: FileHeader,
     /// By stage, how many bytes its snapshot has.
     pub lengths: Vec<u64>,
     /// What a run goes on from, beside the states of its stages.
-    pub rest: Rest,
+    pub rest: Remainder,
 }
 
 /// The newest checkpoint of a folder.
-pub struct Found {
-    /// Its path.
+pub struct Newest {
+    /// The path of the file.
     pub path: PathBuf,
-    /// The path of the next older one, if there is one.
+    /// How far training has come in it, as its name says.
+    pub reached: Reached,
+    /// The path of the next older checkpoint, if there is one.
     pub older: Option<PathBuf>,
 }
 
 /// The newest checkpoint in `folder`, by its name. `None` where there is none.
-pub fn newest(folder: &Path) -> Option<Found> {
-    let mut all = listed(folder).into_iter().map(|(_, path)| path);
-    Some(Found { path: all.next()?, older: all.next() })
+pub fn newest(folder: &Path) -> Option<Newest> {
+    let mut all = listed(folder).into_iter();
+    let (reached, path) = all.next()?;
+    Some(Newest { path, reached, older: all.next().map(|(_, path)| path) })
 }
 
 impl Checkpoint {
@@ -88,7 +91,7 @@ impl Checkpoint {
         {
             return Err(torn());
         }
-        let header: Header = serde_json::from_slice(&head).map_err(|error| format(error.to_string()))?;
+        let header: FileHeader = serde_json::from_slice(&head).map_err(|error| format(error.to_string()))?;
         // From here on the file is what was written: what does not open was sealed under another key.
         let foreign = || KeptError::ForeignKey { path: path.to_owned(), key: key_path.to_owned() };
         let unopened = |source: std::io::Error| match source.kind() {

@@ -24,10 +24,10 @@ fn state(stage: usize) -> Vec<u8> {
     (0..lengths()[stage]).map(|i| (i * 7 + stage as u64) as u8).collect()
 }
 
-fn rest() -> Rest {
+fn rest() -> Remainder {
     let mut so_far = Tally::new(Criterion::new(crate::job::Loss::MeanSquaredError));
     so_far.add(crate::compute::LossSum { loss: 0.1 + 0.2, terms: 7, correct: 0 }, 7);
-    Rest {
+    Remainder {
         job: "name = 'x'".to_owned(),
         init: Some([3; 32]),
         so_far,
@@ -45,7 +45,7 @@ fn rest() -> Rest {
 
 /// Writes a checkpoint under the key of sevens.
 fn written(folder: &Path, at: Reached, keep: usize) -> Result<PathBuf, KeptError> {
-    let header = Header::new("0.0.1", "aa".to_owned(), "bb".to_owned(), at);
+    let header = FileHeader::new("0.0.1", "aa".to_owned(), "bb".to_owned(), at);
     let mut writer = CheckpointWriter::new(folder, &key(7), header, lengths(), keep)?;
     for (_, stage, place) in rounds(&lengths()) {
         if let Err(KeptError::Stuck) = writer.take(&state(stage)[place]) {
@@ -73,7 +73,11 @@ fn what_is_written_is_read() {
     let plan = rest.plan.as_ref().unwrap();
     assert_eq!((plan.draws, plan.drawn.roles()), (4, due.plan.unwrap().drawn.roles()));
     let mut states = vec![Vec::new(); 3];
-    found.states(|stage, piece| -> Result<(), KeptError> { Ok(states[stage].extend_from_slice(piece)) }).unwrap();
+    let read = found.states(|stage, piece| {
+        states[stage].extend_from_slice(piece);
+        Ok::<(), KeptError>(())
+    });
+    read.unwrap();
     assert!((0..3).all(|stage| states[stage] == state(stage)));
     // In the clear stands the header, and nothing of the rest.
     let bytes = std::fs::read(&path).unwrap();
@@ -139,7 +143,7 @@ fn the_newest_stay() {
 #[test]
 fn what_is_abandoned_or_cannot_be_written_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let header = Header::new("0.0.1", String::new(), String::new(), reached(1, 0));
+    let header = FileHeader::new("0.0.1", String::new(), String::new(), reached(1, 0));
     let mut writer = CheckpointWriter::new(folder.path(), &key(7), header, lengths(), 1).unwrap();
     writer.take(&state(2)).unwrap();
     assert!(matches!(writer.failed(), KeptError::Stuck));

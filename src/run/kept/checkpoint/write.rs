@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::super::sealed::SealedWriter;
 use super::super::{KeptError, folder};
-use super::{FORMAT, Header, LONGEST_HEADER, MAGIC, Reached, Rest, listed, stream_key};
+use super::{FORMAT, FileHeader, LONGEST_HEADER, MAGIC, Reached, Remainder, listed, stream_key};
 use crate::crypto::key::Key;
 use crate::nn::snapshot::PIECE;
 use crate::threads;
@@ -20,7 +20,7 @@ use crate::threads;
 /// A checkpoint that is being written. It takes the stages' snapshots piece by piece, in
 /// [rounds](crate::nn::snapshot::rounds). Dropped before [`finish`](Self::finish), it leaves nothing.
 pub struct CheckpointWriter {
-    to: SyncSender<Part>,
+    to: SyncSender<Handed>,
     thread: Thread,
 }
 
@@ -35,7 +35,7 @@ pub struct Written {
 type Thread = JoinHandle<Result<(PathBuf, f64), KeptError>>;
 
 /// What the thread gets.
-enum Part {
+enum Handed {
     /// The next piece.
     Piece(Zeroizing<Vec<u8>>),
     /// What stands behind all pieces, and where to tell that the file is written.
@@ -52,13 +52,13 @@ impl CheckpointWriter {
     pub fn new(
         folder: &Path,
         owner: &Key,
-        header: Header,
+        header: FileHeader,
         lengths: Vec<u64>,
         keep: usize,
     ) -> Result<Self, KeptError> {
         let salt = Key::random()?;
         let salt = salt.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let header = Header { format: FORMAT, salt, ..header };
+        let header = FileHeader { format: FORMAT, salt, ..header };
         let pieces = lengths.iter().map(|length| length.div_ceil(PIECE as u64)).max().unwrap_or(0);
         let (to, parts) = sync_channel(2 * pieces.max(2) as usize);
         let (folder, owner) = (folder.to_owned(), owner.twin());
@@ -76,7 +76,7 @@ impl CheckpointWriter {
     /// # Errors
     /// [`KeptError::Write`].
     pub fn take(&mut self, piece: &[u8]) -> Result<(), KeptError> {
-        match self.to.send(Part::Piece(Zeroizing::new(piece.to_vec()))) {
+        match self.to.send(Handed::Piece(Zeroizing::new(piece.to_vec()))) {
             Ok(()) => Ok(()),
             // The thread has ended, which it does before its time only where it cannot write. It says why when it is joined.
             Err(_) => Err(KeptError::Stuck),
@@ -87,11 +87,11 @@ impl CheckpointWriter {
     ///
     /// # Errors
     /// [`KeptError::Bug`] where the rest cannot be encoded.
-    pub fn finish(self, rest: &Rest) -> Result<Written, KeptError> {
+    pub fn finish(self, rest: &Remainder) -> Result<Written, KeptError> {
         let rest = postcard::to_allocvec(rest).map_err(|error| KeptError::Bug(format!("a checkpoint: {error}")))?;
         let (done, through) = sync_channel(1);
         // Where the thread has ended, joining it tells why.
-        let _ = self.to.send(Part::Rest(rest, done));
+        let _ = self.to.send(Handed::Rest(rest, done));
         Ok(Written { thread: self.thread, through })
     }
 
@@ -144,9 +144,9 @@ fn write(
     within: &Path,
     path: &Path,
     owner: &Key,
-    header: &Header,
+    header: &FileHeader,
     lengths: &[u64],
-    parts: Receiver<Part>,
+    parts: Receiver<Handed>,
     keep: usize,
 ) -> Result<(), KeptError> {
     let failed = |source| KeptError::Write { path: path.to_owned(), source };
@@ -166,8 +166,8 @@ fn write(
     put(&list)?;
     let done = loop {
         match parts.recv() {
-            Ok(Part::Piece(piece)) => put(&piece)?,
-            Ok(Part::Rest(rest, done)) => {
+            Ok(Handed::Piece(piece)) => put(&piece)?,
+            Ok(Handed::Rest(rest, done)) => {
                 put(&(rest.len() as u64).to_le_bytes())?;
                 put(&rest)?;
                 break done;
@@ -187,7 +187,7 @@ fn write(
     Ok(())
 }
 
-impl Header {
+impl FileHeader {
     /// The header of a checkpoint of the job and the data with these digests, at `reached`.
     pub fn new(version: &str, job: String, data: String, reached: Reached) -> Self {
         Self { format: FORMAT, version: version.to_owned(), job, data, reached, salt: String::new() }
