@@ -34,11 +34,11 @@
 //! let job = Job::load(Path::new("jobs/digits.toml"), &["train.epochs=2".to_owned()])?;
 //! let prepared = Prepared::of(job)?;
 //! // The watcher `()` ignores what it is told of the run.
-//! let (outcome, model) = local::run(&prepared, 7, "this host", &mut ())?;
-//! assert_eq!(outcome.epochs.len(), 2);
+//! let (ranks, _) = local::run(&prepared, 7, "this host", &mut ())?;
+//! assert_eq!(ranks.epochs.len(), 2);
 //!
-//! let (_, alone) = single::run(&prepared, &mut ())?;
-//! assert_eq!(model.sha256(), alone.sha256());
+//! let (alone, _) = single::run(&prepared, &mut ())?;
+//! assert_eq!(ranks.weights_sha256, alone.weights_sha256);
 //! # Ok(())
 //! # }
 //! ```

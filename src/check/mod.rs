@@ -24,6 +24,7 @@ use crate::job::{Backend, Job, LinkEncryption, Pace, Profile};
 use crate::mix::geometry::Geometry;
 use crate::nn::{StageSpec, snapshot};
 use crate::pipeline::DataPass;
+use crate::run::kept::size;
 use crate::run::owner::can_run;
 use crate::run::prepare::Prepared;
 use crate::run::{Assigned, How, RunError};
@@ -284,11 +285,7 @@ impl fmt::Display for Checked {
             row(f, "  on a GPU", format!("{mib:.1} MiB of its memory, and up to 64 MiB for each convolution"))?;
         }
         row(f, "shared memory", shared::told(self.shared))?;
-        row(
-            f,
-            "a checkpoint",
-            format!("{:.1} MiB on the owner's disk", self.checkpoint as f64 / f64::from(1 << 20)),
-        )?;
+        row(f, "a checkpoint", format!("{} on the owner's disk", size(self.checkpoint)))?;
         writeln!(f)?;
         match &self.protection {
             Some(protection) => write!(f, "{protection}")?,

@@ -46,6 +46,8 @@ pub(super) type Lead<'a> = dyn FnMut(&mut (dyn Watcher + Send)) -> Led + 'a;
 
 /// What rank 0 is asked for. All other ranks serve, whatever it is.
 pub(super) trait Errand: Sync {
+    /// Whether it stops on SIGINT with something to go on from. Else SIGINT ends it.
+    const STOPS: bool = false;
     /// What it finds that an earlier errand has left.
     type Found: Send;
     /// Where the errand writes what it comes to.
@@ -93,7 +95,9 @@ pub(super) fn alone<E: Errand>(errand: &E, start: &Start) -> Result<i32, RunErro
     }
     is_here(prepared.job.compute)?;
     let out = errand.open(&prepared, found)?;
-    signals::take_interrupts();
+    if E::STOPS {
+        signals::take_interrupts();
+    }
     let host = hostname();
     match how.single {
         true => errand.carry_out(&prepared, out, &mut |watcher| single::run(&prepared, watcher))?,

@@ -33,6 +33,7 @@ pub(super) struct RunFiles {
 }
 
 impl Errand for TimedRun {
+    const STOPS: bool = true;
     /// The folder that an earlier start of the run has left, or that this one is to start in.
     type Found = Option<Folder>;
     type Out = RunFiles;

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::judge::{Judge, pass_of};
 use super::planned::{Planned, Purpose};
@@ -32,10 +32,47 @@ pub struct OwnerStages<B: Backend> {
 /// How a term may be ended before its passes are through.
 #[derive(Clone)]
 pub struct EarlyEnd {
-    /// Whether the term is to end with the batch that has begun. Any thread may set it, at any time.
-    pub asked: Arc<AtomicBool>,
+    /// Whether that is asked for. Any thread may ask, at any time.
+    pub asked: Asks,
     /// What ranks return then.
     pub returns: StageData,
+}
+
+/// Asks for the early end of a term. All clones are the same.
+#[derive(Clone, Default)]
+pub struct Asks(Arc<AtomicU8>);
+
+/// How a term is to be ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Ending {
+    /// The term goes on.
+    None = 0,
+    /// Training ends with the batch that has begun. An evaluation that has begun is brought to its end: it would begin anew.
+    Training = 1,
+    /// An evaluation ends, too, with the micro-batch that has left last.
+    Anything = 2,
+}
+
+impl Asks {
+    /// Asks for this ending, in the place of what was asked for.
+    pub fn ask(&self, ending: Ending) {
+        self.0.store(ending as u8, Ordering::Relaxed);
+    }
+
+    /// What is asked for.
+    pub fn asked(&self) -> Ending {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ending::None,
+            1 => Ending::Training,
+            _ => Ending::Anything,
+        }
+    }
+
+    /// Whether a pass is to end that trains, or one that does not.
+    pub fn end(&self, trains: bool) -> bool {
+        self.asked() >= if trains { Ending::Training } else { Ending::Anything }
+    }
 }
 
 /// What the owner needs for a term.
@@ -211,13 +248,15 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
 
     /// Cuts the passes short where that is asked for and the end has not been said yet. Call before the turns of `slot`.
     fn heed_early_end(&mut self, slot: Slot) {
-        let asked = self.early.as_ref().is_some_and(|early| early.asked.load(Ordering::Relaxed));
-        if asked
-            && self.end.is_none()
-            && let Some(early) = self.early.take()
-        {
+        let Some(early) = self.early.as_ref().filter(|_| self.end.is_none()) else { return };
+        if early.asked.asked() == Ending::None {
+            return;
+        }
+        self.returns = early.returns;
+        let trains = self.passes.get(self.timetable.running()).is_some_and(Planned::trains);
+        if early.asked.end(trains) {
+            self.early = None;
             self.cut = self.timetable.cut(slot.0);
-            self.returns = early.returns;
         }
     }
 
@@ -437,5 +476,22 @@ where
     fn progress(&self) -> Option<(usize, usize)> {
         let running = self.timetable.running();
         Some((self.tallies.get(running)?.samples(), self.passes[running].batches.samples()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_ends_early_only_where_anything_does() {
+        let asks = Asks::default();
+        let ends = |ending| {
+            asks.clone().ask(ending);
+            (asks.asked(), asks.end(true), asks.end(false))
+        };
+        assert_eq!(ends(Ending::Training), (Ending::Training, true, false));
+        assert_eq!(ends(Ending::Anything), (Ending::Anything, true, true));
+        assert_eq!(ends(Ending::None), (Ending::None, false, false));
     }
 }

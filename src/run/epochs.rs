@@ -4,8 +4,6 @@
 //! checkpoint holds is known here.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::kept::KeptError;
@@ -220,16 +218,15 @@ impl Training<'_> {
             return Err(self.paused(watcher, reached));
         }
         if let Some(keeper) = watcher.keeper() {
-            keeper.settle();
+            keeper.settle()?;
         }
         Ok((ran, report, model))
     }
 
     /// What the term that runs `part` is to do.
     fn setup<'p>(&self, part: &'p Part, so_far: Tally, watcher: &mut dyn Watcher) -> TermWish<'p> {
-        let never = || Arc::new(AtomicBool::new(false));
         let keeper = watcher.keeper().filter(|_| !self.prepared.infers());
-        let (asked, due) = keeper.map_or_else(|| (never(), false), |keeper| (keeper.early(), keeper.is_due(part)));
+        let (asked, due) = keeper.map(|keeper| (keeper.asks(), keeper.is_due(part))).unwrap_or_default();
         let returns = match (due, part.ends_run) {
             (true, _) => StageData::State,
             (false, true) if !self.prepared.infers() => StageData::Values,

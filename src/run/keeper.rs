@@ -1,8 +1,6 @@
 //! The keeper: when the states of a run's stages are kept, and where. It stands beside the loop over epochs, on the owner.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::RunError;
@@ -10,13 +8,14 @@ use super::kept::checkpoint::{self, Checkpoint, CheckpointWriter, FileHeader, Re
 use super::kept::folder::Folder;
 use super::kept::model::{Model, ModelWriter};
 use super::kept::results::VERSION;
-use super::kept::{hex, owner_key};
+use super::kept::{hex, owner_key, size};
 use super::prepare::{Part, Prepared};
 use super::requests::{Sources, StopRequests, Why};
 use crate::crypto::key::Key;
 use crate::job::Every;
 use crate::nn::StageSpec;
 use crate::nn::snapshot;
+use crate::role::owner::{Asks, Ending};
 
 /// How long before the deadline a run stops at least.
 const LEAST_MARGIN: Duration = Duration::from_secs(2);
@@ -62,7 +61,7 @@ impl Keeper {
         let path = folder.make(checkpoint::FOLDER)?;
         let requests =
             StopRequests::new(Sources { folder: folder.path().to_owned(), signal, deadline }, LEAST_MARGIN)?;
-        let keeper = Self {
+        let mut keeper = Self {
             folder: path,
             key,
             key_path,
@@ -76,7 +75,7 @@ impl Keeper {
             newest: None,
             longest: 0.0,
         };
-        keeper.settle();
+        keeper.settle()?;
         Ok(keeper)
     }
 
@@ -90,9 +89,9 @@ impl Keeper {
         }
     }
 
-    /// What is set where the running term is to end with the batch that has begun.
-    pub(super) fn early(&self) -> Arc<AtomicBool> {
-        self.requests.early()
+    /// What asks for the early end of the running term.
+    pub(super) fn asks(&self) -> Asks {
+        self.requests.asks()
     }
 
     /// Why the run is to stop, if it is.
@@ -105,7 +104,10 @@ impl Keeper {
         self.last = Instant::now();
         let header = FileHeader::new(VERSION, self.job.clone(), self.data.clone(), reached);
         let lengths = specs.iter().map(snapshot::length).collect();
-        Ok(CheckpointWriter::new(&self.folder, &self.key, header, lengths, self.keep)?)
+        // One that cannot be written ends the run, and not only when the next is due.
+        let asks = self.asks();
+        let failed = move || asks.ask(asks.asked().max(Ending::Training));
+        Ok(CheckpointWriter::new(&self.folder, &self.key, header, lengths, self.keep, failed)?)
     }
 
     /// Takes over a checkpoint that is whole, with its `rest`, and waits for the one before. Where `at_once` says so, it waits for this
@@ -141,9 +143,17 @@ impl Keeper {
     }
 
     /// Says that a term has ended, and looks out for the next reason to end one.
-    pub(super) fn settle(&self) {
+    ///
+    /// # Errors
+    /// [`RunError::Kept`] where a checkpoint could not be written meanwhile.
+    pub(super) fn settle(&mut self) -> Result<(), RunError> {
         let longest = Duration::from_secs_f64(self.longest);
         self.requests.settled(self.every.time().map(|time| self.last + time), LEAST_MARGIN.max(longest * 3));
+        // One that fails from here on ends the next term.
+        match self.writing.as_ref().is_some_and(Written::is_through) {
+            true => self.close().map(drop),
+            false => Ok(()),
+        }
     }
 
     /// Waits until all is on the disk. Returns the path of the newest checkpoint, if there is one.
@@ -158,7 +168,6 @@ impl Keeper {
     /// Says in words when checkpoints of a run of `prepared` are written, and how large they are.
     pub fn announces(&self, prepared: &Prepared) -> String {
         let bytes: u64 = prepared.specs().iter().map(snapshot::length).fold(0, u64::saturating_add);
-        let size = format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
         let every = |number: u32, what: &str, plural: &str| match number {
             1 => format!("every {what}"),
             number => format!("every {number} {what}{plural}"),
@@ -169,7 +178,7 @@ impl Keeper {
             Every::Minutes(minutes) => every(minutes, "minute", "s"),
             Every::Never => "where the run is asked to stop".to_owned(),
         };
-        format!("a checkpoint has {size}: one {every}, in {}", self.folder.display())
+        format!("a checkpoint has {}: one {every}, in {}", size(bytes), self.folder.display())
     }
 
     /// How long the checkpoint took that took longest, in seconds.

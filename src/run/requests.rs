@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::role::owner::{Asks, Ending};
 use crate::threads::{self, Starved};
 
 /// The name of the file in a run's folder that asks the run to stop. Whoever heeds it removes it.
@@ -53,8 +54,8 @@ pub struct StopRequests(Arc<Wishes>);
 
 /// What the thread and the run have in common.
 struct Wishes {
-    /// Whether the running term is to end with the batch that has begun.
-    early: Arc<AtomicBool>,
+    /// What asks for the early end of the running term.
+    asks: Asks,
     /// Why the run is to stop, once it is.
     why: Mutex<Option<Why>>,
     /// When the next checkpoint is due by the clock.
@@ -78,7 +79,7 @@ impl StopRequests {
     /// [`Starved`].
     pub fn new(sources: Sources, margin: Duration) -> Result<Self, Starved> {
         let shared = Arc::new(Wishes {
-            early: Arc::default(),
+            asks: Asks::default(),
             why: Mutex::default(),
             due: Mutex::default(),
             margin: Mutex::new(margin),
@@ -90,9 +91,10 @@ impl StopRequests {
         Ok(Self(shared))
     }
 
-    /// What is set where the running term is to end with the batch that has begun.
-    pub fn early(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0.early)
+    /// What asks for the early end of the running term: anything ends where the run is to stop, and training where a checkpoint is due by
+    /// the clock.
+    pub fn asks(&self) -> Asks {
+        self.0.asks.clone()
     }
 
     /// Why the run is to stop, if it is.
@@ -106,8 +108,7 @@ impl StopRequests {
         *locked(&self.0.due) = due;
         *locked(&self.0.margin) = margin;
         // Who wants to stop still wants it; and what is due by the clock is looked at again.
-        let stops = self.why().is_some();
-        self.0.early.store(stops, Ordering::Relaxed);
+        self.0.asks.ask(if self.why().is_some() { Ending::Anything } else { Ending::None });
     }
 }
 
@@ -143,14 +144,11 @@ impl Wishes {
             locked(&self.why).get_or_insert(why);
         }
         let is_due = locked(&self.due).is_some_and(|due| now >= due);
-        if is_due || self.why_is_set() {
-            self.early.store(true, Ordering::Relaxed);
+        if locked(&self.why).is_some() {
+            self.asks.ask(Ending::Anything);
+        } else if is_due {
+            self.asks.ask(Ending::Training);
         }
-    }
-
-    /// Whether the run is to stop.
-    fn why_is_set(&self) -> bool {
-        locked(&self.why).is_some()
     }
 }
 
@@ -170,7 +168,7 @@ mod tests {
     /// Waits until `requests` say why to stop.
     fn why(requests: &StopRequests) -> Why {
         for _ in 0..600 {
-            if let Some(why) = requests.why().filter(|_| requests.early().load(Ordering::Relaxed)) {
+            if let Some(why) = requests.why().filter(|_| requests.asks().asked() == Ending::Anything) {
                 return why;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -188,8 +186,8 @@ mod tests {
         assert_eq!((late.why(), why(&late)), (Some(Why::Time), Why::Time));
         // A term that ends leaves the wish as it is.
         late.settled(None, Duration::ZERO);
-        assert!(late.early().load(Ordering::Relaxed));
-        assert!(none.why().is_none() && !none.early().load(Ordering::Relaxed));
+        assert_eq!(late.asks().asked(), Ending::Anything);
+        assert_eq!((none.why(), none.asks().asked()), (None, Ending::None));
         // An hour's margin before a deadline in an hour.
         none.settled(None, Duration::from_secs(3600));
         assert_eq!(why(&none), Why::Time);
@@ -204,12 +202,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let requests = requests(folder.path(), || None, None);
         requests.settled(Some(Instant::now()), Duration::ZERO);
-        let early = requests.early();
-        while !early.load(Ordering::Relaxed) {
+        let asks = requests.asks();
+        while asks.asked() == Ending::None {
             std::thread::sleep(Duration::from_millis(10));
         }
+        // An evaluation would begin anew in the next term, and end there again.
+        assert!(asks.end(true) && !asks.end(false));
         assert_eq!(requests.why(), None);
         requests.settled(None, Duration::ZERO);
-        assert!(!early.load(Ordering::Relaxed));
+        assert_eq!(asks.asked(), Ending::None);
     }
 }

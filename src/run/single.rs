@@ -3,7 +3,6 @@
 //! Micro-batches, their order and every arithmetic call are those of the ranks. So the bits of the results are the
 //! same.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::epochs::{self, Finished, Ran, Sink, TermWish, Trains, data_lengths};
@@ -23,6 +22,7 @@ use crate::nn::snapshot;
 use crate::nn::{Criterion, Network, Pass, StageSpec};
 use crate::pipeline::Feed;
 use crate::role::judge::{Judge, pass_of};
+use crate::role::owner::{Asks, Ending};
 use crate::role::planned::{Planned, Purpose};
 use crate::role::score::Tally;
 
@@ -124,18 +124,18 @@ impl<'a, B: Backend + 'static> Learner<'a, B> {
         planned: &Planned<'_>,
         tally: &mut Tally,
         inferred: &mut Vec<f32>,
-        early: &AtomicBool,
+        early: &Asks,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<u32, RunError> {
         let (backend, wire) = (self.backend, self.prepared.job.mix.wire);
         let (batches, rates) = (&planned.batches, self.prepared.rates());
         for batch in planned.part.clone() {
-            if early.load(Ordering::Relaxed) {
+            if planned.trains() && early.end(true) {
                 return Ok(batch);
             }
             let count = batches.micro_batches_of(batch).count();
             for (micro_batch, rows) in batches.micro_batches_of(batch) {
-                if !planned.trains() && early.load(Ordering::Relaxed) {
+                if !planned.trains() && early.end(false) {
                     return Ok(batch);
                 }
                 let last = micro_batch as usize + 1 == count;
@@ -211,9 +211,12 @@ impl<B: Platform> Trains for Learner<'_, B> {
                 ran.until = until;
             }
             if until < planned.part.end {
-                (ran.whole, ran.returns) = (false, early.returns);
+                ran.whole = false;
             }
             ran.tallies.push(tally);
+        }
+        if early.asked.asked() != Ending::None {
+            ran.returns = early.returns;
         }
         self.returns = ran.returns;
         Ok(ran)

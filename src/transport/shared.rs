@@ -36,7 +36,7 @@ struct Line<T>(T);
 struct Head {
     /// In the first rank's head: how many phases all ranks together have begun, modulo 2^32. Ranks sleep on this word.
     beginnings: Line<AtomicU32>,
-    /// In the first rank's head: the phase in which a rank has last begun to sleep.
+    /// In the first rank's head: the latest phase in which a rank has begun to sleep.
     sleepers: Line<AtomicU32>,
     /// The phase that this segment's rank has begun last, counted from 1, modulo 2^32.
     begun: Line<AtomicU32>,
@@ -204,11 +204,20 @@ impl<M> Shared<M> {
     /// Sleeps until all ranks have begun the phase, at most for `limit`. It may wake up early.
     pub(super) fn sleep(&self, limit: Duration) {
         let head = self.segments[0].head();
-        head.sleepers.0.store(self.phase, Ordering::SeqCst);
+        self.note_sleeper();
         let found = head.beginnings.0.load(Ordering::SeqCst);
         if !self.is_complete_with(found) {
             futex::wait(&head.beginnings.0, found, limit);
         }
+    }
+
+    /// Notes that a rank sleeps in this phase. A later phase that stands there stays: a rank that is slow to sleep may find this one
+    /// complete by now, and others asleep in the next. With its own phase in the place of theirs it would not wake them, where it is the
+    /// last to begin that.
+    fn note_sleeper(&self) {
+        let later = |noted: u32| (self.phase.wrapping_sub(noted).cast_signed() > 0).then_some(self.phase);
+        // An error says that a later phase, or this one, stands there.
+        let _ = self.segments[0].head().sleepers.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
     }
 
     /// The numbers of the ranks that have not begun the phase.
@@ -323,6 +332,46 @@ mod tests {
         ranks[4].begin();
         assert!(ranks.iter().all(Shared::is_complete));
         assert_eq!(ranks[0].missing().count(), 0);
+    }
+
+    /// A rank that is so slow to sleep in a phase that all others sleep in the next by then wakes them when it begins that.
+    #[test]
+    fn who_is_slow_to_sleep_takes_nobodys_note_away() {
+        const LONG: Duration = Duration::from_secs(60);
+        let mut memory = memory(LENGTH);
+        let bytes = memory[0].len() * 8;
+        let bases = segments(&mut memory);
+        let laid = Barrier::new(MEMBERS);
+        let began = std::time::Instant::now();
+        let first_phase = |me: usize| {
+            let mut rank = shared(&bases[me], me, bytes);
+            rank.lay(&[]).unwrap();
+            laid.wait();
+            rank.begin();
+            rank
+        };
+        std::thread::scope(|scope| {
+            for me in 1..MEMBERS {
+                let first_phase = &first_phase;
+                scope.spawn(move || {
+                    let mut rank = first_phase(me);
+                    for phase in 1..=2 {
+                        while !rank.is_complete() {
+                            rank.sleep(LONG);
+                        }
+                        if phase == 1 {
+                            rank.begin();
+                        }
+                    }
+                });
+            }
+            let mut slow = first_phase(0);
+            // All others are asleep in the second phase by then, or never will be.
+            std::thread::sleep(Duration::from_millis(300));
+            slow.note_sleeper();
+            slow.begin();
+        });
+        assert!(began.elapsed() < LONG / 2, "nobody has woken them");
     }
 
     #[test]

@@ -165,6 +165,16 @@ pub enum KeptError {
     Bug(String),
 }
 
+/// So many `bytes`, in words: `84 bytes`, `33.5 KiB`, `1.2 MiB`.
+pub fn size(bytes: u64) -> String {
+    let of = |unit: u64| bytes as f64 / unit as f64;
+    match bytes {
+        ..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{:.1} KiB", of(1 << 10)),
+        _ => format!("{:.1} MiB", of(1 << 20)),
+    }
+}
+
 /// Writes `bytes` in hexadecimal digits.
 pub(in crate::run) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -46,7 +46,7 @@ fn rest() -> Remainder {
 /// Writes a checkpoint under the key of sevens.
 fn written(folder: &Path, at: Reached, keep: usize) -> Result<PathBuf, KeptError> {
     let header = FileHeader::new("0.0.1", "aa".to_owned(), "bb".to_owned(), at);
-    let mut writer = CheckpointWriter::new(folder, &key(7), header, lengths(), keep)?;
+    let mut writer = CheckpointWriter::new(folder, &key(7), header, lengths(), keep, || ())?;
     for (_, stage, place) in rounds(&lengths()) {
         if let Err(KeptError::Stuck) = writer.take(&state(stage)[place]) {
             return Err(writer.failed());
@@ -144,7 +144,7 @@ fn the_newest_stay() {
 fn what_is_abandoned_or_cannot_be_written_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let header = FileHeader::new("0.0.1", String::new(), String::new(), reached(1, 0));
-    let mut writer = CheckpointWriter::new(folder.path(), &key(7), header, lengths(), 1).unwrap();
+    let mut writer = CheckpointWriter::new(folder.path(), &key(7), header, lengths(), 1, || ()).unwrap();
     writer.take(&state(2)).unwrap();
     assert!(matches!(writer.failed(), KeptError::Stuck));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

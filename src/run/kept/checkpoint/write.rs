@@ -44,7 +44,7 @@ enum Handed {
 
 impl CheckpointWriter {
     /// Begins a checkpoint in `folder` of stages whose snapshots have these `lengths`. `header` says what stands in the clear; its
-    /// salt is drawn here. `keep` checkpoints stay in the folder. So many bytes wait in memory for the disk at most as the two longest
+    /// salt is drawn here. `keep` checkpoints stay in the folder. Where the file cannot be written, `failed` is called. So many bytes wait in memory for the disk at most as the two longest
     /// snapshots have.
     ///
     /// # Errors
@@ -55,6 +55,7 @@ impl CheckpointWriter {
         header: FileHeader,
         lengths: Vec<u64>,
         keep: usize,
+        failed: impl FnOnce() + Send + 'static,
     ) -> Result<Self, KeptError> {
         let salt = Key::random()?;
         let salt = salt.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -66,6 +67,9 @@ impl CheckpointWriter {
             let began = Instant::now();
             let path = folder.join(header.reached.file_name());
             let done = write(&folder, &path, &owner, &header, &lengths, parts, keep);
+            if done.is_err() {
+                failed();
+            }
             done.map(|()| (path, began.elapsed().as_secs_f64()))
         };
         Ok(Self { to, thread: threads::spawn_free("checkpoint", work)? })
