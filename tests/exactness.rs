@@ -600,10 +600,10 @@ fn ends_after_any_batch(sets: &[&str]) {
         assert_eq!((outcome.test_loss, outcome.test_accuracy), (due.test_loss, due.test_accuracy));
         let scores = |reports: &Reports| reports.0.iter().map(|report| (report.0, report.1)).collect::<Vec<_>>();
         assert_eq!(scores(&reports), scores(&whole), "in terms of {batches}");
-        // Each term has its own empty slots before and behind it.
+        // Each term has its own empty slots before and behind it. At a fixed pace stages may be late, for any number of slots.
         let slots = |reports: &Reports| reports.0[0].2;
-        let terms = 5_u64.div_ceil(batches.into());
-        assert!(terms == 1 || slots(&reports) + u64::from(RANKS) > slots(&whole), "in terms of {batches}");
+        let counts = batches < 5 && !sets.iter().any(|set| set.contains("pace"));
+        assert!(!counts || slots(&reports) + u64::from(RANKS) > slots(&whole), "in terms of {batches}: {sets:?}");
         let (outcome, _) = single::run(&parts(), &mut ()).unwrap();
         assert_eq!(outcome.weights_sha256, due.weights_sha256, "one process, in terms of {batches}");
     }
