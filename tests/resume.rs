@@ -317,6 +317,30 @@ fn what_is_no_checkpoint_of_the_run_is_refused() {
     resume(&[]).well();
 }
 
+/// Another set of vector instructions than the run was begun with computes other bits, and the run says so.
+#[test]
+fn another_fingerprint_is_told() {
+    let folder = rich();
+    let here = folder.path();
+    let each = ["--set", "checkpoint={ every = { batches = 1 }, keep = 100 }"];
+    mixnn(here, &[&["run", "job.toml", "--single", "--out", "out"], each.as_slice()].concat()).well();
+    let file = checkpoints(&here.join("out"))[3].clone();
+    for (simd, told) in [("scalar", true), ("", false)] {
+        let mut command = alone(Command::new(MIXNN));
+        command.args(["run", "job.toml", "--single", "--out", &format!("on{simd}"), "--resume"]).arg(&file);
+        if told {
+            command.env("MIXNN_SIMD", simd);
+        }
+        let ran = Ran::of(&command.current_dir(here).output().unwrap()).well();
+        assert_eq!(
+            ran.stderr.contains("the run goes on with cpu/scalar, and was begun with"),
+            told,
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
 /// A job without a seed goes on with the one that its first start has drawn.
 #[test]
 fn a_drawn_seed_stays() {

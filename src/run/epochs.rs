@@ -124,6 +124,12 @@ pub(super) fn run(
     };
     // The values that a run starts from have been given by now, and the specs need no copy.
     training.specs.iter_mut().for_each(|spec| spec.values = None);
+    let (now, then) = (trains.fingerprint(), resumed.map(|resumed| &resumed.rest.fingerprint));
+    if let Some(then) = then.filter(|then| **then != now) {
+        watcher.warn(&format!(
+            "warning: the run goes on with {now}, and was begun with {then}: its bits are those of both"
+        ));
+    }
     let ran = training.run(trains, watcher);
     if let Err(error) = &ran
         && error.is_divergence()
