@@ -290,6 +290,13 @@ fn what_is_no_checkpoint_of_the_run_is_refused() {
             "start anew in another folder",
         ],
     );
+    // Fewer epochs than there were.
+    let each = ["--set", "checkpoint={ every = { batches = 1 }, keep = 9 }", "--set", "train.schedule=constant"];
+    mixnn(here, &[&["run", "job.toml", "--single", "--out", "two"], each.as_slice()].concat()).well();
+    let later = checkpoints(&here.join("two"))[5].clone();
+    let fewer = ["--resume", later.to_str().unwrap(), "--set", "train.schedule=constant", "--set", "train.epochs=1"];
+    mixnn(here, &[&["run", "job.toml", "--single", "--out", "fewer"], fewer.as_slice()].concat())
+        .refused(2, &["train.epochs is 1 here, and 1 epoch and 2 batches are through there"]);
     // The key is another's, may be read by others, or is gone.
     let key = here.join("out/owner.key");
     let good = fs::read(&key).unwrap();

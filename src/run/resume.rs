@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use zeroize::Zeroizing;
 
 use super::RunError;
-use super::kept::checkpoint::Checkpoint;
+use super::kept::checkpoint::{Checkpoint, Reached};
 use super::kept::results::VERSION;
 use super::kept::weights::Weights;
 use super::kept::{KeptError, hex, owner_key};
@@ -66,7 +66,11 @@ pub(super) fn fit_job(job: &mut Job, checkpoint: &Checkpoint) -> Result<(), RunE
     if job.seed_drawn {
         job.seed.clone_from(&then.seed);
     }
-    let differences = differences(&then, job);
+    let mut differences = differences(&then, job);
+    let reached = checkpoint.header.reached;
+    if reached > (Reached { epochs: job.train.epochs, batches: 0 }) {
+        differences.push(format!("train.epochs is {} here, and {reached} are through there", job.train.epochs));
+    }
     match differences.is_empty() {
         true => Ok(()),
         false => Err(RunError::OtherJob { path, differences: differences.join("; ") }),
