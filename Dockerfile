@@ -15,6 +15,7 @@ COPY Cargo.toml Cargo.lock LICENSE ./
 COPY src src
 COPY kernels kernels
 COPY jobs jobs
+COPY slurm slurm
 RUN .ci/image/build /opt/mixnn
 
 # The same release of Debian, for the same MPI library.

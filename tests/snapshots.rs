@@ -204,6 +204,25 @@ fn check_as_json() {
     session.compare("check_json");
 }
 
+/// The batch script of a job. Paths, and the way that the MPI library needs, are those of the machine.
+#[test]
+fn slurm() {
+    let mut session = Session::new();
+    let here = fs::canonicalize(session.path()).unwrap();
+    let program = fs::canonicalize(MIXNN).unwrap();
+    let seen = |text: &str| {
+        let shown = text.replace(here.to_str().unwrap(), "#").replace(program.to_str().unwrap(), "#/mixnn");
+        lines(&shown, |line| if line.starts_with("MPI=") { "MPI=#".to_owned() } else { line.to_owned() })
+    };
+    session.show(
+        &["slurm", "digits.toml", "--dry-run", "--ranks", "9", "--set", "compute.threads=2", "--", "--time=04:00:00"],
+        seen,
+    );
+    let gpus = ["--set", "compute.backend=cuda", "--gpus-per-node", "4", "--out", "night", "--", "-N2"];
+    session.show(&[&["slurm", "digits.toml", "--dry-run"][..], &gpus].concat(), seen);
+    session.compare("slurm");
+}
+
 /// A run and what a user does next with it.
 #[test]
 fn run_and_infer() {
@@ -301,6 +320,7 @@ fn errors_around_a_job() {
         session.say(&["check", "digits.toml", "--set", set]);
     }
     session.say(&["check", "digits.toml", "--ranks", "3"]);
+    session.say(&["slurm", "digits.toml", "--dry-run", "--ranks", "3"]);
     session.say(&["run", "digits.toml", "--local", "6"]);
     session.say(&["check", "digits.toml", "--set", "mix.hops=4", "--set", "mix.relays=2"]);
     fs::create_dir(session.path().join("out")).unwrap();

@@ -5,24 +5,24 @@
 mod data;
 mod hosts;
 mod leaks;
+mod needs;
 mod protection;
 mod shared;
 
 use std::fmt;
-use std::ops::Range;
 
 use serde_json::{Value, json};
 
 use data::Listed;
 pub use hosts::HostMapping;
 use leaks::Leak;
+pub(crate) use needs::Needs;
 use protection::{PLANS, Protection, Setup, TIME};
 
-use crate::compute::cuda::own_memory;
 use crate::ids::Phase;
-use crate::job::{Backend, Job, LinkEncryption, Pace, Profile};
+use crate::job::{Job, Pace, Profile};
 use crate::mix::geometry::Geometry;
-use crate::nn::{StageSpec, snapshot};
+use crate::nn::StageSpec;
 use crate::pipeline::DataPass;
 use crate::run::kept::size;
 use crate::run::owner::can_run;
@@ -47,12 +47,8 @@ pub struct Checked {
     data: Listed,
     /// How many slots an epoch takes, and how many testing takes.
     slots: [u64; 2],
-    /// How many bytes the rank needs that needs most, besides the program and MPI.
-    memory: u64,
-    /// How many bytes a checkpoint has.
-    checkpoint: u64,
-    /// How many bytes of a GPU's memory a rank needs at most. `None` where no rank uses a GPU.
-    gpu_memory: Option<u64>,
+    /// What ranks need of the machines.
+    needs: Needs,
     /// How many bytes ranks share: on the host with most ranks, and on one host if all ranks were there.
     shared: [u64; 2],
     /// What colluding hosts find out. `None` without a mix: they need not find out anything, they see it.
@@ -115,36 +111,20 @@ impl Checked {
         let mixed = job.mix.profile == Profile::Mixed;
         let protection = mixed.then(|| Protection::simulate(setup, PLANS, TIME, rand::random()));
         warnings.extend(protection.as_ref().and_then(Protection::warning));
-        let paced = mixed && job.mix.pace != Pace::Lockstep;
-        // Under a fixed pace more micro-batches are under way, and work beside the slots has messages of its own.
-        let more = if paced { training.in_flight() } else { 0 };
-        let in_flight = [training.in_flight(), training.in_flight_before()].map(|most| most + more);
-        let messages = if paced || job.compute.overlap { 12 } else { 6 };
-        // Outgoing and incoming blocks of the first phase, which are the longest.
-        let blocks = 2 * geometry.lanes() as u64 * geometry.block(Phase(1)) as u64;
-        let memory = largest(&specs, remote, in_flight).saturating_add(messages * geometry.message() as u64 + blocks);
-        // These are the keys of a rank's own circuits, of those that it relays, and of links. Where MPI takes a GPU's
-        // memory all of them are there, and so are the blocks of two terms while one follows the other.
-        let linked = if job.mix.link == LinkEncryption::Off { 0 } else { geometry.hops - 1 };
-        let keys = 2 * geometry.lanes() as u64 * u64::from(geometry.hops + linked);
-        let gpu_memory = (cfg!(feature = "cuda") && job.compute.backend != Backend::Cpu)
-            .then(|| memory.saturating_add(blocks + own_memory(keys)));
         Ok(Self {
             ranks,
-            geometry,
             parameters: specs.iter().map(StageSpec::parameter_count).collect(),
             assigned: prepared.assigned().map(|(how, assigned)| (how, assigned.to_vec())),
             samples: [prepared.train.samples(), prepared.validation.samples(), prepared.test.samples()],
             dropped: prepared.train.samples() - prepared.epoch_samples(),
             data,
             slots: [training.slots() + validation, looks(prepared.test.samples())],
-            memory,
-            checkpoint: specs.iter().map(snapshot::length).fold(0, u64::saturating_add),
-            gpu_memory,
+            needs: Needs::of(prepared, &geometry),
             shared: [on_host.iter().copied().max().unwrap_or(ranks), ranks]
                 .map(|members| shared::of(&job, &geometry, members.into())),
             protection,
             leaks: leaks::of(prepared, ranks, hosts),
+            geometry,
             warnings,
             job,
         })
@@ -199,9 +179,10 @@ impl Checked {
             "pace": self.pace(),
             "bytes_per_rank_and_slot": self.slot_bytes(),
             "bytes_per_rank_and_epoch": self.slot_bytes().map(|bytes| bytes * self.slots[0]),
-            "memory_of_largest_rank_bytes": self.memory,
-            "checkpoint_bytes": self.checkpoint,
-            "gpu_memory_of_largest_rank_bytes": self.gpu_memory,
+            "memory_of_largest_rank_bytes": self.needs.memory,
+            "data_bytes": self.needs.data,
+            "checkpoint_bytes": self.needs.checkpoint,
+            "gpu_memory_of_largest_rank_bytes": self.needs.gpu_memory,
             "shared_memory_of_largest_host_bytes": self.shared[0],
             "shared_memory_on_one_host_bytes": self.shared[1],
             "protection": self.protection.as_ref().map(Protection::json),
@@ -209,24 +190,6 @@ impl Checked {
             "warnings": self.warnings,
         })
     }
-}
-
-/// How many bytes a stage takes: its parameters with gradients, transposes and what the optimizer keeps, the
-/// activations of all micro-batches in flight, and the gradients of one.
-fn stage_memory(spec: &StageSpec, in_flight: u64) -> u64 {
-    let [activations, unkept] = [spec.activation_count(), spec.unkept_count()];
-    let passing = in_flight.saturating_mul(activations - unkept).saturating_add(activations);
-    let parameters = (3 + spec.optimizer.state()).saturating_mul(spec.parameter_count());
-    parameters.saturating_add(passing).saturating_mul(4)
-}
-
-/// How many bytes the stages of one rank take at most: the owner's all together, or that of another rank. `in_flight`
-/// counts micro-batches at a rank's stage, `before` those at the owner's first stages.
-fn largest(specs: &[StageSpec], remote: Range<usize>, [in_flight, before]: [u64; 2]) -> u64 {
-    let of = |spec: &StageSpec| stage_memory(spec, in_flight);
-    let first: u64 = specs[..remote.start].iter().map(|spec| stage_memory(spec, before)).fold(0, u64::saturating_add);
-    let owners = specs[remote.end..].iter().map(of).fold(first, u64::saturating_add);
-    specs[remote].iter().map(of).fold(owners, u64::max)
 }
 
 impl fmt::Display for Checked {
@@ -278,14 +241,18 @@ impl fmt::Display for Checked {
         row(
             f,
             "memory",
-            format!("{:.1} MiB on the largest rank, beside program and MPI", self.memory as f64 / f64::from(1 << 20)),
+            format!(
+                "{} on the largest rank, {} of data on the owner, beside program and MPI",
+                size(self.needs.memory),
+                size(self.needs.data)
+            ),
         )?;
-        if let Some(memory) = self.gpu_memory {
+        if let Some(memory) = self.needs.gpu_memory {
             let mib = memory as f64 / f64::from(1 << 20);
             row(f, "  on a GPU", format!("{mib:.1} MiB of its memory, and up to 64 MiB for each convolution"))?;
         }
         row(f, "shared memory", shared::told(self.shared))?;
-        row(f, "a checkpoint", format!("{} on the owner's disk", size(self.checkpoint)))?;
+        row(f, "a checkpoint", format!("{} on the owner's disk", size(self.needs.checkpoint)))?;
         writeln!(f)?;
         match &self.protection {
             Some(protection) => write!(f, "{protection}")?,
@@ -300,29 +267,5 @@ impl fmt::Display for Checked {
             writeln!(f, "warning: {warning}")?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    /// A micro-batch that leaves the owner's first stages comes back to them later than to a stage on a rank. So these
-    /// keep more of them.
-    #[test]
-    fn the_owners_first_stages_keep_more_micro_batches() {
-        let of = |first: &str| {
-            let stages = format!(
-                "stage=[{{ ops = [{{ op = \"linear\", out = 512 }}, {{ op = \"linear\", out = 10 }}], at = \"{first}\" }}, \
-                 {{ ops = [{{ op = \"relu\" }}] }}, {{ ops = [{{ op = \"relu\" }}] }}]"
-            );
-            let sets = [&stages, "mix.depth=3", "mix.message=9000"].map(str::to_owned);
-            let prepared = Prepared::load(Path::new("jobs/digits.toml"), &sets).unwrap();
-            (Checked::of(&prepared, Some(7), None).unwrap().memory, 4 * prepared.specs()[0].activation_count())
-        };
-        let ((on_rank, micro_batch), (on_owner, _)) = (of("rank"), of("owner"));
-        assert_eq!(on_owner, on_rank + 2 * micro_batch);
     }
 }

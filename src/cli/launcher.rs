@@ -168,7 +168,7 @@ impl Start {
 }
 
 /// The word for `srun --mpi` that names the interface over which `library` brings processes together.
-fn pmi_of(library: &str) -> &'static str {
+pub(super) fn pmi_of(library: &str) -> &'static str {
     if library.contains("Open MPI") { "pmix" } else { "pmi2" }
 }
 

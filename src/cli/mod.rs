@@ -14,7 +14,9 @@ mod progress;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod run;
+mod shell;
 mod signals;
+mod slurm;
 mod status;
 
 use std::path::PathBuf;
@@ -63,6 +65,8 @@ enum Command {
     Infer(infer::InferArgs),
     /// How far a run is, out of its files alone: epochs, time left, the newest checkpoint, who is at work
     Status(status::StatusArgs),
+    /// Submit a job to Slurm: fill in slurm/train.sbatch with the ranks, memory, cores and GPUs that it needs, and print its id
+    Slurm(slurm::SlurmArgs),
     /// Make this host's identity, with which it signs; print its line for the trust files of others
     Keygen(identity::KeygenArgs),
     /// Play the adversary: run a job many times, shortened, record its messages, and try to tell stages from relays, their
@@ -202,6 +206,7 @@ pub fn main() -> i32 {
         Command::Join(args) => launch::join(&args),
         Command::Infer(args) => launch::start(&args),
         Command::Status(args) => status::status(&args).map_or_else(|error| fail(&error), |()| 0),
+        Command::Slurm(args) => slurm::run(&args),
         Command::Keygen(args) => identity::keygen(args),
         Command::Audit(args) => start_threads().map_or_else(|error| fail(&error), |()| audit::run(&args)),
         Command::Doctor { json } => doctor(json).unwrap_or_else(|error| fail(&error)),

@@ -33,6 +33,8 @@ pub(super) struct Progress<'a> {
     keeper: &'a mut Keeper,
     /// When something was last told of how far the run is.
     told: Instant,
+    /// Whether it was told how long a checkpoint takes.
+    timed: bool,
 }
 
 /// Where a bar is drawn.
@@ -91,7 +93,7 @@ fn bar(hidden: bool) -> ProgressBar {
 impl<'a> Progress<'a> {
     /// Shows a run of `epochs` epochs whose files go into `folder`, and whose states `keeper` keeps. `hidden`: without a bar.
     pub(super) fn new(folder: &'a Folder, keeper: &'a mut Keeper, epochs: u32, hidden: bool) -> Self {
-        Self { bar: bar(hidden), folder, epochs, keeper, told: Instant::now() }
+        Self { bar: bar(hidden), folder, epochs, keeper, told: Instant::now(), timed: false }
     }
 
     /// Takes the bar away when the run is over.
@@ -138,6 +140,11 @@ impl Watcher for Progress<'_> {
     fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
         self.note(&report::epoch_line(report, self.epochs));
         self.told = Instant::now();
+        let seconds = self.keeper.longest();
+        if !self.timed && seconds > 0.0 {
+            self.timed = true;
+            self.note(&format!("a checkpoint took {seconds:.2} s to write, beside the run"));
+        }
         Ok(self.folder.append(METRICS, report.line()?.trim_end())?)
     }
 }

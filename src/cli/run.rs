@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::errand::{Errand, Lead};
 use super::progress::Progress;
-use super::{HowArgs, RunArgs, signals};
+use super::{HowArgs, RunArgs, shell, signals};
 use crate::job::Job;
 use crate::report;
 use crate::run::keeper::Keeper;
@@ -161,13 +161,7 @@ impl TimedRun {
             }
             words.extend(["--resume".to_owned(), AUTO.to_owned()]);
         }
-        let quoted = words.iter().map(|word| {
-            match word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=,:@+".contains(c)) {
-                true => word.clone(),
-                false => format!("'{}'", word.replace('\'', "'\\''")),
-            }
-        });
-        quoted.collect::<Vec<String>>().join(" ")
+        shell::line(words)
     }
 }
 

@@ -37,6 +37,15 @@ impl Dataset {
         self.inputs.ncols()
     }
 
+    /// Number of bytes that the samples and their targets take in memory.
+    pub fn size(&self) -> u64 {
+        let targets = match &self.targets {
+            Targets::Classes { labels, .. } => size_of_val(labels.as_slice()),
+            Targets::Values { values, .. } => size_of_val(values.as_slice()),
+        };
+        (self.inputs.len() + targets) as u64
+    }
+
     /// SHA-256 of all that runs take from the set: values, how they are read, shapes and targets.
     pub fn digest(&self) -> [u8; 32] {
         let Encoding { element, scale, shift } = &self.encoding;

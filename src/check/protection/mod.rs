@@ -2,12 +2,13 @@
 //!
 //! Plans are drawn as the owner draws them. On each, hosts of a [`CoalitionKind`] are drawn. Their packages are read together
 //! ([`mod@coalition`]), and the orders that they cannot exclude are counted ([`orders`]). What they make of it is
-//! compared with the plan. Circuits stay for the whole job, so one look is all that there is to see of them. Hosts
-//! count, not ranks: the ranks of a host share what they know. The owner's host is trusted.
+//! compared with the plan. Circuits stay as long as the ranks stay on their hosts, so one look is all that there is to see of them; what
+//! several draws come to is in [`draws`]. Hosts count, not ranks: the ranks of a host share what they know. The owner's host is trusted.
 //!
 //! Someone who sees no package but knows how many ranks each host has guesses, too ([`Placements::best_guesses`]).
 
 mod coalition;
+mod draws;
 mod orders;
 mod print;
 
@@ -20,6 +21,7 @@ use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
 
 use coalition::{Knowledge, linked};
+use draws::{MOST_HOSTS, OneDraw};
 use orders::PossibleOrders;
 
 use crate::ids::{Rank, RankSet};
@@ -159,6 +161,8 @@ pub(super) struct Protection {
     crowded: Option<Crowded>,
     /// The rows of the table, by kind of coalition.
     rows: Vec<CoalitionRow>,
+    /// What 1, 2, ... hosts have of one plan, as far as there are so many hosts.
+    one_draw: Vec<OneDraw>,
 }
 
 /// What the simulation finds on one plan.
@@ -169,6 +173,8 @@ struct Studied {
     together: bool,
     /// What the coalitions of each kind find out, by kind.
     found: Vec<Vec<Found>>,
+    /// What 1, 2, ... hosts have of it, whoever is on them.
+    one_draw: Vec<OneDraw>,
 }
 
 impl Protection {
@@ -196,6 +202,9 @@ impl Protection {
             hosts_known: guesses(setup.stages, &domains, &mut rng),
             crowded: placements.crowded(),
             rows: (0..KINDS.len()).map(|kind| CoalitionRow::of(kind, &studied)).collect(),
+            one_draw: (0..studied.first().map_or(0, |plan| plan.one_draw.len()))
+                .map(|size| OneDraw::mean(studied.iter().map(|plan| plan.one_draw[size])))
+                .collect(),
         }
     }
 }
@@ -219,6 +228,7 @@ impl Studied {
             stages: (0..=domains.iter().copied().max().unwrap_or(0)).map(count).collect(),
             together: hosts.windows(2).any(|pair| pair[0] == pair[1]),
             found: KINDS.iter().map(|kind| study(plan, domains, *kind, rng)).collect(),
+            one_draw: (1..=MOST_HOSTS).map_while(|hosts| OneDraw::on(plan, domains, hosts, rng)).collect(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use super::draws::DRAWS;
 use super::{CoalitionKind, CoalitionRow, Domain, Protection};
 
 /// The columns of the table, and their names in JSON.
@@ -51,6 +52,10 @@ impl Protection {
             "blind_guess": self.blind,
             "hosts_known": { "guesses_a_stage": self.hosts_known[0], "guesses_the_likeliest": self.hosts_known[1] },
             "colluding": self.rows.iter().map(row).collect::<Vec<Value>>(),
+            "draws": self.one_draw.iter().zip(1..).flat_map(|(one, hosts)| DRAWS.map(|draws| {
+                let after = one.after(draws);
+                json!({ "hosts": hosts, "draws": draws, "stages_held": after.held, "knows_the_order_of_one": after.order })
+            })).collect::<Vec<Value>>(),
         })
     }
 
@@ -104,6 +109,23 @@ impl fmt::Display for Protection {
         }
         let plans = format!("{} plans drawn; in brackets 95 % of the error;", self.plans);
         line(f, "", &plans)?;
-        line(f, "", "candidates: ranks that may stand next to a colluding stage (docs/PROTECTION.md)")
+        line(f, "", "candidates: ranks that may stand next to a colluding stage (docs/PROTECTION.md)")?;
+        let columns = DRAWS.map(|draws| format!("{:<21}", draws.to_string())).concat();
+        line(f, "draws of the plan", columns.trim_end())?;
+        for (one, hosts) in self.one_draw.iter().zip(1..) {
+            let of = |draws| one.after(draws);
+            let columns = DRAWS
+                .map(|draws| format!("{:<14}", format!("{:.2}, {:.2}", of(draws).held, of(draws).order)))
+                .concat();
+            let name =
+                if hosts == 1 { "  1 colluding host".to_owned() } else { format!("  {hosts} colluding hosts") };
+            line(f, &name, columns.trim_end())?;
+        }
+        line(
+            f,
+            "",
+            "the part of the stages that they have held, and the chance that they knew the order of one draw;",
+        )?;
+        line(f, "", "a run that goes on on other hosts draws anew, one on the same hosts does not")
     }
 }
