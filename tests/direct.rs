@@ -99,7 +99,7 @@ fn run(seals: bool, used: usize, change: Change) -> Vec<Result<Saw, MixError>> {
                             Order::TermEnds { after: LAST, returns: StageData::State }
                         };
                         let order = if rank == 0 { order } else { Order::GoOn };
-                        let word = Word { order, fault: None };
+                        let word = Word { order, ..Word::WELL };
                         let heard = direct.slot(&mut end, Slot(slot), word, &mut post, &mut timing);
                         // Nobody is to wait for a rank that has gone.
                         let heard = heard.inspect_err(|_| end.abort(4))?;

@@ -177,7 +177,7 @@ fn optimizers_and_schedules_give_the_same_bits() {
     for args in ["--local 7", "--local 4 --profile bare"] {
         assert_eq!(bits(args, &sets), reference, "{args}");
     }
-    assert_eq!(bits("--local 7", &[&sets[..], &["mix.pace=1ms"]].concat()), reference, "at a fixed pace");
+    assert_eq!(bits("--local 7", &[&sets[..], &["mix.pace=1ms"]].concat()), reference, "at a pace");
     for set in ["train.clip.norm=0.4", "train.schedule.warmup=21", "train.schedule.least=0.002", "train.clip={}"] {
         assert_ne!(bits("--single", &[&sets[..], &[set]].concat()), reference, "{set}");
     }
@@ -421,7 +421,7 @@ fn takes_what_check_names(sets: &[&str]) {
 
 /// Slots go on while a stage works: they take the time that the job says, and carry cover until it is ready.
 #[test]
-fn under_a_fixed_pace_slots_wait_for_no_one() {
+fn under_a_pace_slots_wait_for_no_one() {
     const SLOT: f64 = 0.001;
     let wide = "stage=[{ ops = [{ op = \"linear\", out = 2000 }, { op = \"relu\" }] }, { ops = [{ op = \"linear\", out = 10 }] }]";
     let sets = ["train.epochs=1", "data.validation=0.8", "mix.relays=3", wide, "output.timing=true"];
@@ -441,6 +441,11 @@ fn under_a_fixed_pace_slots_wait_for_no_one() {
     let seconds = number(&paced.result["epochs"][0]["seconds"]);
     assert!(seconds > SLOT * slots(&paced), "{seconds} s for {} slots", slots(&paced));
     assert!(number(&paced.result["overran"]) <= slots(&paced));
+    // The time for work is the job's, or the owner's.
+    let (named, chosen) = (ran("work 300us"), ran("auto"));
+    assert_eq!([named.bits(), chosen.bits()], [lockstep.bits(), lockstep.bits()]);
+    assert_eq!(named.result["work_seconds"].as_f64(), Some(0.0003));
+    assert!(named.result["slot_seconds"].is_null() && number(&chosen.result["work_seconds"]) > 0.0);
 }
 
 /// The library that a job asks for seals, and a run says so.
@@ -600,7 +605,7 @@ fn ends_after_any_batch(sets: &[&str]) {
         assert_eq!((outcome.test_loss, outcome.test_accuracy), (due.test_loss, due.test_accuracy));
         let scores = |reports: &Reports| reports.0.iter().map(|report| (report.0, report.1)).collect::<Vec<_>>();
         assert_eq!(scores(&reports), scores(&whole), "in terms of {batches}");
-        // Each term has its own empty slots before and behind it. At a fixed pace stages may be late, for any number of slots.
+        // Each term has its own empty slots before and behind it. At a pace stages may be late, for any number of slots.
         let slots = |reports: &Reports| reports.0[0].2;
         let counts = batches < 5 && !sets.iter().any(|set| set.contains("pace"));
         assert!(!counts || slots(&reports) + u64::from(RANKS) > slots(&whole), "in terms of {batches}: {sets:?}");

@@ -291,7 +291,7 @@ fn authentic_letters_from_elsewhere_are_refused() {
 
 /// Where roles work beside the slots, a fault is found and told alike.
 #[test]
-fn a_fixed_pace_changes_nothing_about_faults() {
+fn a_pace_changes_nothing_about_faults() {
     let (reference, _) = run(|_, _| false).led.unwrap();
     let (outcome, _) = run_paced(|_, _| false).led.unwrap();
     assert_eq!(outcome.weights_sha256, reference.weights_sha256);

@@ -17,7 +17,7 @@ use mixnn::crypto::sealer::{CpuSealer, Sealer};
 use mixnn::device_memory::DeviceLanes;
 use mixnn::ids::{Phase, Rank, Slot, Term};
 use mixnn::mix::FORWARD;
-use mixnn::mix::beat::{Fault, Order, Reason};
+use mixnn::mix::beat::{Fault, Reason};
 use mixnn::mix::clock::Clock;
 use mixnn::mix::courier::{Courier, Noticed, Post, Timing, Word};
 use mixnn::mix::geometry::Geometry;
@@ -167,7 +167,7 @@ fn run_slots<B: Memory, S: Sealer<Bytes = B::Bytes>>(
         let message = if silent { vec![0; len] } else { filled(rank, slot, len) };
         backend.put(&message, &mut post.outbox[FORWARD], 0);
         let fault = noticed.filter(|_| rank != Rank::OWNER).map(|noticed| noticed.fault);
-        let word = Word { order: Order::GoOn, fault };
+        let word = Word { fault, ..Word::WELL };
         let heard = mixer.slot(&mut transport, Slot(slot), word, &mut post, &mut Timing::default()).unwrap();
         noticed = Noticed::first(noticed, heard.fault);
         silent |= !heard.intact;

@@ -45,9 +45,13 @@ fn messages_arrive(plan: &Plan, geometry: Geometry, slots: u64) {
                     post.outbox[message].copy_from_slice(&sent(rank, slot, message, length));
                 }
                 let order = if rank == Rank::OWNER { word } else { Order::GoOn };
-                let own = Word { order, fault: None };
+                let own = Word { order, ..Word::WELL };
                 let heard = mixer.slot(&mut transport, slot, own, &mut post, &mut timing).unwrap();
-                assert_eq!(heard, Heard { order: word, fault: None, intact: true }, "{rank} in {slot}");
+                assert_eq!(
+                    heard,
+                    Heard { order: word, fault: None, intact: true, worked: Duration::ZERO },
+                    "{rank} in {slot}"
+                );
                 assert!(post.inbox[SPARE].iter().all(|byte| *byte == 0), "{rank}: a spare carries nothing");
                 arrived.push([FORWARD, BACKWARD].map(|message| post.inbox[message].to_vec()));
             }
@@ -226,7 +230,7 @@ fn is_noticed(plan: &Plan, geometry: Geometry, phase: Phase, attack: Attack) {
         for slot in (0..ATTACKED_SLOT + 4).map(Slot) {
             post.outbox[FORWARD].copy_from_slice(&sent(rank, slot, FORWARD, geometry.message()));
             let told = all.iter().flatten().min().filter(|_| rank != Rank::OWNER);
-            let word = Word { order: Order::GoOn, fault: told.map(|noticed| noticed.fault) };
+            let word = Word { fault: told.map(|noticed| noticed.fault), ..Word::WELL };
             all.push(mixer.slot(&mut transport, slot, word, &mut post, &mut Timing::default()).unwrap().fault);
         }
         all
@@ -291,7 +295,7 @@ fn a_report_from_the_future_is_a_fault_of_who_reports_it() {
             |seat| {
                 let seats::Seat { mut transport, mut mixer, mut post } = seat;
                 let fault = Some(told).filter(|_| transport.rank() == ATTACKER);
-                let word = Word { order: Order::GoOn, fault };
+                let word = Word { fault, ..Word::WELL };
                 mixer.slot(&mut transport, Slot(0), word, &mut post, &mut Timing::default()).unwrap().fault
             },
         );

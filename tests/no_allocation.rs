@@ -8,7 +8,7 @@ mod seats;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mixnn::compute::Memory;
 use mixnn::compute::cpu::Cpu;
@@ -89,7 +89,7 @@ fn allocations<R: Role<Cpu>>(role: impl Fn() -> R + Sync) -> Vec<u64> {
                     before = ALLOCATIONS.get();
                 }
                 let order = role.step(&backend, Slot(slot), &mut post).unwrap();
-                mixer.slot(&mut transport, Slot(slot), Word { order, fault: None }, &mut post, &mut timing).unwrap();
+                mixer.slot(&mut transport, Slot(slot), Word { order, ..Word::WELL }, &mut post, &mut timing).unwrap();
             }
             ALLOCATIONS.get() - before
         },
@@ -122,7 +122,7 @@ fn a_warm_slot_with_a_worker_allocates_nothing() {
     let backend = seats::backend();
     let (mut worker, workshop) = Worker::new(&backend, 1000).unwrap();
     let mut post = Post::new(|| backend.bytes(1000)).unwrap();
-    let mut computed = Duration::ZERO;
+    let mut timing = Timing::default();
     std::thread::scope(|scope| {
         let backend = &backend;
         scope.spawn(move || workshop.run(backend, &mut Measurable));
@@ -137,10 +137,10 @@ fn a_warm_slot_with_a_worker_allocates_nothing() {
             worker.give(backend, Slot(slot), &mut post);
             // At first messages pile up, as they would where a role is slow.
             if slot >= WARM_UP {
-                let before = computed;
-                while computed == before {
+                let before = timing.compute;
+                while timing.compute == before {
                     std::thread::yield_now();
-                    worker.take(backend, Slot(slot), &mut post, &mut computed).unwrap();
+                    worker.take(backend, Slot(slot), &mut post, &mut timing).unwrap();
                 }
             }
         }

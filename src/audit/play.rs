@@ -48,7 +48,7 @@ impl Played {
         {
             (Err(error), Some(first)) if error.is_told_elsewhere() => return Err(first),
             (Err(error), _) => return Err(error),
-            (Ok((outcome, _)), _) => outcome.slot_seconds.map(|_| outcome.overran),
+            (Ok((outcome, _)), _) => outcome.slot_seconds.or(outcome.work_seconds).map(|_| outcome.overran),
         };
         let mixed = prepared.job.mix.profile == Profile::Mixed;
         let phases = if mixed { prepared.job.mix.hops.into() } else { 1 };

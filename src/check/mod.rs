@@ -3,9 +3,9 @@
 //! ([`leaks`]).
 
 mod data;
+mod footprint;
 mod hosts;
 mod leaks;
-mod needs;
 mod protection;
 mod shared;
 
@@ -14,9 +14,9 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use data::Listed;
+pub(crate) use footprint::Footprint;
 pub use hosts::HostMapping;
 use leaks::Leak;
-pub(crate) use needs::Needs;
 use protection::{PLANS, Protection, Setup, TIME};
 
 use crate::ids::Phase;
@@ -48,7 +48,7 @@ pub struct Checked {
     /// How many slots an epoch takes, and how many testing takes.
     slots: [u64; 2],
     /// What ranks need of the machines.
-    needs: Needs,
+    needs: Footprint,
     /// How many bytes ranks share: on the host with most ranks, and on one host if all ranks were there.
     shared: [u64; 2],
     /// What colluding hosts find out. `None` without a mix: they need not find out anything, they see it.
@@ -119,7 +119,7 @@ impl Checked {
             dropped: prepared.train.samples() - prepared.epoch_samples(),
             data,
             slots: [training.slots() + validation, looks(prepared.test.samples())],
-            needs: Needs::of(prepared, &geometry),
+            needs: Footprint::of(prepared, &geometry),
             shared: [on_host.iter().copied().max().unwrap_or(ranks), ranks]
                 .map(|members| shared::of(&job, &geometry, members.into())),
             protection,
@@ -139,14 +139,17 @@ impl Checked {
     fn pace(&self) -> String {
         match self.job.mix.pace {
             Pace::Slots(slot) if self.job.mix.profile == Profile::Mixed => format!("every {slot:?}"),
+            Pace::Work(work) if self.job.mix.profile == Profile::Mixed => {
+                format!("when all ranks have had {work:?} for their work")
+            }
             Pace::Auto if self.job.mix.profile == Profile::Mixed => {
-                "at fixed times, measured at the start".to_owned()
+                "when all ranks have had the same time for their work, which the owner chooses".to_owned()
             }
             _ => "when their ranks are ready".to_owned(),
         }
     }
 
-    /// Whether slots keep a fixed pace.
+    /// Whether slots keep a pace.
     fn is_paced(&self) -> bool {
         self.job.mix.profile == Profile::Mixed && self.job.mix.pace != Pace::Lockstep
     }

@@ -12,11 +12,11 @@ use super::table::{JobTable, table};
 use super::{JobError, MOST_RANKS};
 use crate::float::Float;
 
-/// The shortest slot of a fixed pace, `mix.pace`: 20 microseconds.
+/// The shortest slot of a pace, `mix.pace`: 20 microseconds.
 pub const SHORTEST_SLOT: Duration = Duration::from_micros(20);
-/// The longest slot of a fixed pace, `mix.pace`: an hour.
+/// The longest slot of a pace, `mix.pace`: an hour.
 pub const LONGEST_SLOT: Duration = Duration::from_secs(3600);
-/// How many slots of a fixed pace must fit into `transport.timeout`.
+/// How many slots of a pace must fit into `transport.timeout`.
 pub const SLOTS_OF_TIMEOUT: u32 = 4;
 
 /// `[mix]`: how messages travel between ranks, and how much of that is protected.
@@ -129,8 +129,10 @@ impl Profile {
 pub enum Pace {
     /// `lockstep`: a slot begins when its ranks are ready. Times then show who computes.
     Lockstep,
-    /// `auto`: slots begin at fixed times. The owner measures at the start how far apart they must be.
+    /// `auto`: in each slot all ranks have the same time for their work, whatever they have to do. The owner chooses it.
     Auto,
+    /// In each slot all ranks have this time for their work: from 20 microseconds to an hour.
+    Work(Duration),
     /// Slots begin at fixed times, this far apart: from 20 microseconds to an hour.
     Slots(Duration),
 }
@@ -141,15 +143,20 @@ impl Pace {
     /// # Errors
     /// [`JobError::Value`] where it is neither a word for a pace nor the time of a slot.
     fn read(section: &Section<'_>) -> Result<Self, JobError> {
-        const PACE: &str =
-            "\"lockstep\", \"auto\", or the time of a slot such as \"2ms\" or \"500us\", at most \"1h\"";
+        const PACE: &str = "\"lockstep\", \"auto\", the time of a slot such as \"2ms\", or the time for work in it such as \"work 500us\", at most \"1h\"";
         match section.text("pace", PACE)? {
             None | Some("lockstep") => Ok(Self::Lockstep),
             Some("auto") => Ok(Self::Auto),
-            Some(text) => match duration(text, Duration::from_micros(1)) {
-                Some(slot) if (SHORTEST_SLOT..=LONGEST_SLOT).contains(&slot) => Ok(Self::Slots(slot)),
-                _ => Err(section.unfit("pace", format!("{text:?}"), PACE)),
-            },
+            Some(text) => {
+                let (kind, time): (fn(Duration) -> Self, _) = match text.strip_prefix("work ") {
+                    Some(time) => (Self::Work, time),
+                    None => (Self::Slots, text),
+                };
+                match duration(time, Duration::from_micros(1)) {
+                    Some(time) if (SHORTEST_SLOT..=LONGEST_SLOT).contains(&time) => Ok(kind(time)),
+                    _ => Err(section.unfit("pace", format!("{text:?}"), PACE)),
+                }
+            }
         }
     }
 }
@@ -160,6 +167,7 @@ impl fmt::Display for Pace {
         match self {
             Self::Lockstep => f.write_str("lockstep"),
             Self::Auto => f.write_str("auto"),
+            Self::Work(work) => write!(f, "work {}us", work.as_micros()),
             Self::Slots(slot) => write!(f, "{}us", slot.as_micros()),
         }
     }
@@ -258,7 +266,13 @@ mod tests {
     #[test]
     fn a_pace_is_a_word_or_the_time_of_a_slot() {
         let us = |us| Pace::Slots(Duration::from_micros(us));
-        let read = [("lockstep", Pace::Lockstep), ("auto", Pace::Auto), ("2ms", us(2000)), ("0.05ms", us(50))];
+        let read = [
+            ("lockstep", Pace::Lockstep),
+            ("auto", Pace::Auto),
+            ("2ms", us(2000)),
+            ("0.05ms", us(50)),
+            ("work 2ms", Pace::Work(Duration::from_millis(2))),
+        ];
         for (written, pace) in read.into_iter().chain([("1h", us(3_600_000_000)), ("20us", us(20))]) {
             let job = parse(JOB, &["transport.timeout=9h", &format!("mix.pace=\"{written}\"")]).unwrap();
             assert_eq!(job.mix.pace, pace, "{written}");

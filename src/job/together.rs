@@ -25,7 +25,7 @@ pub(super) fn fit(job: &Job, root: &Section<'_>) -> Result<(), JobError> {
             "take a mix.depth above the number of stages on ranks, or leave it out",
         ));
     }
-    if let Pace::Slots(slot) = job.mix.pace
+    if let Pace::Slots(slot) | Pace::Work(slot) = job.mix.pace
         && slot * SLOTS_OF_TIMEOUT > job.transport.timeout
     {
         let timeout = job.transport.timeout;

@@ -3,6 +3,8 @@
 //!
 //! Its fields, little-endian, are: kind u8, reason u8, phase u8, 0 u8, peer u16, 0 u16, slot u64 (9.2).
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::clock::Pace;
@@ -105,8 +107,14 @@ const RUN_ENDS: u8 = 2;
 const STOP: u8 = 3;
 /// The kind of the record in which a rank reports a fault (docs/PROTOCOL.md, 9.4).
 const FAULT: u8 = 4;
-/// The kind of the record "keep this pace" (docs/PROTOCOL.md, 9.3).
+/// The kind of the record "keep this pace" (docs/PROTOCOL.md, 9.3). Its second byte says what the time is.
 const KEEP: u8 = 5;
+/// The time of a pace is that for work.
+const WORK: u8 = 0;
+/// The time of a pace is that of a slot.
+const SLOTS: u8 = 1;
+/// The kind of the record in which a rank tells how long it has worked (docs/PROTOCOL.md, 9.4).
+const WORKED: u8 = 6;
 
 /// The record of zeros. Ranks other than the owner say it to each other, and to the owner while all is well. From the
 /// owner it says "go on".
@@ -129,7 +137,8 @@ impl Order {
             Order::TermEnds { after, returns } => record([TERM_ENDS, returns as u8, 0], Rank(0), after),
             Order::RunEnds { after, returns } => record([RUN_ENDS, returns as u8, 0], Rank(0), after),
             Order::Stop(reason) => record([STOP, reason as u8, 0], Rank(0), Slot(0)),
-            Order::Keep(Pace { slot, share }) => record([KEEP, 0, 0], Rank(share), Slot(slot)),
+            Order::Keep(Pace::Work(time)) => record([KEEP, WORK, 0], Rank(0), Slot(time)),
+            Order::Keep(Pace::Slots(time)) => record([KEEP, SLOTS, 0], Rank(0), Slot(time)),
         }
     }
 
@@ -145,7 +154,8 @@ impl Order {
                 StageData::from_number(returns).map(|returns| Order::RunEnds { after, returns })
             }
             (STOP, reason, 0, 0, 0) => Reason::from_number(reason).map(Order::Stop),
-            (KEEP, 0, 0, share, slot) => Some(Pace { slot, share }).filter(Pace::fits).map(Order::Keep),
+            (KEEP, WORK, 0, 0, time) => Some(Pace::Work(time)).filter(Pace::fits).map(Order::Keep),
+            (KEEP, SLOTS, 0, 0, time) => Some(Pace::Slots(time)).filter(Pace::fits).map(Order::Keep),
             _ => None,
         }
     }
@@ -158,6 +168,8 @@ pub enum Told {
     Word(Order),
     /// A fault that a rank reports to the owner.
     Report(Fault),
+    /// How long a rank has worked for its last messages, which it tells the owner.
+    Worked(Duration),
     /// That all is well.
     Nothing,
 }
@@ -170,6 +182,9 @@ impl Told {
         if from == Rank::OWNER {
             return Order::from_record(record).map(Self::Word);
         }
+        if let Some(worked) = worked_of(record) {
+            return (to == Rank::OWNER).then_some(Self::Worked(worked));
+        }
         match Fault::from_record(record)? {
             None => Some(Self::Nothing),
             Some(fault) if to == Rank::OWNER && fault.slot <= slot && fault.phase.0 <= hops => {
@@ -177,6 +192,22 @@ impl Told {
             }
             Some(_) => None,
         }
+    }
+}
+
+/// The record that tells how long a rank has worked. Nothing is told of no time.
+pub fn worked_record(worked: Duration) -> Record {
+    match u64::try_from(worked.as_nanos()).unwrap_or(u64::MAX) {
+        0 => WELL,
+        time => record([WORKED, 0, 0], Rank(0), Slot(time)),
+    }
+}
+
+/// How long a rank has worked, where a record tells that.
+fn worked_of(bytes: &Record) -> Option<Duration> {
+    match fields(bytes)? {
+        ([WORKED, 0, 0], Rank(0), Slot(time)) if time > 0 => Some(Duration::from_nanos(time)),
+        _ => None,
     }
 }
 
@@ -242,18 +273,28 @@ mod tests {
         assert_eq!((told(WELL, 3, 0), told(WELL, 3, 5)), (Some(Told::Nothing), Some(Told::Nothing)));
         assert_eq!(told(WELL, 0, 5), Some(Told::Word(Order::GoOn)));
         assert_eq!(told([0xff; BEAT_RECORD], 3, 5), None);
+        let worked = Duration::from_nanos(123_456_789);
+        let record = worked_record(worked);
+        assert_eq!(told(record, 3, 0), Some(Told::Worked(worked)));
+        assert_eq!((told(record, 3, 5), told(record, 0, 5)), (None, None), "the owner alone is told");
+        assert_eq!(worked_record(Duration::ZERO), WELL);
+        for (place, value) in [(1, 1), (2, 1), (3, 1), (4, 1), (6, 1)] {
+            let mut altered = record;
+            altered[place] = value;
+            assert_eq!(told(altered, 3, 0), None, "byte {place}");
+        }
     }
 
     #[test]
     fn reads_what_it_writes() {
         let after = Slot(u64::MAX);
-        let pace = Order::Keep(Pace { slot: 2_000_000, share: 13_107 });
+        let paces = [Pace::Slots(2_000_000), Pace::Work(300_000)].map(Order::Keep);
         for returns in [StageData::Nothing, StageData::Values, StageData::State] {
             for word in [Order::TermEnds { after: Slot(7), returns }, Order::RunEnds { after, returns }] {
                 assert_eq!(Order::from_record(&word.to_record()), Some(word));
             }
         }
-        for word in [Order::GoOn, pace] {
+        for word in paces.into_iter().chain([Order::GoOn]) {
             assert_eq!(Order::from_record(&word.to_record()), Some(word));
         }
         for reason in (1..=5).filter_map(Reason::from_number) {
@@ -282,6 +323,9 @@ mod tests {
         let mut record = Order::TermEnds { after: Slot(7), returns: StageData::State }.to_record();
         record[1] += 1;
         assert_eq!(Order::from_record(&record), None);
+        for pace in [Pace::Slots(0), Pace::Work(u64::MAX)] {
+            assert_eq!(Order::from_record(&Order::Keep(pace).to_record()), None);
+        }
         for (place, value) in [(0, 6), (0, 5), (0, 4), (1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (7, 1), (8, 1)] {
             let mut record = Order::GoOn.to_record();
             record[place] = value;

@@ -45,7 +45,7 @@ pub struct Timing {
     pub wait: Duration,
     /// How many bytes it has sent.
     pub sent: u64,
-    /// How many slots had a phase that began later than the pace says.
+    /// How many slots have overrun: the role was not ready, or the exchange before took longer than a slot may.
     pub overran: u64,
 }
 
@@ -56,11 +56,14 @@ pub struct Word {
     pub order: Order,
     /// The fault that a rank other than the owner has noticed, if any.
     pub fault: Option<Fault>,
+    /// How long a rank other than the owner has worked for messages that it has finished since it last said so. It is not said beside a
+    /// fault.
+    pub worked: Duration,
 }
 
 impl Word {
     /// All is well, and the next slot follows.
-    pub const WELL: Word = Word { order: Order::GoOn, fault: None };
+    pub const WELL: Word = Word { order: Order::GoOn, fault: None, worked: Duration::ZERO };
 }
 
 /// What a rank hears in a slot, beside its messages.
@@ -73,6 +76,8 @@ pub struct Heard {
     /// Whether the inbox holds what was sent to this rank. A fault among cells that it only passes on leaves the inbox
     /// whole.
     pub intact: bool,
+    /// How long the rank has worked that says that it has worked longest. The owner alone is told.
+    pub worked: Duration,
 }
 
 /// A fault, and the rank that has noticed it. The least of several is the first.
@@ -100,15 +105,8 @@ pub trait Courier {
     /// [`slot`](Courier::slot) fails with it.
     fn reports_faults(&self) -> bool;
 
-    /// Waits until the messages of the next slot are to be sealed, if slots have fixed times. Adds the time to
-    /// `timing`.
+    /// Waits until the messages of the next slot are to be sealed, if slots have a pace. Adds the time to `timing`.
     fn wait_to_seal(&mut self, _timing: &mut Timing) {}
-
-    /// The longest time that a phase, or the sealing, has taken this rank since this was last asked. A pace must leave
-    /// that much to each.
-    fn take_longest(&mut self) -> Duration {
-        Duration::ZERO
-    }
 
     /// Call this when the device that holds this rank's messages has failed. From then on empty messages leave, and
     /// what arrives is only verified.

@@ -4,7 +4,7 @@
 //! A block is a 16-byte record with the owner's word, as its sender has heard it, and a message. In `bare` the message
 //! travels as it is and as long as it is. In `sealed` it is cut into cells of one length, and all is sealed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::MixError;
 use super::SPARE;
@@ -252,6 +252,6 @@ impl<S: Sealer> Courier for Direct<S> {
             }
         }
         timing.open += started.elapsed();
-        Ok(Heard { order: self.heard, fault: None, intact: true })
+        Ok(Heard { order: self.heard, fault: None, intact: true, worked: Duration::ZERO })
     }
 }

@@ -20,7 +20,7 @@ use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 
 use super::MixError;
-use super::beat::{Fault, Order, Reason, Told, WELL};
+use super::beat::{Fault, Order, Reason, Told, WELL, worked_record};
 use super::clock::Clock;
 use super::courier::{Courier, Heard, Noticed, Post, Timing, Word};
 use super::geometry::{BEAT, BEAT_RECORD, Geometry};
@@ -101,7 +101,7 @@ impl<S: Sealer> Mixer<S> {
     /// [`DeviceError`]. Then the beats stand in the processor's blocks alone, which travel from now on.
     fn seal_beats(&mut self, transport: &mut dyn Exchange, slot: Slot, word: Word) -> Result<(), DeviceError> {
         let to_all = if self.rank == Rank::OWNER { word.order.to_record() } else { WELL };
-        let to_owner = word.fault.map_or(WELL, Fault::to_record);
+        let to_owner = word.fault.map_or_else(|| worked_record(word.worked), Fault::to_record);
         let blocks = transport.blocks().0.iter_mut();
         for ((block, key), to) in blocks.zip(&self.onion.beats_out).zip(self.peers()) {
             let record = if to == Rank::OWNER { to_owner } else { to_all };
@@ -133,7 +133,7 @@ impl<S: Sealer> Mixer<S> {
         own: Order,
     ) -> Result<(Heard, Option<Noticed>), DeviceError> {
         self.sealer.heads(transport.blocks().1, &mut self.beats)?;
-        let mut heard = Heard { order: own, fault: None, intact: true };
+        let mut heard = Heard { order: own, fault: None, intact: true, worked: Duration::ZERO };
         let mut found = None;
         for ((beat, key), from) in self.beats.iter().zip(&self.onion.beats_in).zip(self.peers()) {
             let mut record = [0; BEAT_RECORD];
@@ -144,6 +144,7 @@ impl<S: Sealer> Mixer<S> {
                 Some(Told::Report(fault)) => {
                     heard.fault = Noticed::first(heard.fault, Some(Noticed { fault, by: from }))
                 }
+                Some(Told::Worked(worked)) => heard.worked = heard.worked.max(worked),
                 Some(Told::Nothing) => {}
                 None => found = found.or_else(|| Some(self.noticed(slot, Phase(1), from))),
             }
@@ -222,10 +223,7 @@ impl<S: Sealer> Courier for Mixer<S> {
 
     fn wait_to_seal(&mut self, timing: &mut Timing) {
         timing.wait += self.clock.wait_to_seal();
-    }
-
-    fn take_longest(&mut self) -> Duration {
-        self.clock.take_longest()
+        timing.overran += self.clock.take_overran();
     }
 
     fn slot(
@@ -236,7 +234,7 @@ impl<S: Sealer> Courier for Mixer<S> {
         post: &mut Post<S::Bytes>,
         timing: &mut Timing,
     ) -> Result<Heard, MixError> {
-        let mut heard = Heard { order: word.order, fault: None, intact: true };
+        let mut heard = Heard { order: word.order, fault: None, intact: true, worked: Duration::ZERO };
         let mut found: Option<Noticed> = None;
         let mut intact = true;
 
@@ -254,8 +252,6 @@ impl<S: Sealer> Courier for Mixer<S> {
         timing.seal += started.elapsed();
 
         for phase in Phase::all(self.geometry.hops) {
-            // 20.3: under a fixed pace each phase has its time. In lockstep nothing is waited for here.
-            timing.wait += self.clock.wait_for(phase);
             // 8.4, Exchange: send each block to its peer and receive one from each.
             let exchanged = self.exchange(transport, phase)?;
             timing.exchange += exchanged.busy;
@@ -264,9 +260,8 @@ impl<S: Sealer> Courier for Mixer<S> {
 
             let started = Instant::now();
             let mut taken = Ok(());
-            // 8.5: in phase 1, open all beats. That the phase is complete also sets the clock (20.4).
+            // 8.5: in phase 1, open all beats.
             if phase == Phase(1) {
-                self.clock.first_is_here();
                 match self.open_beats(transport, slot, word.order) {
                     Ok(opened) => (heard, found) = opened,
                     Err(error) => taken = Err(OpenError::Device(error)),
@@ -311,11 +306,12 @@ impl<S: Sealer> Courier for Mixer<S> {
             }
             *(if relays { &mut timing.peel } else { &mut timing.open }) += started.elapsed();
         }
+        // 20.3: the time for work begins.
+        self.clock.slot_is_over();
         // 9.3: from the next slot on, slots keep the pace that the owner has said.
         if let Order::Keep(pace) = heard.order {
             self.clock.set(pace);
         }
-        timing.overran += self.clock.take_overran();
         // The first fault counts. A rank other than the owner reports it by beat, from the next slot on (9.4).
         let fault = Noticed::first(heard.fault, Noticed::first(own, found));
         // A rank whose device has failed opens nothing into its inbox.

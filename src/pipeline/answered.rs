@@ -1,4 +1,4 @@
-//! The schedule under a fixed pace, where a stage may take any number of slots. The owner sends what the answers so far allow
+//! The schedule under a pace, where a stage may take any number of slots. The owner sends what the answers so far allow
 //! (docs/PROTOCOL.md, "Schedule").
 
 use super::{DataPass, Feed};
@@ -30,16 +30,17 @@ impl Answered {
         Self { pass: *pass, most: 2 * pass.in_flight(), fed: 0, returned: 0, done: 0, linger }
     }
 
-    /// The micro-batch that leaves the owner in this slot, if one may. In training, the first of a batch waits until all before
-    /// it are done. Call once a slot.
+    /// The micro-batch that leaves the owner in this slot, if one may. In training, the first of a batch waits until the outputs of all
+    /// before it are back: stage 1 keeps it until it has made its step. Where the owner hosts stages itself before that, it waits until
+    /// all before it are done, as these make their step then. Call once a slot.
     pub fn feed(&mut self) -> Option<Feed> {
         if self.returned == self.pass.total {
             self.linger = self.linger.saturating_sub(1);
         }
         let settled = if self.pass.training { self.done } else { self.returned };
-        let may = self.fed < self.pass.total
-            && self.fed - settled < self.most
-            && (!self.pass.training || !self.fed.is_multiple_of(self.pass.full) || self.done == self.fed);
+        let before = if self.pass.depth.preceded { self.done } else { self.returned };
+        let begins = self.pass.training && self.fed.is_multiple_of(self.pass.full);
+        let may = self.fed < self.pass.total && self.fed - settled < self.most && (!begins || before == self.fed);
         may.then(|| {
             self.fed += 1;
             self.pass.nth(self.fed - 1)
@@ -83,16 +84,18 @@ mod tests {
     use super::super::Depth;
     use super::*;
 
-    /// With stages that take any number of slots, everything passes once and in order, and no batch begins before the last one
-    /// is done.
+    /// With stages that take any number of slots, everything passes once and in order. No batch begins before the outputs of the last one
+    /// are back, nor before it is done where the owner has stages to step.
     #[test]
     fn every_micro_batch_passes_however_slow_the_stages_are() {
         for (full, total) in [(1, 1), (4, 4), (4, 11), (3, 30)] {
-            for delays in [[1, 1], [2, 2], [1, 7], [5, 3]] {
-                let pass = DataPass::training(Depth::of(3), full, total);
+            for (delays, preceded) in
+                [[1, 1], [2, 2], [1, 7], [5, 3]].into_iter().flat_map(|delays| [(delays, false), (delays, true)])
+            {
+                let pass = DataPass::training(Depth::of(3).preceded(preceded), full, total);
                 let mut answered = Answered::new(&pass);
                 let (mut ahead, mut back) = (Vec::new(), Vec::new());
-                let (mut fed, mut finished) = (0, 0);
+                let (mut fed, mut came, mut finished) = (0, 0, 0);
                 for slot in 0.. {
                     if answered.is_over() {
                         break;
@@ -107,11 +110,13 @@ mod tests {
                     if ahead.first() == Some(&slot) {
                         ahead.remove(0);
                         answered.returned().unwrap();
+                        came += 1;
                         back.push((slot + delays[1]).max(back.last().copied().unwrap_or(0) + 1));
                     }
                     if let Some(feed) = answered.feed() {
                         assert_eq!(feed.batch.0 * full + feed.micro_batch.0, fed);
-                        assert!(finished >= feed.batch.0 * full, "a batch before the last one is done");
+                        let before = if preceded { finished } else { came };
+                        assert!(before >= feed.batch.0 * full, "a batch before its turn");
                         assert!(u64::from(fed - finished) < 2 * pass.in_flight());
                         assert_eq!(feed.last, (fed + 1).is_multiple_of(full) || fed + 1 == total);
                         fed += 1;

@@ -19,7 +19,7 @@
 //! each gradient for 2 l (K - S) slots, and stage i sends it on when the i-th of K stages would. Everything above but the first
 //! item holds with K for S.
 //!
-//! All of this is so in lockstep, where a slot waits for its ranks. Under a fixed pace a slot waits for no one, and the owner
+//! All of this is so in lockstep, where a slot waits for its ranks. Under a pace a slot waits for no one, and the owner
 //! goes by what has come back: see [`Answered`].
 
 mod answered;

@@ -87,12 +87,13 @@ fn protection(outcome: &Outcome, job: &Job) -> Vec<(&'static str, String)> {
                 "what each rank hosts, who sends to whom, every activation and gradient".to_owned(),
             ));
             rows.push(("", format!("{} hops, cover on every circuit, fresh keys every epoch", outcome.hops)));
-            match outcome.slot_seconds {
-                Some(slot) => {
+            let every = |slot: f64| format!("a slot every {:.0} us", slot * 1e6);
+            let each = |work: f64| format!("{:.0} us for work in each slot", work * 1e6);
+            match outcome.slot_seconds.map(every).or_else(|| outcome.work_seconds.map(each)) {
+                Some(pace) => {
                     let slots: u64 = outcome.epochs.iter().map(|epoch| epoch.slots).sum();
-                    let (us, overran) = (slot * 1e6, outcome.overran);
-                    let pace =
-                        format!("who computes when: a slot every {us:.0} us; {overran} of {slots} slots overran");
+                    let overran = outcome.overran;
+                    let pace = format!("who computes when: {pace}; {overran} of {slots} slots overran");
                     rows.push(("", pace));
                     if !outcome.cores_suffice {
                         rows.push(("", "(as far as ranks that share cores do not delay each other)".to_owned()));

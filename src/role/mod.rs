@@ -89,6 +89,12 @@ pub trait Role<B: Backend>: Send {
     /// [`RoleError`] if a message does not fit, training fails, or the backend does.
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError>;
 
+    /// Whether the last step has left the forward message in the inbox, as it is of a batch whose turn has not come. It is to be given
+    /// again.
+    fn has_left(&self) -> bool {
+        false
+    }
+
     /// For the pass that runs: the number of samples that are through, and of all its samples. `None` on ranks that do not
     /// know.
     fn progress(&self) -> Option<(usize, usize)> {

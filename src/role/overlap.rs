@@ -4,12 +4,12 @@
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-use super::work::{Task, Work, Workshop, workshop};
+use super::work::{Task, Work, Workshop, not_left, workshop};
 use super::{RoleError, empty};
 use crate::compute::{Backend, ComputeError};
 use crate::ids::Slot;
 use crate::mix::beat::Order;
-use crate::mix::courier::Post;
+use crate::mix::courier::{Post, Timing};
 use crate::mix::{BACKWARD, FORWARD};
 
 /// A role's work on a thread of its own, for which slots wait.
@@ -50,9 +50,9 @@ impl<B: Backend> Work<B> for Overlapped<B::Bytes> {
         backend: &B,
         _: Slot,
         post: &mut Post<B::Bytes>,
-        computed: &mut Duration,
+        timing: &mut Timing,
     ) -> Result<Order, RoleError> {
-        *computed += std::mem::take(&mut self.took);
+        timing.compute += std::mem::take(&mut self.took);
         self.answer.take().unwrap_or_else(|| {
             empty(backend, post);
             Ok(Order::GoOn)
@@ -71,7 +71,8 @@ impl<B: Backend> Work<B> for Overlapped<B::Bytes> {
             std::mem::swap(&mut post.used[which], &mut task.post.used[which]);
             std::mem::swap(&mut post.inbox[which], &mut task.post.inbox[which]);
         }
-        self.answer = Some(std::mem::replace(&mut task.done, Ok(Order::GoOn)));
+        let done = std::mem::replace(&mut task.done, Ok(Order::GoOn));
+        self.answer = Some(done.and_then(|order| not_left(task.left, task.slot).map(|()| order)));
         self.took = std::mem::take(&mut task.took);
         self.progress = task.progress;
         task.slot = slot;
@@ -122,12 +123,12 @@ mod tests {
         // What an earlier term has left in the outbox.
         (post.outbox[FORWARD][0], post.used[FORWARD]) = (7, 1);
         let (mut work, workshop) = Overlapped::new(&backend, LENGTH).unwrap();
-        let mut computed = Duration::ZERO;
+        let mut timing = Timing::default();
         std::thread::scope(|scope| {
             let there = &backend;
             scope.spawn(move || workshop.run(there, &mut Echo));
             for slot in 0..60_u8 {
-                let order = work.take(&backend, Slot(slot.into()), &mut post, &mut computed).unwrap();
+                let order = work.take(&backend, Slot(slot.into()), &mut post, &mut timing).unwrap();
                 let left = [post.outbox[FORWARD][0], post.outbox[FORWARD][1]];
                 match slot {
                     0 | 1 => assert_eq!((left, order), ([0, 0], Order::GoOn)),
@@ -144,12 +145,12 @@ mod tests {
             }
             post.inbox[FORWARD][0] = 99;
             for _ in 0..2 {
-                work.take(&backend, Slot(60), &mut post, &mut computed).unwrap();
+                work.take(&backend, Slot(60), &mut post, &mut timing).unwrap();
                 work.give(&backend, Slot(60), &mut post);
             }
-            let told = work.take(&backend, Slot(62), &mut post, &mut computed);
+            let told = work.take(&backend, Slot(62), &mut post, &mut timing);
             assert!(matches!(told, Err(RoleError::Unexpected { .. })));
-            assert!(computed > Duration::ZERO);
+            assert!(timing.compute > Duration::ZERO);
             drop(work);
         });
     }

@@ -1,7 +1,7 @@
 //! The role of a rank with a stage. It reacts to what reaches it, and holds no schedule.
 //!
 //! In a slot it first takes the backward message. If that says `last`, it makes its optimizer step, at the rate that the
-//! message carries. Then it takes the forward message.
+//! message carries. Then it takes the forward message, unless that is of the next batch and the step is still to come: then it leaves it.
 
 use super::{Role, RoleError, address, check_due, received};
 use crate::compute::Backend;
@@ -51,6 +51,8 @@ pub struct StageRole<B: Backend> {
     at: Option<(Epoch, Batch)>,
     /// Number of micro-batches of this batch that have gone forward, and backward.
     passed: [u32; 2],
+    /// Whether the last step has left a forward message, which is of the next batch.
+    left: bool,
 }
 
 /// The stage that this rank hosts.
@@ -64,7 +66,7 @@ struct Hosted<B: Backend> {
 impl<B: Backend + 'static> StageRole<B> {
     /// Hosts the stage that `decode` returns, if it is one that a rank can host. Messages have `capacity` bytes, header included.
     pub fn new(decode: impl FnOnce() -> Option<Hosting> + Send + 'static, capacity: usize) -> Self {
-        Self { decode: Some(Box::new(decode)), hosted: None, capacity, at: None, passed: [0; 2] }
+        Self { decode: Some(Box::new(decode)), hosted: None, capacity, at: None, passed: [0; 2], left: false }
     }
 
     /// Takes the stage out for the time of a call. In the first call it is built.
@@ -220,6 +222,12 @@ impl<B: Backend + 'static> StageRole<B> {
         Ok(())
     }
 
+    /// Whether `header` is of the batch behind the one that has still to make its step.
+    fn is_early(&self, hosted: &Hosted<B>, header: &Header) -> bool {
+        let next = self.at.map(|(epoch, batch)| (epoch, Batch(batch.0 + 1)));
+        header.kind == Kind::Train && next == Some((header.epoch, header.batch)) && hosted.stage.expects().is_some()
+    }
+
     /// Takes what has come in both directions, backward first. Where nothing has come, the message that leaves is empty.
     fn react(
         &mut self,
@@ -232,7 +240,9 @@ impl<B: Backend + 'static> StageRole<B> {
             Some(header) => self.backward(backend, hosted, slot, header, post)?,
             None => address(backend, post, BACKWARD, None),
         }
-        match received(backend, slot, post, FORWARD, self.capacity)? {
+        let forward = received(backend, slot, post, FORWARD, self.capacity)?;
+        self.left = forward.is_some_and(|header| self.is_early(hosted, &header));
+        match forward.filter(|_| !self.left) {
             Some(header) => self.forward(backend, hosted, slot, header, post)?,
             None => address(backend, post, FORWARD, None),
         }
@@ -249,5 +259,9 @@ where
         let reacted = self.react(backend, &mut hosted, slot, post);
         self.hosted = Some(hosted);
         reacted.map(|()| Order::GoOn)
+    }
+
+    fn has_left(&self) -> bool {
+        self.left
     }
 }

@@ -1,5 +1,5 @@
 //! When a role works: at the head of each slot, which waits for it, or on a thread of its own, so that slots go on whatever it
-//! has to do. Under a fixed pace a rank that is not ready sends empty messages, and what reaches it meanwhile waits.
+//! has to do. Under a pace a rank that is not ready sends empty messages, and what reaches it meanwhile waits.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -9,7 +9,7 @@ use super::{Role, RoleError, empty};
 use crate::compute::{Backend, ComputeError};
 use crate::ids::Slot;
 use crate::mix::beat::Order;
-use crate::mix::courier::Post;
+use crate::mix::courier::{Post, Timing};
 use crate::mix::{BACKWARD, FORWARD};
 use crate::wire::HEADER;
 
@@ -18,8 +18,8 @@ const MOST_WAITING: usize = 512;
 
 /// Where a rank's messages come from before a slot, and where they go after it.
 pub trait Work<B: Backend> {
-    /// Fills the outbox for `slot` with what is ready. Returns the role's order, and adds the time that it worked to
-    /// `computed`.
+    /// Fills the outbox for `slot` with what is ready. Returns the role's order. Adds to `timing` how long the role worked, and a slot for
+    /// which it was not ready.
     ///
     /// # Errors
     /// [`RoleError`] if the role cannot go on. The outbox then means nothing.
@@ -28,11 +28,16 @@ pub trait Work<B: Backend> {
         backend: &B,
         slot: Slot,
         post: &mut Post<B::Bytes>,
-        computed: &mut Duration,
+        timing: &mut Timing,
     ) -> Result<Order, RoleError>;
 
     /// Takes what `slot` has brought to the inbox.
     fn give(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>);
+
+    /// How long the role has worked for messages that were ready since this was last asked. Nothing is told where slots wait for it.
+    fn take_worked(&mut self) -> Duration {
+        Duration::ZERO
+    }
 
     /// What the role says of [its progress](Role::progress).
     fn progress(&self) -> Option<(usize, usize)>;
@@ -54,12 +59,12 @@ impl<B: Backend, R: Role<B>> Work<B> for Prompt<'_, R> {
         backend: &B,
         slot: Slot,
         post: &mut Post<B::Bytes>,
-        computed: &mut Duration,
+        timing: &mut Timing,
     ) -> Result<Order, RoleError> {
         let started = Instant::now();
         let order = done(backend, self.0.step(backend, slot, post));
-        *computed += started.elapsed();
-        order
+        timing.compute += started.elapsed();
+        order.and_then(|order| not_left(self.0.has_left(), slot).map(|()| order))
     }
 
     /// Does nothing: what a slot has brought is still in the inbox at the head of the next.
@@ -68,6 +73,16 @@ impl<B: Backend, R: Role<B>> Work<B> for Prompt<'_, R> {
     fn progress(&self) -> Option<(usize, usize)> {
         self.0.progress()
     }
+}
+
+/// Refuses a message that the role has left for later, where messages do not wait: in lockstep none comes before its turn.
+pub(super) fn not_left(has_left: bool, slot: Slot) -> Result<(), RoleError> {
+    let refused = || RoleError::Unexpected {
+        slot,
+        found: "the next batch".to_owned(),
+        expected: "the rest of this one".to_owned(),
+    };
+    if has_left { Err(refused()) } else { Ok(()) }
 }
 
 /// A task for a role's thread: one step. It goes there with messages to read and comes back with messages to send.
@@ -82,13 +97,22 @@ pub(super) struct Task<Bytes> {
     pub(super) took: Duration,
     /// The role's progress after the step.
     pub(super) progress: Option<(usize, usize)>,
+    /// Whether the role has left the forward message in the inbox.
+    pub(super) left: bool,
 }
 
 impl<Bytes> Task<Bytes> {
     /// A task with empty messages of `length` bytes.
     pub(super) fn new<B: Backend<Bytes = Bytes>>(backend: &B, length: usize) -> Result<Box<Self>, ComputeError> {
         let post = Post::new(|| backend.bytes(length))?;
-        Ok(Box::new(Self { post, slot: Slot(0), done: Ok(Order::GoOn), took: Duration::ZERO, progress: None }))
+        Ok(Box::new(Self {
+            post,
+            slot: Slot(0),
+            done: Ok(Order::GoOn),
+            took: Duration::ZERO,
+            progress: None,
+            left: false,
+        }))
     }
 }
 
@@ -118,6 +142,7 @@ impl<Bytes> Workshop<Bytes> {
             task.done = done(backend, role.step(backend, task.slot, &mut task.post));
             task.took = started.elapsed();
             task.progress = role.progress();
+            task.left = role.has_left();
             if self.done.send(task).is_err() {
                 return;
             }
@@ -143,6 +168,8 @@ pub struct Worker<Bytes> {
     order: Order,
     /// The role's progress after its last step.
     progress: Option<(usize, usize)>,
+    /// How long the role has worked since that was last asked.
+    worked: Duration,
     /// An error in taking what a slot brought. The next [`take`](Work::take) returns it.
     refused: Option<RoleError>,
 }
@@ -167,6 +194,7 @@ impl<Bytes> Worker<Bytes> {
             spare: Vec::new(),
             order: Order::GoOn,
             progress: None,
+            worked: Duration::ZERO,
             refused: None,
         };
         worker.hand_over(backend, Slot(0));
@@ -221,9 +249,9 @@ impl<B: Backend> Work<B> for Worker<B::Bytes> {
     fn take(
         &mut self,
         backend: &B,
-        slot: Slot,
+        _: Slot,
         post: &mut Post<B::Bytes>,
-        computed: &mut Duration,
+        timing: &mut Timing,
     ) -> Result<Order, RoleError> {
         // An error that `give` could not return is returned here.
         if let Some(error) = self.refused.take() {
@@ -232,19 +260,27 @@ impl<B: Backend> Work<B> for Worker<B::Bytes> {
         // If the role is done, its messages leave in this slot. Else empty ones do.
         match self.done.try_recv() {
             Ok(mut task) => {
-                *computed += task.took;
+                timing.compute += task.took;
+                self.worked += task.took;
                 self.progress = task.progress;
                 self.order = std::mem::replace(&mut task.done, Ok(Order::GoOn))?;
                 for which in [FORWARD, BACKWARD] {
                     std::mem::swap(&mut post.outbox[which], &mut task.post.outbox[which]);
                     std::mem::swap(&mut post.used[which], &mut task.post.used[which]);
                 }
-                self.idle = Some(task);
-                if self.waiting.iter().any(|waiting| !waiting.is_empty()) {
-                    self.hand_over(backend, slot);
+                if task.left {
+                    let free = match self.spare.pop() {
+                        Some(free) => free,
+                        None => backend.bytes(self.length)?,
+                    };
+                    self.waiting[FORWARD].push_front(std::mem::replace(&mut task.post.inbox[FORWARD], free));
                 }
+                self.idle = Some(task);
             }
-            Err(TryRecvError::Empty) => empty(backend, post),
+            Err(TryRecvError::Empty) => {
+                timing.overran += 1;
+                empty(backend, post)
+            }
             Err(TryRecvError::Disconnected) => return Err(RoleError::Gone),
         }
         Ok(self.order)
@@ -257,6 +293,10 @@ impl<B: Backend> Work<B> for Worker<B::Bytes> {
             }
         }
         self.hand_over(backend, slot);
+    }
+
+    fn take_worked(&mut self) -> Duration {
+        std::mem::take(&mut self.worked)
     }
 
     fn progress(&self) -> Option<(usize, usize)> {
@@ -278,9 +318,10 @@ mod tests {
 
     type Messages = Post<<Cpu as Memory>::Bytes>;
 
-    /// A role that says in its forward message what it got in both, once it is let.
+    /// A role that says in its forward message what it got in both, once it is let. It leaves a 50 until something comes back.
     struct Slow {
         let_go: Mutex<Receiver<()>>,
+        left: bool,
     }
 
     impl Role<Cpu> for Slow {
@@ -291,16 +332,22 @@ mod tests {
             if got[0] == 98 {
                 return Err(RoleError::Unexpected { slot, found: "98".into(), expected: "less".into() });
             }
+            self.left = got == [50, 0];
+            let got = if self.left { [0, 0] } else { got };
             backend.put(&got, &mut post.outbox[FORWARD], 0);
             post.used[FORWARD] = if got == [0, 0] { 0 } else { 2 };
             Ok(Order::TermEnds { after: Slot(u64::from(got[0])), returns: StageData::Nothing })
+        }
+
+        fn has_left(&self) -> bool {
+            self.left
         }
     }
 
     struct Bench {
         backend: Cpu,
         post: Messages,
-        computed: Duration,
+        timing: Timing,
     }
 
     impl Bench {
@@ -310,8 +357,8 @@ mod tests {
             worker: &mut Worker<<Cpu as Memory>::Bytes>,
             brought: [u8; 2],
         ) -> Result<[u8; 2], RoleError> {
-            let Self { backend, post, computed } = self;
-            let order = worker.take(backend, Slot(0), post, computed)?;
+            let Self { backend, post, timing } = self;
+            let order = worker.take(backend, Slot(0), post, timing)?;
             let left = [post.outbox[FORWARD][0], post.outbox[FORWARD][1]];
             assert_eq!(post.used[FORWARD] > 0, left != [0, 0]);
             assert!(
@@ -347,9 +394,9 @@ mod tests {
         let post = Post::new(|| backend.bytes(LENGTH)).unwrap();
         let (go, let_go) = channel();
         let (mut worker, workshop) = Worker::new(&backend, LENGTH).unwrap();
-        let mut bench = Bench { backend: Cpu::new(1).unwrap(), post, computed: Duration::ZERO };
+        let mut bench = Bench { backend: Cpu::new(1).unwrap(), post, timing: Timing::default() };
         std::thread::scope(|scope| {
-            let mut role = Slow { let_go: Mutex::new(let_go) };
+            let mut role = Slow { let_go: Mutex::new(let_go), left: false };
             let backend = &backend;
             let thread = scope.spawn(move || workshop.run(backend, &mut role));
             play(&mut worker, &go, &mut bench);
@@ -374,8 +421,44 @@ mod tests {
                 assert_eq!(bench.until_something_leaves(worker).unwrap(), due);
                 assert_eq!(bench.slot(worker, [0, 0]).unwrap(), [0, 0], "sent twice");
             }
-            assert!(bench.computed > Duration::ZERO);
+            assert!(bench.timing.compute > Duration::ZERO && bench.timing.overran > 0);
+            let mut worked = || Work::<Cpu>::take_worked(worker);
+            assert!(worked() > Duration::ZERO && worked().is_zero());
         });
+    }
+
+    /// What the role leaves waits in front of what came behind it, until something comes back.
+    #[test]
+    fn what_is_left_is_given_again() {
+        with(|worker, go, bench| {
+            for brought in [[50, 0], [1, 0], [2, 0]] {
+                assert_eq!(bench.slot(worker, brought).unwrap(), [0, 0]);
+            }
+            (0..200).for_each(|_| go.send(()).unwrap());
+            for _ in 0..20 {
+                std::thread::sleep(Duration::from_millis(1));
+                assert_eq!(bench.slot(worker, [0, 0]).unwrap(), [0, 0], "left, and taken all the same");
+            }
+            assert_eq!(bench.slot(worker, [0, 7]).unwrap(), [0, 0]);
+            for due in [[50, 7], [1, 0], [2, 0]] {
+                assert_eq!(bench.until_something_leaves(worker).unwrap(), due);
+            }
+        });
+    }
+
+    /// In lockstep nothing waits, and nothing may be left.
+    #[test]
+    fn slots_that_wait_leave_nothing() {
+        let backend = Cpu::new(1).unwrap();
+        let mut post = Post::new(|| backend.bytes(LENGTH)).unwrap();
+        let (go, let_go) = channel();
+        let mut role = Slow { let_go: Mutex::new(let_go), left: false };
+        for (brought, refused) in [(1, false), (50, true)] {
+            go.send(()).unwrap();
+            post.inbox[FORWARD][0] = brought;
+            let taken = Prompt(&mut role).take(&backend, Slot(0), &mut post, &mut Timing::default());
+            assert_eq!(matches!(taken, Err(RoleError::Unexpected { .. })), refused, "{taken:?}");
+        }
     }
 
     #[test]

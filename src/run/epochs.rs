@@ -11,6 +11,7 @@ use super::kept::checkpoint::{CheckpointWriter, KeptPlan, Reached, Remainder};
 use super::kept::model::{Model, ModelWriter, named};
 use super::kept::results::EpochReport;
 use super::prepare::{Part, Prepared};
+use super::requests::Why;
 use super::{RunError, Watcher};
 use crate::ids::Epoch;
 use crate::mix::beat::StageData;
@@ -274,10 +275,11 @@ impl Training<'_> {
             let rest = self.rest(trains, ran);
             keeper.take_over(checkpoint, &rest, stops, &mut || trains.stay())?;
         }
-        let code = match (stops, self.has_stood_still(reached)) {
-            (false, _) => 0,
-            (true, false) => super::PAUSED,
-            (true, true) => super::STOOD_STILL,
+        let why = watcher.keeper().and_then(|keeper| keeper.why()).filter(|_| stops);
+        let code = match why.map(|why| self.has_stood_still(why, reached)) {
+            None => 0,
+            Some(false) => super::PAUSED,
+            Some(true) => super::STOOD_STILL,
         };
         Ok((code, model))
     }
@@ -296,9 +298,9 @@ impl Training<'_> {
         }
     }
 
-    /// Whether a run that goes on from a checkpoint has come no further than that.
-    fn has_stood_still(&self, reached: Reached) -> bool {
-        self.prepared.resumed.is_some() && self.prepared.start_at() == reached
+    /// Whether a run that goes on from a checkpoint has come no further than that, and never would.
+    fn has_stood_still(&self, why: Why, reached: Reached) -> bool {
+        why.recurs() && self.prepared.resumed.is_some() && self.prepared.start_at() == reached
     }
 
     /// What a run ends with that was asked to stop, and has come to `reached`.
@@ -309,7 +311,7 @@ impl Training<'_> {
         };
         match watcher.keeper().and_then(stopped) {
             None => RunError::Bug("a run stops that nobody asked to".to_owned()),
-            Some((why, ..)) if self.has_stood_still(reached) => RunError::NoProgress { why, reached },
+            Some((why, ..)) if self.has_stood_still(why, reached) => RunError::NoProgress { why, reached },
             Some((why, path, seconds)) => RunError::Paused { why, reached, path, seconds },
         }
     }

@@ -122,7 +122,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
             add("opening", padded(&Opening::Start(public), LENGTH - 32));
         }
     }
-    for pace in [None, Some(Pace { slot: 2_000_000, share: 13_107 })] {
+    for pace in [None, Some(Pace::Slots(2_000_000)), Some(Pace::Work(300_000))] {
         if let Some(public) = public(Profile::Mixed, 7) {
             let pacing = Pacing::Fixed { pace, rest: 5_000_000 };
             add("opening", padded(&Opening::Start(Public { pacing, ..public }), LENGTH - 32));

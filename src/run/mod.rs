@@ -9,7 +9,7 @@
 //! which the owner and all other ranks share.
 //!
 //! [`letters`] is what ranks tell each other outside slots. [`refusal`] is how they say that there is no run. [`trust`]
-//! says who is accepted. [`pace`] measures what a fixed pace must leave room for. [`kept`] is what remains of a run.
+//! says who is accepted. [`pace`] chooses how long ranks have for their work. [`kept`] is what remains of a run.
 
 mod collect;
 mod cores;
@@ -255,7 +255,8 @@ pub enum RunError {
     },
     /// The run was asked to stop before it had come any further than the checkpoint that it went on from.
     #[error(
-        "stopped {why} behind {reached}, where it went on from: no batch was done since. It would go on like this for ever: give it          more time, or smaller batches"
+        "stopped {why} behind {reached}, where it went on from: no batch was done since. It would go on like this for ever: give it \
+         more time, or smaller batches"
     )]
     NoProgress {
         /// What asked the run to stop.

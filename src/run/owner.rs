@@ -22,7 +22,7 @@ use super::letters::pieces::End;
 use super::letters::result::Recipient;
 use super::letters::start;
 use super::letters::{Desk, package, role, shown, verdict};
-use super::pace::{self, Calibration};
+use super::pace::{self, WorkTime};
 use super::platform::{self, Chosen, Platform, Standing};
 use super::prepare::Prepared;
 use super::refusal::{self, look_for_refusals, told};
@@ -36,6 +36,7 @@ use crate::crypto::key::Key;
 use crate::ids::{Rank, Term};
 use crate::job::{LinkEncryption, MOST_RANKS, Profile};
 use crate::mix::beat::{Order, StageData};
+use crate::mix::clock::Pace;
 use crate::mix::courier::Noticed;
 use crate::mix::package::{Package, Route, TermSecrets, direct_routes, mixed_routes};
 use crate::mix::plan::{Placements, Plan};
@@ -138,7 +139,6 @@ fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Pub
     let pacing = match job.mix.profile {
         Profile::Mixed => pace::pacing(
             job.mix.pace,
-            job.mix.hops,
             lengths.result.max(lengths.state),
             transport.membership().cores.crowd(),
             job.transport.timeout,
@@ -194,6 +194,8 @@ fn run_with<B: Platform>(
         epochs::run(&mut Leads { state: &mut state, transport }, prepared, watcher)?;
     let Spent { timing, sent, overran } = state.spent;
     let hosts = state.hosts.iter().map(String::as_str);
+    let pace = state.seat.pace();
+    let seconds = |is: fn(&Pace) -> bool| pace.filter(is).map(|pace| pace.time().as_secs_f64());
     let outcome = Outcome {
         format: FORMAT,
         setting: Setting::new(job, hosts),
@@ -214,7 +216,8 @@ fn run_with<B: Platform>(
         starts: prepared.starts(),
         epochs,
         wire_bytes_per_rank: sent / u64::from(transport.ranks()),
-        slot_seconds: state.seat.pace().map(|pace| pace.slot().as_secs_f64()),
+        slot_seconds: seconds(|pace| matches!(pace, Pace::Slots(_))),
+        work_seconds: seconds(|pace| matches!(pace, Pace::Work(_))),
         overran,
         cores_suffice: cores::suffice(transport.membership().cores),
         timing: if job.output.timing { timing } else { Vec::new() },
@@ -259,6 +262,8 @@ pub(super) struct OwnerState<'a, B: Platform> {
     drawn: Option<Drawn>,
     /// How often plans were drawn for this job, over all starts of the run.
     draws: u32,
+    /// How the time for work is chosen, between two terms. `None` before the first one, and where the job names it.
+    work_time: Option<WorkTime>,
     /// How the term has ended whose results are to be collected. `None` at any other time.
     pub(super) ended: Option<TermEnd>,
     /// How many verdicts ranks have heard at the end of this term so far.
@@ -365,6 +370,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
             results: (0..ranks).map(|_| Key::random()).collect::<Result<_, _>>()?,
             drawn: None,
             draws: 0,
+            work_time: None,
             ended: None,
             verdicts: 0,
             domains: Vec::new(),
@@ -420,16 +426,14 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         };
         let backend = Arc::clone(&self.seat.backend);
         let mut owner = Owner::new(&*backend, setup, capacity)?;
-        // 20.8: for `pace = "auto"` the owner measures, in the first term, what a pace must leave room for. It starts
-        // with the time that dummy work takes, once for each rank that shares a core.
-        let calibration = match self.public.pacing {
-            Pacing::Fixed { .. } if self.seat.pace().is_none() => {
-                let work = pace::measure_work(&*backend, capacity, micro_batch, prepared.job.mix.wire)?
-                    * transport.membership().cores.crowd();
-                Some(Calibration::new(self.public.geometry.hops, work, transport.timeout()))
-            }
-            _ => None,
-        };
+        // 20.6: for `pace = "auto"` the owner begins with the time that dummy work takes, once for each rank that shares a core, and in
+        // later terms with the time for work that held before.
+        let mut work_time = self.work_time.take();
+        if let (Pacing::Fixed { .. }, None, None) = (self.public.pacing, self.seat.pace(), &work_time) {
+            let work = pace::measure_work(&*backend, capacity, micro_batch, prepared.job.mix.wire)?
+                * transport.membership().cores.crowd();
+            work_time = Some(WorkTime::new(work, transport.timeout()));
+        }
         let mut shown = 0;
         let mut progress = |over: seat::Over| {
             if let Some((done, of)) = over.progress
@@ -440,8 +444,14 @@ impl<'a, B: Platform> OwnerState<'a, B> {
             }
         };
         // 8: the slots of the term. The owner's role says when they end. A fault ends them, too.
-        let ended =
-            self.seat.run_slots(transport.lanes(), courier.as_mut(), &mut owner, calibration, &mut progress)?;
+        let ended = self.seat.run_slots(
+            transport.lanes(),
+            courier.as_mut(),
+            &mut owner,
+            work_time.as_mut(),
+            &mut progress,
+        )?;
+        self.work_time = work_time;
         let (tallies, (until, whole)) = (owner.tallies(), owner.reached());
         let inferred = owner.into_inferred();
         let seat::Ended { order, slots, fault, own } = ended;

@@ -1,8 +1,7 @@
-//! What the owner measures before it fixes the pace (docs/PROTOCOL.md, "Pace").
-//!
-//! All that it measures is dummy work, of a size that follows from public numbers. So the pace does not tell how long
-//! the model's own stages take.
+//! How long ranks have for their work in each slot, where times are to tell nothing (docs/PROTOCOL.md, 20). The owner says it: first what
+//! dummy work takes, then what suits how long ranks have worked, as they tell it in their beats.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::RunError;
@@ -19,7 +18,6 @@ use crate::ids::{Rank, Term};
 use crate::job::op::{Activation, Linear};
 use crate::job::{self, Op, Optimizer, Shape};
 use crate::memory;
-use crate::mix::beat::Order;
 use crate::mix::clock::Pace;
 use crate::nn::{Pass, Stage, StageSpec};
 use crate::random::Seed;
@@ -34,36 +32,32 @@ const TRIES: usize = 5;
 const SLACK: u32 = 4;
 /// A rank's result may take this much longer on top of [`SLACK`].
 const REST: Duration = Duration::from_millis(2);
-/// How many slots each round of calibration has. The first round has no pace, the second a first guess of it.
-const ROUNDS: [usize; 2] = [32, 96];
-/// A round ends after this time, even if it has fewer slots than [`ROUNDS`] says, but not before it has [`FEW`].
-const ROUND: Duration = Duration::from_secs(2);
-/// A round has at least this many slots, however long they take.
-const FEW: usize = 8;
-/// One slot in this many is taken for rare, and how long it took does not count.
-const RARE: usize = 20;
-/// The first guess of a phase is this many times what was seen.
-const GUESS: u32 = 2;
-/// The phase of the final pace is this many halves of what was seen: 1.5 times.
-const MARGIN: u32 = 3;
+/// The shortest time for work. Waking up a thread takes about as long.
+const LEAST: Duration = Duration::from_micros(16);
+/// The shortest time for work to begin with, before ranks have told how long they work.
+const FIRST: Duration = Duration::from_micros(200);
+/// Of so many slots at most one may find a rank that is not ready. Who works on while cells move is seen where cores are shared.
+const PUNCTUAL: usize = 8;
+/// How many steps of the time for work double it: each is a quarter of an octave.
+const STEPS: i32 = 4;
+/// Of how many slots it is known how long their ranks worked.
+const KNOWN: usize = 512;
+/// How many slots a time for work is kept at least, once ranks have told how long they work.
+const KEPT: usize = 128;
+/// How much less time another time for work must promise, before it is taken: a part of 12.
+const GAIN: u32 = 12;
 
-/// Decides when slots begin, as the job asks with `asked`: circuits have `hops` hops, the values that follow a result
-/// have `values` bytes before they are sealed, and `crowd` ranks share a core. The rest before results is never as long as `timeout`, for
-/// which a silent peer is waited for.
+/// Decides when slots begin, as the job asks with `asked`: the values that follow a result have `values` bytes before they are sealed, and
+/// `crowd` ranks share a core. The rest before results is never as long as `timeout`, for which a silent peer is waited for.
 ///
 /// # Errors
 /// [`RunError`]: no randomness, no memory.
-pub(super) fn pacing(
-    asked: job::Pace,
-    hops: u8,
-    values: u64,
-    crowd: u32,
-    timeout: Duration,
-) -> Result<Pacing, RunError> {
+pub(super) fn pacing(asked: job::Pace, values: u64, crowd: u32, timeout: Duration) -> Result<Pacing, RunError> {
     let pace = match asked {
         job::Pace::Lockstep => return Ok(Pacing::Lockstep),
         job::Pace::Auto => None,
-        job::Pace::Slots(slot) => Some(Pace::even(slot, hops)),
+        job::Pace::Work(work) => Some(Pace::work(work)),
+        job::Pace::Slots(slot) => Some(Pace::slots(slot)),
     };
     let rest = (crowd * (SLACK * measure_result(values)? + REST)).min(timeout / 2).min(job::LONGEST_SLOT);
     Ok(Pacing::Fixed { pace, rest: rest.as_nanos() as u64 })
@@ -130,48 +124,99 @@ pub(super) fn measure_work<B: Backend + 'static>(
     Ok(took[TRIES / 2])
 }
 
-/// Watches slots of cover, before the first that carries anything, and comes to a pace (docs/PROTOCOL.md, 20.8).
-pub(super) struct Calibration {
-    /// How many hops a circuit has.
-    hops: u8,
-    /// What dummy work takes a rank in a slot.
-    work: Duration,
-    /// No slot is made longer than this.
-    most: Duration,
-    /// Which round runs, from 0; past the last one the pace is fixed.
-    round: usize,
-    /// When this round began.
-    began: Instant,
-    /// By slot of this round, the longest that a phase took.
-    seen: Vec<Duration>,
+/// Chooses how long ranks have for their work in a slot.
+///
+/// A slot takes the time for work, W, and the exchange, X. A rank whose work takes t, longer than W, answers some slots later: one for
+/// each X + W that has begun in the time that was too short. So with times t of the slots that are known, a slot in which something moves
+/// on takes about (X + W) (1 + the mean of ceil((t - W) / (X + W)) where t > W). The W for which that is least is taken, of those for which
+/// one slot in [`PUNCTUAL`] is too short at most.
+pub(super) struct WorkTime {
+    /// The time for work, as a step: [`LEAST`] times 2 to the power of a [`STEPS`]th of it.
+    step: i32,
+    /// The largest step that may be taken.
+    most: i32,
+    /// How long the rank worked that worked longest, and how long the exchange took, by slot; the oldest in front.
+    known: VecDeque<[Duration; 2]>,
+    /// How many slots have been seen since the time for work was said; `None` where it has not been said yet.
+    since: Option<usize>,
 }
 
-impl Calibration {
-    /// Begins to calibrate for circuits of `hops` hops, and for work that takes a rank as long as `work`. A silent peer
-    /// is waited for for `timeout`; no slot may take longer than a part of that.
-    pub(super) fn new(hops: u8, work: Duration, timeout: Duration) -> Self {
+impl WorkTime {
+    /// Begins with the time `work`. A silent peer is waited for for `timeout`; a part of it is the longest time for work.
+    pub(super) fn new(work: Duration, timeout: Duration) -> Self {
         let most = (timeout / job::SLOTS_OF_TIMEOUT).min(job::LONGEST_SLOT);
-        Self { hops, work, most, round: 0, began: Instant::now(), seen: Vec::new() }
+        let most = step_above(most) - 1;
+        Self { step: step_above(work.max(FIRST)).min(most), most, known: VecDeque::with_capacity(KNOWN), since: None }
     }
 
-    /// Takes the longest time that a phase took in the last slot. Returns the owner's word for the next slot, or `None`
-    /// once the final pace has been said.
-    pub(super) fn next(&mut self, longest: Duration) -> Option<Order> {
-        let slots = *ROUNDS.get(self.round)?;
-        self.seen.push(longest);
-        if self.seen.len() < FEW || (self.seen.len() < slots && self.began.elapsed() < ROUND) {
-            return Some(Order::GoOn);
-        }
-        // The first slots of a round also wait for ranks that were not ready to begin.
-        self.seen.drain(..2);
-        self.seen.sort_unstable();
-        let usual = self.seen[self.seen.len() - 1 - self.seen.len() / RARE];
-        let phase = if self.round == 0 { usual * GUESS } else { usual * MARGIN / 2 };
-        (self.round, self.began) = (self.round + 1, Instant::now());
-        self.seen.clear();
-        let slot = phase * u32::from(self.hops + 1) + phase.max(self.work);
-        Some(Order::Keep(Pace::new(slot.min(self.most), phase, self.hops)))
+    /// The pace that holds.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::work(time(self.step))
     }
+
+    /// Notes a slot: its ranks have `worked` for so long, or nobody has told; and `exchange` is how long sealing and all phases took.
+    pub(super) fn see(&mut self, worked: Duration, exchange: Duration) {
+        if let Some(since) = &mut self.since {
+            *since += 1;
+        }
+        if worked.is_zero() {
+            return;
+        }
+        if self.known.len() == KNOWN {
+            self.known.pop_front();
+        }
+        self.known.push_back([worked, exchange]);
+    }
+
+    /// The pace that the owner is to say in this slot, if there is another than that which holds, or none has been said.
+    pub(super) fn next(&mut self) -> Option<Pace> {
+        match self.since {
+            None => {}
+            Some(since) if since < KEPT || self.known.len() < KEPT => return None,
+            Some(_) => {
+                // Until it is asked again, it is not looked at anew for as long.
+                self.since = Some(0);
+                let exchange = self.exceeded(|[_, exchange]| exchange, 2);
+                // All but one in PUNCTUAL of the works fit into it.
+                let shortest = step_above(self.exceeded(|[worked, _]| worked, PUNCTUAL)).min(self.most);
+                let best = (shortest..=self.most).min_by_key(|step| self.cost(time(*step), exchange))?;
+                let [least, now] = [best, self.step].map(|step| self.cost(time(step), exchange));
+                if self.step >= shortest && now < least + least / GAIN {
+                    return None;
+                }
+                self.step = best;
+            }
+        }
+        self.since = Some(0);
+        Some(self.pace())
+    }
+
+    /// Of the times `of` the slots that are known, the one that one in `above` is longer than.
+    fn exceeded(&self, of: fn([Duration; 2]) -> Duration, above: usize) -> Duration {
+        let mut times: Vec<Duration> = self.known.iter().copied().map(of).collect();
+        times.sort_unstable();
+        times.len().checked_sub(1 + times.len() / above).map_or(Duration::ZERO, |at| times[at])
+    }
+
+    /// How long a slot takes in which something moves on, with the time `work` and the `exchange`, by the slots that are known.
+    fn cost(&self, work: Duration, exchange: Duration) -> Duration {
+        let slot = (exchange + work).as_nanos().max(1);
+        let later = |[worked, _]: &[Duration; 2]| worked.saturating_sub(work).as_nanos().div_ceil(slot);
+        let later: u128 = self.known.iter().map(later).sum();
+        let all = slot + slot * later / self.known.len().max(1) as u128;
+        Duration::from_nanos(u64::try_from(all).unwrap_or(u64::MAX))
+    }
+}
+
+/// The time for work of a step.
+fn time(step: i32) -> Duration {
+    LEAST.mul_f64(2_f64.powf(f64::from(step) / f64::from(STEPS)))
+}
+
+/// The first step whose time is `work` or longer.
+fn step_above(work: Duration) -> i32 {
+    let steps = (work.as_secs_f64() / LEAST.as_secs_f64()).max(1.0).log2() * f64::from(STEPS);
+    steps.ceil() as i32
 }
 
 #[cfg(test)]
@@ -179,34 +224,56 @@ mod tests {
     use super::*;
     use crate::compute::cpu::Cpu;
 
-    #[test]
-    fn the_pace_leaves_room_for_what_was_seen_but_for_the_rarest() {
-        let mut calibration = Calibration::new(3, Duration::from_millis(7), Duration::from_secs(9));
-        let mut said = Vec::new();
-        for slot in 0.. {
-            let longest = if slot % 60 == 30 { 500 } else { 2 };
-            match calibration.next(Duration::from_millis(longest)) {
-                Some(Order::Keep(pace)) => said.push(pace),
-                Some(_) => {}
-                None => break,
-            }
+    fn us(us: u64) -> Duration {
+        Duration::from_micros(us)
+    }
+
+    /// The time for work that comes of slots whose ranks work as `worked` says, where the exchange takes 500 us.
+    fn chosen(first: Duration, worked: impl Fn(usize) -> Duration) -> (Duration, usize) {
+        let mut times = WorkTime::new(first, Duration::from_secs(120));
+        let mut said = 0;
+        for slot in 0..4 * KNOWN {
+            said += usize::from(times.next().is_some());
+            times.see(worked(slot), us(500));
         }
-        let [guess, pace] = said[..] else { panic!("{said:?}") };
-        let near = |found: Duration, due: u64| found.abs_diff(Duration::from_millis(due)) < Duration::from_micros(50);
-        assert!(near(guess.phase(), 4) && near(guess.slot(), 4 * 4 + 7), "{guess:?}");
-        assert!(near(pace.phase(), 3) && near(pace.slot(), 4 * 3 + 7), "{pace:?}");
+        (time(times.step), said)
+    }
+
+    #[test]
+    fn the_time_for_work_suits_the_work() {
+        // All work as long: it is that.
+        for first in [us(16), us(5000)] {
+            let (work, said) = chosen(first, |_| us(300));
+            assert!((us(300)..us(360)).contains(&work), "{work:?}");
+            assert!(said <= 3, "said {said} times");
+        }
+        // One slot in a hundred takes long: that one is later, and not all longer.
+        let (work, _) = chosen(us(100), |slot| if slot % 100 == 0 { us(9000) } else { us(200) });
+        assert!((us(200)..us(240)).contains(&work), "{work:?}");
+        // One in two does, or one in five: the time is for these.
+        for part in [2, 5] {
+            let (work, _) = chosen(us(100), |slot| us(if slot % part == 0 { 900 } else { 200 }));
+            assert!((us(900)..us(1080)).contains(&work), "{part}: {work:?}");
+        }
+    }
+
+    /// What hardly gains anything is not said.
+    #[test]
+    fn a_pace_is_kept_while_none_is_much_better() {
+        let (work, said) = chosen(us(330), |slot| us(if slot % 2 == 0 { 290 } else { 310 }));
+        assert_eq!(said, 1, "{work:?}");
+        // Nobody has told anything: the first one holds.
+        assert_eq!(chosen(us(330), |_| Duration::ZERO).1, 1);
     }
 
     #[test]
     fn no_pace_outlasts_what_a_peer_is_waited_for() {
-        let mut calibration = Calibration::new(3, Duration::from_secs(7), Duration::from_secs(9));
-        let said = std::iter::from_fn(|| calibration.next(Duration::from_secs(1)));
-        let longest = said.filter_map(|order| match order {
-            Order::Keep(pace) => Some(pace.slot()),
-            _ => None,
-        });
-        assert_eq!(longest.max(), Some(Duration::from_secs(9) / 4));
-        let pacing = pacing(job::Pace::Auto, 3, 1 << 20, 1 << 20, Duration::from_secs(9)).unwrap();
+        let mut times = WorkTime::new(Duration::from_secs(7), Duration::from_secs(9));
+        let Some(Pace::Work(first)) = times.next() else { panic!("none is said") };
+        assert!(Duration::from_nanos(first) <= Duration::from_secs(9) / job::SLOTS_OF_TIMEOUT);
+        (0..KNOWN).for_each(|_| times.see(Duration::from_secs(8), us(500)));
+        assert!(time(times.step) <= Duration::from_secs(9) / job::SLOTS_OF_TIMEOUT);
+        let pacing = pacing(job::Pace::Auto, 1 << 20, 1 << 20, Duration::from_secs(9)).unwrap();
         assert!(matches!(pacing, Pacing::Fixed { rest: 4_500_000_000, .. }), "{pacing:?}");
     }
 
@@ -216,7 +283,7 @@ mod tests {
         let [small, large] =
             [1 << 10, 1 << 16].map(|message| measure_work(&backend, message, 16, Float::F32).unwrap());
         assert!(large > small && small > Duration::ZERO, "{small:?} {large:?}");
-        let pacing = pacing(job::Pace::Auto, 3, 4096, 2, Duration::from_secs(9)).unwrap();
+        let pacing = pacing(job::Pace::Auto, 4096, 2, Duration::from_secs(9)).unwrap();
         assert!(matches!(pacing, Pacing::Fixed { pace: None, rest } if rest > 4_000_000), "{pacing:?}");
     }
 }

@@ -231,7 +231,7 @@ impl Prepared {
         depth.latency(self.latency())
     }
 
-    /// After how many slots a stage answers: 1, or 2 where ranks compute beside the exchange. Under a fixed pace this
+    /// After how many slots a stage answers: 1, or 2 where ranks compute beside the exchange. Under a pace this
     /// is the least that a stage can take.
     pub fn latency(&self) -> u8 {
         1 + u8::from(self.job.compute.overlap && self.job.mix.pace == Pace::Lockstep)

@@ -29,6 +29,13 @@ pub enum Why {
     Time,
 }
 
+impl Why {
+    /// Whether it asks again and again where a run is given too little time. A SIGTERM does not: it comes from whoever needs the place.
+    pub(super) fn recurs(self) -> bool {
+        self != Why::Signal("SIGTERM")
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -174,6 +181,12 @@ mod tests {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("nobody asks");
+    }
+
+    #[test]
+    fn who_takes_the_place_does_not_count_as_too_little_time() {
+        assert!([Why::Time, Why::File, Why::Signal("SIGUSR1"), Why::Signal("SIGINT")].into_iter().all(Why::recurs));
+        assert!(!Why::Signal("SIGTERM").recurs());
     }
 
     #[test]

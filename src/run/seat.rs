@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::letters::opening::{Pacing, Public};
-use super::pace::Calibration;
+use super::pace::WorkTime;
 use super::platform::Platform;
 use super::{RunError, cores};
 use crate::crypto::aead::Library;
@@ -42,7 +42,7 @@ pub(super) struct Seat<B: Platform> {
     pub(super) timing: Timing,
     /// Which library seals with AES-256-GCM on the processor.
     pub(super) aead: Library,
-    /// When slots begin. Under a fixed pace that the owner says by beat, the pace is filled in when it is heard.
+    /// When slots begin. A pace that the owner says by beat is filled in when it is heard.
     pacing: Pacing,
     /// Whether roles other than the owner's work beside the exchange (`compute.overlap`).
     overlap: bool,
@@ -98,7 +98,7 @@ impl<B: Platform> Seat<B> {
         })
     }
 
-    /// Waits, under a fixed pace, until the results of a term are due whose slots were over at `ended`
+    /// Waits, under a pace, until the results of a term are due whose slots were over at `ended`
     /// (docs/PROTOCOL.md, 14.3).
     pub(super) fn wait_for_results(&self, ended: Instant) {
         if let Pacing::Fixed { rest, .. } = self.pacing {
@@ -106,7 +106,7 @@ impl<B: Platform> Seat<B> {
         }
     }
 
-    /// Runs all slots of a term with `role`. `calibration` is the owner's alone, where it still has to find a pace.
+    /// Runs all slots of a term with `role`. `work_time` is the owner's alone, where it chooses how long ranks have for their work.
     /// `after` is called behind every slot.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl<B: Platform> Seat<B> {
         transport: &mut dyn Exchange,
         courier: &mut dyn Courier<Bytes = B::Bytes>,
         role: &mut R,
-        calibration: Option<Calibration>,
+        work_time: Option<&mut WorkTime>,
         after: &mut dyn FnMut(Over),
     ) -> Result<Ended, RunError> {
         // A role that works beside the slots computes with `backend`. The slots then use `beside`, whose calls do not
@@ -139,7 +139,7 @@ impl<B: Platform> Seat<B> {
         };
         std::thread::scope(|scope| {
             let thread = threads::spawn(scope, "role", || workshop.run(&*backend, role))?;
-            let ended = self.run_slots_with(transport, courier, &beside, &mut *work, calibration, after);
+            let ended = self.run_slots_with(transport, courier, &beside, &mut *work, work_time, after);
             drop(work);
             match thread.join() {
                 Ok(()) => ended,
@@ -162,7 +162,7 @@ impl<B: Platform> Seat<B> {
         courier: &mut dyn Courier<Bytes = B::Bytes>,
         backend: &B,
         work: &mut dyn Work<B>,
-        mut calibration: Option<Calibration>,
+        mut work_time: Option<&mut WorkTime>,
         after: &mut dyn FnMut(Over),
     ) -> Result<Ended, RunError> {
         let Self { post, timing, pacing, message: length, .. } = self;
@@ -176,16 +176,13 @@ impl<B: Platform> Seat<B> {
         let mut silent = false;
         loop {
             let slot = Slot(ended.slots);
-            // Step 1 of section 8: the role fills the messages that leave. While the owner calibrates, and once this
-            // rank is silent, it does not.
+            // Step 1 of section 8: the role fills the messages that leave. Once this rank is silent, it does not.
+            let overran = timing.overran;
             courier.wait_to_seal(timing);
             let started = Instant::now();
-            let calibrating = calibration.as_mut().and_then(|calibration| calibration.next(courier.take_longest()));
-            let works = !silent && calibrating.is_none();
-            if let Some(order) = calibrating {
-                ended.order = order;
-            } else if works {
-                match work.take(backend, slot, post, &mut timing.compute) {
+            let works = !silent;
+            if works {
+                match work.take(backend, slot, post, timing) {
                     Ok(order) => ended.order = order,
                     Err(error) if courier.reports_faults() => {
                         silent = true;
@@ -198,8 +195,17 @@ impl<B: Platform> Seat<B> {
                     Err(error) => return Err(error.into()),
                 }
             }
+            // 20.5: a slot that was late, and found the role late, too, has overrun once.
+            timing.overran = timing.overran.min(overran + 1);
             // Section 9: what this rank says in its beats. The owner says its order, others what they have noticed.
-            let mut word = Word { order: ended.order, fault: None };
+            let worked = work.take_worked();
+            let mut word = Word { order: ended.order, fault: None, worked };
+            // 20.6: where it has nothing else to say, the owner may say another pace.
+            if word.order == Order::GoOn
+                && let Some(pace) = work_time.as_mut().and_then(|work_time| work_time.next())
+            {
+                word.order = Order::Keep(pace);
+            }
             if silent {
                 for message in &mut post.outbox {
                     backend.clear(message, 0, *length);
@@ -230,7 +236,10 @@ impl<B: Platform> Seat<B> {
                 Some(noticed) => unanswered(rank, noticed, error.into()),
                 None => error.into(),
             })?;
-            // 20.7: the owner has said the pace, which holds from the next slot on.
+            if let Some(work_time) = &mut work_time {
+                work_time.see(heard.worked.max(worked), started.elapsed());
+            }
+            // 20.6: the owner has said the pace, which holds from the next slot on.
             if let (Order::Keep(pace), Pacing::Fixed { pace: known, .. }) = (heard.order, &mut *pacing) {
                 *known = Some(pace);
             }
@@ -354,7 +363,7 @@ mod tests {
             let told = transport.rank() != Rank::OWNER && slot == STOPPED;
             let order = if told { Order::Stop(Reason::Authentication) } else { word.order };
             let found = (slot == FOUND).then_some(Noticed { fault, by: transport.rank() });
-            Ok(Heard { order, fault: found, intact: self.intact || slot != FOUND })
+            Ok(Heard { order, fault: found, intact: self.intact || slot != FOUND, worked: Duration::ZERO })
         }
     }
 
@@ -367,7 +376,7 @@ mod tests {
             _: &Cpu,
             _: Slot,
             post: &mut Post<<Cpu as Memory>::Bytes>,
-            _: &mut Duration,
+            _: &mut Timing,
         ) -> Result<Order, RoleError> {
             post.outbox[FORWARD].fill(7);
             post.used[FORWARD] = 1;

@@ -161,7 +161,7 @@ fn serve<B: Platform>(
         let returned = TermResult { timing: seat::numbers(&seat.timing), fault, key: Key::random()? };
         let binding = public.binding(term, transport.rank(), transport.ranks());
         let blob = result::write(&returned, ended.slots, (owner.as_slice(), &psk), &mut desk, &binding)?;
-        // 14.3: under a fixed pace results wait, so that a stage's host is no later with them than a relay.
+        // 14.3: under a pace results wait, so that a stage's host is no later with them than a relay.
         seat.wait_for_results(over);
         transport.letters().gather(&blob)?;
         // 14.4: what the stage returns follows in pieces, from a relay as many zeros.

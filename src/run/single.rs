@@ -67,6 +67,7 @@ fn train<B: Platform>(backend: &B, prepared: &Prepared, watcher: &mut (dyn Watch
         epochs,
         wire_bytes_per_rank: 0,
         slot_seconds: None,
+        work_seconds: None,
         overran: 0,
         cores_suffice: true,
         timing: Vec::new(),

@@ -52,7 +52,7 @@ threads = 1
 /// The job, made ready once.
 pub(crate) static PREPARED: LazyLock<Prepared> = LazyLock::new(|| prepared(&[]));
 
-/// The same at a fixed pace.
+/// The same at a pace.
 pub(crate) static PACED: LazyLock<Prepared> = LazyLock::new(|| prepared(&["mix.pace=1ms"]));
 
 /// The job with these settings.
@@ -294,7 +294,7 @@ pub(crate) fn run(alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'sta
     run_with(alter, |end, host| serve::run(end, host, &Credentials::default()))
 }
 
-/// As [`run`], at a fixed pace.
+/// As [`run`], at a pace.
 pub(crate) fn run_paced(alter: impl Fn(&Place, &mut [u8]) -> bool + Send + Sync + 'static) -> Ran {
     run_job(&PACED, alter, |end, host| serve::run(end, host, &Credentials::default()))
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::shell;
-use crate::check::Needs;
+use crate::check::Footprint;
 use crate::job::{Backend, JobError, Profile};
 use crate::run::RunError;
 use crate::run::owner::can_run;
@@ -68,15 +68,15 @@ pub(super) enum SlurmError {
         "{command} cannot be started: {source}; is this a login node of a cluster with Slurm? --dry-run prints the script without it"
     )]
     NoCommand {
-        /// The command.
+        /// The name of the command.
         command: &'static str,
-        /// Why not.
+        /// Why it cannot be started.
         source: io::Error,
     },
     /// A command of Slurm's has failed.
     #[error("{command} refuses: {words}")]
     Refused {
-        /// The command.
+        /// The name of the command.
         command: &'static str,
         /// What it says.
         words: String,
@@ -108,7 +108,7 @@ pub(super) enum SlurmError {
         "{word:?} cannot stand in a batch script: it has a line break, or is no UTF-8; leave it out, or rename it"
     )]
     Unwritable {
-        /// The words.
+        /// The words that no line can hold.
         word: String,
     },
     /// Something that the script needs to name cannot be found.
@@ -116,7 +116,7 @@ pub(super) enum SlurmError {
     NoPath {
         /// What it is.
         what: String,
-        /// Why not.
+        /// Why it cannot be found.
         source: io::Error,
     },
 }
@@ -193,7 +193,7 @@ fn filled(args: &SlurmArgs, prepared: &Prepared, mpi: String) -> Result<Script, 
         (true, Some(count)) => Some(count),
         (true, None) => Some(queue::gpus()?.ok_or(SlurmError::NoGpus)?),
     };
-    let needs = Needs::of(prepared, &prepared.geometry(ranks)?);
+    let needs = Footprint::of(prepared, &prepared.geometry(ranks)?);
     // A file is read whole before its values are made of it.
     let memory = PROGRAM + if on_gpus { CUDA } else { 0 } + needs.memory.saturating_add(needs.data.saturating_mul(2));
     let mut options: Vec<String> = args.sets.iter().flat_map(|set| ["--set".to_owned(), set.clone()]).collect();

@@ -77,7 +77,7 @@ fn of_gres(entry: &str) -> Option<u16> {
 
 /// What a job is called, and where its log is.
 pub(super) struct Named {
-    /// Its name.
+    /// The name of the job.
     pub(super) name: String,
     /// The path of its log.
     pub(super) log: String,

@@ -31,7 +31,7 @@ pub(super) struct Script {
     pub(super) more: Vec<String>,
     /// The job's file.
     pub(super) job: String,
-    /// This program.
+    /// The path of this program.
     pub(super) program: String,
     /// What the program is told beside the job: options of `mixnn run`.
     pub(super) options: Vec<String>,

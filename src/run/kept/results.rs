@@ -67,15 +67,18 @@ pub struct Outcome {
     pub weights_sha256: String,
     /// The wall time in seconds, from the opening to the last result, of all starts of the run together.
     pub seconds: f64,
-    /// How often the run was started: 1 where it was never stopped.
+    /// How often the run was started: 1 where it was never stopped. A start that was killed before its first checkpoint does not count.
     pub starts: u32,
     /// The reports of all epochs, in order.
     pub epochs: Vec<EpochReport>,
     /// How many bytes a rank sent in slots, on average over the ranks.
     pub wire_bytes_per_rank: u64,
-    /// The time from slot to slot in seconds. Null unless slots kept a fixed pace.
+    /// The time from slot to slot in seconds. Null unless the job fixes it.
     pub slot_seconds: Option<f64>,
-    /// In how many slots a phase began later than the pace says, on the rank on which most did.
+    /// The time that ranks had for their work in each slot at last, in seconds. Null in lockstep, and where slots have a fixed time.
+    #[serde(default)]
+    pub work_seconds: Option<f64>,
+    /// In how many slots a rank was not ready, or its exchange took longer than a slot, on the rank with most of these.
     pub overran: u64,
     /// Whether each rank of the owner's host had a core to mix on and another to compute on.
     pub cores_suffice: bool,

@@ -73,9 +73,9 @@ pub(in crate::run) struct Public {
 pub(in crate::run) enum Pacing {
     /// A slot begins when its ranks are ready.
     Lockstep,
-    /// Slots begin at fixed times.
+    /// Slots have a pace.
     Fixed {
-        /// The time from slot to slot. `None`: the owner measures it and says it by beat.
+        /// The pace. `None`: the owner chooses it and says it by beat.
         pace: Option<Pace>,
         /// How many nanoseconds pass from the end of a term's slots to its results.
         rest: u64,
@@ -207,7 +207,7 @@ pub(in crate::run::letters) mod tests {
             |public| public.result = u64::MAX,
             |public| public.state = u64::MAX,
             |public| public.pacing = Pacing::Fixed { pace: None, rest: u64::MAX },
-            |public| public.pacing = Pacing::Fixed { pace: Some(Pace { slot: 0, share: 1 }), rest: 0 },
+            |public| public.pacing = Pacing::Fixed { pace: Some(Pace::Slots(0)), rest: 0 },
         ];
         for (i, change) in breaks.into_iter().enumerate() {
             let mut public = public();

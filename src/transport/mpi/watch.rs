@@ -81,8 +81,12 @@ impl MpiState {
             MpiState::Meeting => format!(
                 "MPI has kept this rank waiting for {seconds} s, before any run: another rank hangs; the run ends (--start-timeout)"
             ),
-            MpiState::Running | MpiState::Finalizing => format!(
+            MpiState::Running => format!(
                 "MPI has kept this rank waiting for {seconds} s: another rank hangs; the run ends (transport.timeout)"
+            ),
+            MpiState::Finalizing => format!(
+                "MPI_Finalize has not come back for {seconds} s, behind the end of the run: another rank hangs, or MPI does; this \
+                 process ends (transport.timeout)"
             ),
         }
     }

@@ -18,7 +18,7 @@ fuzz_target!(|record: [u8; 16]| {
     assert_eq!(order.to_record(), record);
     match order {
         Order::GoOn => assert!(!order.ends(Slot(u64::MAX))),
-        Order::Keep(pace) => assert!(!order.ends(Slot(u64::MAX)) && pace.phase() * 5 <= pace.slot()),
+        Order::Keep(pace) => assert!(!order.ends(Slot(u64::MAX)) && pace.fits()),
         Order::Stop(_) => assert!(order.ends(Slot(0))),
         Order::TermEnds { after, .. } | Order::RunEnds { after, .. } => {
             assert!(order.ends(after) && (after.0 == 0 || !order.ends(Slot(after.0 - 1))));

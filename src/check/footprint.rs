@@ -11,7 +11,7 @@ use crate::pipeline::DataPass;
 use crate::run::prepare::Prepared;
 
 /// What a job needs of the machines that its ranks run on, in bytes.
-pub(crate) struct Needs {
+pub(crate) struct Footprint {
     /// What the rank needs that needs most, beside the program, MPI and the data.
     pub(crate) memory: u64,
     /// The data that the owner holds.
@@ -22,7 +22,7 @@ pub(crate) struct Needs {
     pub(crate) gpu_memory: Option<u64>,
 }
 
-impl Needs {
+impl Footprint {
     /// What `prepared` needs, with messages and blocks of the lengths `geometry`.
     pub(crate) fn of(prepared: &Prepared, geometry: &Geometry) -> Self {
         let job = &prepared.job;
@@ -30,7 +30,7 @@ impl Needs {
         let batches = prepared.batches(0);
         let training = DataPass::training(prepared.depth(), batches.full(), batches.micro_batches());
         let paced = job.mix.profile == Profile::Mixed && job.mix.pace != Pace::Lockstep;
-        // Under a fixed pace more micro-batches are under way, and work beside the slots has messages of its own.
+        // Under a pace more micro-batches are under way, and work beside the slots has messages of its own.
         let more = if paced { training.in_flight() } else { 0 };
         let in_flight = [training.in_flight(), training.in_flight_before()].map(|most| most + more);
         let messages = if paced || job.compute.overlap { 12 } else { 6 };
@@ -90,7 +90,7 @@ mod tests {
             let sets = [&stages, "mix.depth=3", "mix.message=9000"].map(str::to_owned);
             let prepared = Prepared::load(Path::new("jobs/digits.toml"), &sets).unwrap();
             let geometry = prepared.geometry(7).unwrap();
-            (Needs::of(&prepared, &geometry).memory, 4 * prepared.specs()[0].activation_count())
+            (Footprint::of(&prepared, &geometry).memory, 4 * prepared.specs()[0].activation_count())
         };
         let ((on_rank, micro_batch), (on_owner, _)) = (of("rank"), of("owner"));
         assert_eq!(on_owner, on_rank + 2 * micro_batch);
