@@ -441,7 +441,7 @@ fn check_prints_what_a_job_needs() {
         "1536, 1488, 1472 bytes, by phase",
         "26976 bytes a slot",
         "301 an epoch, 27 to test; 0 to 7 empty ones before",
-        "MiB on the largest rank",
+        "on the largest rank, 119.3 KiB of data on the owner, beside program and MPI",
         "warning: the seed \"7\" is short",
         "warning: ranks not authenticated: the MPI layer is trusted",
     ] {
