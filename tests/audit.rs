@@ -98,17 +98,10 @@ fn messages_tell_nothing_and_times_tell_stages_under_lockstep() {
 /// At fixed times an observer is left with far less than in lockstep, though here ranks share cores and so delay each other.
 #[test]
 fn a_pace_hides_times() {
-    for (asked, pace) in [("mix.pace=2ms", "2000us"), ("mix.pace=auto", "auto")] {
-        hides_times(asked, pace);
-    }
-}
-
-/// Under the pace that is `asked` for, and called `pace`, an observer's attacks on times find far less than in lockstep.
-fn hides_times(asked: &str, pace: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let ran = audit(folder.path(), &["--set", asked, "--runs", "60", "--json"]).well();
+    let ran = audit(folder.path(), &["--set", "mix.pace=auto", "--runs", "60", "--json"]).well();
     let table: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!(table["pace"], pace);
+    assert_eq!(table["pace"], "auto");
     assert!(table["overran"].is_u64(), "{}", table["overran"]);
     for question in ["stage or relay", "order of stages", "real or cover"] {
         let row = row(&table, "time", question, "observer");
