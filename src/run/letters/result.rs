@@ -100,9 +100,35 @@ pub(in crate::run) fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Phase, Slot};
+    use crate::ids::{Phase, Slot, Term};
     use crate::mix::beat::Reason;
     use crate::run::letters::encoded_length;
+    use crate::run::trust::Credentials;
+
+    /// The keys are those of the whole run. So what a result is bound to, and nothing else, tells it from that of another term, or of a term
+    /// of another length.
+    #[test]
+    fn opens_for_its_term_slots_rank_and_run_alone() {
+        let nobody = Credentials::default();
+        let mut desk = Desk::new(&nobody).unwrap();
+        let (recipient, psk) = (Recipient::new(&mut desk), Key::from_bytes([1; 32]));
+        let binding = Binding { run: &[2; 32], opening: &[0; 32], term: Term(3), rank: Rank(4), ranks: 7 };
+        let returned = TermResult { timing: [7; 8], fault: None, key: Key::from_bytes([3; 32]) };
+        let blob = write(&returned, 5, (recipient.key(), &psk), &mut desk, &binding).unwrap();
+        let mut opens = |slots, psk: &Key, binding: Binding<'_>| {
+            read(&blob, slots, (&recipient, psk), &mut desk, &binding).is_ok_and(|read| read.timing == [7; 8])
+        };
+        assert!(opens(5, &psk, binding));
+        assert!(!opens(4, &psk, binding) && !opens(6, &psk, binding));
+        assert!(!opens(5, &Key::from_bytes([0; 32]), binding));
+        for other in [
+            Binding { term: Term(2), ..binding },
+            Binding { rank: Rank(5), ..binding },
+            Binding { run: &[0; 32], ..binding },
+        ] {
+            assert!(!opens(5, &psk, other));
+        }
+    }
 
     /// Each number takes as many bytes as it can.
     #[test]
