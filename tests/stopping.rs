@@ -160,7 +160,7 @@ fn a_rank_that_is_stopped_ends_the_run_in_time() {
 #[test]
 fn random_kills_change_no_bit() {
     let _turn = launcher::turn();
-    let kills: u32 = std::env::var("MIXNN_SOAK").map_or(6, |kills| kills.parse().expect("MIXNN_SOAK is a number"));
+    let kills: u32 = std::env::var("MIXNN_SOAK").map_or(10, |kills| kills.parse().expect("MIXNN_SOAK is a number"));
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     // So long that it is not done before the last kill: each start has a second or two.
