@@ -78,7 +78,7 @@ pub(super) enum SlurmError {
     Refused {
         /// The name of the command.
         command: &'static str,
-        /// What it says.
+        /// What the command says.
         words: String,
     },
     /// Slurm does not bring the ranks of this program's MPI library together.
@@ -89,7 +89,7 @@ pub(super) enum SlurmError {
     NoPlugin {
         /// The way that the library needs.
         mpi: String,
-        /// What Slurm has.
+        /// The ways that this Slurm offers.
         found: String,
     },
     /// The job wants GPUs, and no node has any.
@@ -114,7 +114,7 @@ pub(super) enum SlurmError {
     /// Something that the script needs to name cannot be found.
     #[error("{what} cannot be found: {source}")]
     NoPath {
-        /// What it is.
+        /// What is looked for, in words.
         what: String,
         /// Why it cannot be found.
         source: io::Error,

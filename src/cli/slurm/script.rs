@@ -29,7 +29,7 @@ pub(super) struct Script {
     pub(super) per_node: Option<u16>,
     /// What else the user asks Slurm for.
     pub(super) more: Vec<String>,
-    /// The job's file.
+    /// The path of the job's file.
     pub(super) job: String,
     /// The path of this program.
     pub(super) program: String,
@@ -59,7 +59,7 @@ impl Script {
             ("#SBATCH --job-name=", format!("#SBATCH --job-name={}", self.name)),
             ("#SBATCH --cpus-per-task=", format!("#SBATCH --cpus-per-task={}", self.cores)),
             ("#SBATCH --mem-per-cpu=", format!("#SBATCH --mem-per-cpu={}M", memory.next_multiple_of(STEP))),
-            // What comes later counts.
+            // Of two lines with one option, sbatch takes the later.
             ("#SBATCH --signal=", format!("#SBATCH --signal=USR1@120{more}")),
             ("JOB=", format!("JOB={}", quoted(&self.job))),
             ("MIXNN=", format!("MIXNN={}", quoted(&self.program))),
