@@ -95,7 +95,7 @@ fn messages_tell_nothing_and_times_tell_stages_under_lockstep() {
     assert!(!folder.path().join("runs").exists(), "an audit leaves no run");
 }
 
-/// At fixed times an observer is left with far less than in lockstep, though here ranks share cores and so delay each other.
+/// Under a pace an observer is left with far less than in lockstep, though here ranks share cores and so delay each other.
 #[test]
 fn a_pace_hides_times() {
     let folder = tempfile::tempdir().unwrap();

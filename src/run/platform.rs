@@ -40,8 +40,8 @@ pub(super) trait Platform: Backend<Bytes: Sync, Buf: Sync> + Send + Sync + Sized
     fn beside(self: &Arc<Self>) -> Result<Arc<Self>, ComputeError>;
 
     /// A sealer without keys, whose cells are bound to the associated data `data`. `library` seals and opens what the
-    /// processor does. Under a pace blocks stay in the processor's memory: relaying has a core of its own then,
-    /// and on a device it would wait for arithmetic.
+    /// processor does. Under a pace blocks stay in the processor's memory: on a device, relaying would wait for the
+    /// arithmetic of a role that is late.
     ///
     /// # Errors
     /// [`ComputeError`].
