@@ -324,6 +324,60 @@ fn what_is_no_checkpoint_of_the_run_is_refused() {
     resume(&[]).well();
 }
 
+/// The data of a run and the values that it starts from are told by what is in their files, wherever these are.
+#[test]
+fn other_data_and_other_values_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let rows = |last: &str| {
+        let rows = (0..30).map(|row| format!("{},{},{}\n", row % 3, row % 5, row % 2));
+        format!("a,b,c\n{}{last}", rows.collect::<String>())
+    };
+    fs::write(here.join("a.csv"), rows("1,2,0\n")).unwrap();
+    fs::write(here.join("b.csv"), rows("1,3,0\n")).unwrap();
+    let job = r#"
+        name = "told"
+        seed = 3
+        [data]
+        source = "csv"
+        path = "a.csv"
+        labels = "c"
+        validation = 0.1
+        [train]
+        epochs = 2
+        batch = 10
+        loss = "cross_entropy"
+        optimizer = { kind = "sgd", lr = 0.1 }
+        [[stage]]
+        ops = [{ op = "linear", out = 2 }]
+    "#;
+    fs::write(here.join("job.toml"), job).unwrap();
+    for (values, seed) in [("one", "seed=1"), ("two", "seed=2")] {
+        mixnn(here, &["run", "job.toml", "--single", "--out", values, "--set", seed]).well();
+    }
+    let each = [
+        "--set",
+        "checkpoint={ every = { batches = 1 }, keep = 3 }",
+        "--set",
+        "init={ from = \"one/model.safetensors\" }",
+    ];
+    mixnn(here, &[&["run", "job.toml", "--single", "--out", "out"], each.as_slice()].concat()).well();
+    let file = checkpoints(&here.join("out"))[0].clone();
+    let resume = |out: &str, data: &str, values: &str| {
+        let (data, values) = (format!("data.path={data}"), format!("init={{ from = \"{values}\" }}"));
+        let on = ["run", "job.toml", "--single", "--out", out, "--resume", file.to_str().unwrap()];
+        mixnn(here, &[on.as_slice(), &["--set", &data, "--set", &values]].concat())
+    };
+    let words = "the job is not that of the checkpoint";
+    resume("a", "b.csv", "one/model.safetensors").refused(2, &[words, "the data have changed since"]);
+    resume("b", "a.csv", "two/model.safetensors").refused(2, &[words, "the values of init.from have changed since"]);
+    fs::rename(here.join("a.csv"), here.join("moved.csv")).unwrap();
+    fs::rename(here.join("one/model.safetensors"), here.join("moved.safetensors")).unwrap();
+    resume("c", "moved.csv", "moved.safetensors").well();
+    // The checkpoint has what the values have become.
+    resume("d", "moved.csv", "gone.safetensors").well();
+}
+
 /// Another set of vector instructions than the run was begun with computes other bits, and the run says so.
 #[test]
 fn another_fingerprint_is_told() {

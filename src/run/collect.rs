@@ -164,3 +164,38 @@ fn open(number: usize, arrived: &[Vec<u8>], ends: &mut [Arriving]) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::aead::Library;
+    use crate::ids::Term;
+    use crate::run::letters::Binding;
+    use crate::run::letters::pieces::Pieces;
+
+    /// What comes behind that which is due is zeros, in the piece in which it ends and in those that follow: no stage has a place to
+    /// leave something in.
+    #[test]
+    fn nothing_but_zeros_follows_what_is_due() {
+        let pieces = Pieces::cut(2 * PIECE as u64 + 100);
+        let (key, binding) = (
+            Key::from_bytes([1; 32]),
+            Binding { run: &[0; 32], opening: &[0; 32], term: Term(0), rank: Rank(1), ranks: 7 },
+        );
+        let opens = |due: usize, at: usize| {
+            let mut bytes = vec![0; 3 * PIECE];
+            bytes[..due].fill(7);
+            bytes[at] = 7;
+            let end = || result::end(pieces, Library::Rust, &key, &binding);
+            let mut ends = [Arriving { rank: Rank(1), end: end(), plain: pieces.room().unwrap(), due: due as u64 }];
+            let mut piece = |number| open(number, &[Vec::new(), end().write(number, &bytes).unwrap()], &mut ends);
+            (0..pieces.count).all(|number| piece(number).is_ok())
+        };
+        let due = PIECE + 10;
+        assert!(opens(due, 0) && opens(due, PIECE - 1) && opens(due, due - 1));
+        for at in [due, due + 1, 2 * PIECE - 1, 2 * PIECE, 2 * PIECE + 99] {
+            assert!(!opens(due, at), "byte {at}");
+        }
+        assert!(opens(PIECE, 0) && !opens(PIECE, PIECE) && !opens(0, 0));
+    }
+}

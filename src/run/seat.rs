@@ -326,6 +326,10 @@ mod tests {
     use crate::compute::cpu::Cpu;
     use crate::mix::MixError;
     use crate::mix::courier::Heard;
+    use crate::mix::geometry::Geometry;
+    use crate::mix::package::direct_routes;
+    use crate::run::letters::opening::tests::public;
+    use crate::transport::Transport;
     use crate::transport::local::connect;
 
     /// The slot in which a rank finds a fault.
@@ -334,8 +338,13 @@ mod tests {
     const STOPPED: Slot = Slot(5);
 
     /// A courier that finds a bad cell, among the rank's own messages or not, and notes what leaves.
+    #[derive(Default)]
     struct Finds {
+        /// The slot in which it finds it. `None`: in none.
+        finds: Option<Slot>,
         intact: bool,
+        /// How long each slot takes, where the owner never says stop.
+        unanswered: Option<Duration>,
         /// For each slot: whether the forward message is more than zeros, and whether a fault is reported.
         left: Vec<(bool, bool)>,
         /// The owner's word in each slot, where this rank is the owner.
@@ -360,39 +369,51 @@ mod tests {
             self.left.push((post.outbox[FORWARD].iter().any(|byte| *byte != 0), word.fault.is_some()));
             let fault = Fault { slot, phase: Phase(2), peer: Rank(4), reason: Reason::Authentication };
             self.orders.push(word.order);
-            let told = transport.rank() != Rank::OWNER && slot == STOPPED;
+            std::thread::sleep(self.unanswered.unwrap_or_default());
+            let told = transport.rank() != Rank::OWNER && slot == STOPPED && self.unanswered.is_none();
             let order = if told { Order::Stop(Reason::Authentication) } else { word.order };
-            let found = (slot == FOUND).then_some(Noticed { fault, by: transport.rank() });
-            Ok(Heard { order, fault: found, intact: self.intact || slot != FOUND, worked: Duration::ZERO })
+            let finds = self.finds == Some(slot);
+            let found = finds.then_some(Noticed { fault, by: transport.rank() });
+            Ok(Heard { order, fault: found, intact: self.intact || !finds, worked: Duration::ZERO })
         }
     }
 
     /// Work that sends something in every slot.
-    struct Busy;
+    #[derive(Default)]
+    struct Busy {
+        /// The slot in which it fails.
+        fails: Option<Slot>,
+        /// In which slots it was given what had arrived.
+        given: Vec<u64>,
+    }
 
     impl Work<Cpu> for Busy {
         fn take(
             &mut self,
             _: &Cpu,
-            _: Slot,
+            slot: Slot,
             post: &mut Post<<Cpu as Memory>::Bytes>,
             _: &mut Timing,
         ) -> Result<Order, RoleError> {
             post.outbox[FORWARD].fill(7);
             post.used[FORWARD] = 1;
-            Ok(Order::GoOn)
+            match self.fails == Some(slot) {
+                true => Err(RoleError::Untold),
+                false => Ok(Order::GoOn),
+            }
         }
 
-        fn give(&mut self, _: &Cpu, _: Slot, _: &mut Post<<Cpu as Memory>::Bytes>) {}
+        fn give(&mut self, _: &Cpu, slot: Slot, _: &mut Post<<Cpu as Memory>::Bytes>) {
+            self.given.push(slot.0);
+        }
 
         fn progress(&self) -> Option<(usize, usize)> {
             None
         }
     }
 
-    /// Runs the slots of `rank` until it says or hears stop. `intact`: whether the bad cell that it finds is one that
-    /// it passes on.
-    fn slots(rank: Rank, intact: bool) -> Finds {
+    /// Runs the slots of `rank` until it says or hears stop, with a time-out of 50 ms.
+    fn slots_with(rank: Rank, courier: &mut Finds, work: &mut Busy) -> Result<Ended, RunError> {
         let backend = Arc::new(Cpu::new(1).unwrap());
         let post = Post::new(|| backend.bytes(64)).unwrap();
         let (pacing, timing) = (Pacing::Lockstep, Timing::default());
@@ -405,28 +426,100 @@ mod tests {
             message: 64,
             backend: Arc::clone(&backend),
         };
-        let mut courier = Finds { intact, left: Vec::new(), orders: Vec::new() };
         let mut end = connect(7).swap_remove(rank.index());
-        let ended = seat.run_slots_with(&mut end, &mut courier, &backend, &mut Busy, None, &mut |_| {}).unwrap();
+        end.set_timeout(Duration::from_millis(50));
+        seat.run_slots_with(&mut end, courier, &backend, work, None, &mut |_| {})
+    }
+
+    /// Runs the slots of `rank`, which finds a bad cell, until it says or hears stop. `intact`: whether that cell is one that it passes on.
+    fn slots(rank: Rank, intact: bool) -> (Finds, Busy) {
+        let mut courier = Finds { finds: Some(FOUND), intact, ..Finds::default() };
+        let mut work = Busy::default();
+        let ended = slots_with(rank, &mut courier, &mut work).unwrap();
         assert_eq!((ended.slots, ended.order), (STOPPED.0 + 1, Order::Stop(Reason::Authentication)));
-        courier
+        assert!(ended.own.is_none());
+        (courier, work)
     }
 
     /// Who has found a bad cell of others sends what it would have sent; who has lost a message of its own sends nothing more,
     /// not even what it sent last. Both tell the owner.
     #[test]
     fn relays_that_find_fault_go_on_and_receivers_fall_silent() {
-        let left = |intact| slots(Rank(3), intact).left;
+        let left = |intact| slots(Rank(3), intact).0.left;
         let before = [(true, false); 4];
         assert_eq!(left(true), [before.as_slice(), &[(true, true); 2]].concat());
         assert_eq!(left(false), [before.as_slice(), &[(false, true); 2]].concat());
+    }
+
+    /// What has arrived is used where it is what was sent to this rank, and not any more from the slot on in which it is not.
+    #[test]
+    fn messages_that_are_not_what_was_sent_are_not_used() {
+        let given = |intact| slots(Rank(3), intact).1.given;
+        assert_eq!(given(true), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(given(false), [0, 1, 2]);
+    }
+
+    /// Who cannot go on with its own work sends nothing more, not even what it was about to send, and tells the owner.
+    #[test]
+    fn who_fails_in_its_own_work_falls_silent_and_tells() {
+        let mut courier = Finds { intact: true, ..Finds::default() };
+        let mut work = Busy { fails: Some(FOUND), ..Busy::default() };
+        let ended = slots_with(Rank(3), &mut courier, &mut work).unwrap();
+        assert_eq!(courier.left, [[(true, false); 3], [(false, true); 3]].concat());
+        assert_eq!(work.given, [0, 1, 2]);
+        assert!(matches!(ended.own, Some(RoleError::Untold)));
+        let told = Fault { slot: FOUND, phase: Phase(0), peer: Rank(3), reason: RoleError::Untold.reason() };
+        assert_eq!(ended.fault, Some(Noticed { fault: told, by: Rank(3) }));
+    }
+
+    /// A rank whose report nobody answers ends when its time-out is over, like one that has waited for the owner.
+    #[test]
+    fn a_report_that_nobody_answers_ends_at_the_time_out() {
+        let mut courier =
+            Finds { finds: Some(FOUND), unanswered: Some(Duration::from_millis(5)), ..Finds::default() };
+        let began = Instant::now();
+        let ended = slots_with(Rank(3), &mut courier, &mut Busy::default());
+        assert!(matches!(ended, Err(RunError::Transport(TransportError::Timeout { .. }))));
+        assert!(began.elapsed() >= Duration::from_millis(50));
+        assert!(courier.left.iter().filter(|(_, reports)| *reports).count() > 1);
+    }
+
+    /// What leaves in `sealed` is sealed. Its neighbour opens it.
+    #[test]
+    fn the_profile_sealed_seals_and_bare_does_not() {
+        for profile in [Profile::Sealed, Profile::Bare] {
+            let public = Public { profile, geometry: Geometry::new(3, 3, 1000, 1 << 16).unwrap(), ..public() };
+            let lengths = std::thread::scope(|scope| {
+                let routes = direct_routes(&[Rank(1)], 2).unwrap();
+                let ranks: Vec<_> = connect(2)
+                    .into_iter()
+                    .zip(routes)
+                    .map(|(mut end, route)| {
+                        let public = &public;
+                        scope.spawn(move || {
+                            let backend = Arc::new(Cpu::new(1).unwrap());
+                            let seat = Seat::new(backend, Library::Rust, public).unwrap();
+                            let mut courier = seat.courier(&mut end, public, route, Term(0)).unwrap();
+                            let (mut post, mut timing) = (seat.post, Timing::default());
+                            post.outbox[FORWARD].fill(7);
+                            post.used[FORWARD] = post.outbox[FORWARD].len();
+                            courier.slot(&mut end, Slot(0), Word::WELL, &mut post, &mut timing).unwrap();
+                            assert!(post.inbox[FORWARD].iter().all(|byte| *byte == 7));
+                            end.blocks().1.iter().any(|block| block.as_ref().windows(64).any(|part| part == [7; 64]))
+                        })
+                    })
+                    .collect();
+                ranks.into_iter().map(|rank| rank.join().unwrap()).collect::<Vec<_>>()
+            });
+            assert_eq!(lengths, [profile == Profile::Bare; 2], "{profile:?}");
+        }
     }
 
     /// The owner says stop two slots after a fault that it has found itself. In the slot between, the other ranks tell
     /// it what they have found in an earlier phase.
     #[test]
     fn the_owner_leaves_every_rank_a_slot_to_report_in() {
-        let orders = slots(Rank::OWNER, true).orders;
+        let orders = slots(Rank::OWNER, true).0.orders;
         let (last, before) = orders.split_last().unwrap();
         assert_eq!((before, *last), ([Order::GoOn; 5].as_slice(), Order::Stop(Reason::Authentication)));
     }

@@ -268,6 +268,25 @@ mod tests {
         assert!(Lock::take(folder.path(), &holder("a"), Duration::ZERO).is_ok());
     }
 
+    /// Who waits may get the lock on a file that its holder has just removed. Whoever comes next makes a new file, and would lock that.
+    #[test]
+    fn a_lock_on_a_file_that_is_gone_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let tries = Mutex::new(0);
+        let removed_once = |file: &File| {
+            let mut tries = tries.lock().unwrap();
+            *tries += 1;
+            if *tries == 1 {
+                std::fs::remove_file(path(folder.path())).unwrap();
+            }
+            flock(file, FlockOperation::NonBlockingLockExclusive)
+        };
+        let held = Lock::take_with(folder.path(), &holder("a"), SHORT, GONE, removed_once).unwrap();
+        assert_eq!(*tries.lock().unwrap(), 2);
+        assert!(matches!(Lock::take(folder.path(), &holder("a"), Duration::ZERO), Err(KeptError::Busy { .. })));
+        drop(held);
+    }
+
     fn fs_write(folder: &Path, holder: &Holder) {
         std::fs::write(path(folder), serde_json::to_vec(holder).unwrap()).unwrap();
     }

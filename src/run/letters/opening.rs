@@ -161,12 +161,12 @@ pub(in crate::run) fn read(bytes: &[u8]) -> Option<Opening> {
 }
 
 #[cfg(test)]
-pub(in crate::run::letters) mod tests {
+pub(in crate::run) mod tests {
     use super::*;
     use crate::float::Precision;
     use crate::job::{AesGcm, Backend};
 
-    pub(in crate::run::letters) fn public() -> Public {
+    pub(in crate::run) fn public() -> Public {
         Public {
             version: String::new(),
             run: [0; 32],
@@ -194,13 +194,16 @@ pub(in crate::run::letters) mod tests {
     #[test]
     fn public_numbers_that_no_job_asks_for_are_refused() {
         assert!(public().fits(7) && !public().fits(6) && !public().fits(0));
-        let breaks: [fn(&mut Public); 13] = [
+        let breaks: [fn(&mut Public); 15] = [
             |public| public.geometry.ranks = 0,
             |public| public.geometry.hops = 0,
             |public| public.geometry.hops = 255,
             |public| public.geometry.cells = 0,
             |public| public.geometry.payload += 1,
             |public| (public.geometry.cells, public.geometry.payload) = (u32::MAX, u32::MAX - 15),
+            // Two circuits of a cell of 16 bytes have no room for a header, and a message that is more than half too long nobody asks for.
+            |public| (public.geometry.cells, public.geometry.payload) = (1, 16),
+            |public| (public.geometry.cells, public.geometry.payload) = (1, LONGEST as u32 * 3 / 4 + 16),
             |public| public.timeout = u64::MAX,
             |public| public.compute.threads = u16::MAX,
             |public| public.package = u32::MAX,

@@ -89,3 +89,39 @@ pub(in crate::run) fn handed(plain: &[u8], public: &Public, rank: Rank, ranks: u
     let fits = mixed == (public.profile == Profile::Mixed) && package.route.fits(&public.geometry, rank, ranks);
     fits.then_some(package)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::crypto::key::Key;
+    use crate::ids::Term;
+    use crate::mix::package::{TermSecrets, direct_routes, mixed_routes};
+    use crate::mix::plan::Plan;
+    use crate::run::letters::opening::tests::public;
+
+    /// Who has the owner's signature over a package of another run may still not hand it to this one.
+    #[test]
+    fn a_package_is_taken_where_the_rank_can_work_from_it_in_its_run() {
+        let hosts: Vec<u32> = (0..7).collect();
+        let plan = Plan::draw(3, 3, &hosts, &mut StdRng::seed_from_u64(1)).unwrap();
+        let secrets = TermSecrets::draw(7).unwrap();
+        let mixed = mixed_routes(&plan, secrets, &[1; 32], Term(0), |_, _| true).swap_remove(2);
+        let direct = direct_routes(&[Rank(2)], 3).unwrap().swap_remove(2);
+        let plain = |route| {
+            let package =
+                Package { route, owner: vec![1], result: Key::from_bytes([2; 32]), role: Zeroizing::default() };
+            padded(&package, 1 << 14).unwrap()
+        };
+        let (mixed, direct) = (plain(mixed), plain(direct));
+        let taken =
+            |plain: &[u8], profile, rank| handed(plain, &Public { profile, ..public() }, Rank(rank), 7).is_some();
+        assert!(taken(&mixed, Profile::Mixed, 2));
+        // Of another profile, of another rank, torn.
+        assert!(!taken(&mixed, Profile::Sealed, 2) && !taken(&direct, Profile::Mixed, 2));
+        assert!(!taken(&mixed, Profile::Mixed, 3) && !taken(&mixed[..100], Profile::Mixed, 2));
+        assert!(taken(&direct, Profile::Sealed, 2));
+    }
+}

@@ -34,6 +34,40 @@ fn a_package_without_the_owners_signature_is_refused() {
     rank_refuses(spliced, &["the package from rank 0 is not what"]);
 }
 
+/// Public numbers that no owner of this version says are refused as they are heard: before a package is asked for, and before memory is
+/// taken by them.
+#[test]
+fn an_opening_that_no_owner_says_is_refused_at_once() {
+    let altered = |change: fn(&mut Public)| {
+        let told = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&told);
+        let cast = Cast::new().hearing(move |number, message| {
+            if number > 0 {
+                return message;
+            }
+            let mut public = public(&message);
+            change(&mut public);
+            opening::start(public).unwrap().1
+        });
+        let cast = cast.telling(move |_, message| {
+            *count.lock().unwrap() += 1;
+            message
+        });
+        (cast, told)
+    };
+    let changes: [fn(&mut Public); 3] =
+        [|public| public.version.push('x'), |public| public.geometry.ranks += 1, |public| public.timeout = u64::MAX];
+    for change in changes {
+        let (cast, told) = altered(change);
+        rank_refuses(cast, &["the opening from rank 0"]);
+        assert_eq!(*told.lock().unwrap(), 0);
+    }
+    // The control: what is not altered is heard, and the rank asks for its package.
+    let (cast, told) = altered(|_| {});
+    runs(cast);
+    assert!(*told.lock().unwrap() > 0);
+}
+
 /// The victim's identity has signed the announcement for another run, term, rank or number of ranks than this run's.
 #[test]
 fn an_announcement_that_was_signed_for_something_else_is_refused() {
