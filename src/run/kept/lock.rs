@@ -268,7 +268,7 @@ mod tests {
         assert!(Lock::take(folder.path(), &holder("a"), Duration::ZERO).is_ok());
     }
 
-    /// Who waits may get the lock on a file that its holder has just removed. Whoever comes next makes a new file, and would lock that.
+    /// Who waits may get the lock on a file that its holder has just removed, while another process makes a new one and locks that.
     #[test]
     fn a_lock_on_a_file_that_is_gone_is_none() {
         let folder = tempfile::tempdir().unwrap();
@@ -277,7 +277,9 @@ mod tests {
             let mut tries = tries.lock().unwrap();
             *tries += 1;
             if *tries == 1 {
+                // The old file is still open, so that the new one cannot be taken for it.
                 std::fs::remove_file(path(folder.path())).unwrap();
+                File::create(path(folder.path())).unwrap();
             }
             flock(file, FlockOperation::NonBlockingLockExclusive)
         };
