@@ -104,6 +104,11 @@ fn what_no_search_can_find_is_refused_with_what_works() {
     // There are only four ranks, and a circuit of four hops has five.
     let error = Plan::draw(2, 4, &alone(4), &mut rng).unwrap_err().to_string();
     assert!(error.contains("these rank counts work:") && error.contains("9"), "{error}");
+    // Here a long search finds some, one time in a few. No job is to run on one day and to be refused on the other.
+    for (hops, ranks) in [(3, 5), (4, 6)] {
+        let (hosts, roles) = (alone(ranks), Placements::of(2, &alone(ranks), &mut rng).draw(&mut rng));
+        assert!((0..20).all(|_| Plan::with_roles(roles.clone(), hops, &hosts, &mut rng).is_none()));
+    }
 }
 
 /// Chi-squared over where the first two stages stand: 30 pairs of places among 6 ranks, so 29 degrees of freedom.
