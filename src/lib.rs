@@ -64,6 +64,7 @@ pub mod report;
 pub mod role;
 pub mod run;
 pub(crate) mod secret_bytes;
+pub mod slice;
 pub mod terminal;
 pub mod threads;
 pub mod transport;

@@ -60,7 +60,9 @@ fn figures(row: &Value, key: &str) -> [f64; 2] {
 #[test]
 fn messages_tell_nothing_and_times_tell_stages_under_lockstep() {
     let folder = tempfile::tempdir().unwrap();
-    let ran = audit(folder.path(), &["--runs", "120", "--json", "--html", "audit.html"]).well();
+    let ran =
+        audit(folder.path(), &["--set", "mix.pace=lockstep", "--runs", "120", "--json", "--html", "audit.html"])
+            .well();
     let table: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(
         (&table["profile"], &table["pace"], &table["ranks"]),

@@ -107,7 +107,7 @@ fn without_a_mix_everything_is_linked() {
 /// A setting that `check` names does close the leak that it names it for.
 #[test]
 fn what_is_said_to_close_a_leak_closes_it() {
-    let open = check(&[]);
+    let open = check(&["--set", "mix.pace=lockstep"]);
     for name in ["messages", "packages", "results"] {
         let (is_open, setting) = leak(&open, name);
         let setting = setting.as_str().unwrap();
@@ -120,14 +120,19 @@ fn what_is_said_to_close_a_leak_closes_it() {
     }
     assert!(leak(&open, "seed").0);
     assert!(!leak(&check(&["--set", "seed=\"seventeen letters\""]), "seed").0);
-    for (name, key, closes) in
-        [("times", "mix.pace", "auto"), ("times", "mix.pace", "2ms"), ("slots", "mix.depth", "4")]
-    {
+    for (name, key, closes) in [
+        ("times", "mix.pace", "auto"),
+        ("times", "mix.pace", "hosts"),
+        ("times", "mix.pace", "2ms"),
+        ("slots", "mix.depth", "4"),
+    ] {
         let (is_open, setting) = leak(&open, name);
         assert!(is_open && setting.as_str().unwrap().starts_with(key), "{name}");
         assert!(!leak(&check(&["--set", &format!("{key}={closes}")]), name).0, "{name}");
     }
     assert!(leak(&check(&["--set", "mix.pace=auto", "--set", "mix.profile=sealed"]), "times").0);
+    // By default times are hidden where a network sees them.
+    assert!(!leak(&check(&[]), "times").0 && leak(&check(&["--hosts", "1"]), "times").0);
     for name in ["position", "shapes"] {
         let (is_open, setting) = leak(&open, name);
         assert!(is_open && setting.is_null(), "{name}");

@@ -65,6 +65,8 @@ impl Courses {
         let runs = options.runs as usize;
         let short_sets = SHORT.iter().map(|set| (*set).to_owned());
         let mut job = Job::load(path, &sets.iter().cloned().chain(short_sets).collect::<Vec<String>>())?;
+        // Each rank has a host of its own here. Only `mixed` knows a pace.
+        job.mix.pace = job.mix.pace.among(job.mix.profile != Profile::Mixed);
         let (profile, link, pace) = (job.mix.profile, job.mix.link, job.mix.pace.to_string());
         // The number of ranks is that of profile `mixed`, whatever the job's: without relays there would be nothing to
         // tell stages from.
@@ -217,7 +219,8 @@ mod tests {
         let own = &courses.all[0];
         let (a, b) = (&own.a, own.b.as_ref().unwrap());
         assert_eq!((widths(&a.job), widths(&b.job)), (vec![64, 32, 10], vec![32, 16, 10]));
-        assert_eq!((courses.ranks, courses.pace.as_str()), (7, LOCKSTEP));
+        // Each rank has a host of its own.
+        assert_eq!((courses.ranks, courses.pace.as_str()), (7, "auto"));
         assert_eq!(a.geometry(7).unwrap(), b.geometry(7).unwrap());
         assert_eq!((a.job.mix.package, a.job.mix.result), (b.job.mix.package, b.job.mix.result));
         for needed in [a, b].map(|model| model.needed_lengths(7)) {
@@ -231,9 +234,11 @@ mod tests {
         };
         assert!(slots(a) == slots(b) && (40..=48).contains(&slots(a)));
         assert_eq!((a.validation.samples(), a.test.samples()), (0, 16));
-        // The controls: addresses show, lengths show, lengths differ.
+        // The controls: addresses show, lengths show, lengths differ, times show.
         let controls: Vec<_> = courses.all[1..].iter().map(|course| course.without.unwrap()).collect();
-        assert_eq!(controls, ["profile sealed", "profile bare", "lengths not fixed", "mix.link off"]);
+        assert_eq!(controls, ["profile sealed", "profile bare", "lengths not fixed", "mix.link off", LOCKSTEP]);
+        let in_lockstep = Courses::of(Path::new(DIGITS), &["mix.pace=lockstep".to_owned()], &OPTIONS).unwrap();
+        assert_eq!((in_lockstep.all.len(), in_lockstep.pace.as_str()), (5, LOCKSTEP));
         let free = &courses.all[3];
         assert_ne!(free.a.geometry(7).unwrap(), free.b.as_ref().unwrap().geometry(7).unwrap());
     }

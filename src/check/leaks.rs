@@ -82,10 +82,12 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
     }
     leaks.push(Leak::unless(
         "times",
-        profile != Profile::Mixed || job.mix.pace == Pace::Lockstep,
+        profile != Profile::Mixed || job.mix.pace.among(hosts == 1) == Pace::Lockstep,
         "a slot starts when its ranks are ready: arrival times show which ranks compute, in which order",
         match profile {
-            Profile::Mixed => "mix.pace = \"auto\", or a time; with a core for every thread, while no slot overruns",
+            Profile::Mixed => {
+                "mix.pace = \"hosts\" (between hosts), \"auto\", or a time; with a core for every thread, while no slot overruns"
+            }
             _ => "mix.profile = \"mixed\" with a mix.pace",
         },
     ));

@@ -47,6 +47,8 @@ pub struct Checked {
     data: Listed,
     /// How many slots an epoch takes, and how many testing takes.
     slots: [u64; 2],
+    /// When slots begin, on the hosts that are reckoned with.
+    pace: Pace,
     /// What ranks need of the machines.
     needs: Footprint,
     /// How many bytes ranks share: on the host with most ranks, and on one host if all ranks were there.
@@ -124,6 +126,7 @@ impl Checked {
                 .map(|members| shared::of(&job, &geometry, members.into())),
             protection,
             leaks: leaks::of(prepared, ranks, hosts),
+            pace: if job.mix.profile == Profile::Mixed { job.mix.pace.among(hosts == 1) } else { Pace::Lockstep },
             geometry,
             warnings,
             job,
@@ -137,21 +140,25 @@ impl Checked {
 
     /// When slots begin, in words.
     fn pace(&self) -> String {
-        match self.job.mix.pace {
-            Pace::Slots(slot) if self.job.mix.profile == Profile::Mixed => format!("every {slot:?}"),
-            Pace::Work(work) if self.job.mix.profile == Profile::Mixed => {
-                format!("when all ranks have had {work:?} for their work")
-            }
-            Pace::Auto if self.job.mix.profile == Profile::Mixed => {
-                "when all ranks have had the same time for their work, which the owner chooses".to_owned()
-            }
-            _ => "when their ranks are ready".to_owned(),
+        let mut words = match self.pace {
+            Pace::Slots(slot) => format!("every {slot:?}"),
+            Pace::Work(work) => format!("when all ranks have had {work:?} for their work"),
+            Pace::Auto => "when all ranks have had the same time for their work, which the owner chooses".to_owned(),
+            Pace::Lockstep | Pace::Hosts => "when their ranks are ready".to_owned(),
+        };
+        if self.pace != self.job.mix.pace && self.job.mix.profile == Profile::Mixed {
+            words += if self.is_paced() {
+                "; on one host, when they are ready"
+            } else {
+                "; on several hosts, when all have had the same time"
+            };
         }
+        words
     }
 
     /// Whether slots keep a pace.
     fn is_paced(&self) -> bool {
-        self.job.mix.profile == Profile::Mixed && self.job.mix.pace != Pace::Lockstep
+        self.pace != Pace::Lockstep
     }
 
     /// What is printed, as JSON.

@@ -33,7 +33,7 @@ pub struct Mix {
     /// `mix.depth`: for how many stages the job's stages pass, as far as slots tell. 0, the default: for as many as there are.
     /// Otherwise at least as many as stand on ranks, up to 63.
     pub depth: u16,
-    /// `mix.pace`: when slots begin. `lockstep` by default. Only the profile `mixed` has a pace.
+    /// `mix.pace`: when slots begin. `hosts` by default. Only the profile `mixed` has a pace.
     pub pace: Pace,
     /// `mix.link`: between which ranks the cells that relays pass on are encrypted once more. `hosts` by default. Only under the
     /// profile `mixed` cells are passed on.
@@ -127,6 +127,8 @@ impl Profile {
 /// `mix.pace`: when slots begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
+    /// `hosts`: as `auto` where the ranks stand on several hosts, and as `lockstep` where they stand on one, so that no network sees times.
+    Hosts,
     /// `lockstep`: a slot begins when its ranks are ready. Times then show who computes.
     Lockstep,
     /// `auto`: in each slot all ranks have the same time for their work, whatever they have to do. The owner chooses it.
@@ -138,14 +140,24 @@ pub enum Pace {
 }
 
 impl Pace {
+    /// What it comes to for ranks on `one_host`, or on several.
+    pub fn among(self, one_host: bool) -> Self {
+        match self {
+            Self::Hosts if one_host => Self::Lockstep,
+            Self::Hosts => Self::Auto,
+            pace => pace,
+        }
+    }
+
     /// Reads `mix.pace`.
     ///
     /// # Errors
     /// [`JobError::Value`] where it is neither a word for a pace nor the time of a slot.
     fn read(section: &Section<'_>) -> Result<Self, JobError> {
-        const PACE: &str = "\"lockstep\", \"auto\", the time of a slot such as \"2ms\", or the time for work in it such as \"work 500us\", at most \"1h\"";
+        const PACE: &str = "\"hosts\", \"auto\", \"lockstep\", the time of a slot such as \"2ms\", or the time for work in it such as \"work 500us\", at most \"1h\"";
         match section.text("pace", PACE)? {
-            None | Some("lockstep") => Ok(Self::Lockstep),
+            None | Some("hosts") => Ok(Self::Hosts),
+            Some("lockstep") => Ok(Self::Lockstep),
             Some("auto") => Ok(Self::Auto),
             Some(text) => {
                 let (kind, time): (fn(Duration) -> Self, _) = match text.strip_prefix("work ") {
@@ -165,6 +177,7 @@ impl fmt::Display for Pace {
     /// Writes the pace as a job has it: a word, or the time of a slot in microseconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Hosts => f.write_str("hosts"),
             Self::Lockstep => f.write_str("lockstep"),
             Self::Auto => f.write_str("auto"),
             Self::Work(work) => write!(f, "work {}us", work.as_micros()),
@@ -212,7 +225,7 @@ mod tests {
             hops: 3,
             cell: 65_536,
             depth: 0,
-            pace: Pace::Lockstep,
+            pace: Pace::Hosts,
             link: LinkEncryption::Hosts,
             wire: Float::F32,
             message: 0,
@@ -267,6 +280,7 @@ mod tests {
     fn a_pace_is_a_word_or_the_time_of_a_slot() {
         let us = |us| Pace::Slots(Duration::from_micros(us));
         let read = [
+            ("hosts", Pace::Hosts),
             ("lockstep", Pace::Lockstep),
             ("auto", Pace::Auto),
             ("2ms", us(2000)),
@@ -280,6 +294,10 @@ mod tests {
         }
         for written in ["fast", "", "19us", "2h", "-1ms", "2"] {
             assert!(refused(JOB, &[&format!("mix.pace=\"{written}\"")]).contains("mix.pace"), "{written}");
+        }
+        assert_eq!([true, false].map(|one| Pace::Hosts.among(one)), [Pace::Lockstep, Pace::Auto]);
+        for pace in [Pace::Lockstep, Pace::Auto, us(20)] {
+            assert_eq!([true, false].map(|one| pace.among(one)), [pace; 2]);
         }
     }
 }

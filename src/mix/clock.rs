@@ -1,13 +1,16 @@
-//! When the messages of a slot are sealed: as soon as their rank is ready, or when the time for work is over, whatever the rank has to
-//! do (docs/PROTOCOL.md, 20).
+//! When the messages of a slot are sealed, and when they leave: as soon as their rank is ready, or when the time for work is over, whatever
+//! the rank has to do (docs/PROTOCOL.md, 20).
 //!
 //! ```text
-//! |-- work --|seal|--phase--|--phase--|--phase--|-- work --|seal|--phase--|
-//!                 1         2         3         the inbox is here    1 of the next slot
+//! |-- work ------ seal |--phase--|--phase--|--phase--|-- work ------ seal |--phase--|
+//!                      1         2         3         the inbox is here    1 of the next slot
 //! ```
 //!
-//! Phases follow one another without waiting for a clock. Each is complete when the last rank has begun it: so ranks stay together.
+//! How long a rank seals depends a little on what it has computed. So it seals within the time for work, as late as it dares, and its
+//! messages leave when that time is over. Phases follow one another without waiting for a clock. Each is complete when the last rank has
+//! begun it: so ranks stay together.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +19,10 @@ use crate::transport::{core_is_wanted, hold_core};
 
 /// The longest time of a pace in nanoseconds: an hour (docs/PROTOCOL.md, 20.2).
 pub const LONGEST_SLOT: u64 = 3_600_000_000_000;
+/// Of how many slots it is known how long sealing took.
+const SEALS: usize = 32;
+/// Sealing is left as much time as it took in all of these slots but so many.
+const SLOW_SEALS: usize = 3;
 /// How long before its time a wait that has no core to itself stops sleeping. The kernel's timers are not finer.
 const WAKE: Duration = Duration::from_micros(60);
 
@@ -63,10 +70,14 @@ pub struct Clock {
     pace: Option<Pace>,
     /// Whether this rank has a core of its own, so that a wait may spin.
     spins: bool,
-    /// When the last slot was over, or the term began.
+    /// When the last phase of the last slot was complete, or the term began.
     over: Instant,
-    /// When the messages of the last slot were sealed or, in a slot of a fixed length, were to be sealed.
-    sealed: Option<Instant>,
+    /// When the messages of the last slot left or, in a slot of a fixed length, were to leave.
+    left: Option<Instant>,
+    /// When the messages of this slot are to leave.
+    due: Instant,
+    /// How long sealing has taken in the last slots.
+    seals: VecDeque<Duration>,
     /// How many slots of a fixed length have begun late since [`take_overran`](Clock::take_overran).
     overran: u64,
 }
@@ -75,7 +86,8 @@ impl Clock {
     /// A clock that goes at `pace`. Without a pace it waits for nothing. `spins` says that this rank has a core of its
     /// own, so that a wait may spin.
     pub fn new(pace: Option<Pace>, spins: bool) -> Self {
-        Self { pace, spins, over: Instant::now(), sealed: None, overran: 0 }
+        let now = Instant::now();
+        Self { pace, spins, over: now, left: None, due: now, seals: VecDeque::with_capacity(SEALS), overran: 0 }
     }
 
     /// Goes at `pace` from the next slot on.
@@ -83,7 +95,7 @@ impl Clock {
         self.pace = Some(pace);
     }
 
-    /// Notes that a slot is over: its last phase is complete, and what it has brought is open.
+    /// Notes that the last phase of a slot is complete.
     pub fn slot_is_over(&mut self) {
         self.over = Instant::now();
     }
@@ -93,10 +105,39 @@ impl Clock {
         std::mem::take(&mut self.overran)
     }
 
+    /// How much of the time for work is left for sealing: as much as it took of late, at most half of that time.
+    pub fn margin(&self) -> Duration {
+        let Some(pace) = self.pace else { return Duration::ZERO };
+        let mut seals: Vec<Duration> = self.seals.iter().copied().collect();
+        seals.sort_unstable();
+        let usual = seals.len().checked_sub(1 + SLOW_SEALS).map_or(Duration::ZERO, |at| seals[at]);
+        usual.min(pace.time() / 2)
+    }
+
     /// Waits until the messages of the next slot are to be sealed. Returns how long it has waited.
     pub fn wait_to_seal(&mut self) -> Duration {
         let before = Instant::now();
-        let due = self.due(before);
+        self.due = self.due(before);
+        match self.due.checked_sub(self.margin()) {
+            Some(due) => self.wait(before, due),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Waits until the messages are to leave, whose sealing has taken as long as `sealed`. Returns how long it has waited.
+    pub fn wait_to_send(&mut self, sealed: Duration) -> Duration {
+        if self.pace.is_none() {
+            return Duration::ZERO;
+        }
+        if self.seals.len() == SEALS {
+            self.seals.pop_front();
+        }
+        self.seals.push_back(sealed);
+        self.wait(Instant::now(), self.due)
+    }
+
+    /// Waits from `before` on until something is `due`. Returns how long it has waited.
+    fn wait(&self, before: Instant, due: Instant) -> Duration {
         let mut now = before;
         while now < due {
             match next(due - now, self.spins, core_is_wanted(now)) {
@@ -109,16 +150,16 @@ impl Clock {
         now - before
     }
 
-    /// When the messages of the next slot are to be sealed, on a rank that could do it `now`.
+    /// When the messages of the next slot are to leave, on a rank that could seal them `now`.
     fn due(&mut self, now: Instant) -> Instant {
-        let due = match (self.pace, self.sealed) {
+        let due = match (self.pace, self.left) {
             (Some(Pace::Work(time)), _) => self.over + Duration::from_nanos(time),
-            (Some(Pace::Slots(time)), Some(sealed)) => sealed + Duration::from_nanos(time),
+            (Some(Pace::Slots(time)), Some(left)) => left + Duration::from_nanos(time),
             (None, _) | (Some(Pace::Slots(_)), None) => now,
         };
         // 20.5: the time that was lost is not made up for.
         self.overran += u64::from(due < now);
-        self.sealed = Some(due.max(now));
+        self.left = Some(due.max(now));
         due
     }
 }
@@ -183,17 +224,47 @@ mod tests {
         assert_eq!(clock.due(late + ms(1)), late + TIME, "the time that was lost is not made up for");
     }
 
-    /// What is due is waited for, whether the rank has a core to wait on or not.
+    /// Messages leave when they are due, whether the rank has a core to wait on or not, and however long it has sealed.
     #[test]
-    fn nothing_is_sealed_before_its_time() {
+    fn nothing_leaves_before_its_time() {
         for (spins, pace) in [(false, Pace::work(TIME)), (true, Pace::work(TIME)), (false, Pace::slots(TIME))] {
-            let mut clock = Clock::new(Some(pace), spins);
-            clock.wait_to_seal();
-            clock.slot_is_over();
-            let began = Instant::now();
-            let waited = clock.wait_to_seal();
-            assert!(began.elapsed() >= TIME - ms(1) && waited >= TIME - ms(1), "{pace:?}: {waited:?}");
+            for sealing in [ms(0), ms(5)] {
+                let mut clock = Clock::new(Some(pace), spins);
+                clock.wait_to_seal();
+                clock.wait_to_send(sealing);
+                clock.slot_is_over();
+                let began = Instant::now();
+                let mut waited = clock.wait_to_seal();
+                std::thread::sleep(sealing);
+                waited += clock.wait_to_send(sealing);
+                assert!(began.elapsed() >= TIME - ms(1), "{pace:?}");
+                assert!(waited + sealing <= began.elapsed(), "{pace:?}: {waited:?}");
+            }
         }
+    }
+
+    /// Sealing begins as long before its messages leave as it has taken of late, but for a few times, and never takes more than half of the
+    /// time for work.
+    #[test]
+    fn sealing_is_left_the_time_that_it_takes() {
+        let mut clock = Clock::new(Some(Pace::work(TIME)), false);
+        assert_eq!(clock.margin(), Duration::ZERO, "nothing is known yet");
+        let mut seal = |took: Duration, times: usize| {
+            // What is due is over.
+            (0..times).for_each(|_| _ = clock.wait_to_send(took));
+            clock.margin()
+        };
+        assert_eq!(seal(ms(2), SEALS), ms(2));
+        assert_eq!(seal(ms(9), SLOW_SEALS), ms(2));
+        assert_eq!(seal(ms(9), 1), ms(9));
+        assert_eq!(seal(ms(2), SEALS), ms(2), "what was slow long ago does not count");
+        assert_eq!(seal(2 * TIME, SEALS), TIME / 2);
+        let began = Instant::now();
+        clock.slot_is_over();
+        clock.wait_to_seal();
+        assert!(began.elapsed() < TIME && began.elapsed() >= TIME / 2);
+        let mut free = Clock::new(None, false);
+        assert_eq!((free.wait_to_send(ms(2)), free.margin()), (Duration::ZERO, Duration::ZERO));
     }
 
     /// Nobody holds a core that someone else wants.

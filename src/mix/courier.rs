@@ -108,6 +108,11 @@ pub trait Courier {
     /// Waits until the messages of the next slot are to be sealed, if slots have a pace. Adds the time to `timing`.
     fn wait_to_seal(&mut self, _timing: &mut Timing) {}
 
+    /// How much of the time that ranks have for their work this rank needs to open and seal messages.
+    fn kept_from_work(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Call this when the device that holds this rank's messages has failed. From then on empty messages leave, and
     /// what arrives is only verified.
     fn send_no_messages(&mut self) {}

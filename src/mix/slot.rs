@@ -49,8 +49,10 @@ pub struct Mixer<S> {
     beats: Vec<[u8; BEAT]>,
     /// Draws the random bytes that leave in place of bad cells, and of all that a device has lost.
     noise: StdRng,
-    /// Says when phases begin.
+    /// Says when messages are sealed, and when they leave.
     clock: Clock,
+    /// How long the last phase's cells took to open.
+    opened: Duration,
 }
 
 impl<S: Sealer> Mixer<S> {
@@ -86,7 +88,7 @@ impl<S: Sealer> Mixer<S> {
         let lengths = Phase::all(geometry.hops).map(|phase| vec![geometry.block(phase); lanes.len()]).collect();
         let beats = vec![[0; BEAT]; lanes.len()];
         let noise = StdRng::try_from_rng(&mut SysRng)?;
-        Ok(Self { geometry, rank, sealer, onion, lengths, beats, noise, clock })
+        Ok(Self { geometry, rank, sealer, onion, lengths, beats, noise, clock, opened: Duration::ZERO })
     }
 
     /// The ranks at the other ends of this rank's lanes, in the order of the lanes.
@@ -226,6 +228,10 @@ impl<S: Sealer> Courier for Mixer<S> {
         timing.overran += self.clock.take_overran();
     }
 
+    fn kept_from_work(&self) -> Duration {
+        self.opened + self.clock.margin()
+    }
+
     fn slot(
         &mut self,
         transport: &mut dyn Exchange,
@@ -249,7 +255,10 @@ impl<S: Sealer> Courier for Mixer<S> {
         if own.is_some() {
             self.lose(transport, Phase(1));
         }
-        timing.seal += started.elapsed();
+        let took = started.elapsed();
+        timing.seal += took;
+        // 20.3: under a pace the messages leave when the time for work is over, however long it took to seal them.
+        timing.wait += self.clock.wait_to_send(took);
 
         for phase in Phase::all(self.geometry.hops) {
             // 8.4, Exchange: send each block to its peer and receive one from each.
@@ -257,6 +266,10 @@ impl<S: Sealer> Courier for Mixer<S> {
             timing.exchange += exchanged.busy;
             timing.wait += exchanged.waiting;
             timing.sent += self.lengths[phase.index() - 1].iter().sum::<usize>() as u64;
+            // 20.3: the time for work begins. To open what has arrived takes longer where it is used.
+            if phase.0 == self.geometry.hops {
+                self.clock.slot_is_over();
+            }
 
             let started = Instant::now();
             let mut taken = Ok(());
@@ -304,10 +317,10 @@ impl<S: Sealer> Courier for Mixer<S> {
                     }
                 }
             }
-            *(if relays { &mut timing.peel } else { &mut timing.open }) += started.elapsed();
+            let took = started.elapsed();
+            *(if relays { &mut timing.peel } else { &mut timing.open }) += took;
+            self.opened = took;
         }
-        // 20.3: the time for work begins.
-        self.clock.slot_is_over();
         // 9.3: from the next slot on, slots keep the pace that the owner has said.
         if let Order::Keep(pace) = heard.order {
             self.clock.set(pace);

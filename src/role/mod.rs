@@ -89,6 +89,10 @@ pub trait Role<B: Backend>: Send {
     /// [`RoleError`] if a message does not fit, training fails, or the backend does.
     fn step(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>) -> Result<Order, RoleError>;
 
+    /// Does what is still to be done behind the last step, and whose result nobody waits for: a stage's gradients of its parameters, and its
+    /// optimizer step. It is called before the next step.
+    fn settle(&mut self, _backend: &B) {}
+
     /// Whether the last step has left the forward message in the inbox, as it is of a batch whose turn has not come. It is to be given
     /// again.
     fn has_left(&self) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! In a slot it first takes the backward message. If that says `last`, it makes its optimizer step, at the rate that the
 //! message carries. Then it takes the forward message, unless that is of the next batch and the step is still to come: then it leaves it.
+//! Where slots wait for no role, the gradients of the parameters, and the step, are put off until the slot's messages have left.
 
 use super::{Role, RoleError, address, check_due, received};
 use crate::compute::Backend;
@@ -53,6 +54,8 @@ pub struct StageRole<B: Backend> {
     passed: [u32; 2],
     /// Whether the last step has left a forward message, which is of the next batch.
     left: bool,
+    /// Whether what nobody waits for is put off until the messages have left.
+    defers: bool,
 }
 
 /// The stage that this rank hosts.
@@ -61,12 +64,33 @@ struct Hosted<B: Backend> {
     spec: StageSpec,
     /// The stage itself, with its parameters.
     stage: Stage<B>,
+    /// What is to be done behind the last answer to a gradient.
+    rest: Option<Rest>,
+}
+
+/// What is still to be done for a gradient that is answered: the gradients of the parameters are added to their sums.
+struct Rest {
+    /// The learning rate of the optimizer step that follows, where the batch ends.
+    step: Option<f32>,
+}
+
+impl<B: Backend + 'static> Hosted<B> {
+    /// Does what is to be done behind the last answer.
+    fn settle(&mut self, backend: &B) {
+        if let Some(rest) = self.rest.take() {
+            self.stage.backward_params(backend);
+            if let Some(rate) = rest.step {
+                self.stage.step(backend, rate);
+            }
+        }
+    }
 }
 
 impl<B: Backend + 'static> StageRole<B> {
-    /// Hosts the stage that `decode` returns, if it is one that a rank can host. Messages have `capacity` bytes, header included.
-    pub fn new(decode: impl FnOnce() -> Option<Hosting> + Send + 'static, capacity: usize) -> Self {
-        Self { decode: Some(Box::new(decode)), hosted: None, capacity, at: None, passed: [0; 2], left: false }
+    /// Hosts the stage that `decode` returns, if it is one that a rank can host. Messages have `capacity` bytes, header included. `defers`
+    /// says whether what nobody waits for is put off until the messages have left: then one micro-batch more is in flight.
+    pub fn new(decode: impl FnOnce() -> Option<Hosting> + Send + 'static, capacity: usize, defers: bool) -> Self {
+        Self { decode: Some(Box::new(decode)), hosted: None, capacity, at: None, passed: [0; 2], left: false, defers }
     }
 
     /// Takes the stage out for the time of a call. In the first call it is built.
@@ -82,7 +106,7 @@ impl<B: Backend + 'static> StageRole<B> {
                 }
                 // The initial values have served.
                 spec.values = None;
-                Ok(Hosted { spec, stage })
+                Ok(Hosted { spec, stage, rest: None })
             }
         }
     }
@@ -102,7 +126,8 @@ impl<B: Backend + 'static> StageRole<B> {
         if data == StageData::Nothing {
             return Ok(None);
         }
-        let hosted = self.take_hosted(backend)?;
+        let mut hosted = self.take_hosted(backend)?;
+        hosted.settle(backend);
         let taken = match hosted.stage.is_at_rest() {
             true => hosted.stage.snapshot(backend).map_err(RoleError::from),
             false => Err(RoleError::Unsettled),
@@ -155,13 +180,15 @@ impl<B: Backend + 'static> StageRole<B> {
             }
             None => Header { kind: Kind::Done, rows: 0, features: 0, ..header },
         };
-        // The answer is ready; the gradients of the parameters are added to their sums behind it.
+        // The answer is ready, and the rest may wait until it has left.
         address(backend, post, BACKWARD, Some(answer));
-        hosted.stage.backward_params(backend);
+        hosted.rest = Some(Rest { step: header.last.then_some(header.rate) });
+        if !self.defers {
+            hosted.settle(backend);
+        }
         self.passed[1] += 1;
         // The batch ends here, and so does its count of micro-batches.
         if header.last {
-            hosted.stage.step(backend, header.rate);
             self.at = Some((epoch, Batch(batch.0 + 1)));
             self.passed = [0; 2];
         }
@@ -241,7 +268,9 @@ impl<B: Backend + 'static> StageRole<B> {
             None => address(backend, post, BACKWARD, None),
         }
         let forward = received(backend, slot, post, FORWARD, self.capacity)?;
-        self.left = forward.is_some_and(|header| self.is_early(hosted, &header));
+        // What comes behind the batch's last gradient is to meet the values that the optimizer step makes.
+        let steps = hosted.rest.as_ref().is_some_and(|rest| rest.step.is_some());
+        self.left = forward.is_some_and(|header| steps || self.is_early(hosted, &header));
         match forward.filter(|_| !self.left) {
             Some(header) => self.forward(backend, hosted, slot, header, post)?,
             None => address(backend, post, FORWARD, None),
@@ -259,6 +288,12 @@ where
         let reacted = self.react(backend, &mut hosted, slot, post);
         self.hosted = Some(hosted);
         reacted.map(|()| Order::GoOn)
+    }
+
+    fn settle(&mut self, backend: &B) {
+        if let Some(hosted) = &mut self.hosted {
+            hosted.settle(backend);
+        }
     }
 
     fn has_left(&self) -> bool {

@@ -11,6 +11,7 @@ use crate::ids::Slot;
 use crate::mix::beat::Order;
 use crate::mix::courier::{Post, Timing};
 use crate::mix::{BACKWARD, FORWARD};
+use crate::slice;
 use crate::wire::HEADER;
 
 /// Most messages of one direction that may wait at a rank. The owner never has nearly as many under way.
@@ -63,6 +64,7 @@ impl<B: Backend, R: Role<B>> Work<B> for Prompt<'_, R> {
     ) -> Result<Order, RoleError> {
         let started = Instant::now();
         let order = done(backend, self.0.step(backend, slot, post));
+        self.0.settle(backend);
         timing.compute += started.elapsed();
         order.and_then(|order| not_left(self.0.has_left(), slot).map(|()| order))
     }
@@ -93,7 +95,11 @@ pub(super) struct Task<Bytes> {
     pub(super) slot: Slot,
     /// The result of the role's step.
     pub(super) done: Result<Order, RoleError>,
-    /// How long the role's step took.
+    /// When the task was handed over.
+    pub(super) given: Instant,
+    /// How long it took from there until the messages were ready.
+    pub(super) ready: Duration,
+    /// How long the role has worked since the task before was done.
     pub(super) took: Duration,
     /// The role's progress after the step.
     pub(super) progress: Option<(usize, usize)>,
@@ -109,6 +115,8 @@ impl<Bytes> Task<Bytes> {
             post,
             slot: Slot(0),
             done: Ok(Order::GoOn),
+            given: Instant::now(),
+            ready: Duration::ZERO,
             took: Duration::ZERO,
             progress: None,
             left: false,
@@ -137,13 +145,21 @@ pub struct Workshop<Bytes> {
 impl<Bytes> Workshop<Bytes> {
     /// Lets `role` do tasks until the one who gives them is gone.
     pub fn run<B: Backend<Bytes = Bytes>, R: Role<B>>(self, backend: &B, role: &mut R) {
+        // Who moves messages on the same core goes first.
+        slice::lengthen();
+        let mut behind = Duration::ZERO;
         for mut task in self.tasks {
             let started = Instant::now();
             task.done = done(backend, role.step(backend, task.slot, &mut task.post));
-            task.took = started.elapsed();
+            task.took = behind + started.elapsed();
+            task.ready = task.given.elapsed();
             task.progress = role.progress();
             task.left = role.has_left();
-            if self.done.send(task).is_err() {
+            let returned = self.done.send(task);
+            let started = Instant::now();
+            role.settle(backend);
+            behind = started.elapsed();
+            if returned.is_err() {
                 return;
             }
         }
@@ -212,7 +228,7 @@ impl<Bytes> Worker<Bytes> {
                 }
             }
         }
-        task.slot = slot;
+        (task.slot, task.given) = (slot, Instant::now());
         // The role must find cleared what was cleared. If the device fails here, the role's step fails, too.
         let _ = backend.finish();
         // If the thread is gone, that is noticed where its answer is awaited.
@@ -261,7 +277,7 @@ impl<B: Backend> Work<B> for Worker<B::Bytes> {
         match self.done.try_recv() {
             Ok(mut task) => {
                 timing.compute += task.took;
-                self.worked += task.took;
+                self.worked += task.ready;
                 self.progress = task.progress;
                 self.order = std::mem::replace(&mut task.done, Ok(Order::GoOn))?;
                 for which in [FORWARD, BACKWARD] {
@@ -292,6 +308,7 @@ impl<B: Backend> Work<B> for Worker<B::Bytes> {
                 self.refused = Some(error);
             }
         }
+        // Also where nothing has come, so that every rank does the same in every slot.
         self.hand_over(backend, slot);
     }
 

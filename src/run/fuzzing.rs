@@ -97,7 +97,7 @@ pub fn package(bytes: &[u8], profile: Profile, rank: u16, ranks: u16) -> Option<
     let message = public.geometry.message();
     let backend = Cpu::new(1).ok()?;
     if let Some(told) = stage(&package.role, None, &public) {
-        let returned = StageRole::new(|| Some(told), message).returned(&backend, StageData::State);
+        let returned = StageRole::new(|| Some(told), message, false).returned(&backend, StageData::State);
         assert!(returned.is_ok(), "a stage is not built");
     }
     let mut end = connect(ranks).swap_remove(usize::from(rank));

@@ -34,7 +34,7 @@ use super::{Led, RunError, Watcher, cores};
 use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::ids::{Rank, Term};
-use crate::job::{LinkEncryption, MOST_RANKS, Profile};
+use crate::job::{self, LinkEncryption, MOST_RANKS, Profile};
 use crate::mix::beat::{Order, StageData};
 use crate::mix::clock::Pace;
 use crate::mix::courier::Noticed;
@@ -110,6 +110,16 @@ pub fn run(
     if chosen.lanes_on_device(transport, &public) {
         watcher.note("MPI takes the GPU's memory: blocks travel from and to there");
     }
+    let mix = &prepared.job.mix;
+    if (mix.profile, mix.pace) == (Profile::Mixed, job::Pace::Hosts) {
+        watcher.note(match transport.membership().one_host {
+            true => {
+                "all ranks are on this host: slots begin when their ranks are ready, and who sees times reads who computes; mix.pace = \"auto\" \
+                 hides it"
+            }
+            false => "ranks are on several hosts: in each slot all have the same time for their work (mix.pace = \"hosts\")",
+        });
+    }
     match chosen {
         Chosen::Cpu(backend) => run_on(transport, backend, public, prepared, surroundings, started, watcher),
         #[cfg(feature = "cuda")]
@@ -138,7 +148,7 @@ fn public_numbers(transport: &dyn Transport, prepared: &Prepared) -> Result<(Pub
     let lengths = prepared.lengths(ranks)?;
     let pacing = match job.mix.profile {
         Profile::Mixed => pace::pacing(
-            job.mix.pace,
+            job.mix.pace.among(transport.membership().one_host),
             lengths.result.max(lengths.state),
             transport.membership().cores.crowd(),
             job.transport.timeout,
@@ -454,7 +464,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         self.work_time = work_time;
         let (tallies, (until, whole)) = (owner.tallies(), owner.reached());
         let inferred = owner.into_inferred();
-        let seat::Ended { order, slots, fault, own } = ended;
+        let seat::Ended { order, slots, fault, own, .. } = ended;
         let returns = match (order, fault) {
             // 16.2: all ranks have heard the owner say stop, so that no results follow.
             (Order::Stop(_), Some(noticed)) => return Err(RunError::Fault { noticed, own }),

@@ -36,8 +36,8 @@ const REST: Duration = Duration::from_millis(2);
 const LEAST: Duration = Duration::from_micros(16);
 /// The shortest time for work to begin with, before ranks have told how long they work.
 const FIRST: Duration = Duration::from_micros(200);
-/// Of so many slots at most one may find a rank that is not ready. Who works on while cells move is seen where cores are shared.
-const PUNCTUAL: usize = 8;
+/// Of so many slots at most one may find a rank that is not ready. Who works on while cells move may be seen where cores are shared.
+const PUNCTUAL: usize = 32;
 /// How many steps of the time for work double it: each is a quarter of an octave.
 const STEPS: i32 = 4;
 /// Of how many slots it is known how long their ranks worked.
@@ -54,7 +54,8 @@ const GAIN: u32 = 12;
 /// [`RunError`]: no randomness, no memory.
 pub(super) fn pacing(asked: job::Pace, values: u64, crowd: u32, timeout: Duration) -> Result<Pacing, RunError> {
     let pace = match asked {
-        job::Pace::Lockstep => return Ok(Pacing::Lockstep),
+        // The owner says where its ranks are before this.
+        job::Pace::Lockstep | job::Pace::Hosts => return Ok(Pacing::Lockstep),
         job::Pace::Auto => None,
         job::Pace::Work(work) => Some(Pace::work(work)),
         job::Pace::Slots(slot) => Some(Pace::slots(slot)),
@@ -154,8 +155,9 @@ impl WorkTime {
         Pace::work(time(self.step))
     }
 
-    /// Notes a slot: its ranks have `worked` for so long, or nobody has told; and `exchange` is how long sealing and all phases took.
-    pub(super) fn see(&mut self, worked: Duration, exchange: Duration) {
+    /// Notes a slot: its ranks have `worked` for so long, or nobody has told; and it `took` so long in all.
+    pub(super) fn see(&mut self, worked: Duration, took: Duration) {
+        let exchange = took.saturating_sub(time(self.step));
         if let Some(since) = &mut self.since {
             *since += 1;
         }
@@ -234,7 +236,8 @@ mod tests {
         let mut said = 0;
         for slot in 0..4 * KNOWN {
             said += usize::from(times.next().is_some());
-            times.see(worked(slot), us(500));
+            let took = time(times.step) + us(500);
+            times.see(worked(slot), took);
         }
         (time(times.step), said)
     }
@@ -271,7 +274,7 @@ mod tests {
         let mut times = WorkTime::new(Duration::from_secs(7), Duration::from_secs(9));
         let Some(Pace::Work(first)) = times.next() else { panic!("none is said") };
         assert!(Duration::from_nanos(first) <= Duration::from_secs(9) / job::SLOTS_OF_TIMEOUT);
-        (0..KNOWN).for_each(|_| times.see(Duration::from_secs(8), us(500)));
+        (0..KNOWN).for_each(|_| times.see(Duration::from_secs(8), Duration::from_secs(9)));
         assert!(time(times.step) <= Duration::from_secs(9) / job::SLOTS_OF_TIMEOUT);
         let pacing = pacing(job::Pace::Auto, 1 << 20, 1 << 20, Duration::from_secs(9)).unwrap();
         assert!(matches!(pacing, Pacing::Fixed { rest: 4_500_000_000, .. }), "{pacing:?}");

@@ -232,9 +232,9 @@ impl Prepared {
     }
 
     /// After how many slots a stage answers: 1, or 2 where ranks compute beside the exchange. Under a pace this
-    /// is the least that a stage can take.
+    /// is at least as many as a stage takes that is not late.
     pub fn latency(&self) -> u8 {
-        1 + u8::from(self.job.compute.overlap && self.job.mix.pace == Pace::Lockstep)
+        1 + u8::from(self.job.compute.overlap && matches!(self.job.mix.pace, Pace::Lockstep | Pace::Hosts))
     }
 
     /// The learning rates of all steps of the run.

@@ -22,6 +22,7 @@ use crate::mix::{BACKWARD, FORWARD};
 use crate::role::overlap::Overlapped;
 use crate::role::work::{Prompt, Work, Worker};
 use crate::role::{Role, RoleError};
+use crate::slice;
 use crate::threads;
 use crate::transport::{Exchange, TransportError};
 use crate::wire::HEADER;
@@ -125,6 +126,8 @@ impl<B: Platform> Seat<B> {
         let beside = backend.beside()?;
         let (mut work, workshop): (Box<dyn Work<B>>, _) = match self.pacing {
             Pacing::Fixed { .. } => {
+                // Who mixes goes before those who work on the same core: whoever is late with its work delays nobody.
+                slice::shorten();
                 let (worker, workshop) = Worker::new(&*backend, self.message)?;
                 (Box::new(worker), workshop)
             }
@@ -171,7 +174,7 @@ impl<B: Platform> Seat<B> {
             backend.clear(message, 0, HEADER);
         }
         let rank = transport.rank();
-        let mut ended = Ended { order: Order::GoOn, slots: 0, fault: None, own: None };
+        let mut ended = Ended { order: Order::GoOn, slots: 0, over: Instant::now(), fault: None, own: None };
         let mut waiting_since = None;
         let mut silent = false;
         loop {
@@ -198,7 +201,10 @@ impl<B: Platform> Seat<B> {
             // 20.5: a slot that was late, and found the role late, too, has overrun once.
             timing.overran = timing.overran.min(overran + 1);
             // Section 9: what this rank says in its beats. The owner says its order, others what they have noticed.
-            let worked = work.take_worked();
+            let mut worked = work.take_worked();
+            if !worked.is_zero() {
+                worked += courier.kept_from_work();
+            }
             let mut word = Word { order: ended.order, fault: None, worked };
             // 20.6: where it has nothing else to say, the owner may say another pace.
             if word.order == Order::GoOn
@@ -236,8 +242,9 @@ impl<B: Platform> Seat<B> {
                 Some(noticed) => unanswered(rank, noticed, error.into()),
                 None => error.into(),
             })?;
+            let before = std::mem::replace(&mut ended.over, Instant::now());
             if let Some(work_time) = &mut work_time {
-                work_time.see(heard.worked.max(worked), started.elapsed());
+                work_time.see(heard.worked.max(worked), ended.over - before);
             }
             // 20.6: the owner has said the pace, which holds from the next slot on.
             if let (Order::Keep(pace), Pacing::Fixed { pace: known, .. }) = (heard.order, &mut *pacing) {
@@ -276,6 +283,8 @@ pub(super) struct Ended {
     pub(super) order: Order,
     /// How many slots the term had.
     pub(super) slots: u64,
+    /// When the last slot was over, or the term began.
+    pub(super) over: Instant,
     /// The first fault that this rank has noticed or, on the owner, was told of.
     pub(super) fault: Option<Noticed>,
     /// The error of this rank's own work, where that was the first fault.

@@ -1,11 +1,11 @@
 //! A run as every rank but the owner sees it: from the public numbers and its own package alone.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::kept::results::VERSION;
 use super::letters::announcement::{self, Introduction};
-use super::letters::opening::{self, Opening, Public};
+use super::letters::opening::{self, Opening, Pacing, Public};
 use super::letters::pieces::Joined;
 use super::letters::result::{self, TermResult};
 use super::letters::{Desk, package, role, start, verdict};
@@ -125,8 +125,9 @@ fn serve<B: Platform>(
         let told = std::mem::take(&mut package.role);
         // 5.5: the stage is read from the role in its first slot, so that its host is ready no later than a relay.
         if role::is_stage(&told) {
-            let (message, public) = (public.geometry.message(), public.clone());
-            stage = Some(StageRole::new(move || role::read(&told, given, &public), message));
+            let (message, paced, public) =
+                (public.geometry.message(), public.pacing != Pacing::Lockstep, public.clone());
+            stage = Some(StageRole::new(move || role::read(&told, given, &public), message, paced));
         }
         let (psk, owner) = (package.result, package.owner);
         let mut courier = seat.courier(transport.lanes(), public, package.route, term)?;
@@ -139,7 +140,6 @@ fn serve<B: Platform>(
             }
             None => seat.run_slots(transport.lanes(), courier.as_mut(), &mut Relay, None, &mut after)?,
         };
-        let over = Instant::now();
         // 16.2: the owner has said stop, so that no results follow.
         if let Order::Stop(reason) = ended.order {
             return Err(RunError::Stopped { code: code_of(reason) });
@@ -162,7 +162,7 @@ fn serve<B: Platform>(
         let binding = public.binding(term, transport.rank(), transport.ranks());
         let blob = result::write(&returned, ended.slots, (owner.as_slice(), &psk), &mut desk, &binding)?;
         // 14.3: under a pace results wait, so that a stage's host is no later with them than a relay.
-        seat.wait_for_results(over);
+        seat.wait_for_results(ended.over);
         transport.letters().gather(&blob)?;
         // 14.4: what the stage returns follows in pieces, from a relay as many zeros.
         let pieces = public.pieces(data);

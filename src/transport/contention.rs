@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::slice;
+use crate::slice;
 
 /// A core that is away for at least this long has been someone else's. The shortest slices of common kernels are longer
 /// than this.

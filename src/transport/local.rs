@@ -185,7 +185,8 @@ impl Local {
 
 impl Member for Local {
     fn membership(&self) -> Membership {
-        Membership { rank: self.rank, ranks: self.hub.ranks, cores: self.hub.cores, rank_on_host: self.rank.0 }
+        let Hub { ranks, cores, .. } = *self.hub;
+        Membership { rank: self.rank, ranks, cores, rank_on_host: self.rank.0, one_host: true }
     }
 
     fn timeout(&self) -> Duration {

@@ -24,7 +24,6 @@ pub mod local;
 pub mod mpi;
 #[cfg(feature = "mpi")]
 mod shared;
-mod slice;
 
 use std::time::{Duration, Instant};
 
@@ -157,6 +156,8 @@ pub struct Membership {
     pub cores: Cores,
     /// Which of the ranks on its host this one is, counted from 0.
     pub rank_on_host: u16,
+    /// Whether all ranks stand on this host.
+    pub one_host: bool,
 }
 
 /// One of the ranks of a job.

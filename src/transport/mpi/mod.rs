@@ -159,7 +159,8 @@ impl Mpi {
 impl Member for Mpi {
     fn membership(&self) -> Membership {
         let (rank, ranks) = (self.world.rank, self.world.ranks);
-        Membership { rank, ranks, cores: self.cores, rank_on_host: self.rank_on_host }
+        let one_host = self.host.len() == usize::from(ranks);
+        Membership { rank, ranks, cores: self.cores, rank_on_host: self.rank_on_host, one_host }
     }
 
     fn timeout(&self) -> Duration {

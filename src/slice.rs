@@ -1,12 +1,15 @@
-//! Asks the scheduler for short slices: how long it lets a thread run at a time (sched_setattr(2)). With short slices a
-//! thread that is woken gets its core soon, but no more of it in all.
+//! Asks the scheduler for short or long slices: how long it lets a thread run at a time (sched_setattr(2)). Where threads share a core, one
+//! with short slices goes before one with long ones as soon as it is woken. Neither gets more of the core in all.
 //!
 //! Linux takes such requests since version 6.12, from any process. Earlier versions and other systems ignore them.
 #![allow(unsafe_code)]
 
-/// A slice in nanoseconds: the shortest that Linux grants. Usual slices are some milliseconds long.
+/// The shortest slice that Linux grants, in nanoseconds. Usual slices are some milliseconds long.
 #[cfg(target_os = "linux")]
-const SLICE: u64 = 100_000;
+const SHORTEST: u64 = 100_000;
+/// The longest slice that Linux grants, in nanoseconds.
+#[cfg(target_os = "linux")]
+const LONGEST: u64 = 100_000_000;
 
 /// The kernel's `struct sched_attr`, in its first version. For ordinary threads `runtime` is the length of a slice.
 #[cfg(target_os = "linux")]
@@ -23,10 +26,26 @@ struct Attributes {
     period: u64,
 }
 
-/// Asks for short slices for this thread and those that it starts later. Does so only where the thread is scheduled as most
-/// are. Returns whether they are granted.
+/// Asks for short slices for this thread and those that it starts later, as for one that moves messages. Does so only where the thread is
+/// scheduled as most are. Returns whether they are granted.
+pub fn shorten() -> bool {
+    #[cfg(target_os = "linux")]
+    return ask(SHORTEST);
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// Asks for long slices, as [`shorten`] does for short ones: for a thread that computes, so that those that move messages go before it.
+pub fn lengthen() -> bool {
+    #[cfg(target_os = "linux")]
+    return ask(LONGEST);
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// Asks for slices of `nanoseconds` for this thread.
 #[cfg(target_os = "linux")]
-pub(super) fn shorten() -> bool {
+fn ask(nanoseconds: u64) -> bool {
     use nix::libc::{SCHED_OTHER, SYS_sched_getattr, SYS_sched_setattr, syscall};
     let size = size_of::<Attributes>() as u32;
     let mut attributes = Attributes::default();
@@ -36,22 +55,16 @@ pub(super) fn shorten() -> bool {
         return false;
     }
     // All else, such as the thread's niceness, stays as it is.
-    (attributes.size, attributes.runtime) = (size, SLICE);
+    (attributes.size, attributes.runtime) = (size, nanoseconds);
     // SAFETY: the kernel reads `size` bytes of `attributes`, which has as many.
     unsafe { syscall(SYS_sched_setattr, 0, &raw const attributes, 0) == 0 }
-}
-
-/// Does nothing: there is no such request on this system.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn shorten() -> bool {
-    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A thread may always ask for short slices, and keeps its niceness.
+    /// A thread may always ask for slices, and keeps its niceness.
     #[test]
     fn whoever_asks_stays_as_nice_as_it_was() {
         use nix::libc::{PRIO_PROCESS, getpriority, setpriority};
@@ -61,7 +74,7 @@ mod tests {
                 setpriority(PRIO_PROCESS, 0, 5);
                 getpriority(PRIO_PROCESS, 0)
             };
-            shorten();
+            assert_eq!(shorten(), lengthen());
             // SAFETY: as above.
             assert_eq!((nice, unsafe { getpriority(PRIO_PROCESS, 0) }), (5, 5));
         })
