@@ -65,11 +65,11 @@ struct Hosted<B: Backend> {
     /// The stage itself, with its parameters.
     stage: Stage<B>,
     /// What is to be done behind the last answer to a gradient.
-    rest: Option<Rest>,
+    rest: Option<Deferred>,
 }
 
 /// What is still to be done for a gradient that is answered: the gradients of the parameters are added to their sums.
-struct Rest {
+struct Deferred {
     /// The learning rate of the optimizer step that follows, where the batch ends.
     step: Option<f32>,
 }
@@ -182,7 +182,7 @@ impl<B: Backend + 'static> StageRole<B> {
         };
         // The answer is ready, and the rest may wait until it has left.
         address(backend, post, BACKWARD, Some(answer));
-        hosted.rest = Some(Rest { step: header.last.then_some(header.rate) });
+        hosted.rest = Some(Deferred { step: header.last.then_some(header.rate) });
         if !self.defers {
             hosted.settle(backend);
         }

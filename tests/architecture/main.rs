@@ -28,6 +28,7 @@ const UNSAFE: [&str; 19] = [
     "crypto/aead/ring.rs",
     "device_memory.rs",
     "memory.rs",
+    "slice.rs",
     "transport/aware.rs",
     "transport/block.rs",
     "transport/mpi/lanes.rs",
@@ -36,7 +37,6 @@ const UNSAFE: [&str; 19] = [
     "transport/mpi/window.rs",
     "transport/mpi/world.rs",
     "transport/shared.rs",
-    "transport/slice.rs",
 ];
 
 fn root() -> &'static Path {
