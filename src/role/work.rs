@@ -463,6 +463,62 @@ mod tests {
         });
     }
 
+    /// What nobody waits for is done behind the messages, and never left out.
+    #[test]
+    fn messages_leave_before_the_role_settles() {
+        struct Settles {
+            let_go: Mutex<Receiver<()>>,
+            steps: u32,
+            settled: u32,
+        }
+
+        impl Role<Cpu> for Settles {
+            fn step(&mut self, _: &Cpu, _: Slot, post: &mut Messages) -> Result<Order, RoleError> {
+                assert_eq!(self.settled, self.steps, "a step before what is behind the last one");
+                self.steps += 1;
+                post.outbox[FORWARD][0] = self.steps as u8;
+                post.used[FORWARD] = 1;
+                Ok(Order::GoOn)
+            }
+
+            fn settle(&mut self, _: &Cpu) {
+                self.let_go.lock().unwrap().recv().ok();
+                self.settled += 1;
+            }
+        }
+
+        let backend = Cpu::new(1).unwrap();
+        let (go, let_go) = channel();
+        let (mut worker, workshop) = Worker::new(&backend, LENGTH).unwrap();
+        let post = Post::new(|| backend.bytes(LENGTH)).unwrap();
+        let mut bench = Bench { backend: Cpu::new(1).unwrap(), post, timing: Timing::default() };
+        let mut role = Settles { let_go: Mutex::new(let_go), steps: 0, settled: 0 };
+        std::thread::scope(|scope| {
+            let (role, backend) = (&mut role, &backend);
+            let thread = scope.spawn(move || workshop.run(backend, role));
+            for step in 1..=3 {
+                let started = Instant::now();
+                while worker.take(&bench.backend, Slot(0), &mut bench.post, &mut bench.timing).is_ok()
+                    && bench.post.outbox[FORWARD][0] != step
+                {
+                    assert!(started.elapsed() < Duration::from_secs(20), "nothing leaves");
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                worker.give(&bench.backend, Slot(0), &mut bench.post);
+                go.send(()).unwrap();
+            }
+            drop((worker, go));
+            thread.join().unwrap();
+        });
+        assert!(role.steps >= 3 && role.settled == role.steps);
+        // In lockstep it settles at once.
+        let (go, let_go) = channel();
+        let mut role = Settles { let_go: Mutex::new(let_go), steps: 0, settled: 0 };
+        go.send(()).unwrap();
+        Prompt(&mut role).take(&backend, Slot(0), &mut bench.post, &mut Timing::default()).unwrap();
+        assert_eq!((role.steps, role.settled), (1, 1));
+    }
+
     /// In lockstep nothing waits, and nothing may be left.
     #[test]
     fn slots_that_wait_leave_nothing() {
