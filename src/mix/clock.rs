@@ -29,9 +29,9 @@ const WAKE: Duration = Duration::from_micros(60);
 /// A pace: how long ranks have for their work (docs/PROTOCOL.md, 20.2). It is public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pace {
-    /// So many nanoseconds from the end of a slot's last phase to the sealing for the next one.
+    /// So many nanoseconds from the end of a slot's last phase until the messages of the next one leave.
     Work(u64),
-    /// So many nanoseconds from the sealing for a slot to the sealing for the next one.
+    /// So many nanoseconds from when the messages of a slot leave until those of the next one do.
     Slots(u64),
 }
 
@@ -64,7 +64,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).clamp(1, LONGEST_SLOT)
 }
 
-/// A rank's clock, for one term (docs/PROTOCOL.md, 20.3). It waits until it is time to seal.
+/// A rank's clock, for one term (docs/PROTOCOL.md, 20.3). It waits until it is time to seal, and to send.
 pub struct Clock {
     /// The pace, or `None` in lockstep.
     pace: Option<Pace>,
