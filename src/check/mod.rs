@@ -148,9 +148,9 @@ impl Checked {
         };
         if self.pace != self.job.mix.pace && self.job.mix.profile == Profile::Mixed {
             words += if self.is_paced() {
-                "; on one host, when they are ready"
+                " (were all on one host: when they are ready)"
             } else {
-                "; on several hosts, when all have had the same time"
+                " (on several hosts: when all have had the same time for their work)"
             };
         }
         words

@@ -116,12 +116,15 @@ impl Clock {
 
     /// Waits until the messages of the next slot are to be sealed. Returns how long it has waited.
     pub fn wait_to_seal(&mut self) -> Duration {
-        let before = Instant::now();
-        self.due = self.due(before);
-        match self.due.checked_sub(self.margin()) {
-            Some(due) => self.wait(before, due),
-            None => Duration::ZERO,
-        }
+        let now = Instant::now();
+        let seal_at = self.seal_at(now);
+        self.wait(now, seal_at)
+    }
+
+    /// When the messages of the next slot are to be sealed, on a rank that could do it `now`. Notes when they are to leave.
+    fn seal_at(&mut self, now: Instant) -> Instant {
+        self.due = self.due(now);
+        self.due.checked_sub(self.margin()).unwrap_or(now)
     }
 
     /// Waits until the messages are to leave, whose sealing has taken as long as `sealed`. Returns how long it has waited.
@@ -259,10 +262,8 @@ mod tests {
         assert_eq!(seal(ms(9), 1), ms(9));
         assert_eq!(seal(ms(2), SEALS), ms(2), "what was slow long ago does not count");
         assert_eq!(seal(2 * TIME, SEALS), TIME / 2);
-        let began = Instant::now();
-        clock.slot_is_over();
-        clock.wait_to_seal();
-        assert!(began.elapsed() < TIME && began.elapsed() >= TIME / 2);
+        assert_eq!(clock.seal_at(clock.over), clock.over + TIME / 2);
+        assert_eq!(clock.due, clock.over + TIME);
         let mut free = Clock::new(None, false);
         assert_eq!((free.wait_to_send(ms(2)), free.margin()), (Duration::ZERO, Duration::ZERO));
     }

@@ -56,8 +56,8 @@ pub struct Word {
     pub order: Order,
     /// The fault that a rank other than the owner has noticed, if any.
     pub fault: Option<Fault>,
-    /// How long a rank other than the owner has worked for messages that it has finished since it last said so. It is not said beside a
-    /// fault.
+    /// How much time a rank other than the owner has needed to open, work and seal, for messages that have become ready since it last said
+    /// so. It is not said beside a fault.
     pub worked: Duration,
 }
 
@@ -76,7 +76,7 @@ pub struct Heard {
     /// Whether the inbox holds what was sent to this rank. A fault among cells that it only passes on leaves the inbox
     /// whole.
     pub intact: bool,
-    /// How long the rank has worked that says that it has worked longest. The owner alone is told.
+    /// The longest such time that a rank has said. The owner alone is told.
     pub worked: Duration,
 }
 

@@ -35,7 +35,7 @@ pub trait Work<B: Backend> {
     /// Takes what `slot` has brought to the inbox.
     fn give(&mut self, backend: &B, slot: Slot, post: &mut Post<B::Bytes>);
 
-    /// How long the role has worked for messages that were ready since this was last asked. Nothing is told where slots wait for it.
+    /// How long messages that have become ready since this was last asked were in the role's hands. Nothing is told where slots wait for it.
     fn take_worked(&mut self) -> Duration {
         Duration::ZERO
     }
@@ -184,7 +184,7 @@ pub struct Worker<Bytes> {
     order: Order,
     /// The role's progress after its last step.
     progress: Option<(usize, usize)>,
-    /// How long the role has worked since that was last asked.
+    /// How long messages that are ready were in the role's hands, since that was last asked.
     worked: Duration,
     /// An error in taking what a slot brought. The next [`take`](Work::take) returns it.
     refused: Option<RoleError>,
@@ -498,9 +498,11 @@ mod tests {
             let thread = scope.spawn(move || workshop.run(backend, role));
             for step in 1..=3 {
                 let started = Instant::now();
-                while worker.take(&bench.backend, Slot(0), &mut bench.post, &mut bench.timing).is_ok()
-                    && bench.post.outbox[FORWARD][0] != step
-                {
+                loop {
+                    worker.take(&bench.backend, Slot(0), &mut bench.post, &mut bench.timing).unwrap();
+                    if bench.post.outbox[FORWARD][0] == step {
+                        break;
+                    }
                     assert!(started.elapsed() < Duration::from_secs(20), "nothing leaves");
                     std::thread::sleep(Duration::from_millis(1));
                 }

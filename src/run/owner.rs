@@ -34,7 +34,7 @@ use super::{Led, RunError, Watcher, cores};
 use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::ids::{Rank, Term};
-use crate::job::{self, LinkEncryption, MOST_RANKS, Profile};
+use crate::job::{LinkEncryption, MOST_RANKS, Profile};
 use crate::mix::beat::{Order, StageData};
 use crate::mix::clock::Pace;
 use crate::mix::courier::Noticed;
@@ -110,16 +110,8 @@ pub fn run(
     if chosen.lanes_on_device(transport, &public) {
         watcher.note("MPI takes the GPU's memory: blocks travel from and to there");
     }
-    let mix = &prepared.job.mix;
-    if (mix.profile, mix.pace) == (Profile::Mixed, job::Pace::Hosts) {
-        watcher.note(match transport.membership().one_host {
-            true => {
-                "all ranks are on this host: slots begin when their ranks are ready, and who sees times reads who computes; mix.pace = \"auto\" \
-                 hides it"
-            }
-            false => "ranks are on several hosts: in each slot all have the same time for their work (mix.pace = \"hosts\")",
-        });
-    }
+    let where_ranks_are = pace::told(&prepared.job.mix, transport.membership().one_host);
+    where_ranks_are.iter().for_each(|note| watcher.note(note));
     match chosen {
         Chosen::Cpu(backend) => run_on(transport, backend, public, prepared, surroundings, started, watcher),
         #[cfg(feature = "cuda")]

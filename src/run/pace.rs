@@ -16,7 +16,7 @@ use crate::crypto::key::Key;
 use crate::float::Float;
 use crate::ids::{Rank, Term};
 use crate::job::op::{Activation, Linear};
-use crate::job::{self, Op, Optimizer, Shape};
+use crate::job::{self, Mix, Op, Optimizer, Profile, Shape};
 use crate::memory;
 use crate::mix::clock::Pace;
 use crate::nn::{Pass, Stage, StageSpec};
@@ -47,6 +47,18 @@ const KEPT: usize = 128;
 /// How much less time another time for work must promise, before it is taken: a part of 12.
 const GAIN: u32 = 12;
 
+/// What a user is told of `mix.pace = "hosts"`, for ranks on `one_host` or on several. `None` where the job names another pace, or has none.
+pub(super) fn told(mix: &Mix, one_host: bool) -> Option<&'static str> {
+    let asks = (mix.profile, mix.pace) == (Profile::Mixed, job::Pace::Hosts);
+    asks.then_some(match one_host {
+        true => {
+            "all ranks are on this host: slots begin when their ranks are ready, and who sees times reads who computes; mix.pace = \"auto\" \
+             hides it"
+        }
+        false => "ranks are on several hosts: in each slot all have the same time for their work (mix.pace = \"hosts\")",
+    })
+}
+
 /// Decides when slots begin, as the job asks with `asked`: the values that follow a result have `values` bytes before they are sealed, and
 /// `crowd` ranks share a core. The rest before results is never as long as `timeout`, for which a silent peer is waited for.
 ///
@@ -54,9 +66,9 @@ const GAIN: u32 = 12;
 /// [`RunError`]: no randomness, no memory.
 pub(super) fn pacing(asked: job::Pace, values: u64, crowd: u32, timeout: Duration) -> Result<Pacing, RunError> {
     let pace = match asked {
-        // The owner says where its ranks are before this.
-        job::Pace::Lockstep | job::Pace::Hosts => return Ok(Pacing::Lockstep),
-        job::Pace::Auto => None,
+        job::Pace::Lockstep => return Ok(Pacing::Lockstep),
+        // Who does not know where the ranks are hides times.
+        job::Pace::Auto | job::Pace::Hosts => None,
         job::Pace::Work(work) => Some(Pace::work(work)),
         job::Pace::Slots(slot) => Some(Pace::slots(slot)),
     };

@@ -102,7 +102,7 @@ mod tests {
     use crate::mix::plan::Plan;
     use crate::run::letters::opening::tests::public;
 
-    /// Who has the owner's signature over a package of another run may still not hand it to this one.
+    /// A package that the owner has signed and sealed may still be for another profile, or for another rank.
     #[test]
     fn a_package_is_taken_where_the_rank_can_work_from_it_in_its_run() {
         let hosts: Vec<u32> = (0..7).collect();
