@@ -419,6 +419,18 @@ fn takes_what_check_names(sets: &[&str]) {
     assert_eq!(run.result["wire_bytes_per_rank"].as_u64().unwrap(), total * due("bytes_per_rank_and_slot"));
 }
 
+/// Where the time is too short for the ranks, their user hears it once.
+#[test]
+fn too_short_a_pace_is_told_once() {
+    let told = |pace: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let pace = format!("mix.pace={pace}");
+        let ran = mixnn(folder.path(), &["run", DIGITS, "--local", "7", "--set", &pace]).well();
+        ran.stderr.matches("slots overran: a rank was not ready in time").count()
+    };
+    assert_eq!([told("20us"), told("lockstep")], [1, 0]);
+}
+
 /// Slots go on while a stage works: they take the time that the job says, and carry cover until it is ready.
 #[test]
 fn under_a_pace_slots_wait_for_no_one() {

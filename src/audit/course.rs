@@ -23,6 +23,8 @@ const SEALED: usize = 160;
 const BARE: usize = 80;
 /// The name of the pace under which slots start as soon as their ranks are ready.
 pub(super) const LOCKSTEP: &str = "lockstep";
+/// The name of the pace that the owner chooses by how long ranks work.
+pub(super) const AUTO: &str = "auto";
 
 /// Settings that are laid on top of any job: a single epoch, and one thread for arithmetic.
 const SHORT: [&str; 2] = ["train.epochs=1", "compute.threads=1"];

@@ -32,7 +32,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use attack::Advantages;
-use course::{Course, Courses, LOCKSTEP};
+use course::{AUTO, Course, Courses, LOCKSTEP};
 use play::Played;
 use question::{Ask, Cases, Channel, Question, Who};
 use verdict::Row;
@@ -233,15 +233,15 @@ fn rows(courses: &Courses, cases: &[Cases]) -> Vec<Row> {
             found: Advantages::of(cases[0].of(ask)),
             control: control
                 .map(|(course, cases)| (course.without.unwrap_or_default(), Advantages::of(cases.of(ask)))),
-            expected: expected(courses, channel),
+            expected: expected(courses, question, channel),
         }
     };
     asks.into_par_iter().map(row).collect()
 }
 
-/// Why an attack on `channel` may win against the job. `None` where the job's profile and pace promise that it does
-/// not.
-fn expected(courses: &Courses, channel: Channel) -> Option<&'static str> {
+/// Why an attack on `channel` may answer `question` against the job. `None` where the job's profile and pace promise that
+/// it does not.
+fn expected(courses: &Courses, question: Question, channel: Channel) -> Option<&'static str> {
     match (courses.profile, channel) {
         (_, Channel::Contents) => (courses.link == LinkEncryption::Off)
             .then_some("mix.link = \"off\" leaves that to a network that encrypts; \"all\" closes it"),
@@ -255,6 +255,10 @@ fn expected(courses: &Courses, channel: Channel) -> Option<&'static str> {
         (Profile::Sealed, Channel::Time) => {
             Some("profile sealed hides contents alone; mix.profile = \"mixed\" closes it")
         }
+        // Only the owner chooses a time that suits the model: a job that names one gives all models the same.
+        (Profile::Mixed, Channel::Time) if question == Question::Model && courses.pace == AUTO => Some(
+            "the time for work suits the model's slowest stage; mix.pace = \"2ms\", say, gives all models the same",
+        ),
         (Profile::Mixed, _) => None,
     }
 }

@@ -154,7 +154,7 @@ impl Pace {
     /// # Errors
     /// [`JobError::Value`] where it is neither a word for a pace nor the time of a slot.
     fn read(section: &Section<'_>) -> Result<Self, JobError> {
-        const PACE: &str = "\"hosts\", \"auto\", \"lockstep\", the time of a slot such as \"2ms\", or the time for work in it such as \"work 500us\", at most \"1h\"";
+        const PACE: &str = "\"hosts\", \"auto\", \"lockstep\", the time of a slot such as \"2ms\", or the time for work in it such as \"work 500us\", from \"20us\" to \"1h\"";
         match section.text("pace", PACE)? {
             None | Some("hosts") => Ok(Self::Hosts),
             Some("lockstep") => Ok(Self::Lockstep),

@@ -23,6 +23,8 @@ pub const LONGEST_SLOT: u64 = 3_600_000_000_000;
 const SEALS: usize = 32;
 /// Sealing is left as much time as it took in all of these slots but so many.
 const SLOW_SEALS: usize = 3;
+/// How many times a rank that shares its core lets others go first, where all of them are about to do the same.
+const TURNS: usize = 3;
 /// How long before its time a wait that has no core to itself stops sleeping. The kernel's timers are not finer.
 const WAKE: Duration = Duration::from_micros(60);
 
@@ -98,6 +100,27 @@ impl Clock {
     /// Notes that the last phase of a slot is complete.
     pub fn slot_is_over(&mut self) {
         self.over = Instant::now();
+    }
+
+    /// Lets threads that wait for this rank's core go first, under a pace, unless someone else wants the core. Returns how long that took.
+    ///
+    /// A rank that does so when a slot is over, and again before its role works, holds up no rank that has still to see that the slot is
+    /// over. Else these would be late for the next one, where the rank of a stage that works long is not.
+    pub fn let_others_go_first(&self) -> Duration {
+        if self.pace.is_none() {
+            return Duration::ZERO;
+        }
+        let before = Instant::now();
+        let mut now = before;
+        for _ in 0..TURNS {
+            // A turn would last as long as a slice of the scheduler.
+            if core_is_wanted(now) {
+                break;
+            }
+            hold_core(self.spins);
+            now = Instant::now();
+        }
+        now - before
     }
 
     /// How many slots have overrun since this was last asked: the exchange before took longer than a slot may (docs/PROTOCOL.md, 20.5).
@@ -278,6 +301,17 @@ mod tests {
         }
         assert_eq!(next(ms(10), true, false), Rest::Hold);
         assert_eq!(next(ms(10), false, false), Rest::Sleep(ms(10) - WAKE));
+    }
+
+    /// A rank lets others go first under a pace alone.
+    #[test]
+    fn others_go_first_under_a_pace() {
+        for spins in [false, true] {
+            assert_eq!(Clock::new(None, spins).let_others_go_first(), Duration::ZERO);
+            let paced = Clock::new(Some(Pace::work(TIME)), spins);
+            // A clock may be too coarse to see one time.
+            assert!((0..10_000).any(|_| paced.let_others_go_first() > Duration::ZERO));
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Mixer<S> {
     noise: StdRng,
     /// Says when messages are sealed, and when they leave.
     clock: Clock,
-    /// How long the last phase's cells took to open.
+    /// How long it took to open the last phase's cells, and to let others go first meanwhile.
     opened: Duration,
 }
 
@@ -243,6 +243,8 @@ impl<S: Sealer> Courier for Mixer<S> {
         let mut heard = Heard { order: word.order, fault: None, intact: true, worked: Duration::ZERO };
         let mut found: Option<Noticed> = None;
         let mut intact = true;
+        // How long others have gone first.
+        let mut aside = Duration::ZERO;
 
         let started = Instant::now();
         // 8.2, Seal: put all layers on the own cells, and put these into the blocks of phase 1. What a device has begun
@@ -269,6 +271,7 @@ impl<S: Sealer> Courier for Mixer<S> {
             // 20.3: the time for work begins. To open what has arrived takes longer where it is used.
             if phase.0 == self.geometry.hops {
                 self.clock.slot_is_over();
+                aside += self.clock.let_others_go_first();
             }
 
             let started = Instant::now();
@@ -321,6 +324,10 @@ impl<S: Sealer> Courier for Mixer<S> {
             *(if relays { &mut timing.peel } else { &mut timing.open }) += took;
             self.opened = took;
         }
+        // 20.3: the role begins when all ranks have opened what has arrived.
+        aside += self.clock.let_others_go_first();
+        timing.wait += aside;
+        self.opened += aside;
         // 9.3: from the next slot on, slots keep the pace that the owner has said.
         if let Order::Keep(pace) = heard.order {
             self.clock.set(pace);

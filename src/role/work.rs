@@ -191,8 +191,8 @@ pub struct Worker<Bytes> {
 }
 
 impl<Bytes> Worker<Bytes> {
-    /// A worker for messages of `length` bytes, and the workshop that its thread is to run. The role's first step is ordered at
-    /// once.
+    /// A worker for messages of `length` bytes, and the workshop that its thread is to run. The role makes its first step when the first
+    /// slot is over: a stage takes its memory then, which would hold up a rank in its first slot.
     ///
     /// # Errors
     /// [`ComputeError::OutOfMemory`] if there is no memory for the messages.
@@ -201,7 +201,7 @@ impl<Bytes> Worker<Bytes> {
         length: usize,
     ) -> Result<(Self, Workshop<Bytes>), ComputeError> {
         let ((tasks, done), workshop) = workshop();
-        let mut worker = Self {
+        let worker = Self {
             length,
             tasks,
             done,
@@ -213,7 +213,6 @@ impl<Bytes> Worker<Bytes> {
             worked: Duration::ZERO,
             refused: None,
         };
-        worker.hand_over(backend, Slot(0));
         Ok((worker, workshop))
     }
 
@@ -272,6 +271,11 @@ impl<B: Backend> Work<B> for Worker<B::Bytes> {
         // An error that `give` could not return is returned here.
         if let Some(error) = self.refused.take() {
             return Err(error);
+        }
+        // In the first slot the role has got nothing yet.
+        if self.idle.is_some() {
+            empty(backend, post);
+            return Ok(self.order);
         }
         // If the role is done, its messages leave in this slot. Else empty ones do.
         match self.done.try_recv() {
@@ -431,9 +435,8 @@ mod tests {
             for brought in [[1, 0], [2, 7], [0, 0], [3, 8]] {
                 assert_eq!(bench.slot(worker, brought).unwrap(), [0, 0]);
             }
-            // The first step had nothing to work on; the second takes the oldest message of each direction.
-            go.send(()).unwrap();
-            for due in [[1, 7], [2, 8], [3, 0]] {
+            // Each step takes the oldest message of each direction. The first is made behind the first slot, so it has but one.
+            for due in [[1, 0], [2, 7], [3, 8]] {
                 go.send(()).unwrap();
                 assert_eq!(bench.until_something_leaves(worker).unwrap(), due);
                 assert_eq!(bench.slot(worker, [0, 0]).unwrap(), [0, 0], "sent twice");
@@ -497,6 +500,7 @@ mod tests {
             let (role, backend) = (&mut role, &backend);
             let thread = scope.spawn(move || workshop.run(backend, role));
             for step in 1..=3 {
+                worker.give(&bench.backend, Slot(0), &mut bench.post);
                 let started = Instant::now();
                 loop {
                     worker.take(&bench.backend, Slot(0), &mut bench.post, &mut bench.timing).unwrap();
@@ -506,7 +510,6 @@ mod tests {
                     assert!(started.elapsed() < Duration::from_secs(20), "nothing leaves");
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                worker.give(&bench.backend, Slot(0), &mut bench.post);
                 go.send(()).unwrap();
             }
             drop((worker, go));
@@ -552,7 +555,8 @@ mod tests {
     #[test]
     fn a_flood_is_refused() {
         with(|worker, _, bench| {
-            for _ in 0..MOST_WAITING {
+            // The role has the first.
+            for _ in 0..=MOST_WAITING {
                 bench.slot(worker, [1, 0]).unwrap();
             }
             bench.slot(worker, [1, 0]).unwrap();

@@ -35,6 +35,9 @@ pub(super) trait Trains {
     /// Tells all ranks to wait for the conclusion. Call each second that there is none yet.
     fn stay(&mut self) -> Result<(), RunError>;
 
+    /// What the owner's user is to hear about the terms so far, if anything. It is said once.
+    fn remark(&mut self) -> Option<String>;
+
     /// The plan, where there are ranks.
     fn plan(&self) -> Option<KeptPlan>;
 
@@ -221,6 +224,7 @@ impl Training<'_> {
         };
         let stops = matches!(how, Ok(code) if code != 0);
         trains.conclude(how)?;
+        trains.remark().iter().for_each(|line| watcher.warn(line));
         if stops {
             return Err(self.paused(watcher, reached));
         }

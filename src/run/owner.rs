@@ -12,10 +12,11 @@ use rand::RngExt;
 use rand::rngs::SysRng;
 use rand::{SeedableRng, rngs::StdRng};
 
+use super::collect::Spent;
 use super::epochs::{self, Finished, Ran, Sink, TermWish, Trains};
 use super::kept::checkpoint::{Drawn, KeptPlan};
 use super::kept::model::Model;
-use super::kept::results::{FORMAT, Outcome, RankTiming, VERSION, aead_line, threads_line};
+use super::kept::results::{FORMAT, Outcome, VERSION, aead_line, threads_line};
 use super::letters::announcement::{self, Announced, Introduction};
 use super::letters::opening::{self, Pacing, Public};
 use super::letters::pieces::End;
@@ -194,7 +195,7 @@ fn run_with<B: Platform>(
     let job = &prepared.job;
     let Finished { epochs, test, model } =
         epochs::run(&mut Leads { state: &mut state, transport }, prepared, watcher)?;
-    let Spent { timing, sent, overran } = state.spent;
+    let Spent { timing, sent, overran, .. } = state.spent;
     let hosts = state.hosts.iter().map(String::as_str);
     let pace = state.seat.pace();
     let seconds = |is: fn(&Pace) -> bool| pace.filter(is).map(|pace| pace.time().as_secs_f64());
@@ -318,6 +319,10 @@ impl<B: Platform> Trains for Leads<'_, '_, B> {
         self.state.tell_verdict(self.transport, verdict::WAIT)
     }
 
+    fn remark(&mut self) -> Option<String> {
+        self.state.spent.remark(self.state.public.pacing)
+    }
+
     fn plan(&self) -> Option<KeptPlan> {
         let OwnerState { drawn, hosts, draws, .. } = &*self.state;
         Some(KeptPlan { hosts: hosts.clone(), drawn: drawn.clone()?, draws: *draws })
@@ -326,18 +331,6 @@ impl<B: Platform> Trains for Leads<'_, '_, B> {
     fn fingerprint(&self) -> String {
         self.state.seat.backend.fingerprint()
     }
-}
-
-/// What the slots of the run have taken so far. It is known at the end of each term, when all ranks have returned their
-/// results.
-#[derive(Default)]
-pub(super) struct Spent {
-    /// Where the time of each rank went so far, by rank.
-    pub(super) timing: Vec<RankTiming>,
-    /// How many bytes all ranks together have sent in slots so far.
-    pub(super) sent: u64,
-    /// How many slots have overrun the pace so far, on the rank on which most have.
-    pub(super) overran: u64,
 }
 
 impl<'a, B: Platform> OwnerState<'a, B> {

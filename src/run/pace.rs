@@ -46,6 +46,8 @@ const KNOWN: usize = 512;
 const KEPT: usize = 128;
 /// How much less time another time for work must promise, before it is taken: a part of 12.
 const GAIN: u32 = 12;
+/// Of fewer slots it is not said that too many overran.
+const MANY: u64 = 256;
 
 /// What a user is told of `mix.pace = "hosts"`, for ranks on `one_host` or on several. `None` where the job names another pace, or has none.
 pub(super) fn told(mix: &Mix, one_host: bool) -> Option<&'static str> {
@@ -57,6 +59,20 @@ pub(super) fn told(mix: &Mix, one_host: bool) -> Option<&'static str> {
         }
         false => "ranks are on several hosts: in each slot all have the same time for their work (mix.pace = \"hosts\")",
     })
+}
+
+/// What a user is told where at least every second of many `slots` `overran`, under the pace that the opening names.
+pub(super) fn too_many_overran(overran: u64, slots: u64, pacing: Pacing) -> Option<String> {
+    let (Pacing::Fixed { pace, .. }, true) = (pacing, slots >= MANY && 2 * overran >= slots) else { return None };
+    let longer = match pace {
+        Some(Pace::Work(_)) => "more time for work (mix.pace)",
+        Some(Pace::Slots(_)) => "longer slots (mix.pace)",
+        None => "a time for work that the job names (mix.pace = \"work 2ms\")",
+    };
+    Some(format!(
+        "{overran} of {slots} slots overran: a rank was not ready in time. That costs slots, and who sees times may learn who computes. What \
+         helps: {longer}, fewer ranks on a host, or a core for each rank (mpirun --bind-to core)"
+    ))
 }
 
 /// Decides when slots begin, as the job asks with `asked`: the values that follow a result have `values` bytes before they are sealed, and
@@ -290,6 +306,24 @@ mod tests {
         assert!(time(times.step) <= Duration::from_secs(9) / job::SLOTS_OF_TIMEOUT);
         let pacing = pacing(job::Pace::Auto, 1 << 20, 1 << 20, Duration::from_secs(9)).unwrap();
         assert!(matches!(pacing, Pacing::Fixed { rest: 4_500_000_000, .. }), "{pacing:?}");
+    }
+
+    #[test]
+    fn where_every_second_slot_overran_it_is_said() {
+        let under = |pace| Pacing::Fixed { pace, rest: 0 };
+        let [work, slot] = [Pace::work(us(9)), Pace::slots(us(9))].map(Some);
+        for (overran, slots, pacing, said) in [
+            (127, 255, under(None), None),
+            (128, 256, under(None), Some("mix.pace = \"work 2ms\"")),
+            (127, 256, under(None), None),
+            (300, 300, under(work), Some("more time for work")),
+            (300, 300, under(slot), Some("longer slots")),
+            (300, 300, Pacing::Lockstep, None),
+        ] {
+            let told = too_many_overran(overran, slots, pacing);
+            assert_eq!(told.is_some(), said.is_some(), "{overran} of {slots}: {told:?}");
+            assert!(told.unwrap_or_default().contains(said.unwrap_or_default()));
+        }
     }
 
     #[test]

@@ -241,6 +241,10 @@ impl<B: Platform> Trains for Learner<'_, B> {
         Ok(())
     }
 
+    fn remark(&mut self) -> Option<String> {
+        None
+    }
+
     fn plan(&self) -> Option<KeptPlan> {
         // The plan of the ranks that ran the job before stays for those that go on with it.
         self.prepared.resumed.as_ref().and_then(|resumed| resumed.rest.plan.clone())
