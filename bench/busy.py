@@ -16,8 +16,6 @@ T u (k + B) / (c k), or stay T where that is less.
 import argparse
 import contextlib
 import json
-import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -26,13 +24,8 @@ import time
 from pathlib import Path
 
 import machine
+from runs import ROOT, end, loops, output, spread, start
 
-ROOT = Path(__file__).resolve().parent.parent
-LAUNCH = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-}
 # Seconds between two looks at what threads have had, and before the first.
 LOOK, BEFORE = 2.0, 1.0
 # No run takes longer.
@@ -54,46 +47,11 @@ def command(args, way, out, epochs):
             *behind]
 
 
-def start(words, **more):
-    # In a session of its own: a launcher's ranks can be ended with it.
-    return subprocess.Popen([str(word) for word in words], cwd=ROOT, env=os.environ | LAUNCH, stderr=subprocess.PIPE, text=True,
-                            start_new_session=True, **more)
-
-
 def seconds(args, way, epochs):
     """Of all epochs of a run."""
     with tempfile.TemporaryDirectory() as out:
-        run = start(command(args, way, out, epochs), stdout=subprocess.PIPE)
-        try:
-            said, complaint = run.communicate(timeout=LIMIT)
-        except subprocess.TimeoutExpired:
-            end(run)
-            sys.exit(f"{way}: no end within {LIMIT} s")
-        if run.returncode != 0:
-            sys.exit(f"{way} ended with {run.returncode}:\n{complaint}")
+        said = output(command(args, way, out, epochs), LIMIT)
     return sum(epoch["seconds"] for epoch in json.loads(said)["epochs"])
-
-
-@contextlib.contextmanager
-def loops(count):
-    """As many processes that do nothing but keep a core busy."""
-    started = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for loop in started:
-            loop.kill()
-            loop.wait()
-
-
-def end(run):
-    """Lets a launcher end its ranks."""
-    run.send_signal(signal.SIGTERM)
-    try:
-        run.communicate(timeout=20)
-    except subprocess.TimeoutExpired:
-        os.killpg(run.pid, signal.SIGKILL)
-        run.communicate()
 
 
 def family(parent):
@@ -149,10 +107,6 @@ def fair(alone, wants, cores, busy):
     """Seconds that `alone` seconds become."""
     used, wanting = wants["cores_used"], wants["threads_that_want_one"]
     return max(alone, alone * used * (wanting + busy) / (cores * wanting))
-
-
-def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
 
 
 def measure(args, way, cores):

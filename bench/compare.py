@@ -20,17 +20,15 @@ so that no figure is typed by hand. --from JSON makes them of an earlier run's f
 import argparse
 import datetime
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import figures
 import machine
+from runs import ROOT, output, spread
 
-ROOT = Path(__file__).resolve().parent.parent
 MIXNN = ROOT / "target/release/mixnn"
 SLOT = ROOT / "target/release/examples/slot"
 CORES = ROOT / "target/release/examples/cores"
@@ -39,21 +37,8 @@ RESULTS = ROOT / "bench/results"
 FALLEN = 0.75
 # Characters of the text that the transformer is timed on.
 TEXT = 150_000
-LAUNCH = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-}
-
-
-def output(command):
-    done = subprocess.run(
-        ["timeout", "-k", "10", "580", *map(str, command)],
-        env=os.environ | LAUNCH, capture_output=True, text=True, cwd=ROOT,
-    )
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{done.stderr}")
-    return done.stdout
+# No run takes longer, in seconds.
+LIMIT = 580
 
 
 def mixnn(args, mode, batch, micro_batch, threads, job="jobs/mnist-mlp.toml", epochs=None):
@@ -69,22 +54,18 @@ def mixnn(args, mode, batch, micro_batch, threads, job="jobs/mnist-mlp.toml", ep
         command += ["--single"] if mode == "single" else []
         for key, value in sets.items():
             command += ["--set", f"{key}={value}"]
-        result = json.loads(output(command))
+        result = json.loads(output(command, LIMIT))
     return [epoch["seconds"] for epoch in result["epochs"][1:]]
 
 
 def torch(args, mode, batch, threads, *model, epochs=None):
     command = [args.python, "bench/pytorch.py", "--mnist", args.mnist, "--mode", mode, "--batch", batch,
                "--threads", threads, "--epochs", epochs or args.epochs, "--warmup", 1, *model]
-    return json.loads(output(command).splitlines()[-1])["epoch_seconds"]
+    return json.loads(output(command, LIMIT).splitlines()[-1])["epoch_seconds"]
 
 
 def cores():
-    return int(output([CORES]))
-
-
-def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
+    return int(output([CORES], LIMIT))
 
 
 def pair(name, rounds, ours, theirs):
@@ -149,7 +130,7 @@ def main():
     for micro_batch in (16, 32):
         rows.append(pair(f"mixed, 7 ranks, batch 64 in {micro_batch} | split, 4 processes", args.rounds,
                          lambda: mixnn(args, "mixed", 64, micro_batch, 0), lambda: torch(args, "split", 64, 1)))
-    slot = output([args.mpirun, "-n", "6", SLOT])
+    slot = output([args.mpirun, "-n", "6", SLOT], LIMIT)
     print(slot, end="")
     found = {"machine": machine.described(args.mpirun, args.python, MIXNN), "rounds": args.rounds, "rows": rows,
              "slot": slot.splitlines()}

@@ -99,11 +99,21 @@ pub trait Role<B: Backend>: Send {
         false
     }
 
-    /// For the pass that runs: the number of samples that are through, and of all its samples. `None` on ranks that do not
-    /// know.
-    fn progress(&self) -> Option<(usize, usize)> {
+    /// How far the pass is that runs. `None` on ranks that do not know.
+    fn progress(&self) -> Option<PassProgress> {
         None
     }
+}
+
+/// How far the pass is that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassProgress {
+    /// How many of its samples are through.
+    pub done: usize,
+    /// How many samples it has.
+    pub of: usize,
+    /// Whether the stages learn from it.
+    pub trains: bool,
 }
 
 /// Reads the header of the message `which` (forward or backward) in the inbox. `None` if the message is empty. `capacity` is

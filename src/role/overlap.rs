@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use super::work::{Task, Work, Workshop, not_left, workshop};
-use super::{RoleError, empty};
+use super::{PassProgress, RoleError, empty};
 use crate::compute::{Backend, ComputeError};
 use crate::ids::Slot;
 use crate::mix::beat::Order;
@@ -25,7 +25,7 @@ pub struct Overlapped<Bytes> {
     /// How long the step took whose messages are in the outbox.
     took: Duration,
     /// The role's progress after the step whose messages are in the outbox.
-    progress: Option<(usize, usize)>,
+    progress: Option<PassProgress>,
 }
 
 impl<Bytes> Overlapped<Bytes> {
@@ -80,7 +80,7 @@ impl<B: Backend> Work<B> for Overlapped<B::Bytes> {
         let _ = self.tasks.send(task);
     }
 
-    fn progress(&self) -> Option<(usize, usize)> {
+    fn progress(&self) -> Option<PassProgress> {
         self.progress
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::judge::{Judge, pass_of};
 use super::planned::{Planned, Purpose};
 use super::score::Tally;
-use super::{Role, RoleError, address, check_due, received};
+use super::{PassProgress, Role, RoleError, address, check_due, received};
 use crate::compute::{Backend, ComputeError, LossSum};
 use crate::float::Float;
 use crate::ids::{Epoch, Slot};
@@ -473,9 +473,10 @@ where
         Ok(self.word(slot))
     }
 
-    fn progress(&self) -> Option<(usize, usize)> {
+    fn progress(&self) -> Option<PassProgress> {
         let running = self.timetable.running();
-        Some((self.tallies.get(running)?.samples(), self.passes[running].batches.samples()))
+        let (planned, tally) = (self.passes.get(running)?, self.tallies.get(running)?);
+        Some(PassProgress { done: tally.samples(), of: planned.batches.samples(), trains: planned.trains() })
     }
 }
 

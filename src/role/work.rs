@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::{Role, RoleError, empty};
+use super::{PassProgress, Role, RoleError, empty};
 use crate::compute::{Backend, ComputeError};
 use crate::ids::Slot;
 use crate::mix::beat::Order;
@@ -41,7 +41,7 @@ pub trait Work<B: Backend> {
     }
 
     /// What the role says of [its progress](Role::progress).
-    fn progress(&self) -> Option<(usize, usize)>;
+    fn progress(&self) -> Option<PassProgress>;
 }
 
 /// The result of a role's step, after all backend calls of the step are done. Its messages can then be sealed.
@@ -72,7 +72,7 @@ impl<B: Backend, R: Role<B>> Work<B> for Prompt<'_, R> {
     /// Does nothing: what a slot has brought is still in the inbox at the head of the next.
     fn give(&mut self, _: &B, _: Slot, _: &mut Post<B::Bytes>) {}
 
-    fn progress(&self) -> Option<(usize, usize)> {
+    fn progress(&self) -> Option<PassProgress> {
         self.0.progress()
     }
 }
@@ -102,7 +102,7 @@ pub(super) struct Task<Bytes> {
     /// How long the role has worked since the task before was done.
     pub(super) took: Duration,
     /// The role's progress after the step.
-    pub(super) progress: Option<(usize, usize)>,
+    pub(super) progress: Option<PassProgress>,
     /// Whether the role has left the forward message in the inbox.
     pub(super) left: bool,
 }
@@ -183,7 +183,7 @@ pub struct Worker<Bytes> {
     /// The order that the role's last step gave.
     order: Order,
     /// The role's progress after its last step.
-    progress: Option<(usize, usize)>,
+    progress: Option<PassProgress>,
     /// How long messages that are ready were in the role's hands, since that was last asked.
     worked: Duration,
     /// An error in taking what a slot brought. The next [`take`](Work::take) returns it.
@@ -320,7 +320,7 @@ impl<B: Backend> Work<B> for Worker<B::Bytes> {
         std::mem::take(&mut self.worked)
     }
 
-    fn progress(&self) -> Option<(usize, usize)> {
+    fn progress(&self) -> Option<PassProgress> {
         self.progress
     }
 }

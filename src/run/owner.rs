@@ -42,8 +42,8 @@ use crate::mix::courier::Noticed;
 use crate::mix::package::{Package, Route, TermSecrets, direct_routes, mixed_routes};
 use crate::mix::plan::{Placements, Plan};
 use crate::nn::{Criterion, Network, StageSpec, snapshot};
-use crate::role::RoleError;
 use crate::role::owner::{Owner, OwnerStages, TermSetup};
+use crate::role::{PassProgress, RoleError};
 use crate::transport::Transport;
 
 /// What the owner's process says of its surroundings.
@@ -197,7 +197,7 @@ fn run_with<B: Platform>(
         epochs::run(&mut Leads { state: &mut state, transport }, prepared, watcher)?;
     let Spent { timing, sent, overran, .. } = state.spent;
     let hosts = state.hosts.iter().map(String::as_str);
-    let pace = state.seat.pace();
+    let pace = state.work_time.as_ref().map(WorkTime::chosen).or(state.seat.pace());
     let seconds = |is: fn(&Pace) -> bool| pace.filter(is).map(|pace| pace.time().as_secs_f64());
     let outcome = Outcome {
         format: FORMAT,
@@ -431,7 +431,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         }
         let mut shown = 0;
         let mut progress = |over: seat::Over| {
-            if let Some((done, of)) = over.progress
+            if let Some(PassProgress { done, of, .. }) = over.progress
                 && done != shown
             {
                 shown = done;

@@ -153,21 +153,16 @@ pub(super) fn measure_work<B: Backend + 'static>(
     Ok(took[TRIES / 2])
 }
 
-/// Chooses how long ranks have for their work in a slot.
-///
-/// A slot takes the time for work, W, and the exchange, X. A rank whose work takes t, longer than W, answers some slots later: one for
-/// each X + W that has begun in the time that was too short. So with times t of the slots that are known, a slot in which something moves
-/// on takes about (X + W) (1 + the mean of ceil((t - W) / (X + W)) where t > W). The W for which that is least is taken, of those for which
-/// one slot in [`PUNCTUAL`] is too short at most.
+/// Chooses how long ranks have for their work in a slot: one time while they train, and one while they are tested.
 pub(super) struct WorkTime {
-    /// The time for work, as a step: [`LEAST`] times 2 to the power of a [`STEPS`]th of it.
-    step: i32,
     /// The largest step that may be taken.
     most: i32,
-    /// How long the rank worked that worked longest, and how long the exchange took, by slot; the oldest in front.
-    known: VecDeque<[Duration; 2]>,
-    /// How many slots have been seen since the time for work was said; `None` where it has not been said yet.
-    since: Option<usize>,
+    /// The step that the ranks have been told last. `None` before the first.
+    told: Option<i32>,
+    /// While they train.
+    training: WorkStep,
+    /// While they are tested. `None` before they are.
+    testing: Option<WorkStep>,
 }
 
 impl WorkTime {
@@ -175,20 +170,64 @@ impl WorkTime {
     pub(super) fn new(work: Duration, timeout: Duration) -> Self {
         let most = (timeout / job::SLOTS_OF_TIMEOUT).min(job::LONGEST_SLOT);
         let most = step_above(most) - 1;
-        Self { step: step_above(work.max(FIRST)).min(most), most, known: VecDeque::with_capacity(KNOWN), since: None }
+        let training = WorkStep::new(step_above(work.max(FIRST)).min(most));
+        Self { most, told: None, training, testing: None }
     }
 
-    /// The pace that holds.
-    pub(super) fn pace(&self) -> Pace {
-        Pace::work(time(self.step))
+    /// The pace of training, or of tests where nothing was trained.
+    pub(super) fn chosen(&self) -> Pace {
+        let of = self.testing.as_ref().filter(|_| self.training.known.is_empty()).unwrap_or(&self.training);
+        Pace::work(time(of.step))
     }
 
-    /// Notes a slot: its ranks have `worked` for so long, or nobody has told; and it `took` so long in all.
-    pub(super) fn see(&mut self, worked: Duration, took: Duration) {
-        let exchange = took.saturating_sub(time(self.step));
-        if let Some(since) = &mut self.since {
-            *since += 1;
+    /// What is known of passes that train, or of others. Tests begin with what holds in training.
+    fn of(&mut self, trains: bool) -> &mut WorkStep {
+        let Self { training, testing, .. } = self;
+        match trains {
+            true => training,
+            false => testing.get_or_insert_with(|| WorkStep::new(training.step)),
         }
+    }
+
+    /// Notes a slot of a pass that `trains`, or of another: its ranks have `worked` for so long, or nobody has told; and it `took` so
+    /// long in all.
+    pub(super) fn see(&mut self, trains: bool, worked: Duration, took: Duration) {
+        let exchange = took.saturating_sub(self.told.map_or(Duration::ZERO, time));
+        self.of(trains).see(worked, exchange);
+    }
+
+    /// The pace that the owner is to say in this slot of a pass that `trains`, or of another. `None` if it is what it has said last.
+    pub(super) fn next(&mut self, trains: bool) -> Option<Pace> {
+        let most = self.most;
+        let step = self.of(trains).look(most);
+        (self.told.replace(step) != Some(step)).then(|| Pace::work(time(step)))
+    }
+}
+
+/// A time for work, and what is known of the slots for which it is chosen.
+///
+/// A slot takes the time for work, W, and the exchange, X. A rank whose work takes t, longer than W, answers some slots later: one for
+/// each X + W that has begun in the time that was too short. So with times t of the slots that are known, a slot in which something moves
+/// on takes about (X + W) (1 + the mean of ceil((t - W) / (X + W)) where t > W). The W for which that is least is taken, of those for which
+/// one slot in [`PUNCTUAL`] is too short at most.
+struct WorkStep {
+    /// The time for work, as a step: [`LEAST`] times 2 to the power of a [`STEPS`]th of it.
+    step: i32,
+    /// How long the rank worked that worked longest, and how long the exchange took, by slot; the oldest in front.
+    known: VecDeque<[Duration; 2]>,
+    /// How many slots have been seen since another step was last looked for.
+    since: usize,
+}
+
+impl WorkStep {
+    /// A time of which nothing is known yet.
+    fn new(step: i32) -> Self {
+        Self { step, known: VecDeque::with_capacity(KNOWN), since: 0 }
+    }
+
+    /// Notes a slot: how long its ranks have `worked`, or nobody has told, and how long its `exchange` took.
+    fn see(&mut self, worked: Duration, exchange: Duration) {
+        self.since += 1;
         if worked.is_zero() {
             return;
         }
@@ -198,27 +237,21 @@ impl WorkTime {
         self.known.push_back([worked, exchange]);
     }
 
-    /// The pace that the owner is to say in this slot, if there is another than that which holds, or none has been said.
-    pub(super) fn next(&mut self) -> Option<Pace> {
-        match self.since {
-            None => {}
-            Some(since) if since < KEPT || self.known.len() < KEPT => return None,
-            Some(_) => {
-                // Until it is asked again, it is not looked at anew for as long.
-                self.since = Some(0);
-                let exchange = self.exceeded(|[_, exchange]| exchange, 2);
-                // All but one in PUNCTUAL of the works fit into it.
-                let shortest = step_above(self.exceeded(|[worked, _]| worked, PUNCTUAL)).min(self.most);
-                let best = (shortest..=self.most).min_by_key(|step| self.cost(time(*step), exchange))?;
-                let [least, now] = [best, self.step].map(|step| self.cost(time(step), exchange));
-                if self.step >= shortest && now < least + least / GAIN {
-                    return None;
-                }
-                self.step = best;
-            }
+    /// The step that is to hold, of those up to `most`. Another one is looked for every [`KEPT`] slots at most.
+    fn look(&mut self, most: i32) -> i32 {
+        if self.since < KEPT || self.known.len() < KEPT {
+            return self.step;
         }
-        self.since = Some(0);
-        Some(self.pace())
+        self.since = 0;
+        let exchange = self.exceeded(|[_, exchange]| exchange, 2);
+        // All but one in PUNCTUAL of the works fit into it.
+        let shortest = step_above(self.exceeded(|[worked, _]| worked, PUNCTUAL)).min(most);
+        let best = (shortest..=most).min_by_key(|step| self.cost(time(*step), exchange)).unwrap_or(self.step);
+        let [least, now] = [best, self.step].map(|step| self.cost(time(step), exchange));
+        if self.step < shortest || now >= least + least / GAIN {
+            self.step = best;
+        }
+        self.step
     }
 
     /// Of the times `of` the slots that are known, the one that one in `above` is longer than.
@@ -258,16 +291,39 @@ mod tests {
         Duration::from_micros(us)
     }
 
-    /// The time for work that comes of slots whose ranks work as `worked` says, where the exchange takes 500 us.
-    fn chosen(first: Duration, worked: impl Fn(usize) -> Duration) -> (Duration, usize) {
-        let mut times = WorkTime::new(first, Duration::from_secs(120));
+    /// Plays slots of a pass that `trains`, or of another, whose ranks work as `worked` says, where the exchange takes 500 us. Returns
+    /// the time for work in the end, and how often one was said.
+    fn play(times: &mut WorkTime, trains: bool, worked: impl Fn(usize) -> Duration) -> (Duration, usize) {
         let mut said = 0;
         for slot in 0..4 * KNOWN {
-            said += usize::from(times.next().is_some());
-            let took = time(times.step) + us(500);
-            times.see(worked(slot), took);
+            said += usize::from(times.next(trains).is_some());
+            let took = time(times.told.unwrap()) + us(500);
+            times.see(trains, worked(slot), took);
         }
-        (time(times.step), said)
+        (time(times.told.unwrap()), said)
+    }
+
+    /// The time for work that comes of such slots in training, where it begins with `first`.
+    fn chosen(first: Duration, worked: impl Fn(usize) -> Duration) -> (Duration, usize) {
+        play(&mut WorkTime::new(first, Duration::from_secs(120)), true, worked)
+    }
+
+    /// Tests take less work than training. Each has its own time at once, whatever ran before.
+    #[test]
+    fn training_and_tests_have_their_own_times() {
+        let mut times = WorkTime::new(us(900), Duration::from_secs(120));
+        let (training, _) = play(&mut times, true, |_| us(900));
+        assert_eq!(times.next(false), None, "tests begin with the time of training");
+        let (testing, _) = play(&mut times, false, |_| us(200));
+        assert_eq!(times.chosen(), Pace::work(training));
+        let mut tests = WorkTime::new(us(900), Duration::from_secs(120));
+        let (testing_alone, _) = play(&mut tests, false, |_| us(200));
+        assert_eq!(tests.chosen(), Pace::work(testing_alone));
+        assert!(testing < us(240) && training >= us(900), "{testing:?} {training:?}");
+        for _ in 0..2 {
+            assert_eq!([times.next(true), times.next(true)], [Some(Pace::work(training)), None]);
+            assert_eq!([times.next(false), times.next(false)], [Some(Pace::work(testing)), None]);
+        }
     }
 
     #[test]
@@ -300,10 +356,11 @@ mod tests {
     #[test]
     fn no_pace_outlasts_what_a_peer_is_waited_for() {
         let mut times = WorkTime::new(Duration::from_secs(7), Duration::from_secs(9));
-        let Some(Pace::Work(first)) = times.next() else { panic!("none is said") };
+        let Some(Pace::Work(first)) = times.next(true) else { panic!("none is said") };
         assert!(Duration::from_nanos(first) <= Duration::from_secs(9) / job::SLOTS_OF_TIMEOUT);
-        (0..KNOWN).for_each(|_| times.see(Duration::from_secs(8), Duration::from_secs(9)));
-        assert!(time(times.step) <= Duration::from_secs(9) / job::SLOTS_OF_TIMEOUT);
+        (0..KNOWN).for_each(|_| times.see(true, Duration::from_secs(8), Duration::from_secs(9)));
+        times.next(true);
+        assert!(time(times.told.unwrap()) <= Duration::from_secs(9) / job::SLOTS_OF_TIMEOUT);
         let pacing = pacing(job::Pace::Auto, 1 << 20, 1 << 20, Duration::from_secs(9)).unwrap();
         assert!(matches!(pacing, Pacing::Fixed { rest: 4_500_000_000, .. }), "{pacing:?}");
     }

@@ -21,7 +21,7 @@ use crate::mix::slot::Mixer;
 use crate::mix::{BACKWARD, FORWARD};
 use crate::role::overlap::Overlapped;
 use crate::role::work::{Prompt, Work, Worker};
-use crate::role::{Role, RoleError};
+use crate::role::{PassProgress, Role, RoleError};
 use crate::slice;
 use crate::threads;
 use crate::transport::{Exchange, TransportError};
@@ -207,8 +207,9 @@ impl<B: Platform> Seat<B> {
             }
             let mut word = Word { order: ended.order, fault: None, worked };
             // 20.6: where it has nothing else to say, the owner may say another pace.
+            let trains = work.progress().is_none_or(|pass| pass.trains);
             if word.order == Order::GoOn
-                && let Some(pace) = work_time.as_mut().and_then(|work_time| work_time.next())
+                && let Some(pace) = work_time.as_mut().and_then(|work_time| work_time.next(trains))
             {
                 word.order = Order::Keep(pace);
             }
@@ -244,7 +245,7 @@ impl<B: Platform> Seat<B> {
             })?;
             let before = std::mem::replace(&mut ended.over, Instant::now());
             if let Some(work_time) = &mut work_time {
-                work_time.see(heard.worked.max(worked), ended.over - before);
+                work_time.see(trains, heard.worked.max(worked), ended.over - before);
             }
             // 20.6: the owner has said the pace, which holds from the next slot on.
             if let (Order::Keep(pace), Pacing::Fixed { pace: known, .. }) = (heard.order, &mut *pacing) {
@@ -308,8 +309,8 @@ pub(super) struct Over {
     pub(super) slot: Slot,
     /// Whether this rank's forward and backward messages were more than cover.
     pub(super) real: [bool; 2],
-    /// What the role says of [its progress](Role::progress): samples that are through, and samples of the pass.
-    pub(super) progress: Option<(usize, usize)>,
+    /// What the role says of [its progress](Role::progress).
+    pub(super) progress: Option<PassProgress>,
 }
 
 /// A rank's timing as results carry it: nanoseconds of compute, seal, exchange, peel, open and wait, then bytes sent
@@ -418,7 +419,7 @@ mod tests {
             self.given.push(slot.0);
         }
 
-        fn progress(&self) -> Option<(usize, usize)> {
+        fn progress(&self) -> Option<PassProgress> {
             None
         }
     }

@@ -75,7 +75,8 @@ pub struct Outcome {
     pub wire_bytes_per_rank: u64,
     /// The time from slot to slot in seconds. Null unless the job fixes it.
     pub slot_seconds: Option<f64>,
-    /// The time that ranks had for their work in each slot at last, in seconds. Null in lockstep, and where slots have a fixed time.
+    /// The time that ranks had for their work in each slot of training at last, in seconds. Null in lockstep, and where slots have a fixed
+    /// time.
     #[serde(default)]
     pub work_seconds: Option<f64>,
     /// In how many slots a rank was not ready, or its exchange took longer than a slot, on the rank with most of these.
