@@ -314,6 +314,53 @@ mod tests {
         }
     }
 
+    /// A thread that waits for the same core gets it meanwhile, in some of many tries: who goes next is the scheduler's to say.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_waits_for_the_core_gets_it() {
+        use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+        /// Has this thread run on the first core that it may run on, and on no other.
+        fn on_one_core() {
+            let allowed = sched_getaffinity(None).unwrap();
+            let mut one = CpuSet::new();
+            one.set((0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core)).unwrap());
+            sched_setaffinity(None, &one).unwrap();
+        }
+
+        let went = AtomicU64::new(0);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                on_one_core();
+                while !over.load(Ordering::Relaxed) {
+                    went.fetch_add(1, Ordering::Relaxed);
+                    std::thread::yield_now();
+                }
+            });
+            let waits = scope.spawn(|| {
+                on_one_core();
+                let clock = Clock::new(Some(Pace::work(TIME)), false);
+                // The other thread has begun.
+                while went.load(Ordering::Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
+                let gets_it = |_: &usize| {
+                    let before = went.load(Ordering::Relaxed);
+                    clock.let_others_go_first();
+                    went.load(Ordering::Relaxed) > before
+                };
+                (0..1000).filter(gets_it).count()
+            });
+            let got_it = waits.join();
+            over.store(true, Ordering::Relaxed);
+            // Without turns the scheduler would hardly change threads in so short a time.
+            assert!(got_it.unwrap() >= 3);
+        });
+    }
+
     #[test]
     fn without_a_pace_nothing_is_due() {
         let (mut clock, start) = (Clock::new(None, false), Instant::now());

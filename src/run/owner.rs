@@ -44,6 +44,7 @@ use crate::mix::plan::{Placements, Plan};
 use crate::nn::{Criterion, Network, StageSpec, snapshot};
 use crate::role::owner::{Owner, OwnerStages, TermSetup};
 use crate::role::{PassProgress, RoleError};
+use crate::slice;
 use crate::transport::Transport;
 
 /// What the owner's process says of its surroundings.
@@ -427,7 +428,8 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         if let (Pacing::Fixed { .. }, None, None) = (self.public.pacing, self.seat.pace(), &work_time) {
             let work = pace::measure_work(&*backend, capacity, micro_batch, prepared.job.mix.wire)?
                 * transport.membership().cores.crowd();
-            work_time = Some(WorkTime::new(work, transport.timeout()));
+            // Where this system grants slices, the others' most likely does.
+            work_time = Some(WorkTime::new(work, transport.timeout(), slice::shorten()));
         }
         let mut shown = 0;
         let mut progress = |over: seat::Over| {

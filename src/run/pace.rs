@@ -36,14 +36,18 @@ const REST: Duration = Duration::from_millis(2);
 const LEAST: Duration = Duration::from_micros(16);
 /// The shortest time for work to begin with, before ranks have told how long they work.
 const FIRST: Duration = Duration::from_micros(200);
-/// Of so many slots at most one may find a rank that is not ready. Who works on while cells move may be seen where cores are shared.
-const PUNCTUAL: usize = 32;
+/// Of so many slots at most one may find a rank that is not ready.
+const PUNCTUAL: usize = 4;
+/// The same where those that work on while cells move may hold up those that move them, on a core that they share: it would show who works.
+const PUNCTUAL_ALONE: usize = 32;
 /// How many steps of the time for work double it: each is a quarter of an octave.
 const STEPS: i32 = 4;
 /// Of how many slots it is known how long their ranks worked.
 const KNOWN: usize = 512;
 /// How many slots a time for work is kept at least, once ranks have told how long they work.
 const KEPT: usize = 128;
+/// The same for the first one, which is not from what they have told; then it doubles.
+const KEPT_AT_FIRST: usize = 32;
 /// How much less time another time for work must promise, before it is taken: a part of 12.
 const GAIN: u32 = 12;
 /// Of fewer slots it is not said that too many overran.
@@ -157,6 +161,8 @@ pub(super) fn measure_work<B: Backend + 'static>(
 pub(super) struct WorkTime {
     /// The largest step that may be taken.
     most: i32,
+    /// Of so many slots at most one may find a rank that is not ready.
+    punctual: usize,
     /// The step that the ranks have been told last. `None` before the first.
     told: Option<i32>,
     /// While they train.
@@ -166,12 +172,14 @@ pub(super) struct WorkTime {
 }
 
 impl WorkTime {
-    /// Begins with the time `work`. A silent peer is waited for for `timeout`; a part of it is the longest time for work.
-    pub(super) fn new(work: Duration, timeout: Duration) -> Self {
+    /// Begins with the time `work`. A silent peer is waited for for `timeout`; a part of it is the longest time for work. `gives_way` says
+    /// whether a thread that works lets those that move cells go first, where they share a core.
+    pub(super) fn new(work: Duration, timeout: Duration, gives_way: bool) -> Self {
         let most = (timeout / job::SLOTS_OF_TIMEOUT).min(job::LONGEST_SLOT);
         let most = step_above(most) - 1;
         let training = WorkStep::new(step_above(work.max(FIRST)).min(most));
-        Self { most, told: None, training, testing: None }
+        let punctual = if gives_way { PUNCTUAL } else { PUNCTUAL_ALONE };
+        Self { most, punctual, told: None, training, testing: None }
     }
 
     /// The pace of training, or of tests where nothing was trained.
@@ -198,8 +206,8 @@ impl WorkTime {
 
     /// The pace that the owner is to say in this slot of a pass that `trains`, or of another. `None` if it is what it has said last.
     pub(super) fn next(&mut self, trains: bool) -> Option<Pace> {
-        let most = self.most;
-        let step = self.of(trains).look(most);
+        let Self { most, punctual, .. } = *self;
+        let step = self.of(trains).look(most, punctual);
         (self.told.replace(step) != Some(step)).then(|| Pace::work(time(step)))
     }
 }
@@ -209,7 +217,7 @@ impl WorkTime {
 /// A slot takes the time for work, W, and the exchange, X. A rank whose work takes t, longer than W, answers some slots later: one for
 /// each X + W that has begun in the time that was too short. So with times t of the slots that are known, a slot in which something moves
 /// on takes about (X + W) (1 + the mean of ceil((t - W) / (X + W)) where t > W). The W for which that is least is taken, of those for which
-/// one slot in [`PUNCTUAL`] is too short at most.
+/// one slot in so many is too short at most.
 struct WorkStep {
     /// The time for work, as a step: [`LEAST`] times 2 to the power of a [`STEPS`]th of it.
     step: i32,
@@ -217,12 +225,14 @@ struct WorkStep {
     known: VecDeque<[Duration; 2]>,
     /// How many slots have been seen since another step was last looked for.
     since: usize,
+    /// How many slots the step is kept at least.
+    kept: usize,
 }
 
 impl WorkStep {
     /// A time of which nothing is known yet.
     fn new(step: i32) -> Self {
-        Self { step, known: VecDeque::with_capacity(KNOWN), since: 0 }
+        Self { step, known: VecDeque::with_capacity(KNOWN), since: 0, kept: KEPT_AT_FIRST }
     }
 
     /// Notes a slot: how long its ranks have `worked`, or nobody has told, and how long its `exchange` took.
@@ -237,15 +247,15 @@ impl WorkStep {
         self.known.push_back([worked, exchange]);
     }
 
-    /// The step that is to hold, of those up to `most`. Another one is looked for every [`KEPT`] slots at most.
-    fn look(&mut self, most: i32) -> i32 {
-        if self.since < KEPT || self.known.len() < KEPT {
+    /// The step that is to hold, of those up to `most` that are too short for one slot in `punctual` at most. Another one is looked for
+    /// every [`KEPT`] slots at most, and sooner at first.
+    fn look(&mut self, most: i32, punctual: usize) -> i32 {
+        if self.since < self.kept || self.known.len() < self.kept {
             return self.step;
         }
-        self.since = 0;
+        (self.since, self.kept) = (0, KEPT.min(2 * self.kept));
         let exchange = self.exceeded(|[_, exchange]| exchange, 2);
-        // All but one in PUNCTUAL of the works fit into it.
-        let shortest = step_above(self.exceeded(|[worked, _]| worked, PUNCTUAL)).min(most);
+        let shortest = step_above(self.exceeded(|[worked, _]| worked, punctual)).min(most);
         let best = (shortest..=most).min_by_key(|step| self.cost(time(*step), exchange)).unwrap_or(self.step);
         let [least, now] = [best, self.step].map(|step| self.cost(time(step), exchange));
         if self.step < shortest || now >= least + least / GAIN {
@@ -305,18 +315,18 @@ mod tests {
 
     /// The time for work that comes of such slots in training, where it begins with `first`.
     fn chosen(first: Duration, worked: impl Fn(usize) -> Duration) -> (Duration, usize) {
-        play(&mut WorkTime::new(first, Duration::from_secs(120)), true, worked)
+        play(&mut WorkTime::new(first, Duration::from_secs(120), false), true, worked)
     }
 
     /// Tests take less work than training. Each has its own time at once, whatever ran before.
     #[test]
     fn training_and_tests_have_their_own_times() {
-        let mut times = WorkTime::new(us(900), Duration::from_secs(120));
+        let mut times = WorkTime::new(us(900), Duration::from_secs(120), true);
         let (training, _) = play(&mut times, true, |_| us(900));
         assert_eq!(times.next(false), None, "tests begin with the time of training");
         let (testing, _) = play(&mut times, false, |_| us(200));
         assert_eq!(times.chosen(), Pace::work(training));
-        let mut tests = WorkTime::new(us(900), Duration::from_secs(120));
+        let mut tests = WorkTime::new(us(900), Duration::from_secs(120), true);
         let (testing_alone, _) = play(&mut tests, false, |_| us(200));
         assert_eq!(tests.chosen(), Pace::work(testing_alone));
         assert!(testing < us(240) && training >= us(900), "{testing:?} {training:?}");
@@ -355,7 +365,7 @@ mod tests {
 
     #[test]
     fn no_pace_outlasts_what_a_peer_is_waited_for() {
-        let mut times = WorkTime::new(Duration::from_secs(7), Duration::from_secs(9));
+        let mut times = WorkTime::new(Duration::from_secs(7), Duration::from_secs(9), true);
         let Some(Pace::Work(first)) = times.next(true) else { panic!("none is said") };
         assert!(Duration::from_nanos(first) <= Duration::from_secs(9) / job::SLOTS_OF_TIMEOUT);
         (0..KNOWN).for_each(|_| times.see(true, Duration::from_secs(8), Duration::from_secs(9)));
