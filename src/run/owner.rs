@@ -700,14 +700,16 @@ fn ordinal(number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Mutex;
 
     use super::*;
     use crate::compute::cpu::Cpu;
     use crate::job::Job;
     use crate::run::kept::KeptError;
     use crate::run::kept::results::EpochReport;
-    use crate::run::{local, single};
-    use crate::transport::local::connect;
+    use crate::run::{local, serve, single};
+    use crate::transport::Member;
+    use crate::transport::local::{Local, connect};
 
     /// The digits, with a few samples, one epoch, and `sets` on top.
     fn prepared(sets: &[&str]) -> Prepared {
@@ -803,5 +805,84 @@ mod tests {
         let (alone, _) = single::run(&prepared, &mut ()).unwrap();
         let (ranks, _) = local::run(&prepared, prepared.job.ranks(), "host", &mut ()).unwrap();
         assert_eq!(ranks.weights_sha256, alone.weights_sha256);
+    }
+
+    /// Notes over which of its lanes a rank lays a keystream.
+    struct Links<'a> {
+        rank: Rank,
+        found: &'a Mutex<Vec<(Rank, Vec<bool>)>>,
+    }
+
+    impl serve::Insight for Links<'_> {
+        fn package(&mut self, _: Term, package: &mut Package) {
+            let Route::Mixed(route) = &package.route else { panic!("not mixed") };
+            self.found.lock().unwrap().push((self.rank, route.links.iter().map(Option::is_some).collect()));
+        }
+    }
+
+    /// A keystream lies over what leaves a host, unless the job wants it everywhere, or nowhere.
+    #[test]
+    fn a_keystream_lies_over_what_leaves_a_host() {
+        let host_of = |rank: Rank| format!("host-{}", rank.0 / 2);
+        type Linked = fn(Rank, Rank) -> bool;
+        let cases: [(&str, Linked); 3] =
+            [("hosts", |rank, peer| rank.0 / 2 != peer.0 / 2), ("all", |_, _| true), ("off", |_, _| false)];
+        for (link, linked) in cases {
+            let found = Mutex::new(Vec::new());
+            let serve = |end: &mut Local, _: &str| {
+                let rank = end.rank();
+                let mut links = Links { rank, found: &found };
+                serve::run_watched(end, &host_of(rank), &Credentials::default(), &mut links)
+            };
+            let prepared = prepared(&[&format!("mix.link={link}")]).short(16, 1);
+            let (led, _) = local::run_served_by(connect(7), &prepared, &host_of(Rank::OWNER), &mut (), serve);
+            led.unwrap();
+            let found = found.into_inner().unwrap();
+            assert_eq!(found.len(), 6);
+            for (rank, links) in found {
+                let peers = Rank::all(7).filter(|peer| *peer != rank);
+                assert_eq!(links, peers.map(|peer| linked(rank, peer)).collect::<Vec<_>>(), "{link}: {rank}");
+            }
+        }
+    }
+
+    /// Ranks that compute differently are told of, and with `--strict` refused.
+    #[test]
+    fn ranks_that_compute_differently_are_told_of_or_refused() {
+        #[derive(Default)]
+        struct Warned(usize);
+        impl Watcher for Warned {
+            fn note(&mut self, _: &str) {}
+            fn warn(&mut self, _: &str) {
+                self.0 += 1;
+            }
+            fn progress(&mut self, _: u32, _: usize, _: usize) {}
+            fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+                Ok(())
+            }
+        }
+
+        let prepared = prepared(&["mix.profile=bare"]);
+        let own = connect(7).remove(0);
+        let (public, _) = public_numbers(&own, &prepared).unwrap();
+        let credentials = Credentials::default();
+        let announced = |fingerprint: &str| {
+            Announced::own(Term(0), &Introduction { host: "host", fingerprint, threads: 1, aead: Library::Rust })
+        };
+        for (strict, fingerprints, warned, refused) in [
+            (true, ["a", "a", "a"], 0, false),
+            (true, ["a", "b", "a"], 0, true),
+            (false, ["a", "a", "a"], 0, false),
+            (false, ["a", "b", "a"], 1, false),
+        ] {
+            let surroundings = Surroundings { host: "host", carrier: "local", strict, credentials: &credentials };
+            let backend = Arc::new(Cpu::new(1).unwrap());
+            let state = OwnerState::new(&own, backend, public.clone(), &prepared, &surroundings).unwrap();
+            let mut watcher = Warned::default();
+            let compared = state.compare_fingerprints(&fingerprints.map(announced), &mut watcher);
+            assert_eq!(watcher.0, warned, "{strict} {fingerprints:?}");
+            assert_eq!(matches!(compared, Err(RunError::Fingerprints(_))), refused, "{strict} {fingerprints:?}");
+            assert_eq!(compared.is_err(), refused);
+        }
     }
 }
