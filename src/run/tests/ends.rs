@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::ids::{Batch, Epoch, Phase, Slot};
+use crate::mix::MixError;
 use crate::mix::beat::{Fault, Reason};
 use crate::mix::courier::Noticed;
 use crate::role::RoleError;
@@ -47,6 +48,29 @@ fn a_fault_has_the_code_of_its_reason() {
     }
     for error in [RunError::Role(RoleError::Untold), RunError::Kept(KeptError::Stuck)] {
         assert!(error.exit_code() != 1 && !error.is_divergence(), "{error}");
+    }
+}
+
+/// Who ends with an error that not all ranks know of aborts the run on the others. Who has only heard of an error leaves it to another to
+/// print it.
+#[test]
+fn it_is_known_who_knows_of_an_error() {
+    let aborted = || RunError::Transport(TransportError::Aborted { code: 4 });
+    let fault = || RunError::Fault { noticed: noticed(Reason::Message), own: None };
+    for (error, orderly, elsewhere) in [
+        (RunError::Refused { code: 2 }, true, true),
+        (RunError::Stopped { code: 4 }, true, true),
+        (told(RunError::Stopped { code: 4 }), true, true),
+        (fault(), true, false),
+        (told(RunError::Kept(KeptError::Stuck)), true, false),
+        (aborted(), false, true),
+        (RunError::Mix(MixError::Transport(TransportError::Aborted { code: 4 })), false, true),
+        (RunError::Unanswered(noticed(Reason::Message)), false, false),
+        (RunError::Transport(TransportError::TooLong), false, false),
+        (RunError::Kept(KeptError::Stuck), false, false),
+        (RunError::Bug(String::new()), false, false),
+    ] {
+        assert_eq!((error.is_orderly(), error.is_told_elsewhere()), (orderly, elsewhere), "{error:?}");
     }
 }
 
