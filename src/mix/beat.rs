@@ -273,6 +273,7 @@ mod tests {
         assert_eq!((told(WELL, 3, 0), told(WELL, 3, 5)), (Some(Told::Nothing), Some(Told::Nothing)));
         assert_eq!(told(WELL, 0, 5), Some(Told::Word(Order::GoOn)));
         assert_eq!(told([0xff; BEAT_RECORD], 3, 5), None);
+        assert_eq!(told(record([WORKED, 0, 0], Rank(0), Slot(0)), 3, 0), None, "nothing is told of no time");
         let worked = Duration::from_nanos(123_456_789);
         let record = worked_record(worked);
         assert_eq!(told(record, 3, 0), Some(Told::Worked(worked)));

@@ -397,3 +397,72 @@ impl Sink for Kept<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::float::Float;
+    use crate::job::op::Linear;
+    use crate::job::{Op, Optimizer, Shape};
+    use crate::random::Seed;
+
+    /// A stage with six weights and two biases.
+    fn spec() -> StageSpec {
+        StageSpec {
+            ops: vec![Op::Linear(Linear { input: None, out: 2, bias: true })],
+            input: Shape::new([3]),
+            output: Shape::new([2]),
+            data: None,
+            wire: Float::F32,
+            micro_batch: 1,
+            optimizer: Optimizer::sgd(0.0),
+            seed: Seed::from_text("1"),
+            values: None,
+        }
+    }
+
+    /// What stages return, with `value` at `place` of the second one, comes in pieces of three values. Twelve come of each stage, eight
+    /// of which are its parameters.
+    fn returned(place: usize, value: f32) -> Result<(), RunError> {
+        let specs = [spec(), spec()];
+        let mut kept = Kept::new(&specs, Ok(None), Ok(None));
+        let mut values = [1.0; 12];
+        for stage in 0..2 {
+            if stage == 1 {
+                values[place] = value;
+            }
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            bytes.chunks(12).for_each(|piece| kept.take(stage, piece).unwrap());
+        }
+        kept.finish(Ok(())).map(drop)
+    }
+
+    /// A parameter that is not finite is no model, wherever it stands. What comes behind the parameters is not looked at.
+    #[test]
+    fn no_parameter_is_kept_that_is_not_finite() {
+        for value in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            for place in 0..8 {
+                let name = if place < 6 { "1.weight" } else { "1.bias" };
+                match returned(place, value) {
+                    Err(RunError::Kept(KeptError::NotFinite { parameter, value: found })) => {
+                        assert_eq!((parameter.as_str(), found.to_bits()), (name, value.to_bits()), "{place}");
+                    }
+                    other => panic!("{place}: {other:?}"),
+                }
+            }
+            (8..12).for_each(|place| returned(place, value).unwrap());
+        }
+        (0..12).for_each(|place| returned(place, f32::MAX).unwrap());
+    }
+
+    /// What ranks tell comes before what goes wrong at the owner: it may be why.
+    #[test]
+    fn what_ranks_tell_comes_first() {
+        let specs = [spec()];
+        let failed = || Kept::new(&specs, Err(KeptError::Stuck), Ok(None));
+        let told = failed().finish(Err(RunError::Stopped { code: 4 })).map(drop);
+        assert!(matches!(told, Err(RunError::Stopped { code: 4 })), "{told:?}");
+        let own = failed().finish(Ok(())).map(drop);
+        assert!(matches!(own, Err(RunError::Kept(KeptError::Stuck))), "{own:?}");
+    }
+}

@@ -203,3 +203,80 @@ impl Keeper {
         Ok(Some((checkpoint.header.reached, model.finish()?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::ids::Epoch;
+    use crate::job::{Job, Loss};
+    use crate::nn::Criterion;
+    use crate::role::score::Tally;
+    use crate::run::kept::KeptError;
+    use crate::run::kept::lock::Holder;
+
+    fn prepared(every: &str) -> Prepared {
+        let every = format!("checkpoint.every={every}");
+        let job = Job::parse("digits.toml", include_str!("../../jobs/digits.toml"), &[every]).unwrap();
+        Prepared::of(job).unwrap()
+    }
+
+    fn keeper(path: &Path, prepared: &Prepared) -> Keeper {
+        let folder = Folder::open(path, &Holder::here("here", None), Duration::ZERO).unwrap();
+        Keeper::new(&folder, prepared, || None, None).unwrap()
+    }
+
+    #[test]
+    fn a_checkpoint_is_due_when_the_job_says() {
+        let part = |epoch, ends_epoch, ends_run| Part { epoch: Epoch(epoch), batches: 0..1, ends_epoch, ends_run };
+        let within = [part(0, false, false), part(1, false, false)];
+        let [first, second, last] = [part(0, true, false), part(1, true, false), part(2, true, true)];
+        for (every, of_first, of_second, of_last, of_others) in [
+            ("{batches=3}", true, true, true, true),
+            ("{epochs=1}", true, true, true, false),
+            ("{epochs=2}", false, true, true, false),
+            ("{minutes=1}", false, false, true, false),
+            ("never", false, false, false, false),
+        ] {
+            let temp = tempfile::tempdir().unwrap();
+            let keeper = keeper(temp.path(), &prepared(every));
+            let found = [&first, &second, &last].map(|part| keeper.is_due(part));
+            assert_eq!(found, [of_first, of_second, of_last], "{every}");
+            within.iter().for_each(|part| assert_eq!(keeper.is_due(part), of_others, "{every}"));
+        }
+    }
+
+    /// A checkpoint that cannot be written ends the running term, and then the run.
+    #[test]
+    fn a_checkpoint_that_fails_meanwhile_is_told_at_the_terms_end() {
+        let temp = tempfile::tempdir().unwrap();
+        let prepared = prepared("{epochs=1}");
+        let mut keeper = keeper(temp.path(), &prepared);
+        let reached = Reached { epochs: 1, batches: 0 };
+        let rest = Remainder {
+            job: prepared.job.to_toml(),
+            init: None,
+            so_far: Tally::new(Criterion::new(Loss::MeanSquaredError)),
+            epochs: Vec::new(),
+            plan: None,
+            fingerprint: String::new(),
+            seconds: 0.0,
+            starts: 1,
+        };
+        // The control: one that can be written is the newest from then on, and nobody is to stop.
+        let writer = keeper.begin(reached, &[]).unwrap();
+        keeper.take_over(writer, &rest, true, &mut || Ok(())).unwrap();
+        keeper.settle().unwrap();
+        assert!(keeper.close().unwrap().is_some_and(Path::is_file) && keeper.asks().asked() == Ending::None);
+        fs::remove_dir_all(temp.path().join(checkpoint::FOLDER)).unwrap();
+        let writer = keeper.begin(reached, &[]).unwrap();
+        keeper.take_over(writer, &rest, false, &mut || Ok(())).unwrap();
+        while !keeper.writing.as_ref().is_some_and(Written::is_through) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(keeper.asks().asked() == Ending::Training);
+        let told = keeper.settle();
+        assert!(matches!(told, Err(RunError::Kept(KeptError::Write { .. }))), "{told:?}");
+    }
+}

@@ -691,3 +691,193 @@ fn ordinal(number: u32) -> String {
     };
     format!("{number}{ending} time")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::compute::cpu::Cpu;
+    use crate::job::Job;
+    use crate::run::kept::KeptError;
+    use crate::run::kept::results::EpochReport;
+    use crate::run::{local, serve, single};
+    use crate::transport::Member;
+    use crate::transport::local::{Local, connect};
+
+    /// The digits, with a few samples, one epoch, and `sets` on top.
+    fn prepared(sets: &[&str]) -> Prepared {
+        let sets: Vec<String> =
+            ["train.epochs=1", "compute.threads=1"].iter().chain(sets).map(|set| (*set).to_owned()).collect();
+        let job = Job::parse("digits.toml", include_str!("../../jobs/digits.toml"), &sets).unwrap();
+        Prepared::of(job).unwrap().short(64, 16)
+    }
+
+    #[test]
+    fn a_job_runs_on_no_fewer_ranks_than_it_takes_and_on_no_more_than_there_may_be() {
+        let mixed = prepared(&[]);
+        assert!(can_run(&mixed, 7).is_ok());
+        let refused = can_run(&mixed, 6);
+        assert!(
+            matches!(refused, Err(RunError::TooFewRanks { found: 6, needed: 7, stages: 3, relays: 3 })),
+            "{refused:?}"
+        );
+        let bare = prepared(&["mix.profile=bare"]);
+        assert!(can_run(&bare, MOST_RANKS).is_ok());
+        let refused = can_run(&bare, MOST_RANKS + 1);
+        assert!(matches!(refused, Err(RunError::TooManyRanks { most: MOST_RANKS, .. })), "{refused:?}");
+    }
+
+    /// A watcher whose run has a folder that is not there.
+    struct Nowhere;
+
+    impl Watcher for Nowhere {
+        fn note(&mut self, _: &str) {}
+        fn progress(&mut self, _: u32, _: usize, _: usize) {}
+        fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+            Ok(())
+        }
+        fn folder(&self) -> Option<&Path> {
+            Some(Path::new("/nowhere/at/all"))
+        }
+    }
+
+    /// Where the owner cannot keep what ranks return, all of them hear its code. None is torn out of the run.
+    #[test]
+    fn what_goes_wrong_behind_the_slots_is_told_to_all() {
+        let (led, served) = local::run_over(connect(7), &prepared(&[]), "host", &mut Nowhere);
+        let error = led.err().unwrap();
+        let RunError::Told { why, code: 3 } = &error else { panic!("{error}") };
+        assert!(matches!(**why, RunError::Kept(KeptError::Write { .. })), "{error}");
+        assert_eq!(served.len(), 6);
+        served.iter().for_each(|served| assert!(matches!(served, Err(RunError::Stopped { code: 3 })), "{served:?}"));
+    }
+
+    /// While the owner writes something down, ranks hear to wait. Verdicts are numbered anew in each term.
+    #[test]
+    fn ranks_hear_to_wait_and_then_how_the_term_has_ended() {
+        let prepared = prepared(&["mix.profile=bare"]);
+        let mut ends = connect(7);
+        let mut own = ends.remove(0);
+        let (public, _) = public_numbers(&own, &prepared).unwrap();
+        let credentials = Credentials::default();
+        let surroundings = Surroundings { host: "host", carrier: "local", strict: false, credentials: &credentials };
+        let backend = Arc::new(Cpu::new(1).unwrap());
+        let mut state = OwnerState::new(&own, backend, public.clone(), &prepared, &surroundings).unwrap();
+        let psks: Vec<Key> = state.results[1..].iter().map(Key::twin).collect();
+        std::thread::scope(|scope| {
+            for ((mut end, psk), rank) in ends.into_iter().zip(&psks).zip(1..) {
+                let public = &public;
+                scope.spawn(move || {
+                    for (term, number, code) in [(0, 0, verdict::WAIT), (0, 1, verdict::WAIT), (0, 2, 0), (1, 0, 75)]
+                    {
+                        let heard = end.letters().scatter(&[], verdict::LENGTH).unwrap();
+                        let binding = public.binding(Term(term), Rank(rank), 7);
+                        assert_eq!(verdict::read(&heard, number, psk, &binding).unwrap(), code);
+                    }
+                });
+            }
+            let mut leads = Leads { state: &mut state, transport: &mut own };
+            leads.stay().unwrap();
+            leads.stay().unwrap();
+            leads.conclude(Ok(0)).unwrap();
+            leads.conclude(Ok(75)).unwrap();
+        });
+    }
+
+    /// The values of a large stage travel in several pieces.
+    #[test]
+    fn a_stage_starts_from_all_pieces_of_its_values() {
+        let wide = "stage=[{ops=[{op=\"linear\",out=4200},{op=\"relu\"}]},{ops=[{op=\"linear\",out=10}]}]";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let (_, model) = single::run(&prepared(&[wide]), &mut ()).unwrap();
+        model.unwrap().write(&path).unwrap();
+        let from = format!("init.from={}", path.display());
+        let prepared = prepared(&["mix.profile=bare", wide, &from]);
+        assert!(snapshot::values_length(&prepared.specs()[0]) > snapshot::PIECE as u64);
+        let (alone, _) = single::run(&prepared, &mut ()).unwrap();
+        let (ranks, _) = local::run(&prepared, prepared.job.ranks(), "host", &mut ()).unwrap();
+        assert_eq!(ranks.weights_sha256, alone.weights_sha256);
+    }
+
+    /// Notes over which of its lanes a rank lays a keystream.
+    struct Links<'a> {
+        rank: Rank,
+        found: &'a Mutex<Vec<(Rank, Vec<bool>)>>,
+    }
+
+    impl serve::Insight for Links<'_> {
+        fn package(&mut self, _: Term, package: &mut Package) {
+            let Route::Mixed(route) = &package.route else { panic!("not mixed") };
+            self.found.lock().unwrap().push((self.rank, route.links.iter().map(Option::is_some).collect()));
+        }
+    }
+
+    /// A keystream lies over what leaves a host, unless the job wants it everywhere, or nowhere.
+    #[test]
+    fn a_keystream_lies_over_what_leaves_a_host() {
+        let host_of = |rank: Rank| format!("host-{}", rank.0 / 2);
+        type Linked = fn(Rank, Rank) -> bool;
+        let cases: [(&str, Linked); 3] =
+            [("hosts", |rank, peer| rank.0 / 2 != peer.0 / 2), ("all", |_, _| true), ("off", |_, _| false)];
+        for (link, linked) in cases {
+            let found = Mutex::new(Vec::new());
+            let serve = |end: &mut Local, _: &str| {
+                let rank = end.rank();
+                let mut links = Links { rank, found: &found };
+                serve::run_watched(end, &host_of(rank), &Credentials::default(), &mut links)
+            };
+            let prepared = prepared(&[&format!("mix.link={link}")]).short(16, 1);
+            let (led, _) = local::run_served_by(connect(7), &prepared, &host_of(Rank::OWNER), &mut (), serve);
+            led.unwrap();
+            let found = found.into_inner().unwrap();
+            assert_eq!(found.len(), 6);
+            for (rank, links) in found {
+                let peers = Rank::all(7).filter(|peer| *peer != rank);
+                assert_eq!(links, peers.map(|peer| linked(rank, peer)).collect::<Vec<_>>(), "{link}: {rank}");
+            }
+        }
+    }
+
+    /// Ranks that compute differently are told of, and with `--strict` refused.
+    #[test]
+    fn ranks_that_compute_differently_are_told_of_or_refused() {
+        #[derive(Default)]
+        struct Warned(usize);
+        impl Watcher for Warned {
+            fn note(&mut self, _: &str) {}
+            fn warn(&mut self, _: &str) {
+                self.0 += 1;
+            }
+            fn progress(&mut self, _: u32, _: usize, _: usize) {}
+            fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+                Ok(())
+            }
+        }
+
+        let prepared = prepared(&["mix.profile=bare"]);
+        let own = connect(7).remove(0);
+        let (public, _) = public_numbers(&own, &prepared).unwrap();
+        let credentials = Credentials::default();
+        let announced = |fingerprint: &str| {
+            Announced::own(Term(0), &Introduction { host: "host", fingerprint, threads: 1, aead: Library::Rust })
+        };
+        for (strict, fingerprints, warned, refused) in [
+            (true, ["a", "a", "a"], 0, false),
+            (true, ["a", "b", "a"], 0, true),
+            (false, ["a", "a", "a"], 0, false),
+            (false, ["a", "b", "a"], 1, false),
+        ] {
+            let surroundings = Surroundings { host: "host", carrier: "local", strict, credentials: &credentials };
+            let backend = Arc::new(Cpu::new(1).unwrap());
+            let state = OwnerState::new(&own, backend, public.clone(), &prepared, &surroundings).unwrap();
+            let mut watcher = Warned::default();
+            let compared = state.compare_fingerprints(&fingerprints.map(announced), &mut watcher);
+            assert_eq!(watcher.0, warned, "{strict} {fingerprints:?}");
+            assert_eq!(matches!(compared, Err(RunError::Fingerprints(_))), refused, "{strict} {fingerprints:?}");
+            assert_eq!(compared.is_err(), refused);
+        }
+    }
+}

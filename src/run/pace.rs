@@ -402,4 +402,12 @@ mod tests {
         let pacing = pacing(job::Pace::Auto, 4096, 2, Duration::from_secs(9)).unwrap();
         assert!(matches!(pacing, Pacing::Fixed { pace: None, rest } if rest > 4_000_000), "{pacing:?}");
     }
+
+    /// The time behind the slots has room for all pieces of what ranks return.
+    #[test]
+    fn sealing_all_pieces_takes_its_time() {
+        let few = (0..8).map(|_| measure_result(0).unwrap()).min().unwrap();
+        let many = measure_result(1 << 32).unwrap();
+        assert!(many > 20 * few, "{few:?} {many:?}");
+    }
 }

@@ -332,8 +332,8 @@ pub(super) fn from_numbers(numbers: [u64; 8]) -> Timing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compute::Memory;
     use crate::compute::cpu::Cpu;
+    use crate::compute::{ComputeError, Memory};
     use crate::mix::MixError;
     use crate::mix::courier::Heard;
     use crate::mix::geometry::Geometry;
@@ -361,13 +361,21 @@ mod tests {
         left: Vec<(bool, bool)>,
         /// The owner's word in each slot, where this rank is the owner.
         orders: Vec<Order>,
+        /// Whether nobody can be told of faults, as in `bare` and `sealed`.
+        mute: bool,
+        /// How often it was asked to send no messages, as they stand on a device that is lost.
+        lost: usize,
     }
 
     impl Courier for Finds {
         type Bytes = <Cpu as Memory>::Bytes;
 
         fn reports_faults(&self) -> bool {
-            true
+            !self.mute
+        }
+
+        fn send_no_messages(&mut self) {
+            self.lost += 1;
         }
 
         fn slot(
@@ -395,6 +403,8 @@ mod tests {
     struct Busy {
         /// The slot in which it fails.
         fails: Option<Slot>,
+        /// Whether it fails with the device on which it works.
+        device: bool,
         /// In which slots it was given what had arrived.
         given: Vec<u64>,
     }
@@ -409,9 +419,13 @@ mod tests {
         ) -> Result<Order, RoleError> {
             post.outbox[FORWARD].fill(7);
             post.used[FORWARD] = 1;
-            match self.fails == Some(slot) {
-                true => Err(RoleError::Untold),
-                false => Ok(Order::GoOn),
+            match (self.fails == Some(slot), self.device) {
+                (true, true) => {
+                    let [device, call, what] = ["GPU 0", "a call", "lost"].map(str::to_owned);
+                    Err(RoleError::Compute(ComputeError::Device { device, call, what }))
+                }
+                (true, false) => Err(RoleError::Untold),
+                (false, _) => Ok(Order::GoOn),
             }
         }
 
@@ -482,6 +496,60 @@ mod tests {
         assert!(matches!(ended.own, Some(RoleError::Untold)));
         let told = Fault { slot: FOUND, phase: Phase(0), peer: Rank(3), reason: RoleError::Untold.reason() };
         assert_eq!(ended.fault, Some(Noticed { fault: told, by: Rank(3) }));
+        assert_eq!(courier.lost, 0);
+    }
+
+    /// What stands on a device that is lost cannot be sealed: no messages leave.
+    #[test]
+    fn who_loses_its_device_sends_no_messages() {
+        let mut courier = Finds { intact: true, ..Finds::default() };
+        let mut work = Busy { fails: Some(FOUND), device: true, ..Busy::default() };
+        let ended = slots_with(Rank(3), &mut courier, &mut work).unwrap();
+        assert_eq!((courier.lost, ended.fault.unwrap().fault.reason), (1, Reason::Device));
+    }
+
+    /// Where nobody can be told, the rank whose work fails ends at once.
+    #[test]
+    fn who_fails_where_nobody_can_be_told_ends() {
+        let mut courier = Finds { mute: true, unanswered: Some(Duration::ZERO), ..Finds::default() };
+        let mut work = Busy { fails: Some(FOUND), ..Busy::default() };
+        let ended = slots_with(Rank(3), &mut courier, &mut work).map(drop);
+        assert!(matches!(ended, Err(RunError::Role(RoleError::Untold))), "{ended:?}");
+        assert_eq!(courier.left.len() as u64, FOUND.0);
+    }
+
+    /// Only the owner says what was noticed. Any other rank that is not answered ends like one that has noticed nothing.
+    #[test]
+    fn who_is_not_answered_does_not_say_what_it_has_noticed() {
+        let fault = Fault { slot: FOUND, phase: Phase(1), peer: Rank(2), reason: Reason::Message };
+        let noticed = Noticed { fault, by: Rank(3) };
+        let error = || RunError::Transport(TransportError::TooLong);
+        let owner = unanswered(Rank::OWNER, noticed, error());
+        assert!(matches!(owner, RunError::Unanswered(found) if found == noticed), "{owner}");
+        let other = unanswered(Rank(3), noticed, error());
+        assert!(matches!(other, RunError::Transport(TransportError::TooLong)), "{other}");
+    }
+
+    /// Under a pace results leave at their time, whoever was ready before.
+    #[test]
+    fn results_leave_at_their_time() {
+        let rest = Duration::from_millis(40);
+        let seat = |pacing| {
+            let backend = Arc::new(Cpu::new(1).unwrap());
+            Seat::new(backend, Library::Rust, &Public { pacing, ..public() }).unwrap()
+        };
+        let pace = Pace::slots(Duration::from_millis(1));
+        let paced = seat(Pacing::Fixed { pace: Some(pace), rest: rest.as_nanos() as u64 });
+        assert!(paced.pace() == Some(pace) && seat(Pacing::Lockstep).pace().is_none());
+        let ended = Instant::now();
+        paced.wait_for_results(ended);
+        assert!(ended.elapsed() >= rest);
+    }
+
+    #[test]
+    fn a_timing_travels_as_numbers() {
+        let sent = [1, 2, 3, 4, 5, 6, 7, 8];
+        assert_eq!(numbers(&from_numbers(sent)), sent);
     }
 
     /// A rank whose report nobody answers ends when its time-out is over, like one that has waited for the owner.

@@ -108,7 +108,13 @@ fn package(ranks: u16, hops: u8, role: usize) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
+    use zeroize::Zeroizing;
+
     use super::*;
+    use crate::crypto::key::Key;
+    use crate::ids::Rank;
+    use crate::mix::package::{MixedRoute, OwnCircuit, Package, Route};
+    use crate::run::letters::padded;
 
     fn lengths(role: usize, values: u64) -> Lengths {
         Needs { message: 100, role, values: 4 * values, state: 12 * values + 8 }.lengths(7, 3)
@@ -128,6 +134,32 @@ mod tests {
         for values in (1..1_000_000).step_by(997) {
             let needed = values * 4;
             assert!((needed..=needed + needed / 16).contains(&lengths(0, values).result), "{values}");
+        }
+    }
+
+    /// The longest package that there may be has room in its length, whatever the length is rounded to.
+    #[test]
+    fn every_package_has_room() {
+        let key = || Key::from_bytes([0xff; 32]);
+        for (ranks, hops) in [(3, 3), (7, 3), (64, 3), (64, 4)] {
+            let lanes = usize::from(ranks) - 1;
+            let circuit =
+                |_| OwnCircuit { message: u8::MAX, part: u16::MAX, layers: (0..hops).map(|_| key()).collect() };
+            let route = MixedRoute {
+                secret: key(),
+                links: (0..lanes).map(|_| Some(key())).collect(),
+                circuits: (0..lanes).map(circuit).collect(),
+                next: vec![vec![Rank(u16::MAX); lanes]; usize::from(hops) - 1],
+                arrivals: vec![(u8::MAX, u16::MAX); lanes],
+            };
+            let owner = vec![0xff; hpke::PUBLIC_KEY];
+            let mut longest =
+                Package { route: Route::Mixed(route), role: Zeroizing::default(), result: key(), owner };
+            for role in (0..4096).step_by(16) {
+                longest.role = Zeroizing::new(vec![0; role]);
+                let room = package(ranks, hops, role);
+                assert!(padded(&longest, room as usize).is_ok(), "{ranks} ranks, {hops} hops, a role of {role}");
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Who is who, over the in-memory transport: what a rank, an owner or someone between them may get wrong or fake. Each
 //! test has a control: the same run with which nobody interferes, or that nobody guards.
 
+mod ends;
 mod fakes;
 mod identities;
 mod words;
