@@ -6,13 +6,12 @@ use zeroize::Zeroizing;
 use super::RunError;
 use super::epochs::{Sink, data_lengths};
 use super::kept::results::RankTiming;
-use super::letters::opening::Pacing;
 use super::letters::pieces::{End, is_zero};
 use super::letters::result;
 use super::owner::{OwnerState, TermEnd};
-use super::pace;
 use super::platform::Platform;
 use super::seat;
+use super::spent::Spent;
 use crate::crypto::key::Key;
 use crate::ids::Rank;
 use crate::memory;
@@ -20,31 +19,6 @@ use crate::mix::beat::StageData;
 use crate::mix::courier::Noticed;
 use crate::nn::snapshot::{self, PIECE, Snapshot};
 use crate::transport::Transport;
-
-/// What the slots of the run have taken so far. It is known at the end of each term, when all ranks have returned their
-/// results.
-#[derive(Default)]
-pub(super) struct Spent {
-    /// Where the time of each rank went so far, by rank.
-    pub(super) timing: Vec<RankTiming>,
-    /// How many bytes all ranks together have sent in slots so far.
-    pub(super) sent: u64,
-    /// How many slots have overrun the pace so far, on the rank on which most have.
-    pub(super) overran: u64,
-    /// How many slots there were so far.
-    slots: u64,
-    /// Whether the owner's user has heard that too many overran.
-    told: bool,
-}
-
-impl Spent {
-    /// What the owner's user is to hear where too many slots overran, once.
-    pub(super) fn remark(&mut self, pacing: Pacing) -> Option<String> {
-        let remark = pace::too_many_overran(self.overran, self.slots, pacing).filter(|_| !self.told);
-        self.told |= remark.is_some();
-        remark
-    }
-}
 
 /// The owner's end of the way that the pieces of one rank take.
 struct Arriving {

@@ -33,6 +33,7 @@ pub mod serve;
 mod setting;
 pub mod single;
 mod sources;
+mod spent;
 mod statistics;
 pub mod trust;
 

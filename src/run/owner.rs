@@ -12,7 +12,6 @@ use rand::RngExt;
 use rand::rngs::SysRng;
 use rand::{SeedableRng, rngs::StdRng};
 
-use super::collect::Spent;
 use super::epochs::{self, Finished, Ran, Sink, TermWish, Trains};
 use super::kept::checkpoint::{Drawn, KeptPlan};
 use super::kept::model::Model;
@@ -30,6 +29,7 @@ use super::refusal::{self, look_for_refusals, told};
 use super::resume::states;
 use super::seat::{self, Seat};
 use super::setting::Setting;
+use super::spent::Spent;
 use super::trust::Credentials;
 use super::{Led, RunError, Watcher, cores};
 use crate::crypto::aead::Library;

@@ -38,7 +38,8 @@ const LEAST: Duration = Duration::from_micros(16);
 const FIRST: Duration = Duration::from_micros(200);
 /// Of so many slots at most one may find a rank that is not ready.
 const PUNCTUAL: usize = 4;
-/// The same where those that work on while cells move may hold up those that move them, on a core that they share: it would show who works.
+/// Of so many slots at most one may find a rank that is not ready, where threads that work may hold up those that move cells, on a core that
+/// they share. It would show who works.
 const PUNCTUAL_ALONE: usize = 32;
 /// How many steps of the time for work double it: each is a quarter of an octave.
 const STEPS: i32 = 4;
@@ -46,7 +47,8 @@ const STEPS: i32 = 4;
 const KNOWN: usize = 512;
 /// How many slots a time for work is kept at least, once ranks have told how long they work.
 const KEPT: usize = 128;
-/// The same for the first one, which is not from what they have told; then it doubles.
+/// How many slots the first time for work is kept at least. It is not from what ranks have told, so it is soon looked at again; from then on
+/// this doubles, up to [`KEPT`].
 const KEPT_AT_FIRST: usize = 32;
 /// How much less time another time for work must promise, before it is taken: a part of 12.
 const GAIN: u32 = 12;
