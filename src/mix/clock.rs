@@ -21,7 +21,7 @@ use crate::transport::{core_is_wanted, hold_core};
 pub const LONGEST_SLOT: u64 = 3_600_000_000_000;
 /// Of how many slots it is known how long sealing took.
 const SEALS: usize = 32;
-/// Sealing is left so much more time than it took in any of these slots. What a stage has written is sealed a little later than a relay's
+/// Sealing is left so much more time than it took in any of the last [`SEALS`] slots. What a stage has written is sealed a little later than a relay's
 /// cover, as it is still in another core's cache: that must not show in when it leaves.
 const SPARE: Duration = Duration::from_micros(40);
 /// How many times a rank that shares its core lets others go first, where all of them are about to do the same.

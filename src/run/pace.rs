@@ -167,9 +167,9 @@ pub(super) struct WorkTime {
     punctual: usize,
     /// The step that the ranks have been told last. `None` before the first.
     told: Option<i32>,
-    /// While they train.
+    /// The time for work while ranks train.
     training: WorkStep,
-    /// While they are tested. `None` before they are.
+    /// The time for work while ranks are tested. `None` before they are.
     testing: Option<WorkStep>,
 }
 
@@ -218,8 +218,8 @@ impl WorkTime {
 ///
 /// A slot takes the time for work, W, and the exchange, X. A rank whose work takes t, longer than W, answers some slots later: one for
 /// each X + W that has begun in the time that was too short. So with times t of the slots that are known, a slot in which something moves
-/// on takes about (X + W) (1 + the mean of ceil((t - W) / (X + W)) where t > W). The W for which that is least is taken, of those for which
-/// one slot in so many is too short at most.
+/// on takes about (X + W) (1 + the mean of ceil((t - W) / (X + W)) where t > W). The W for which that is least is taken, of those that are
+/// too short for no more slots than may find a rank that is not ready.
 struct WorkStep {
     /// The time for work, as a step: [`LEAST`] times 2 to the power of a [`STEPS`]th of it.
     step: i32,
