@@ -30,8 +30,9 @@ import machine
 from runs import ROOT, output, spread
 
 MIXNN = ROOT / "target/release/mixnn"
-SLOT = ROOT / "target/release/examples/slot"
 CORES = ROOT / "target/release/examples/cores"
+# What a slot alone is measured with.
+SLOT = ["bench", "slot", "--cells", "16384", "--link", "off", "--slots", "300", "--rounds", "15", "--json", "--quiet"]
 RESULTS = ROOT / "bench/results"
 # A ratio that is less than this part of the one before has fallen.
 FALLEN = 0.75
@@ -130,10 +131,9 @@ def main():
     for micro_batch in (16, 32):
         rows.append(pair(f"mixed, 7 ranks, batch 64 in {micro_batch} | split, 4 processes", args.rounds,
                          lambda: mixnn(args, "mixed", 64, micro_batch, 0), lambda: torch(args, "split", 64, 1)))
-    slot = output([args.mpirun, "-n", "6", SLOT], LIMIT)
-    print(slot, end="")
+    slot = [json.loads(line) for line in output([args.mpirun, "-n", "6", MIXNN, *SLOT], LIMIT).splitlines()]
     found = {"machine": machine.described(args.mpirun, args.python, MIXNN), "rounds": args.rounds, "rows": rows,
-             "slot": slot.splitlines()}
+             "slot": slot}
     date = datetime.date.today().isoformat()
     file = args.json or RESULTS / f"{machine.host(found['machine'])}-{date}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def main():
 def missing(args):
     """Ends, before anything is timed, where something is not there."""
     wants = [(path.exists(), f"{path.relative_to(ROOT)}: make build; cargo build --release --locked --examples")
-             for path in (MIXNN, SLOT, CORES)]
+             for path in (MIXNN, CORES)]
     wants += [
         ((Path(args.mnist) / "train-images-idx3-ubyte").exists(),
          f"MNIST in {args.mnist}: target/release/mixnn data fetch mnist, or --mnist FOLDER"),

@@ -18,6 +18,7 @@ ROWS = {
     "mixed, 7 ranks, batch 64 in 16 | split, 4 processes": (MIXED, "in micro-batches of 16"),
     "mixed, 7 ranks, batch 64 in 32 | split, 4 processes": (MIXED, "in micro-batches of 32"),
 }
+WAYS = {"shared": "shared memory", "messages": "messages"}
 WORDS = {"instructions": "{}", "system": "{}", "mpi": "{}", "pytorch": "PyTorch {}", "rustc": "{}", "commit": "commit {}"}
 
 
@@ -52,18 +53,17 @@ def ratio(row):
 
 
 def slots(lines):
-    """The table of bench/slot.rs, of its lines: a headline, and for each way of the blocks its own and three figures."""
-    way, rows, said = None, [], {}
-    for line in lines[1:]:
-        name, _, figure = line.partition("  ")
-        if not figure:
-            way = name
-        else:
-            said[name] = " ".join(figure.split())
-        if name == "ratio":
-            rows.append(f"| {way} | {said['mixed slot']} | {said['seal, exchange, peel alone']} | {said['ratio']} |")
-    return [f"| a `mixed` slot: {lines[0]} | of mixnn | to seal, exchange and peel the same cells, and nothing else | ratio |",
-            "|---|---|---|---|", *rows]
+    """A table of what `mixnn bench slot --json` has printed, line by line: first what was measured, then the rows."""
+    settings, rows = lines[0]["settings"], lines[1:]
+    whole = [row for row in rows if row["part"] == "slot"]
+    alone = {row["blocks"]: row for row in rows if row["part"] == "alone"}
+    first = whole[0]
+    head = f"{first['ranks']} ranks, {first['hops']} hops, one cell of {first['cell_bytes']} bytes a lane, {settings['slots']}"
+    micros = lambda row: f"{row['avg_us']:.0f} us ({row['low_us']:.0f} to {row['high_us']:.0f})"
+    return [f"| a `mixed` slot: {head} | of mixnn | to seal, exchange and open the same cells, and nothing else | ratio |",
+            "|---|---|---|---|",
+            *(f"| {WAYS[row['blocks']]} | {micros(row)} | {micros(alone[row['blocks']])} | {row['to_alone']:.2f} "
+              f"({row['to_alone_low']:.2f} to {row['to_alone_high']:.2f}) |" for row in whole)]
 
 
 def write(readme, tables):

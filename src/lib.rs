@@ -12,8 +12,8 @@
 //! 5. What comes out of the last stage returns to the owner. The owner computes the loss and sends its gradient back
 //!    through the stages.
 //! 6. [`run`] puts these together to a whole run, from the first key to the finished model. [`check`], [`report`] and
-//!    [`cli`] are what a user sees of it. [`audit`] shows what others may see of it, and [`doctor`] what a host has to
-//!    run it on.
+//!    [`cli`] are what a user sees of it. [`audit`] shows what others may see of it, [`bench`] what it
+//!    costs, and [`doctor`] what a host has to run it on.
 //!
 //! [`ids`], [`random`], [`float`], [`element`], [`memory`], [`secret_bytes`], [`device_memory`], [`terminal`],
 //! [`threads`] and [`whole`] are leaves: all other modules may use them.
@@ -44,6 +44,7 @@
 //! ```
 
 pub mod audit;
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod compute;

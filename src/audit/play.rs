@@ -44,12 +44,8 @@ impl Played {
             served
         };
         let (led, served) = local::run_served_by(ends, prepared, "audit", &mut (), serve);
-        let overran = match (led, served.into_iter().filter_map(Result::err).find(|error| !error.is_told_elsewhere()))
-        {
-            (Err(error), Some(first)) if error.is_told_elsewhere() => return Err(first),
-            (Err(error), _) => return Err(error),
-            (Ok((outcome, _)), _) => outcome.slot_seconds.or(outcome.work_seconds).map(|_| outcome.overran),
-        };
+        let (outcome, _) = local::first_error(led, served)?;
+        let overran = outcome.slot_seconds.or(outcome.work_seconds).map(|_| outcome.overran);
         let mixed = prepared.job.mix.profile == Profile::Mixed;
         let phases = if mixed { prepared.job.mix.hops.into() } else { 1 };
         let recordings = std::mem::take(&mut *shelf.lock().unwrap_or_else(PoisonError::into_inner));

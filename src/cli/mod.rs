@@ -1,7 +1,8 @@
-//! The command line. What it prints of a job is made in [`check`](crate::check), [`audit`](crate::audit) and
-//! [`report`](crate::report).
+//! The command line. What it prints of a job is made in [`check`](crate::check), [`audit`](crate::audit),
+//! [`bench`](crate::bench) and [`report`](crate::report).
 
 mod audit;
+mod bench;
 mod data;
 mod errand;
 mod first;
@@ -72,6 +73,9 @@ enum Command {
     /// Play the adversary: run a job many times, shortened, record its messages, and try to tell stages from relays, their
     /// order, real messages from cover, and one model from another; each beside a control with the defence off
     Audit(audit::AuditArgs),
+    /// Measure what protection costs here: cells, matrix products, slots, whole jobs. Alone, under mpirun or srun, and with ranks as
+    /// threads (--local); rows with median and spread
+    Bench(bench::BenchArgs),
     /// Look at this host: processor, how fast it seals, MPI library, GPUs and what they need; compile and run on each GPU, hold the
     /// results against the processor
     Doctor {
@@ -191,8 +195,8 @@ pub fn main() -> i32 {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
-    // A rank of a run is not to end by a signal before the owner says so.
-    let runs = matches!(cli.command, Command::Run(_) | Command::Join(_));
+    // A rank of a run is not to end by a signal before the owner says so, and a bench not before it has printed what it has.
+    let runs = matches!(cli.command, Command::Run(_) | Command::Join(_) | Command::Bench(_));
     if !runs {
         signals::release();
     }
@@ -209,6 +213,7 @@ pub fn main() -> i32 {
         Command::Slurm(args) => slurm::run(&args),
         Command::Keygen(args) => identity::keygen(args),
         Command::Audit(args) => start_threads().map_or_else(|error| fail(&error), |()| audit::run(&args)),
+        Command::Bench(args) => bench::run(&args),
         Command::Doctor { json } => doctor(json).unwrap_or_else(|error| fail(&error)),
         Command::Data(DataCommand::Fetch { name, to, from }) => data::fetch(&name, to, from),
         Command::Completions(args) => manual::completions(&args),

@@ -12,23 +12,10 @@ use crate::transport::{Member, Transport};
 /// Plays this process's rank and returns the exit code. Only rank 0 has use for `errand`. With `join` there is none.
 pub(super) fn play<E: Errand>(errand: Option<&E>, start: &Start, identity: &IdentityArgs, args: &StartArgs) -> i32 {
     let library = mpi::library();
-    if start.is_beyond(&library) {
-        return refuse_alone(&start.split(Some(&library)), 3);
-    }
-    let mut transport = match Mpi::start(start.rank, args.start_timeout) {
+    let mut transport = match enter(start, args, &library) {
         Ok(transport) => transport,
-        Err(error) => return refuse_alone(&error.to_string(), 3),
+        Err(code) => return code,
     };
-    let shown = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        shown(panic);
-        abort_everywhere(70);
-    }));
-    crate::memory::when_exhausted(transport.rank().0, abort_everywhere);
-    if transport.ranks() == 1 && start.is_of_several() {
-        drop(transport);
-        return refuse_alone(&start.split(Some(&library)), 3);
-    }
     if transport.rank() != Rank::OWNER {
         return serve(&mut transport, identity);
     }
@@ -50,6 +37,29 @@ pub(super) fn play<E: Errand>(errand: Option<&E>, start: &Start, identity: &Iden
         }
         Err(error) => end(&mut transport, &error, ""),
     }
+}
+
+/// Joins this process with the others by MPI, whose library is named `library`. A panic ends all of them from then on.
+///
+/// # Errors
+/// The exit code where they do not come together. Why has been said.
+pub(super) fn enter(start: &Start, args: &StartArgs, library: &str) -> Result<Mpi, i32> {
+    if start.is_beyond(library) {
+        return Err(refuse_alone(&start.split(Some(library)), 3));
+    }
+    let transport =
+        Mpi::start(start.rank, args.start_timeout).map_err(|error| refuse_alone(&error.to_string(), 3))?;
+    let shown = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        shown(panic);
+        abort_everywhere(70);
+    }));
+    crate::memory::when_exhausted(transport.rank().0, abort_everywhere);
+    if transport.ranks() == 1 && start.is_of_several() {
+        drop(transport);
+        return Err(refuse_alone(&start.split(Some(library)), 3));
+    }
+    Ok(transport)
 }
 
 /// Says why this process ends before it knows of others. Returns the exit code.
@@ -99,7 +109,7 @@ fn lead<E: Errand>(transport: &mut Mpi, errand: &E, identity: &IdentityArgs, lib
 
 /// Prints why this rank ends, beginning with `who` and with the hosts of the ranks that it names. Ends the run on all
 /// ranks where they do not know yet. Returns the exit code.
-fn end(transport: &mut Mpi, error: &RunError, who: &str) -> i32 {
+pub(super) fn end(transport: &mut Mpi, error: &RunError, who: &str) -> i32 {
     complain(&format!("{who}{}{}", kind(error), transport.hosts().named(&explained(error))));
     leave(transport, error)
 }

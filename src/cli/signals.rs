@@ -51,6 +51,15 @@ pub(super) fn take_interrupts() {
         .and_then(|_| flag::register_usize(SIGINT, Arc::clone(&CAME.last), SIGINT as usize));
 }
 
+/// The number of the signal `name`, of those that this module knows.
+pub(super) fn number(name: &str) -> i32 {
+    match name {
+        "SIGUSR1" => SIGUSR1,
+        "SIGTERM" => SIGTERM,
+        _ => SIGINT,
+    }
+}
+
 /// The name of the signal that has come, if one has.
 pub(super) fn came() -> Option<&'static str> {
     let name = match i32::try_from(CAME.last.load(Ordering::Relaxed)) {

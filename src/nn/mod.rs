@@ -152,6 +152,11 @@ trait Blueprint {
         Vec::new()
     }
 
+    /// The operation's affine maps: how many vectors of a sample each of them maps, and how many values these have before and after.
+    fn affine_maps(&self, input: &Shape) -> Vec<[usize; 3]> {
+        self.parameters(input).iter().filter_map(|declared| declared.affine_map(values(input))).collect()
+    }
+
     /// Lengths in values of the buffers that forward keeps for backward, besides input and output, for `rows` samples.
     fn keeps(&self, _input: &Shape, _rows: usize) -> Vec<usize> {
         Vec::new()
@@ -200,6 +205,10 @@ macro_rules! of {
 impl Blueprint for Op {
     fn parameters(&self, input: &Shape) -> Vec<Declared> {
         of!(self, spec => spec.parameters(input))
+    }
+
+    fn affine_maps(&self, input: &Shape) -> Vec<[usize; 3]> {
+        of!(self, spec => spec.affine_maps(input))
     }
 
     fn keeps(&self, input: &Shape, rows: usize) -> Vec<usize> {

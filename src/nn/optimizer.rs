@@ -26,6 +26,15 @@ impl Declared {
         Self { name: name.to_owned(), shape: shape.into(), start, storage: Storage::Plain, learned: true }
     }
 
+    /// Which affine map it is the weight of, if it is one, where a sample that goes in has so many `values`: how many vectors of the sample
+    /// are mapped, and how many values these have before and after.
+    pub(super) fn affine_map(&self, values: usize) -> Option<[usize; 3]> {
+        match (self.storage, &self.shape[..]) {
+            (Storage::Transposed, &[out, input]) => Some([values / input.max(1), input, out]),
+            _ => None,
+        }
+    }
+
     /// A parameter that is not learned but follows what has passed, such as a running mean.
     pub(super) fn followed(name: &str, shape: impl Into<Vec<usize>>, start: Initializer) -> Self {
         Self { learned: false, ..Self::new(name, shape, start) }

@@ -23,6 +23,10 @@ impl Blueprint for op::Residual {
             .collect()
     }
 
+    fn affine_maps(&self, input: &Shape) -> Vec<[usize; 3]> {
+        inner(&self.ops, input).flat_map(|(op, input)| op.affine_maps(&input)).collect()
+    }
+
     /// The output of each operation, then the buffers that each keeps itself.
     fn keeps(&self, input: &Shape, rows: usize) -> Vec<usize> {
         let outputs = inner(&self.ops, input).map(|(op, input)| rows * values(&output(op, &input)));

@@ -68,6 +68,12 @@ impl StageSpec {
             .collect()
     }
 
+    /// The affine maps of the stage, those within other operations too: how many vectors of a sample each of them maps, and how many
+    /// values these have before and after.
+    pub fn affine_maps(&self) -> Vec<[usize; 3]> {
+        self.with_inputs().flat_map(|(op, input)| op.affine_maps(&input)).collect()
+    }
+
     /// Whether the operations lead from `input` to `output`, and every size is one that a job may ask for.
     pub fn chains(&self) -> bool {
         let step = |input: Shape, op: &Op| op.fits().then(|| op.output(&input).ok())?;

@@ -10,6 +10,9 @@ use super::{Led, RunError, Watcher, serve};
 use crate::threads;
 use crate::transport::{Transport, local};
 
+/// What a result says that carried messages: nothing but this process's memory.
+const CARRIER: &str = "local";
+
 /// Runs `prepared` on `ranks` ranks, all threads of this process. The calling thread is the owner. `host` is this
 /// machine's name.
 ///
@@ -18,10 +21,7 @@ use crate::transport::{Transport, local};
 pub fn run(prepared: &Prepared, ranks: u16, host: &str, watcher: &mut dyn Watcher) -> Led {
     owner::can_run(prepared, ranks)?;
     let (led, served) = run_over(local::connect(ranks), prepared, host, watcher);
-    match (led, served.into_iter().filter_map(Result::err).find(|error| !error.is_told_elsewhere())) {
-        (Err(error), Some(first)) if error.is_told_elsewhere() => Err(first),
-        (led, _) => led,
-    }
+    first_error(led, served)
 }
 
 /// Runs `prepared` over `ends`, one a rank, the owner's first. Each other rank gets a thread of its own. Returns what
@@ -44,6 +44,21 @@ pub fn run_served_by<T: Transport + Send>(
     watcher: &mut dyn Watcher,
     serve: impl Fn(&mut T, &str) -> Result<(), RunError> + Sync,
 ) -> (Led, Vec<Result<(), RunError>>) {
+    let lead = |own: &mut T| {
+        let credentials = Credentials::default();
+        let surroundings = Surroundings { host, carrier: CARRIER, strict: false, credentials: &credentials };
+        owner::run(own, prepared, &surroundings, watcher)
+    };
+    together(ends, lead, |end| serve(end, host))
+}
+
+/// Has every rank do its part over its end of `ends`: the calling thread does `lead` as the owner, a thread for each other
+/// rank does `serve`. Returns what it came to on the owner, then on each other rank in order. A rank that fails ends the others.
+pub fn together<T: Transport + Send, R>(
+    ends: Vec<T>,
+    lead: impl FnOnce(&mut T) -> Result<R, RunError>,
+    serve: impl Fn(&mut T) -> Result<(), RunError> + Sync,
+) -> (Result<R, RunError>, Vec<Result<(), RunError>>) {
     let mut ends = ends.into_iter();
     let Some(mut own) = ends.next() else {
         return (Err(RunError::Bug("no ranks".to_owned())), Vec::new());
@@ -55,7 +70,7 @@ pub fn run_served_by<T: Transport + Send>(
         for mut end in ends {
             let name = end.rank().to_string();
             let work = move || {
-                let served = caught(|| serve(&mut end, host));
+                let served = caught(|| serve(&mut end));
                 tear_out(&mut end, &served);
                 served
             };
@@ -70,16 +85,20 @@ pub fn run_served_by<T: Transport + Send>(
         let led = match starved {
             // The ranks that have started wait for others that do not come; the abort below frees them.
             Some(error) => Err(error.into()),
-            None => {
-                let credentials = Credentials::default();
-                let surroundings = Surroundings { host, carrier: "local", strict: false, credentials: &credentials };
-                caught(|| owner::run(&mut own, prepared, &surroundings, watcher))
-            }
+            None => caught(|| lead(&mut own)),
         };
         tear_out(&mut own, &led);
         let joined = serving.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked())));
         (led, joined.collect())
     })
+}
+
+/// What the owner has led to. Where it ended because of another rank, the error is that rank's.
+pub fn first_error<R>(led: Result<R, RunError>, served: Vec<Result<(), RunError>>) -> Result<R, RunError> {
+    match (led, served.into_iter().filter_map(Result::err).find(|error| !error.is_told_elsewhere())) {
+        (Err(error), Some(first)) if error.is_told_elsewhere() => Err(first),
+        (led, _) => led,
+    }
 }
 
 /// Runs `rank` and turns a panic into an error. The panic hook has shown it by then; the other ranks must not be left

@@ -75,6 +75,11 @@ impl Cores {
         self.least + ROUNDING >= f64::from(cores)
     }
 
+    /// The smallest part of any rank of the host, in cores.
+    pub fn least(&self) -> f64 {
+        self.least
+    }
+
     /// How many ranks share a core, for the rank of the host that has the smallest part.
     pub fn crowd(&self) -> u32 {
         (1.0 / self.least - ROUNDING).ceil().max(1.0) as u32

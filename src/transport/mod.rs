@@ -294,3 +294,13 @@ pub trait Transport: Member {
     /// Carries letters between the owner and other ranks.
     fn letters(&mut self) -> &mut dyn Letters;
 }
+
+/// A transport whose first ranks can be taken by themselves.
+pub trait Whole: Transport {
+    /// The first `ranks` ranks as a job of their own, whose ranks keep their numbers. All ranks call this at once. `None` on a rank that
+    /// is not among them. Those that are use nothing of the whole while they use this.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    fn first(&self, ranks: u16) -> Result<Option<Box<dyn Transport>>, TransportError>;
+}

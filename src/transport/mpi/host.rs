@@ -47,6 +47,11 @@ impl Host {
         Self { window: None, words: None, asked_for_words: false, communicator, me: world.rank, ranks }
     }
 
+    /// Gives back the memory that the ranks of this host share. All of them call this at once.
+    pub(super) fn free_windows(&mut self) {
+        (self.window, self.words) = (None, None);
+    }
+
     /// How many ranks this host has.
     pub(super) fn len(&self) -> usize {
         self.ranks.len()

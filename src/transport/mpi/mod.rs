@@ -29,7 +29,7 @@ use self::watch::Watch;
 use self::world::World;
 use super::hosts::Hosts;
 use super::{
-    Backoff, Block, Cores, Exchange, Lane, Letters, Member, Membership, Transport, TransportError, aware,
+    Backoff, Block, Cores, Exchange, Lane, Letters, Member, Membership, Transport, TransportError, Whole, aware,
     core_is_wanted,
 };
 use crate::device_memory::DeviceLanes;
@@ -77,9 +77,14 @@ pub struct Mpi {
 
 impl Drop for Mpi {
     fn drop(&mut self) {
-        // From here on MPI ends, where it waits for all ranks. The watch takes that for one call, until it is dropped
-        // behind MPI.
-        std::mem::forget(self.world.call());
+        let call = self.world.call();
+        match self.world.ends_mpi() {
+            // From here on MPI ends, where it waits for all ranks. The watch takes that for one call, until it is dropped
+            // behind MPI.
+            true => std::mem::forget(call),
+            // To free a window, MPI waits for those that share it.
+            false => self.host.free_windows(),
+        }
     }
 }
 
@@ -122,12 +127,19 @@ impl Mpi {
             }
         }
         let watch = Watch::start(rank, patience, abort_everywhere, leave)?;
-        let mut world = World::start(watch, patience)?;
+        Self::over(World::start(watch, patience)?).map_err(StartError::Cores)
+    }
+
+    /// This process's end of the job of `world`. All its ranks call this at once.
+    ///
+    /// # Errors
+    /// [`TransportError`] where the ranks of this host do not tell each other which cores they may use.
+    fn over(mut world: World) -> Result<Self, TransportError> {
         let hosts = world.hosts();
         let host = Host::new(&world);
         // Which cores the others may use is not known yet. Until it is, all are taken to have this rank's in common.
         world.spins = Cores::of_threads(host.len() as u16).each_has(1);
-        let cores = host.compare_cores(&world).map_err(StartError::Cores)?;
+        let cores = host.compare_cores(&world)?;
         world.spins = cores.each_has(1);
         let rank_on_host = rank_on_host(world.rank, world.ranks, host.place());
         Ok(Self {
@@ -299,6 +311,13 @@ impl Transport for Mpi {
 
     fn letters(&mut self) -> &mut dyn Letters {
         self
+    }
+}
+
+impl Whole for Mpi {
+    fn first(&self, ranks: u16) -> Result<Option<Box<dyn Transport>>, TransportError> {
+        let Some(world) = self.world.first(ranks) else { return Ok(None) };
+        Ok(Some(Box::new(Self::over(world)?)))
     }
 }
 

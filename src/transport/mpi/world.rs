@@ -3,11 +3,12 @@
 
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mpi::environment::Universe;
 use mpi::ffi;
-use mpi::topology::{Communicator, SimpleCommunicator};
+use mpi::topology::{Color, Communicator, SimpleCommunicator};
 use mpi::traits::{AsRaw, CommunicatorCollectives};
 
 use super::StartError;
@@ -23,15 +24,24 @@ const LETTER: c_int = 0;
 /// The tag of what ranks tell each other in a meeting.
 const MEETING: c_int = 1;
 
-/// All ranks of the job, and this one's place among them.
-pub(super) struct World {
-    // Fields are dropped in their order: the communicator, then the universe, whose drop ends MPI.
-    /// The communicator of all ranks.
-    pub communicator: SimpleCommunicator,
+/// MPI, from its initialization to its end.
+struct Session {
+    // Fields are dropped in their order.
     /// Tells the watch that MPI's end begins. So it is dropped before the universe.
     _running: Running,
-    /// Keeps MPI initialized.
+    /// Keeps MPI initialized. Its drop ends MPI.
     _universe: Universe,
+    /// Stands last, and so is dropped last: the end of MPI is watched too.
+    watch: Watch,
+}
+
+/// All ranks of a job, and this one's place among them.
+pub(super) struct World {
+    // Fields are dropped in their order: the communicator before the session, which may be the last that keeps MPI.
+    /// The communicator of all ranks.
+    pub communicator: SimpleCommunicator,
+    /// What keeps MPI initialized. A part of the job shares it with the whole.
+    session: Rc<Session>,
     /// This rank's number, which is MPI's.
     pub rank: Rank,
     /// How many ranks the job has.
@@ -42,8 +52,6 @@ pub(super) struct World {
     pub timeout: Duration,
     /// The setting from which `timeout` comes. Errors name it.
     setting: &'static str,
-    /// Stands last, and so is dropped last: the end of MPI is watched too.
-    watch: Watch,
 }
 
 impl World {
@@ -66,27 +74,40 @@ impl World {
         let ranks = u16::try_from(communicator.size()).map_err(|_| StartError::TooMany(communicator.size()))?;
         Ok(Self {
             communicator,
-            _running: Running,
-            _universe: universe,
+            session: Rc::new(Session { _running: Running, _universe: universe, watch }),
             rank,
             ranks,
             spins: false,
             timeout: patience,
             setting: START_TIMEOUT,
-            watch,
         })
+    }
+
+    /// The first `ranks` ranks as a world of their own. All ranks call this at once. It waits for them without a deadline,
+    /// under the eyes of the watch. `None` on a rank that is not among them.
+    pub(super) fn first(&self, ranks: u16) -> Option<Self> {
+        let color = if self.rank.0 < ranks { Color::with_value(0) } else { Color::undefined() };
+        let call = self.call();
+        let communicator = self.communicator.split_by_color_with_key(color, self.communicator.rank())?;
+        drop(call);
+        Some(Self { communicator, session: Rc::clone(&self.session), ranks: ranks.min(self.ranks), ..*self })
+    }
+
+    /// Whether MPI ends when this is dropped.
+    pub(super) fn ends_mpi(&self) -> bool {
+        Rc::strong_count(&self.session) == 1
     }
 
     /// Waits for `timeout` from now on: this rank has learned which run it takes part in.
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         (self.timeout, self.setting) = (timeout, TIMEOUT);
-        self.watch.set_timeout(timeout);
+        self.session.watch.set_timeout(timeout);
     }
 
     /// Tells the watch that a call of MPI begins. It ends when what this returns is dropped. It must not take longer
     /// than the time-out.
     pub(super) fn call(&self) -> Call {
-        self.watch.call()
+        self.session.watch.call()
     }
 
     /// The hosts of all ranks, as each rank says. All ranks call this at once. It waits for them without a deadline,

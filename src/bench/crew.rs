@@ -1,0 +1,346 @@
+//! The ranks that measure. Rank 0 tells all others what to do next, until there is nothing more to do.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::crypto::CryptoCase;
+use super::gemm::GemmCase;
+use super::machine::Machine;
+use super::rounds::Spread;
+use super::slot::SlotCase;
+use super::table::Entry;
+use crate::ids::Rank;
+use crate::memory;
+use crate::run::owner::{self, Surroundings};
+use crate::run::prepare::Prepared;
+use crate::run::trust::Credentials;
+use crate::run::{Led, RunError, hostname, local, serve};
+use crate::transport::local::{Local, connect};
+use crate::transport::{Member, Membership, Transport, TransportError, Whole};
+
+/// What the ranks of a crew do next.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) enum Duty {
+    /// They measure cells.
+    Crypto(CryptoCase),
+    /// They multiply matrices.
+    Gemm(GemmCase),
+    /// They run slots.
+    Slots(SlotCase),
+    /// They serve a run of a job.
+    Serve,
+    /// They leave: there is no more to do.
+    Leave,
+}
+
+/// A duty, and the ranks that do it. All others wait for the next.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Assignment {
+    ranks: u16,
+    duty: Duty,
+}
+
+/// How many bytes an order has on its way.
+const ASSIGNMENT: usize = 128;
+/// How long a rank waits for its next order: as long as a bench may take.
+const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What one rank has measured, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Reading {
+    /// All of it.
+    pub total: f64,
+    /// Its parts, where there are any.
+    pub parts: [f64; PARTS],
+}
+
+/// How many parts a reading may have.
+pub(super) const PARTS: usize = 5;
+
+impl Reading {
+    /// A reading without parts.
+    pub(super) fn of(total: f64) -> Self {
+        Self { total, parts: [0.0; PARTS] }
+    }
+
+    /// The form in which a rank tells the owner.
+    fn to_bytes(self) -> Vec<u8> {
+        [self.total].iter().chain(&self.parts).flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) gave.
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let mut numbers = bytes.as_chunks().0.iter().map(|number| f64::from_le_bytes(*number));
+        let mut next = || numbers.next().unwrap_or(f64::NAN);
+        Self { total: next(), parts: std::array::from_fn(|_| next()) }
+    }
+}
+
+/// Times over the ranks that have measured at once: of each round the mean, the least and the largest.
+pub(super) struct OverRanks {
+    /// The means of the rounds.
+    pub avg: Spread,
+    /// The least times of the rounds.
+    pub min: Spread,
+    /// The largest times of the rounds.
+    pub max: Spread,
+}
+
+impl OverRanks {
+    /// What `number` finds in the readings of all ranks, round by round. `None` where there are none.
+    pub(super) fn of(rounds: &[Vec<Reading>], number: impl Fn(&Reading) -> f64) -> Option<Self> {
+        let spread = |fold: &dyn Fn(&mut dyn Iterator<Item = f64>) -> f64| {
+            Spread::of(rounds.iter().map(|ranks| fold(&mut ranks.iter().map(&number))))
+        };
+        let ranks = rounds.first()?.len() as f64;
+        Some(Self {
+            avg: spread(&|times| times.sum::<f64>() / ranks)?,
+            min: spread(&|times| times.fold(f64::INFINITY, f64::min))?,
+            max: spread(&|times| times.fold(0.0, f64::max))?,
+        })
+    }
+
+    /// Microseconds for the columns `avg`, `min`, `max`, `low`, `high`: medians of the rounds over the ranks, and the least and
+    /// largest mean of a round.
+    pub(super) fn in_micros(&self) -> [Entry; 5] {
+        [self.avg.median, self.min.median, self.max.median, self.avg.low, self.avg.high]
+            .map(|time| (time * 1e6).into())
+    }
+}
+
+/// The ranks that measure.
+pub enum Crew<'a> {
+    /// Threads of this process, so many.
+    Threads(u16),
+    /// Processes, of which this one is rank 0.
+    Processes(Processes<'a>),
+}
+
+/// Processes that wait for orders of this one.
+pub struct Processes<'a> {
+    /// This one's end of what joins them.
+    all: &'a mut dyn Whole,
+    /// What carries their messages.
+    carrier: &'a str,
+    /// Whether some of them do a duty.
+    busy: bool,
+}
+
+impl<'a> Crew<'a> {
+    /// The processes at the other ends of `all`, whose messages `carrier` carries.
+    pub fn of(all: &'a mut dyn Whole, carrier: &'a str) -> Self {
+        Self::Processes(Processes { all, carrier, busy: false })
+    }
+
+    /// How many ranks there are.
+    pub fn ranks(&self) -> u16 {
+        match self {
+            Crew::Threads(ranks) => *ranks,
+            Crew::Processes(processes) => processes.all.ranks(),
+        }
+    }
+
+    /// What is known of where the first `ranks` ranks stand.
+    pub(super) fn standing(&self, ranks: u16) -> Membership {
+        match self {
+            Crew::Threads(_) => connect(ranks).swap_remove(0).membership(),
+            Crew::Processes(processes) => Membership { ranks, ..processes.all.membership() },
+        }
+    }
+
+    /// What carries messages.
+    fn carrier(&self) -> &str {
+        match self {
+            Crew::Threads(_) => "threads of one process",
+            Crew::Processes(processes) => processes.carrier,
+        }
+    }
+
+    /// In which ways blocks can travel, of those in `asked`: whether ranks share memory. Threads always do.
+    pub(super) fn carriers(&self, asked: &[bool]) -> Vec<bool> {
+        match self {
+            Crew::Threads(_) => vec![true],
+            Crew::Processes(_) => asked.to_vec(),
+        }
+    }
+
+    /// What a table says of how blocks travel. `windows` says whether ranks of one host share memory.
+    pub(super) fn blocks(&self, windows: bool) -> &'static str {
+        match (self, windows) {
+            (Crew::Threads(_), _) => "handed",
+            (Crew::Processes(_), true) => "shared",
+            (Crew::Processes(_), false) => "messages",
+        }
+    }
+
+    /// The program, the machine, and where `ranks` ranks stand.
+    ///
+    /// # Errors
+    /// [`RunError::Compute`].
+    pub(super) fn machine(&self, ranks: u16) -> Result<Machine, RunError> {
+        Machine::here(&self.standing(ranks), self.carrier())
+    }
+
+    /// Has the first `ranks` ranks measure `duty` at once. `letters` has one for each of them, all of one length, where the duty
+    /// takes letters. Returns what each has measured.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub(super) fn measure(&mut self, ranks: u16, duty: Duty, letters: &[Vec<u8>]) -> Result<Vec<Reading>, RunError> {
+        self.lead(ranks, duty, |transport| measured(transport, duty, letters))
+    }
+
+    /// Runs `prepared` on `ranks` ranks, which must be enough for it.
+    pub(super) fn train(&mut self, ranks: u16, prepared: &Prepared) -> Led {
+        let carrier = self.carrier().to_owned();
+        self.lead(ranks, Duty::Serve, |transport| {
+            let (host, credentials) = (hostname(), Credentials::default());
+            let surroundings =
+                Surroundings { host: &host, carrier: &carrier, strict: false, credentials: &credentials };
+            owner::run(transport, prepared, &surroundings, &mut ())
+        })
+    }
+
+    /// Whether all other ranks wait for an order, so that they can be [dismissed](Self::dismiss).
+    pub fn waits(&self) -> bool {
+        !matches!(self, Crew::Processes(Processes { busy: true, .. }))
+    }
+
+    /// Tells all other ranks that there is no more to do.
+    ///
+    /// # Errors
+    /// [`RunError::Transport`].
+    pub fn dismiss(&mut self) -> Result<(), RunError> {
+        match self {
+            Crew::Threads(_) => Ok(()),
+            Crew::Processes(processes) => processes.order(Assignment { ranks: 0, duty: Duty::Leave }),
+        }
+    }
+
+    /// Has the first `ranks` ranks do `duty`, where this one is the owner and does `lead`.
+    fn lead<R>(
+        &mut self,
+        ranks: u16,
+        duty: Duty,
+        lead: impl FnOnce(&mut dyn Transport) -> Result<R, RunError>,
+    ) -> Result<R, RunError> {
+        match self {
+            Crew::Threads(_) => {
+                let (led, served) =
+                    local::together(connect(ranks), |end| lead(end), |end: &mut Local| take_part(end, duty));
+                local::first_error(led, served)
+            }
+            Crew::Processes(processes) => {
+                processes.order(Assignment { ranks, duty })?;
+                processes.busy = true;
+                let led = match ranks == processes.all.ranks() {
+                    true => lead(processes.all),
+                    false => match processes.all.first(ranks)? {
+                        Some(mut part) => lead(&mut *part),
+                        None => Err(RunError::Bug("the owner is among the first ranks".to_owned())),
+                    },
+                }?;
+                processes.busy = false;
+                Ok(led)
+            }
+        }
+    }
+}
+
+impl Processes<'_> {
+    /// Sends `order` to all other ranks.
+    fn order(&mut self, order: Assignment) -> Result<(), RunError> {
+        self.all.set_timeout(PATIENCE);
+        let mut bytes = postcard::to_allocvec(&order).map_err(|error| RunError::Bug(error.to_string()))?;
+        bytes.resize(ASSIGNMENT, 0);
+        let all = vec![bytes; usize::from(self.all.ranks())];
+        self.all.letters().scatter(&all, ASSIGNMENT)?;
+        Ok(())
+    }
+}
+
+/// Does what rank 0 says on another rank, until there is no more to do.
+///
+/// # Errors
+/// [`RunError`].
+pub fn serve(all: &mut dyn Whole) -> Result<(), RunError> {
+    loop {
+        all.set_timeout(PATIENCE);
+        let bytes = all.letters().scatter(&[], ASSIGNMENT)?;
+        let Ok((Assignment { ranks, duty }, _)) = postcard::take_from_bytes(&bytes) else {
+            return Err(RunError::Unreadable { what: "an order", from: Rank::OWNER });
+        };
+        match duty {
+            Duty::Leave => return Ok(()),
+            duty if ranks == all.ranks() => take_part(all, duty)?,
+            duty => {
+                if let Some(mut part) = all.first(ranks)? {
+                    take_part(&mut *part, duty)?;
+                }
+            }
+        }
+    }
+}
+
+/// Does a duty on a rank other than 0.
+fn take_part(transport: &mut dyn Transport, duty: Duty) -> Result<(), RunError> {
+    match duty {
+        Duty::Serve => serve::run(transport, &hostname(), &Credentials::default()),
+        duty => measured(transport, duty, &[]).map(|_| ()),
+    }
+}
+
+/// Measures `duty` on this rank, when all are there. Returns what all ranks have measured, on the owner; nothing elsewhere.
+fn measured(transport: &mut dyn Transport, duty: Duty, letters: &[Vec<u8>]) -> Result<Vec<Reading>, RunError> {
+    let reading = match duty {
+        Duty::Crypto(case) => {
+            meet(transport)?;
+            Reading::of(case.seconds())
+        }
+        Duty::Gemm(case) => {
+            meet(transport)?;
+            Reading::of(case.seconds(transport.membership().cores.whole())?)
+        }
+        Duty::Slots(case) => case.reading(transport, letters)?,
+        Duty::Serve | Duty::Leave => Reading::default(),
+    };
+    let told = transport.letters().gather(&reading.to_bytes())?;
+    Ok(told.iter().map(|bytes| Reading::from_bytes(bytes)).collect())
+}
+
+/// Waits until all ranks are here.
+pub(super) fn meet(transport: &mut dyn Transport) -> Result<(), TransportError> {
+    transport.letters().gather(&[0])?;
+    let go = memory::zeroed(1)?;
+    let all = vec![go; usize::from(transport.ranks())];
+    transport.letters().scatter(&all, 1).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_travel() {
+        let reading = Reading { total: 1.5, parts: [1.0, -2.0, 3.0, 0.0, 5.0] };
+        assert_eq!(Reading::from_bytes(&reading.to_bytes()), reading);
+    }
+
+    #[test]
+    fn orders_fit_their_letters() {
+        let longest = SlotCase::longest();
+        for duty in [Duty::Slots(longest), Duty::Serve, Duty::Leave] {
+            assert!(postcard::to_allocvec(&Assignment { ranks: u16::MAX, duty }).unwrap().len() <= ASSIGNMENT);
+        }
+    }
+
+    #[test]
+    fn times_are_told_over_ranks_and_rounds() {
+        let rounds = [[1.0, 3.0], [2.0, 6.0], [3.0, 3.0]].map(|ranks| ranks.map(Reading::of).to_vec());
+        let over = OverRanks::of(&rounds, |reading| reading.total).unwrap();
+        assert_eq!((over.avg.median, over.min.median, over.max.median), (3.0, 2.0, 3.0));
+        assert_eq!((over.avg.low, over.avg.high), (2.0, 4.0));
+        assert!(OverRanks::of(&[], |reading| reading.total).is_none());
+    }
+}

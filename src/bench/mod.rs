@@ -1,0 +1,91 @@
+//! `mixnn bench`: what protection costs, measured on the machines at hand. Each bench prints a table: [`crypto`] of cells,
+//! [`gemm`] of matrix products, [`slot`] of slots, [`scale`] of slots over more and more ranks, [`train`] of whole jobs.
+//!
+//! Rank 0 chooses what is measured. The ranks of its [`crew`] do what it tells them, one task after the other, until it has no
+//! more: so one launch of processes measures everything.
+//!
+//! A machine is never idle and never the same. So what is to be compared is measured in [turns](rounds), several times, and a
+//! row has a median with its spread, and beside it what the machine could do at best, from the same [turns](ceilings).
+
+mod ceilings;
+pub mod crew;
+pub mod crypto;
+pub mod gemm;
+mod machine;
+pub mod rounds;
+pub mod scale;
+pub mod slot;
+pub mod table;
+pub mod train;
+
+use thiserror::Error;
+
+use crew::Crew;
+use rounds::Rounds;
+use table::Format;
+
+use crate::mix::MixError;
+use crate::run::RunError;
+
+/// What all benches are asked alike, and who takes part.
+pub struct BenchRun<'a> {
+    /// The ranks that measure.
+    pub crew: Crew<'a>,
+    /// How often things are measured, and when that ends early.
+    pub rounds: Rounds<'a>,
+    /// In which form rows are printed.
+    pub format: Format,
+}
+
+impl BenchRun<'_> {
+    /// The ranks that measure: as many as are `asked` for, or all that there are.
+    ///
+    /// # Errors
+    /// [`BenchError::Ranks`] where that is more than there are, or fewer than `least`.
+    fn ranks(&self, asked: Option<u16>, least: u16) -> Result<u16, BenchError> {
+        let there = self.crew.ranks();
+        let ranks = asked.unwrap_or(there);
+        match (least..=there).contains(&ranks) {
+            true => Ok(ranks),
+            false => Err(BenchError::Ranks { needed: ranks.max(least), found: there.min(ranks) }),
+        }
+    }
+}
+
+/// Why nothing is measured, or no more.
+#[derive(Debug, Error)]
+pub enum BenchError {
+    /// A run has failed, or what is measured.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// There are too few ranks.
+    #[error("this takes {needed} ranks, there are {found}")]
+    Ranks {
+        /// How many ranks it takes.
+        needed: u16,
+        /// How many there are, or were asked for.
+        found: u16,
+    },
+    /// The job has no linear layers, whose products could be measured.
+    #[error(
+        "the job has no linear layers and no attention, whose matrix products could be measured; leave the job out for square ones"
+    )]
+    NoLayers,
+}
+
+impl From<MixError> for BenchError {
+    fn from(error: MixError) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+impl BenchError {
+    /// The code with which the process exits because of this error.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            BenchError::Run(error) => error.exit_code(),
+            BenchError::Ranks { .. } => 3,
+            BenchError::NoLayers => 2,
+        }
+    }
+}
