@@ -52,6 +52,22 @@ pub(crate) fn copied<T: Copy>(values: &[T]) -> Result<Vec<T>, OutOfMemory> {
     Ok(copy)
 }
 
+/// How many bytes of memory the system can give, as far as it tells: of the machine, or of this process's container where that has less.
+pub(crate) fn available() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = in_kilobytes(&read("/proc/meminfo")?, "MemAvailable:")?;
+    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
+    let container =
+        || Some(number("/sys/fs/cgroup/memory.max")?.saturating_sub(number("/sys/fs/cgroup/memory.current")?));
+    Some(container().map_or(machine, |container| machine.min(container)))
+}
+
+/// The number behind `key`, which is in units of 1024 bytes, in bytes. `text` is a table such as `/proc/meminfo`.
+fn in_kilobytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
 thread_local! {
     /// Whether this thread is asking for memory that it can do without.
     static MAY_FAIL: Cell<bool> = const { Cell::new(false) };
@@ -163,5 +179,13 @@ mod tests {
         assert_eq!(zeroed::<u8>(3).unwrap(), [0; 3]);
         assert_eq!(copied(&[1.5, 2.5]).unwrap(), [1.5, 2.5]);
         assert!(!MAY_FAIL.get());
+    }
+
+    #[test]
+    fn the_system_says_how_much_it_has() {
+        let table = "MemTotal:       24583016 kB\nMemAvailable:   1000 kB\nSwapFree: x kB\n";
+        assert_eq!(in_kilobytes(table, "MemAvailable:"), Some(1_024_000));
+        assert_eq!([in_kilobytes(table, "SwapFree:"), in_kilobytes(table, "Other:")], [None; 2]);
+        assert!(available().is_none_or(|bytes| bytes > 1 << 20));
     }
 }

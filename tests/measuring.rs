@@ -144,6 +144,7 @@ fn what_a_bench_has_not_enough_of_is_told_first() {
         ("train jobs/digits.toml --local 6 --relays 3,8", 3, ["this takes 12 ranks, there are 6", "--local 12"]),
         ("slot --cells 63", 2, ["63 bytes", "the least is 64"]),
         ("train no-such-job.toml", 3, ["no-such-job.toml", "cannot"]),
+        ("slot --local 64 --cells 67108864", 3, ["MB of memory", "fewer ranks"]),
         ("crypto --cells 0", 2, ["0", "--cells"]),
         ("slot --hops 5", 2, ["5", "3..=4"]),
         ("crypto --json --csv", 2, ["--json", "--csv"]),

@@ -1,16 +1,13 @@
 //! What this machine can do at best, with one core and nothing else to do: what all rows are held against.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
-use super::gemm;
+use super::products::{MatrixProduct, ProductKind};
+use super::rounds::seconds;
 use crate::compute::cpu::Cpu;
 use crate::crypto::aead::{Library, TAG};
 use crate::crypto::key::Key;
 use crate::run::RunError;
-
-/// How long something is repeated, to find out how long it takes once.
-pub(super) const SAMPLE: Duration = Duration::from_millis(10);
 
 /// How many bytes the cells are that are sealed: the longest that there are.
 const CELL: usize = 1 << 16;
@@ -31,7 +28,7 @@ pub(super) enum Ceiling {
 }
 
 impl Ceiling {
-    /// Measures it once.
+    /// Measures it once, on the core that calls.
     ///
     /// # Errors
     /// [`RunError::Compute`].
@@ -50,24 +47,9 @@ impl Ceiling {
                 rates.into_iter().fold(0.0, f64::max)
             }
             Ceiling::Gemm => {
-                let square =
-                    gemm::MatrixProduct { m: SQUARE, n: SQUARE, k: SQUARE, kind: gemm::ProductKind::Forward };
+                let square = MatrixProduct { m: SQUARE, n: SQUARE, k: SQUARE, kind: ProductKind::Forward };
                 square.operations() / square.seconds(&Cpu::new(1)?)?
             }
         })
-    }
-}
-
-/// How many seconds `work` takes, repeated for a [`SAMPLE`] of time, and once before that.
-pub(super) fn seconds(mut work: impl FnMut()) -> f64 {
-    work();
-    let (started, mut times) = (Instant::now(), 0_u32);
-    loop {
-        work();
-        times += 1;
-        let spent = started.elapsed();
-        if spent >= SAMPLE {
-            return spent.as_secs_f64() / f64::from(times);
-        }
     }
 }

@@ -4,29 +4,27 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::crypto::CryptoCase;
-use super::gemm::GemmCase;
+use super::cells::CryptoCase;
 use super::machine::Machine;
-use super::rounds::Spread;
-use super::slot::SlotCase;
-use super::table::Entry;
+use super::products::GemmCase;
+use super::reading::Reading;
+use super::slots::{SlotCase, meet};
 use crate::ids::Rank;
-use crate::memory;
 use crate::run::owner::{self, Surroundings};
 use crate::run::prepare::Prepared;
 use crate::run::trust::Credentials;
 use crate::run::{Led, RunError, hostname, local, serve};
 use crate::transport::local::{Local, connect};
-use crate::transport::{Member, Membership, Transport, TransportError, Whole};
+use crate::transport::{Member, Membership, Transport, Whole};
 
 /// What the ranks of a crew do next.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum Duty {
-    /// They measure cells.
+    /// They seal or open cells, all at once.
     Crypto(CryptoCase),
-    /// They multiply matrices.
+    /// They multiply matrices, all at once.
     Gemm(GemmCase),
-    /// They run slots.
+    /// They run slots with each other.
     Slots(SlotCase),
     /// They serve a run of a job.
     Serve,
@@ -46,70 +44,7 @@ const ASSIGNMENT: usize = 128;
 /// How long a rank waits for its next order: as long as a bench may take.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What one rank has measured, in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Reading {
-    /// All of it.
-    pub total: f64,
-    /// Its parts, where there are any.
-    pub parts: [f64; PARTS],
-}
-
-/// How many parts a reading may have.
-pub(super) const PARTS: usize = 5;
-
-impl Reading {
-    /// A reading without parts.
-    pub(super) fn of(total: f64) -> Self {
-        Self { total, parts: [0.0; PARTS] }
-    }
-
-    /// The form in which a rank tells the owner.
-    fn to_bytes(self) -> Vec<u8> {
-        [self.total].iter().chain(&self.parts).flat_map(|number| number.to_le_bytes()).collect()
-    }
-
-    /// Reads what [`to_bytes`](Self::to_bytes) gave.
-    fn from_bytes(bytes: &[u8]) -> Self {
-        let mut numbers = bytes.as_chunks().0.iter().map(|number| f64::from_le_bytes(*number));
-        let mut next = || numbers.next().unwrap_or(f64::NAN);
-        Self { total: next(), parts: std::array::from_fn(|_| next()) }
-    }
-}
-
-/// Times over the ranks that have measured at once: of each round the mean, the least and the largest.
-pub(super) struct OverRanks {
-    /// The means of the rounds.
-    pub avg: Spread,
-    /// The least times of the rounds.
-    pub min: Spread,
-    /// The largest times of the rounds.
-    pub max: Spread,
-}
-
-impl OverRanks {
-    /// What `number` finds in the readings of all ranks, round by round. `None` where there are none.
-    pub(super) fn of(rounds: &[Vec<Reading>], number: impl Fn(&Reading) -> f64) -> Option<Self> {
-        let spread = |fold: &dyn Fn(&mut dyn Iterator<Item = f64>) -> f64| {
-            Spread::of(rounds.iter().map(|ranks| fold(&mut ranks.iter().map(&number))))
-        };
-        let ranks = rounds.first()?.len() as f64;
-        Some(Self {
-            avg: spread(&|times| times.sum::<f64>() / ranks)?,
-            min: spread(&|times| times.fold(f64::INFINITY, f64::min))?,
-            max: spread(&|times| times.fold(0.0, f64::max))?,
-        })
-    }
-
-    /// Microseconds for the columns `avg`, `min`, `max`, `low`, `high`: medians of the rounds over the ranks, and the least and
-    /// largest mean of a round.
-    pub(super) fn in_micros(&self) -> [Entry; 5] {
-        [self.avg.median, self.min.median, self.max.median, self.avg.low, self.avg.high]
-            .map(|time| (time * 1e6).into())
-    }
-}
-
-/// The ranks that measure.
+/// The ranks that measure, as rank 0 sees them.
 pub enum Crew<'a> {
     /// Threads of this process, so many.
     Threads(u16),
@@ -121,7 +56,7 @@ pub enum Crew<'a> {
 pub struct Processes<'a> {
     /// This one's end of what joins them.
     all: &'a mut dyn Whole,
-    /// What carries their messages.
+    /// What carries their messages, in words.
     carrier: &'a str,
     /// Whether some of them do a duty.
     busy: bool,
@@ -149,7 +84,7 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// What carries messages.
+    /// What carries the messages of these ranks, in words.
     fn carrier(&self) -> &str {
         match self {
             Crew::Threads(_) => "threads of one process",
@@ -309,23 +244,9 @@ fn measured(transport: &mut dyn Transport, duty: Duty, letters: &[Vec<u8>]) -> R
     Ok(told.iter().map(|bytes| Reading::from_bytes(bytes)).collect())
 }
 
-/// Waits until all ranks are here.
-pub(super) fn meet(transport: &mut dyn Transport) -> Result<(), TransportError> {
-    transport.letters().gather(&[0])?;
-    let go = memory::zeroed(1)?;
-    let all = vec![go; usize::from(transport.ranks())];
-    transport.letters().scatter(&all, 1).map(|_| ())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn samples_travel() {
-        let reading = Reading { total: 1.5, parts: [1.0, -2.0, 3.0, 0.0, 5.0] };
-        assert_eq!(Reading::from_bytes(&reading.to_bytes()), reading);
-    }
 
     #[test]
     fn orders_fit_their_letters() {
@@ -333,14 +254,5 @@ mod tests {
         for duty in [Duty::Slots(longest), Duty::Serve, Duty::Leave] {
             assert!(postcard::to_allocvec(&Assignment { ranks: u16::MAX, duty }).unwrap().len() <= ASSIGNMENT);
         }
-    }
-
-    #[test]
-    fn times_are_told_over_ranks_and_rounds() {
-        let rounds = [[1.0, 3.0], [2.0, 6.0], [3.0, 3.0]].map(|ranks| ranks.map(Reading::of).to_vec());
-        let over = OverRanks::of(&rounds, |reading| reading.total).unwrap();
-        assert_eq!((over.avg.median, over.min.median, over.max.median), (3.0, 2.0, 3.0));
-        assert_eq!((over.avg.low, over.avg.high), (2.0, 4.0));
-        assert!(OverRanks::of(&[], |reading| reading.total).is_none());
     }
 }

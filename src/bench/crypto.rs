@@ -1,62 +1,19 @@
 //! `mixnn bench crypto`: what a cell costs, by its length, library, and how many layers it has. All ranks measure at once, as they
 //! seal at once in a slot.
 
-use std::hint::black_box;
-
-use serde::{Deserialize, Serialize};
-
-use super::ceilings::{Ceiling, seconds};
-use super::crew::{Duty, OverRanks, Reading};
+use super::ceilings::Ceiling;
+use super::cells::{CellWork, CryptoCase};
+use super::crew::Duty;
+use super::reading::{OverRanks, Reading};
 use super::rounds::Spread;
 use super::table::{Column, Entry, Sheet};
 use super::{BenchError, BenchRun};
-use crate::crypto::aead::{Library, TAG};
-use crate::crypto::key::Key;
+use crate::crypto::aead::Library;
 
 /// The lengths of the cells that are tried, in bytes, unless the user names others.
 pub const CELLS: [u32; 4] = [1024, 5808, 16_384, 65_536];
 /// The longest cell that may be asked for, in bytes.
 pub const LONGEST: u32 = 1 << 26;
-
-/// How many layers an onion has.
-const LAYERS: usize = 3;
-
-/// What is done with a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum CellWork {
-    /// One layer is laid: what a stage of `sealed` does.
-    Seal,
-    /// One layer is taken off: what a relay does in a phase.
-    Open,
-    /// Three layers are laid, one over the other: what a source does.
-    Onion,
-}
-
-impl CellWork {
-    const ALL: [Self; 3] = [Self::Seal, Self::Open, Self::Onion];
-
-    /// The name of the part in the table.
-    fn name(self) -> &'static str {
-        match self {
-            CellWork::Seal => "seal",
-            CellWork::Open => "open",
-            CellWork::Onion => "onion of 3",
-        }
-    }
-
-    /// How many layers it lays or takes off.
-    fn layers(self) -> usize {
-        if self == CellWork::Onion { LAYERS } else { 1 }
-    }
-}
-
-/// A row of the table: what is measured on each rank.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct CryptoCase {
-    cell: u32,
-    library: Library,
-    part: CellWork,
-}
 
 /// The columns of the table.
 const COLUMNS: [Column; 10] = [
@@ -120,32 +77,4 @@ pub fn run(bench: &mut BenchRun<'_>, cells: &[u32], ranks: Option<u16>) -> Resul
         }
     }
     Ok(())
-}
-
-impl CryptoCase {
-    /// How many seconds it takes on this rank.
-    pub(super) fn seconds(self) -> f64 {
-        let key = self.library.key(&Key::from_bytes([0; 32]));
-        let length = self.cell as usize;
-        // Nothing here is secret, so that one nonce does for all.
-        let (nonce, plain) = ([0; 12], vec![0_u8; length]);
-        let mut sealed = vec![0_u8; length + LAYERS * TAG];
-        match self.part {
-            CellWork::Seal => seconds(|| key.seal(&nonce, &[], black_box(&plain), &mut sealed[..length + TAG])),
-            CellWork::Open => {
-                key.seal(&nonce, &[], &plain, &mut sealed[..length + TAG]);
-                let mut opened = vec![0_u8; length];
-                seconds(|| {
-                    let authentic = key.open(&nonce, &[], black_box(&sealed[..length + TAG]), &mut opened);
-                    assert!(authentic.is_ok(), "it was sealed a moment ago");
-                })
-            }
-            CellWork::Onion => seconds(|| {
-                key.seal(&nonce, &[], black_box(&plain), &mut sealed[..length + TAG]);
-                for layer in 2..=LAYERS {
-                    key.seal_in_place(&nonce, &[], &mut sealed[..length + layer * TAG]);
-                }
-            }),
-        }
-    }
 }

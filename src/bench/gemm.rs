@@ -1,93 +1,18 @@
 //! `mixnn bench gemm`: matrix products on the processor, those of a job or square ones. All ranks multiply at once, each with its
 //! part of the cores.
 
-use serde::{Deserialize, Serialize};
-
-use super::ceilings::{Ceiling, seconds};
-use super::crew::{Duty, OverRanks, Reading};
+use super::ceilings::Ceiling;
+use super::crew::Duty;
+use super::products::{GemmCase, MatrixProduct, ProductKind};
+use super::reading::{OverRanks, Reading};
 use super::rounds::Spread;
 use super::table::{Column, Entry, Sheet};
 use super::{BenchError, BenchRun};
-use crate::compute::cpu::Cpu;
-use crate::compute::{Backend, ComputeError, Gemm, Matrix, Memory};
 use crate::job::Job;
-use crate::run::RunError;
 use crate::run::prepare::Prepared;
 
 /// The rows and columns of the square products that are tried where no job is given.
 pub const SQUARES: [usize; 5] = [64, 128, 256, 512, 1024];
-
-/// Which of a layer's three products it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum ProductKind {
-    /// The output.
-    Forward,
-    /// The gradient of the input.
-    InputGradient,
-    /// The gradient of the weight, which is added to.
-    WeightGradient,
-}
-
-impl ProductKind {
-    const ALL: [Self; 3] = [Self::Forward, Self::InputGradient, Self::WeightGradient];
-
-    /// The name in the table.
-    fn name(self) -> &'static str {
-        match self {
-            ProductKind::Forward => "forward",
-            ProductKind::InputGradient => "dx",
-            ProductKind::WeightGradient => "dw",
-        }
-    }
-}
-
-/// A product C (m, n) = A (m, k) B (k, n).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct MatrixProduct {
-    /// Rows of A and C.
-    pub m: usize,
-    /// Columns of B and C.
-    pub n: usize,
-    /// Columns of A, rows of B.
-    pub k: usize,
-    /// Which of a layer's products it is.
-    pub kind: ProductKind,
-}
-
-impl MatrixProduct {
-    /// How many additions and multiplications it takes.
-    pub(super) fn operations(self) -> f64 {
-        2.0 * self.m as f64 * self.n as f64 * self.k as f64
-    }
-
-    /// How many seconds it takes with `cpu`.
-    ///
-    /// # Errors
-    /// [`ComputeError::OutOfMemory`].
-    pub(super) fn seconds(self, cpu: &Cpu) -> Result<f64, ComputeError> {
-        let Self { m, n, k, kind } = self;
-        let transposed = kind == ProductKind::WeightGradient;
-        let shape = Gemm { m, n, k, a_transposed: transposed, b_transposed: false, accumulate: transposed };
-        let (a, b, mut c) = (cpu.zeros(m * k)?, cpu.zeros(k * n)?, cpu.zeros(m * n)?);
-        Ok(cpu.enter(|| seconds(|| cpu.gemm(shape, &a, &b, &mut c))))
-    }
-}
-
-/// A row of the table: what each rank multiplies, with how many threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct GemmCase {
-    product: MatrixProduct,
-    /// How many threads; 0: the rank's part of its host's cores.
-    threads: u16,
-}
-
-impl GemmCase {
-    /// How many seconds it takes on a rank whose part of its host's cores is `cores`.
-    pub(super) fn seconds(self, cores: usize) -> Result<f64, RunError> {
-        let threads = if self.threads == 0 { cores } else { self.threads.into() };
-        Ok(self.product.seconds(&Cpu::new(threads)?)?)
-    }
-}
 
 /// The columns of the table.
 const COLUMNS: [Column; 12] = [

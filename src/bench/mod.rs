@@ -8,13 +8,17 @@
 //! row has a median with its spread, and beside it what the machine could do at best, from the same [turns](ceilings).
 
 mod ceilings;
+mod cells;
 pub mod crew;
 pub mod crypto;
 pub mod gemm;
 mod machine;
+mod products;
+mod reading;
 pub mod rounds;
 pub mod scale;
 pub mod slot;
+mod slots;
 pub mod table;
 pub mod train;
 
@@ -29,7 +33,7 @@ use crate::run::RunError;
 
 /// What all benches are asked alike, and who takes part.
 pub struct BenchRun<'a> {
-    /// The ranks that measure.
+    /// The ranks that measure, this one among them.
     pub crew: Crew<'a>,
     /// How often things are measured, and when that ends early.
     pub rounds: Rounds<'a>,
@@ -66,6 +70,14 @@ pub enum BenchError {
         /// How many there are, or were asked for.
         found: u16,
     },
+    /// There is too little memory.
+    #[error("this takes about {} MB of memory on this host, which can give {} MB; take fewer ranks or shorter cells", needed / 1_000_000, found / 1_000_000)]
+    Memory {
+        /// How many bytes it takes.
+        needed: u64,
+        /// How many bytes there are.
+        found: u64,
+    },
     /// The job has no linear layers, whose products could be measured.
     #[error(
         "the job has no linear layers and no attention, whose matrix products could be measured; leave the job out for square ones"
@@ -84,7 +96,7 @@ impl BenchError {
     pub fn exit_code(&self) -> i32 {
         match self {
             BenchError::Run(error) => error.exit_code(),
-            BenchError::Ranks { .. } => 3,
+            BenchError::Ranks { .. } | BenchError::Memory { .. } => 3,
             BenchError::NoLayers => 2,
         }
     }

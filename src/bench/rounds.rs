@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 use crate::run::RunError;
 use crate::terminal;
 
+/// How long something is repeated, to find out how long it takes once.
+const SAMPLE: Duration = Duration::from_millis(10);
+
 /// From how long on a user is told how long something will take.
 const LONG: Duration = Duration::from_secs(20);
 
 /// How often each case is measured, and when that ends early.
 #[derive(Clone, Copy)]
 pub struct Rounds<'a> {
-    /// How many rounds count.
+    /// How many rounds count in a row.
     pub rounds: u32,
     /// Whether one more round goes before them, which does not count.
     pub warms_up: bool,
@@ -81,9 +84,9 @@ impl Rounds<'_> {
 pub struct Spread {
     /// The median; of an even number of values the mean of the two in the middle.
     pub median: f64,
-    /// The least value.
+    /// The least of the values.
     pub low: f64,
-    /// The largest value.
+    /// The largest of the values.
     pub high: f64,
 }
 
@@ -99,6 +102,20 @@ impl Spread {
             _ => (values[middle - 1] + values[middle]) / 2.0,
         };
         Some(Self { median, low, high })
+    }
+}
+
+/// How many seconds `work` takes, repeated for a [`SAMPLE`] of time, and once before that.
+pub(super) fn seconds(mut work: impl FnMut()) -> f64 {
+    work();
+    let (started, mut times) = (Instant::now(), 0_u32);
+    loop {
+        work();
+        times += 1;
+        let spent = started.elapsed();
+        if spent >= SAMPLE {
+            return spent.as_secs_f64() / f64::from(times);
+        }
     }
 }
 

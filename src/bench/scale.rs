@@ -1,9 +1,10 @@
 //! `mixnn bench scale`: what a slot costs over more and more ranks. *Strong*: a message of one length is mixed by more ranks, in
 //! smaller cells. *Weak*: cells keep their length, so that the message grows with the ranks.
 
-use super::crew::OverRanks;
+use super::reading::OverRanks;
 use super::rounds::Spread;
-use super::slot::{FEWEST, SlotCase, Slots, one_cell};
+use super::slot::{FEWEST, Slots, fits, one_cell};
+use super::slots::SlotCase;
 use super::table::{Column, Entry, Sheet};
 use super::{BenchError, BenchRun};
 use crate::ids::Phase;
@@ -54,7 +55,15 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &ScaleAsked) -> Result<(), BenchErro
         false => asked.ranks.clone(),
     };
     ranks.sort_unstable();
-    ranks.iter().try_for_each(|ranks| bench.ranks(Some(*ranks), FEWEST).map(|_| ()))?;
+    let mut lengths = Vec::new();
+    for ranks in ranks {
+        bench.ranks(Some(ranks), FEWEST)?;
+        lengths.push([
+            Geometry::new(ranks, asked.hops, asked.message, LONGEST)?,
+            one_cell(ranks, asked.hops, asked.cell)?,
+        ]);
+    }
+    lengths.iter().flatten().try_for_each(|geometry| fits(&bench.crew, geometry))?;
     let settings = [
         ("strong", format!("a message of {} bytes", asked.message)),
         ("weak", format!("a cell of {} bytes a lane", asked.cell)),
@@ -71,10 +80,8 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &ScaleAsked) -> Result<(), BenchErro
     let machine = bench.crew.machine(there)?;
     let table = Sheet::begin(bench.format, "scale", &machine, &settings, &COLUMNS)?;
     let (mut slots, mut first) = (Slots::default(), [None; 2]);
-    for ranks in ranks {
-        let strong = Geometry::new(ranks, asked.hops, asked.message, LONGEST)?;
-        let weak = one_cell(ranks, asked.hops, asked.cell)?;
-        let cases = [strong, weak].map(|geometry| SlotCase::of(geometry, asked.slots));
+    for both in lengths {
+        let cases = both.map(|geometry| SlotCase::of(geometry, asked.slots));
         let (measured, best) = slots.in_turns(bench, &cases)?;
         for (i, (case, readings)) in cases.iter().zip(&measured).enumerate() {
             let Some(time) = OverRanks::of(readings, |reading| reading.total) else { continue };
@@ -82,7 +89,7 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &ScaleAsked) -> Result<(), BenchErro
             let first = *first[i].get_or_insert(median);
             table.row(&[
                 ["strong", "weak"][i].into(),
-                u64::from(ranks).into(),
+                u64::from(geometry.ranks).into(),
                 (geometry.message() as u64).into(),
                 (geometry.cell(Phase(1)) as u64).into(),
                 u64::from(geometry.cells).into(),

@@ -47,13 +47,13 @@ impl Column {
 /// A value in a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
-    /// A word.
+    /// The value is a word.
     Word(String),
-    /// A count.
+    /// The value is a whole number.
     Count(u64),
-    /// A measured number.
+    /// The value is a number that was measured.
     Number(f64),
-    /// Nothing: it was not measured, or makes no sense in this row.
+    /// There is nothing: it was not measured, or makes no sense in this row.
     Nothing,
 }
 
@@ -102,7 +102,7 @@ impl Entry {
         }
     }
 
-    /// The value in JSON.
+    /// The value as it stands in JSON.
     fn json(&self) -> Json {
         match self {
             Entry::Word(word) => json!(word),
@@ -115,9 +115,9 @@ impl Entry {
 
 /// A table that is being printed.
 pub struct Sheet {
-    /// In which form.
+    /// The form in which it is printed.
     format: Format,
-    /// Its columns.
+    /// The columns that each row has values for.
     columns: &'static [Column],
 }
 
@@ -159,7 +159,7 @@ impl Sheet {
                 let object = |pairs: &[(&'static str, String)]| -> Map<String, Json> {
                     pairs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
                 };
-                json!({ "bench": bench, "machine": object(&about), "settings": object(settings) }).to_string()
+                json!({ "bench": bench, "machine": object(about), "settings": object(settings) }).to_string()
             }
         };
         terminal::print(&text)?;

@@ -42,7 +42,7 @@ impl Mode {
     pub const ALL: [Self; 4] =
         [Self::Single, Self::Ranks(Profile::Bare), Self::Ranks(Profile::Sealed), Self::Ranks(Profile::Mixed)];
 
-    /// The word for it.
+    /// The word for it on the command line and in the table.
     pub fn name(self) -> &'static str {
         match self {
             Mode::Single => "single",
@@ -187,7 +187,7 @@ impl TrainCase {
         }
     }
 
-    /// Runs it once.
+    /// Runs it once, with the ranks of `crew`.
     fn run(&self, crew: &mut Crew<'_>) -> Result<Timed, RunError> {
         let (outcome, _) = match self.way {
             Mode::Single => single::run(&self.prepared, &mut ())?,
@@ -197,7 +197,7 @@ impl TrainCase {
         Ok(Timed { seconds, outcome })
     }
 
-    /// Prints its row.
+    /// Prints the row of what `ran` came to.
     fn print(&self, table: &Sheet, spread: Spread, ratios: Option<Spread>, ran: &[Timed]) -> Result<(), RunError> {
         let Spread { median, low, high } = spread;
         let (mix, mixes) = (&self.prepared.job.mix, self.way == Mode::Ranks(Profile::Mixed));

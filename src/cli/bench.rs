@@ -352,6 +352,6 @@ fn explained(error: &BenchError) -> String {
     match error {
         BenchError::Ranks { needed, .. } => format!("{error}; start {needed}: {}", Start::here().more(*needed)),
         BenchError::Run(error) => super::errand::explained(error),
-        BenchError::NoLayers => error.to_string(),
+        BenchError::Memory { .. } | BenchError::NoLayers => error.to_string(),
     }
 }
