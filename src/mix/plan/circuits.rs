@@ -2,9 +2,9 @@
 //! exactly one circuit (docs/PROTOCOL.md, 7.5 to 7.7).
 //!
 //! The first and the last phase hold by construction: a rank's circuits leave through every other rank once, and arrive
-//! so. What is searched is which relays meet in between. A local search swaps relays. It takes a swap that makes things
-//! worse by delta with the probability exp(-delta / T). It stops when no pair carries two circuits in a phase and no
-//! circuit meets a rank twice.
+//! so. What is searched is which relays meet in between. A local search swaps relays, every other time those of a circuit
+//! that has a conflict. It takes a swap that makes things worse by delta with the probability exp(-delta / T). It stops
+//! when no pair carries two circuits in a phase and no circuit meets a rank twice.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
@@ -12,15 +12,16 @@ use rand::{Rng, RngExt};
 use super::{Circuit, Demand, Direction};
 use crate::ids::Rank;
 
-/// T falls from the first number to the second in the course of a search. What suits few ranks is too hot for many.
-const TEMPERATURE: [f64; 2] = [0.35, 0.08];
+/// How often a swap begins with a circuit that has a conflict, and not with any. Always would be slower: what is in the way has to move,
+/// too.
+const CONFLICTS_FIRST: f64 = 0.5;
 /// What a pair of ranks of one host on one circuit costs. A conflict costs 1.
 const SHARED_HOST: f64 = 0.05;
 /// The search gives up after so many swaps, times the square of the number of circuits. That is few: with few ranks
 /// most sets A(s) allow no plan, and a fresh draw of them is better than a longer search.
 const SWAPS: usize = 4;
 /// The most swaps that are tried to spread circuits over hosts once they have no conflict. They take a tenth of a
-/// second. Among 64 ranks all swaps would take minutes.
+/// second.
 const SPREADING: usize = 200_000;
 
 /// Looks for circuits of `hops` hops that meet `demand`. Returns `None` if the search finds none. If ranks share
@@ -42,8 +43,7 @@ pub(super) fn search(demand: &Demand, hops: u8, hosts: &[u32], rng: &mut impl Rn
                 break;
             }
         }
-        let [hot, cold] = TEMPERATURE;
-        search.swap(hot + (cold - hot) * done as f64 / swaps as f64, rng);
+        search.swap(rng);
         done += 1;
     }
     best.map(|(_, circuits)| circuits)
@@ -88,6 +88,13 @@ struct Search<'a> {
     shared: usize,
     /// Whether the search is to go on for circuits that meet a host twice less often.
     worth_spreading: bool,
+    /// T: 1 / ln(circuits). Then of as many swaps as there are circuits about one is taken that makes a conflict, so that conflicts do not come
+    /// faster than they go, however many ranks there are.
+    temperature: f64,
+    /// The numbers of circuits that may have a conflict, each once. Of the circuits that share a lane, all but one are among them.
+    suspects: Vec<usize>,
+    /// By circuit: whether it is among the suspects.
+    suspected: Vec<bool>,
 }
 
 impl<'a> Search<'a> {
@@ -137,6 +144,9 @@ impl<'a> Search<'a> {
             conflicts: 0,
             shared: 0,
             worth_spreading: can_spread(hosts),
+            temperature: 1.0 / (circuits.len() as f64).ln(),
+            suspects: Vec::new(),
+            suspected: vec![false; circuits.len()],
         };
         for circuit in circuits {
             search.circuits.push(circuit);
@@ -145,9 +155,10 @@ impl<'a> Search<'a> {
         search
     }
 
-    /// Tries one swap at `temperature`, and takes it back if it makes things worse by too much.
-    fn swap(&mut self, temperature: f64, rng: &mut impl Rng) {
-        let a = rng.random_range(0..self.circuits.len());
+    /// Tries one swap, and takes it back if it makes things worse by too much.
+    fn swap(&mut self, rng: &mut impl Rng) {
+        let conflict = if rng.random::<f64>() < CONFLICTS_FIRST { self.suspect(rng) } else { None };
+        let a = conflict.unwrap_or_else(|| rng.random_range(0..self.circuits.len()));
         let spots = self.circuits[a].relays.len();
         let spot = rng.random_range(0..spots);
         let spare = self.circuits[a].direction == Direction::Spare;
@@ -162,6 +173,7 @@ impl<'a> Search<'a> {
             (rng.random_range(self.groups[a].clone()), false)
         };
         if a == b {
+            self.note(a);
             return;
         }
         let before = self.energy();
@@ -171,7 +183,7 @@ impl<'a> Search<'a> {
         self.put(a);
         self.put(b);
         let worse = self.energy() - before;
-        if worse > 0.0 && rng.random::<f64>() >= (-worse / temperature).exp() {
+        if worse > 0.0 && rng.random::<f64>() >= (-worse / self.temperature).exp() {
             self.take(a);
             self.take(b);
             self.exchange(a, b, spot, whole_end);
@@ -202,6 +214,7 @@ impl<'a> Search<'a> {
     /// Counts a circuit in.
     fn put(&mut self, index: usize) {
         let (repeated, shared) = self.own_cost(index);
+        let before = self.conflicts;
         self.conflicts += repeated;
         self.shared += shared;
         for inner in 0..self.circuits[index].relays.len() - 1 {
@@ -209,6 +222,30 @@ impl<'a> Search<'a> {
             self.conflicts += usize::from(self.carried[place] > 0);
             self.carried[place] += 1;
         }
+        if self.conflicts > before {
+            self.note(index);
+        }
+    }
+
+    /// Notes that a circuit may have a conflict.
+    fn note(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.suspected[index], true) {
+            self.suspects.push(index);
+        }
+    }
+
+    /// A random circuit of those that have a conflict. It is no suspect any more: whoever leaves it as it is notes it again.
+    fn suspect(&mut self, rng: &mut impl Rng) -> Option<usize> {
+        while !self.suspects.is_empty() {
+            let place = rng.random_range(0..self.suspects.len());
+            let index = self.suspects.swap_remove(place);
+            self.suspected[index] = false;
+            let shares = |inner| self.carried[self.place(index, inner)] > 1;
+            if (0..self.circuits[index].relays.len() - 1).any(shares) || self.own_cost(index).0 > 0 {
+                return Some(index);
+            }
+        }
+        None
     }
 
     /// Counts a circuit out.

@@ -90,7 +90,7 @@ fn every_size_of_the_design_has_a_plan_that_keeps_its_promises() {
 #[test]
 fn four_hops_and_more_ranks_work_too() {
     let mut rng = StdRng::seed_from_u64(2);
-    for (stages, ranks, hops) in [(3, 9, 4), (2, 16, 4), (3, 20, 3)] {
+    for (stages, ranks, hops) in [(3, 9, 4), (2, 16, 4), (3, 20, 3), (9, 32, 4), (5, 63, 3), (20, 64, 3)] {
         match Plan::draw(stages, hops, &alone(ranks), &mut rng) {
             Ok(plan) => check(&plan),
             Err(error) => panic!("S = {stages}, N = {ranks}, hops = {hops}: {error}"),
