@@ -43,6 +43,8 @@ struct Assignment {
 const ASSIGNMENT: usize = 128;
 /// How long a rank waits for its next order: as long as a bench may take.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a rank waits for others that do the same duty. A run of a job has a time-out of its own.
+const TOGETHER: Duration = Duration::from_secs(120);
 
 /// The ranks that measure, as rank 0 sees them.
 pub enum Crew<'a> {
@@ -169,6 +171,7 @@ impl<'a> Crew<'a> {
             Crew::Processes(processes) => {
                 processes.order(Assignment { ranks, duty })?;
                 processes.busy = true;
+                processes.all.set_timeout(TOGETHER);
                 let led = match ranks == processes.all.ranks() {
                     true => lead(processes.all),
                     false => match processes.all.first(ranks)? {
@@ -206,6 +209,7 @@ pub fn serve(all: &mut dyn Whole) -> Result<(), RunError> {
         let Ok((Assignment { ranks, duty }, _)) = postcard::take_from_bytes(&bytes) else {
             return Err(RunError::Unreadable { what: "an order", from: Rank::OWNER });
         };
+        all.set_timeout(TOGETHER);
         match duty {
             Duty::Leave => return Ok(()),
             duty if ranks == all.ranks() => take_part(all, duty)?,
