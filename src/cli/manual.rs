@@ -139,7 +139,9 @@ mod tests {
         let folder = temp.path().join("share/man1");
         write(&folder).unwrap();
         let mut due: Vec<String> = names().iter().map(|name| format!("mixnn-{name}.1")).collect();
-        due.extend(["mixnn.1", "mixnn-data-fetch.1"].map(str::to_owned));
+        let below = ["data-fetch", "bench-crypto", "bench-gemm", "bench-slot", "bench-scale", "bench-train"];
+        due.extend(below.map(|name| format!("mixnn-{name}.1")));
+        due.push("mixnn.1".to_owned());
         due.sort();
         let mut found: Vec<String> =
             fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
