@@ -13,6 +13,7 @@ use crate::run::kept::checkpoint::Reached;
 use crate::run::kept::folder::Folder;
 use crate::run::kept::lock::Holder;
 use crate::run::kept::model::Model;
+use crate::run::requests::Why;
 use crate::run::{Keeper, single};
 
 fn noticed(reason: Reason) -> Noticed {
@@ -49,6 +50,84 @@ fn a_fault_has_the_code_of_its_reason() {
     for error in [RunError::Role(RoleError::Untold), RunError::Kept(KeptError::Stuck)] {
         assert!(error.exit_code() != 1 && !error.is_divergence(), "{error}");
     }
+}
+
+/// The codes of docs/PROTOCOL.md, 16.7.
+#[test]
+fn a_run_exits_with_the_code_of_what_has_ended_it() {
+    let io = || std::io::Error::other("on purpose");
+    let path = || Path::new("file").to_owned();
+    let at = Reached { epochs: 1, batches: 0 };
+    let timeout = || TransportError::Timeout { waited: Duration::ZERO, missing: Vec::new(), setting: "" };
+    let memory = crate::memory::OutOfMemory { bytes: 1 };
+    let no_text = crate::job::JobError::Read { path: path(), source: io() };
+    let no_job = Job::parse("x.toml", "name = 1", &[]).err().unwrap();
+    let paused = RunError::Paused { why: Why::File, reached: at, path: path(), seconds: 0.0 };
+    let too_long = RunError::TooLong { what: "a message", bytes: 2, most: 1, fix: "" };
+    let unauthentic = MixError::Unauthentic { slot: Slot(1), phase: Phase(1), from: Rank(1) };
+    for (error, code) in [
+        (RunError::Done { folder: path() }, 0),
+        (RunError::TestLoss { loss: f64::NAN, folder: path() }, 1),
+        (RunError::OtherJob { path: path(), differences: String::new() }, 2),
+        (RunError::NoSamples { held_out: 1 }, 2),
+        (RunError::NoBatch { samples: 1, batch: 2 }, 2),
+        (too_long, 2),
+        (RunError::Job(no_job), 2),
+        (RunError::Fingerprints(String::new()), 2),
+        (RunError::Hosts { hosts: 1, ranks: 2 }, 2),
+        (RunError::TooManyRanks { found: 2, most: 1 }, 2),
+        (RunError::Mix(MixError::CellTooSmall { found: 1, least: 2 }), 2),
+        (RunError::Mix(MixError::NoPlan { ranks: 1, stages: 1, hops: 3, works: Vec::new() }), 2),
+        (RunError::Kept(KeptError::OpenKey { path: path(), mode: 0o666 }), 2),
+        (RunError::Kept(KeptError::ForeignKey { path: path(), key: path() }), 2),
+        (RunError::Job(no_text), 3),
+        (RunError::NoProgress { why: Why::Time, reached: at }, 3),
+        (RunError::TooFewRanks { found: 1, needed: 2, stages: 1, relays: 0 }, 3),
+        (RunError::Memory(memory), 3),
+        (RunError::Threads(io().into()), 3),
+        (RunError::Transport(TransportError::Memory(memory)), 3),
+        (RunError::Mix(MixError::Transport(TransportError::Window { bytes: 1, code: None })), 3),
+        (RunError::Kept(KeptError::Torn { path: path(), older: None }), 3),
+        (RunError::Mix(unauthentic), 4),
+        (RunError::Mix(MixError::Beat { slot: Slot(1), from: Rank(1) }), 4),
+        (RunError::Sealed { what: "a result", from: Rank(1) }, 4),
+        (RunError::Unreadable { what: "a result", from: Rank(1) }, 4),
+        (RunError::Transport(TransportError::TooLong), 4),
+        (RunError::Mix(MixError::Transport(TransportError::TooLong)), 4),
+        (RunError::Transport(timeout()), 5),
+        (RunError::Mix(MixError::Transport(timeout())), 5),
+        (RunError::Transport(TransportError::Aborted { code: 9 }), 9),
+        (RunError::Refused { code: 9 }, 9),
+        (RunError::Declined { ranks: Vec::new(), code: 9 }, 9),
+        (RunError::Stopped { code: 9 }, 9),
+        (RunError::Bug(String::new()), 70),
+        (paused, 75),
+    ] {
+        assert_eq!(error.exit_code(), code, "{error:?}");
+    }
+}
+
+/// A fault is told with the rank that has noticed it, whoever it was, and where.
+#[test]
+fn a_fault_is_told_with_who_has_noticed_it() {
+    for (reason, words) in [
+        (Reason::Authentication, "a block from rank 2 to rank 4 failed authentication"),
+        (Reason::Message, "rank 4 got a message that does not fit"),
+        (Reason::NotANumber, "rank 4 came upon what is not a number"),
+        (Reason::Failure, "rank 4 could not do its work"),
+        (Reason::Device, "the GPU of rank 4 is lost"),
+    ] {
+        let told = RunError::Fault { noticed: noticed(reason), own: None }.to_string();
+        assert!(told.starts_with("slot 3") && told.contains(words), "{told}");
+        assert!(told.ends_with("the run ends on all ranks and leaves no model"), "{told}");
+        let unanswered = RunError::Unanswered(noticed(reason)).to_string();
+        assert_eq!(unanswered, format!("{told}; not all ranks have heard of it"));
+    }
+    let own = RunError::Fault { noticed: noticed(Reason::Failure), own: Some(RoleError::Untold) }.to_string();
+    assert_eq!(own, RoleError::Untold.to_string());
+    let declined = |ranks: &[u16]| RunError::Declined { ranks: ranks.iter().copied().map(Rank).collect(), code: 3 };
+    assert_eq!(declined(&[2]).to_string(), "rank 2 cannot take part, and says why");
+    assert_eq!(declined(&[2, 5]).to_string(), "rank 2, rank 5 cannot take part, and say why");
 }
 
 /// Who ends with an error that not all ranks know of aborts the run on the others. Who has only heard of an error leaves it to another to
