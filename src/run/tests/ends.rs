@@ -9,12 +9,12 @@ use crate::mix::beat::{Fault, Reason};
 use crate::mix::courier::Noticed;
 use crate::role::RoleError;
 use crate::run::kept::KeptError;
-use crate::run::kept::checkpoint::Reached;
+use crate::run::kept::checkpoint::{FOLDER, Reached};
 use crate::run::kept::folder::Folder;
 use crate::run::kept::lock::Holder;
 use crate::run::kept::model::Model;
 use crate::run::requests::Why;
-use crate::run::{Keeper, single};
+use crate::run::{Keeper, checkpoint_at, single};
 
 fn noticed(reason: Reason) -> Noticed {
     Noticed { fault: Fault { slot: Slot(3), phase: Phase(1), peer: Rank(2), reason }, by: Rank(4) }
@@ -183,6 +183,66 @@ impl Watcher for Keeps {
     fn keep(&mut self, reached: Reached, model: Model) -> Result<(), RunError> {
         self.kept = Some((reached, model.sha256().to_owned()));
         Ok(())
+    }
+}
+
+/// A watcher whose run has a folder that is not there.
+struct Nowhere;
+
+impl Watcher for Nowhere {
+    fn note(&mut self, _: &str) {}
+    fn progress(&mut self, _: u32, _: usize, _: usize) {}
+    fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+        Ok(())
+    }
+    fn folder(&self) -> Option<&Path> {
+        Some(Path::new("/nowhere/at/all"))
+    }
+}
+
+/// A process on its own that cannot keep its model has failed, whatever it has learned.
+#[test]
+fn a_model_that_cannot_be_kept_is_an_error() {
+    let sets = ["train.epochs=1", "compute.threads=1"].map(str::to_owned);
+    let job = Job::parse("digits.toml", include_str!("../../../jobs/digits.toml"), &sets).unwrap();
+    let prepared = Prepared::of(job).unwrap().short(64, 16);
+    let error = single::run(&prepared, &mut Nowhere).err().unwrap();
+    assert!(matches!(error, RunError::Kept(KeptError::Write { .. })), "{error}");
+    // The control: with a folder, it has a model, and has taken as long as its epoch or longer.
+    let (outcome, model) = single::run(&prepared, &mut ()).unwrap();
+    assert!(model.is_some() && outcome.seconds >= outcome.epochs[0].seconds && outcome.epochs[0].seconds > 0.0);
+}
+
+/// One plan serves all starts of a run, in whatever mode it goes on: each draw would show who looks on another sample.
+#[test]
+fn the_plan_stays_through_all_starts_of_a_run() {
+    let temp = tempfile::tempdir().unwrap();
+    let job = |epochs: u32| {
+        let sets =
+            ["train.schedule=constant", "compute.threads=1", "mix.profile=bare", &format!("train.epochs={epochs}")];
+        Job::parse("digits.toml", include_str!("../../../jobs/digits.toml"), &sets.map(str::to_owned)).unwrap()
+    };
+    let mut plan = None;
+    for (start, ranks) in (1..).zip([Some(7), None, Some(7)]) {
+        let within = |start: u32| temp.path().join(start.to_string());
+        let file = |start: u32| within(start).join(format!("{FOLDER}/{start:04}-000000.ckpt"));
+        let read = |at: u32| checkpoint_at(&file(at), &within(at), &job(at)).unwrap();
+        let prepared = match start {
+            1 => Prepared::of(job(1)),
+            _ => Prepared::resumed(job(start), read(start - 1)),
+        };
+        let prepared = prepared.unwrap();
+        let mut watcher = Keeps::new(&within(start), &prepared);
+        let led = match ranks {
+            None => single::run(&prepared, &mut watcher),
+            Some(ranks) => threads::run(&prepared, ranks, "host", &mut watcher),
+        };
+        led.unwrap();
+        watcher.keeper.close().unwrap();
+        let kept = read(start).rest.plan.unwrap();
+        assert_eq!((kept.draws, kept.hosts.len()), (1, 7));
+        let roles = kept.drawn.roles().clone();
+        assert_eq!(*plan.get_or_insert_with(|| roles.clone()), roles, "start {start}");
     }
 }
 
