@@ -44,7 +44,7 @@ impl Played {
             served
         };
         let (led, served) = local::run_served_by(ends, prepared, "audit", &mut (), serve);
-        let (outcome, _) = local::first_error(led, served)?;
+        let (outcome, _) = local::with_its_cause(led, served)?;
         let overran = outcome.slot_seconds.or(outcome.work_seconds).map(|_| outcome.overran);
         let mixed = prepared.job.mix.profile == Profile::Mixed;
         let phases = if mixed { prepared.job.mix.hops.into() } else { 1 };

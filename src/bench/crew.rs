@@ -166,7 +166,7 @@ impl<'a> Crew<'a> {
             Crew::Threads(_) => {
                 let (led, served) =
                     local::together(connect(ranks), |end| lead(end), |end: &mut Local| take_part(end, duty));
-                local::first_error(led, served)
+                local::with_its_cause(led, served)
             }
             Crew::Processes(processes) => {
                 processes.order(Assignment { ranks, duty })?;

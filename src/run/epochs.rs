@@ -401,10 +401,12 @@ impl Sink for Kept<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::key::Key;
     use crate::float::Float;
     use crate::job::op::Linear;
     use crate::job::{Op, Optimizer, Shape};
     use crate::random::Seed;
+    use crate::run::kept::checkpoint::FileHeader;
 
     /// A stage with six weights and two biases.
     fn spec() -> StageSpec {
@@ -464,5 +466,20 @@ mod tests {
         assert!(matches!(told, Err(RunError::Stopped { code: 4 })), "{told:?}");
         let own = failed().finish(Ok(())).map(drop);
         assert!(matches!(own, Err(RunError::Kept(KeptError::Stuck))), "{own:?}");
+    }
+
+    /// Where a checkpoint cannot be written, it is told why, and not that its thread has ended.
+    #[test]
+    fn a_checkpoint_that_cannot_be_written_tells_why() {
+        let specs = [spec()];
+        let (folder, key) = (Path::new("/nowhere/at/all"), Key::from_bytes([7; 32]));
+        let header = FileHeader::new("", String::new(), String::new(), Reached { epochs: 1, batches: 0 });
+        let checkpoint = CheckpointWriter::new(folder, &key, header, vec![48], 1, || ()).unwrap();
+        let mut kept = Kept::new(&specs, Ok(None), Ok(Some(checkpoint)));
+        while kept.failed.is_none() {
+            kept.take(0, &[]).unwrap();
+        }
+        let told = kept.finish(Ok(())).map(drop);
+        assert!(matches!(told, Err(RunError::Kept(KeptError::Write { .. }))), "{told:?}");
     }
 }

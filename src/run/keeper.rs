@@ -247,14 +247,8 @@ mod tests {
         }
     }
 
-    /// A checkpoint that cannot be written ends the running term, and then the run.
-    #[test]
-    fn a_checkpoint_that_fails_meanwhile_is_told_at_the_terms_end() {
-        let temp = tempfile::tempdir().unwrap();
-        let prepared = prepared("{epochs=1}");
-        let mut keeper = keeper(temp.path(), &prepared);
-        let reached = Reached { epochs: 1, batches: 0 };
-        let rest = Remainder {
+    fn rest(prepared: &Prepared) -> Remainder {
+        Remainder {
             job: prepared.job.to_toml(),
             init: None,
             so_far: Tally::new(Criterion::new(Loss::MeanSquaredError)),
@@ -263,7 +257,17 @@ mod tests {
             fingerprint: String::new(),
             seconds: 0.0,
             starts: 1,
-        };
+        }
+    }
+
+    /// A checkpoint that cannot be written ends the running term, and then the run.
+    #[test]
+    fn a_checkpoint_that_fails_meanwhile_is_told_at_the_terms_end() {
+        let temp = tempfile::tempdir().unwrap();
+        let prepared = prepared("{epochs=1}");
+        let mut keeper = keeper(temp.path(), &prepared);
+        let reached = Reached { epochs: 1, batches: 0 };
+        let rest = rest(&prepared);
         // The control: one that can be written is the newest from then on, and nobody is to stop.
         let writer = keeper.begin(reached, &[]).unwrap();
         keeper.take_over(writer, &rest, true, &mut || Ok(())).unwrap();
@@ -278,5 +282,67 @@ mod tests {
         assert!(keeper.asks().asked() == Ending::Training);
         let told = keeper.settle();
         assert!(matches!(told, Err(RunError::Kept(KeptError::Write { .. }))), "{told:?}");
+    }
+
+    /// While the owner waits for a disk, ranks hear so each second. Who is told nothing would take the owner for lost.
+    #[test]
+    fn ranks_hear_each_second_that_the_owner_waits_for_the_disk() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(temp.path(), &prepared("{epochs=1}"));
+        let (heard, waits) = std::sync::mpsc::channel();
+        keeper.writing = Some(Written::late(waits));
+        let began = Instant::now();
+        let mut told = 0;
+        let waited = keeper.wait(&mut || {
+            told += 1;
+            let _ = heard.send(());
+            Ok(())
+        });
+        waited.unwrap();
+        assert!(told > 0 && began.elapsed() >= Duration::from_secs(told), "told {told} times");
+        assert_eq!((keeper.newest.as_deref(), keeper.longest), (Some(Path::new("late")), 1.0));
+    }
+
+    /// A run stops so long before its deadline that a checkpoint is written three times meanwhile.
+    #[test]
+    fn a_run_stops_in_time_for_its_checkpoint() {
+        for (longest, stops) in [(1250.0, true), (0.0, false)] {
+            let temp = tempfile::tempdir().unwrap();
+            let prepared = prepared("never");
+            let folder = Folder::open(temp.path(), &Holder::here("here", None), Duration::ZERO).unwrap();
+            let deadline = Instant::now() + Duration::from_secs(3600);
+            let mut keeper = Keeper::new(&folder, &prepared, || None, Some(deadline)).unwrap();
+            assert_eq!(keeper.why(), None);
+            keeper.longest = longest;
+            keeper.settle().unwrap();
+            for _ in 0..1200 {
+                if keeper.why().is_some() == stops {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            assert_eq!(keeper.why(), stops.then_some(Why::Time));
+        }
+    }
+
+    /// By the clock, a checkpoint is due so many minutes behind the last one. Until then nothing ends a term.
+    #[test]
+    fn the_clock_runs_from_the_last_checkpoint() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(temp.path(), &prepared("{minutes=1000}"));
+        keeper.settle().unwrap();
+        // The thread that looks at the clock does so many times meanwhile.
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(keeper.asks().asked() == Ending::None);
+        let begun = keeper.last.checked_sub(Duration::from_secs(60_000)).unwrap();
+        keeper.last = begun;
+        keeper.settle().unwrap();
+        while keeper.asks().asked() == Ending::None {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(keeper.asks().asked() == Ending::Training && keeper.why().is_none());
+        // A checkpoint that begins is the last one from then on.
+        drop(keeper.begin(Reached { epochs: 0, batches: 1 }, &[]).unwrap());
+        assert!(keeper.last > begun);
     }
 }

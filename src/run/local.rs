@@ -21,7 +21,7 @@ const CARRIER: &str = "local";
 pub fn run(prepared: &Prepared, ranks: u16, host: &str, watcher: &mut dyn Watcher) -> Led {
     owner::can_run(prepared, ranks)?;
     let (led, served) = run_over(local::connect(ranks), prepared, host, watcher);
-    first_error(led, served)
+    with_its_cause(led, served)
 }
 
 /// Runs `prepared` over `ends`, one a rank, the owner's first. Each other rank gets a thread of its own. Returns what
@@ -93,8 +93,9 @@ pub fn together<T: Transport + Send, R>(
     })
 }
 
-/// What the owner has led to. Where it ended because of another rank, the error is that rank's.
-pub fn first_error<R>(led: Result<R, RunError>, served: Vec<Result<(), RunError>>) -> Result<R, RunError> {
+/// What the run came to on the owner, who `led` it. Where the owner has only heard of an error, that of the rank which met it, out of what
+/// the others have `served`.
+pub fn with_its_cause<R>(led: Result<R, RunError>, served: Vec<Result<(), RunError>>) -> Result<R, RunError> {
     match (led, served.into_iter().filter_map(Result::err).find(|error| !error.is_told_elsewhere())) {
         (Err(error), Some(first)) if error.is_told_elsewhere() => Err(first),
         (led, _) => led,
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
     use crate::job::Job;
     use crate::run::kept::results::EpochReport;
-    use crate::transport::Member;
+    use crate::transport::{Member, TransportError};
 
     /// A watcher that panics when it is to show progress.
     struct Broken;
@@ -148,6 +149,24 @@ mod tests {
         let sets = ["train.epochs=1", "transport.timeout=600s", "compute.threads=1"].map(str::to_owned);
         let job = Job::parse("digits.toml", include_str!("../../jobs/digits.toml"), &sets).unwrap();
         Prepared::of(job).unwrap().short(64, 16)
+    }
+
+    /// The user reads the error of the rank that met it, and not what others have heard of it.
+    #[test]
+    fn the_error_of_the_rank_that_met_it_is_told() {
+        let aborted = || Err(RunError::Transport(TransportError::Aborted { code: 70 }));
+        let own = |text: &str| Err(RunError::Bug(text.to_owned()));
+        let stopped = || Err(RunError::Stopped { code: 4 });
+        for (led, served, due) in [
+            (Ok(()), vec![Ok(()), Ok(())], None),
+            (Ok(()), vec![own("a rank's"), Ok(())], None),
+            (aborted(), vec![aborted(), own("a rank's"), own("another's")], Some("a bug: a rank's")),
+            (own("the owner's"), vec![aborted(), own("a rank's")], Some("a bug: the owner's")),
+            (stopped(), vec![stopped(), aborted()], Some("the owner has stopped the run")),
+        ] {
+            let told = with_its_cause(led, served).err().map(|error| error.to_string());
+            assert_eq!(told.as_deref(), due);
+        }
     }
 
     /// Whichever rank panics, and at whatever point, the others end at once.

@@ -698,9 +698,14 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::compute::Backend;
     use crate::compute::cpu::Cpu;
-    use crate::job::Job;
+    use crate::ids::Phase;
+    use crate::job::{Job, Loss};
+    use crate::mix::plan::Roles;
+    use crate::role::score::Tally;
     use crate::run::kept::KeptError;
+    use crate::run::kept::checkpoint::{Checkpoint, CheckpointWriter, FileHeader, Reached, Remainder};
     use crate::run::kept::results::EpochReport;
     use crate::run::{local, serve, single};
     use crate::transport::Member;
@@ -740,6 +745,26 @@ mod tests {
         }
         fn folder(&self) -> Option<&Path> {
             Some(Path::new("/nowhere/at/all"))
+        }
+    }
+
+    /// A watcher that keeps what it is told, and what it is warned of.
+    #[derive(Default)]
+    struct Heard {
+        notes: Vec<String>,
+        warnings: Vec<String>,
+    }
+
+    impl Watcher for Heard {
+        fn note(&mut self, line: &str) {
+            self.notes.push(line.to_owned());
+        }
+        fn warn(&mut self, line: &str) {
+            self.warnings.push(line.to_owned());
+        }
+        fn progress(&mut self, _: u32, _: usize, _: usize) {}
+        fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+            Ok(())
         }
     }
 
@@ -784,6 +809,100 @@ mod tests {
             leads.conclude(Ok(0)).unwrap();
             leads.conclude(Ok(75)).unwrap();
         });
+    }
+
+    /// The checkpoint of a run that has come nowhere, with the plan `kept`.
+    fn checkpoint_with(kept: KeptPlan, folder: &Path) -> Checkpoint {
+        let key = Key::from_bytes([7; 32]);
+        let header = FileHeader::new(VERSION, String::new(), String::new(), Reached { epochs: 0, batches: 0 });
+        let writer = CheckpointWriter::new(folder, &key, header, Vec::new(), 1, || ()).unwrap();
+        let rest = Remainder {
+            job: String::new(),
+            init: None,
+            so_far: Tally::new(Criterion::new(Loss::MeanSquaredError)),
+            epochs: Vec::new(),
+            plan: Some(kept),
+            fingerprint: String::new(),
+            seconds: 0.0,
+            starts: 1,
+        };
+        let (path, _) = writer.finish(&rest).unwrap().wait().unwrap();
+        Checkpoint::read(&path, &key, &path).unwrap()
+    }
+
+    /// The plan of an earlier start is taken wherever it fits and the ranks stand as they did: each draw shows who looks on another
+    /// sample. No other plan is taken.
+    #[test]
+    fn the_plan_of_an_earlier_start_stays_while_the_ranks_stand_as_before() {
+        let alone: Vec<u32> = (0..7).collect();
+        let circuits = Plan::draw(3, 3, &alone, &mut StdRng::seed_from_u64(1)).unwrap();
+        let mixed = |hops| Drawn::Mixed(Plan { hops, ..circuits.clone() });
+        let direct = |stages| Drawn::Direct(Roles { hosts: (1..=stages).map(Rank).collect() });
+        let hosts = |names: &str| names.chars().map(String::from).collect::<Vec<_>>();
+        for (profile, drawn, stand, stays) in [
+            ("bare", direct(3), "abcdefg", true),
+            ("sealed", direct(3), "abcdefg", true),
+            ("mixed", mixed(3), "abcdefg", true),
+            ("bare", direct(3), "abcdegf", false),
+            ("mixed", mixed(3), "abcdef", false),
+            ("bare", direct(2), "abcdefg", false),
+            ("bare", mixed(3), "abcdefg", false),
+            ("mixed", direct(3), "abcdefg", false),
+            ("mixed", mixed(4), "abcdefg", false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let roles = drawn.roles().clone();
+            let kept = KeptPlan { hosts: hosts("abcdefg"), drawn, draws: 4 };
+            let mut prepared = prepared(&[&format!("mix.profile={profile}")]);
+            prepared.resumed = Some(checkpoint_with(kept, folder.path()));
+            let own = connect(7).remove(0);
+            let (public, _) = public_numbers(&own, &prepared).unwrap();
+            let credentials = Credentials::default();
+            let surroundings =
+                Surroundings { host: "host", carrier: "local", strict: false, credentials: &credentials };
+            let backend = Arc::new(Cpu::new(1).unwrap());
+            let mut state = OwnerState::new(&own, backend, public, &prepared, &surroundings).unwrap();
+            (state.hosts, state.domains) = (hosts(stand), alone.clone());
+            let mut heard = Heard::default();
+            let (drawn, draws) = state.plan(&mut heard).unwrap();
+            assert_eq!(draws, if stays { 4 } else { 5 }, "{profile}, {stand}");
+            assert!(!stays || *drawn.roles() == roles);
+            let told = heard.notes.iter().any(|line| line.contains("drawn anew, the 5th time"));
+            assert_eq!((told, heard.notes.len()), (!stays, usize::from(!stays)), "{:?}", heard.notes);
+        }
+    }
+
+    /// A result tells what its run took: how much a rank has sent, in how many slots, and how long that was in all.
+    #[test]
+    fn what_a_run_took_stands_in_its_result() {
+        for (profile, hops, timing) in [("mixed", 3, true), ("bare", 0, false)] {
+            let sets = [format!("mix.profile={profile}"), format!("output.timing={timing}")];
+            let prepared = prepared(&[&sets[0], &sets[1]]);
+            let (outcome, _) = local::run(&prepared, 7, "host", &mut ()).unwrap();
+            assert_eq!((outcome.profile.as_str(), outcome.hops, outcome.ranks), (profile, hops, 7));
+            assert_eq!(outcome.timing.len(), if timing { 7 } else { 0 });
+            assert_eq!(outcome.fingerprint, Cpu::new(1).unwrap().fingerprint());
+            let [epoch] = outcome.epochs.as_slice() else { panic!("{} epochs", outcome.epochs.len()) };
+            assert!(outcome.seconds >= epoch.seconds && epoch.seconds > 0.0, "{} {}", outcome.seconds, epoch.seconds);
+            if profile == "mixed" {
+                // In each slot and phase, a block goes to each of six peers.
+                let geometry = prepared.geometry(7).unwrap();
+                let slot: u64 = Phase::all(3).map(|phase| 6 * geometry.block(phase) as u64).sum();
+                assert_eq!(outcome.wire_bytes_per_rank, epoch.slots * slot);
+            }
+        }
+    }
+
+    #[test]
+    fn places_in_a_row_are_named() {
+        for (number, name) in
+            [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (21, "21st"), (22, "22nd"), (23, "23rd")]
+        {
+            assert_eq!(ordinal(number), format!("{name} time"));
+        }
+        for number in [0, 10, 11, 12, 13, 20, 111, 112, 113, 1011] {
+            assert_eq!(ordinal(number), format!("{number}th time"));
+        }
     }
 
     /// The values of a large stage travel in several pieces.
@@ -844,19 +963,6 @@ mod tests {
     /// Ranks that compute differently are told of, and with `--strict` refused.
     #[test]
     fn ranks_that_compute_differently_are_told_of_or_refused() {
-        #[derive(Default)]
-        struct Warned(usize);
-        impl Watcher for Warned {
-            fn note(&mut self, _: &str) {}
-            fn warn(&mut self, _: &str) {
-                self.0 += 1;
-            }
-            fn progress(&mut self, _: u32, _: usize, _: usize) {}
-            fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
-                Ok(())
-            }
-        }
-
         let prepared = prepared(&["mix.profile=bare"]);
         let own = connect(7).remove(0);
         let (public, _) = public_numbers(&own, &prepared).unwrap();
@@ -873,9 +979,9 @@ mod tests {
             let surroundings = Surroundings { host: "host", carrier: "local", strict, credentials: &credentials };
             let backend = Arc::new(Cpu::new(1).unwrap());
             let state = OwnerState::new(&own, backend, public.clone(), &prepared, &surroundings).unwrap();
-            let mut watcher = Warned::default();
-            let compared = state.compare_fingerprints(&fingerprints.map(announced), &mut watcher);
-            assert_eq!(watcher.0, warned, "{strict} {fingerprints:?}");
+            let mut heard = Heard::default();
+            let compared = state.compare_fingerprints(&fingerprints.map(announced), &mut heard);
+            assert_eq!(heard.warnings.len(), warned, "{strict} {fingerprints:?}");
             assert_eq!(matches!(compared, Err(RunError::Fingerprints(_))), refused, "{strict} {fingerprints:?}");
             assert_eq!(compared.is_err(), refused);
         }

@@ -395,6 +395,21 @@ mod tests {
         }
     }
 
+    /// Whoever has left the pace open hears whether times tell who computes.
+    #[test]
+    fn it_is_said_what_times_tell() {
+        let mix = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+            job::Job::parse("digits.toml", include_str!("../../jobs/digits.toml"), &sets).unwrap().mix
+        };
+        let open = mix(&[]);
+        assert!(told(&open, true).is_some_and(|line| line.contains("who sees times reads who computes")));
+        assert!(told(&open, false).is_some_and(|line| line.contains("all have the same time for their work")));
+        for sets in [["mix.pace=auto"], ["mix.pace=lockstep"], ["mix.profile=bare"], ["mix.profile=sealed"]] {
+            assert_eq!([true, false].map(|one_host| told(&mix(&sets), one_host)), [None, None], "{sets:?}");
+        }
+    }
+
     #[test]
     fn dummy_work_takes_its_time() {
         let backend = Cpu::new(1).unwrap();

@@ -452,3 +452,148 @@ fn split(data: Dataset, share: f64, job: &Job, usage: &str) -> Result<(Dataset, 
     let count = (f64::from(samples) * share).round() as usize;
     Ok(data.split(&order, count)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepared(sets: &[&str]) -> Prepared {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let job = Job::parse("digits.toml", include_str!("../../jobs/digits.toml"), &sets).unwrap();
+        Prepared::of(job).unwrap()
+    }
+
+    /// A fifth of the samples is to test on, and of the others the job's share is held out.
+    #[test]
+    fn samples_are_parted_as_the_job_says() {
+        let of = |sets: &[&str]| {
+            let prepared = prepared(sets);
+            [&prepared.train, &prepared.validation, &prepared.test].map(Dataset::samples)
+        };
+        assert_eq!(of(&["data.validation=0"]), [1438, 0, 359]);
+        assert_eq!(of(&["data.validation=0.25"]), [1078, 360, 359]);
+        let short = prepared(&[]).short(64, 16);
+        assert_eq!([&short.train, &short.validation, &short.test].map(Dataset::samples), [64, 0, 16]);
+        let job =
+            Job::parse("digits.toml", include_str!("../../jobs/digits.toml"), &["data.validation=0.9999".into()]);
+        let none = Prepared::of(job.unwrap()).err().unwrap();
+        assert!(matches!(none, RunError::NoSamples { held_out: 1438 }), "{none}");
+    }
+
+    /// What is no whole batch is the epoch's last one, or is left out. Each sample comes once.
+    #[test]
+    fn an_epoch_takes_all_samples_or_those_of_whole_batches() {
+        for (samples, drop_last, epoch, batches) in
+            [(64, false, 64, 2), (70, false, 70, 3), (64, true, 64, 2), (70, true, 64, 2), (95, true, 64, 2)]
+        {
+            let prepared = prepared(&[&format!("train.drop_last={drop_last}")]).short(samples, 1);
+            assert_eq!((prepared.epoch_samples(), prepared.batches(0).batches()), (epoch, batches), "{samples}");
+            let last = prepared.part(Epoch(0), batches - 1);
+            assert_eq!((last.batches, last.ends_epoch), (batches - 1..batches, true));
+        }
+        let few = Prepared { train: prepared(&[]).train.first(31), ..prepared(&["train.drop_last=true"]) };
+        let refused = few.trainable().err().unwrap();
+        assert!(matches!(refused, RunError::NoBatch { samples: 31, batch: 32 }), "{refused}");
+    }
+
+    /// Terms end at multiples of their length, wherever they begin, and at the end of an epoch. The last one ends the run.
+    #[test]
+    fn terms_end_where_keys_change_and_where_a_checkpoint_is_due() {
+        let part = |epoch, batches, ends_epoch, ends_run| Part { epoch: Epoch(epoch), batches, ends_epoch, ends_run };
+        let ten = |sets: &[&str]| prepared(&[&["train.epochs=2"][..], sets].concat()).short(320, 1);
+        let whole = ten(&[]);
+        assert_eq!(whole.part(Epoch(0), 0), part(0, 0..10, true, false));
+        assert_eq!(whole.part(Epoch(1), 3), part(1, 3..10, true, true));
+        assert_eq!(whole.first_term(), Term(0));
+        let parted = ten(&[]).in_terms_of(NonZeroU32::new(4).unwrap(), Term(9));
+        assert_eq!(parted.first_term(), Term(9));
+        for parted in [parted, ten(&["checkpoint.every={batches=4}"])] {
+            for (from, due) in [
+                (0, part(1, 0..4, false, false)),
+                (3, part(1, 3..4, false, false)),
+                (4, part(1, 4..8, false, false)),
+                (8, part(1, 8..10, true, true)),
+                (10, part(1, 10..10, true, true)),
+            ] {
+                assert_eq!(parted.part(Epoch(1), from), due);
+            }
+            assert_eq!(parted.part(Epoch(0), 9), part(0, 9..10, true, false));
+        }
+    }
+
+    /// Validation follows at an epoch's end, where samples are held out, and the test at the run's end.
+    #[test]
+    fn passes_follow_one_another_as_the_part_says() {
+        let passes = |prepared: &Prepared, ends_epoch, ends_run| {
+            let part = Part { epoch: Epoch(0), batches: 0..1, ends_epoch, ends_run };
+            let passes = prepared.passes(&part);
+            assert!(passes[0].trains() && passes[1..].iter().all(|planned| !planned.trains()));
+            passes.iter().map(|planned| planned.data.samples()).collect::<Vec<_>>()
+        };
+        let held_out = prepared(&["data.validation=0.25"]);
+        assert_eq!(passes(&held_out, false, false), [1078]);
+        assert_eq!(passes(&held_out, true, false), [1078, 360]);
+        assert_eq!(passes(&held_out, true, true), [1078, 360, 359]);
+        let none = prepared(&["data.validation=0"]);
+        assert_eq!(passes(&none, true, false), [1438]);
+        assert_eq!(passes(&none, true, true), [1438, 359]);
+    }
+
+    /// A stage that computes beside the exchange answers a slot later. Where slots have their own time, it has that.
+    #[test]
+    fn a_stage_answers_in_the_next_slot_or_in_the_one_behind_it() {
+        for (overlap, pace, latency) in [
+            (false, "lockstep", 1),
+            (false, "hosts", 1),
+            (true, "lockstep", 2),
+            (true, "hosts", 2),
+            (true, "auto", 1),
+            (true, "2ms", 1),
+        ] {
+            let sets = [format!("compute.overlap={overlap}"), format!("mix.pace={pace}")];
+            let found = prepared(&[&sets[0], &sets[1]]).latency();
+            assert_eq!(found, latency, "{sets:?}");
+        }
+    }
+
+    /// The digests tell other samples, wherever they are, and another job.
+    #[test]
+    fn what_a_run_goes_on_from_is_told_by_digests() {
+        let [one, other] = ["0.25", "0.2"].map(|share| prepared(&[&format!("data.validation={share}")]));
+        assert_ne!(one.job_digest(), other.job_digest());
+        let Prepared { train, validation, test, .. } = &one;
+        let digest = |[train, validation, test]: [&Dataset; 3]| {
+            let (train, validation, test) = (train.clone(), validation.clone(), test.clone());
+            Prepared { train, validation, test, ..prepared(&[]) }.data_digest()
+        };
+        let digests = [
+            digest([train, validation, test]),
+            digest([&train.first(9), validation, test]),
+            digest([train, &validation.first(9), test]),
+            digest([train, validation, &test.first(9)]),
+            digest([test, validation, train]),
+        ];
+        assert_eq!(digests[0], one.data_digest());
+        (1..5).for_each(|at| assert!(!digests[..at].contains(&digests[at]), "{at}"));
+    }
+
+    /// The longest of all boundaries between ranks fits into a message. What stays on the owner needs no room in it.
+    #[test]
+    fn a_message_has_room_for_the_longest_boundary() {
+        let stage = |owner: bool, out: u32| {
+            let at = if owner { "at=\"owner\"," } else { "" };
+            format!("{{{at}ops=[{{op=\"linear\",out={out}}}]}}")
+        };
+        let of = |stages: &[String]| {
+            let stages = format!("stage=[{}]", stages.join(","));
+            prepared(&[&stages, "train.micro_batch=16"]).longest_message()
+        };
+        // The data's bytes go in, 64 a sample, and numbers of four bytes come out.
+        assert_eq!(of(&[stage(false, 8), stage(false, 10)]), 64 + 16 * 64);
+        assert_eq!(of(&[stage(false, 100), stage(false, 10)]), 64 + 16 * 400);
+        assert_eq!(of(&[stage(false, 8), stage(false, 100), stage(false, 10)]), 64 + 16 * 400);
+        assert_eq!(of(&[stage(true, 300), stage(false, 100), stage(false, 10)]), 64 + 16 * 1200);
+        let ends = [stage(false, 8), stage(false, 9), stage(true, 500), stage(true, 10)];
+        assert_eq!(of(&ends), 64 + 16 * 64);
+    }
+}

@@ -225,4 +225,33 @@ mod tests {
         requests.settled(None, Duration::ZERO);
         assert_eq!(asks.asked(), Ending::None);
     }
+
+    /// A file that appears while the run is at work is heard. The first reason stays, whatever comes behind it.
+    #[test]
+    fn a_file_that_appears_later_is_heard_and_the_first_reason_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let requests = requests(folder.path(), || None, Some(Instant::now() + Duration::from_secs(3600)));
+        fs::write(folder.path().join(STOP), "").unwrap();
+        assert_eq!(why(&requests), Why::File);
+        assert!(!folder.path().join(STOP).exists());
+        let sources = Sources { folder: folder.path().to_owned(), signal: || Some("SIGTERM"), deadline: None };
+        requests.0.look(&sources, false);
+        assert_eq!(why(&requests), Why::File);
+    }
+
+    /// Once a run is over, no thread looks out for what could stop it, nor takes a file away that is for another run.
+    #[test]
+    fn nobody_looks_out_for_a_run_that_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let requests = requests(folder.path(), || None, None);
+        let watched = Arc::downgrade(&requests.0);
+        drop(requests);
+        for _ in 0..600 {
+            if watched.upgrade().is_none() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the thread goes on");
+    }
 }

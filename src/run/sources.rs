@@ -107,3 +107,48 @@ fn wanted(loss: Loss, classes: Option<u32>) -> Result<Wanted, DataError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A job whose one stage has `ops`, with `data` in its table of data.
+    fn job(data: &str, ops: &str) -> Job {
+        let text = format!(
+            "name = \"n\"\nseed = 7\n[data]\nsource = \"digits\"\n{data}\n[train]\nepochs = 1\nbatch = 4\n[[stage]]\nops = [{ops}]"
+        );
+        Job::parse("job.toml", &text, &[]).unwrap()
+    }
+
+    /// Numbers are read as an image's where the network, or what is done with its data, tells channels from places before it takes a
+    /// sample for a vector.
+    #[test]
+    fn a_sample_is_taken_for_what_the_network_makes_of_it() {
+        let conv = "{ op = \"conv2d\", out = 4, kernel = 3 }";
+        let norm = "{ op = \"batch_norm\" }";
+        let flatten = "{ op = \"flatten\" }";
+        let linear = "{ op = \"linear\", out = 4 }";
+        let pool = |op: &str| format!("{{ op = \"{op}\", kernel = 2 }}");
+        for (data, ops, due) in [
+            ("", "{ op = \"embedding\", vocabulary = 17, width = 4 }".to_owned(), Takes::Tokens),
+            ("", linear.to_owned(), Takes::Numbers),
+            ("", "{ op = \"relu\" }, { op = \"layer_norm\" }".to_owned(), Takes::Numbers),
+            ("", conv.to_owned(), Takes::Image),
+            ("", pool("max_pool"), Takes::Image),
+            ("", pool("avg_pool"), Takes::Image),
+            ("", "{ op = \"global_avg_pool\" }".to_owned(), Takes::Image),
+            ("", norm.to_owned(), Takes::Image),
+            ("", "{ op = \"group_norm\", groups = 1 }".to_owned(), Takes::Image),
+            ("", format!("{{ op = \"residual\", ops = [{norm}] }}"), Takes::Image),
+            ("", "{ op = \"residual\", ops = [{ op = \"relu\" }] }".to_owned(), Takes::Numbers),
+            ("", format!("{flatten}, {norm}"), Takes::Numbers),
+            ("", format!("{linear}, {norm}"), Takes::Numbers),
+            ("", format!("{conv}, {flatten}, {norm}"), Takes::Image),
+            ("augment = { flip = true }", linear.to_owned(), Takes::Image),
+            ("mean = 0.5", linear.to_owned(), Takes::Numbers),
+            ("mean = [0.5, 0.4]\nstd = [1.0, 2.0]", linear.to_owned(), Takes::Image),
+        ] {
+            assert_eq!(takes(&job(data, &ops)), due, "{data} {ops}");
+        }
+    }
+}

@@ -28,3 +28,19 @@ impl Spent {
         remark
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_once_that_too_many_overran() {
+        let pacing = Pacing::Fixed { pace: None, rest: 0 };
+        let mut spent = Spent { overran: 1, slots: 1000, ..Spent::default() };
+        assert_eq!(spent.remark(pacing), None);
+        spent.overran = 900;
+        assert!(spent.remark(pacing).is_some_and(|line| line.starts_with("900 of 1000 slots overran")));
+        spent.overran = 1000;
+        assert_eq!(spent.remark(pacing), None);
+    }
+}

@@ -41,6 +41,12 @@ impl Cores {
         Self::among(&vec![Allowed::here(); usize::from(ranks.max(1))], 0)
     }
 
+    /// The part `own` of a rank of a host on which the smallest part is `least`.
+    #[cfg(test)]
+    pub(crate) fn of(own: f64, least: f64) -> Self {
+        Self { own, least, idle: 0 }
+    }
+
     /// The part of the rank number `me` of a host, from what each of its ranks is `allowed`.
     pub(super) fn among(allowed: &[Allowed], me: usize) -> Self {
         let mut sharing = vec![0_u32; MOST];

@@ -179,3 +179,11 @@ fn circuits_spread_over_hosts() {
     }
     assert!(with * 20 < without * 19, "{with} pairs on one host with the rule, {without} without");
 }
+
+/// Only where some ranks share a host, and not all do, is it worth a longer search to spread circuits.
+#[test]
+fn circuits_can_spread_over_some_hosts() {
+    for (hosts, can) in [(&[0, 1, 2, 3][..], false), (&[5, 5, 5], false), (&[0, 0, 1], true), (&[0, 1, 1], true)] {
+        assert_eq!(circuits::can_spread(hosts), can, "{hosts:?}");
+    }
+}

@@ -44,26 +44,27 @@ impl Folder {
     /// # Errors
     /// [`KeptError::FolderExists`], [`KeptError::Unfinished`], [`KeptError::NoFolder`].
     pub fn create(out: Option<&Path>, name: &str, holder: &Holder) -> Result<Self, KeptError> {
-        let make = |path: &Path| {
-            if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent)?;
-            }
-            fs::create_dir(path)
-        };
-        if let Some(out) = out {
-            return match make(out) {
-                Ok(()) => Self::locked(out, holder, Duration::ZERO),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(in_the_way(out)),
-                Err(source) => Err(KeptError::NoFolder { path: out.to_owned(), source }),
-            };
+        let Some(out) = out else { return Self::numbered(&usual(name), holder) };
+        match made(out) {
+            Ok(()) => Self::locked(out, holder, Duration::ZERO),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(in_the_way(out)),
+            Err(source) => Err(KeptError::NoFolder { path: out.to_owned(), source }),
         }
+    }
+
+    /// Makes the first folder of `first`, `first-2`, ... for `holder` that does not exist.
+    ///
+    /// # Errors
+    /// [`KeptError::NoFolder`].
+    fn numbered(first: &Path, holder: &Holder) -> Result<Self, KeptError> {
         let mut count = 1;
         loop {
-            let path = match count {
-                1 => usual(name),
-                _ => usual(&format!("{name}-{count}")),
-            };
-            match make(&path) {
+            let mut path = first.to_owned().into_os_string();
+            if count > 1 {
+                path.push(format!("-{count}"));
+            }
+            let path = PathBuf::from(path);
+            match made(&path) {
                 Ok(()) => return Self::locked(&path, holder, Duration::ZERO),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => count += 1,
                 Err(source) => return Err(KeptError::NoFolder { path, source }),
@@ -153,6 +154,18 @@ impl Folder {
             .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
         appended.map_err(|source| KeptError::Write { path, source })
     }
+}
+
+/// Makes the folder `path`, and all that it stands in. Fails with [`ErrorKind::AlreadyExists`] where something stands at `path` itself.
+fn made(path: &Path) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        // Where a file is in the way of the parent, no other name for the folder helps.
+        fs::create_dir_all(parent).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => ErrorKind::NotADirectory.into(),
+            _ => error,
+        })?;
+    }
+    fs::create_dir(path)
 }
 
 /// The names of all that is in `folder`, in order. Empty where it cannot be read.
@@ -400,5 +413,53 @@ mod tests {
         fs::write(temp.path().join("file"), "").unwrap();
         assert!(matches!(write_atomically(&temp.path().join("file/below"), b"1"), Err(KeptError::Write { .. })));
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+
+    /// Runs of one name have folders of their own.
+    #[test]
+    fn a_name_that_is_taken_gets_a_number() {
+        assert_eq!(usual("x"), Path::new("runs/x"));
+        let temp = tempfile::tempdir().unwrap();
+        let first = temp.path().join("runs/x");
+        for name in ["x", "x-2", "x-3"] {
+            let folder = Folder::numbered(&first, &holder()).unwrap();
+            assert_eq!(folder.path(), temp.path().join("runs").join(name));
+        }
+    }
+
+    /// Where the system makes no folder, that is what is told: it is not said to be there.
+    #[test]
+    fn a_folder_that_cannot_be_made_is_told() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("file"), "").unwrap();
+        let below = temp.path().join("file/below");
+        let created = Folder::create(Some(&below), "x", &holder()).err().unwrap();
+        assert!(matches!(created, KeptError::NoFolder { .. }), "{created}");
+        // A file called `runs` would be in the way of every number.
+        let numbered = Folder::numbered(&below, &holder()).err().unwrap();
+        assert!(matches!(numbered, KeptError::NoFolder { .. }), "{numbered}");
+        let opened = Folder::open(&below, &holder(), Duration::ZERO).err().unwrap();
+        assert!(matches!(opened, KeptError::NoFolder { .. }), "{opened}");
+        let path = temp.path().join("run");
+        let folder = Folder::create(Some(&path), "x", &holder()).unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        assert!(matches!(folder.make(checkpoint::FOLDER), Err(KeptError::NoFolder { .. })));
+    }
+
+    /// Who may read a file that is for all is left to the umask. Any other file is its owner's alone.
+    #[test]
+    fn a_file_for_all_is_one_that_others_may_read() {
+        let temp = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        // What the umask leaves of the permissions of a file that is for all.
+        let all = temp.path().join("all");
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(temp.path().join("plain"));
+        drop(file.unwrap());
+        Pending::fresh_for_all(&all, "--output").unwrap().write(b"1").unwrap();
+        assert_eq!(mode(&all), mode(&temp.path().join("plain")));
+        let own = temp.path().join("own");
+        Pending::fresh(&own, "--output").unwrap().write(b"1").unwrap();
+        assert_eq!(mode(&own), PRIVATE);
+        assert!(matches!(Pending::fresh_for_all(&own, "--output"), Err(KeptError::FileExists { .. })));
     }
 }

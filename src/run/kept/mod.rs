@@ -216,3 +216,23 @@ impl KeptError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_in_the_largest_unit_that_they_fill() {
+        for (bytes, told) in [
+            (84, "84 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (34_304, "33.5 KiB"),
+            ((1 << 20) - 1, "1024.0 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (5 << 30, "5120.0 MiB"),
+        ] {
+            assert_eq!(size(bytes), told);
+        }
+    }
+}

@@ -239,6 +239,7 @@ mod tests {
         assert!(matches!(write(&[], 2), Err(KeptError::Bug(_))));
         // What stands there stays, unless it is to be replaced.
         assert!(matches!(write(&[], 3).unwrap().write(&path), Err(KeptError::Overtaken { .. })));
+        std::fs::write(&path, "of an earlier start").unwrap();
         write(&[], 3).unwrap().replace(&path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }

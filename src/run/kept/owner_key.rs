@@ -99,6 +99,9 @@ mod tests {
             assert_eq!(again.unwrap().bytes(), made.bytes());
         }
         assert_ne!(read_or_make(&folder.path().join("another")).unwrap().bytes(), made.bytes());
+        // Only where nothing stands is one made.
+        let below = path.join("below");
+        assert!(matches!(read_or_make(&below), Err(KeptError::NoKey { .. })));
         for mode in [0o640, 0o604, 0o666] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert!(matches!(read_or_make(&path), Err(KeptError::OpenKey { mode: found, .. }) if found == mode));

@@ -209,4 +209,37 @@ mod tests {
         assert_eq!(aead_line(&[b, a, b]), "AES-256-GCM: aws-lc on 1 rank, ring on 2 ranks");
         assert_eq!(aead_line(&[c, a, b]), "AES-256-GCM: aws-lc on 1 rank, ring on 1 rank, rust on 1 rank");
     }
+
+    #[test]
+    fn times_are_told_in_milliseconds() {
+        let ms = std::time::Duration::from_millis;
+        let timing = Timing {
+            compute: ms(125),
+            seal: ms(250),
+            exchange: ms(500),
+            peel: ms(1000),
+            open: ms(2000),
+            wait: ms(4000),
+            ..Timing::default()
+        };
+        let RankTiming { rank, compute, seal, exchange, peel, open, wait } = RankTiming::new(3, &timing);
+        assert_eq!((rank, [compute, seal, exchange]), (3, [125.0, 250.0, 500.0]));
+        assert_eq!([peel, open, wait], [1000.0, 2000.0, 4000.0]);
+    }
+
+    #[test]
+    fn an_epoch_is_one_line() {
+        let (train, validation) =
+            (Score { loss: Some(0.5), accuracy: None }, Score { loss: None, accuracy: Some(0.25) });
+        let report = EpochReport::new(4, train, Some(validation), 100, 2.0, 7);
+        assert_eq!((report.epoch, report.slots, report.samples_per_second), (5, 7, 50.0));
+        assert_eq!(
+            (report.train_loss, report.validation_loss, report.validation_accuracy),
+            (Some(0.5), None, Some(0.25))
+        );
+        let line = report.line().unwrap();
+        assert_eq!(line.matches('\n').count(), 1);
+        let read: EpochReport = serde_json::from_str(line.strip_suffix('\n').unwrap()).unwrap();
+        assert_eq!((read.epoch, read.format), (5, FORMAT));
+    }
 }

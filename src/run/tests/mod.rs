@@ -4,6 +4,7 @@
 mod ends;
 mod fakes;
 mod identities;
+mod terms;
 mod words;
 
 use std::path::Path;

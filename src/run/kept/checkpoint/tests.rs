@@ -1,11 +1,15 @@
 //! A checkpoint is read as it was written, by whom it is for, and whole or not at all.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::nn::Criterion;
 use crate::nn::snapshot::{PIECE, rounds};
 use crate::run::kept::KeptError;
+use crate::run::kept::sealed::SealedWriter;
 
 fn key(byte: u8) -> Key {
     Key::from_bytes([byte; 32])
@@ -150,4 +154,84 @@ fn what_is_abandoned_or_cannot_be_written_leaves_nothing() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     let error = written(&folder.path().join("none"), reached(1, 0), 1).unwrap_err();
     assert!(matches!(error, KeptError::Write { .. }), "{error}");
+}
+
+/// What changes between the time at which a checkpoint was found whole and the time at which its states are read is found then.
+#[test]
+fn a_file_that_changes_later_gives_no_states() {
+    let folder = tempfile::tempdir().unwrap();
+    let older = written(folder.path(), reached(1, 0), 9).unwrap();
+    let path = written(folder.path(), reached(1, 5), 9).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let found = read(&path, 7).unwrap();
+    let states = || found.states(|_, _| Ok::<(), KeptError>(()));
+    let mut altered = good.clone();
+    altered[good.len() / 2] ^= 1;
+    for bytes in [&altered[..], &good[..good.len() / 2], &good[..MAGIC.len()]] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = states().unwrap_err();
+        assert!(matches!(&error, KeptError::Torn { older: Some(found), .. } if *found == older), "{error}");
+    }
+    std::fs::write(&path, &good).unwrap();
+    states().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(states(), Err(KeptError::Read { .. })));
+}
+
+/// Writes a file that is sealed as a checkpoint is, under the key of sevens, with `inside` in its stream.
+fn sealed(path: &Path, inside: &[u8]) {
+    let head = serde_json::to_vec(&FileHeader::new("0.0.1", String::new(), String::new(), reached(1, 0))).unwrap();
+    let mut bytes = [MAGIC, &(head.len() as u32).to_le_bytes(), &head].concat();
+    let mut stream = SealedWriter::new(&stream_key(&key(7), &head), Vec::new()).unwrap();
+    stream.write_all(inside).unwrap();
+    bytes.extend(stream.finish().unwrap());
+    bytes.extend(Sha256::digest(&bytes));
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// What stands in front of a list or a rest says how long it is. That is believed within limits, and what a file says of its stages'
+/// states is held against its length.
+#[test]
+fn lengths_within_a_file_have_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("0001-000000.ckpt");
+    let counted = |bytes: &[u8]| [&(bytes.len() as u64).to_le_bytes()[..], bytes].concat();
+    let list = |lengths: &[u64]| counted(&postcard::to_allocvec(lengths).unwrap());
+    let rest = counted(&postcard::to_allocvec(&rest()).unwrap());
+    let found = |inside: &[u8]| {
+        sealed(&path, inside);
+        read(&path, 7)
+    };
+    // The control: three bytes of states, and the rest.
+    assert_eq!(found(&[&list(&[1, 2])[..], &[9; 3], &rest].concat()).unwrap().lengths, [1, 2]);
+    for lengths in [&[1 << 20][..], &[u64::MAX, 1]] {
+        let error = found(&[list(lengths), rest.clone()].concat()).err().unwrap();
+        assert!(error.to_string().contains("a list of stages that is none"), "{lengths:?}: {error}");
+    }
+    // A list of a MiB may be, if there were so many stages. One byte more is no list.
+    let zeros = |length: usize| counted(&vec![0; length]);
+    assert!(found(&[zeros(1 << 20), rest.clone()].concat()).unwrap().lengths.is_empty());
+    assert!(matches!(found(&[zeros((1 << 20) + 1), rest].concat()), Err(KeptError::ForeignKey { .. })));
+    // Nothing stands behind a list whose rest is said to have more bytes than there are.
+    let short = [&list(&[])[..], &9_u64.to_le_bytes(), &[0; 8]].concat();
+    assert!(matches!(found(&short), Err(KeptError::Read { .. })));
+}
+
+/// No file is written that would not be read again.
+#[test]
+fn a_header_that_is_too_long_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |length: usize| {
+        let header = FileHeader::new("0.0.1", "a".repeat(length), String::new(), reached(1, 0));
+        let writer = CheckpointWriter::new(folder.path(), &key(7), header, Vec::new(), 1, || ()).unwrap();
+        writer.finish(&rest()).unwrap().wait()
+    };
+    let most = LONGEST_HEADER as usize;
+    let shortest = serde_json::to_vec(&FileHeader {
+        salt: "a".repeat(64),
+        ..FileHeader::new("0.0.1", String::new(), String::new(), reached(1, 0))
+    });
+    let rest = shortest.unwrap().len();
+    read(&written(most - rest).unwrap().0, 7).unwrap();
+    assert!(matches!(written(most - rest + 1), Err(KeptError::Bug(_))));
 }

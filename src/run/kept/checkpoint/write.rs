@@ -110,6 +110,18 @@ impl CheckpointWriter {
 }
 
 impl Written {
+    /// A checkpoint that is on the disk, as `late`, when something has come from `gate`.
+    #[cfg(test)]
+    pub(in crate::run) fn late(gate: Receiver<()>) -> Self {
+        let (done, through) = sync_channel(1);
+        let work = move || {
+            let _ = gate.recv_timeout(std::time::Duration::from_secs(60));
+            drop(done);
+            Ok((PathBuf::from("late"), 1.0))
+        };
+        Self { thread: threads::spawn_free("checkpoint", work).unwrap(), through }
+    }
+
     /// Whether the thread is through, be it that it could write or not.
     pub fn is_through(&self) -> bool {
         !matches!(self.through.try_recv(), Err(TryRecvError::Empty))

@@ -214,4 +214,22 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("layers.0 layers.1 ") && found[0].ends_with(" layers.999"));
     }
+
+    /// Two numbered chains fill two equal stretches of places: the first chain's end tells that the first stretch is its own. A search
+    /// sees that at once where the chains are short. Where they are long it is given up, and says no more than it has seen.
+    #[test]
+    fn an_order_that_is_not_known_to_be_the_only_one_is_one_of_several() {
+        for (length, orders) in [(3, 1), (40, 2)] {
+            let chain = |word: &'static str, end: char| {
+                let numbered = move |at| format!("{word}.{at}:{}", if at < length { 'a' } else { end });
+                (0..=length).map(numbered)
+            };
+            let modules: Vec<String> = chain("u", 'b').chain(chain("v", 'c')).collect();
+            let stretch = "a".repeat(length);
+            let places = format!("{stretch}b{stretch}c");
+            let found = of(&places, &modules.iter().map(String::as_str).collect::<Vec<&str>>());
+            assert_eq!(found.len(), orders, "{length}");
+            assert_eq!(found[0].split(' ').nth(length), Some(format!("u.{length}").as_str()));
+        }
+    }
 }
