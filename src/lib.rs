@@ -12,7 +12,7 @@
 //! 5. What comes out of the last stage returns to the owner. The owner computes the loss and sends its gradient back
 //!    through the stages.
 //! 6. [`run`] puts these together to a whole run, from the first key to the finished model. [`check`], [`report`] and
-//!    [`cli`] are what a user sees of it. [`audit`] shows what others may see of it, [`bench`] what it
+//!    [`cli`] are what a user sees of it. [`audit`] shows what others may see of it, [`mod@bench`] what it
 //!    costs, and [`doctor`] what a host has to run it on.
 //!
 //! [`ids`], [`random`], [`float`], [`element`], [`memory`], [`secret_bytes`], [`device_memory`], [`terminal`],
