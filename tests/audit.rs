@@ -150,6 +150,29 @@ fn without_a_mix_the_attack_is_expected_to_win() {
     assert!(figures(row, "surely").into_iter().all(|surely| surely > 0.4), "{row}");
 }
 
+/// One whose time is over shows what the runs until then do, or says that they are too few; so does one that is stopped.
+#[test]
+fn an_audit_that_ends_early_shows_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let many = ["--runs", "1000000", "--slots", "1", "--json", "--set", "mix.pace=lockstep"];
+    let ran = audit(folder.path(), &[&many[..], &["--max-time", "8s"]].concat());
+    match ran.code {
+        0 => {
+            let table: Value = serde_json::from_str(&ran.stdout).unwrap();
+            let runs = table["runs"].as_u64().unwrap();
+            assert!((2 * 40..1_000_000).contains(&runs) && table["rows"].as_array().unwrap().len() == 17, "{table}");
+        }
+        // The machine has other things to do.
+        _ => drop(ran.refused(3, &["stopped behind", "at least 40"])),
+    }
+    let script = format!("{MIXNN} audit job.toml {} & sleep 1; kill -TERM $!; wait $!", many.join(" "));
+    let mut command = alone(Command::new("timeout"));
+    let output = command.args(["-k", "5", HANGS, "bash", "-c", &script]).current_dir(folder.path()).output();
+    let stopped = Ran::of(&output.unwrap());
+    assert!([3, 128 + 15].contains(&stopped.code), "{}: {}", stopped.code, stopped.stderr);
+    assert!(stopped.stderr.contains("stopped b"), "{}", stopped.stderr);
+}
+
 #[test]
 fn what_cannot_be_played_is_said() {
     let folder = tempfile::tempdir().unwrap();

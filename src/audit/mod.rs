@@ -59,6 +59,12 @@ pub enum AuditError {
         /// How many runs were asked for.
         found: u32,
     },
+    /// The user has stopped the audit before enough runs were played to learn anything from.
+    #[error("stopped behind {found} runs of the job, which show nothing; it takes at least {FEWEST_RUNS}")]
+    Stopped {
+        /// How many runs of the job were played.
+        found: usize,
+    },
     /// So many ranks are to collude that none is left to ask about.
     #[error(
         "{found} of {ranks} ranks are to collude; take 1 to {} (--colluders), so that two ranks besides the owner are left to \
@@ -79,6 +85,7 @@ impl AuditError {
         match self {
             AuditError::Run(error) => error.exit_code(),
             AuditError::TooFewRuns { .. } | AuditError::Colluders { .. } => 2,
+            AuditError::Stopped { .. } => 3,
         }
     }
 }
@@ -126,15 +133,15 @@ pub struct Audit {
 }
 
 /// Plays the audit of the job at `path`, with the settings `sets` on top. Tells `progress` how many runs are over, and
-/// of how many.
+/// of how many. Plays no more where `progress` says `false`: the table is then that of the runs until there.
 ///
 /// # Errors
-/// [`AuditError`].
+/// [`AuditError`]. [`AuditError::Stopped`] where so few were played that they show nothing.
 pub fn audit(
     path: &Path,
     sets: &[String],
     options: &Options,
-    progress: &mut dyn FnMut(usize, usize),
+    progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Audit, AuditError> {
     let began = Instant::now();
     if options.runs < FEWEST_RUNS {
@@ -145,10 +152,14 @@ pub fn audit(
     if colluders == 0 || colluders + 3 > ranks {
         return Err(AuditError::Colluders { found: colluders, ranks });
     }
-    let Observations { cases, slots, overran } = play(&courses, colluders, progress)?;
+    let Observations { cases, played, slots, overran } = play(&courses, colluders, progress)?;
+    if played[0] < FEWEST_RUNS as usize {
+        return Err(AuditError::Stopped { found: played[0] });
+    }
     let rows = rows(&courses, &cases);
     let own = &courses.all[0];
-    let count = |course: &Course| course.runs * (1 + usize::from(course.b.is_some()));
+    let count = |(course, played): (&Course, &usize)| played * (1 + usize::from(course.b.is_some()));
+    let mut counts = courses.all.iter().zip(&played).map(count);
     let per_rank = if courses.pace == LOCKSTEP { 1 } else { 2 };
     Ok(Audit {
         job: own.a.job.name.clone(),
@@ -156,7 +167,7 @@ pub fn audit(
         pace: courses.pace.clone(),
         ranks,
         colluders,
-        runs: [count(own), courses.all[1..].iter().map(count).sum()],
+        runs: [counts.next().unwrap_or(0), counts.sum()],
         slots,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         threads: per_rank * usize::from(ranks),
@@ -170,14 +181,21 @@ pub fn audit(
 struct Observations {
     /// The cases of each course, by course.
     cases: Vec<Cases>,
+    /// How often each course was played, by course.
+    played: Vec<usize>,
     /// How many slots a run of the job had, on average.
     slots: f64,
     /// As in [`Audit::overran`]: slots of the job's runs that overran their pace. `None` where there was no pace.
     overran: Option<u64>,
 }
 
-/// Plays all runs of all courses. Courses take turns, so that a machine that changes its speed does so in all of them.
-fn play(courses: &Courses, colluders: u16, progress: &mut dyn FnMut(usize, usize)) -> Result<Observations, RunError> {
+/// Plays all runs of all courses, or those until `progress` says `false`. Courses take turns, so that a machine that changes its speed does
+/// so in all of them.
+fn play(
+    courses: &Courses,
+    colluders: u16,
+    progress: &mut dyn FnMut(usize, usize) -> bool,
+) -> Result<Observations, RunError> {
     let ranks = courses.ranks;
     // The first run warms up memory, threads and the processor's clock. Nothing of it is kept.
     Played::run(&courses.all[0].a, ranks)?;
@@ -189,6 +207,7 @@ fn play(courses: &Courses, colluders: u16, progress: &mut dyn FnMut(usize, usize
     }
     turns.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut cases: Vec<Cases> = courses.all.iter().map(|_| Cases::default()).collect();
+    let mut counts = vec![0; courses.all.len()];
     let (mut slots, mut overran) = (0, Some(0));
     let mut rng = rand::rng();
     let of = turns.len();
@@ -208,9 +227,13 @@ fn play(courses: &Courses, colluders: u16, progress: &mut dyn FnMut(usize, usize
         if let Some(second) = early.or(late) {
             cases[number].add_models(asks, run, [&played, &second], colluders, &mut rng);
         }
-        progress(turn + 1, of);
+        counts[number] += 1;
+        if !progress(turn + 1, of) {
+            break;
+        }
     }
-    Ok(Observations { cases, slots: slots as f64 / courses.all[0].runs as f64, overran })
+    let slots = slots as f64 / counts[0].max(1) as f64;
+    Ok(Observations { cases, played: counts, slots, overran })
 }
 
 /// The rows of the table: what the attacks find in the job's runs, and what they find in the control's.

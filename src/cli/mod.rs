@@ -195,8 +195,8 @@ pub fn main() -> i32 {
         Ok(cli) => cli,
         Err(error) => return refused(&error),
     };
-    // A rank of a run is not to end by a signal before the owner says so, and a bench not before it has printed what it has.
-    let runs = matches!(cli.command, Command::Run(_) | Command::Join(_) | Command::Bench(_));
+    // A rank of a run is not to end by a signal before the owner says so, and a bench or an audit not before it has printed what it has.
+    let runs = matches!(cli.command, Command::Run(_) | Command::Join(_) | Command::Bench(_) | Command::Audit(_));
     if !runs {
         signals::release();
     }
