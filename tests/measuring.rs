@@ -144,6 +144,8 @@ fn what_a_bench_has_not_enough_of_is_told_first() {
         ("train jobs/digits.toml --local 6 --relays 3,8", 3, ["this takes 12 ranks, there are 6", "--local 12"]),
         ("slot --cells 63", 2, ["63 bytes", "the least is 64"]),
         ("train no-such-job.toml", 3, ["no-such-job.toml", "cannot"]),
+        ("crypto --ranks 65535", 2, ["at most 64 ranks", "65535"]),
+        ("scale --ranks 6,65", 2, ["at most 64 ranks", "65"]),
         ("slot --local 64 --cells 67108864", 3, ["MB of memory", "fewer ranks"]),
         ("crypto --cells 0", 2, ["0", "--cells"]),
         ("slot --hops 5", 2, ["5", "3..=4"]),
@@ -201,6 +203,10 @@ fn ranks_are_processes() {
     assert_eq!(weights(&trained), weights(&alone));
     let cells = Table::read(&launched("crypto --cells 64 --rounds 1").well());
     assert_eq!((cells.rows.len(), cells.head["machine"]["ranks"].as_str().unwrap().contains("8, all")), (9, true));
+    // One rank says why a run has failed.
+    let diverges = launched(&format!("train {DIGITS} {words} --profiles mixed --set train.optimizer.lr=1e30"));
+    diverges.refused(1, &["training has diverged"]);
+    assert_eq!(diverges.stderr.matches("error:").count(), 1, "{}", diverges.stderr);
     launched("slot --ranks 9").refused(3, &["this takes 9 ranks, there are 8"]);
     launched("train no-such-job.toml").refused(3, &["no-such-job.toml"]);
 }

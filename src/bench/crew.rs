@@ -15,7 +15,7 @@ use crate::run::prepare::Prepared;
 use crate::run::trust::Credentials;
 use crate::run::{Led, RunError, hostname, local, serve};
 use crate::transport::local::{Local, connect};
-use crate::transport::{Member, Membership, Transport, Whole};
+use crate::transport::{Cores, Membership, Transport, Whole};
 
 /// What the ranks of a crew do next.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -81,7 +81,10 @@ impl<'a> Crew<'a> {
     /// What is known of where the first `ranks` ranks stand.
     pub(super) fn standing(&self, ranks: u16) -> Membership {
         match self {
-            Crew::Threads(_) => connect(ranks).swap_remove(0).membership(),
+            Crew::Threads(_) => {
+                let cores = Cores::of_threads(ranks);
+                Membership { rank: Rank::OWNER, ranks, cores, rank_on_host: 0, one_host: true }
+            }
             Crew::Processes(processes) => Membership { ranks, ..processes.all.membership() },
         }
     }
@@ -178,9 +181,10 @@ impl<'a> Crew<'a> {
                         Some(mut part) => lead(&mut *part),
                         None => Err(RunError::Bug("the owner is among the first ranks".to_owned())),
                     },
-                }?;
-                processes.busy = false;
-                Ok(led)
+                };
+                // All that have done the duty know of an orderly end, and wait for the next order with the others.
+                processes.busy = led.as_ref().is_err_and(|error| !error.is_orderly());
+                led
             }
         }
     }
@@ -198,11 +202,13 @@ impl Processes<'_> {
     }
 }
 
-/// Does what rank 0 says on another rank, until there is no more to do.
+/// Does what rank 0 says on another rank, until there is no more to do. A run of a job that ends by an error of which all its ranks have
+/// heard leaves this rank waiting for what comes next: ranks that took no part in it do so, too.
 ///
 /// # Errors
-/// [`RunError`].
+/// [`RunError`]: the last such error, or one of which others do not know.
 pub fn serve(all: &mut dyn Whole) -> Result<(), RunError> {
+    let mut ended = Ok(());
     loop {
         all.set_timeout(PATIENCE);
         let bytes = all.letters().scatter(&[], ASSIGNMENT)?;
@@ -210,14 +216,15 @@ pub fn serve(all: &mut dyn Whole) -> Result<(), RunError> {
             return Err(RunError::Unreadable { what: "an order", from: Rank::OWNER });
         };
         all.set_timeout(TOGETHER);
-        match duty {
-            Duty::Leave => return Ok(()),
-            duty if ranks == all.ranks() => take_part(all, duty)?,
-            duty => {
-                if let Some(mut part) = all.first(ranks)? {
-                    take_part(&mut *part, duty)?;
-                }
-            }
+        let done = match duty {
+            Duty::Leave => return ended,
+            duty if ranks == all.ranks() => take_part(all, duty),
+            duty => all.first(ranks)?.map_or(Ok(()), |mut part| take_part(&mut *part, duty)),
+        };
+        match done {
+            Err(error) if !error.is_orderly() => return Err(error),
+            Err(error) => ended = Err(error),
+            Ok(()) => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `mixnn bench`: what protection costs, measured on the machines at hand. Each bench prints a table: [`crypto`] of cells,
 //! [`gemm`] of matrix products, [`slot`] of slots, [`scale`] of slots over more and more ranks, [`train`] of whole jobs.
 //!
-//! Rank 0 chooses what is measured. The ranks of its [`crew`] do what it tells them, one task after the other, until it has no
+//! Rank 0 chooses what is measured. The ranks of its [`crew`] do what it tells them, one duty after the other, until there is no
 //! more: so one launch of processes measures everything.
 //!
 //! A machine is never idle and never the same. So what is to be compared is measured in [turns](rounds), several times, and a
@@ -28,6 +28,7 @@ use crew::Crew;
 use rounds::Rounds;
 use table::Format;
 
+use crate::job::MOST_RANKS;
 use crate::mix::MixError;
 use crate::run::RunError;
 
@@ -42,13 +43,16 @@ pub struct BenchRun<'a> {
 }
 
 impl BenchRun<'_> {
-    /// The ranks that measure: as many as are `asked` for, or all that there are.
+    /// The ranks that measure: as many as are `asked` for, or all that there are, as far as a job may have so many.
     ///
     /// # Errors
-    /// [`BenchError::Ranks`] where that is more than there are, or fewer than `least`.
+    /// [`BenchError::Ranks`] where that is more than there are, or fewer than `least`; [`RunError::TooManyRanks`].
     fn ranks(&self, asked: Option<u16>, least: u16) -> Result<u16, BenchError> {
         let there = self.crew.ranks();
-        let ranks = asked.unwrap_or(there);
+        let ranks = asked.unwrap_or(there.min(MOST_RANKS));
+        if ranks > MOST_RANKS {
+            return Err(RunError::TooManyRanks { found: ranks, most: MOST_RANKS }.into());
+        }
         match (least..=there).contains(&ranks) {
             true => Ok(ranks),
             false => Err(BenchError::Ranks { needed: ranks.max(least), found: there.min(ranks) }),

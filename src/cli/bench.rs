@@ -14,8 +14,7 @@ use crate::bench::rounds::Rounds;
 use crate::bench::table::Format;
 use crate::bench::train::Mode;
 use crate::bench::{BenchError, BenchRun, crypto, gemm, scale, slot, train};
-use crate::job::Job;
-use crate::job::MOST_RANKS;
+use crate::job::{Job, MOST_RANKS};
 use crate::run::RunError;
 use crate::terminal;
 
@@ -237,15 +236,12 @@ fn on_ranks(what: &What, start: &Start) -> i32 {
         drop(transport);
         return alone(what);
     }
-    let rank = transport.rank();
-    if rank != Rank::OWNER {
-        return match crew::serve(&mut transport) {
-            Ok(()) => 0,
-            Err(error) => ranks::end(&mut transport, &error, &format!("{rank}: ")),
-        };
+    if transport.rank() != Rank::OWNER {
+        let served = crew::serve(&mut transport);
+        return ranks::ended(&mut transport, served);
     }
     let (mut crew, ended) = measured(what, Crew::of(&mut transport, &library));
-    // The others know of what goes wrong in a task. Else they still wait to be told something.
+    // The others know of what goes wrong in a duty. Else they still wait to be told something.
     if crew.waits() {
         let dismissed = crew.dismiss();
         return match (ended, dismissed) {

@@ -75,6 +75,11 @@ fn serve(transport: &mut Mpi, identity: &IdentityArgs) -> i32 {
         Ok(credentials) => serve::run(transport, &host, &credentials),
         Err(error) => Err(serve::decline(transport, error)),
     };
+    ended(transport, served)
+}
+
+/// Ends a rank other than 0 that has `served`. It says why it fails, unless another rank does. Returns the exit code.
+pub(super) fn ended(transport: &mut Mpi, served: Result<(), RunError>) -> i32 {
     match served {
         Ok(()) => 0,
         Err(error) if error.is_told_elsewhere() => leave(transport, &error),
