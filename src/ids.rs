@@ -71,6 +71,11 @@ impl Rank {
     pub fn all(ranks: u16) -> impl DoubleEndedIterator<Item = Rank> + ExactSizeIterator + Clone {
         (0..ranks).map(Rank)
     }
+
+    /// This rank and those that follow it, `count` in all.
+    pub fn following(self, count: usize) -> impl ExactSizeIterator<Item = Rank> {
+        (self.0..self.0 + count as u16).map(Rank)
+    }
 }
 
 impl Phase {
@@ -114,6 +119,28 @@ impl RankSet {
         self.0[word] |= bit;
     }
 
+    /// Takes `rank` out.
+    ///
+    /// # Panics
+    /// If `rank` is not below [`RankSet::MOST`].
+    pub fn remove(&mut self, rank: Rank) {
+        let (word, bit) = Self::place(rank);
+        self.0[word] &= !bit;
+    }
+
+    /// The rank before which `at` others of the set stand, in ascending order. `None` where there are not so many.
+    pub fn nth(self, mut at: u32) -> Option<Rank> {
+        for (word, mut bits) in self.0.into_iter().enumerate() {
+            if at >= bits.count_ones() {
+                at -= bits.count_ones();
+                continue;
+            }
+            (0..at).for_each(|_| bits &= bits - 1);
+            return Some(Rank(word as u16 * u64::BITS as u16 + bits.trailing_zeros() as u16));
+        }
+        None
+    }
+
     /// Whether `rank` is in the set.
     ///
     /// # Panics
@@ -145,7 +172,13 @@ impl RankSet {
 
     /// The ranks of the set, in ascending order.
     pub fn iter(self) -> impl Iterator<Item = Rank> {
-        Rank::all(Self::MOST).filter(move |rank| self.contains(*rank))
+        self.0.into_iter().zip(0..).flat_map(|(mut bits, word)| {
+            std::iter::from_fn(move || {
+                let bit = (bits != 0).then(|| bits.trailing_zeros() as u16)?;
+                bits &= bits - 1;
+                Some(Rank(word * u64::BITS as u16 + bit))
+            })
+        })
     }
 
     fn place(rank: Rank) -> (usize, u64) {
@@ -211,6 +244,11 @@ mod tests {
             assert_eq!(back(of(&a)), a);
             assert_eq!((of(&a).len() as usize, of(&a).is_empty()), (a.len(), a.is_empty()));
             assert_eq!(back(of(&a) & of(&b)), &a & &b);
+            let by_place = (0..of(&a).len() + 1).map_while(|at| of(&a).nth(at)).map(|rank| rank.0);
+            assert_eq!(by_place.collect::<BTreeSet<u16>>(), a);
+            let mut rest = of(&a);
+            b.iter().for_each(|rank| rest.remove(Rank(*rank)));
+            assert_eq!(back(rest), &a - &b);
             assert_eq!(back(of(&a).without(of(&b))), &a - &b);
             assert_eq!(of(&a).meets(of(&b)), !a.is_disjoint(&b));
             assert!(Rank::all(RankSet::MOST).all(|rank| of(&a).contains(rank) == a.contains(&rank.0)));

@@ -143,7 +143,7 @@ fn a_micro_batch_must_divide_its_batch() {
 
 #[test]
 fn a_job_has_stages() {
-    set_refused(&["stage=[]"], 2, &["`stage` is a list of 0", "1 to 63 stages"]);
+    set_refused(&["stage=[]"], 2, &["`stage` is a list of 0", "1 to 511 stages"]);
     set_refused(&["stage=[{ ops = [] }]"], 2, &["[[stage]] 1.ops", "an empty list"]);
     let one = "stage=[{ ops = [{ op = \"linear\", out = 10 }] }]";
     set_refused(&[one], 2, &["needs at least 2 stages on ranks, the job has 1", "\"sealed\""]);
@@ -189,9 +189,9 @@ fn the_number_of_ranks_must_fit() {
     let local = |ranks: &str| mixnn(folder.path(), &["run", DIGITS, "--local", ranks]);
     one_error(local("6").refused(3, &["needs 7 ranks (1 owner, 3 stages and 3 relays)", "there are 6", "-n 7"]));
     one_error(local("0").refused(3, &["there are 0"]));
-    one_error(local("65").refused(2, &["at most 64 ranks, there are 65"]));
+    one_error(local("513").refused(2, &["at most 512 ranks, there are 513"]));
     mixnn(folder.path(), &["check", DIGITS, "--ranks", "3"]).refused(3, &["there are 3"]);
-    set_refused(&["mix.relays=61"], 2, &["1 owner, 3 stages and 61 relays are 65 ranks", "64"]);
+    set_refused(&["mix.relays=509"], 2, &["1 owner, 3 stages and 509 relays are 513 ranks", "512"]);
     assert!(!folder.path().join("runs").exists());
 }
 

@@ -40,6 +40,17 @@ fn checked(args: &[&str]) -> Value {
 
 const SHORT: &str = "train.epochs=2";
 
+/// More ranks than a machine has cores, and more than one word of a set of ranks has bits.
+#[test]
+fn the_same_bits_among_a_hundred_and_twenty_eight_ranks() {
+    let few = ["train.epochs=1", "train.batch=1024", "train.micro_batch=512"];
+    let reference = bits("--single", &few);
+    for way in ["--local 128", "--local 129 --profile sealed"] {
+        assert_eq!(bits(way, &few), reference, "{way}");
+    }
+    assert_eq!(bits("--local 128", &[&few[..], &["mix.hops=4", "mix.pace=auto"]].concat()), reference);
+}
+
 #[test]
 fn the_same_bits_whatever_carries_the_messages() {
     let reference = bits("--single", &[SHORT, "compute.threads=1"]);

@@ -56,6 +56,19 @@ fn ranks_give_the_bits_of_one_process() {
     }
 }
 
+/// Of a machine with fewer cores this asks much: it starts twice as many processes as a node has cores. They have one slot for each
+/// micro-batch and a few more.
+#[test]
+fn a_hundred_and_twenty_eight_processes_give_the_same_bits() {
+    let few = ["--set", "train.epochs=1", "--set", "train.batch=1024", "--set", "train.micro_batch=512"];
+    let folder = tempfile::tempdir().unwrap();
+    mixnn(folder.path(), &[&["run", DIGITS, "--single", "--out", "out"], few.as_slice()].concat()).well();
+    let reference = Run::read(folder.path().join("out")).bits();
+    let many = run("128", &few);
+    assert_eq!(many.bits(), reference);
+    assert_eq!(many.result["ranks"], 128);
+}
+
 #[test]
 fn all_profiles_give_the_same_bits() {
     let reference = reference();

@@ -168,7 +168,9 @@ fn without_figures(line: &str, every: bool) -> String {
 fn without_draws(text: &str) -> String {
     let Some((before, rest)) = text.split_once("\ntrust domains ") else { return text.to_owned() };
     let (drawn, after) = rest.split_once("\nwhat else may be read").unwrap();
-    let drawn = lines(drawn, |line| without_figures(line, line.contains("plans drawn;")));
+    // How large the error is depends on how many plans a machine can draw in time.
+    let drawn: Vec<&str> = drawn.lines().filter(|line| !line.contains("more cores draw more plans")).collect();
+    let drawn = lines(&drawn.join("\n"), |line| without_figures(line, line.contains("plans drawn;")));
     format!("{before}\ntrust domains {}\nwhat else may be read{after}", drawn.trim_end())
 }
 
@@ -364,7 +366,7 @@ fn filters_hide_what_varies_alone() {
     );
     assert_eq!(without_figures("2, (0.25 to 1.00) a.b 95 % mix.hops", false), "2, (#.# to #.#) a.b 95 % mix.hops");
     assert_eq!(without_figures("69 plans, 95 %", true), "# plans, # %");
-    let text = "1.5\ntrust domains 0.5\n  69 plans drawn; 7\n\nwhat else may be read\n 2.5\n";
+    let text = "1.5\ntrust domains 0.5\n  69 plans drawn; 7\n up to 0.07: more cores draw more plans in the same time;\n\nwhat else may be read\n 2.5\n";
     let due = "1.5\ntrust domains #.#\n  # plans drawn; #\nwhat else may be read\n 2.5\n";
     assert_eq!(without_draws(text), due);
 }

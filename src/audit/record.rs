@@ -216,6 +216,18 @@ impl<T: Transport> Letters for Recorder<T> {
         self.inner.letters().gather(message)
     }
 
+    fn give(&mut self, first: Rank, messages: Vec<Vec<u8>>) -> Result<(), TransportError> {
+        let length = messages.first().map_or(0, Vec::len);
+        self.inner.letters().give(first, messages)?;
+        self.letter(self.now(), length);
+        Ok(())
+    }
+
+    fn take(&mut self, first: Rank, count: usize, length: usize) -> Result<Vec<Vec<u8>>, TransportError> {
+        self.letter(self.now(), length);
+        self.inner.letters().take(first, count, length)
+    }
+
     fn abort(&mut self, code: i32) {
         self.inner.letters().abort(code);
     }

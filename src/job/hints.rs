@@ -107,7 +107,7 @@ fn what_a_hint_says_to_do_helps() {
             "take shorter slots or a longer time-out",
             vec![sets(&["[mix] pace = \"1s\""]), sets(&["[mix] pace = \"1m\"", "[transport] timeout = \"9m\""])],
         ),
-        (sets(&["[mix] relays = 62"]), "take fewer relays", vec![sets(&["[mix] relays = 61"])]),
+        (sets(&["[mix] relays = 510"]), "take fewer relays", vec![sets(&["[mix] relays = 509"])]),
         (
             ops("{ op = \"linear\", in = 63, out = 64 }"),
             "write in = 64, or leave `in` out",

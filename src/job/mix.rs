@@ -31,7 +31,7 @@ pub struct Mix {
     /// `mix.cell`: the most bytes of a cell, from 128 to 2^24. 65,536 by default.
     pub cell: u32,
     /// `mix.depth`: for how many stages the job's stages pass, as far as slots tell. 0, the default: for as many as there are.
-    /// Otherwise at least as many as stand on ranks, up to 63.
+    /// Otherwise at least as many as stand on ranks, up to 511.
     pub depth: u16,
     /// `mix.pace`: when slots begin. `hosts` by default. Only the profile `mixed` has a pace.
     pub pace: Pace,
@@ -259,10 +259,10 @@ mod tests {
     fn what_is_out_of_its_range_is_refused() {
         for (set, words) in [
             ("mix.profile=open", "expected \"mixed\" or \"sealed\" or \"bare\""),
-            ("mix.relays=63", "from 0 to 62"),
+            ("mix.relays=511", "from 0 to 510"),
             ("mix.hops=2", "from 3 to 4"),
             ("mix.cell=127", "from 128 to 16777216"),
-            ("mix.depth=64", "from 0 to 63"),
+            ("mix.depth=512", "from 0 to 511"),
             ("mix.link=none", "expected \"hosts\" or \"all\" or \"off\""),
             ("mix.wire=f64", "expected \"f32\" or \"bf16\" or \"f16\""),
             ("mix.message=-1", "from 0 to 1073741824"),

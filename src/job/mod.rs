@@ -73,7 +73,7 @@ use tree::{Node, Value};
 /// The fewest ranks of a job under the profile `mixed`: among fewer it hides nothing.
 pub const FEWEST_MIXED_RANKS: u16 = 6;
 /// The most ranks of a job, the owner among them.
-pub const MOST_RANKS: u16 = 64;
+pub const MOST_RANKS: u16 = 512;
 const _: () = assert!(MOST_RANKS <= RankSet::MOST);
 /// The most values of a sample that go out of an operation.
 pub const MOST_FEATURES: u32 = 1_000_000;

@@ -104,10 +104,10 @@ mod tests {
             |ops: usize| stages(1, &format!("{{ ops = [{}] }}", vec!["{ op = \"relu\" }"; ops].join(", ")));
         assert!(parse(JOB, &[&with_ops(MOST_OPS)]).is_ok());
         let relu = "{ ops = [{ op = \"relu\" }] }";
-        assert!(parse(JOB, &[&stages(63, relu), "mix.profile=bare"]).is_ok());
+        assert!(parse(JOB, &[&stages(511, relu), "mix.profile=bare"]).is_ok());
         for (set, words) in [
-            (stages(0, relu), "`stage` is a list of 0; expected 1 to 63 stages"),
-            (stages(64, relu), "`stage` is a list of 64; expected 1 to 63 stages"),
+            (stages(0, relu), "`stage` is a list of 0; expected 1 to 511 stages"),
+            (stages(512, relu), "`stage` is a list of 512; expected 1 to 511 stages"),
             ("stage=1".to_owned(), "`stage` is the integer 1; expected one [[stage]] for each rank"),
             (stages(1, "{}"), "[[stage]] 1 lacks the key `ops`: a list of operations such as"),
             (with_ops(0), "`[[stage]] 1.ops` is an empty list; expected a list of operations such as"),

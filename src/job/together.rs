@@ -39,7 +39,7 @@ pub(super) fn fit(job: &Job, root: &Section<'_>) -> Result<(), JobError> {
         return Err(root.conflict(
             "mix",
             format!("1 owner, {} stages and {} relays are {} ranks", remote.len(), job.mix.relays, job.ranks()),
-            "a job has at most 64 ranks: take fewer relays",
+            "a job has at most 512 ranks: take fewer relays",
         ));
     }
     Ok(())
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn tables_must_go_together() {
         for (sets, words) in [
-            (&["mix.relays=62"][..], "1 owner, 2 stages and 62 relays are 65 ranks; a job has at most 64 ranks"),
+            (&["mix.relays=510"][..], "1 owner, 2 stages and 510 relays are 513 ranks; a job has at most 512 ranks"),
             (&["mix.depth=1"], "2 stages cannot pass for 1 (mix.depth); take a mix.depth above the number of stages"),
             (
                 &["mix.pace=1s", "transport.timeout=3s"],

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::RunError;
 use super::epochs::{Sink, data_lengths};
 use super::kept::results::RankTiming;
-use super::letters::pieces::{End, is_zero};
+use super::letters::pieces::{AT_A_TIME, End, is_zero};
 use super::letters::result;
 use super::owner::{OwnerState, TermEnd};
 use super::platform::Platform;
@@ -14,7 +14,6 @@ use super::seat;
 use super::spent::Spent;
 use crate::crypto::key::Key;
 use crate::ids::Rank;
-use crate::memory;
 use crate::mix::beat::StageData;
 use crate::mix::courier::Noticed;
 use crate::nn::snapshot::{self, PIECE, Snapshot};
@@ -24,10 +23,25 @@ use crate::transport::Transport;
 struct Arriving {
     rank: Rank,
     end: End,
-    /// What is in the piece that came last.
-    plain: Zeroizing<Vec<u8>>,
+    /// What is in the piece that came last. `None` where nothing is due, so that nobody reads it.
+    plain: Option<Zeroizing<Vec<u8>>>,
     /// How many bytes are due from this rank. Behind them come zeros.
     due: u64,
+}
+
+/// The owner's ends of the way of all ranks' pieces.
+struct Arrivals {
+    /// By rank, from 1.
+    ends: Vec<Arriving>,
+    /// Room for pieces that nobody reads.
+    unread: Zeroizing<Vec<u8>>,
+}
+
+impl Arrivals {
+    /// The first `length` bytes of the piece that came last from `rank`.
+    fn from(&self, rank: Rank, length: usize) -> &[u8] {
+        self.ends[rank.index() - 1].plain.as_ref().map_or(&[], |plain| &plain[..length])
+    }
 }
 
 impl<B: Platform> OwnerState<'_, B> {
@@ -36,9 +50,7 @@ impl<B: Platform> OwnerState<'_, B> {
         let Some(TermEnd { slots, returns, fault, own }) = self.ended.take() else {
             return Err(RunError::Bug("no term has ended".to_owned()));
         };
-        // 14.3: every rank returns a result. The owner's own place in each gather is zeros that no one reads. There is memory for
-        // them before the first: behind it all letters must be taken, or the others would wait for that.
-        let own_piece = memory::zeroed(self.public.pieces(returns).length())?;
+        // 14.3: every rank returns a result. The owner's own place in this gather is zeros that no one reads.
         let blobs = transport.letters().gather(&[0; result::LENGTH])?;
         let returned = match self.open_results(&blobs, slots, fault) {
             Ok(Ok(keys)) => Ok(keys),
@@ -46,7 +58,7 @@ impl<B: Platform> OwnerState<'_, B> {
             Err(error) => Err(error),
         };
         // 14.4: pieces follow in any case, so that nobody sees from them how the results are.
-        self.take_pieces(transport, &own_piece, returns, returned, sink)
+        self.take_pieces(transport, returns, returned, sink)
     }
 
     /// Opens the results in `blobs`, by rank, after a term of `slots` slots. Returns the keys of the pieces that follow, by rank from
@@ -84,12 +96,11 @@ impl<B: Platform> OwnerState<'_, B> {
     }
 
     /// Takes the pieces that follow the results, and passes what is in them to `sink`, with what the owner's own stages have. The pieces
-    /// are under the keys in `returned`, by rank from 1. `own_piece` is a piece of zeros. Where `returned` is an error, or one of the
-    /// pieces does not open, those that follow are gathered all the same, as all ranks send them, and that error is returned.
+    /// are under the keys in `returned`, by rank from 1. Where `returned` is an error, or one of the pieces does not open, those that
+    /// follow are taken all the same, as all ranks send them, and that error is returned.
     fn take_pieces(
         &mut self,
         transport: &mut dyn Transport,
-        own_piece: &[u8],
         data: StageData,
         returned: Result<Vec<Key>, RunError>,
         sink: &mut dyn Sink,
@@ -101,19 +112,26 @@ impl<B: Platform> OwnerState<'_, B> {
         let mut rounds = snapshot::rounds(&lengths).peekable();
         for number in 0.. {
             if number < pieces.count {
-                let arrived = transport.letters().gather(own_piece)?;
-                let opened = taken.as_mut().map(|(ends, _)| open(number, &arrived, ends));
-                if let Ok(Err(error)) = opened {
-                    taken = Err(error);
+                // So many letters lie in memory at a time, however many ranks there are.
+                for first in Rank::all(transport.ranks()).skip(1).step_by(AT_A_TIME) {
+                    let count = AT_A_TIME.min(usize::from(transport.ranks() - first.0));
+                    let arrived = transport.letters().take(first, count, pieces.length())?;
+                    let from = first.index() - 1;
+                    let opened = taken.as_mut().map(|(arriving, _)| {
+                        open(number, &arrived, &mut arriving.ends[from..from + count], &mut arriving.unread)
+                    });
+                    if let Ok(Err(error)) = opened {
+                        taken = Err(error);
+                    }
                 }
             } else if rounds.peek().is_none() {
                 break;
             }
             // The owner's own stages may have more than any rank's.
             while let Some((_, stage, place)) = rounds.next_if(|(round, ..)| *round == number) {
-                let Ok((ends, own)) = &taken else { continue };
+                let Ok((arriving, own)) = &taken else { continue };
                 let piece = match self.host_of(stage) {
-                    Some(rank) => &ends[rank.index() - 1].plain[..place.len()],
+                    Some(rank) => arriving.from(rank, place.len()),
                     None => &own[stage].as_ref().map(Snapshot::bytes).unwrap_or_default()[place],
                 };
                 if let Err(error) = sink.take(stage, piece) {
@@ -125,15 +143,17 @@ impl<B: Platform> OwnerState<'_, B> {
     }
 
     /// The owner's ends of the way of all ranks' pieces, under their `keys`, by rank from 1.
-    fn arriving(&self, keys: &[Key], data: StageData, lengths: &[u64]) -> Result<Vec<Arriving>, RunError> {
+    fn arriving(&self, keys: &[Key], data: StageData, lengths: &[u64]) -> Result<Arrivals, RunError> {
         let (pieces, ranks) = (self.public.pieces(data), keys.len() as u16 + 1);
         let arriving = |(rank, key)| {
             let due = lengths.iter().enumerate().find(|(stage, _)| self.host_of(*stage) == Some(rank));
             let binding = self.public.binding(self.term, rank, ranks);
             let end = result::end(pieces, self.seat.aead, key, &binding);
-            Ok(Arriving { rank, end, plain: pieces.room()?, due: due.map_or(0, |(_, length)| *length) })
+            let plain = due.map(|_| pieces.room()).transpose()?;
+            Ok(Arriving { rank, end, plain, due: due.map_or(0, |(_, length)| *length) })
         };
-        Rank::all(ranks).skip(1).zip(keys).map(arriving).collect()
+        let ends = Rank::all(ranks).skip(1).zip(keys).map(arriving).collect::<Result<_, RunError>>()?;
+        Ok(Arrivals { ends, unread: pieces.room()? })
     }
 
     /// By stage, a snapshot of each that runs on the owner, where `data` of it is asked for.
@@ -152,12 +172,13 @@ impl<B: Platform> OwnerState<'_, B> {
     }
 }
 
-/// Opens piece `number` of each rank, which are by rank in `arrived`.
+/// Opens piece `number` of some ranks, which `arrived` has in their order. `unread` is room for pieces that nobody reads.
 ///
 /// # Errors
 /// [`RunError::Sealed`]; [`RunError::Unreadable`] where anything but zeros follows what is due from a rank.
-fn open(number: usize, arrived: &[Vec<u8>], ends: &mut [Arriving]) -> Result<(), RunError> {
-    for (piece, Arriving { rank, end, plain, due }) in arrived.iter().skip(1).zip(ends) {
+fn open(number: usize, arrived: &[Vec<u8>], ends: &mut [Arriving], unread: &mut [u8]) -> Result<(), RunError> {
+    for (piece, Arriving { rank, end, plain, due }) in arrived.iter().zip(ends) {
+        let plain = plain.as_mut().map_or(&mut *unread, |plain| plain.as_mut_slice());
         end.read(number, piece, plain)?;
         let behind = due.saturating_sub(number as u64 * PIECE as u64).min(plain.len() as u64);
         if !is_zero(&plain[behind as usize..]) {
@@ -189,8 +210,9 @@ mod tests {
             bytes[..due].fill(7);
             bytes[at] = 7;
             let end = || result::end(pieces, Library::Rust, &key, &binding);
-            let mut ends = [Arriving { rank: Rank(1), end: end(), plain: pieces.room().unwrap(), due: due as u64 }];
-            let mut piece = |number| open(number, &[Vec::new(), end().write(number, &bytes).unwrap()], &mut ends);
+            let mut ends = [Arriving { rank: Rank(1), end: end(), plain: None, due: due as u64 }];
+            let mut unread = pieces.room().unwrap();
+            let mut piece = |number| open(number, &[end().write(number, &bytes).unwrap()], &mut ends, &mut unread);
             (0..pieces.count).all(|number| piece(number).is_ok())
         };
         let due = PIECE + 10;

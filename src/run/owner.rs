@@ -18,7 +18,7 @@ use super::kept::model::Model;
 use super::kept::results::{FORMAT, Outcome, VERSION, aead_line, threads_line};
 use super::letters::announcement::{self, Announced, Introduction};
 use super::letters::opening::{self, Pacing, Public};
-use super::letters::pieces::End;
+use super::letters::pieces::{AT_A_TIME, End};
 use super::letters::result::Recipient;
 use super::letters::start;
 use super::letters::{Desk, package, role, shown, verdict};
@@ -522,9 +522,16 @@ impl<'a, B: Platform> OwnerState<'a, B> {
                     messages[rank.index()] = Some(ends[rank.index()].write_piece(number, fill)?);
                 }
             }
-            let messages = messages.into_iter().zip(&ends);
-            let messages = messages.map(|(message, end)| message.map_or_else(|| end.write(number, &[]), Ok));
-            transport.letters().scatter(&messages.collect::<Result<Vec<_>, _>>()?, pieces.length())?;
+            // Of the ranks without a stage, who get zeros, so many pieces lie in memory at a time.
+            for first in Rank::all(ranks).skip(1).step_by(AT_A_TIME) {
+                let some = first.following(AT_A_TIME.min(usize::from(ranks - first.0)));
+                let message = |rank: Rank| match messages[rank.index()].take() {
+                    Some(message) => Ok(message),
+                    None => ends[rank.index()].write(number, &[]),
+                };
+                let given = some.map(message).collect::<Result<Vec<_>, _>>()?;
+                transport.letters().give(first, given)?;
+            }
         }
         // Each stage's rank has its values now, and the owner needs them no more.
         self.specs.iter_mut().for_each(|spec| spec.values = None);

@@ -16,9 +16,14 @@ const SLEEP: Duration = Duration::from_micros(20);
 /// Where someone else wants the core, a sleep that nobody ends lasts this part of the time waited so far: one over
 /// `PART`. So few sleeps end in vain, and none ends much too late.
 const PART: u32 = 8;
-/// The longest sleep that nobody ends, where someone else wants the core. A message in pieces moves on only when its
-/// two ends look.
+/// The longest sleep that nobody ends, where someone else wants the core and the wait is short. A message in pieces moves on only when
+/// its two ends look.
 const NAP: Duration = Duration::from_micros(200);
+/// Wherever a wait takes long, a sleep that nobody ends lasts this part of the time waited so far: one over `PATIENCE`. So a wait ends
+/// hardly later, and where a core has tens of ranks, those that wait leave it to the one that works.
+const PATIENCE: u32 = 64;
+/// The longest sleep that nobody ends.
+const LONG_NAP: Duration = Duration::from_millis(2);
 /// The longest sleep where someone else wants the core, and what is waited for ends the sleep in most cases.
 const NAP_IF_WOKEN: Duration = Duration::from_millis(5);
 /// The longest sleep that someone ends. The wait looks again after it.
@@ -66,7 +71,8 @@ impl Backoff {
     /// Waits a little for something that ends a sleep in most cases, but not always. `sleep` sleeps at most for the
     /// time that it is given. Returns what [`pause`](Backoff::pause) does.
     pub fn pause_unless_woken(&mut self, sleep: impl FnOnce(Duration)) -> Option<Duration> {
-        self.wait(YIELDS, |_, wanted, _| if wanted { NAP_IF_WOKEN } else { SLEEP }, sleep)
+        let nap = |wait: &Self, wanted, now| if wanted { NAP_IF_WOKEN } else { wait.nap(wanted, now) };
+        self.wait(YIELDS, nap, sleep)
     }
 
     /// Waits a little for something that always ends a sleep. `sleep` sleeps until then, at most for the time that it
@@ -77,9 +83,11 @@ impl Backoff {
 
     /// How long a sleep is to last that nobody ends.
     fn nap(&self, wanted: bool, now: Instant) -> Duration {
+        let waited = now.saturating_duration_since(self.began);
+        let patient = (waited / PATIENCE).clamp(SLEEP, LONG_NAP);
         match wanted {
-            true => (now.saturating_duration_since(self.began) / PART).clamp(SLEEP, NAP),
-            false => SLEEP,
+            true => (waited / PART).min(NAP).max(patient),
+            false => patient,
         }
     }
 
@@ -273,6 +281,24 @@ mod tests {
             assert!(nap == SLEEP || nap == NAP || nap <= waited / PART, "{nap:?} after {waited:?}");
         }
         assert_eq!(machine.step(&mut backoff, YIELDS), Step::Sleep(NAP));
+    }
+
+    /// A wait that lasts long sleeps long, whether or not the core is known to be wanted, and never for more than a small part of the
+    /// time that it has lasted.
+    #[test]
+    fn long_waits_leave_the_core_to_others() {
+        for (core, soon) in [(QUICK, SLEEP), (SLICE, NAP)] {
+            let mut machine = Machine::new(core);
+            let mut backoff = Backoff::begun(false, TIMEOUT, machine.clock.get());
+            let began = machine.clock.get();
+            while machine.clock.get() < began + Duration::from_secs(1) {
+                let waited = machine.clock.get() - began;
+                if let Step::Sleep(nap) = machine.step(&mut backoff, YIELDS) {
+                    assert!(nap <= soon.max(waited / PATIENCE), "{nap:?} after {waited:?}");
+                }
+            }
+            assert_eq!(machine.step(&mut backoff, YIELDS), Step::Sleep(LONG_NAP));
+        }
     }
 
     #[test]

@@ -288,9 +288,8 @@ impl Letters for Local {
         if self.rank != Rank::OWNER {
             return self.wait_for(self.rank, false, length);
         }
-        for (rank, message) in Rank::all(self.hub.ranks).zip(messages).skip(1) {
-            self.post(rank, false, memory::copied(message)?);
-        }
+        let copies = messages[1..].iter().map(|message| memory::copied(message)).collect::<Result<_, _>>()?;
+        self.give(Rank(1), copies)?;
         Ok(messages[0].clone())
     }
 
@@ -300,10 +299,17 @@ impl Letters for Local {
             return Ok(Vec::new());
         }
         let mut all = vec![memory::copied(message)?];
-        for rank in Rank::all(self.hub.ranks).skip(1) {
-            all.push(self.wait_for(rank, true, message.len())?);
-        }
+        all.extend(self.take(Rank(1), usize::from(self.hub.ranks) - 1, message.len())?);
         Ok(all)
+    }
+
+    fn give(&mut self, first: Rank, messages: Vec<Vec<u8>>) -> Result<(), TransportError> {
+        first.following(messages.len()).zip(messages).for_each(|(rank, message)| self.post(rank, false, message));
+        Ok(())
+    }
+
+    fn take(&mut self, first: Rank, count: usize, length: usize) -> Result<Vec<Vec<u8>>, TransportError> {
+        first.following(count).map(|rank| self.wait_for(rank, true, length)).collect()
     }
 
     fn abort(&mut self, code: i32) {
@@ -371,6 +377,31 @@ mod tests {
                     let all = end.gather(&[me + 10; 2]).unwrap();
                     assert_eq!(all.len(), if me == 0 { 3 } else { 0 });
                     assert!(all.iter().enumerate().all(|(r, message)| *message == [r as u8 + 10; 2]));
+                });
+            }
+        });
+    }
+
+    /// The others scatter and gather as ever, and do not see that the owner deals with them in two groups.
+    #[test]
+    fn the_owner_gives_and_takes_by_groups() {
+        std::thread::scope(|scope| {
+            for mut end in connect(6) {
+                scope.spawn(move || {
+                    let me = end.rank().0 as u8;
+                    if me > 0 {
+                        assert_eq!(end.scatter(&[], 4).unwrap(), [me; 4]);
+                        assert!(end.gather(&[me + 10; 2]).unwrap().is_empty());
+                        return;
+                    }
+                    for (first, count) in [(1, 3), (4, 2)] {
+                        end.give(Rank(first), (first..first + count).map(|rank| vec![rank as u8; 4]).collect())
+                            .unwrap();
+                        let taken = end.take(Rank(first), count.into(), 2).unwrap();
+                        let expected: Vec<Vec<u8>> =
+                            (first..first + count).map(|rank| vec![rank as u8 + 10; 2]).collect();
+                        assert_eq!(taken, expected);
+                    }
                 });
             }
         });

@@ -275,6 +275,20 @@ pub trait Letters {
     /// [`TransportError`].
     fn gather(&mut self, message: &[u8]) -> Result<Vec<Vec<u8>>, TransportError>;
 
+    /// Gives some ranks one message each, on the owner alone: `messages[i]` goes to the rank i behind `first`. Each of them calls
+    /// [`scatter`](Self::scatter), and cannot tell the difference. So the owner need not hold the messages of all ranks at once.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    fn give(&mut self, first: Rank, messages: Vec<Vec<u8>>) -> Result<(), TransportError>;
+
+    /// Takes one message of `length` bytes from each of `count` ranks, from `first` on, on the owner alone. Each of them calls
+    /// [`gather`](Self::gather), and cannot tell the difference.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    fn take(&mut self, first: Rank, count: usize, length: usize) -> Result<Vec<Vec<u8>>, TransportError>;
+
     /// Ends the run on all ranks with the exit code `code`, as far as that can be done from here.
     fn abort(&mut self, code: i32);
 }

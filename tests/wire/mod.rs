@@ -222,6 +222,14 @@ impl Letters for Wire {
         self.inner.gather(&message)
     }
 
+    fn give(&mut self, first: Rank, messages: Vec<Vec<u8>>) -> Result<(), TransportError> {
+        self.inner.give(first, messages)
+    }
+
+    fn take(&mut self, first: Rank, count: usize, length: usize) -> Result<Vec<Vec<u8>>, TransportError> {
+        self.inner.take(first, count, length)
+    }
+
     fn abort(&mut self, code: i32) {
         self.inner.abort(code);
     }

@@ -121,11 +121,14 @@ pub(super) struct Knowledge {
     pub(super) placed: Vec<Option<Rank>>,
     /// For each colluder, which ranks may be its successor, and which its predecessor.
     own: Vec<[RankSet; 2]>,
-    /// By honest rank and then by colluder: what is known by the circuits for which that colluder is a first or a last
-    /// relay.
+    /// By honest rank and then by colluder, in ascending order: what is known by the circuits for which that colluder is a first
+    /// or a last relay.
     through: Vec<Vec<Through>>,
     /// How many circuits carry one message, k.
     circuits: f64,
+    /// By rank: in how many ways what is seen of it goes together with being a relay, where that is the same whoever the other relays
+    /// are. That is so where few ranks are excluded.
+    as_relay: Vec<Option<f64>>,
 }
 
 impl Knowledge {
@@ -140,36 +143,46 @@ impl Knowledge {
             let others = everyone.without(RankSet::alone(v));
             Through { ahead: others, behind: others, spare: if even { others } else { RankSet::EMPTY } }
         };
-        let mut through = vec![Rank::all(plan.ranks).map(unknown).collect::<Vec<Through>>(); n];
+        let mut through = vec![colluders.iter().map(unknown).collect::<Vec<Through>>(); n];
+        let place = |v: Rank| colluders.iter().take_while(|other| *other < v).count();
         // Each circuit is looked at from both ends. At a colluding end it narrows that colluder's own neighbours, at an
         // honest end what is known of this rank through the relay beside it.
-        for circuit in &plan.circuits {
+        for circuit in plan.circuits.iter().filter(|circuit| is_seen(circuit, colluders)) {
             let path: Vec<Rank> = circuit.path().collect();
             let seen = Seen { path: &path, direction: circuit.direction, colluders, everyone };
             let (first, last) = (path[1], path[seen.end() - 1]);
             if let Some(sight) = seen.onwards() {
                 match seen.inside(0) {
                     true => narrow_own(&mut own[circuit.source.index()], circuit, 0, sight.other, first),
-                    false => through[circuit.source.index()][first.index()].narrow(&sight, false),
+                    false => through[circuit.source.index()][place(first)].narrow(&sight, false),
                 }
             }
             if let Some(sight) = seen.backwards() {
                 match seen.inside(seen.end()) {
                     true => narrow_own(&mut own[circuit.destination.index()], circuit, 1, sight.other, last),
-                    false => through[circuit.destination.index()][last.index()].narrow(&sight, true),
+                    false => through[circuit.destination.index()][place(last)].narrow(&sight, true),
                 }
             }
         }
         let placed =
             plan.roles.hosts.iter().map(|host| Some(*host).filter(|host| colluders.contains(*host))).collect();
         let circuits = plan.topology().circuits() as f64;
-        Self { ranks: plan.ranks, stages: plan.roles.stages(), colluders, placed, own, through, circuits }
+        let (ranks, stages, as_relay) = (plan.ranks, plan.roles.stages(), Vec::new());
+        let mut knowledge = Self { ranks, stages, colluders, placed, own, through, circuits, as_relay };
+        knowledge.as_relay = Rank::all(ranks).map(|rank| knowledge.always_as_relay(rank, everyone)).collect();
+        knowledge
     }
 
-    /// What is known of the honest `rank` through each colluder.
-    fn through(&self, rank: Rank) -> impl Iterator<Item = &Through> {
-        let all = Rank::all(self.ranks).zip(&self.through[rank.index()]);
-        all.filter(|(v, _)| self.colluders.contains(*v)).map(|(_, through)| through)
+    /// What [`ways_as_relay`](Self::ways_as_relay) gives for `rank` whoever the relays are of `everyone`. `None` where it depends on
+    /// that.
+    fn always_as_relay(&self, rank: Rank, everyone: RankSet) -> Option<f64> {
+        // The owner, the stages and the rank itself are no partners of a relay. A set of more ranks has a partner in any case.
+        let others = u32::from(self.stages) + 2;
+        let depends = |set: &RankSet| !set.is_empty() && set.len() <= others;
+        let (own, through) = (&self.own[rank.index()], &self.through[rank.index()]);
+        let sets = through.iter().flat_map(|through| [through.ahead, through.behind]).chain(*own);
+        let settled = everyone.len() >= others + 2 && !sets.into_iter().any(|set| depends(&set));
+        settled.then(|| self.reckon_as_relay(rank, everyone))
     }
 
     /// In how many ways what is seen of `rank` goes together with these neighbours; 0 where it contradicts them. `rank`
@@ -184,12 +197,17 @@ impl Knowledge {
             f64::from(u8::from(through.ahead.contains(successor)) + u8::from(through.behind.contains(predecessor)))
                 + spare
         };
-        self.through(rank).map(ways).product()
+        self.through[rank.index()].iter().map(ways).product()
     }
 
     /// In how many ways what is seen of `rank` goes together with being a relay, if all of `relays` are; 0 where it
     /// contradicts that.
     pub(super) fn ways_as_relay(&self, rank: Rank, relays: RankSet) -> f64 {
+        self.as_relay[rank.index()].unwrap_or_else(|| self.reckon_as_relay(rank, relays))
+    }
+
+    /// Reckons [`ways_as_relay`](Self::ways_as_relay) for these relays.
+    fn reckon_as_relay(&self, rank: Rank, relays: RankSet) -> f64 {
         // One relay or two are each their own destination.
         let partners = if relays.len() >= 3 { relays.without(RankSet::alone(rank)) } else { RankSet::alone(rank) };
         if self.colluders.contains(rank) {
@@ -202,8 +220,14 @@ impl Knowledge {
             let spare = f64::from(u8::from(!through.spare.is_empty())) / self.circuits;
             f64::from(u8::from(through.ahead.meets(partners)) + u8::from(through.behind.meets(partners))) + spare
         };
-        self.through(rank).map(ways).product()
+        self.through[rank.index()].iter().map(ways).product()
     }
+}
+
+/// Whether a colluder stands at an end of `circuit`, or beside one. Of others nothing is learned.
+fn is_seen(circuit: &Circuit, colluders: RankSet) -> bool {
+    let relays = [circuit.relays.first(), circuit.relays.last()].into_iter().flatten();
+    relays.chain([&circuit.source, &circuit.destination]).any(|rank| colluders.contains(*rank))
 }
 
 /// Narrows a colluder's successor and predecessor, in `own`, by a circuit of its own. `end` is 0 where the colluder is
@@ -244,5 +268,40 @@ pub(super) fn linked(plan: &Plan, colluders: RankSet) -> HashSet<(Rank, Directio
         let seen = Seen { path: &path, direction: circuit.direction, colluders, everyone: RankSet::EMPTY };
         circuit.direction != Direction::Spare && seen.is_linked()
     };
-    plan.circuits.iter().filter(is_linked).map(|circuit| (circuit.source, circuit.direction)).collect()
+    let seen = plan.circuits.iter().filter(|circuit| is_seen(circuit, colluders));
+    seen.filter(is_linked).map(|circuit| (circuit.source, circuit.direction)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::seq::SliceRandom;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    /// What is reckoned once for all relays is what each choice of them gives. Small and large coalitions leave many ranks or few.
+    #[test]
+    fn what_is_said_of_all_relays_holds_for_each_choice() {
+        let mut rng = StdRng::seed_from_u64(3);
+        let (mut once, mut each) = (0, 0);
+        for ranks in [7, 9, 14, 20] {
+            let hosts: Vec<u32> = (0..u32::from(ranks)).collect();
+            let plan = Plan::draw(3, 3, &hosts, &mut rng).unwrap();
+            for size in [1, 2, 4, 6] {
+                let mut others: Vec<Rank> = Rank::all(ranks).skip(1).collect();
+                others.shuffle(&mut rng);
+                let knowledge = Knowledge::of(&plan, others[..size].iter().copied().collect());
+                for _ in 0..20 {
+                    others.shuffle(&mut rng);
+                    let relays: RankSet = others[3..].iter().copied().collect();
+                    let relay = others[rng.random_range(3..others.len())];
+                    each += u32::from(knowledge.as_relay[relay.index()].is_none());
+                    once += u32::from(knowledge.as_relay[relay.index()].is_some());
+                    assert_eq!(knowledge.ways_as_relay(relay, relays), knowledge.reckon_as_relay(relay, relays));
+                }
+            }
+        }
+        assert!(once > 50 && each > 50, "{once} were said of all relays, {each} of these alone");
+    }
 }

@@ -31,7 +31,7 @@ use crate::report::chance::Chance;
 /// How many plans are drawn at most.
 pub(super) const PLANS: u32 = 1000;
 /// No plan is begun after this time.
-pub(super) const TIME: Duration = Duration::from_millis(1500);
+pub(super) const TIME: Duration = Duration::from_secs(2);
 /// Where there are too many placements to weigh them all, samples of them are weighed, and so many such samples are
 /// taken.
 const SAMPLES: u32 = 8;
@@ -261,6 +261,12 @@ fn coalition(plan: &Plan, domains: &[u32], kind: CoalitionKind, rng: &mut impl R
 }
 
 impl Protection {
+    /// How far the chances of the table are from what they would be with more plans, at most, with 95 % certainty.
+    fn error(&self) -> f64 {
+        let chances = self.rows.iter().filter_map(|row| row.chances).flatten();
+        chances.map(|chance| (chance.high - chance.mean).max(chance.mean - chance.low)).fold(0.0, f64::max)
+    }
+
     /// What the user is to be warned of.
     pub(super) fn warning(&self) -> Option<String> {
         self.crowded.map(|crowded| crowded.to_string())

@@ -9,7 +9,7 @@ use super::coalition::Knowledge;
 use crate::ids::{Rank, RankSet};
 
 /// Up to so many orders are tried one by one.
-const FEW: u64 = 20_000;
+const FEW: u64 = 5_000;
 /// How many orders a sample has.
 const SAMPLE: u32 = 500;
 

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::draws::DRAWS;
 use super::{CoalitionKind, CoalitionRow, Domain, Protection};
 
+/// A larger error than this is told.
+const CLOSE: f64 = 0.05;
+
 /// The columns of the table, and their names in JSON.
 const COLUMNS: [(&str, &str); 4] = [
     ("see a flow whole", "links_a_flow"),
@@ -109,6 +112,10 @@ impl fmt::Display for Protection {
         }
         let plans = format!("{} plans drawn; in brackets 95 % of the error;", self.plans);
         line(f, "", &plans)?;
+        if self.error() > CLOSE {
+            let error = format!("it is up to {:.2}: more cores draw more plans in the same time;", self.error());
+            line(f, "", &error)?;
+        }
         line(f, "", "candidates: ranks that may stand next to a colluding stage (docs/PROTECTION.md)")?;
         let columns = DRAWS.map(|draws| format!("{:<21}", draws.to_string())).concat();
         line(f, "draws of the plan", columns.trim_end())?;

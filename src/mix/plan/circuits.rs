@@ -2,14 +2,16 @@
 //! exactly one circuit (docs/PROTOCOL.md, 7.5 to 7.7).
 //!
 //! The first and the last phase hold by construction: a rank's circuits leave through every other rank once, and arrive
-//! so. What is searched is which relays meet in between. A local search swaps relays, every other time those of a circuit
+//! so. What is searched is which relays meet in between. Among many ranks [`mend`] finds that. Among few most sets allow
+//! none, and where ranks share hosts some circuits are better than others. There a local search swaps relays, every other time those of a circuit
 //! that has a conflict. It takes a swap that makes things worse by delta with the probability exp(-delta / T). It stops
 //! when no pair carries two circuits in a phase and no circuit meets a rank twice.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
-use super::{Circuit, Demand, Direction};
+use super::mending::mend;
+use super::{Circuit, Demand, Direction, SPREAD_RANKS};
 use crate::ids::Rank;
 
 /// How often a swap begins with a circuit that has a conflict, and not with any. Always would be slower: what is in the way has to move,
@@ -20,6 +22,9 @@ const SHARED_HOST: f64 = 0.05;
 /// The search gives up after so many swaps, times the square of the number of circuits. That is few: with few ranks
 /// most sets A(s) allow no plan, and a fresh draw of them is better than a longer search.
 const SWAPS: usize = 4;
+/// The search gives up after so many swaps, however many circuits there are. Where it would take more, circuits are mended
+/// before it begins.
+const MOST_SWAPS: usize = 4_000_000;
 /// The most swaps that are tried to spread circuits over hosts once they have no conflict. They take a tenth of a
 /// second.
 const SPREADING: usize = 200_000;
@@ -30,7 +35,7 @@ const SPREADING: usize = 200_000;
 pub(super) fn search(demand: &Demand, hops: u8, hosts: &[u32], rng: &mut impl Rng) -> Option<Vec<Circuit>> {
     let mut search = Search::start(demand, hops, hosts, rng);
     let mut best: Option<(usize, Vec<Circuit>)> = None;
-    let swaps = SWAPS * search.circuits.len().pow(2);
+    let swaps = (SWAPS * search.circuits.len().pow(2)).min(MOST_SWAPS);
     let (mut done, mut last) = (0, swaps);
     while done < last {
         // These circuits keep all of 7.6, and meet a host twice less often than those that were found before.
@@ -69,12 +74,10 @@ pub(super) fn on_one_host(circuits: &[Circuit], hosts: &[u32]) -> usize {
 
 /// The state of a search: circuits that may still have conflicts, and how many these are.
 struct Search<'a> {
-    /// All circuits. Those of one source and direction stand together.
+    /// All circuits. Those of one source and direction stand together, and so do all spares.
     circuits: Vec<Circuit>,
-    /// By circuit: the range of those with the same source and direction, itself among them.
+    /// By circuit: the range of those with the same source and direction, or of all spares, itself among them.
     groups: Vec<std::ops::Range<usize>>,
-    /// The numbers of the spare circuits.
-    spares: Vec<usize>,
     /// How many ranks there are.
     ranks: usize,
     /// How many circuits go from one rank to another in a phase: `carried[phase][from][to]`, flat. Only the phases
@@ -103,8 +106,7 @@ impl<'a> Search<'a> {
     fn start(demand: &Demand, hops: u8, hosts: &'a [u32], rng: &mut impl Rng) -> Self {
         let ranks = hosts.len() as u16;
         let mut circuits: Vec<Circuit> = Vec::new();
-        let mut groups = Vec::new();
-        let mut spares = Vec::new();
+        let mut groups: Vec<std::ops::Range<usize>> = Vec::new();
         // Any permutation will do to start with. The search mends spares that return to their source as it does all
         // conflicts.
         let mut spare_to: Vec<Rank> = Rank::all(ranks).collect();
@@ -114,8 +116,9 @@ impl<'a> Search<'a> {
         } else {
             &[Direction::Forward, Direction::Backward]
         };
-        for source in Rank::all(ranks) {
-            for &direction in directions {
+        for &direction in directions {
+            let first_of_all = circuits.len();
+            for source in Rank::all(ranks) {
                 let destination = demand.destination(source, direction).unwrap_or(spare_to[source.index()]);
                 let (mut leaves, mut arrives) =
                     (demand.leaves(source, direction), demand.arrives(destination, direction));
@@ -127,23 +130,25 @@ impl<'a> Search<'a> {
                     let relays = std::iter::once(first).chain(between).chain(std::iter::once(last)).collect();
                     circuits.push(Circuit { source, direction, part: part as u16, relays, destination });
                 }
-                groups.extend((start..circuits.len()).map(|_| start..circuits.len()));
-                if direction == Direction::Spare {
-                    spares.push(start);
+                if direction != Direction::Spare {
+                    groups.push(start..circuits.len());
                 }
+            }
+            if direction == Direction::Spare {
+                groups.push(first_of_all..circuits.len());
             }
         }
         spread_middles(&mut circuits, ranks, rng);
+        mend(&mut circuits, &groups, ranks, rng);
         let mut search = Self {
             carried: vec![0; usize::from(hops - 2) * usize::from(ranks) * usize::from(ranks)],
             circuits: Vec::new(),
-            groups,
-            spares,
+            groups: groups.into_iter().flat_map(|group| std::iter::repeat_n(group.clone(), group.len())).collect(),
             ranks: usize::from(ranks),
             hosts,
             conflicts: 0,
             shared: 0,
-            worth_spreading: can_spread(hosts),
+            worth_spreading: can_spread(hosts) && hosts.len() <= usize::from(SPREAD_RANKS),
             temperature: 1.0 / (circuits.len() as f64).ln(),
             suspects: Vec::new(),
             suspected: vec![false; circuits.len()],
@@ -167,10 +172,8 @@ impl<'a> Search<'a> {
         let (b, whole_end) = if spot > 0 && spot + 1 < spots {
             // A relay in the middle is free: swap it with that of any other circuit.
             (rng.random_range(0..self.circuits.len()), false)
-        } else if spare {
-            (self.spares[rng.random_range(0..self.spares.len())], true)
         } else {
-            (rng.random_range(self.groups[a].clone()), false)
+            (rng.random_range(self.groups[a].clone()), spare)
         };
         if a == b {
             self.note(a);

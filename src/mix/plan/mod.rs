@@ -6,6 +6,7 @@
 
 mod circuits;
 mod demand;
+mod mending;
 mod placement;
 mod roles;
 
@@ -79,7 +80,7 @@ const TRIES: u32 = 12_000;
 /// How many plans are looked for where ranks share hosts. The one whose circuits meet a host twice least often is
 /// taken. A single search spreads them little, since most swaps meet a conflict.
 const SPREAD: usize = 6;
-/// The most ranks for which [`SPREAD`] plans are looked for. With more of them a search takes long.
+/// The most ranks for which circuits are spread over hosts. Among more of them swaps of single relays change little.
 const SPREAD_RANKS: u16 = 32;
 
 /// The fewest ranks among which circuits of `hops` hops are looked for. With 4 hops and 6 ranks there are some, but the

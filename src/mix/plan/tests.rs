@@ -98,6 +98,38 @@ fn four_hops_and_more_ranks_work_too() {
     }
 }
 
+/// These have so many circuits that only mending finds a plan.
+#[test]
+fn hundreds_of_ranks_have_plans() {
+    let mut rng = StdRng::seed_from_u64(8);
+    for (stages, ranks, hops) in [(5, 128, 3), (100, 150, 4), (3, 301, 3)] {
+        match Plan::draw(stages, hops, &alone(ranks), &mut rng) {
+            Ok(plan) => check(&plan),
+            Err(error) => panic!("S = {stages}, N = {ranks}, hops = {hops}: {error}"),
+        }
+    }
+}
+
+/// A message and its answer leave and arrive through the same two sets. That a relay of the one follows the same relay as on the
+/// other happens as often as among pairs that are drawn at random: once for each rank and message, on average.
+#[test]
+fn messages_and_answers_pair_relays_independently() {
+    let mut rng = StdRng::seed_from_u64(10);
+    let (ranks, draws) = (24, 40);
+    let mut mirrored = 0;
+    for _ in 0..draws {
+        let plan = Plan::draw(4, 3, &alone(ranks), &mut rng).unwrap();
+        let of = |direction| plan.circuits.iter().filter(move |circuit| circuit.direction == direction);
+        let back: HashSet<[Rank; 4]> = of(Direction::Backward)
+            .map(|circuit| [circuit.destination, circuit.relays[1], circuit.relays[0], circuit.source])
+            .collect();
+        let is_mirrored = |c: &&Circuit| back.contains(&[c.source, c.relays[0], c.relays[1], c.destination]);
+        mirrored += of(Direction::Forward).filter(is_mirrored).count();
+    }
+    let expected = f64::from(ranks) * f64::from(draws);
+    assert!((mirrored as f64 / expected - 1.0).abs() < 0.13, "{mirrored} of {expected} expected");
+}
+
 #[test]
 fn what_no_search_can_find_is_refused_with_what_works() {
     let mut rng = StdRng::seed_from_u64(3);

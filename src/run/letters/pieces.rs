@@ -13,6 +13,9 @@ use crate::memory;
 use crate::nn::snapshot::PIECE;
 use crate::run::{RunError, sealed};
 
+/// How many ranks' pieces the owner has in memory at a time, however many ranks there are.
+pub(in crate::run) const AT_A_TIME: usize = 64;
+
 /// How the bytes of each rank are cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::run) struct Pieces {

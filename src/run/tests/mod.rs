@@ -77,6 +77,14 @@ impl Letters for Between {
         self.end.gather(&message)
     }
 
+    fn give(&mut self, first: Rank, messages: Vec<Vec<u8>>) -> Result<(), TransportError> {
+        self.end.give(first, messages)
+    }
+
+    fn take(&mut self, first: Rank, count: usize, length: usize) -> Result<Vec<Vec<u8>>, TransportError> {
+        self.end.take(first, count, length)
+    }
+
     fn abort(&mut self, code: i32) {
         self.end.abort(code);
     }

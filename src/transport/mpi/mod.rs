@@ -290,6 +290,14 @@ impl Letters for Mpi {
         self.world.gather(message)
     }
 
+    fn give(&mut self, first: Rank, messages: Vec<Vec<u8>>) -> Result<(), TransportError> {
+        self.world.give(first, messages)
+    }
+
+    fn take(&mut self, first: Rank, count: usize, length: usize) -> Result<Vec<Vec<u8>>, TransportError> {
+        self.world.take(first, count, length)
+    }
+
     fn abort(&mut self, code: i32) {
         abort_everywhere(code);
         leave(code);

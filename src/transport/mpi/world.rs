@@ -171,7 +171,7 @@ impl World {
     pub(super) fn scatter(&self, messages: &[Vec<u8>], length: usize) -> Result<Vec<u8>, TransportError> {
         if self.rank == Rank::OWNER {
             let copies = messages[1..].iter().map(|message| memory::copied(message));
-            self.letters(&mut copies.collect::<Result<Vec<_>, _>>()?, &self.others(), true)?;
+            self.give(Rank(1), copies.collect::<Result<Vec<_>, _>>()?)?;
             return Ok(messages[0].clone());
         }
         let mut letter = [memory::zeroed(length)?];
@@ -186,15 +186,22 @@ impl World {
             self.letters(&mut [memory::copied(message)?], &[Rank::OWNER], true)?;
             return Ok(Vec::new());
         }
-        let mut all = (0..self.ranks).map(|_| memory::zeroed(message.len())).collect::<Result<Vec<_>, _>>()?;
-        all[0].copy_from_slice(message);
-        self.letters(&mut all[1..], &self.others(), false)?;
+        let mut all = vec![memory::copied(message)?];
+        all.extend(self.take(Rank(1), usize::from(self.ranks) - 1, message.len())?);
         Ok(all)
     }
 
-    /// All ranks but the owner, in their order.
-    fn others(&self) -> Vec<Rank> {
-        Rank::all(self.ranks).skip(1).collect()
+    /// Does what [`Letters::give`](crate::transport::Letters::give) does.
+    pub(super) fn give(&self, first: Rank, mut messages: Vec<Vec<u8>>) -> Result<(), TransportError> {
+        let ranks: Vec<Rank> = first.following(messages.len()).collect();
+        self.letters(&mut messages, &ranks, true)
+    }
+
+    /// Does what [`Letters::take`](crate::transport::Letters::take) does.
+    pub(super) fn take(&self, first: Rank, count: usize, length: usize) -> Result<Vec<Vec<u8>>, TransportError> {
+        let mut messages = (0..count).map(|_| memory::zeroed(length)).collect::<Result<Vec<_>, _>>()?;
+        self.letters(&mut messages, &first.following(count).collect::<Vec<_>>(), false)?;
+        Ok(messages)
     }
 
     /// Exchanges one letter with each of `peers`, in the order of `letters`: sends them if `send`, else receives into
