@@ -10,16 +10,15 @@ from processes import ROOT
 from tables import measured_by
 
 DOCUMENTS = ("README.md", "docs/BENCHMARKS.md")
+WORDS = {"instructions": "{}", "system": "{}", "mpi": "{}", "pytorch": "PyTorch {}", "commit": "commit {}"}
 MARK = re.compile(r"<!-- table: (?P<name>[\w-]+) from (?P<folder>\S+) -->\n(?P<table>.*?)<!-- end -->", re.DOTALL)
 
 
 def shown(table, results, below, red=None):
     """The table with what it was measured by and on, as lines. `below` is the folder of the document."""
     machine, settings = results.head["machine"], results.head["settings"]
-    where = [f"{machine['processor']}, {machine['cores']} cores", *(machine[key] for key in ("instructions", "system", "mpi") if machine.get(key))]
-    if machine.get("pytorch"):
-        where.append(f"PyTorch {machine['pytorch']}")
-    where.append(f"commit {machine['commit']}")
+    where = [machine["processor"], f"{machine['cores']} cores"]
+    where += [form.format(machine[key]) for key, form in WORDS.items() if machine.get(key)]
     rounds = max((len(found) for name, found in results.measured.items() if name.startswith(f"{measured_by(table.name)} ")), default=0)
     how = "one turn" if rounds == 1 else f"medians of {rounds} turns"
     if settings["quick"]:

@@ -39,7 +39,7 @@ def small_mnist(folder):
 
 
 def beginnings(folder, quick):
-    """Gives the file with so many characters of the text, with every character of the whole once behind them, as jobs' vocabularies want."""
+    """Gives the file with so many characters of the text. Behind them stands every character of the whole once: jobs count on them."""
     whole = TEXT.read_text()
 
     def beginning(length):

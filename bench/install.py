@@ -52,7 +52,7 @@ def installed(say, folder=FOLDER):
             left_out[package] = "it needs PyTorch"
             continue
         say(f"pip installs {package}; PyTorch takes minutes")
-        wrong = next(filter(None, (_done([python, "-m", "pip", "install", "--quiet", *words]) for words in calls)), None)
+        wrong = next(filter(None, (_done([python, "-m", "pip", "install", "--quiet", "--retries", "1", *words]) for words in calls)), None)
         left_out |= {package: wrong} if wrong else {}
         if not wrong and package not in there(python):
             left_out[package] = f"it does not run: {_done([python, '-c', TRIED[package]])}"

@@ -1,4 +1,4 @@
-"""What a measurement was made on, and what this machine can give: without the one a figure says nothing, without the other there is none."""
+"""What a measurement was made on, without which a figure says nothing; and how much memory there is for it."""
 
 import os
 import platform

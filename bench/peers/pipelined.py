@@ -20,7 +20,7 @@ SCHEDULES = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}
 
 
 def make_schedule(args, layer, rank, ranks, rows):
-    """The schedule of batches of so many rows. A schedule has buffers of fixed shapes, so that a last partial batch needs one of its own."""
+    """The schedule of batches of so many rows. Its buffers have fixed shapes, so that a last partial batch needs a schedule of its own."""
     stage = PipelineStage(layer, rank, ranks, torch.device("cpu"))
     micro_batches = args.micro_batches if rows % args.micro_batches == 0 else 1
     return SCHEDULES[args.schedule](stage, micro_batches, loss_fn=F.cross_entropy)

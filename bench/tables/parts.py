@@ -64,11 +64,13 @@ def _crypto(results):
 def _gemm(results):
     lines = []
     for case in ("mlp", "squares"):
-        for (stage, product, m, n, k), found in _grouped(results, f"{GEMM} {case} bench", ("stage", "product", "m", "n", "k")).items():
-            of_core = _median(found, "of_core_percent")
+        products = _grouped(results, f"{GEMM} {case} bench", ("stage", "product", "m", "n", "k"))
+        for (stage, product, m, n, k), found in products.items():
+            rate, of_core = _median(found, "gflop_per_s"), _median(found, "of_core_percent")
             label = f"mnist-mlp, stage {stage}" if stage else "square"
-            lines.append(Row(f"{label} {product} {m}x{n}x{k}", [label, product, f"{m} x {n} x {k}", number(_median(found, "gflop_per_s")),
-                                                               f"{number(of_core)} %"], {"of what one core can do": of_core}))
+            lines.append(Row(f"{label} {product} {m}x{n}x{k}",
+                             [label, product, f"{m} x {n} x {k}", number(rate), f"{number(of_core)} %"],
+                             {"of what one core can do": of_core} if of_core else {}))
     return Table(GEMM, ["products", "", "rows x columns x depth", "GFLOP/s", "of what one core does with 1024 x 1024"], lines)
 
 
@@ -80,8 +82,8 @@ def _scale(results):
         lines.append(Row(f"{scaling} {ranks}", [scaling, str(ranks), str(message), str(cell), f"{_median(found, 'avg_us'):.0f}",
                                                 number(_median(found, "to_first")), f"{number(best)} %"],
                          {"of what cores can do": best} if best else {}))
-    return Table(SCALE, ["scaling", "ranks", "a message, bytes", "a cell, bytes", "a slot, us", "to the first", "of what cores can do at best"],
-                 lines)
+    titles = ["scaling", "ranks", "a message, bytes", "a cell, bytes", "a slot, us", "to the first", "of what cores can do at best"]
+    return Table(SCALE, titles, lines)
 
 
 def _train(results):

@@ -27,7 +27,6 @@ class Network:
 NETWORKS = {
     "mlp-64": Network("784-256-128-10, batch 64", "jobs/mnist-mlp.toml", 64, (), (2.5, 11)),
     "mlp-512": Network("784-256-128-10, batch 512", "jobs/mnist-mlp.toml", 512, (), (2, 8)),
-    "lenet-64": Network("LeNet-5, batch 64", "jobs/lenet-mnist.toml", 64, ("--model", "lenet", "--optimizer", "fused"), (11, 22)),
     "lenet-512": Network("LeNet-5, batch 512", "jobs/lenet-mnist.toml", 512, ("--model", "lenet", "--optimizer", "fused"), (10, 16)),
     "wide-512": Network("784-2048-2048-2048-10, batch 512, the first epoch", "bench/mlp-2048.toml", 512,
                         ("--hidden", "2048,2048,2048", "--optimizer", "fused"), (20, 25), slow=True),

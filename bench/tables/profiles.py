@@ -55,7 +55,8 @@ def tables(results):
             scores = {f"{way}: one process by it": cost.median for way, cost in costs.items() if cost}
             rows.append(Row(key, [label, *(median(results.spread(name)) for name in names.values()),
                                   ratio(results.ratio(names["hidden"], names["lockstep"]))], scores))
-    yield Table(NAME, ["job: seconds of the last epoch", *(label for label, _ in WAYS.values()), "hidden times / lockstep, turn by turn"], rows)
+    titles = ["job: seconds of the last epoch", *(label for label, _ in WAYS.values()), "hidden times / lockstep, turn by turn"]
+    yield Table(NAME, titles, rows)
     rows = []
     for key in SHORT:
         lockstep, hidden = (f"{BESIDE} {key} {way}" for way in MIXED)

@@ -21,7 +21,8 @@ def cases(setup):
 def _rounds(results, ranks, cell, blocks):
     """What each round has of slots of one shape: by part and link, the row."""
     for found in results.of(f"{SLOT} {ranks}x{cell} bench"):
-        chosen = {(row["part"], row["link"]): row for row in found["rows"] if row["blocks"] == blocks and row["part"] in ("slot", "alone")}
+        chosen = {(row["part"], row["link"]): row for row in found["rows"]
+                  if row["blocks"] == blocks and row["part"] in ("slot", "alone")}
         if chosen:
             # A plain loop knows no links.
             alone = next((row for (part, _), row in chosen.items() if part == "alone"), None)
@@ -49,8 +50,9 @@ def tables(results):
                              {"the plain loop by it": 1 / to_alone.median}))
             cost = Spread.of(with_it["avg_us"] / without["avg_us"] for without, with_it in zip(off, every))
             links.append(Row(key, [label, _micros(off), _micros(every), ratio(cost)], {"without by with it": 1 / cost.median}))
-    yield Table(SLOT, ["a slot, 3 hops, one cell a lane", "of mixnn", "to seal, exchange and open the same cells, and nothing else", "ratio",
-                       "of what a core can do at best"], slots)
+    titles = ["a slot, 3 hops, one cell a lane", "of mixnn", "to seal, exchange and open the same cells, and nothing else", "ratio",
+              "of what cores can do at best"]
+    yield Table(SLOT, titles, slots)
     yield Table(LINK, ["a slot, 3 hops, one cell a lane", '`mix.link = "off"`', '`"all"`', "ratio, turn by turn"], links)
 
 

@@ -7,8 +7,8 @@ NAME = "split"
 BATCHES = (64, 512)
 # The rows: what it is, and what it protects.
 ROWS = {
-    "mixed-4": ("mixnn, `mixed` on 7 ranks, 4 micro-batches", "everything that README lists"),
-    "mixed-2": ("mixnn, `mixed` on 7 ranks, 2 micro-batches", "everything that README lists"),
+    "mixed-4": ("mixnn, `mixed` on 7 ranks, 4 micro-batches", "who hosts what, who sends to whom, all contents"),
+    "mixed-2": ("mixnn, `mixed` on 7 ranks, 2 micro-batches", "who hosts what, who sends to whom, all contents"),
     "gloo": ("PyTorch, an owner and a process for each of 3 layers, gloo, one batch in flight", "nothing"),
     "pipelined": ("PyTorch, a process for each of 3 layers, `torch.distributed.pipelining` (GPipe), 4 micro-batches", "nothing"),
     "crypten": ("CrypTen, two parties, a trusted dealer", "data and weights, by secret sharing"),
