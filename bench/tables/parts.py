@@ -3,7 +3,7 @@
 from kept import Spread
 
 from .case import Case, bench, rows
-from .table import Row, Table, number
+from .table import Row, Table, number, percent, ratio
 
 CRYPTO, GEMM, SCALE, TRAIN = "crypto", "gemm", "scale", "train"
 CELLS = (1024, 5808, 16384, 65536)
@@ -24,9 +24,8 @@ def cases(setup):
     yield Case(GEMM, "squares", "bench", bench(setup, "gemm", *rounds), rows, 3)
     slots = ("--slots", 20) if setup.quick else ()
     yield Case(SCALE, "ranks", "bench", bench(setup, "scale", "--ranks", "6,7,8,10,12", *slots, *rounds, ranks=MOST), rows, 12, ranks=MOST)
-    # The turns are those of the rounds of all cases.
-    words = ("jobs/digits.toml", "--hops", "3,4", "--relays", "3,5", "--pace", "lockstep,auto", "--rounds", 1)
-    yield Case(TRAIN, "digits", "bench", bench(setup, "train", *words, ranks=9), rows, 8, ranks=9)
+    words = ("jobs/digits.toml", "--profiles", "mixed", "--hops", "3,4", "--relays", "3,5", "--pace", "lockstep,auto", *rounds)
+    yield Case(TRAIN, "digits", "bench", bench(setup, "train", *words, ranks=9), rows, 10, ranks=9)
 
 
 def _grouped(results, name, keys):
@@ -69,7 +68,7 @@ def _gemm(results):
             rate, of_core = _median(found, "gflop_per_s"), _median(found, "of_core_percent")
             label = f"mnist-mlp, stage {stage}" if stage else "square"
             lines.append(Row(f"{label} {product} {m}x{n}x{k}",
-                             [label, product, f"{m} x {n} x {k}", number(rate), f"{number(of_core)} %"],
+                             [label, product, f"{m} x {n} x {k}", number(rate), percent(of_core)],
                              {"of what one core can do": of_core} if of_core else {}))
     return Table(GEMM, ["products", "", "rows x columns x depth", "GFLOP/s", "of what one core does with 1024 x 1024"], lines)
 
@@ -80,17 +79,19 @@ def _scale(results):
     for (scaling, ranks, message, cell), found in _grouped(results, f"{SCALE} ranks bench", keys).items():
         best = _median(found, "of_best_percent")
         lines.append(Row(f"{scaling} {ranks}", [scaling, str(ranks), str(message), str(cell), f"{_median(found, 'avg_us'):.0f}",
-                                                number(_median(found, "to_first")), f"{number(best)} %"],
+                                                number(_median(found, "to_first")), percent(best)],
                          {"of what cores can do": best} if best else {}))
     titles = ["scaling", "ranks", "a message, bytes", "a cell, bytes", "a slot, us", "to the first", "of what cores can do at best"]
-    return Table(SCALE, titles, lines)
+    return Table(SCALE, titles, sorted(lines, key=lambda row: row.cells[0]))
 
 
 def _train(results):
-    lines = []
-    for way, found in _grouped(results, f"{TRAIN} digits bench", ("way", "ranks", "hops", "relays", "pace")).items():
-        times = _median(found, "to_single")
-        words = [str(word) if word is not None else "" for word in way]
-        lines.append(Row(" ".join(words), [f"`{words[0]}`", *words[1:], f"{_median(found, 'median_s'):.3f}", number(times)],
-                         {"one process by it": 1 / times} if times else {}))
-    return Table(TRAIN, ["`jobs/digits.toml`", "ranks", "hops", "relays", "pace", "seconds of the second epoch", "to one process"], lines)
+    """The first row is what the others are held against."""
+    lines, base = [], []
+    for way, found in _grouped(results, f"{TRAIN} digits bench", ("ranks", "hops", "relays", "pace")).items():
+        base = base or found
+        times = Spread.of(row["median_s"] / first["median_s"] for row, first in zip(found, base))
+        lines.append(Row(" ".join(map(str, way)), [*map(str, way), f"{_median(found, 'median_s'):.3f}", ratio(times)],
+                         {"the first row by it": 1 / times.median}))
+    titles = ["`jobs/digits.toml`, `mixed`: ranks", "hops", "relays", "pace", "seconds of the second epoch", "to the first row, turn by turn"]
+    return Table(TRAIN, titles, lines)

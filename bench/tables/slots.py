@@ -3,7 +3,7 @@
 from kept import Spread
 
 from .case import Case, bench, rows
-from .table import Row, Table, number, ratio
+from .table import Row, Table, percent, ratio
 
 SLOT, LINK = "slot", "link"
 # Ranks, and lengths of cells in bytes.
@@ -46,7 +46,7 @@ def tables(results):
             key, label = f"{ranks}x{cell}, {blocks}", f"{ranks} ranks, cells of {cell} bytes, {carrier}"
             to_alone = Spread(Spread.of(row["to_alone"] for row in off).median, min(row["to_alone_low"] for row in off),
                               max(row["to_alone_high"] for row in off), len(off))
-            slots.append(Row(key, [label, _micros(off), _micros(alone), ratio(to_alone), f"{number(_best(off))} %"],
+            slots.append(Row(key, [label, _micros(off), _micros(alone), ratio(to_alone), percent(_best(off))],
                              {"the plain loop by it": 1 / to_alone.median}))
             cost = Spread.of(with_it["avg_us"] / without["avg_us"] for without, with_it in zip(off, every))
             links.append(Row(key, [label, _micros(off), _micros(every), ratio(cost)], {"without by with it": 1 / cost.median}))

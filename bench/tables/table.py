@@ -55,6 +55,10 @@ def ratio(of):
     return f"{of.median:.2f} ({of.least:.2f} to {of.most:.2f})" if of else ""
 
 
+def percent(value):
+    return "" if value is None else f"{value:.0f} %"
+
+
 def share(of):
     """A share of the test samples."""
     return f"{100 * of.median:.1f} %" if of else ""

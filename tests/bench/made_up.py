@@ -36,8 +36,8 @@ def bench_rows(case):
     if case.table == "scale":
         return [{"scaling": "weak", "ranks": ranks, "message_bytes": 65536, "cell_bytes": 5888, "avg_us": 500.0, "to_first": 1.0,
                  "of_best_percent": 30} for ranks in (6, 12)]
-    return [{"way": way, "ranks": 7, "hops": None, "relays": None, "pace": None, "median_s": 0.05, "to_single": 1.0}
-            for way in ("single", "mixed")]
+    return [{"way": "mixed", "ranks": 7, "hops": hops, "relays": 3, "pace": "lockstep", "median_s": 0.05, "to_single": 40.0}
+            for hops in (3, 4)]
 
 
 def row(case, seconds=2.0):
