@@ -51,7 +51,7 @@ def installed(say, folder=FOLDER):
         if package != "torch" and "torch" in left_out:
             left_out[package] = "it needs PyTorch"
             continue
-        say(f"pip installs {package}; PyTorch takes minutes")
+        say(f"pip installs {package}" + ("; that takes minutes" if package == "torch" else ""))
         wrong = next(filter(None, (_done([python, "-m", "pip", "install", "--quiet", "--retries", "1", *words]) for words in calls)), None)
         left_out |= {package: wrong} if wrong else {}
         if not wrong and package not in there(python):

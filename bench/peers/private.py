@@ -27,9 +27,6 @@ def import_crypten():
     reader.from_onnx = reader.from_pytorch = reader.from_tensorflow = None
     reader.TF_AND_TF2ONNX = False
     sys.modules[reader.__name__] = reader
-    # A mark for arguments without a default, which CrypTen's optimizers ask for.
-    if not hasattr(torch.optim.optimizer, "required"):
-        torch.optim.optimizer.required = object()
     # It says that torchvision is not there. Nothing here needs that.
     logging.disable(logging.WARNING)
     import crypten

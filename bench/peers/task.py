@@ -149,9 +149,9 @@ def tested(args, model):
     return right / len(labels), loss / len(labels)
 
 
-def report(args, seconds, model, **more):
+def report(args, seconds, network, **more):
     """Prints the line: the seconds of an epoch (the median), those of each timed epoch, and what the test says after all of them."""
-    right, loss = tested(args, model)
+    right, loss = tested(args, network)
     print(json.dumps({
         "seconds": round(statistics.median(seconds), 4), "epoch_seconds": [round(s, 4) for s in seconds],
         "test_accuracy": round(right, 4), "test_loss": round(loss, 4), "batch": args.batch, "threads": args.threads,

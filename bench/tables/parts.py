@@ -78,9 +78,8 @@ def _scale(results):
     keys = ("scaling", "ranks", "message_bytes", "cell_bytes")
     for (scaling, ranks, message, cell), found in _grouped(results, f"{SCALE} ranks bench", keys).items():
         best = _median(found, "of_best_percent")
-        lines.append(Row(f"{scaling} {ranks}", [scaling, str(ranks), str(message), str(cell), f"{_median(found, 'avg_us'):.0f}",
-                                                number(_median(found, "to_first")), percent(best)],
-                         {"of what cores can do": best} if best else {}))
+        cells = [scaling, str(ranks), str(message), str(cell), f"{_median(found, 'avg_us'):.0f}", number(_median(found, "to_first"))]
+        lines.append(Row(f"{scaling} {ranks}", [*cells, percent(best)], {"of what cores can do": best} if best else {}))
     titles = ["scaling", "ranks", "a message, bytes", "a cell, bytes", "a slot, us", "to the first", "of what cores can do at best"]
     return Table(SCALE, titles, sorted(lines, key=lambda row: row.cells[0]))
 
@@ -93,5 +92,5 @@ def _train(results):
         times = Spread.of(row["median_s"] / first["median_s"] for row, first in zip(found, base))
         lines.append(Row(" ".join(map(str, way)), [*map(str, way), f"{_median(found, 'median_s'):.3f}", ratio(times)],
                          {"the first row by it": 1 / times.median}))
-    titles = ["`jobs/digits.toml`, `mixed`: ranks", "hops", "relays", "pace", "seconds of the second epoch", "to the first row, turn by turn"]
+    titles = ["`jobs/digits.toml`, `mixed`: ranks", "hops", "relays", "pace", "seconds of the second epoch", "to the first row, by turns"]
     return Table(TRAIN, titles, lines)
