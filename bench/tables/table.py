@@ -52,7 +52,8 @@ def spread(of):
 
 def ratio(of):
     """A ratio, with the least and the largest of the turns."""
-    return f"{of.median:.2f} ({of.least:.2f} to {of.most:.2f})" if of else ""
+    form = lambda value: f"{value:.2f}" if value < 20 else f"{value:.0f}"
+    return f"{form(of.median)} ({form(of.least)} to {form(of.most)})" if of else ""
 
 
 def percent(value):
