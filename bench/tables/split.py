@@ -16,7 +16,7 @@ ROWS = {
 # What the others are held against.
 OURS = "mixed-4"
 # Seconds that a row takes for each batch.
-SECONDS = {"mixed-4": (8, 6), "mixed-2": (8, 6), "gloo": (20, 14), "pipelined": (22, 14), "crypten": (16, 16)}
+SECONDS = {"mixed-4": (8, 6), "mixed-2": (8, 6), "gloo": (15, 10), "pipelined": (22, 12), "crypten": (12, 13)}
 # How many batches CrypTen is timed in: the rest of its epoch is extrapolated.
 TIMED = {64: 12, 512: 6}
 

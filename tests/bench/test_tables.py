@@ -1,5 +1,8 @@
 """Tables: of all that is measured there is one, documents get them between their marks, and say what was measured."""
 
+import re
+import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -82,6 +85,18 @@ class Tables(unittest.TestCase):
                     made = {table: tables.tables(of_it)[table]}
                     filled, _ = documents.filled(text, path.parent, made, of_it)
                     self.assertEqual(documents.MARK.findall(filled), documents.MARK.findall(text), f"{name}: {table}")
+
+    def test_documents_name_what_is_there(self):
+        options = subprocess.run([sys.executable, ROOT / "bench/run", "--help"], capture_output=True, text=True).stdout
+        for name in documents.DOCUMENTS:
+            text = (ROOT / name).read_text()
+            for path in re.findall(r"\b(?:bench|jobs)/[\w/-]+\.(?:py|toml|json|rs|txt)\b", text):
+                # A file that a command writes stands in capitals.
+                self.assertTrue("NAME" in path or (ROOT / path).exists(), f"{name}: {path}")
+            for line in re.findall(r"bench/run( [^`#\n]*)", text):
+                self.assertLessEqual(set(re.findall(r"--[\w-]+", line)), set(re.findall(r"--[\w-]+", options)), f"{name}: {line}")
+                for table in re.findall(r"--only ([\w,-]+)", line):
+                    self.assertLessEqual(set(table.split(",")), set(tables.NAMES), f"{name}: {line}")
 
     def test_results_name_no_machine(self):
         name = lambda processor: machine.host({"cores": 2, "processor": processor})
