@@ -98,6 +98,13 @@ class Tables(unittest.TestCase):
                 for table in re.findall(r"--only ([\w,-]+)", line):
                     self.assertLessEqual(set(table.split(",")), set(tables.NAMES), f"{name}: {line}")
 
+    def test_documents_take_no_table_without_rows_to_look_at(self):
+        for head, due in ((HEAD, "is not in bench/results"), (HEAD | {"settings": HEAD["settings"] | {"quick": True}}, "--quick")):
+            folder = results(self.folder / due[:3].strip(), head=head).folder
+            done = subprocess.run([sys.executable, ROOT / "bench/run", "--write", folder], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 2, done.stdout)
+            self.assertIn(due, done.stderr)
+
     def test_results_name_no_machine(self):
         name = lambda processor: machine.host({"cores": 2, "processor": processor})
         self.assertEqual(name("AMD EPYC"), "2-core-epyc")
