@@ -5,7 +5,7 @@
 # make mutants  break every defence in turn, and see a test notice (docs/MUTANTS.md; hours). MUTANTS="--file src/mix/slot.rs": a part
 # make mutants-run  the same for src/run, which takes days
 # make soak   200 random kills over one training, resumed each time: the same weights (tests/stopping.rs). SOAK=50: fewer
-# make bench  speeds and their ratios (needs python3 with PyTorch for the rivals: bench/requirements.txt)
+# make bench  the whole comparison on this machine, peers included (docs/BENCHMARKS.md). BENCH="--only process": a part
 
 SHELL := /bin/bash
 export OMPI_ALLOW_RUN_AS_ROOT = 1
@@ -47,9 +47,8 @@ mutants-run: deps
 	@command -v cargo-mutants > /dev/null || cargo install --locked cargo-mutants
 	cargo mutants --output target $(MUTANTS)
 
-bench: build
-	cargo build --release --locked --examples
-	python3 bench/compare.py $(BENCH)
+bench:
+	bench/run $(BENCH)
 
 deps:
 	@bash .ci/deps

@@ -50,7 +50,7 @@ def mixnn(args, how, job, batch, epochs):
 
 
 def torch(args, batch, model, epochs):
-    command = [args.python, "bench/pytorch.py", "--device", "cuda", "--mnist", args.mnist, "--batch", batch, "--epochs",
+    command = [args.python, "bench/peers/single.py", "--device", "cuda", "--mnist", args.mnist, "--batch", batch, "--epochs",
                epochs, "--warmup", 1, "--threads", 8, *model]
     return json.loads(output(command).splitlines()[-1])["epoch_seconds"]
 
