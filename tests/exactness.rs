@@ -387,7 +387,10 @@ fn results_and_metrics_have_their_keys() {
         for name in ["job.toml", "metrics.jsonl", "result.json", "model.safetensors", "checkpoint", "owner.key"] {
             assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
         }
-        assert_eq!(names.len(), 6, "{names:?}");
+        // Only ranks have slots.
+        let slots = usize::from(profile != "single");
+        assert_eq!(names.iter().filter(|name| *name == "slots.bin").count(), slots, "{names:?}");
+        assert_eq!(names.len(), 6 + slots, "{names:?}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::Audit;
 use super::attack::Advantage;
 use super::verdict::{Row, Verdict};
+use crate::report::html::{escaped, page};
 
 /// The style of the page. On a narrow screen the cells of a row stand one below the other, each behind its column's
 /// name.
@@ -40,11 +41,6 @@ fn bar(advantage: &Advantage) -> String {
     )
 }
 
-/// The text with the characters replaced that mean something in HTML.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 /// The style's class for a row's verdict; none where it needs no colour.
 fn class(row: &Row) -> &'static str {
     match row.verdict() {
@@ -72,29 +68,24 @@ fn line(row: &Row) -> String {
 impl Audit {
     /// This audit as a page of HTML.
     pub fn html(&self) -> String {
-        let name = escaped(&self.job);
-        let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, \
-             initial-scale=1\"><title>mixnn audit: {name}</title><style>{STYLE}</style></head>\n\
-             <body><h1>mixnn audit: {name}</h1>\n<dl>"
-        );
+        let mut body = String::from("<dl>");
         // Writing to a string does not fail.
         for (name, value) in self.facts() {
-            let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escaped(&value));
+            let _ = writeln!(body, "<dt>{name}</dt><dd>{}</dd>", escaped(&value));
         }
         // All groups stand in one table, so that their columns stand under each other.
         let heads: String = COLUMNS.iter().map(|column| format!("<th scope=\"col\">{column}")).collect();
-        let _ = writeln!(page, "</dl>\n<table><thead><tr>{heads}</tr></thead>");
+        let _ = writeln!(body, "</dl>\n<table><thead><tr>{heads}</tr></thead>");
         for rows in self.rows.chunk_by(|a, b| a.ask.2 == b.ask.2) {
             let group = rows.first().map_or("", |row| row.ask.2.name());
-            let _ = writeln!(page, "<tbody><tr><th scope=\"rowgroup\" colspan=\"{}\">{group}</tr>", COLUMNS.len());
+            let _ = writeln!(body, "<tbody><tr><th scope=\"rowgroup\" colspan=\"{}\">{group}</tr>", COLUMNS.len());
             for row in rows {
-                page.push_str(&line(row));
+                body.push_str(&line(row));
             }
-            page.push_str("</tbody>\n");
+            body.push_str("</tbody>\n");
         }
-        page.push_str("</table>\n");
-        let _ = writeln!(page, "<p>{}</p></body></html>", escaped(Audit::LEGEND));
-        page
+        body.push_str("</table>\n");
+        let _ = writeln!(body, "<p>{}</p>", escaped(Audit::LEGEND));
+        page(&format!("mixnn audit: {}", self.job), STYLE, &body)
     }
 }

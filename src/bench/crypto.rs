@@ -16,7 +16,7 @@ pub const CELLS: [u32; 4] = [1024, 5808, 16_384, 65_536];
 pub const LONGEST: u32 = 1 << 26;
 
 /// The columns of the table.
-const COLUMNS: [Column; 10] = [
+pub(super) const COLUMNS: [Column; 10] = [
     Column::of("cell_bytes", "cell", "B", 9),
     Column::of("library", "library", "", 8),
     Column::of("part", "part", "", 10),

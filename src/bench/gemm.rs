@@ -15,7 +15,7 @@ use crate::run::prepare::Prepared;
 pub const SQUARES: [usize; 5] = [64, 128, 256, 512, 1024];
 
 /// The columns of the table.
-const COLUMNS: [Column; 12] = [
+pub(super) const COLUMNS: [Column; 12] = [
     Column::of("stage", "stage", "", 5),
     Column::of("product", "product", "", 8),
     Column::of("m", "m", "", 7),

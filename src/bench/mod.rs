@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crew::Crew;
 use rounds::Rounds;
-use table::Format;
+use table::{Column, Format};
 
 use crate::job::MOST_RANKS;
 use crate::mix::MixError;
@@ -57,6 +57,18 @@ impl BenchRun<'_> {
             true => Ok(ranks),
             false => Err(BenchError::Ranks { needed: ranks.max(least), found: there.min(ranks) }),
         }
+    }
+}
+
+/// The columns of the table that `bench` prints, by its name on the command line. None of a bench that this version does not know.
+pub fn columns(bench: &str) -> &'static [Column] {
+    match bench {
+        "crypto" => &crypto::COLUMNS,
+        "gemm" => &gemm::COLUMNS,
+        "slot" => &slot::COLUMNS,
+        "scale" => &scale::COLUMNS,
+        "train" => &train::COLUMNS,
+        _ => &[],
     }
 }
 

@@ -30,7 +30,7 @@ pub struct ScaleAsked {
 }
 
 /// The columns of the table.
-const COLUMNS: [Column; 11] = [
+pub(super) const COLUMNS: [Column; 11] = [
     Column::of("scaling", "scaling", "", 7),
     Column::of("ranks", "ranks", "", 5),
     Column::of("message_bytes", "message", "B", 9),

@@ -51,7 +51,7 @@ pub struct SlotsAsked {
 }
 
 /// The columns of the table.
-const COLUMNS: [Column; 16] = [
+pub(super) const COLUMNS: [Column; 16] = [
     Column::of("ranks", "ranks", "", 5),
     Column::of("hops", "hops", "", 4),
     Column::of("cell_bytes", "cell", "B", 7),

@@ -64,7 +64,7 @@ struct Timed {
 }
 
 /// The columns of the table.
-const COLUMNS: [Column; 14] = [
+pub(super) const COLUMNS: [Column; 14] = [
     Column::of("way", "way", "", 7),
     Column::of("ranks", "ranks", "", 5),
     Column::of("hops", "hops", "", 4),

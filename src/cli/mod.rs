@@ -14,6 +14,7 @@ mod manual;
 mod progress;
 #[cfg(feature = "mpi")]
 mod ranks;
+mod report;
 mod run;
 mod shell;
 mod signals;
@@ -66,6 +67,9 @@ enum Command {
     Infer(infer::InferArgs),
     /// How far a run is, out of its files alone: epochs, time left, the newest checkpoint, who is at work
     Status(status::StatusArgs),
+    /// Show runs, and what benches have measured, on one page: loss and accuracy, where time goes, the pipeline slot by slot, what protection
+    /// costs, who sends to whom
+    Report(report::ReportArgs),
     /// Submit a job to Slurm: fill in slurm/train.sbatch with the ranks, memory, cores and GPUs that it needs, and print its id
     Slurm(slurm::SlurmArgs),
     /// Make this host's identity, with which it signs; print its line for the trust files of others
@@ -210,6 +214,7 @@ pub fn main() -> i32 {
         Command::Join(args) => launch::join(&args),
         Command::Infer(args) => launch::start(&args),
         Command::Status(args) => status::status(&args).map_or_else(|error| fail(&error), |()| 0),
+        Command::Report(args) => report::run(&args),
         Command::Slurm(args) => slurm::run(&args),
         Command::Keygen(args) => identity::keygen(args),
         Command::Audit(args) => start_threads().map_or_else(|error| fail(&error), |()| audit::run(&args)),

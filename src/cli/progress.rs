@@ -11,6 +11,7 @@ use crate::run::keeper::Keeper;
 use crate::run::kept::checkpoint::Reached;
 use crate::run::kept::folder::{Folder, METRICS, MODEL};
 use crate::run::kept::results::EpochReport;
+use crate::run::slots::SlotKeeper;
 use crate::run::{Model, RunError, Watcher};
 use crate::terminal;
 
@@ -31,6 +32,8 @@ pub(super) struct Progress<'a> {
     epochs: u32,
     /// What keeps the states of the run.
     keeper: &'a mut Keeper,
+    /// What keeps what slots were like.
+    slots: &'a mut SlotKeeper,
     /// When something was last told of how far the run is.
     told: Instant,
     /// Whether it was told how long a checkpoint takes.
@@ -91,9 +94,14 @@ fn bar(hidden: bool) -> ProgressBar {
 }
 
 impl<'a> Progress<'a> {
-    /// Shows a run of `epochs` epochs whose files go into `folder`, and whose states `keeper` keeps. `hidden`: without a bar.
-    pub(super) fn new(folder: &'a Folder, keeper: &'a mut Keeper, epochs: u32, hidden: bool) -> Self {
-        Self { bar: bar(hidden), folder, epochs, keeper, told: Instant::now(), timed: false }
+    /// Shows a run of `epochs` epochs whose files go into `folder`; `keeper` and `slots` keep what it has come to. `hidden`: without a bar.
+    pub(super) fn new(
+        folder: &'a Folder,
+        (keeper, slots): (&'a mut Keeper, &'a mut SlotKeeper),
+        epochs: u32,
+        hidden: bool,
+    ) -> Self {
+        Self { bar: bar(hidden), folder, epochs, keeper, slots, told: Instant::now(), timed: false }
     }
 
     /// Takes the bar away when the run is over.
@@ -124,6 +132,10 @@ impl Watcher for Progress<'_> {
 
     fn keeper(&mut self) -> Option<&mut Keeper> {
         Some(self.keeper)
+    }
+
+    fn slots(&mut self) -> Option<&mut SlotKeeper> {
+        Some(self.slots)
     }
 
     fn folder(&self) -> Option<&Path> {

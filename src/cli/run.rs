@@ -14,6 +14,7 @@ use crate::run::kept::folder::{self, Folder, JOB, METRICS, MODEL, RESULT};
 use crate::run::kept::lock::{self, Holder};
 use crate::run::kept::results::{EpochReport, Outcome};
 use crate::run::prepare::Prepared;
+use crate::run::slots::SlotKeeper;
 use crate::run::{RunError, batch_job, checkpoint_at, hostname};
 use crate::terminal;
 
@@ -30,6 +31,7 @@ pub(super) struct TimedRun {
 pub(super) struct RunFiles {
     folder: Folder,
     keeper: Keeper,
+    slots: SlotKeeper,
 }
 
 impl Errand for TimedRun {
@@ -70,18 +72,24 @@ impl Errand for TimedRun {
         };
         let deadline = self.args.max_time.map(|time| self.began + time);
         let keeper = Keeper::new(&folder, prepared, signals::came, deadline)?;
-        Ok(RunFiles { folder, keeper })
+        let slots = SlotKeeper::new(&folder, &prepared.job)?;
+        Ok(RunFiles { folder, keeper, slots })
     }
 
     fn carry_out(&self, prepared: &Prepared, files: RunFiles, lead: &mut Lead<'_>) -> Result<(), RunError> {
-        let RunFiles { folder, mut keeper } = files;
+        let RunFiles { folder, mut keeper, mut slots } = files;
         if let Some(line) = prepared.resumes() {
             terminal::remark(&line);
         }
         terminal::remark(&keeper.announces(prepared));
-        let mut progress = Progress::new(&folder, &mut keeper, prepared.job.train.epochs, self.args.json);
+        let kept = (&mut keeper, &mut slots);
+        let mut progress = Progress::new(&folder, kept, prepared.job.train.epochs, self.args.json);
         let led = lead(&mut progress);
         progress.finish();
+        // However the run has ended: its slots are known, and may show why.
+        if let Err(error) = slots.close() {
+            terminal::note(&format!("warning: {error}; `mixnn report` will not know what slots were like"));
+        }
         if let Err(RunError::Paused { .. }) = &led {
             terminal::remark(&format!("to go on: {}", self.again(folder.path())));
         }

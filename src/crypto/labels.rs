@@ -24,3 +24,5 @@ pub const RESULT: &[u8] = b"mixnn/1 result";
 pub const VERDICT: &[u8] = b"verdict";
 /// Begins what the key of a checkpoint is derived with.
 pub const CHECKPOINT: &[u8] = b"mixnn/1 checkpoint";
+/// Begins what the key of the file of slots is derived with.
+pub const SLOTS: &[u8] = b"mixnn/1 slots";

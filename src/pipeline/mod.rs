@@ -23,6 +23,7 @@
 //! goes by what has come back: see [`Answered`].
 
 mod answered;
+mod followed;
 mod timetable;
 
 use std::ops::Range;
@@ -30,6 +31,7 @@ use std::ops::Range;
 use crate::ids::{Batch, MicroBatch};
 
 pub use answered::Answered;
+pub use followed::{OwnerSent, StageWork, followed};
 pub use timetable::{NoneDue, Timetable, Turns};
 
 /// How many stages the ranks host, and how many they pass for.

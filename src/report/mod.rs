@@ -1,7 +1,19 @@
-//! What a run prints: a line for each epoch, and a short table at the end. [`chance`] is how the other commands write a
-//! figure with its error.
+//! What a run prints: a line for each epoch, and a short table at the end. And what `mixnn report` shows of runs and benches that are
+//! over, on one [page](mod@page): it reads what was [given], and draws it section by section. [`chance`] is how the other commands write
+//! a figure with its error, and [`html`] how they write pages.
 
 pub mod chance;
+pub mod given;
+pub mod html;
+mod learned;
+mod measured;
+mod overhead;
+mod page;
+mod scale;
+mod spent;
+mod svg;
+mod timeline;
+mod traffic;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -118,3 +130,6 @@ fn protection(outcome: &Outcome, job: &Job) -> Vec<(&'static str, String)> {
     }
     rows
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use super::kept::model::{Model, ModelWriter, named};
 use super::kept::results::EpochReport;
 use super::prepare::{Part, Prepared};
 use super::requests::Why;
+use super::spent::Spent;
 use super::{RunError, Watcher};
 use crate::ids::Epoch;
 use crate::mix::beat::StageData;
@@ -37,6 +38,11 @@ pub(super) trait Trains {
 
     /// What the owner's user is to hear about the terms so far, if anything. It is said once.
     fn remark(&mut self) -> Option<String>;
+
+    /// What slots have taken so far, as the ranks told at the end of the last term. `None` without ranks.
+    fn spent(&self) -> Option<&Spent> {
+        None
+    }
 
     /// The plan, where there are ranks.
     fn plan(&self) -> Option<KeptPlan>;
@@ -225,6 +231,11 @@ impl Training<'_> {
         let stops = matches!(how, Ok(code) if code != 0);
         trains.conclude(how)?;
         trains.remark().iter().for_each(|line| watcher.warn(line));
+        if let (Some(spent), Some(slots)) = (trains.spent(), watcher.slots())
+            && let Err(error) = slots.settle(&spent.timing, spent.sent)
+        {
+            watcher.warn(&format!("warning: {error}"));
+        }
         if stops {
             return Err(self.paused(watcher, reached));
         }

@@ -5,7 +5,7 @@
 //! at a term's end. [`single`]
 //! runs the same job in one process without messages. [`local`] runs it with one thread for each rank. [`epochs`] is
 //! the loop over epochs that the owner and the single process share. [`keeper`] says when it keeps the states of all stages,
-//! [`requests`] who may ask it to stop, and `resume` whether a job may go on from what was kept. [`seat`] is the loop over the slots of a term,
+//! [`requests`] who may ask it to stop, and `resume` whether a job may go on from what was kept. [`slots`] keeps what slots were like. [`seat`] is the loop over the slots of a term,
 //! which the owner and all other ranks share.
 //!
 //! [`letters`] is what ranks tell each other outside slots. [`refusal`] is how they say that there is no run. [`trust`]
@@ -32,6 +32,7 @@ mod seat;
 pub mod serve;
 mod setting;
 pub mod single;
+pub mod slots;
 mod sources;
 mod spent;
 mod statistics;
@@ -57,6 +58,7 @@ use crate::transport::TransportError;
 use keeper::Keeper;
 use kept::checkpoint::Reached;
 use requests::Why;
+use slots::SlotKeeper;
 
 pub use kept::KeptError;
 pub use kept::model::Model;
@@ -429,6 +431,11 @@ pub trait Watcher {
 
     /// What keeps the states of the run, if anything does. Without it, a run ends when it is through and not before.
     fn keeper(&mut self) -> Option<&mut Keeper> {
+        None
+    }
+
+    /// What keeps what the run's slots were like, if anything does.
+    fn slots(&mut self) -> Option<&mut SlotKeeper> {
         None
     }
 

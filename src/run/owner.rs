@@ -16,6 +16,7 @@ use super::epochs::{self, Finished, Ran, Sink, TermWish, Trains};
 use super::kept::checkpoint::{Drawn, KeptPlan};
 use super::kept::model::Model;
 use super::kept::results::{FORMAT, Outcome, VERSION, aead_line, threads_line};
+use super::kept::slots::SlotSetup;
 use super::letters::announcement::{self, Announced, Introduction};
 use super::letters::opening::{self, Pacing, Public};
 use super::letters::pieces::{AT_A_TIME, End};
@@ -324,6 +325,10 @@ impl<B: Platform> Trains for Leads<'_, '_, B> {
         self.state.spent.remark(self.state.public.pacing)
     }
 
+    fn spent(&self) -> Option<&Spent> {
+        Some(&self.state.spent)
+    }
+
     fn plan(&self) -> Option<KeptPlan> {
         let OwnerState { drawn, hosts, draws, .. } = &*self.state;
         Some(KeptPlan { hosts: hosts.clone(), drawn: drawn.clone()?, draws: *draws })
@@ -391,6 +396,9 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         // 4.3 to 4.7: keys are announced, packages go out, lanes are laid.
         let route = self.hand_out(transport, watcher)?;
         let mut courier = self.seat.courier(transport.lanes(), &self.public, route, self.term)?;
+        if let Some(slots) = watcher.slots() {
+            slots.begin(self.slot_setup(transport.ranks()));
+        }
         let micro_batch = prepared.job.train.micro_batch;
         let passes = prepared.passes(part);
         let rates = prepared.rates();
@@ -431,8 +439,11 @@ impl<'a, B: Platform> OwnerState<'a, B> {
             // Where this system grants slices, the others' most likely does.
             work_time = Some(WorkTime::new(work, transport.timeout(), slice::shorten()));
         }
-        let mut shown = 0;
+        let (number, mut shown) = (self.term, 0);
         let mut progress = |over: seat::Over| {
+            if let Some(slots) = watcher.slots() {
+                slots.add(number, part.epoch, &over);
+            }
             if let Some(PassProgress { done, of, .. }) = over.progress
                 && done != shown
             {
@@ -536,6 +547,17 @@ impl<'a, B: Platform> OwnerState<'a, B> {
         // Each stage's rank has its values now, and the owner needs them no more.
         self.specs.iter_mut().for_each(|spec| spec.values = None);
         Ok(())
+    }
+
+    /// Who takes part in the slots, of `ranks` ranks, and how they go.
+    fn slot_setup(&self, ranks: u16) -> SlotSetup {
+        let hosts = self.drawn.iter().flat_map(|drawn| &drawn.roles().hosts).map(|host| host.0);
+        SlotSetup {
+            ranks,
+            hosts: hosts.collect(),
+            latency: self.prepared.latency(),
+            paced: self.public.pacing != Pacing::Lockstep,
+        }
     }
 
     /// The rank that hosts the stage at this place among all stages. `None` for one of the owner's own.

@@ -258,7 +258,7 @@ impl<B: Platform> Seat<B> {
             if works && !silent {
                 work.give(backend, slot, post);
             }
-            after(Over { slot, real, progress: work.progress() });
+            after(Over { slot, real, progress: work.progress(), timing: *timing });
             ended.slots += 1;
             // Step 8: the owner's word says whether this slot was the last.
             if heard.order.ends(slot) {
@@ -311,6 +311,8 @@ pub(super) struct Over {
     pub(super) real: [bool; 2],
     /// What the role says of [its progress](Role::progress).
     pub(super) progress: Option<PassProgress>,
+    /// Where this rank's time has gone so far in this start of the run.
+    pub(super) timing: Timing,
 }
 
 /// A rank's timing as results carry it: nanoseconds of compute, seal, exchange, peel, open and wait, then bytes sent

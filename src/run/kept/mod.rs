@@ -10,6 +10,7 @@ pub mod outputs;
 pub(super) mod owner_key;
 pub mod results;
 mod sealed;
+pub mod slots;
 pub mod weights;
 
 use std::path::PathBuf;
@@ -118,6 +119,16 @@ pub enum KeptError {
         /// What was found.
         found: String,
     },
+    /// The file with what slots were like holds something else, or cannot be opened.
+    #[error(
+        "{path} does not tell what the run's slots were like: found {found}; the run writes it anew when it goes on"
+    )]
+    Slots {
+        /// The path of the file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
     /// A checkpoint was sealed under another key.
     #[error("the checkpoint {path} was not sealed under the key in {key}; checkpoint.key names another")]
     ForeignKey {
@@ -199,6 +210,7 @@ impl KeptError {
             | KeptError::FileExists { .. }
             | KeptError::Overtaken { .. }
             | KeptError::Format { .. }
+            | KeptError::Slots { .. }
             | KeptError::ForeignKey { .. }
             | KeptError::NotAKey { .. }
             | KeptError::OpenKey { .. } => 2,
