@@ -59,7 +59,7 @@ fn with(folder: &Path, args: &[&str], out: Stdio, err: Stdio) -> Ran {
         let _ = fs::remove_file(folder.join(file));
     }
     let mut command = alone(Command::new("timeout"));
-    command.args(["-k", "5", "60", MIXNN]).args(args).current_dir(folder).stdout(out).stderr(err);
+    command.args(["-k", "5", "300", MIXNN]).args(args).current_dir(folder).stdout(out).stderr(err);
     Ran::of(&command.spawn().unwrap().wait_with_output().unwrap())
 }
 

@@ -256,12 +256,12 @@ fn many_ranks_have_a_page_of_some_size() {
     (large.hosts, large.slots) = (Ok(log.setup.hosts.clone()), Ok(log));
     let page = page(vec![large]);
     assert!(page.len() < 2_000_000, "{}", page.len());
-    assert!(page.contains("63 · relay") && page.contains("The first 24 of 60 stages are drawn."));
+    assert!(page.contains("511 · relay") && page.contains("The first 24 of 508 stages are drawn."));
     // No result that is made up takes all memory.
     let mut false_result = run("false", "mixed");
     false_result.outcome.as_mut().unwrap().ranks = u16::MAX;
     assert!(
-        super::traffic::pictures(&false_result).contains("The result tells of 65535 ranks; a run has at most 64.")
+        super::traffic::pictures(&false_result).contains("The result tells of 65535 ranks; a run has at most 512.")
     );
 }
 
