@@ -297,3 +297,6 @@ fn spread_middles(circuits: &mut [Circuit], ranks: u16, rng: &mut impl Rng) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

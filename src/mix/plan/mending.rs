@@ -398,3 +398,6 @@ impl<'a> Middles<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

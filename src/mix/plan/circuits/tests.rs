@@ -1,0 +1,153 @@
+//! A search counts conflicts and shared hosts as it goes: what it says is what there is.
+
+use std::collections::{HashMap, HashSet};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+
+use super::*;
+use crate::mix::plan::Placements;
+use crate::mix::topology::Topology;
+
+/// By phase, sender and receiver: the circuits that go over the lane. Only the phases between the first and the last.
+fn carried(circuits: &[Circuit]) -> HashMap<(usize, Rank, Rank), Vec<usize>> {
+    let mut carried: HashMap<_, Vec<usize>> = HashMap::new();
+    for (index, circuit) in circuits.iter().enumerate() {
+        for (phase, hop) in circuit.relays.windows(2).enumerate() {
+            carried.entry((phase, hop[0], hop[1])).or_default().push(index);
+        }
+    }
+    carried
+}
+
+/// How often a circuit meets a rank again. A relay that sends to itself may do so once.
+fn repeats(circuit: &Circuit) -> usize {
+    let path: Vec<Rank> = circuit.path().collect();
+    let own = circuit.direction != Direction::Spare && circuit.source == circuit.destination;
+    let all: usize = (0..path.len()).map(|at| path[at + 1..].iter().filter(|rank| **rank == path[at]).count()).sum();
+    all - usize::from(own)
+}
+
+/// Source, direction and part, the first relay, and the last relays with their destinations: what has to stay within a group.
+fn ends(circuits: &[Circuit]) -> (Vec<(Rank, Direction, u16, Rank)>, Vec<(Option<Rank>, Direction, Rank, Rank)>) {
+    let begin = |of: &Circuit| (of.source, of.direction, of.part, of.relays[0]);
+    let end = |of: &Circuit| {
+        let group = Some(of.source).filter(|_| of.direction != Direction::Spare);
+        (group, of.direction, of.relays[of.relays.len() - 1], of.destination)
+    };
+    let (mut begins, mut ends): (Vec<_>, Vec<_>) =
+        (circuits.iter().map(begin).collect(), circuits.iter().map(end).collect());
+    // First relays change places within a group, too.
+    begins.iter_mut().for_each(|begin| begin.2 = 0);
+    begins.sort_unstable();
+    ends.sort_unstable();
+    (begins, ends)
+}
+
+fn assert_counted(search: &Search, hosts: &[u32]) {
+    let carried = carried(&search.circuits);
+    let excess: usize = carried.values().map(|circuits| circuits.len() - 1).sum();
+    let repeated: usize = search.circuits.iter().map(repeats).sum();
+    assert_eq!(search.conflicts, excess + repeated);
+    assert_eq!(search.shared, on_one_host(&search.circuits, hosts));
+    let sum: usize = search.carried.iter().map(|carried| usize::from(*carried)).sum();
+    assert_eq!(sum, search.circuits.len() * (search.circuits[0].relays.len() - 1));
+    // Whoever has a conflict is among the suspects, but for one of those that share a lane.
+    let suspects: HashSet<usize> = search.suspects.iter().copied().collect();
+    assert_eq!(suspects.len(), search.suspects.len());
+    assert!(search.suspected.iter().enumerate().all(|(at, suspected)| suspects.contains(&at) == *suspected));
+    assert!(search.circuits.iter().enumerate().all(|(at, circuit)| repeats(circuit) == 0 || suspects.contains(&at)));
+    for circuits in carried.values() {
+        assert!(circuits.iter().filter(|circuit| !suspects.contains(circuit)).count() < 2);
+    }
+}
+
+fn demand(stages: u16, ranks: u16, rng: &mut StdRng) -> Demand {
+    let alone: Vec<u32> = (0..u32::from(ranks)).collect();
+    let roles = Placements::of(stages, &alone, rng).draw(rng);
+    Demand::draw(&roles, Topology::all(ranks), rng)
+}
+
+/// Among few ranks, where mending mostly gives up. Of so many draws of the sets so many at least allow circuits that are found.
+#[test]
+fn searches_find_circuits() {
+    let mut rng = StdRng::seed_from_u64(3);
+    for (stages, ranks, hops, draws, least) in [(5, 7, 3, 100, 17), (2, 9, 3, 20, 5), (3, 8, 4, 40, 32)] {
+        let hosts: Vec<u32> = (0..u32::from(ranks)).collect();
+        let search = |_| search(&demand(stages, ranks, &mut rng), hops, &hosts, &mut rng);
+        let all: Vec<Vec<Circuit>> = (0..draws).filter_map(search).collect();
+        for circuits in &all {
+            assert!(carried(circuits).values().all(|circuits| circuits.len() == 1));
+            assert!(circuits.iter().all(|circuit| repeats(circuit) == 0));
+        }
+        let found = all.len();
+        assert!(found >= least, "N = {ranks}, {hops} hops: {found} of {draws}");
+    }
+}
+
+#[test]
+fn a_search_counts_what_is_there() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut changed = 0;
+    for (hosts, hops) in (0..4).flat_map(|_| {
+        [
+            (&[0, 1, 2, 3, 4, 5][..], 3),
+            (&[0, 0, 1, 1, 2, 3, 4], 3),
+            (&[0, 0, 0, 1, 1, 2, 2, 2], 3),
+            (&[0, 1, 2, 3, 0, 1, 2], 4),
+            (&[0, 1, 1, 1, 2, 3, 4, 4], 4),
+        ]
+    }) {
+        // One relay is left, or two, which are their own destinations; or three or more, which are not.
+        let stages = *[2, hosts.len() as u16 - 2, hosts.len() as u16 - 3].choose(&mut rng).unwrap();
+        let demand = demand(stages, hosts.len() as u16, &mut rng);
+        let mut search = Search::start(&demand, hops, hosts, &mut rng);
+        assert_counted(&search, hosts);
+        let (start, before) = (search.circuits.clone(), ends(&search.circuits));
+        for _ in 0..100 {
+            search.swap(&mut rng);
+            assert_counted(&search, hosts);
+        }
+        assert_eq!(ends(&search.circuits), before);
+        changed += usize::from(search.circuits != start);
+    }
+    assert!(changed > 9, "{changed} of 20 searches have changed something");
+}
+
+#[test]
+fn ranks_of_one_host_are_counted_by_pairs() {
+    let circuit = |source, relays: &[u16], destination| Circuit {
+        source: Rank(source),
+        direction: Direction::Forward,
+        part: 0,
+        relays: relays.iter().copied().map(Rank).collect(),
+        destination: Rank(destination),
+    };
+    let hosts = [0, 0, 0, 1, 1, 2, 3];
+    for (circuit, pairs) in [
+        (circuit(0, &[3, 5], 6), 0),
+        (circuit(0, &[3, 5], 1), 1),
+        (circuit(0, &[1, 5], 2), 3),
+        (circuit(0, &[3, 4], 2), 2),
+        // A rank shares no host with itself.
+        (circuit(0, &[3, 5], 0), 0),
+    ] {
+        assert_eq!(on_its_hosts(&circuit, &hosts), pairs, "{circuit:?}");
+        assert_eq!(on_one_host(&[circuit.clone(), circuit], &hosts), 2 * pairs);
+    }
+}
+
+#[test]
+fn middle_relays_are_dealt_evenly() {
+    let mut rng = StdRng::seed_from_u64(2);
+    let relays = vec![Rank::OWNER; 4];
+    let circuit = Circuit { source: Rank(0), direction: Direction::Forward, part: 0, relays, destination: Rank(1) };
+    let mut circuits = vec![circuit; 42];
+    spread_middles(&mut circuits, 7, &mut rng);
+    for spot in 0..4 {
+        let times = |rank| circuits.iter().filter(|circuit| circuit.relays[spot] == rank).count();
+        let expected = |rank| if spot % 3 > 0 { 6 } else { 42 * usize::from(rank == Rank::OWNER) };
+        assert!(Rank::all(7).all(|rank| times(rank) == expected(rank)), "{spot}");
+    }
+}
