@@ -29,8 +29,13 @@ fn repeats(circuit: &Circuit) -> usize {
     all - usize::from(own)
 }
 
+/// How a circuit begins: its source, direction, part and first relay.
+type Begin = (Rank, Direction, u16, Rank);
+/// How a circuit ends: the source whose group it is of, its direction, its last relay and its destination.
+type End = (Option<Rank>, Direction, Rank, Rank);
+
 /// Source, direction and part, the first relay, and the last relays with their destinations: what has to stay within a group.
-fn ends(circuits: &[Circuit]) -> (Vec<(Rank, Direction, u16, Rank)>, Vec<(Option<Rank>, Direction, Rank, Rank)>) {
+fn ends(circuits: &[Circuit]) -> (Vec<Begin>, Vec<End>) {
     let begin = |of: &Circuit| (of.source, of.direction, of.part, of.relays[0]);
     let end = |of: &Circuit| {
         let group = Some(of.source).filter(|_| of.direction != Direction::Spare);

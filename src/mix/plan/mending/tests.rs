@@ -239,7 +239,7 @@ fn assert_books_of_middles(middles: &Middles) -> Vec<Option<Rank>> {
                 if holder != NONE {
                     let path = middles.path[holder as usize];
                     assert!(path[end] == at && !path.contains(&middle), "{path:?} {middle}");
-                    let before = std::mem::replace(&mut of[holder as usize], Some(middle));
+                    let before = of[holder as usize].replace(middle);
                     assert_eq!(before, if end == 0 { None } else { Some(middle) });
                 }
             }
