@@ -5,8 +5,8 @@
 //! at a term's end. [`single`]
 //! runs the same job in one process without messages. [`local`] runs it with one thread for each rank. [`epochs`] is
 //! the loop over epochs that the owner and the single process share. [`keeper`] says when it keeps the states of all stages,
-//! [`requests`] who may ask it to stop, and `resume` whether a job may go on from what was kept. [`slots`] keeps what slots were like. [`seat`] is the loop over the slots of a term,
-//! which the owner and all other ranks share.
+//! [`requests`] who may ask it to stop, and `resume` whether a job may go on from what was kept. [`seat`] is the loop over the slots of a
+//! term, which the owner and all other ranks share; [`slots`] keeps what they were like.
 //!
 //! [`letters`] is what ranks tell each other outside slots. [`refusal`] is how they say that there is no run. [`trust`]
 //! says who is accepted. [`pace`] chooses how long ranks have for their work. [`kept`] is what remains of a run.

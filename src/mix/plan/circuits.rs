@@ -3,9 +3,9 @@
 //!
 //! The first and the last phase hold by construction: a rank's circuits leave through every other rank once, and arrive
 //! so. What is searched is which relays meet in between. Among many ranks [`mend`] finds that. Among few most sets allow
-//! none, and where ranks share hosts some circuits are better than others. There a local search swaps relays, every other time those of a circuit
-//! that has a conflict. It takes a swap that makes things worse by delta with the probability exp(-delta / T). It stops
-//! when no pair carries two circuits in a phase and no circuit meets a rank twice.
+//! none, and where ranks share hosts some circuits are better than others. There a local search swaps relays, every other
+//! time those of a circuit that has a conflict. It takes a swap that makes things worse by delta with the probability
+//! exp(-delta / T). It stops when no pair carries two circuits in a phase and no circuit meets a rank twice.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};

@@ -13,7 +13,7 @@ use crate::memory;
 use crate::nn::snapshot::PIECE;
 use crate::run::{RunError, sealed};
 
-/// How many ranks' pieces the owner has in memory at a time, however many ranks there are.
+/// How many ranks' pieces the owner sends or receives at a time, so that its memory does not grow with the number of ranks.
 pub(in crate::run) const AT_A_TIME: usize = 64;
 
 /// How the bytes of each rank are cut into pieces.
