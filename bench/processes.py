@@ -70,7 +70,8 @@ def last(text):
 def plain(text):
     """`text` without the folders and the name of this machine."""
     text = text.replace(f"{ROOT}/", "")
-    text = re.sub(r"(?<![\w.])/(?:[\w.+@-]+/)+", "", text)
+    # What follows a second slash is an address.
+    text = re.sub(r"(?<![\w./])/(?:[\w.+@-]+/)+", "", text)
     return re.sub(rf"\b{re.escape(socket.gethostname())}\b", "HOST", text)
 
 

@@ -109,6 +109,7 @@ class Tables(unittest.TestCase):
         name = lambda processor: machine.host({"cores": 2, "processor": processor})
         self.assertEqual(name("AMD EPYC"), "2-core-epyc")
         self.assertEqual(name("Intel(R) Xeon(R) Platinum 8480C CPU @ 2.00GHz"), "2-core-xeon-platinum-8480c")
+        self.assertEqual(plain("cannot download https://example.org/a/b.gz"), "cannot download https://example.org/a/b.gz")
         self.assertEqual(plain(f"no {ROOT}/bench/run, no /home/me/x.txt: and/or 1/2"), "no bench/run, no x.txt: and/or 1/2")
 
 
