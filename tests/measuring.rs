@@ -195,6 +195,9 @@ fn ranks_are_processes() {
     assert_eq!((slots.of("blocks", "shared").len(), slots.of("blocks", "messages").len()), (13, 13));
     let scaled = Table::read(&launched("scale --ranks 6,7,8 --slots 2 --rounds 1").well());
     assert_eq!(scaled.rows.len(), 6);
+    // Fewer of the same processes have more of the cores each.
+    let cores = |ranks: u64| scaled.of("ranks", ranks)[0]["cores"].as_f64().unwrap();
+    assert!(cores(8) >= 1.0 || cores(6) > cores(8), "{} for each of 6, {} for each of 8", cores(6), cores(8));
     let words = "--set train.batch=512 --set train.micro_batch=128 --epochs 1 --rounds 1 --relays 3,4";
     let trained = Table::read(&launched(&format!("train {DIGITS} {words}")).well());
     assert_eq!(trained.rows.len(), 5);

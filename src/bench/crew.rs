@@ -62,12 +62,14 @@ pub struct Processes<'a> {
     carrier: &'a str,
     /// Whether some of them do a duty.
     busy: bool,
+    /// Where the first ranks stood that did a duty last without the others. They share the host's cores among themselves.
+    part: Option<Membership>,
 }
 
 impl<'a> Crew<'a> {
     /// The processes at the other ends of `all`, whose messages `carrier` carries.
     pub fn of(all: &'a mut dyn Whole, carrier: &'a str) -> Self {
-        Self::Processes(Processes { all, carrier, busy: false })
+        Self::Processes(Processes { all, carrier, busy: false, part: None })
     }
 
     /// How many ranks there are.
@@ -78,14 +80,17 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// What is known of where the first `ranks` ranks stand.
+    /// What is known of where the first `ranks` ranks stand. Of a part of all ranks that is how all stand, until it has done a duty.
     pub(super) fn standing(&self, ranks: u16) -> Membership {
         match self {
             Crew::Threads(_) => {
                 let cores = Cores::of_threads(ranks);
                 Membership { rank: Rank::OWNER, ranks, cores, rank_on_host: 0, one_host: true }
             }
-            Crew::Processes(processes) => Membership { ranks, ..processes.all.membership() },
+            Crew::Processes(processes) => {
+                let part = processes.part.filter(|part| part.ranks == ranks);
+                part.unwrap_or_else(|| Membership { ranks, ..processes.all.membership() })
+            }
         }
     }
 
@@ -178,7 +183,10 @@ impl<'a> Crew<'a> {
                 let led = match ranks == processes.all.ranks() {
                     true => lead(processes.all),
                     false => match processes.all.first(ranks)? {
-                        Some(mut part) => lead(&mut *part),
+                        Some(mut part) => {
+                            processes.part = Some(part.membership());
+                            lead(&mut *part)
+                        }
                         None => Err(RunError::Bug("the owner is among the first ranks".to_owned())),
                     },
                 };

@@ -30,7 +30,7 @@ pub struct ScaleAsked {
 }
 
 /// The columns of the table.
-pub(super) const COLUMNS: [Column; 11] = [
+pub(super) const COLUMNS: [Column; 12] = [
     Column::of("scaling", "scaling", "", 7),
     Column::of("ranks", "ranks", "", 5),
     Column::of("message_bytes", "message", "B", 9),
@@ -40,6 +40,7 @@ pub(super) const COLUMNS: [Column; 11] = [
     Column::measured("low_us", "low", "us", 1),
     Column::measured("high_us", "high", "us", 1),
     Column::measured("gb_per_s", "GB/s", "", 3),
+    Column::measured("cores", "cores", "", 2),
     Column::measured("of_best_percent", "of best", "%", 0),
     Column::measured("to_first", "to first", "", 2),
 ];
@@ -69,6 +70,7 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &ScaleAsked) -> Result<(), BenchErro
         ("weak", format!("a cell of {} bytes a lane", asked.cell)),
         ("avg low high", "a slot's time, a mean over the ranks: median, least and largest of the rounds".to_owned()),
         ("GB/s", "what a rank sends".to_owned()),
+        ("cores", "how many a rank has, or the part of one: of the rank that has least".to_owned()),
         (
             "of best",
             "of a slot that seals, opens and copies its bytes as fast as a core can, and waits for nothing"
@@ -97,6 +99,7 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &ScaleAsked) -> Result<(), BenchErro
                 (low * 1e6).into(),
                 (high * 1e6).into(),
                 (geometry.slot_bytes() as f64 / median * 1e-9).into(),
+                Entry::from(best.map(|best| best.cores)),
                 Entry::from(best.map(|best| 100.0 * best.slot(&geometry) / median)),
                 (median / first).into(),
             ])?;

@@ -212,7 +212,7 @@ pub(super) struct Best {
     /// How many bytes a core copies a second.
     copy: f64,
     /// How much of a core the rank has that has least.
-    cores: f64,
+    pub(super) cores: f64,
 }
 
 impl Best {
