@@ -321,6 +321,7 @@ fn stage(precision: Precision, n: usize) -> Value {
         micro_batch: n as u32,
         optimizer: Optimizer::sgd(0.0),
         seed: Seed::from_text("bench"),
+        loss: None,
         values: None,
     };
     let mut stage = Stage::new(&gpu, &spec).unwrap();

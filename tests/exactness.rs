@@ -89,6 +89,51 @@ fn the_same_bits_whatever_carries_the_messages() {
     }
 }
 
+/// The last stage computes the gradient of the loss as the owner would, and two slots a batch fall away.
+#[test]
+fn the_same_bits_with_the_loss_at_the_last_stage() {
+    let at_last = "train.loss_at=last";
+    let ways = [
+        ("--single", vec![]),
+        ("--local 7", vec![]),
+        ("--local 9", vec!["mix.hops=4"]),
+        ("--local 7", vec!["mix.pace=auto"]),
+        ("--local 7", vec!["mix.pace=20us"]),
+        ("--local 7", vec!["compute.overlap=true"]),
+        ("--local 4 --profile sealed", vec![]),
+        ("--local 4 --profile bare", vec!["compute.overlap=true"]),
+    ];
+    for job in [&[SHORT][..], &[SHORT, "mix.wire=bf16"], &[SHORT, "data.validation=0.15", "train.micro_batch=4"]] {
+        let reference = bits("--single", job);
+        for (args, sets) in &ways {
+            assert_eq!(bits(args, &[job, &[at_last], sets].concat()), reference, "{args} {sets:?} {job:?}");
+        }
+    }
+    // The owner has the first stage, and so waits for gradients itself.
+    let ends = "stage=[{ ops = [{ op = \"linear\", out = 24 }, { op = \"relu\" }], at = \"owner\" }, { ops = [{ op = \"linear\", out = 24 }] }, \
+                { ops = [{ op = \"linear\", out = 10 }] }]";
+    let job = [SHORT, ends];
+    let reference = bits("--single", &job);
+    for (args, set) in [
+        ("--local 6", "mix.pace=lockstep"),
+        ("--local 6", "mix.pace=auto"),
+        ("--local 3 --profile bare", "mix.pace=lockstep"),
+    ] {
+        assert_eq!(bits(args, &[&job[..], &[at_last, set]].concat()), reference, "{args} {set}");
+    }
+    // A single stage goes forward and backward in each slot.
+    let alone = [SHORT, "stage=[{ ops = [{ op = \"linear\", out = 10 }] }]", "mix.profile=sealed"];
+    assert_eq!(bits("--local 2", &[&alone[..], &[at_last]].concat()), bits("--single", &alone));
+    let slots = |sets: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        let ran = run(&["--local", "7"].into_iter().chain(sets).collect::<Vec<_>>()).1;
+        ran.metrics.iter().map(|epoch| epoch["slots"].as_u64().unwrap()).sum::<u64>()
+    };
+    // 0 to 7 empty slots begin each term.
+    let (owner, last) = (slots(&[SHORT]), slots(&[SHORT, at_last]));
+    assert!(owner > last + 50, "{owner} slots, and {last} with the loss at the last stage");
+}
+
 /// Each instruction set that the processor has gives one set of bits, which its fingerprint names; what it lacks is refused before
 /// anything is left behind.
 #[test]

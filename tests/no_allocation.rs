@@ -189,6 +189,7 @@ fn a_warm_stage_allocates_nothing() {
         micro_batch: 5,
         optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("warm"),
+        loss: None,
         values: None,
     };
     assert!(spec.chains());

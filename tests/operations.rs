@@ -41,6 +41,7 @@ fn spec(ops: Vec<Op>, input: Shape, rows: usize) -> StageSpec {
         micro_batch: rows as u32,
         optimizer: Optimizer::sgd(0.0),
         seed: Seed::from_text("operations"),
+        loss: None,
         values: None,
     };
     assert!(spec.chains());

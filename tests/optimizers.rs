@@ -56,6 +56,7 @@ fn difference(path: &Path, train: Option<&str>) -> f32 {
         micro_batch: ROWS as u32,
         optimizer: job.train.optimizer,
         seed: Seed::from_text("optimizers"),
+        loss: None,
         values: None,
     };
     let backend = Cpu::new(1).unwrap();

@@ -49,6 +49,7 @@ fn two_neighbours_solve_for_a_linear_stage() {
         micro_batch: SAMPLES as u32,
         optimizer: Optimizer::sgd(0.0),
         seed: Seed::from_text("a stage"),
+        loss: None,
         values: None,
     };
     let mut stage = Stage::new(&backend, &spec).unwrap();

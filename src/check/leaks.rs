@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::job::{Job, LinkEncryption, Pace, Profile};
+use crate::job::{Job, LinkEncryption, LossAt, Pace, Profile};
 use crate::pipeline::{DataPass, Depth};
 use crate::run::prepare::{Lengths, Prepared};
 
@@ -102,12 +102,20 @@ pub(super) fn of(prepared: &Prepared, ranks: u16, hosts: u16) -> Vec<Leak> {
         "the rank of the first stage sees the data",
         "at = \"owner\" in the first stage; what it gives still tells of the data (docs/THREATS.md)",
     ));
-    leaks.push(Leak::unless(
-        "labels",
-        remote.end == stages,
-        "the rank of the last stage sees gradients of the loss, which give labels away",
-        "at = \"owner\" in the last stage; the gradients behind it still tell of labels (docs/THREATS.md)",
-    ));
+    leaks.push(match job.train.loss_at {
+        LossAt::Owner => Leak::unless(
+            "labels",
+            remote.end == stages,
+            "the rank of the last stage sees gradients of the loss, which give labels away",
+            "at = \"owner\" in the last stage; the gradients behind it still tell of labels (docs/THREATS.md)",
+        ),
+        LossAt::Last => Leak::unless(
+            "labels",
+            true,
+            "the rank of the last stage is sent the labels of the training samples",
+            "train.loss_at = \"owner\", and at = \"owner\" in the last stage",
+        ),
+    });
     leaks.push(Leak::unless(
         "seed",
         seed_is_short(job),
@@ -145,7 +153,8 @@ fn links(link: LinkEncryption, shared: bool) -> Leak {
 fn slots(prepared: &Prepared, ranks: u16) -> Leak {
     let (batches, mix) = (prepared.batches(0), &prepared.job.mix);
     let stages = prepared.job.remote().len() as u16;
-    let depth = |stages| Depth::of(stages).latency(prepared.latency());
+    let turned = prepared.job.train.loss_at == LossAt::Last;
+    let depth = |stages| Depth::of(stages).latency(prepared.latency()).turned(turned);
     let slots = |stages| DataPass::training(depth(stages), batches.full(), batches.micro_batches()).slots();
     let more = slots(stages + 1) - slots(stages);
     let what = format!(

@@ -1,5 +1,6 @@
 //! `train.loss`: what is minimised.
 
+use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::JobError;
@@ -10,7 +11,7 @@ use super::table::{exact, put, table};
 const KEY: &str = "loss";
 
 /// `train.loss`: what is minimised, the mean over what counts of a batch. Cross entropy by default.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Loss {
     /// `cross_entropy`: the softmax cross entropy of each label, which is a class.
     CrossEntropy {

@@ -60,7 +60,7 @@ pub use schedule::{Decay, LearningRate};
 pub use shape::Shape;
 pub use source::{Form, Source};
 pub use stage::{MOST_OPS, Stage};
-pub use train::Train;
+pub use train::{LossAt, Train};
 pub use transport::{LONGEST_TIMEOUT, Transport};
 pub use trust::Trust;
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::section::Section;
-use super::{FEWEST_MIXED_RANKS, Job, JobError, MOST_RANKS, Pace, Profile, SLOTS_OF_TIMEOUT};
+use super::{FEWEST_MIXED_RANKS, Job, JobError, LossAt, MOST_RANKS, Pace, Profile, SLOTS_OF_TIMEOUT};
 
 /// Whether the tables of `job`, which was read from `root`, go together. Their own files cannot tell.
 ///
@@ -24,6 +24,24 @@ pub(super) fn fit(job: &Job, root: &Section<'_>) -> Result<(), JobError> {
             format!("{} stages cannot pass for {} (mix.depth)", remote.len(), job.mix.depth),
             "take a mix.depth above the number of stages on ranks, or leave it out",
         ));
+    }
+    if job.train.loss_at == LossAt::Last {
+        let fix = "take train.loss_at = \"owner\", or leave";
+        if let Some(stage) = job.stages.last().filter(|stage| stage.on_owner) {
+            return Err(JobError::Conflict {
+                at: stage.at.clone(),
+                problem: "the last stage stands on the owner, which has the labels, and train.loss_at = \"last\" sends them to a rank"
+                    .to_owned(),
+                fix: format!("{fix} at = \"owner\" out here"),
+            });
+        }
+        if usize::from(job.mix.depth) > remote.len() {
+            return Err(root.conflict(
+                "mix",
+                format!("stages that pass for {} (mix.depth) need a loss that waits", job.mix.depth),
+                format!("{fix} mix.depth out"),
+            ));
+        }
     }
     if let Pace::Slots(slot) | Pace::Work(slot) = job.mix.pace
         && slot * SLOTS_OF_TIMEOUT > job.transport.timeout

@@ -3,7 +3,7 @@
 use toml::Table;
 
 use super::section::Section;
-use super::table::{JobTable, table};
+use super::table::{JobTable, put, table};
 use super::{JobError, LearningRate, Loss, Optimizer};
 
 /// `[train]`: how the network is trained.
@@ -19,10 +19,32 @@ pub struct Train {
     pub drop_last: bool,
     /// `train.loss`: what is minimised. Cross entropy by default.
     pub loss: Loss,
+    /// `train.loss_at`: who computes the gradient of the loss. The owner by default.
+    pub loss_at: LossAt,
     /// `train.optimizer` without its learning rate, and `train.clip`: how parameters follow their gradients.
     pub optimizer: Optimizer,
     /// `train.optimizer.lr` and `train.schedule`: the learning rate, and how it changes over the run.
     pub rate: LearningRate,
+}
+
+/// `train.loss_at`: who computes the gradient of the loss. The bits are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossAt {
+    /// `"owner"`: the owner, of the outputs that come back to it. So labels never leave it.
+    Owner,
+    /// `"last"`: the last stage, of its own outputs and of the labels, which the owner sends it. A batch takes two slots less, or three
+    /// with `compute.overlap`.
+    Last,
+}
+
+impl LossAt {
+    /// All of them, with their words in a job.
+    const ALL: [(&'static str, Self); 2] = [("owner", Self::Owner), ("last", Self::Last)];
+
+    /// The word in a job.
+    fn name(self) -> &'static str {
+        Self::ALL[usize::from(self == Self::Last)].0
+    }
 }
 
 impl JobTable for Train {
@@ -35,6 +57,7 @@ impl JobTable for Train {
         let micro_batch: u32 = section.integer("micro_batch", 1..=1_000_000)?.unwrap_or(batch);
         let drop_last = section.boolean("drop_last")?.unwrap_or(false);
         let loss = Loss::read_from(section)?;
+        let loss_at = section.choice("loss_at", &LossAt::ALL)?.unwrap_or(LossAt::Owner);
         let (optimizer, peak) = Optimizer::read_from(section)?;
         let rate = LearningRate::read_from(section, peak)?;
         section.finish()?;
@@ -46,7 +69,7 @@ impl JobTable for Train {
                 format!("take one of {}", shortened(&divisors(batch))),
             ));
         }
-        Ok(Self { epochs, batch, micro_batch, drop_last, loss, optimizer, rate })
+        Ok(Self { epochs, batch, micro_batch, drop_last, loss, loss_at, optimizer, rate })
     }
 
     fn write(&self) -> Table {
@@ -57,6 +80,9 @@ impl JobTable for Train {
             ("drop_last", self.drop_last.into()),
         ]);
         self.loss.write_into(&mut keys);
+        if self.loss_at != LossAt::Owner {
+            put(&mut keys, "loss_at", self.loss_at.name());
+        }
         self.optimizer.write_into(&mut keys, self.rate.peak);
         self.rate.write_into(&mut keys);
         keys

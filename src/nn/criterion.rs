@@ -1,7 +1,30 @@
 //! The loss: it compares the outputs of the last stage with the targets.
 
+use serde::{Deserialize, Serialize};
+
 use crate::compute::{Backend, LossSum};
 use crate::job::Loss;
+
+/// The loss that a stage computes of its own outputs (`train.loss_at = "last"`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LossSpec {
+    /// Which loss.
+    pub loss: Loss,
+    /// Number of classes, if the loss compares with classes. 0 if it compares with numbers.
+    pub classes: u32,
+}
+
+impl LossSpec {
+    /// Whether the loss can be computed of samples of `outputs` values.
+    pub fn fits(&self, outputs: u32) -> bool {
+        match self.loss {
+            Loss::CrossEntropy { smoothing, .. } => {
+                self.classes > 0 && outputs.is_multiple_of(self.classes) && (0.0..=1.0).contains(&smoothing)
+            }
+            Loss::MeanSquaredError | Loss::BinaryCrossEntropy => self.classes == 0,
+        }
+    }
+}
 
 /// What the outputs for a micro-batch are compared with.
 #[derive(Clone, Copy, Debug)]

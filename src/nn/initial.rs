@@ -108,6 +108,7 @@ mod tests {
             micro_batch: 1,
             optimizer: Optimizer::sgd(0.0),
             seed: Seed::from_text("x"),
+            loss: None,
             values: None,
         };
         let backend = Cpu::new(1).unwrap();

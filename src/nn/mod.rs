@@ -31,7 +31,7 @@ use crate::ids::{Batch, Epoch, MicroBatch};
 use crate::job::{Op, Optimizer, Shape};
 use crate::random::Seed;
 
-pub use criterion::{Criterion, Target};
+pub use criterion::{Criterion, LossSpec, Target};
 pub use network::Network;
 pub use optimizer::{Declared, Parameter};
 pub use schedule::Rates;

@@ -212,6 +212,7 @@ mod tests {
             micro_batch: ROWS as u32,
             optimizer,
             seed: Seed::from_text("s"),
+            loss: None,
             values: None,
         }
     }

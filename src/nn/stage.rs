@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Blueprint, Builder, Declared, Flow, Operation, Parameter, Pass, output, values};
+use super::{Blueprint, Builder, Declared, Flow, LossSpec, Operation, Parameter, Pass, output, values};
 use crate::compute::{Backend, ComputeError};
 use crate::element::Encoding;
 use crate::float::Float;
@@ -34,6 +34,8 @@ pub struct StageSpec {
     pub optimizer: Optimizer,
     /// What the stage's dropout masks are drawn from, and its initial values if `values` has none.
     pub seed: Seed,
+    /// The loss, if the stage is the last and computes it of its own outputs. `None` if gradients come from another rank.
+    pub loss: Option<LossSpec>,
     /// The values that the parameters start from, one after the other in the order of [`parameters`](StageSpec::parameters),
     /// each in PyTorch's layout. `None` if they are drawn.
     #[serde(skip)]
@@ -282,6 +284,15 @@ impl<B: Backend + 'static> Stage<B> {
     /// [`backward_input`](Stage::backward_input).
     pub fn output_gradient(&mut self) -> &mut B::Buf {
         &mut self.gradients[self.ops.len()]
+    }
+
+    /// The output (rows, out) of the micro-batch that was taken in last, and the buffer of [`output_gradient`](Stage::output_gradient).
+    ///
+    /// # Panics
+    /// If no micro-batch is in flight.
+    pub fn output_and_gradient(&mut self) -> (&B::Buf, &mut B::Buf) {
+        let (last, out) = (self.in_flight.len() - 1, self.ops.len());
+        (&self.in_flight[last].values[out], &mut self.gradients[out])
     }
 
     /// Computes the gradient (rows, in) of the stage's input for the oldest micro-batch in flight, from

@@ -15,6 +15,9 @@
 //! next batch. The gradient reaches them one slot after stage 1 is done. So the period is M + 2 l S + 1, and the last batch
 //! takes one slot more.
 //!
+//! Where the last stage has the loss itself (`train.loss_at = "last"`), it begins the way back in the slot in which it goes forward: it waits
+//! neither for its output to reach the owner nor for a gradient to come back. So whatever follows comes l + 1 slots sooner.
+//!
 //! A job may have its S stages pass for K, so that the number of slots does not show how many there are. The owner then holds
 //! each gradient for 2 l (K - S) slots, and stage i sends it on when the i-th of K stages would. Everything above but the first
 //! item holds with K for S.
@@ -43,6 +46,8 @@ pub struct Depth {
     shown: u64,
     /// Whether the owner hosts stages before those of the ranks.
     preceded: bool,
+    /// Whether the last stage has the loss, and begins the way back itself.
+    turned: bool,
     /// Number of slots that a stage takes, l.
     latency: u64,
 }
@@ -50,7 +55,7 @@ pub struct Depth {
 impl Depth {
     /// `stages` stages that pass for `shown`, or for themselves if `shown` is less. Each takes one slot.
     pub fn new(stages: u16, shown: u16) -> Self {
-        Self { stages: stages.into(), shown: shown.max(stages).into(), preceded: false, latency: 1 }
+        Self { stages: stages.into(), shown: shown.max(stages).into(), preceded: false, turned: false, latency: 1 }
     }
 
     /// `stages` stages that pass for themselves. Each takes one slot.
@@ -62,6 +67,12 @@ impl Depth {
     #[must_use]
     pub fn preceded(self, preceded: bool) -> Self {
         Self { preceded, ..self }
+    }
+
+    /// This depth, with the loss at the last stage or at the owner. At the last stage, stages do not pass for more.
+    #[must_use]
+    pub fn turned(self, turned: bool) -> Self {
+        Self { turned, ..self }
     }
 
     /// This depth, with stages that answer after `latency` slots: 1, or 2 if they compute beside the exchange.
@@ -135,14 +146,21 @@ impl DataPass {
         self.total
     }
 
-    /// Number of slots from the first micro-batch of a batch to the first of the next.
+    /// Number of slots by which gradients come sooner than from the owner: those in which the last output would go there, and its
+    /// gradient to the stage.
+    fn sooner(&self) -> u64 {
+        if self.depth.turned { self.depth.latency + 1 } else { 0 }
+    }
+
+    /// Number of slots from the first micro-batch of a batch to the first of the next. In training one slot at least lies between the last
+    /// of a batch and the first of the next.
     fn period(&self) -> u64 {
         let empty = 2 * self.depth.latency * self.depth.shown;
-        match (self.training, self.depth.preceded) {
-            (false, _) => self.full,
-            (true, false) => self.full + empty - self.depth.latency,
-            (true, true) => self.full + empty + 1,
-        }
+        let waits = match self.depth.preceded {
+            false => empty - self.depth.latency,
+            true => empty + 1,
+        };
+        if self.training { self.full + waits.saturating_sub(self.sooner()).max(1) } else { self.full }
     }
 
     /// Number of slots from when a micro-batch leaves the owner to the slot at whose start its output is back.
@@ -161,9 +179,13 @@ impl DataPass {
             return 0;
         };
         let left = last / self.full * self.period() + last % self.full;
+        let forward = self.depth.latency * self.depth.shown + 1;
         let behind = match self.training {
-            true => 2 * self.depth.latency * self.depth.shown + 1 + u64::from(self.depth.preceded),
-            false => self.depth.latency * self.depth.shown + 1,
+            true => {
+                let back = 2 * self.depth.latency * self.depth.shown + 1 + u64::from(self.depth.preceded);
+                forward.max(back - self.sooner())
+            }
+            false => forward,
         };
         left + behind + 1
     }
@@ -217,8 +239,8 @@ mod tests {
 
     /// Drives stages that react to messages, as the real ones do, by the schedule alone. Every micro-batch must pass every
     /// stage once each way, steps must fall between batches, and nothing may be left at the end.
-    fn simulate(stages: usize, shown: usize, preceded: bool, latency: u64, full: u32, total: u32) {
-        let depth = Depth::new(stages as u16, shown as u16).preceded(preceded).latency(latency as u8);
+    fn simulate(stages: usize, shown: usize, [preceded, turned]: [bool; 2], latency: u64, full: u32, total: u32) {
+        let depth = Depth::new(stages as u16, shown as u16).preceded(preceded).turned(turned).latency(latency as u8);
         let pass = DataPass::training(depth, full, total);
         // For each stage, and for the owner behind the last: what it sends on, by slot.
         let mut forward = vec![HashMap::<u64, Feed>::new(); stages + 1];
@@ -234,28 +256,33 @@ mod tests {
                 own_in_flight -= 1;
             }
             for i in 0..stages {
-                if let Some(feed) = backward[i].remove(&slot) {
-                    in_flight[i] -= 1;
-                    steps[i] += u32::from(feed.last);
-                    match i {
-                        0 => {
-                            done += 1;
-                            assert!(!preceded || own.insert(slot + 1, feed).is_none());
+                let mut at_once = None;
+                for gradient in [true, false] {
+                    let feed = if gradient { backward[i].remove(&slot) } else { at_once.take() };
+                    if let Some(feed) = feed {
+                        in_flight[i] -= 1;
+                        steps[i] += u32::from(feed.last);
+                        match i {
+                            0 => {
+                                done += 1;
+                                assert!(!preceded || own.insert(slot + 1, feed).is_none());
+                            }
+                            _ => assert!(backward[i - 1].insert(slot + latency, feed).is_none()),
                         }
-                        _ => assert!(backward[i - 1].insert(slot + latency, feed).is_none()),
                     }
-                }
-                if let Some(feed) = forward[i].remove(&slot) {
-                    assert_eq!(steps[i], feed.batch.0, "stage {i} works on {feed:?} after {} steps", steps[i]);
-                    in_flight[i] += 1;
-                    assert!(in_flight[i] <= pass.in_flight());
-                    let owner = i + 1 == stages;
-                    let then = slot + if owner { 1 } else { latency };
-                    assert!(forward[i + 1].insert(then, feed).is_none());
+                    if let Some(feed) = forward[i].remove(&slot) {
+                        assert_eq!(steps[i], feed.batch.0, "stage {i} works on {feed:?} after {} steps", steps[i]);
+                        in_flight[i] += 1;
+                        assert!(in_flight[i] <= pass.in_flight());
+                        let owner = i + 1 == stages;
+                        let then = slot + if owner { 1 } else { latency };
+                        assert!(forward[i + 1].insert(then, feed).is_none());
+                        at_once = Some(feed).filter(|_| owner && turned);
+                    }
                 }
             }
             assert_eq!(forward[stages].remove(&slot), pass.returned(slot), "slot {slot}");
-            if let Some(feed) = pass.returned(slot) {
+            if let Some(feed) = pass.returned(slot).filter(|_| !turned) {
                 assert!(backward[stages - 1].insert(slot + pass.hold() + latency, feed).is_none());
             }
             if let Some(feed) = pass.feed(slot) {
@@ -268,7 +295,7 @@ mod tests {
                 assert!(forward[0].insert(slot + latency, feed).is_none());
             }
         }
-        assert_eq!(done, total, "S={stages} K={shown} l={latency} M={full}");
+        assert_eq!(done, total, "S={stages} K={shown} l={latency} M={full} turned={turned}");
         assert!(forward.iter().chain(&backward).chain([&own]).all(HashMap::is_empty));
     }
 
@@ -320,8 +347,11 @@ mod tests {
                 for total in [1, 2, 5, 8, 11] {
                     for shown in [0, stages, stages + 1, stages + 3] {
                         for preceded in [false, true] {
-                            simulate(stages, shown, preceded, 1, full, total);
-                            simulate(stages, shown, preceded, 2, full, total);
+                            simulate(stages, shown, [preceded, false], 1, full, total);
+                            simulate(stages, shown, [preceded, false], 2, full, total);
+                            // With the loss at the last stage none pass for more.
+                            simulate(stages, stages, [preceded, true], 1, full, total);
+                            simulate(stages, stages, [preceded, true], 2, full, total);
                         }
                     }
                 }
@@ -340,6 +370,8 @@ mod tests {
         assert_eq!(DataPass::training(Depth::of(3), 4, 0).slots(), 0);
         let late = DataPass::training(Depth::of(3).latency(2), 4, 4);
         assert_eq!((late.slots(), late.period()), (4 + 12 + 1, 4 + 12 - 2));
+        let turned = DataPass::training(Depth::of(3).turned(true), 4, 4);
+        assert_eq!((turned.slots(), turned.period()), (9, 7));
     }
 
     /// Three stages that pass for five cannot be told from five: neither by the number of slots, nor by the slots between a

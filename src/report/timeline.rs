@@ -5,6 +5,7 @@ use super::given::ReportedRun;
 use super::html::escaped;
 use super::scale::count;
 use super::svg::{Anchor, Svg, WIDTH, figure, key};
+use crate::job::LossAt;
 use crate::pipeline::{OwnerSent, StageWork, followed};
 use crate::run::kept::slots::{SlotEntry, SlotLog};
 
@@ -97,8 +98,8 @@ fn rows(run: &ReportedRun, log: &SlotLog) -> Vec<(String, Vec<Did>)> {
         return rows;
     }
     let stages = log.setup.hosts.len() as u16;
-    let latency = log.setup.latency;
-    for (stage, work) in followed(&sent, stages, latency).into_iter().enumerate().take(MOST_STAGES) {
+    let (latency, turned) = (log.setup.latency, run.job.train.loss_at == LossAt::Last);
+    for (stage, work) in followed(&sent, stages, latency, turned).into_iter().enumerate().take(MOST_STAGES) {
         // A micro-batch is of the pass in which it left the owner.
         let behind = usize::from(latency.max(1)) * stage + 1;
         let did = |(slot, work): (usize, StageWork)| Did {

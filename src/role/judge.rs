@@ -47,6 +47,12 @@ impl<B: Backend> Judge<B> {
         Tally::new(self.criterion)
     }
 
+    /// The targets of the micro-batch `feed` of `planned`, and the factor of the gradient of each term, for whoever computes the gradient in
+    /// this judge's place.
+    pub fn targets(&mut self, planned: &Planned<'_>, feed: Feed) -> (&Targets, f32) {
+        targets_of(&mut self.targets, planned, feed)
+    }
+
     /// Adds the loss of the micro-batch `feed` of `planned`, whose outputs stand in `logits`, to `tally`. The gradient of the
     /// mean loss over its batch is written to `gradient`.
     ///
@@ -60,19 +66,24 @@ impl<B: Backend> Judge<B> {
         feed: Feed,
         tally: &mut Tally,
     ) -> Result<(), RoleError> {
-        let Some(targets) = &mut self.targets else { unreachable!("a pass that runs has data") };
-        let indices = planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0);
-        targets.copy_from(&planned.data.targets, indices);
-        let weight = weight(planned.data.targets.terms(planned.batches.batch(feed.batch.0)));
-        let sum = self.criterion.of(backend, &self.logits, (&*targets).into(), weight, &mut self.gradient);
+        let criterion = self.criterion;
+        let (targets, weight) = targets_of(&mut self.targets, planned, feed);
+        let sum = criterion.of(backend, &self.logits, targets.into(), weight, &mut self.gradient);
         // A lost device returns a loss that means nothing.
         backend.finish()?;
-        tally.add(sum, indices.len());
+        tally.add(sum, targets.samples());
         match planned.trains() && !sum.loss.is_finite() {
             true => Err(RoleError::NotANumber { loss: sum.loss, epoch, batch: feed.batch }),
             false => Ok(()),
         }
     }
+}
+
+/// The targets of the micro-batch `feed` of `planned`, which are put into `memory`, and the factor of the gradient of each term.
+fn targets_of<'a>(memory: &'a mut Option<Targets>, planned: &Planned<'_>, feed: Feed) -> (&'a Targets, f32) {
+    let Some(targets) = memory else { unreachable!("a pass that runs has data") };
+    targets.copy_from(&planned.data.targets, planned.batches.micro_batch(feed.batch.0, feed.micro_batch.0));
+    (targets, weight(planned.data.targets.terms(planned.batches.batch(feed.batch.0))))
 }
 
 /// The pass of the micro-batch `feed` of `planned` through the stages: its rows, and whether it is training.

@@ -4,6 +4,7 @@
 //! A [`stage`] runs its layers forward and backward. A [`relay`] sends nothing of its own. [`work`] decides when they do so.
 
 pub mod judge;
+mod loss;
 pub mod overlap;
 pub mod owner;
 pub mod planned;

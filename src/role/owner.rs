@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::judge::{Judge, pass_of};
 use super::planned::{Planned, Purpose};
 use super::score::Tally;
-use super::{PassProgress, Role, RoleError, address, check_due, received};
+use super::{PassProgress, Role, RoleError, address, check_due, loss, received};
 use crate::compute::{Backend, ComputeError, LossSum};
 use crate::float::Float;
 use crate::ids::{Epoch, Slot};
@@ -99,6 +99,8 @@ pub struct TermSetup<'a, B: Backend> {
     pub rates: Rates,
     /// The loss of the job.
     pub criterion: Criterion,
+    /// Whether the last stage computes the gradient of the loss, of targets that the owner sends it. Else the owner does.
+    pub loss_at_last: bool,
     /// Number of values a sample that come out of the last stage on a rank.
     pub features: usize,
     /// The stages that the owner hosts itself.
@@ -145,6 +147,10 @@ pub struct Owner<'a, B: Backend> {
     outputs: usize,
     /// Computes losses and their gradients.
     judge: Judge<B>,
+    /// Whether the last stage computes the gradients, too, and trains with its own.
+    loss_at_last: bool,
+    /// The tensor of a message of targets, on the host.
+    targets: Vec<u8>,
     /// Number of slots in which this role has worked so far. Gradients that are held count by it.
     steps: u64,
     /// Gradients that have not left yet, the oldest first.
@@ -189,6 +195,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             paced,
             rates,
             criterion,
+            loss_at_last,
             features,
             hosted,
             micro_batch,
@@ -216,6 +223,8 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
             end: None,
             rates,
             judge,
+            loss_at_last,
+            targets: Vec::new(),
             taken: backend.bytes(if hosted.head.is_some() { rows * bytes } else { 0 })?,
             hosted,
             wire,
@@ -356,6 +365,7 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
         // tail.
         self.judge.judge(backend, planned, self.epoch, feed, &mut self.tallies[running])?;
         match planned.trains() {
+            true if self.loss_at_last => {}
             true => self.hold_gradient(backend, feed, due),
             false => self.hosted.tail.iter_mut().for_each(Network::forget),
         }
@@ -427,11 +437,18 @@ impl<'a, B: Backend + 'static> Owner<'a, B> {
                 (planned.data.encoding.element.into(), planned.data.features())
             }
         };
-        // In training stage 1 will answer.
+        let header = Header::new(planned.purpose.kind(), self.epoch, feed.batch, feed.micro_batch);
+        // In training stage 1 will answer. A last stage that has the loss hears what should come out.
         if planned.trains() {
             self.unanswered.push_back(feed);
+            if self.loss_at_last {
+                let (targets, weight) = self.judge.targets(planned, feed);
+                let of = Header { last: feed.last, rate: self.rates.at(self.epoch, feed.batch), ..header };
+                let header = loss::write(targets, of, weight, &mut self.targets);
+                backend.put(&self.targets, &mut post.outbox[BACKWARD], HEADER);
+                address(backend, post, BACKWARD, Some(header));
+            }
         }
-        let header = Header::new(planned.purpose.kind(), self.epoch, feed.batch, feed.micro_batch);
         let header = header.with_tensor(dtype, rows as u32, features as u32);
         address(backend, post, FORWARD, Some(header));
         Ok(())

@@ -2,8 +2,11 @@
 //!
 //! In a slot it first takes the backward message. If that says `last`, it makes its optimizer step, at the rate that the
 //! message carries. Then it takes the forward message, unless that is of the next batch and the step is still to come: then it leaves it.
+//! If it is the last stage and has the loss, its backward message brings the targets of a micro-batch, which it keeps until that comes
+//! forward. Then it goes backward, too, in the same slot.
 //! Where slots wait for no role, the gradients of the parameters, and the step, are put off until the slot's messages have left.
 
+use super::loss::StageLoss;
 use super::{Role, RoleError, address, check_due, received};
 use crate::compute::Backend;
 use crate::ids::{Batch, Epoch, MicroBatch, Slot};
@@ -64,6 +67,8 @@ struct Hosted<B: Backend> {
     spec: StageSpec,
     /// The stage itself, with its parameters.
     stage: Stage<B>,
+    /// Computes the loss, if the stage is told to.
+    loss: Option<StageLoss<B>>,
     /// What is to be done behind the last answer to a gradient.
     rest: Option<Deferred>,
 }
@@ -101,12 +106,13 @@ impl<B: Backend + 'static> StageRole<B> {
                 let told = self.decode.take().and_then(|decode| decode()).ok_or(RoleError::Untold)?;
                 let Hosting { mut spec, state } = told;
                 let mut stage = Stage::new(backend, &spec)?;
+                let loss = spec.loss.map(|loss| StageLoss::new(backend, loss, &spec)).transpose()?;
                 if let Some(state) = &state {
                     stage.restore(backend, state)?;
                 }
                 // The initial values have served.
                 spec.values = None;
-                Ok(Hosted { spec, stage, rest: None })
+                Ok(Hosted { spec, stage, loss, rest: None })
             }
         }
     }
@@ -171,10 +177,17 @@ impl<B: Backend + 'static> StageRole<B> {
         // The gradient of the output, (rows, output features), becomes that of the input, (rows, input features).
         let values = rows as usize * hosted.spec.output_features() as usize;
         backend.decode(hosted.spec.wire, &post.inbox[BACKWARD], HEADER, values, hosted.stage.output_gradient());
+        self.go_back(backend, hosted, header, post);
+        Ok(())
+    }
+
+    /// Goes backward with the gradient that stands in the stage, whose message has, or would have, this `header`. Answers it, and makes the
+    /// optimizer step behind the batch's last.
+    fn go_back(&mut self, backend: &B, hosted: &mut Hosted<B>, header: Header, post: &mut Post<B::Bytes>) {
         let answer = match hosted.stage.backward_input(backend) {
             Some(gradient) => {
                 let answer = Header { features: hosted.spec.input_features(), ..header };
-                let values = rows as usize * hosted.spec.input_features() as usize;
+                let values = header.rows as usize * hosted.spec.input_features() as usize;
                 backend.encode(hosted.spec.wire, gradient, values, &mut post.outbox[BACKWARD], HEADER);
                 answer
             }
@@ -189,10 +202,9 @@ impl<B: Backend + 'static> StageRole<B> {
         self.passed[1] += 1;
         // The batch ends here, and so does its count of micro-batches.
         if header.last {
-            self.at = Some((epoch, Batch(batch.0 + 1)));
+            self.at = Some((header.epoch, Batch(header.batch.0 + 1)));
             self.passed = [0; 2];
         }
-        Ok(())
     }
 
     /// Takes an activation that has come, runs the stage, and sends its output on.
@@ -238,6 +250,11 @@ impl<B: Backend + 'static> StageRole<B> {
         let output = hosted.stage.forward(backend);
         let values = rows * hosted.spec.output_features() as usize;
         backend.encode(hosted.spec.wire, output, values, &mut post.outbox[FORWARD], HEADER);
+        let turns = hosted.loss.as_mut().filter(|_| training);
+        let gradient = turns.map(|loss| {
+            let form = (hosted.spec.wire, hosted.spec.output_features());
+            loss.gradient(backend, slot, header, hosted.stage.output_and_gradient(), form)
+        });
         // An evaluation leaves nothing behind.
         match training {
             true => self.passed[0] += 1,
@@ -246,6 +263,10 @@ impl<B: Backend + 'static> StageRole<B> {
         let answer =
             Header { dtype: Dtype::Float(hosted.spec.wire), features: hosted.spec.output_features(), ..header };
         address(backend, post, FORWARD, Some(answer));
+        // A stage that has the loss begins the way back at once.
+        if let Some(gradient) = gradient.transpose()? {
+            self.go_back(backend, hosted, gradient, post);
+        }
         Ok(())
     }
 
@@ -264,6 +285,12 @@ impl<B: Backend + 'static> StageRole<B> {
         post: &mut Post<B::Bytes>,
     ) -> Result<(), RoleError> {
         match received(backend, slot, post, BACKWARD, self.capacity)? {
+            Some(header) if header.kind == Kind::Targets && hosted.loss.is_some() => {
+                let Hosted { loss, spec, .. } = hosted;
+                let taken = loss.as_mut().map(|loss| loss.take(backend, slot, header, &post.inbox[BACKWARD], spec));
+                taken.transpose()?;
+                address(backend, post, BACKWARD, None);
+            }
             Some(header) => self.backward(backend, hosted, slot, header, post)?,
             None => address(backend, post, BACKWARD, None),
         }

@@ -171,6 +171,7 @@ fn role() -> Vec<u8> {
         micro_batch: 4,
         optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("fuzzed"),
+        loss: None,
         values: None,
     };
     postcard::to_allocvec(&spec).unwrap_or_default()

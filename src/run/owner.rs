@@ -36,7 +36,7 @@ use super::{Led, RunError, Watcher, cores};
 use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
 use crate::ids::{Rank, Term};
-use crate::job::{LinkEncryption, MOST_RANKS, Profile};
+use crate::job::{LinkEncryption, LossAt, MOST_RANKS, Profile};
 use crate::mix::beat::{Order, StageData};
 use crate::mix::clock::Pace;
 use crate::mix::courier::Noticed;
@@ -423,6 +423,7 @@ impl<'a, B: Platform> OwnerState<'a, B> {
             paced,
             rates,
             criterion: Criterion::new(prepared.job.train.loss),
+            loss_at_last: prepared.job.train.loss_at == LossAt::Last,
             features: prepared.boundaries[self.remote.end].features() as usize,
             hosted: &mut self.hosted,
             micro_batch,

@@ -141,6 +141,7 @@ pub(super) fn measure_work<B: Backend + 'static>(
         micro_batch,
         optimizer: Optimizer::sgd(0.9),
         seed: Seed::from_text("dummy"),
+        loss: None,
         values: None,
     };
     let mut stage = Stage::new(backend, &spec)?;

@@ -16,10 +16,10 @@ use super::{resume, sources, statistics};
 use crate::data::{self, Augmented, Batches, Dataset, Targets};
 use crate::element::Encoding;
 use crate::ids::{Epoch, Term};
-use crate::job::{self, Boundary, Expected, Job, Pace, Sample, Shape};
+use crate::job::{self, Boundary, Expected, Job, Loss, LossAt, Pace, Sample, Shape};
 use crate::mix::beat::StageData;
 use crate::mix::geometry::Geometry;
-use crate::nn::{Rates, StageSpec};
+use crate::nn::{LossSpec, Rates, StageSpec};
 use crate::pipeline::Depth;
 use crate::role::planned::Planned;
 use crate::role::score::Tally;
@@ -228,7 +228,7 @@ impl Prepared {
     pub fn depth(&self) -> Depth {
         let remote = self.job.remote();
         let depth = Depth::new(remote.len() as u16, self.job.mix.depth).preceded(remote.start > 0);
-        depth.latency(self.latency())
+        depth.latency(self.latency()).turned(self.job.train.loss_at == LossAt::Last)
     }
 
     /// After how many slots a stage answers: 1, or 2 where ranks compute beside the exchange. Under a pace this
@@ -254,9 +254,22 @@ impl Prepared {
             micro_batch: self.job.train.micro_batch,
             optimizer: self.job.train.optimizer,
             seed: seed.derive("stage", index as u64),
+            loss: self.loss_of(index),
             values: self.start.as_ref().map(|start| start.values[index].clone()),
         };
         self.job.stages.iter().enumerate().map(spec).collect()
+    }
+
+    /// The loss that the stage `index` is told of, if it is the last and there is something to learn. The labels of a loss that ignores
+    /// some say so themselves.
+    fn loss_of(&self, index: usize) -> Option<LossSpec> {
+        let tells = self.job.train.loss_at == LossAt::Last && index + 1 == self.job.stages.len() && !self.infers;
+        tells.then(|| match (self.job.train.loss, &self.train.targets) {
+            (Loss::CrossEntropy { smoothing, .. }, Targets::Classes { classes, .. }) => {
+                LossSpec { loss: Loss::CrossEntropy { smoothing, ignored: None }, classes: *classes as u32 }
+            }
+            (loss, _) => LossSpec { loss, classes: 0 },
+        })
     }
 
     /// How many training samples an epoch takes: all of them, or with `train.drop_last` those of whole batches.
@@ -382,7 +395,13 @@ impl Prepared {
             .iter()
             .map(|boundary| boundary.bytes(self.job.train.micro_batch))
             .max();
-        HEADER as u64 + longest.unwrap_or(0)
+        let targets = match (&self.train.targets, self.job.train.loss_at) {
+            (_, LossAt::Owner) => 0,
+            (Targets::Classes { places, .. }, LossAt::Last) => *places,
+            (Targets::Values { width, .. }, LossAt::Last) => *width,
+        };
+        let targets = 4 * targets as u64 * u64::from(self.job.train.micro_batch);
+        HEADER as u64 + longest.unwrap_or(0).max(targets)
     }
 
     /// What ranks are given that their stages start from.

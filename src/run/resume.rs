@@ -21,7 +21,8 @@ use crate::nn::snapshot::{self, Snapshot};
 /// the exception.
 const FREE_TABLES: [&str; 5] = ["mix.", "transport.", "trust.", "output.", "checkpoint."];
 /// Other keys that may change. That files say the same, their digests show, and what computes, the fingerprint.
-const FREE: [&str; 8] = [
+const FREE: [&str; 9] = [
+    "train.loss_at",
     "compute.threads",
     "compute.overlap",
     "compute.aead",

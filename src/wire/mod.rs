@@ -24,6 +24,8 @@ pub enum Kind {
     Gradient = 3,
     /// Stage 1's answer to a gradient, which has no tensor. It tells the owner that the stage is done with the micro-batch.
     Done = 4,
+    /// The targets of a micro-batch, from the owner to the last stage where that has the loss.
+    Targets = 5,
 }
 
 /// The type of the values in a message's tensor.
@@ -33,6 +35,8 @@ pub enum Dtype {
     U8,
     /// Tokens, as the data have them: 16-bit, little-endian.
     U16,
+    /// Labels: 32-bit, little-endian.
+    U32,
     /// Floating-point numbers of this format, little-endian.
     Float(Float),
 }
@@ -53,7 +57,7 @@ impl From<Element> for Dtype {
 pub struct Header {
     /// What the message is for.
     pub kind: Kind,
-    /// Only of a gradient: whether it is the last of its batch, so that the stage makes an optimizer step. The answer
+    /// Only of a gradient, and of targets: whether it is the last of its batch, so that the stage makes an optimizer step. The answer
     /// [`Kind::Done`] repeats it.
     pub last: bool,
     /// The type of the tensor's values.
@@ -68,8 +72,10 @@ pub struct Header {
     pub rows: u32,
     /// Number of values of each sample.
     pub features: u32,
-    /// Only of a gradient: the learning rate for the step behind the batch's last. The answer [`Kind::Done`] repeats it.
+    /// Only of a gradient, and of targets: the learning rate for the step behind the batch's last. The answer [`Kind::Done`] repeats it.
     pub rate: f32,
+    /// Only of targets: by what the gradient of the summed loss is multiplied, so that it is that of the mean over the batch.
+    pub weight: f32,
 }
 
 /// Why 64 bytes are not a header.
@@ -97,6 +103,7 @@ impl Header {
         rows: 0,
         features: 0,
         rate: 0.0,
+        weight: 0.0,
     };
 
     /// A header for a message of `kind` at a place in training, without a tensor.
@@ -114,6 +121,7 @@ impl Header {
         let width = match self.dtype {
             Dtype::U8 => 1,
             Dtype::U16 => 2,
+            Dtype::U32 => 4,
             Dtype::Float(format) => format.bytes().into(),
         };
         (u64::from(self.rows) * u64::from(self.features)).saturating_mul(width)
@@ -128,9 +136,11 @@ impl Header {
             Dtype::U8 => 0,
             Dtype::Float(format) => 1 + format as u8,
             Dtype::U16 => 4,
+            Dtype::U32 => 5,
         };
-        let words = [self.epoch.0, self.batch.0, self.micro_batch.0, self.rows, self.features, self.rate.to_bits()];
-        for (to, word) in bytes[4..28].as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        let [rate, weight] = [self.rate, self.weight].map(f32::to_bits);
+        let words = [self.epoch.0, self.batch.0, self.micro_batch.0, self.rows, self.features, rate, weight];
+        for (to, word) in bytes[4..32].as_chunks_mut::<4>().0.iter_mut().zip(words) {
             *to = word.to_le_bytes();
         }
         bytes
@@ -148,6 +158,7 @@ impl Header {
             2 => Kind::Evaluate,
             3 => Kind::Gradient,
             4 => Kind::Done,
+            5 => Kind::Targets,
             other => return wrong("kind", other),
         };
         let last = match bytes[1] {
@@ -161,9 +172,11 @@ impl Header {
             2 => Dtype::Float(Float::Bf16),
             3 => Dtype::Float(Float::F16),
             4 => Dtype::U16,
+            5 => Dtype::U32,
             other => return wrong("dtype", other),
         };
-        if let Some(other) = [3].into_iter().chain(28..HEADER).find(|&i| bytes[i] != 0) {
+        let unused = if kind == Kind::Targets { 32 } else { 28 };
+        if let Some(other) = [3].into_iter().chain(unused..HEADER).find(|&i| bytes[i] != 0) {
             return wrong("padding", bytes[other]);
         }
         let word = |i: usize| u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
@@ -177,6 +190,7 @@ impl Header {
             rows: word(16),
             features: word(20),
             rate: f32::from_bits(word(24)),
+            weight: f32::from_bits(word(28)),
         })
     }
 }
@@ -195,6 +209,7 @@ mod tests {
         rows: 7,
         features: 256,
         rate: 0.1,
+        weight: 0.0,
     };
 
     #[test]
@@ -216,12 +231,16 @@ mod tests {
             assert_eq!(Header::from_bytes(&header.to_bytes()), Ok(header));
             assert_eq!(header.body(), 7 * 256 * u64::from(element.bytes()));
         }
+        let targets = Header { kind: Kind::Targets, dtype: Dtype::U32, weight: 0.5, ..SAMPLE };
+        assert_eq!(Header::from_bytes(&targets.to_bytes()), Ok(targets));
+        assert_eq!((targets.to_bytes()[0], targets.to_bytes()[2], targets.body()), (5, 5, 7 * 256 * 4));
+        assert_eq!(targets.to_bytes()[28..32], 0.5_f32.to_le_bytes());
         assert_eq!(Header::EMPTY.to_bytes(), [0; HEADER]);
     }
 
     #[test]
     fn refuses_what_no_header_holds() {
-        for (place, value) in [(0, 5), (1, 2), (2, 5), (3, 1), (28, 1), (47, 9), (63, 1)] {
+        for (place, value) in [(0, 6), (1, 2), (2, 6), (3, 1), (28, 1), (47, 9), (63, 1)] {
             let mut bytes = SAMPLE.to_bytes();
             bytes[place] = value;
             assert!(Header::from_bytes(&bytes).is_err(), "byte {place} = {value}");

@@ -49,6 +49,7 @@ pub(in crate::run) fn read(role: &[u8], start: Option<Joined>, public: &Public) 
     let fits = rest.iter().all(|byte| *byte == 0)
         && spec.chains()
         && spec.optimizer.fits()
+        && spec.loss.is_none_or(|loss| loss.fits(spec.output_features()))
         && travels(tensor(spec.input_features(), width))
         && travels(tensor(spec.output_features(), number))
         && snapshot::values_length(&spec) <= public.result
@@ -93,6 +94,7 @@ mod tests {
             micro_batch: 4,
             optimizer: Optimizer::sgd(0.9),
             seed: Seed::from_text("s"),
+            loss: None,
             values: None,
         }
     }

@@ -212,6 +212,7 @@ mod tests {
             micro_batch: 1,
             optimizer: Optimizer::sgd(0.0),
             seed: Seed::from_text("1"),
+            loss: None,
             values: None,
         };
         let data = Some(Encoding::scaled(Element::U8, 0.25));
