@@ -134,6 +134,44 @@ fn the_same_bits_with_the_loss_at_the_last_stage() {
     assert!(owner > last + 50, "{owner} slots, and {last} with the loss at the last stage");
 }
 
+/// Classes, smoothed and ignored ones, a label for each token, numbers, and probabilities.
+#[test]
+fn every_loss_may_stand_at_the_last_stage() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    let rows = |y: fn(u32) -> f32| {
+        let row = |i: u32| format!("{},{},{}\n", (i * 7 % 11) as f32 / 11.0, (i * 5 % 13) as f32 / 13.0, y(i));
+        format!("a,b,y\n{}", (0..60).map(row).collect::<String>())
+    };
+    write("classes.csv", rows(|i| (i % 3) as f32).as_bytes());
+    write("numbers.csv", rows(|i| (i % 9) as f32 / 8.0).as_bytes());
+    write("tokens.bin", &(0..400_u16).flat_map(|i| (i * 7 % 20).to_le_bytes()).collect::<Vec<u8>>());
+    let csv = |name: &str| format!("source = \"csv\"\npath = \"{name}.csv\"\nlabels = \"y\"");
+    let entropy = "{ kind = \"cross_entropy\", label_smoothing = 0.1, ignore_index = 2 }";
+    let linear = "{ op = \"linear\", out = 8 }, { op = \"tanh\" }";
+    let tokens = "source = \"tokens\"\npath = \"tokens.bin\"\ncontext = 4\nvocabulary = 20".to_owned();
+    for (data, loss, first, out) in [
+        (csv("classes"), entropy, linear, 3),
+        (csv("numbers"), "\"mean_squared_error\"", linear, 1),
+        (csv("numbers"), "\"binary_cross_entropy\"", linear, 1),
+        (tokens, "\"cross_entropy\"", "{ op = \"embedding\", width = 8 }", 20),
+    ] {
+        let job = format!(
+            "name = \"x\"\nseed = 1\n[data]\n{data}\n[train]\nepochs = 2\nbatch = 8\nmicro_batch = 2\nloss = {loss}\n\
+             [[stage]]\nops = [{first}]\n[[stage]]\nops = [{{ op = \"linear\", out = {out} }}]\n"
+        );
+        write("job.toml", job.as_bytes());
+        let bits = |out: &str, args: &[&str]| {
+            mixnn(folder.path(), &[&["run", "job.toml", "--force", "--out", out], args].concat()).well();
+            Run::read(folder.path().join(out)).bits()
+        };
+        let reference = bits("single", &["--single"]);
+        for set in ["train.loss_at=owner", "train.loss_at=last"] {
+            assert_eq!(bits("local", &["--local", "6", "--set", set]), reference, "{data} {loss} {set}");
+        }
+    }
+}
+
 /// Each instruction set that the processor has gives one set of bits, which its fingerprint names; what it lacks is refused before
 /// anything is left behind.
 #[test]

@@ -107,6 +107,7 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
+    use crate::job::LossAt;
     use crate::job::tests::{JOB, parse, refused};
 
     #[test]
@@ -129,6 +130,28 @@ mod tests {
         let shared = parse(one, &[]).unwrap().can_be_shared().unwrap_err().to_string();
         assert!(shared.contains("needs at least 2 stages on ranks, the job has 1"), "{shared}");
         assert!(parse(one, &["mix.profile=sealed"]).unwrap().can_be_shared().is_ok());
+    }
+
+    /// Who else has to wait for the loss, or has the labels anyway.
+    #[test]
+    fn the_loss_stands_at_the_last_stage_where_nothing_waits_for_it() {
+        let at_last = "train.loss_at=last";
+        let job = parse(JOB, &[at_last]).unwrap();
+        assert_eq!(job.train.loss_at, LossAt::Last);
+        assert_eq!(parse(&job.to_toml(), &[]).unwrap(), job);
+        let stage = |at: &str| format!("{{ ops = [{{ op = \"linear\", out = 10 }}], at = \"{at}\" }}");
+        let stages = |at: [&str; 3]| format!("stage=[{}]", at.map(stage).join(", "));
+        let found = refused(JOB, &[at_last, &stages(["rank", "rank", "owner"])]);
+        assert!(found.contains("take train.loss_at = \"owner\", or leave at = \"owner\" out here"), "{found}");
+        let found = refused(JOB, &[at_last, "mix.depth=4"]);
+        assert!(
+            found.contains("stages that pass for 4 (mix.depth) need a loss that waits; take train.loss_at"),
+            "{found}"
+        );
+        for set in ["mix.depth=2", &stages(["owner", "rank", "rank"])] {
+            assert!(parse(JOB, &[at_last, set]).is_ok(), "{set}");
+        }
+        assert!(refused(JOB, &["train.loss_at=first"]).contains("\"owner\" or \"last\""));
     }
 
     #[test]

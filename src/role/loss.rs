@@ -146,3 +146,141 @@ fn read(bytes: &[u8], targets: &mut Targets) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::Memory;
+    use crate::compute::cpu::Cpu;
+    use crate::ids::{Batch, Epoch, MicroBatch};
+    use crate::job::{Loss, Optimizer, Shape};
+    use crate::random::Seed;
+
+    /// A stage of six values, of whose end alone there is question here.
+    fn stage() -> StageSpec {
+        StageSpec {
+            ops: Vec::new(),
+            input: Shape::new([6]),
+            output: Shape::new([6]),
+            data: None,
+            wire: Float::F32,
+            micro_batch: 4,
+            optimizer: Optimizer::sgd(0.9),
+            seed: Seed::from_text("s"),
+            loss: None,
+            values: None,
+        }
+    }
+
+    /// The header of an activation of two samples.
+    fn activation(micro_batch: u32) -> Header {
+        Header::new(Kind::Train, Epoch(1), Batch(2), MicroBatch(micro_batch)).with_tensor(
+            Dtype::Float(Float::F32),
+            2,
+            6,
+        )
+    }
+
+    const ENTROPY: LossSpec = LossSpec { loss: Loss::CrossEntropy { smoothing: 0.0, ignored: None }, classes: 3 };
+    const SQUARED: LossSpec = LossSpec { loss: Loss::MeanSquaredError, classes: 0 };
+
+    /// Two places a sample, three classes each.
+    fn labels() -> Targets {
+        Targets::Classes { labels: vec![0, 1, 2, u32::MAX], places: 2, classes: 3 }
+    }
+
+    /// Sends `targets` for `of`, with what `change` does to their header.
+    fn send(
+        loss: &mut StageLoss<Cpu>,
+        backend: &Cpu,
+        targets: &Targets,
+        of: Header,
+        change: impl Fn(&mut Header),
+    ) -> Result<(), RoleError> {
+        let (mut bytes, mut message) = (Vec::new(), backend.bytes(HEADER + 64).unwrap());
+        let mut header = write(targets, of, 0.25, &mut bytes);
+        backend.put(&bytes, &mut message, HEADER);
+        change(&mut header);
+        loss.take(backend, Slot(0), header, &message, &stage())
+    }
+
+    #[test]
+    fn gradients_are_those_of_the_targets_that_have_come() {
+        let backend = Cpu::new(1).unwrap();
+        let (mut output, mut to) = (backend.zeros(12).unwrap(), backend.zeros(24).unwrap());
+        backend.upload(&[0.0; 12], &mut output);
+        let mut found = [0.0; 24];
+        let mut loss = StageLoss::new(&backend, ENTROPY, &stage()).unwrap();
+        for micro_batch in 0..3 {
+            let of = Header { last: micro_batch == 2, rate: 0.5, ..activation(micro_batch) };
+            send(&mut loss, &backend, &labels(), of, |_| {}).unwrap();
+        }
+        for micro_batch in 0..3 {
+            let (of, form) = (activation(micro_batch), (Float::F32, 6));
+            let header = loss.gradient(&backend, Slot(0), of, (&output, &mut to), form).unwrap();
+            let due = Header { kind: Kind::Gradient, last: micro_batch == 2, rate: 0.5, ..of };
+            assert_eq!(header, due);
+            backend.download(&to, &mut found);
+            let third = |label: usize| (0..3).map(move |at| (1.0 / 3.0 - f32::from(u8::from(at == label))) / 4.0);
+            let expected = [0, 1, 2].into_iter().flat_map(third).chain([0.0; 3]);
+            assert!(found.iter().zip(expected).all(|(found, due)| (found - due).abs() < 1e-6), "{found:?}");
+        }
+        let mut loss = StageLoss::new(&backend, SQUARED, &stage()).unwrap();
+        let values = Targets::Values { values: (0_u8..12).map(f32::from).collect(), width: 6 };
+        send(&mut loss, &backend, &values, activation(0), |_| {}).unwrap();
+        loss.gradient(&backend, Slot(0), activation(0), (&output, &mut to), (Float::F32, 6)).unwrap();
+        backend.download(&to, &mut found);
+        assert_eq!(found[..12], std::array::from_fn::<f32, 12, _>(|at| -2.0 * at as f32 / 4.0));
+    }
+
+    #[test]
+    fn targets_that_are_not_due_are_refused() {
+        let backend = Cpu::new(1).unwrap();
+        let changes: [fn(&mut Header); 5] = [
+            |header| header.kind = Kind::Gradient,
+            |header| header.dtype = Dtype::Float(Float::F32),
+            |header| header.rows = 0,
+            |header| header.rows = 5,
+            |header| header.features = 3,
+        ];
+        for change in changes {
+            let mut loss = StageLoss::new(&backend, ENTROPY, &stage()).unwrap();
+            let refused = send(&mut loss, &backend, &labels(), activation(0), change);
+            assert!(matches!(refused, Err(RoleError::Unexpected { .. })));
+        }
+        // None have come; those of another micro-batch, batch or epoch; of fewer samples.
+        let (output, mut to) = (backend.zeros(12).unwrap(), backend.zeros(24).unwrap());
+        let others: [fn(&mut Header); 5] = [
+            |_| {},
+            |header| header.micro_batch = MicroBatch(1),
+            |header| header.batch = Batch(0),
+            |header| header.epoch = Epoch(0),
+            |header| header.rows = 1,
+        ];
+        for (i, change) in others.into_iter().enumerate() {
+            let mut loss = StageLoss::new(&backend, ENTROPY, &stage()).unwrap();
+            if i > 0 {
+                send(&mut loss, &backend, &labels(), activation(0), change).unwrap();
+            }
+            let found = loss.gradient(&backend, Slot(3), activation(0), (&output, &mut to), (Float::F32, 6));
+            assert!(matches!(found, Err(RoleError::Unexpected { slot: Slot(3), .. })), "{i}");
+        }
+        let mut loss = StageLoss::new(&backend, ENTROPY, &stage()).unwrap();
+        let sent: Vec<bool> = (0..=MOST_WAITING)
+            .map(|at| send(&mut loss, &backend, &labels(), activation(at as u32), |_| {}).is_ok())
+            .collect();
+        assert!(sent[..MOST_WAITING].iter().all(|taken| *taken) && !sent[MOST_WAITING]);
+    }
+
+    #[test]
+    fn a_loss_fits_the_values_that_it_takes() {
+        let entropy =
+            |smoothing, classes| LossSpec { loss: Loss::CrossEntropy { smoothing, ignored: None }, classes };
+        assert!(ENTROPY.fits(3) && ENTROPY.fits(6) && SQUARED.fits(6) && entropy(1.0, 6).fits(6));
+        for wrong in [entropy(0.0, 0), entropy(0.0, 4), entropy(f32::NAN, 3), entropy(1.5, 3)] {
+            assert!(!wrong.fits(6), "{wrong:?}");
+        }
+        assert!(!LossSpec { classes: 3, ..SQUARED }.fits(6));
+        assert!(!LossSpec { loss: Loss::BinaryCrossEntropy, classes: 1 }.fits(6));
+    }
+}
