@@ -5,10 +5,10 @@ To add one: a module with these two functions, and its name in `MODULES`.
 
 from dataclasses import replace
 
-from . import aead, busy, cores, parts, process, profiles, slots, split
+from . import aead, busy, cores, parts, price, process, profiles, slots, split
 
-MODULES = (process, split, profiles, busy, slots, parts, aead, cores)
-NAMES = ("process", "split", "profiles", "profiles-busy", "busy", "slot", "link", "crypto", "gemm", "scale", "train", "aead", "cores")
+MODULES = (process, split, price, profiles, busy, slots, parts, aead, cores)
+NAMES = ("process", "split", "price", "profiles", "profiles-busy", "busy", "slot", "link", "crypto", "gemm", "scale", "train", "aead", "cores")
 # Tables that are measured only where they are named: they are about a choice within mixnn, and take long.
 ON_REQUEST = ("aead",)
 

@@ -8,7 +8,7 @@ use crate::job::Loss;
 /// The loss that a stage computes of its own outputs (`train.loss_at = "last"`).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossSpec {
-    /// Which loss.
+    /// The loss, without a label to ignore: labels say so themselves.
     pub loss: Loss,
     /// Number of classes, if the loss compares with classes. 0 if it compares with numbers.
     pub classes: u32,

@@ -37,7 +37,7 @@ impl Answered {
         if self.returned == self.pass.total {
             self.linger = self.linger.saturating_sub(1);
         }
-        let settled = if self.pass.training { self.done } else { self.returned };
+        let settled = if self.pass.training { self.done.min(self.returned) } else { self.returned };
         let before = if self.pass.depth.preceded { self.done } else { self.returned };
         let begins = self.pass.training && self.fed.is_multiple_of(self.pass.full);
         let may = self.fed < self.pass.total && self.fed - settled < self.most && (!begins || before == self.fed);
@@ -65,9 +65,11 @@ impl Answered {
         })
     }
 
-    /// Counts a micro-batch that stage 1 says is done, and returns it. `None` if none is due.
+    /// Counts a micro-batch that stage 1 says is done, and returns it. `None` if none is due. With the loss at the last stage it may be
+    /// counted before its output, where several outputs wait for the owner.
     pub fn done(&mut self) -> Option<Feed> {
-        (self.pass.training && self.done < self.returned).then(|| {
+        let under_way = if self.pass.depth.turned { self.fed } else { self.returned };
+        (self.pass.training && self.done < under_way).then(|| {
             self.done += 1;
             self.pass.nth(self.done - 1)
         })
@@ -155,6 +157,11 @@ mod tests {
         training.feed();
         assert!(training.done().is_none() && training.returned().is_some() && training.returned().is_none());
         assert!(training.done().is_some() && training.done().is_none());
+        // With the loss at the last stage it is done before its output is counted, and a batch is over when both are.
+        let mut turned = Answered::new(&DataPass::training(Depth::of(2).turned(true), 2, 2));
+        assert!(turned.done().is_none() && turned.feed().is_some() && turned.feed().is_some());
+        assert!(turned.done().is_some() && turned.done().is_some() && turned.done().is_none() && !turned.is_over());
+        assert!(turned.returned().is_some() && turned.returned().is_some() && turned.is_over());
         let mut looking = Answered::new(&DataPass::evaluation(Depth::of(2), 1));
         assert!(looking.feed().is_some() && looking.returned().is_some() && looking.done().is_none());
         assert!(looking.is_over());
