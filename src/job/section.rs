@@ -266,7 +266,7 @@ impl<'a> Section<'a> {
     ///
     /// # Errors
     /// [`JobError::Value`] where something other than one of these words stands there. It lists them in their order.
-    pub(super) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Result<Option<T>, JobError> {
+    pub(super) fn choice<T: Clone>(&self, key: &'static str, choices: &[(&str, T)]) -> Result<Option<T>, JobError> {
         let expected = || {
             let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
             words.join(" or ")
@@ -278,7 +278,7 @@ impl<'a> Section<'a> {
             Value::Text(text) => choices.iter().find(|(word, _)| word == text),
             _ => None,
         };
-        found.map(|(_, choice)| Some(*choice)).ok_or_else(|| self.wrong(key, node, &expected()))
+        found.map(|(_, choice)| Some(choice.clone())).ok_or_else(|| self.wrong(key, node, &expected()))
     }
 
     /// The table under `key`, and what the word under its key `kind` stands for among `choices`, `None` where that key is absent. The
@@ -286,7 +286,7 @@ impl<'a> Section<'a> {
     ///
     /// # Errors
     /// [`JobError::Value`] where neither stands there, or a word that is not one of these.
-    pub(super) fn kind<T: Copy>(
+    pub(super) fn kind<T: Clone>(
         &self,
         key: &'static str,
         choices: &[(&str, T)],

@@ -1,11 +1,11 @@
 //! The learning rate of each step. Only the owner knows the schedule; it sends the rate with the step.
 
-use crate::compute::precise::sin_cos;
+use crate::compute::precise::{exp, ln, sin_cos};
 use crate::ids::{Batch, Epoch};
 use crate::job::{Decay, LearningRate};
 
 /// The learning rates of a run whose number of steps is known.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rates {
     /// The schedule of the job: peak, warm-up and decay.
     rate: LearningRate,
@@ -23,7 +23,7 @@ impl Rates {
 
     /// The learning rate of the step behind batch `batch` of epoch `epoch`.
     pub fn at(&self, epoch: Epoch, batch: Batch) -> f32 {
-        let LearningRate { peak, warmup, decay } = self.rate;
+        let LearningRate { peak, warmup, ref decay } = self.rate;
         let step = u64::from(epoch.0) * u64::from(self.batches) + u64::from(batch.0);
         let steps = u64::from(self.epochs) * u64::from(self.batches);
         let warmup = u64::from(warmup);
@@ -31,20 +31,41 @@ impl Rates {
         if step < warmup {
             return (f64::from(peak) * (step + 1) as f64 / warmup as f64) as f32;
         }
-        // Then it stays, falls by a factor every few epochs, or follows half a cosine down to its least.
+        // Then it stays, falls by a factor behind some epochs, or goes down to its least over all steps.
+        let fallen = |falls: usize, factor: f32| {
+            (f64::from(peak) * f64::from(factor).powi(falls.min(i32::MAX as usize) as i32)) as f32
+        };
+        let between = |low: f64, high: f64, height: f64| (low + (high - low) * height) as f32;
+        let done = (step - warmup) as f64 / (steps.saturating_sub(warmup)).max(1) as f64;
         match decay {
             Decay::Constant => peak,
-            Decay::Step { every, factor } => {
-                let falls = epoch.0 / every.max(1);
-                (f64::from(peak) * f64::from(factor).powi(falls.min(i32::MAX as u32) as i32)) as f32
+            Decay::Step { every, factor } => fallen((epoch.0 / (*every).max(1)) as usize, *factor),
+            Decay::Milestones { at, factor } => fallen(at.iter().filter(|at| **at <= epoch.0).count(), *factor),
+            Decay::Linear { least } => between((*least).into(), peak.into(), 1.0 - done),
+            Decay::Polynomial { power, least } => {
+                let height = exp(f64::from(*power) * ln((1.0 - done).max(f64::MIN_POSITIVE)));
+                between((*least).into(), peak.into(), height)
             }
-            Decay::Cosine { least } => {
-                let done = (step - warmup) as f64 / (steps.saturating_sub(warmup)).max(1) as f64;
-                let height = 0.5 * (1.0 + sin_cos(std::f64::consts::PI * done).1);
-                (f64::from(least) + (f64::from(peak) - f64::from(least)) * height) as f32
+            Decay::Cosine { least } => between((*least).into(), peak.into(), fallen_cosine(done)),
+            Decay::OneCycle { rise, from, to } => {
+                let start = f64::from(peak) / f64::from(*from);
+                let (top, last) = (f64::from(*rise) * steps as f64 - 1.0, steps as f64 - 1.0);
+                let step = step as f64;
+                match step <= top {
+                    true => between(start, peak.into(), 1.0 - fallen_cosine(step / top.max(1.0))),
+                    false => {
+                        let done = (step - top) / (last - top).max(1.0);
+                        between(start / f64::from(*to), peak.into(), fallen_cosine(done.min(1.0)))
+                    }
+                }
             }
         }
     }
+}
+
+/// How high half a cosine stands that falls from 1 to 0, when the part `done` of it is over.
+fn fallen_cosine(done: f64) -> f64 {
+    0.5 * (1.0 + sin_cos(std::f64::consts::PI * done).1)
 }
 
 #[cfg(test)]

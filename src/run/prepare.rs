@@ -239,7 +239,7 @@ impl Prepared {
 
     /// The learning rates of all steps of the run.
     pub fn rates(&self) -> Rates {
-        Rates::new(self.job.train.rate, self.job.train.epochs, self.batches(0).batches())
+        Rates::new(self.job.train.rate.clone(), self.job.train.epochs, self.batches(0).batches())
     }
 
     /// The specs of all stages, in order: all that must be known to build each of them.

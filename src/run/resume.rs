@@ -12,7 +12,7 @@ use super::kept::checkpoint::{Checkpoint, Reached};
 use super::kept::results::VERSION;
 use super::kept::weights::Weights;
 use super::kept::{KeptError, hex, owner_key};
-use crate::job::{Decay, Job};
+use crate::job::Job;
 use crate::memory;
 use crate::nn::StageSpec;
 use crate::nn::snapshot::{self, Snapshot};
@@ -36,8 +36,8 @@ const FREE: [&str; 9] = [
 /// Whether `key` may change.
 fn may_change(key: &str, job: &Job) -> bool {
     let free_table = FREE_TABLES.iter().any(|table| key.starts_with(table)) && key != "mix.wire";
-    // Half a cosine over all epochs is another one where there are more of them.
-    let epochs = key == "train.epochs" && !matches!(job.train.rate.decay, Decay::Cosine { .. });
+    // What falls over all epochs falls otherwise where there are more of them.
+    let epochs = key == "train.epochs" && !job.train.rate.decay.spans_the_run();
     free_table || epochs || FREE.contains(&key) || key == "init.from"
 }
 
