@@ -63,6 +63,36 @@ impl Array {
         Ok(Self { file: file.to_owned(), holds, kind, dims, bytes })
     }
 
+    /// This array, whose bytes have the first dimension running fastest, with the last one running fastest (NumPy's `fortran_order`).
+    ///
+    /// # Errors
+    /// [`DataError::Memory`] if there is no memory for a second copy.
+    pub(super) fn by_rows(self) -> Result<Self, DataError> {
+        let (width, values) = (self.kind.bytes(), self.dims.iter().product::<usize>());
+        if self.dims.len() < 2 || values == 0 {
+            return Ok(self);
+        }
+        // How far apart, in values, neighbours along each dimension stand in the file.
+        let strides: Vec<usize> =
+            self.dims.iter().scan(1, |stride, dim| Some(std::mem::replace(stride, *stride * dim))).collect();
+        let mut bytes = memory::room(self.bytes.len()).map_err(DataError::memory(&self.file))?;
+        let (mut at, mut place) = (0, vec![0; self.dims.len()]);
+        for _ in 0..values {
+            bytes.extend_from_slice(&self.bytes[at * width..][..width]);
+            // The next place: the last dimension that has room goes one further, and those behind it begin anew.
+            for (dim, place) in place.iter_mut().enumerate().rev() {
+                *place += 1;
+                at += strides[dim];
+                if *place < self.dims[dim] {
+                    break;
+                }
+                at -= strides[dim] * self.dims[dim];
+                *place = 0;
+            }
+        }
+        Ok(Self { bytes, ..self })
+    }
+
     /// The file that the array comes from.
     pub(super) fn file(&self) -> &Path {
         &self.file

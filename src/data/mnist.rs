@@ -1,4 +1,4 @@
-//! MNIST, or any other images and labels in four IDX files of the same names, such as Fashion-MNIST.
+//! MNIST, or any other images and labels in four IDX files of the same names, such as Fashion-MNIST and the parts of EMNIST.
 
 use std::{
     fs, io,
@@ -7,27 +7,25 @@ use std::{
 
 use ndarray::Array2;
 
-use super::{DataError, Dataset, Loaded, Targets, idx};
+use super::{DataError, Dataset, Loaded, Targets, Wanted, idx};
 use crate::element::{Element, Encoding};
 
 /// Names of the four files: training images, training labels, test images, test labels.
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// Number of classes: the ten digits.
-const CLASSES: usize = 10;
-
 /// Reads the four [`FILES`] in `dir`. Each is read plain or, if there is no plain one, with `.gz` behind its name.
 ///
-/// `sample_shape` is `[1, height, width]`, as the files say, and the targets are 10 classes. Bytes go in times 1/255.
+/// `sample_shape` is `[1, height, width]`, as the files say, and the targets are as many classes as `wanted` says, or one more than the
+/// largest label. Bytes go in times 1/255.
 ///
 /// # Errors
 /// [`DataError::MissingFile`]; all of [`idx::read`]; [`DataError::Empty`], [`DataError::CountsDiffer`] and
 /// [`DataError::LabelOutOfRange`] in either part, [`DataError::ImageSizesDiffer`] between the two.
-pub fn load(dir: &Path) -> Result<Loaded, DataError> {
+pub fn load(dir: &Path, wanted: Wanted) -> Result<Loaded, DataError> {
     let [train_images, train_labels, test_images, test_labels] = FILES;
-    let train = IdxPart::read(dir, train_images, train_labels)?;
-    let test = IdxPart::read(dir, test_images, test_labels)?;
+    let train = IdxPart::read(dir, train_images, train_labels, wanted.classes())?;
+    let test = IdxPart::read(dir, test_images, test_labels, wanted.classes())?;
     if test.image_size != train.image_size {
         return Err(DataError::ImageSizesDiffer {
             file: test.image_file,
@@ -36,7 +34,8 @@ pub fn load(dir: &Path) -> Result<Loaded, DataError> {
             expected: train.image_size,
         });
     }
-    Ok(Loaded { train: train.dataset, test: Some(test.dataset), names: Vec::new() })
+    let (test_file, test) = (test.image_file, test.dataset);
+    Loaded::of((&train.image_file, train.dataset), Some((&test_file, test)), wanted.classes())
 }
 
 /// A training or test part, read from a file of images and a file of labels.
@@ -50,8 +49,13 @@ struct IdxPart {
 }
 
 impl IdxPart {
-    /// Reads and checks the files `images` and `labels` in `dir`.
-    fn read(dir: &Path, images: &'static str, labels: &'static str) -> Result<IdxPart, DataError> {
+    /// Reads and checks the files `images` and `labels` in `dir`. Where the number of `classes` is known, labels must be below it.
+    fn read(
+        dir: &Path,
+        images: &'static str,
+        labels: &'static str,
+        classes: Option<u32>,
+    ) -> Result<IdxPart, DataError> {
         let (image_file, label_file) = (locate(dir, images)?, locate(dir, labels)?);
         let images = idx::read(&image_file, 3)?;
         let labels = idx::read(&label_file, 1)?.values;
@@ -67,8 +71,10 @@ impl IdxPart {
             return Err(DataError::CountsDiffer { image_file, images: count, label_file, labels: labels.len() });
         }
         let labels: Vec<u32> = labels.into_iter().map(u32::from).collect();
-        if let Some((index, &found)) = labels.iter().enumerate().find(|&(_, &label)| label as usize >= CLASSES) {
-            return Err(DataError::LabelOutOfRange { file: label_file, index, found, classes: CLASSES });
+        if let Some(classes) = classes
+            && let Some((index, &found)) = labels.iter().enumerate().find(|&(_, &label)| label >= classes)
+        {
+            return Err(DataError::LabelOutOfRange { file: label_file, index, found, classes: classes as usize });
         }
 
         let features = height * width;
@@ -80,7 +86,7 @@ impl IdxPart {
         })?;
         let sample_shape = vec![1, height, width];
         let encoding = Encoding::scaled(Element::U8, 1.0 / 255.0);
-        let dataset = Dataset { inputs, encoding, sample_shape, targets: Targets::classes(labels, CLASSES) };
+        let dataset = Dataset { inputs, encoding, sample_shape, targets: Targets::classes(labels, 0) };
         Ok(IdxPart { dataset, image_file, image_size: [height, width] })
     }
 }
@@ -121,13 +127,15 @@ mod tests {
         fs::write(dir.path().join(name), bytes).unwrap();
     }
 
+    const CLASSES: Wanted = Wanted::Classes { ignored: None, classes: None };
+
     fn refused(dir: &TempDir) -> DataError {
-        load(dir.path()).unwrap_err()
+        load(dir.path(), CLASSES).unwrap_err()
     }
 
     #[test]
     fn loads_both_parts() {
-        let Loaded { train, test, .. } = load(small().path()).unwrap();
+        let Loaded { train, test, .. } = load(small().path(), CLASSES).unwrap();
         let test = test.unwrap();
         assert_eq!((train.samples(), train.features(), &train.sample_shape[..]), (3, 6, &[1, 2, 3][..]));
         assert_eq!(train.encoding, Encoding::scaled(Element::U8, 1.0 / 255.0));
@@ -140,12 +148,12 @@ mod tests {
     #[test]
     fn takes_gzipped_files_but_plain_ones_first() {
         let dir = small();
-        let plain = load(dir.path()).unwrap();
+        let plain = load(dir.path(), CLASSES).unwrap();
         // A gzipped file with other labels is not looked at while the plain one is there.
-        put(&dir, "train-labels-idx1-ubyte.gz", &gzip::pack(&idx::encode(&[3], &[7, 7, 7])));
-        assert_eq!(load(dir.path()).unwrap(), plain);
+        put(&dir, "train-labels-idx1-ubyte.gz", &gzip::pack(&idx::encode(&[3], &[9, 7, 7])));
+        assert_eq!(load(dir.path(), CLASSES).unwrap(), plain);
         fs::remove_file(dir.path().join(FILES[1])).unwrap();
-        assert_eq!(load(dir.path()).unwrap().train.targets, Targets::classes(vec![7, 7, 7], 10));
+        assert_eq!(load(dir.path(), CLASSES).unwrap().train.targets, Targets::classes(vec![9, 7, 7], 10));
     }
 
     #[test]
@@ -156,9 +164,9 @@ mod tests {
         for part in [FILES[2], "run `mixnn data fetch mnist`", &dir.path().display().to_string()] {
             assert!(message.contains(part), "{message}");
         }
-        let elsewhere = load(&dir.path().join("nowhere")).unwrap_err();
+        let elsewhere = load(&dir.path().join("nowhere"), CLASSES).unwrap_err();
         assert!(matches!(elsewhere, DataError::MissingFile { name, .. } if name == FILES[0]));
-        assert!(matches!(load(&dir.path().join(FILES[0])), Err(DataError::MissingFile { .. })));
+        assert!(matches!(load(&dir.path().join(FILES[0]), CLASSES), Err(DataError::MissingFile { .. })));
     }
 
     #[test]
@@ -168,12 +176,16 @@ mod tests {
         assert!(matches!(refused(&dir), DataError::CountsDiffer { images: 2, labels: 3, .. }));
     }
 
+    /// EMNIST counts its letters from 1, and has files of up to 62 classes.
     #[test]
-    fn a_label_out_of_range_is_named() {
+    fn there_are_as_many_classes_as_labels_tell_or_a_job_says() {
         let dir = small();
-        put(&dir, FILES[1], &idx::encode(&[3], &[9, 0, 10]));
-        let message = refused(&dir).to_string();
-        assert!(message.contains("train-labels-idx1-ubyte: label 2 is 10, expected a class below 10"), "{message}");
+        put(&dir, FILES[3], &idx::encode(&[2], &[61, 2]));
+        let of = |classes| load(dir.path(), Wanted::Classes { ignored: None, classes });
+        assert_eq!(of(None).unwrap().train.targets, Targets::classes(vec![9, 0, 4], 62));
+        assert_eq!(of(Some(100)).unwrap().test.unwrap().targets, Targets::classes(vec![61, 2], 100));
+        let message = of(Some(10)).unwrap_err().to_string();
+        assert!(message.contains("t10k-labels-idx1-ubyte: label 0 is 61, expected a class below 10"), "{message}");
     }
 
     #[test]

@@ -24,8 +24,13 @@ const LAYOUTS: [Layout; 2] = [Layout::ChannelsFirst, Layout::ChannelsLast];
 pub enum Source {
     /// `digits`: the digits of 8x8 pixels that are part of the program. A fifth of them, drawn from the seed, is the test set.
     Digits,
-    /// `mnist`: the folder `path` with the four IDX files of MNIST, or of a data set of the same form.
-    Mnist(PathBuf),
+    /// `mnist`: the four IDX files of MNIST, or of a data set of the same form.
+    Mnist {
+        /// `path`: the folder with the four files. It has no default.
+        path: PathBuf,
+        /// `classes`: the number of classes, from 1 to 1,000,000. `None`, the default: one more than the largest label.
+        classes: Option<u32>,
+    },
     /// `cifar10`: the folder `path` with the six files of CIFAR-10's binary version, or with `cifar-10-batches-bin`, which has them.
     Cifar10(PathBuf),
     /// `text`: a text, whose bytes are the tokens.
@@ -119,7 +124,7 @@ type Known = (&'static str, &'static [&'static str]);
 /// All sources, in the order in which errors list them.
 const SOURCES: [Known; 9] = [
     ("digits", &["mean", "std", "augment"]),
-    ("mnist", &["path", "mean", "std", "augment"]),
+    ("mnist", &["path", "classes", "mean", "std", "augment"]),
     ("cifar10", &["path", "mean", "std", "augment"]),
     ("text", &["path", "test", "context"]),
     ("tokens", &["path", "test", "context", "vocabulary", "dtype"]),
@@ -157,7 +162,7 @@ impl Source {
     pub fn name(&self) -> &'static str {
         let index = match self {
             Source::Digits => 0,
-            Source::Mnist(_) => 1,
+            Source::Mnist { .. } => 1,
             Source::Cifar10(_) => 2,
             Source::Text { .. } => 3,
             Source::Tokens { .. } => 4,
@@ -176,9 +181,11 @@ impl Source {
             | Source::Npy { form, .. }
             | Source::Npz { form, .. }
             | Source::Safetensors { form, .. } => Some(form),
-            Source::Digits | Source::Mnist(_) | Source::Cifar10(_) | Source::Text { .. } | Source::Tokens { .. } => {
-                None
-            }
+            Source::Digits
+            | Source::Mnist { .. }
+            | Source::Cifar10(_)
+            | Source::Text { .. }
+            | Source::Tokens { .. } => None,
         }
     }
 
@@ -186,7 +193,7 @@ impl Source {
     pub fn paths(&self) -> (&Path, Option<&Path>) {
         match self {
             Source::Digits => (Path::new(self.name()), None),
-            Source::Mnist(path) | Source::Cifar10(path) => (path, None),
+            Source::Mnist { path, .. } | Source::Cifar10(path) => (path, None),
             Source::Npy { path, test, .. } => (path, test.as_ref().map(|(inputs, _)| inputs.as_path())),
             Source::Text { path, test, .. }
             | Source::Tokens { path, test, .. }
@@ -198,7 +205,10 @@ impl Source {
 
     /// The number of classes that the job names, if it does.
     pub fn classes(&self) -> Option<u32> {
-        self.form()?.classes
+        match self {
+            Source::Mnist { classes, .. } => *classes,
+            _ => self.form()?.classes,
+        }
     }
 
     /// Reads the source that stands in `data`, and its keys.
@@ -220,7 +230,13 @@ impl Source {
         put(data, "source", self.name());
         match self {
             Source::Digits => {}
-            Source::Mnist(path) | Source::Cifar10(path) => put(data, "path", shown(path)),
+            Source::Cifar10(path) => put(data, "path", shown(path)),
+            Source::Mnist { path, classes } => {
+                put(data, "path", shown(path));
+                if let Some(classes) = classes {
+                    put(data, "classes", i64::from(*classes));
+                }
+            }
             Source::Npy { path, labels, test, .. } => {
                 put(data, "path", shown(path));
                 put(data, "labels", shown(labels));
@@ -337,7 +353,10 @@ fn keys(section: &Section<'_>, word: &str) -> Result<Source, JobError> {
         section.required("context", context, "how many tokens make a sample")
     };
     Ok(match word {
-        "mnist" => Source::Mnist(path("the folder of the four IDX files")?),
+        "mnist" => {
+            let path = path("the folder of the four IDX files")?;
+            Source::Mnist { path, classes: section.integer("classes", 1..=MOST_FEATURES.into())? }
+        }
         "cifar10" => Source::Cifar10(path("the folder of the six files of CIFAR-10's binary version")?),
         "text" => Source::Text { path: path("a file of text")?, test: test()?, context: context()? },
         "tokens" => {

@@ -90,13 +90,53 @@ mod tests {
         assert_eq!(found, [0.8, 0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.4]);
     }
 
-    /// The values of PyTorch 2.15's `CosineAnnealingLR(SGD(lr=0.8), T_max=8, eta_min=0.1)`.
+    /// Rates of PyTorch 2.15 over 8 steps, 2 an epoch, of `SGD(lr=0.8)`: `CosineAnnealingLR(T_max=8, eta_min=0.1)`,
+    /// `MultiStepLR([1, 3], gamma=0.5)`, `PolynomialLR(total_iters=8)` with the powers 2, 0.9 and 1,
+    /// `LinearLR(start_factor=1, end_factor=0.125, total_iters=8)`, `OneCycleLR(max_lr=0.8, total_steps=8, cycle_momentum=False)`,
+    /// and that with `pct_start=0.5, div_factor=4, final_div_factor=10`.
     #[test]
-    fn a_cosine_is_that_of_pytorch() {
-        let expected = [0.8, 0.773_358, 0.697_487, 0.583_939, 0.45, 0.316_061, 0.202_513, 0.126_642];
-        for (found, expected) in rates(Decay::Cosine { least: 0.1 }, 0).into_iter().zip(expected) {
-            // The expected values have six digits, and f32 adds its own rounding.
-            assert!((found - expected).abs() < 5e-7 + f32::EPSILON, "{found}, expected {expected}");
+    fn rates_are_those_of_pytorch() {
+        let polynomial = |power| Decay::Polynomial { power, least: 0.0 };
+        let cycle = |rise, from, to| Decay::OneCycle { rise, from, to };
+        for (decay, expected) in [
+            (
+                Decay::Cosine { least: 0.1 },
+                [0.8, 0.773_358, 0.697_487, 0.583_939, 0.45, 0.316_061, 0.202_513, 0.126_642],
+            ),
+            (Decay::Milestones { at: vec![1, 3], factor: 0.5 }, [0.8, 0.8, 0.4, 0.4, 0.4, 0.4, 0.2, 0.2]),
+            (polynomial(2.0), [0.8, 0.6125, 0.45, 0.3125, 0.2, 0.1125, 0.05, 0.0125]),
+            (polynomial(0.9), [0.8, 0.709_41, 0.617_512, 0.524_061, 0.428_709, 0.330_916, 0.229_74, 0.123_114]),
+            (polynomial(1.0), [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+            (Decay::Linear { least: 0.0 }, [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+            (Decay::Linear { least: 0.1 }, [0.8, 0.7125, 0.625, 0.5375, 0.45, 0.3625, 0.275, 0.1875]),
+            (
+                cycle(0.3, 25.0, 10_000.0),
+                [0.032, 0.655_42, 0.777_553, 0.649_397, 0.444_787, 0.226_449, 0.061_313, 3e-6],
+            ),
+            (cycle(0.5, 4.0, 10.0), [0.2, 0.35, 0.65, 0.8, 0.685_772, 0.41, 0.134_228, 0.02]),
+        ] {
+            for (found, expected) in rates(decay.clone(), 0).into_iter().zip(expected) {
+                // The expected values have six digits, and f32 adds its own rounding.
+                assert!((found - expected).abs() < 6e-7 + f32::EPSILON, "{decay:?}: {found}, expected {expected}");
+            }
+        }
+    }
+
+    /// However few steps there are, and wherever the rise ends, a rate is a number from the end to the peak.
+    #[test]
+    fn a_cycle_of_few_steps_stays_between_its_ends() {
+        for (epochs, batches) in [(1, 1), (1, 2), (3, 1), (2, 5)] {
+            for rise in [0.001, 0.3, 0.999] {
+                let decay = Decay::OneCycle { rise, from: 25.0, to: 100.0 };
+                let rates = Rates::new(LearningRate { peak: 0.8, warmup: 0, decay }, epochs, batches);
+                for step in 0..epochs * batches {
+                    let rate = rates.at(Epoch(step / batches), Batch(step % batches));
+                    assert!(
+                        (0.8 / 2501.0..=0.8).contains(&rate),
+                        "{rate} of {epochs} epochs of {batches}, rise {rise}"
+                    );
+                }
+            }
         }
     }
 }

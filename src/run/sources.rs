@@ -19,7 +19,7 @@ pub(super) fn load(job: &Job) -> Result<Loaded, DataError> {
     });
     let loaded = match source {
         Source::Digits => data::digits::load()?.of_classes(wanted, source.name())?,
-        Source::Mnist(path) => data::mnist::load(path)?.of_classes(wanted, source.name())?,
+        Source::Mnist { path, .. } => data::mnist::load(path, wanted)?.of_classes(wanted, source.name())?,
         Source::Cifar10(path) => data::cifar10::load(path)?.of_classes(wanted, source.name())?,
         Source::Text { path, test, context } => {
             data::text::load(path, test.as_deref(), *context)?.of_classes(wanted, source.name())?

@@ -38,7 +38,8 @@ fn every_source_has_its_keys() {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
     for (keys, source) in [
         ("source = \"digits\"", Source::Digits),
-        ("source = \"mnist\"\npath = \"a\"", Source::Mnist(path())),
+        ("source = \"mnist\"\npath = \"a\"", Source::Mnist { path: path(), classes: None }),
+        ("source = \"mnist\"\npath = \"a\"\nclasses = 47", Source::Mnist { path: path(), classes: Some(47) }),
         ("source = \"cifar10\"\npath = \"a\"", Source::Cifar10(path())),
         (
             "source = \"text\"\npath = \"a\"\ntest = \"b\"\ncontext = 8",
