@@ -176,6 +176,38 @@ fn every_loss_may_stand_at_the_last_stage() {
     }
 }
 
+/// Without epochs nothing is learned, and what the stages start from is tested: in every mode, in micro-batches of any size.
+#[test]
+fn what_a_run_starts_from_is_tested_without_training() {
+    let (_folder, trained) = run(&["--single", "--set", SHORT]);
+    let from = format!("init.from={}", trained.folder.join("model.safetensors").display());
+    for (args, set) in [
+        ("--single", "train.micro_batch=1"),
+        ("--local 7", "mix.pace=lockstep"),
+        ("--local 7", "mix.pace=auto"),
+        ("--local 7", "train.loss_at=last"),
+        ("--local 4 --profile bare", "checkpoint.every=never"),
+    ] {
+        let args: Vec<&str> =
+            args.split(' ').chain(["--set", "train.epochs=0", "--set", &from, "--set", set]).collect();
+        let (folder, tested) = run(&args);
+        assert!(tested.metrics.is_empty() && tested.result["epochs"] == serde_json::json!([]), "{args:?}");
+        for key in ["weights_sha256", "test_accuracy"] {
+            assert_eq!(tested.result[key], trained.result[key], "{args:?}");
+        }
+        // The sum over micro-batches has other roundings than that over larger ones.
+        let losses = [&tested, &trained].map(|run| run.result["test_loss"].as_f64().unwrap());
+        assert!((losses[0] - losses[1]).abs() < 1e-6, "{losses:?}");
+        let status = mixnn(folder.path(), &["status", "out"]).well();
+        assert!(
+            status.stdout.contains("0 of 0 are through") && status.stdout.contains("it is done"),
+            "{}",
+            status.stdout
+        );
+        mixnn(folder.path(), &["report", "out", "--out", "page.html"]).well();
+    }
+}
+
 /// Each instruction set that the processor has gives one set of bits, which its fingerprint names; what it lacks is refused before
 /// anything is left behind.
 #[test]

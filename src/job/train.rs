@@ -9,7 +9,8 @@ use super::{JobError, LearningRate, Loss, Optimizer};
 /// `[train]`: how the network is trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Train {
-    /// `train.epochs`: passes over the training samples, from 1 to 1,000,000. It has no default.
+    /// `train.epochs`: passes over the training samples, from 0 to 1,000,000. With 0, nothing is learned, and what the stages start from is
+    /// tested. It has no default.
     pub epochs: u32,
     /// `train.batch`: samples of an optimizer step, from 1 to 1,000,000. 64 by default.
     pub batch: u32,
@@ -51,7 +52,7 @@ impl JobTable for Train {
     const KEY: &'static str = "train";
 
     fn read(section: &Section<'_>) -> Result<Self, JobError> {
-        let epochs = section.integer("epochs", 1..=1_000_000)?;
+        let epochs = section.integer("epochs", 0..=1_000_000)?;
         let epochs = section.required("epochs", epochs, "how many passes over the data to train")?;
         let batch: u32 = section.integer("batch", 1..=1_000_000)?.unwrap_or(64);
         let micro_batch: u32 = section.integer("micro_batch", 1..=1_000_000)?.unwrap_or(batch);
@@ -120,7 +121,7 @@ mod tests {
     fn what_is_out_of_its_range_is_refused() {
         for (set, words) in [
             ("train={}", "[train] lacks the key `epochs`: how many passes over the data to train"),
-            ("train.epochs=0", "from 1 to 1000000"),
+            ("train.epochs=-1", "from 0 to 1000000"),
             ("train.batch=1000001", "from 1 to 1000000"),
             ("train.micro_batch=0", "from 1 to 1000000"),
             ("train.drop_last=1", "true or false"),

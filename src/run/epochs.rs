@@ -182,15 +182,16 @@ impl Training<'_> {
                 }
                 slots += ran.slots;
                 (from, so_far) = (ran.until, ran.tallies[0]);
-                let Some(report) = report else { continue };
-                if epoch.0 >= start.epochs {
-                    watcher.epoch(&report)?;
+                if let Some(report) = report.as_ref().filter(|_| epoch.0 >= start.epochs) {
+                    watcher.epoch(report)?;
                 }
-                if part.ends_run {
+                if ran.whole && part.ends_run {
                     let test = ran.tallies[ran.tallies.len() - 1].score();
                     return Ok(Finished { epochs: std::mem::take(&mut self.epochs), test, model });
                 }
-                break;
+                if report.is_some() {
+                    break;
+                }
             }
             (from, so_far) = (0, fresh());
         }

@@ -161,6 +161,10 @@ impl Prepared {
     /// Checks that an epoch has at least one batch, and that no micro-batch is too small for its operations to learn
     /// from.
     fn trainable(self) -> Result<Self, RunError> {
+        // Where nothing is learned, nothing need be enough to learn from.
+        if self.job.train.epochs == 0 {
+            return Ok(self);
+        }
         let (samples, batch) = (self.train.samples(), self.job.train.batch);
         if self.epoch_samples() == 0 {
             return Err(RunError::NoBatch { samples, batch });
@@ -305,8 +309,12 @@ impl Prepared {
         passes
     }
 
-    /// The part of `epoch` that begins with the batch `from`, unless it is ended early. It is one term.
+    /// The part of `epoch` that begins with the batch `from`, unless it is ended early. It is one term. In a run without epochs it is the
+    /// test alone.
     pub fn part(&self, epoch: Epoch, from: u32) -> Part {
+        if self.job.train.epochs == 0 {
+            return Part { epoch, batches: 0..0, ends_epoch: false, ends_run: true };
+        }
         let batches = self.epoch_samples().div_ceil(self.job.train.batch as usize) as u32;
         let term = self.term.min(self.job.checkpoint.every.batches().unwrap_or(u32::MAX));
         // Terms end at multiples of their length, wherever this one begins.
