@@ -155,7 +155,8 @@ fn what_is_said_to_close_a_leak_closes_it() {
         assert!(!leak(&on_owner(closed[0], closed[1]), name).0, "{name}");
     }
     // A last stage that has the loss is sent what it could otherwise only read off gradients.
-    let (is_open, setting) = leak(&check(&["--set", "train.loss_at=last"]), "labels");
+    let at_last = check(&["--set", "train.loss_at=last"]);
+    let (is_open, setting) = leak(&at_last, "labels");
     assert!(is_open && setting.as_str().unwrap().starts_with("train.loss_at = \"owner\""), "{setting}");
     let folder = tempfile::tempdir().unwrap();
     let trusted = mixnn(folder.path(), &["keygen", "--out", "identity"]).well().stdout;

@@ -67,6 +67,10 @@ impl Errand for TimedRun {
             None => {
                 let folder = Folder::create(self.args.out.as_deref(), &prepared.job.name, &holder())?;
                 folder.write(JOB, job.as_bytes())?;
+                // No epoch would make it.
+                if prepared.job.train.epochs == 0 {
+                    folder.write(METRICS, b"")?;
+                }
                 folder
             }
         };

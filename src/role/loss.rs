@@ -91,8 +91,9 @@ impl<B: Backend> StageLoss<B> {
         (wire, features): (Float, u32),
     ) -> Result<Header, RoleError> {
         let names = |header: &Header| (header.epoch, header.batch, header.micro_batch, header.rows);
-        let due = self.waiting.pop_front_if(|(header, _)| names(header) == names(&of));
-        let Some((header, targets)) = due else {
+        let due = self.waiting.front().is_some_and(|(header, _)| names(header) == names(&of));
+        let taken = if due { self.waiting.pop_front() } else { None };
+        let Some((header, targets)) = taken else {
             let found = self.waiting.front().map_or_else(|| "none".to_owned(), |(header, _)| format!("{header:?}"));
             return Err(RoleError::Unexpected { slot, found, expected: format!("targets for {of:?}") });
         };

@@ -267,8 +267,10 @@ impl Prepared {
     /// The loss that the stage `index` is told of, if it is the last and there is something to learn. The labels of a loss that ignores
     /// some say so themselves.
     fn loss_of(&self, index: usize) -> Option<LossSpec> {
-        let tells = self.job.train.loss_at == LossAt::Last && index + 1 == self.job.stages.len() && !self.infers;
-        tells.then(|| match (self.job.train.loss, &self.train.targets) {
+        if self.job.train.loss_at == LossAt::Owner || index + 1 != self.job.stages.len() || self.infers {
+            return None;
+        }
+        Some(match (self.job.train.loss, &self.train.targets) {
             (Loss::CrossEntropy { smoothing, .. }, Targets::Classes { classes, .. }) => {
                 LossSpec { loss: Loss::CrossEntropy { smoothing, ignored: None }, classes: *classes as u32 }
             }
