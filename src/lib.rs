@@ -58,6 +58,7 @@ pub mod ids;
 pub mod job;
 pub mod memory;
 pub mod mix;
+pub mod model;
 pub mod nn;
 pub mod pipeline;
 pub mod random;
