@@ -13,6 +13,7 @@ mod cells;
 pub mod crew;
 pub mod crypto;
 pub mod gemm;
+mod held;
 mod machine;
 pub mod model;
 pub mod predict;

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use super::cells::{CellWork, CryptoCase};
-use super::crew::Crew;
+use super::held;
 use super::machine::COMMIT;
 use super::reading::Reading;
-use super::rounds::{Rounds, Spread};
+use super::rounds::Spread;
 use super::slot::{FEWEST, Slots, fits, one_cell};
 use super::slots::SlotCase;
 use super::stages::{PASSES, StageCase};
@@ -18,12 +18,10 @@ use crate::compute::cpu::Cpu;
 use crate::compute::processor;
 use crate::crypto::aead::Library;
 use crate::ids::Phase;
-use crate::job::{Job, Profile};
 use crate::model::fit::{Observation, least_squares};
-use crate::model::{Arithmetic, Held, MeasuredOn, ModelFile, PerCell, Places, Speeds};
-use crate::run::kept::results::{Outcome, VERSION};
-use crate::run::prepare::Prepared;
-use crate::run::{RunError, single};
+use crate::model::{Arithmetic, Held, MeasuredOn, ModelFile, PerCell, Speeds};
+use crate::run::RunError;
+use crate::run::kept::results::VERSION;
 use crate::terminal;
 
 /// The lengths of the cells that are sealed and opened, in bytes.
@@ -47,14 +45,6 @@ const STAGES: [[usize; 3]; 10] = [
     [512, 784, 256],
     [512, 256, 128],
 ];
-/// The jobs that the model is held against: widths of hidden layers, samples of a batch, of a micro-batch.
-const JOBS: [([usize; 2], u32, u32); 4] =
-    [([256, 128], 64, 16), ([256, 128], 256, 64), ([512, 256], 128, 16), ([1024, 512], 256, 128)];
-/// How many epochs such a run has. The first warms up, and the last has the test in it.
-const EPOCHS: u32 = 4;
-/// So many samples go through the run that shows what a term takes.
-const SHORT: usize = 64;
-
 /// What is to be measured.
 pub struct ModelAsked {
     /// The file that the model is written to.
@@ -82,9 +72,11 @@ enum Turn {
     Cell(CryptoCase),
     Stage(StageCase),
     Slots(SlotCase),
+    /// The run of this number.
+    Run(usize),
 }
 
-/// What was measured of it, in seconds: of a cell and of a slot one number, of a stage those of its passes.
+/// What was measured of it, in seconds: of a stage the times of its passes, of all else one number.
 type Times = [f64; 3];
 
 /// Measures, fits, holds against runs, writes the file, and prints a row for each parameter, each fit and each run.
@@ -93,7 +85,9 @@ type Times = [f64; 3];
 /// [`BenchError`].
 pub fn run(bench: &mut BenchRun<'_>, asked: &ModelAsked) -> Result<(), BenchError> {
     let ranks = bench.ranks(None, FEWEST)?;
-    let turns = turns(ranks, asked.slots)?;
+    let runs = held::runs(ranks)?;
+    let mut turns = turns(ranks, asked.slots)?;
+    turns.extend((0..runs.len()).map(Turn::Run));
     for turn in &turns {
         if let Turn::Slots(case) = turn {
             fits(&bench.crew, &case.geometry)?;
@@ -113,20 +107,25 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &ModelAsked) -> Result<(), BenchErro
     let table = Sheet::begin(bench.format, "model", &machine, &settings, &COLUMNS)?;
     let mut slots = Slots::default();
     let crew = &mut bench.crew;
+    // Runs take turns with what the model is fitted to: a machine that is slow for a while is slow for both.
     let measured = bench.rounds.in_turns(&turns, |turn| -> Result<Times, RunError> {
         Ok(match turn {
             Turn::Cell(case) => [case.seconds(), 0.0, 0.0],
             Turn::Stage(case) => case.seconds()?,
             Turn::Slots(case) => [mean(&slots.measure(crew, *case)?), 0.0, 0.0],
+            Turn::Run(number) => [runs[*number].epoch(crew)?, 0.0, 0.0],
         })
     })?;
     let medians: Option<Vec<Times>> = measured.iter().map(|rounds| median(rounds)).collect();
-    // Interrupted before everything was measured once: there is nothing to fit to.
-    let Some(medians) = medians else { return Ok(()) };
+    let Some(medians) = medians else {
+        terminal::remark("too little was measured to fit a model to: no file is written");
+        return Ok(());
+    };
     let standing = bench.crew.standing(ranks);
     let cores = (standing.cores.least() * f64::from(ranks)).max(1.0);
     let Fitted { mut speeds, rows } = fitted(&turns, &medians, cores)?;
-    speeds.term = term(&mut bench.crew, bench.rounds, &speeds, ranks)?;
+    let (short, others) = medians[turns.len() - runs.len()..].split_at(1);
+    speeds.term = (short[0][0] - runs[0].predicted(&speeds)?).max(0.0) / f64::from(runs[0].ranks());
     for (name, value, unit) in parameters(&speeds) {
         let nothing = Entry::Nothing;
         table.row(&[
@@ -144,7 +143,11 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &ModelAsked) -> Result<(), BenchErro
     for (name, ranks, predicted, measured) in rows {
         print(&table, "fit", &name, None, ranks, predicted, measured)?;
     }
-    let held = held(bench, &table, &speeds, ranks)?;
+    let all = runs[1..].iter().zip(others).map(|(run, times)| run.held(&speeds, times[0]));
+    let held: Vec<Held> = all.collect::<Result<_, _>>()?;
+    for Held { job, way, ranks, predicted, measured } in &held {
+        print(&table, "run", job, Some(way), Some(*ranks), *predicted, *measured)?;
+    }
     let on = MeasuredOn {
         version: VERSION.to_owned(),
         commit: COMMIT.unwrap_or("unknown").to_owned(),
@@ -268,73 +271,6 @@ fn found<const N: usize>(named: &[(String, Option<u16>, Observation<N>)], rows: 
         rows.push((name.clone(), *ranks, observation.predicted(&parameters), observation.seconds));
     }
     parameters
-}
-
-/// The job of a perceptron with `hidden` layers on the digits, which `ranks` ranks can run.
-fn perceptron(hidden: [usize; 2], batch: u32, micro_batch: u32, ranks: u16) -> Result<Job, RunError> {
-    let layer = |out: usize| format!("[[stage]]\nops=[{{op=\"linear\",out={out}}},{{op=\"relu\"}}]\n");
-    let text = format!(
-        "name=\"held\"\nseed=1\n[data]\nsource=\"digits\"\n[train]\nepochs={EPOCHS}\nbatch={batch}\nmicro_batch={micro_batch}\n\
-         optimizer={{kind=\"sgd\",lr=0.01,momentum=0.9}}\n[mix]\nrelays={}\npace=\"lockstep\"\n{}{}\
-         [[stage]]\nops=[{{op=\"linear\",out=10}}]\n[checkpoint]\nevery=\"never\"\n",
-        ranks.saturating_sub(4).clamp(2, 3),
-        layer(hidden[0]),
-        layer(hidden[1])
-    );
-    Ok(Job::parse("a run of mixnn bench model", &text, &[])?)
-}
-
-/// The seconds of an epoch of a run, behind the first, which warms up, and before the last, which has the test in it.
-fn epoch(outcome: &Outcome) -> f64 {
-    let between = outcome.epochs.iter().skip(1).take(outcome.epochs.len().saturating_sub(2));
-    Spread::of(between.map(|epoch| epoch.seconds)).map_or(outcome.seconds, |spread| spread.median)
-}
-
-/// What a term takes for each rank: what a short run takes more than its slots.
-fn term(crew: &mut Crew<'_>, rounds: Rounds<'_>, speeds: &Speeds, ranks: u16) -> Result<f64, RunError> {
-    let prepared = Prepared::of(perceptron([32, 16], SHORT as u32, SHORT as u32, ranks)?)?.short(SHORT, SHORT);
-    let ranks = prepared.job.ranks();
-    let measured = rounds.in_turns(&[()], |()| Ok(epoch(&crew.train(ranks, &prepared)?.0)))?;
-    let slots = prepared.workload(ranks, true)?.predicted(speeds, Places { hosts: 1 }).total();
-    let median = measured.first().and_then(|rounds| Spread::of(rounds.iter().copied()));
-    Ok(median.map_or(0.0, |spread| (spread.median - slots).max(0.0) / f64::from(ranks)))
-}
-
-/// Holds the model against runs, and prints a row for each.
-fn held(bench: &mut BenchRun<'_>, table: &Sheet, speeds: &Speeds, ranks: u16) -> Result<Vec<Held>, RunError> {
-    let mut cases = Vec::new();
-    for (hidden, batch, micro_batch) in JOBS {
-        let prepared = Prepared::of(perceptron(hidden, batch, micro_batch, ranks)?)?;
-        let name = format!("64-{}-{}-10, batch {batch}/{micro_batch}", hidden[0], hidden[1]);
-        cases.push((name.clone(), Profile::Bare, true, prepared));
-        for profile in [Profile::Bare, Profile::Mixed] {
-            let mut job = perceptron(hidden, batch, micro_batch, ranks)?;
-            job.mix.profile = profile;
-            cases.push((name.clone(), profile, false, Prepared::of(job)?));
-        }
-    }
-    let crew = &mut bench.crew;
-    let measured = bench.rounds.in_turns(&cases, |(_, _, alone, prepared)| {
-        let (outcome, _) = match alone {
-            true => single::run(prepared, &mut ())?,
-            false => crew.train(prepared.job.ranks(), prepared)?,
-        };
-        Ok(epoch(&outcome))
-    })?;
-    let mut all = Vec::new();
-    for ((job, profile, alone, prepared), rounds) in cases.into_iter().zip(measured) {
-        let Some(spread) = Spread::of(rounds) else { continue };
-        let ranks = if alone { 1 } else { prepared.job.ranks() };
-        let workload = prepared.workload(prepared.job.ranks(), true)?;
-        let predicted = match alone {
-            true => workload.alone(speeds).total(),
-            false => workload.predicted(speeds, Places { hosts: 1 }).total(),
-        };
-        let way = if alone { "single" } else { profile.name() }.to_owned();
-        print(table, "run", &job, Some(&way), Some(ranks), predicted, spread.median)?;
-        all.push(Held { job, way, ranks, predicted, measured: spread.median });
-    }
-    Ok(all)
 }
 
 /// Prints a row of something predicted and measured.
