@@ -3,7 +3,7 @@
 use super::crew::Crew;
 use super::rounds::Spread;
 use crate::job::{Job, Profile};
-use crate::model::{Held, Places, Speeds};
+use crate::model::{HeldRun, OnHosts, Speeds};
 use crate::run::kept::results::Outcome;
 use crate::run::prepare::Prepared;
 use crate::run::{RunError, single};
@@ -89,7 +89,7 @@ impl TimedJob {
         let workload = self.prepared.workload(self.prepared.job.ranks(), true)?;
         Ok(match self.alone {
             true => workload.alone(speeds).total(),
-            false => workload.predicted(speeds, Places { hosts: 1 }).total(),
+            false => workload.predicted(speeds, OnHosts(1)).total(),
         })
     }
 
@@ -97,10 +97,10 @@ impl TimedJob {
     ///
     /// # Errors
     /// Those of [`Prepared::workload`].
-    pub(super) fn held(&self, speeds: &Speeds, measured: f64) -> Result<Held, RunError> {
+    pub(super) fn held(&self, speeds: &Speeds, measured: f64) -> Result<HeldRun, RunError> {
         let way = if self.alone { "single" } else { self.prepared.job.mix.profile.name() };
         let (job, way) = (self.name.clone(), way.to_owned());
-        Ok(Held { job, way, ranks: self.ranks(), predicted: self.predicted(speeds)?, measured })
+        Ok(HeldRun { job, way, ranks: self.ranks(), predicted: self.predicted(speeds)?, measured })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::compute::processor;
 use crate::crypto::aead::Library;
 use crate::ids::Phase;
 use crate::model::fit::{Observation, least_squares};
-use crate::model::{Arithmetic, Held, MeasuredOn, ModelFile, PerCell, Speeds};
+use crate::model::{Arithmetic, HeldRun, MeasuredOn, ModelFile, PerCell, Speeds};
 use crate::run::RunError;
 use crate::run::kept::results::VERSION;
 use crate::terminal;
@@ -144,8 +144,8 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &ModelAsked) -> Result<(), BenchErro
         print(&table, "fit", &name, None, ranks, predicted, measured)?;
     }
     let all = runs[1..].iter().zip(others).map(|(run, times)| run.held(&speeds, times[0]));
-    let held: Vec<Held> = all.collect::<Result<_, _>>()?;
-    for Held { job, way, ranks, predicted, measured } in &held {
+    let held: Vec<HeldRun> = all.collect::<Result<_, _>>()?;
+    for HeldRun { job, way, ranks, predicted, measured } in &held {
         print(&table, "run", job, Some(way), Some(*ranks), *predicted, *measured)?;
     }
     let on = MeasuredOn {

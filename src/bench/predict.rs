@@ -5,7 +5,7 @@ use super::table::{Column, Sheet};
 use super::{BenchError, BenchRun};
 use crate::ids::Phase;
 use crate::mix::geometry::Geometry;
-use crate::model::{Arithmetic, ModelFile, Pacing, PerCell, Places, Speeds, StageLoad, Travel, Workload};
+use crate::model::{Arithmetic, ModelFile, OnHosts, PerCell, SlotStart, Speeds, StageLoad, Travel, Workload};
 use crate::pipeline::Depth;
 
 /// The numbers of ranks that are reckoned with.
@@ -27,13 +27,15 @@ pub struct PredictAsked {
     pub latency: f64,
     /// How many bytes a second a rank sends, while it receives as many.
     pub bandwidth: f64,
+    /// Seconds that sending and receiving a block takes a rank, besides its bytes.
+    pub block: f64,
     /// How many additions and multiplications a second a GPU does.
     pub gpu_operations: f64,
     /// How many bytes a second a GPU seals or opens.
     pub gpu_aes: f64,
     /// Seconds for any launch of a GPU's kernel.
     pub gpu_launch: f64,
-    /// Numbers of ranks.
+    /// The numbers of ranks that are reckoned with.
     pub ranks: Vec<u16>,
 }
 
@@ -56,8 +58,8 @@ pub(super) const COLUMNS: [Column; 15] = [
     Column::measured("compute_percent", "compute", "%", 0),
 ];
 
-/// What each rank has.
-struct Kind {
+/// What each rank of a row has.
+struct EachRank {
     name: &'static str,
     speeds: Speeds,
     /// How wide the layers are, and how many samples a micro-batch has.
@@ -75,7 +77,7 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &PredictAsked) -> Result<(), BenchEr
         cores: 1.0,
         latency: asked.latency,
         turn: 0.0,
-        block: model.speeds.block,
+        block: asked.block,
         byte: 1.0 / asked.bandwidth,
         ..model.speeds
     };
@@ -90,7 +92,6 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &PredictAsked) -> Result<(), BenchEr
     let gpu = Speeds {
         // A launch seals, peels or opens all cells of a phase.
         latency: asked.latency + asked.gpu_launch,
-        block: 0.0,
         seal: launched(1.0 / asked.gpu_aes),
         open: launched(1.0 / asked.gpu_aes),
         one_thread: arithmetic,
@@ -98,8 +99,8 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &PredictAsked) -> Result<(), BenchEr
         ..network
     };
     let kinds = [
-        Kind { name: "core", speeds: network, width: 1024, rows: 128 },
-        Kind { name: "GPU", speeds: gpu, width: 4096, rows: 4096 },
+        EachRank { name: "core", speeds: network, width: 1024, rows: 128 },
+        EachRank { name: "GPU", speeds: gpu, width: 4096, rows: 4096 },
     ];
     let on = &model.on;
     let settings = [
@@ -108,7 +109,15 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &PredictAsked) -> Result<(), BenchEr
             "nothing of this was measured; the model takes ranks as cores that have what follows".to_owned(),
         ),
         ("core", format!("a core of {}, measured {}, commit {}", on.processor, on.date, on.commit)),
-        ("network", format!("{} us from rank to rank, {} GB/s each", 1e6 * asked.latency, 1e-9 * asked.bandwidth)),
+        (
+            "network",
+            format!(
+                "assumed: {} us from rank to rank, {} GB/s each, {} us for a message",
+                1e6 * asked.latency,
+                1e-9 * asked.bandwidth,
+                1e6 * asked.block
+            ),
+        ),
         (
             "GPU",
             format!(
@@ -140,7 +149,7 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &PredictAsked) -> Result<(), BenchEr
             let mixed = Workload {
                 geometry,
                 travel: Travel::Mixed,
-                pacing: Pacing::Lockstep,
+                pacing: SlotStart::Lockstep,
                 depth: Depth::of(stages),
                 stages: (0..stages).map(|stage_number| stage(stage_number == 0)).collect(),
                 remote: 0..usize::from(stages),
@@ -152,7 +161,7 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &PredictAsked) -> Result<(), BenchEr
                 owned: f64::from(kind.width),
             };
             let slots = mixed.slots() as f64;
-            let places = Places { hosts: *ranks };
+            let places = OnHosts(*ranks);
             let bare = Workload { travel: Travel::Bare, ..mixed.clone() }.predicted(&kind.speeds, places);
             let parts = mixed.predicted(&kind.speeds, places);
             let (all, ms) = (parts.total(), |seconds: f64| 1e3 * seconds / slots);

@@ -9,7 +9,7 @@ use crate::float::Float;
 use crate::ids::{Batch, Epoch, MicroBatch};
 use crate::job::{Job, Shape};
 use crate::model::fit::Observation;
-use crate::model::{Product, StageLoad};
+use crate::model::{MatrixShape, StageLoad};
 use crate::nn::{Pass, Stage, StageSpec};
 use crate::run::RunError;
 use crate::run::load_of;
@@ -108,7 +108,7 @@ impl StageCase {
         let load = self.load()?;
         let [rows, input, out] = [self.rows, self.input, self.out].map(|number| number as f64);
         let values = rows * load.values;
-        let of = |products: &[Product], values: f64, stepped: f64, seconds: f64| Observation {
+        let of = |products: &[MatrixShape], values: f64, stepped: f64, seconds: f64| Observation {
             times: [
                 products.len() as f64,
                 products.iter().map(|product| product.operations()).sum(),
@@ -119,9 +119,9 @@ impl StageCase {
             known: 0.0,
             seconds,
         };
-        let ahead = Product { m: rows, n: out, k: input };
-        let of_input = Product { m: rows, n: input, k: out };
-        let of_weight = Product { m: input, n: out, k: rows };
+        let ahead = MatrixShape { m: rows, n: out, k: input };
+        let of_input = MatrixShape { m: rows, n: input, k: out };
+        let of_weight = MatrixShape { m: input, n: out, k: rows };
         Ok([
             of(&[ahead], values, 0.0, seconds[0]),
             of(&[of_input, of_weight], 2.0 * values, 0.0, seconds[1]),

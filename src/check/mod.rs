@@ -19,12 +19,12 @@ pub(crate) use footprint::Footprint;
 pub use hosts::HostMapping;
 use leaks::Leak;
 use protection::{PLANS, Protection, Setup, TIME};
-use time::{Time, choice_json};
+use time::{EpochTime, choice_json};
 
 use crate::ids::Phase;
 use crate::job::{Job, Pace, Profile};
 use crate::mix::geometry::Geometry;
-use crate::model::{Choice, ModelError, ModelFile};
+use crate::model::{MicroBatchChoice, ModelError, ModelFile};
 use crate::nn::StageSpec;
 use crate::pipeline::DataPass;
 use crate::run::kept::size;
@@ -61,9 +61,9 @@ pub struct Checked {
     /// What else may be read, open or closed.
     leaks: Vec<Leak>,
     /// How long an epoch is likely to take.
-    time: Time,
+    time: EpochTime,
     /// How `train.micro_batch` was chosen. `None` where the job names it.
-    choice: Option<Choice>,
+    choice: Option<MicroBatchChoice>,
     /// What the user is warned of.
     warnings: Vec<String>,
 }
@@ -135,7 +135,7 @@ impl Checked {
             leaks: leaks::of(prepared, ranks, hosts),
             pace: if job.mix.profile == Profile::Mixed { job.mix.pace.among(hosts == 1) } else { Pace::Lockstep },
             geometry,
-            time: Time::unknown(),
+            time: EpochTime::unknown(),
             choice: prepared.choice().cloned(),
             warnings,
             job,
@@ -155,7 +155,7 @@ impl Checked {
     ) -> Result<Self, RunError> {
         let hosts = hosts.map_or(1, |hosts| hosts.over(self.ranks).len() as u16);
         let paced = self.job.mix.profile == Profile::Mixed && self.job.mix.pace.among(hosts == 1) != Pace::Lockstep;
-        Ok(Self { time: Time::of(prepared, self.ranks, hosts, paced, model)?, ..self })
+        Ok(Self { time: EpochTime::of(prepared, self.ranks, hosts, paced, model)?, ..self })
     }
 
     /// How many bytes a rank sends in a slot. `None` without a mix, where ranks differ in that.

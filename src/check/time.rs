@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use crate::compute::processor;
-use crate::model::{Choice, ModelError, ModelFile, Parts, Places};
+use crate::model::{MicroBatchChoice, ModelError, ModelFile, OnHosts, Parts};
 use crate::run::RunError;
 use crate::run::prepare::Prepared;
 
@@ -27,14 +27,14 @@ pub(super) struct Foreseen {
 }
 
 /// What is known of the time of an epoch.
-pub(super) enum Time {
-    /// The model says it.
+pub(super) enum EpochTime {
+    /// The model says how long it takes.
     Known(Box<Foreseen>),
     /// There is no model, or none that serves: why, in words.
     Unknown(String),
 }
 
-impl Time {
+impl EpochTime {
     /// What `model` says of the job of `prepared` on `ranks` ranks on `hosts` hosts.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Time {
             Err(error) => return Ok(Self::Unknown(format!("not known: {error}"))),
         };
         let workload = prepared.workload(ranks, hosts == 1)?;
-        let parts = workload.predicted(&model.speeds, Places { hosts });
+        let parts = workload.predicted(&model.speeds, OnHosts(hosts));
         let single = workload.alone(&model.speeds).total();
         Ok(Self::Known(Box::new(Foreseen { model, ranks, hosts, parts, single, paced })))
     }
@@ -65,16 +65,16 @@ impl Time {
     /// The lines that are printed.
     pub(super) fn lines(&self) -> Vec<String> {
         match self {
-            Time::Known(foreseen) => foreseen.lines(),
-            Time::Unknown(why) => vec![why.clone()],
+            EpochTime::Known(foreseen) => foreseen.lines(),
+            EpochTime::Unknown(why) => vec![why.clone()],
         }
     }
 
     /// What is printed, as JSON. Null where nothing is known.
     pub(super) fn json(&self) -> Value {
         match self {
-            Time::Known(foreseen) => foreseen.json(),
-            Time::Unknown(_) => Value::Null,
+            EpochTime::Known(foreseen) => foreseen.json(),
+            EpochTime::Unknown(_) => Value::Null,
         }
     }
 }
@@ -148,7 +148,7 @@ impl Foreseen {
 }
 
 /// How `train.micro_batch` was chosen, as JSON. Null where the job names it.
-pub(super) fn choice_json(choice: Option<&Choice>) -> Value {
+pub(super) fn choice_json(choice: Option<&MicroBatchChoice>) -> Value {
     choice.map_or(Value::Null, |choice| {
         let among: Vec<Value> =
             choice.among.iter().map(|(rows, seconds)| json!({ "micro_batch": rows, "seconds": seconds })).collect();
@@ -171,7 +171,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::model::{Held, MeasuredOn, Speeds};
+    use crate::model::{HeldRun, MeasuredOn, Speeds};
 
     fn model(processor: &str) -> ModelFile {
         let on = MeasuredOn {
@@ -184,7 +184,7 @@ mod tests {
             ranks: 7,
             one_host: true,
         };
-        let held = |way: &str, predicted| Held {
+        let held = |way: &str, predicted| HeldRun {
             job: "mlp".to_owned(),
             way: way.to_owned(),
             ranks: 7,
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_prediction_says_how_good_it_is_and_of_what_machine() {
         let prepared = Prepared::load(Path::new("jobs/digits.toml"), &[]).unwrap();
-        let here = Time::of(&prepared, 7, 1, false, Ok(Some(model(&processor::name())))).unwrap();
+        let here = EpochTime::of(&prepared, 7, 1, false, Ok(Some(model(&processor::name())))).unwrap();
         let told = here.lines().join("\n");
         for words in [
             "s an epoch on one host of 2 cores with 7 ranks: within 16 % in the 2 runs",
@@ -213,7 +213,7 @@ mod tests {
         let parts: f64 = json["parts_seconds"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
         assert!((parts / json["seconds_per_epoch"].as_f64().unwrap() - 1.0).abs() < 1e-9);
         assert_eq!((&json["held_against"]["runs"], &json["another_processor"]), (&json!(2), &json!(false)));
-        let elsewhere = Time::of(&prepared, 7, 2, true, Ok(Some(model("a pocket calculator")))).unwrap();
+        let elsewhere = EpochTime::of(&prepared, 7, 2, true, Ok(Some(model("a pocket calculator")))).unwrap();
         let told = elsewhere.lines().join("\n");
         assert!(told.starts_with("at least ") && told.contains("on 2 hosts"), "{told}");
         assert!(told.contains("a pocket calculator") && told.contains("another processor than this one"), "{told}");
@@ -223,9 +223,9 @@ mod tests {
     #[test]
     fn without_a_model_it_says_how_to_get_one() {
         let prepared = Prepared::load(Path::new("jobs/digits.toml"), &[]).unwrap();
-        let none = Time::of(&prepared, 7, 1, false, Ok(None)).unwrap();
+        let none = EpochTime::of(&prepared, 7, 1, false, Ok(None)).unwrap();
         assert!(none.lines()[0].contains("mixnn bench model") && none.json().is_null());
-        let broken = Time::of(&prepared, 7, 1, false, ModelFile::read(Path::new("no/such")).map(Some)).unwrap();
+        let broken = EpochTime::of(&prepared, 7, 1, false, ModelFile::read(Path::new("no/such")).map(Some)).unwrap();
         assert!(broken.lines()[0].contains("cannot read the model no/such") && broken.json().is_null());
     }
 }

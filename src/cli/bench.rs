@@ -187,6 +187,9 @@ struct FitArgs {
     /// Gigabytes a second that a rank sends, while it receives as many, to predict with: 12.5 are 100 Gb/s
     #[arg(long, value_name = "GB", default_value_t = 12.5, requires = "predict", value_parser = positive)]
     bandwidth: f64,
+    /// Microseconds that a rank takes for a message, besides its bytes, to predict with
+    #[arg(long, value_name = "US", default_value_t = 0.5, requires = "predict", value_parser = positive)]
+    message: f64,
     /// What a GPU computes, in TFLOP/s, to predict with
     #[arg(long, value_name = "TFLOPS", default_value_t = 50.0, requires = "predict", value_parser = positive)]
     gpu: f64,
@@ -403,6 +406,7 @@ fn dispatched(bench: &mut BenchRun<'_>, what: &What) -> Result<(), BenchError> {
                 model: args.model.load().map_err(RunError::from)?,
                 latency: 1e-6 * args.latency,
                 bandwidth: 1e9 * args.bandwidth,
+                block: 1e-6 * args.message,
                 gpu_operations: 1e12 * args.gpu,
                 gpu_aes: 1e9 * args.gpu_aes,
                 gpu_launch: LAUNCH,

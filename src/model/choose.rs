@@ -1,12 +1,12 @@
 //! Which micro-batch is the fastest, as far as the model can tell.
 
-use super::predict::Places;
+use super::predict::OnHosts;
 use super::speeds::Speeds;
-use super::workload::{Pacing, Travel, Workload};
+use super::workload::{SlotStart, Travel, Workload};
 
 /// What was chosen, and why.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Choice {
+pub struct MicroBatchChoice {
     /// The number of samples of a micro-batch.
     pub micro_batch: u32,
     /// How many seconds an epoch takes with it, as the model has it.
@@ -20,13 +20,13 @@ pub struct Choice {
 ///
 /// The choice is that for the profile `mixed` in lockstep with all ranks on one host, whatever the job asks for: so a job is cut alike
 /// however it is run, which its bits depend on.
-pub fn choose(workloads: impl IntoIterator<Item = Workload>, speeds: &Speeds) -> Option<Choice> {
+pub fn choose(workloads: impl IntoIterator<Item = Workload>, speeds: &Speeds) -> Option<MicroBatchChoice> {
     let reckoned = |workload: Workload| {
-        let workload = Workload { travel: Travel::Mixed, pacing: Pacing::Lockstep, ..workload };
-        (workload.rows, workload.predicted(speeds, Places { hosts: 1 }).total())
+        let workload = Workload { travel: Travel::Mixed, pacing: SlotStart::Lockstep, ..workload };
+        (workload.rows, workload.predicted(speeds, OnHosts(1)).total())
     };
     let mut among: Vec<(u32, f64)> = workloads.into_iter().map(reckoned).collect();
     among.sort_by_key(|(rows, _)| *rows);
     let (micro_batch, seconds) = among.iter().copied().min_by(|(_, one), (_, other)| one.total_cmp(other))?;
-    Some(Choice { micro_batch, seconds, among })
+    Some(MicroBatchChoice { micro_batch, seconds, among })
 }

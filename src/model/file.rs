@@ -29,17 +29,17 @@ pub struct ModelFile {
     format: u64,
     /// Where and how it was measured.
     pub on: MeasuredOn,
-    /// The parameters.
+    /// The parameters that were fitted.
     pub speeds: Speeds,
     /// The runs that the parameters were held against. None of them was used to find the parameters.
-    pub held: Vec<Held>,
+    pub held: Vec<HeldRun>,
 }
 
 /// Where, when and how a model was measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MeasuredOn {
-    /// The version of mixnn.
+    /// The version of mixnn that measured.
     pub version: String,
     /// The commit from which the program was built.
     pub commit: String,
@@ -49,9 +49,9 @@ pub struct MeasuredOn {
     pub processor: String,
     /// What the bits of arithmetic depend on.
     pub fingerprint: String,
-    /// What carried messages.
+    /// What carried the messages of the ranks.
     pub messages: String,
-    /// How many ranks measured.
+    /// How many ranks have measured it.
     pub ranks: u16,
     /// On how many hosts they were: one, or several.
     pub one_host: bool,
@@ -60,8 +60,8 @@ pub struct MeasuredOn {
 /// A run that a model was held against.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Held {
-    /// What was run.
+pub struct HeldRun {
+    /// What was run, in words.
     pub job: String,
     /// How it was run: `single`, or a profile.
     pub way: String,
@@ -73,7 +73,7 @@ pub struct Held {
     pub measured: f64,
 }
 
-impl Held {
+impl HeldRun {
     /// By how much of what was measured the prediction is off: 0.1 where it is 10 % more.
     pub fn off(&self) -> f64 {
         self.predicted / self.measured - 1.0
@@ -86,7 +86,7 @@ pub enum ModelError {
     /// The file cannot be read.
     #[error("cannot read the model {}: {source}; mixnn bench model makes one", path.display())]
     Read {
-        /// The file.
+        /// The file of the model.
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
@@ -94,17 +94,17 @@ pub enum ModelError {
     /// The file is none that this version can use.
     #[error("{} is no model for this version of mixnn: found {found}, expected {expected}; make it anew with mixnn bench model --out {0}", path.display())]
     Foreign {
-        /// The file.
+        /// The file of the model.
         path: PathBuf,
-        /// What stands in it.
+        /// What was found in the file.
         found: String,
-        /// What should.
+        /// What should stand in it.
         expected: String,
     },
     /// The file cannot be written.
     #[error("cannot write the model {}: {source}; name another file with --out", path.display())]
     Write {
-        /// The file.
+        /// The file of the model.
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
@@ -113,7 +113,7 @@ pub enum ModelError {
 
 impl ModelFile {
     /// A model of these `speeds`, measured `on` a machine, and `held` against runs.
-    pub fn new(on: MeasuredOn, speeds: Speeds, held: Vec<Held>) -> Self {
+    pub fn new(on: MeasuredOn, speeds: Speeds, held: Vec<HeldRun>) -> Self {
         Self { kind: KIND.to_owned(), format: FORMAT, on, speeds, held }
     }
 
@@ -245,7 +245,7 @@ mod tests {
             ranks: 7,
             one_host: true,
         };
-        let held = |way: &str, predicted| Held {
+        let held = |way: &str, predicted| HeldRun {
             job: "mlp".to_owned(),
             way: way.to_owned(),
             ranks: 7,

@@ -14,8 +14,8 @@ mod predict;
 mod speeds;
 mod workload;
 
-pub use choose::{Choice, choose};
-pub use file::{Held, MeasuredOn, ModelError, ModelFile};
-pub use predict::{Parts, Places};
-pub use speeds::{Arithmetic, PerCell, Product, Speeds};
-pub use workload::{Pacing, StageLoad, Travel, Workload};
+pub use choose::{MicroBatchChoice, choose};
+pub use file::{HeldRun, MeasuredOn, ModelError, ModelFile};
+pub use predict::{OnHosts, Parts};
+pub use speeds::{Arithmetic, MatrixShape, PerCell, Speeds};
+pub use workload::{SlotStart, StageLoad, Travel, Workload};

@@ -1,7 +1,7 @@
 //! How long an epoch takes: slot by slot, as the schedule has it.
 
 use super::speeds::Speeds;
-use super::workload::{Pacing, StageLoad, Travel, Workload};
+use super::workload::{SlotStart, StageLoad, Travel, Workload};
 use crate::crypto::aead::TAG;
 use crate::pipeline::{DataPass, OwnerSent, StageWork, followed};
 
@@ -14,9 +14,9 @@ const LOOKED_AT: u32 = 16;
 pub struct Parts {
     /// The roles' own work, spread over the cores.
     pub compute: f64,
-    /// Sealing what leaves.
+    /// Sealing what leaves a rank.
     pub seal: f64,
-    /// Moving blocks.
+    /// Moving blocks from rank to rank.
     pub exchange: f64,
     /// Taking a layer off what is passed on.
     pub peel: f64,
@@ -30,13 +30,13 @@ pub struct Parts {
 
 /// Where the ranks of a job stand.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Places {
-    /// How many hosts there are, each with the cores of the model.
-    pub hosts: u16,
-}
+pub struct OnHosts(
+    /// The number of hosts, each with the cores of the model.
+    pub u16,
+);
 
 impl Parts {
-    /// All parts together.
+    /// The seconds of all parts together.
     pub fn total(&self) -> f64 {
         self.named().iter().map(|(_, seconds)| seconds).sum()
     }
@@ -79,7 +79,7 @@ struct Mixing {
     peel: f64,
     /// Taking the last layer off the own cells.
     open: f64,
-    /// Moving blocks.
+    /// Moving blocks from rank to rank.
     moved: f64,
     /// Seconds that pass in the exchanges of a slot while no core works.
     idle: f64,
@@ -91,7 +91,7 @@ struct Mixing {
 
 impl Mixing {
     /// What `workload` asks for in a slot of a machine like `speeds`.
-    fn of(workload: &Workload, speeds: &Speeds, places: Places) -> Self {
+    fn of(workload: &Workload, speeds: &Speeds, places: OnHosts) -> Self {
         let g = &workload.geometry;
         let (payload, hops) = (f64::from(g.payload), f64::from(g.hops));
         // Outside the mix only the owner and the stages have anything to send, to a neighbour on either side.
@@ -99,7 +99,7 @@ impl Mixing {
             Travel::Mixed => (f64::from(g.ranks), g.lanes() as f64, hops),
             _ => (workload.remote.len() as f64 + 1.0, 2.0, 1.0),
         };
-        let cores = (speeds.cores * f64::from(places.hosts)).min(ranks);
+        let cores = (speeds.cores * f64::from(places.0)).min(ranks);
         let message = 2.0 * g.message() as f64;
         let (sealed, peeled, opened, bytes) = match workload.travel {
             Travel::Mixed => {
@@ -124,16 +124,16 @@ impl Mixing {
     }
 
     /// A slot in which the ranks' roles work for so many seconds each. It begins when all work is done and sealed.
-    fn slot(&self, works: &[f64], pacing: Pacing, most: f64) -> Parts {
+    fn slot(&self, works: &[f64], pacing: SlotStart, most: f64) -> Parts {
         let (sum, longest) =
             works.iter().fold((0.0, 0.0_f64), |(sum, longest), work| (sum + work, longest.max(*work)));
         let seal = self.seal * self.crowd;
         let compute = sum / self.cores;
         // All that is to be done, over all cores; or the longest of it, which one core does.
         let ready = match pacing {
-            Pacing::Lockstep => (compute + seal).max(longest + self.seal),
+            SlotStart::Lockstep => (compute + seal).max(longest + self.seal),
             // Nobody mixes while ranks work, and all have the time of the most work.
-            Pacing::Work | Pacing::Every(_) => compute.max(most) + seal,
+            SlotStart::Work | SlotStart::Every(_) => compute.max(most) + seal,
         };
         let exchange = self.moved * self.crowd + self.idle;
         let parts = Parts {
@@ -146,7 +146,7 @@ impl Mixing {
             term: 0.0,
         };
         match pacing {
-            Pacing::Every(seconds) => Parts { wait: (parts.wait + seconds - parts.total()).max(0.0), ..parts },
+            SlotStart::Every(seconds) => Parts { wait: (parts.wait + seconds - parts.total()).max(0.0), ..parts },
             _ => parts,
         }
     }
@@ -154,7 +154,7 @@ impl Mixing {
 
 impl Workload {
     /// Where the time of an epoch goes on ranks of machines like `speeds`, validation included.
-    pub fn predicted(&self, speeds: &Speeds, places: Places) -> Parts {
+    pub fn predicted(&self, speeds: &Speeds, places: OnHosts) -> Parts {
         let mixing = Mixing::of(self, speeds, places);
         // A batch that is alone, and what one more adds: a period of the schedule.
         let full = self.full.max(1);

@@ -20,7 +20,7 @@ pub struct Speeds {
     pub seal: PerCell,
     /// Taking a layer off a cell.
     pub open: PerCell,
-    /// Arithmetic with one thread.
+    /// What arithmetic takes with one thread.
     pub one_thread: Arithmetic,
     /// Arithmetic with a thread for each core, as of a run in one process.
     pub all_threads: Arithmetic,
@@ -32,7 +32,7 @@ pub struct Speeds {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PerCell {
-    /// Seconds for any cell.
+    /// Seconds for any cell, however short.
     pub call: f64,
     /// Seconds for each of its bytes.
     pub byte: f64,
@@ -56,7 +56,7 @@ pub struct Arithmetic {
 
 /// A matrix product (m, k) by (k, n).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Product {
+pub struct MatrixShape {
     /// Rows of the left matrix.
     pub m: f64,
     /// Columns of the right matrix.
@@ -65,7 +65,7 @@ pub struct Product {
     pub k: f64,
 }
 
-impl Product {
+impl MatrixShape {
     /// How many additions and multiplications it takes.
     pub fn operations(self) -> f64 {
         2.0 * self.m * self.n * self.k
@@ -86,7 +86,7 @@ impl PerCell {
 
 impl Arithmetic {
     /// Seconds of a matrix product.
-    pub fn of_product(self, product: Product) -> f64 {
+    pub fn of_product(self, product: MatrixShape) -> f64 {
         self.product + product.operations() * self.operation + product.entries() * self.entry
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::speeds::{Arithmetic, Product};
+use super::speeds::{Arithmetic, MatrixShape};
 use crate::mix::geometry::Geometry;
 use crate::pipeline::{DataPass, Depth};
 
@@ -11,10 +11,10 @@ use crate::pipeline::{DataPass, Depth};
 pub struct Workload {
     /// The lengths of messages and cells.
     pub geometry: Geometry,
-    /// How messages travel.
+    /// How the messages of ranks travel.
     pub travel: Travel,
-    /// When slots begin.
-    pub pacing: Pacing,
+    /// When the job's slots begin.
+    pub pacing: SlotStart,
     /// How many stages ranks host, and for how many they pass.
     pub depth: Depth,
     /// The stages of the network, in order.
@@ -35,20 +35,20 @@ pub struct Workload {
     pub owned: f64,
 }
 
-/// How messages travel.
+/// How messages travel between ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Travel {
-    /// Through the mix.
+    /// They travel through the mix.
     Mixed,
-    /// Sealed, to the neighbours.
+    /// They travel sealed, straight to the neighbours.
     Sealed,
-    /// Plain, to the neighbours.
+    /// They travel plain, straight to the neighbours.
     Bare,
 }
 
-/// When slots begin.
+/// When the slots of a job begin.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pacing {
+pub enum SlotStart {
     /// When their ranks are ready.
     Lockstep,
     /// When all ranks have had the time for the most work that a slot may hold.
@@ -74,7 +74,7 @@ impl StageLoad {
     /// Seconds of a forward pass of `rows` samples.
     pub fn forward(&self, arithmetic: Arithmetic, rows: f64) -> f64 {
         let products = self.maps.iter().map(|[vectors, input, out]| {
-            arithmetic.of_product(Product { m: rows * *vectors as f64, n: *out as f64, k: *input as f64 })
+            arithmetic.of_product(MatrixShape { m: rows * *vectors as f64, n: *out as f64, k: *input as f64 })
         });
         products.sum::<f64>() + rows * self.values * arithmetic.value
     }
@@ -83,8 +83,8 @@ impl StageLoad {
     pub fn backward(&self, arithmetic: Arithmetic, rows: f64) -> f64 {
         let products = self.maps.iter().enumerate().map(|(i, [vectors, input, out])| {
             let [m, input, out] = [rows * *vectors as f64, *input as f64, *out as f64];
-            let of_input = arithmetic.of_product(Product { m, n: input, k: out });
-            let of_weight = arithmetic.of_product(Product { m: input, n: out, k: m });
+            let of_input = arithmetic.of_product(MatrixShape { m, n: input, k: out });
+            let of_weight = arithmetic.of_product(MatrixShape { m: input, n: out, k: m });
             of_weight + if self.first && i == 0 { 0.0 } else { of_input }
         });
         products.sum::<f64>() + 2.0 * rows * self.values * arithmetic.value

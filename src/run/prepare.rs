@@ -19,7 +19,7 @@ use crate::ids::{Epoch, Term};
 use crate::job::{self, Boundary, Expected, Job, Pace, Sample, Shape};
 use crate::mix::beat::StageData;
 use crate::mix::geometry::Geometry;
-use crate::model::{Choice, Speeds, choose};
+use crate::model::{MicroBatchChoice, Speeds, choose};
 use crate::nn::{Rates, StageSpec};
 use crate::pipeline::Depth;
 use crate::role::planned::Planned;
@@ -53,7 +53,7 @@ pub struct Prepared {
     /// The names of a sample's values, where the data name them. Else empty.
     pub names: Vec<String>,
     /// How `train.micro_batch` was chosen, where the job left it open.
-    choice: Option<Choice>,
+    choice: Option<MicroBatchChoice>,
     /// The checkpoint that the run goes on from, if it goes on from one.
     pub(super) resumed: Option<Checkpoint>,
 }
@@ -160,7 +160,7 @@ impl Prepared {
     }
 
     /// How `train.micro_batch` was chosen, where the job left it open.
-    pub fn choice(&self) -> Option<&Choice> {
+    pub fn choice(&self) -> Option<&MicroBatchChoice> {
         self.choice.as_ref()
     }
 

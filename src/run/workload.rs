@@ -4,7 +4,7 @@ use super::RunError;
 use super::prepare::Prepared;
 use crate::job::{FEWEST_MIXED_RANKS, MOST_RANKS, Pace, Profile};
 use crate::mix::geometry::Geometry;
-use crate::model::{Pacing, StageLoad, Travel, Workload};
+use crate::model::{SlotStart, StageLoad, Travel, Workload};
 use crate::nn::StageSpec;
 
 /// How many values the owner reads for each output that it compares: the loss takes an exponential of each.
@@ -23,9 +23,9 @@ impl Prepared {
             Profile::Bare => Travel::Bare,
         };
         let pacing = match mix.pace.among(one_host) {
-            Pace::Slots(slot) if travel == Travel::Mixed => Pacing::Every(slot.as_secs_f64()),
-            Pace::Auto | Pace::Work(_) if travel == Travel::Mixed => Pacing::Work,
-            _ => Pacing::Lockstep,
+            Pace::Slots(slot) if travel == Travel::Mixed => SlotStart::Every(slot.as_secs_f64()),
+            Pace::Auto | Pace::Work(_) if travel == Travel::Mixed => SlotStart::Work,
+            _ => SlotStart::Lockstep,
         };
         Ok(Workload { travel, pacing, ..self.workload_in(self.geometry(ranks)?) })
     }
@@ -52,7 +52,7 @@ impl Prepared {
         Workload {
             geometry,
             travel: Travel::Mixed,
-            pacing: Pacing::Lockstep,
+            pacing: SlotStart::Lockstep,
             depth: self.depth(),
             stages: self.specs().iter().map(load_of).collect(),
             remote: self.job.remote(),
@@ -86,7 +86,7 @@ pub(crate) fn load_of(spec: &StageSpec) -> StageLoad {
 mod tests {
     use super::*;
     use crate::job::Job;
-    use crate::model::{Places, Speeds};
+    use crate::model::{OnHosts, Speeds};
     use crate::pipeline::DataPass;
 
     fn prepared(sets: &[&str], speeds: &Speeds) -> Prepared {
@@ -126,8 +126,7 @@ mod tests {
             for (micro_batch, seconds) in &choice.among {
                 let fixed = prepared(&[&format!("train.micro_batch={micro_batch}"), "mix.pace=lockstep"], &speeds);
                 assert!(fixed.choice().is_none());
-                let predicted =
-                    fixed.workload(fixed.job.ranks(), true).unwrap().predicted(&speeds, Places { hosts: 1 });
+                let predicted = fixed.workload(fixed.job.ranks(), true).unwrap().predicted(&speeds, OnHosts(1));
                 assert!((predicted.total() - seconds).abs() < 1e-12);
                 assert!(choice.seconds <= *seconds);
             }

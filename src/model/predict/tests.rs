@@ -16,7 +16,7 @@ fn workload(ranks: u16, rows: u32, batch: u32, samples: u32) -> Workload {
     Workload {
         geometry: Geometry::new(ranks, 3, 64 + 4 * 256 * rows, 1 << 16).unwrap(),
         travel: Travel::Mixed,
-        pacing: Pacing::Lockstep,
+        pacing: SlotStart::Lockstep,
         depth: Depth::of(3),
         stages: vec![stage(784, 256, true), stage(256, 128, false), stage(128, 10, false)],
         remote: 0..3,
@@ -29,7 +29,7 @@ fn workload(ranks: u16, rows: u32, batch: u32, samples: u32) -> Workload {
     }
 }
 
-const HERE: Places = Places { hosts: 1 };
+const HERE: OnHosts = OnHosts(1);
 
 /// The sum of what all slots of an epoch take, each looked at by itself.
 fn by_hand(workload: &Workload, speeds: &Speeds) -> f64 {
@@ -73,12 +73,12 @@ fn more_to_do_takes_longer() {
         assert!(total(&workload(ranks, 16, 64, 6400), &speeds) > before);
     }
     assert!(total(&Workload { validation: 40, ..base.clone() }, &speeds) > before);
-    assert!(total(&Workload { pacing: Pacing::Work, ..base.clone() }, &speeds) > before);
+    assert!(total(&Workload { pacing: SlotStart::Work, ..base.clone() }, &speeds) > before);
     let bare = total(&Workload { travel: Travel::Bare, ..base.clone() }, &speeds);
     let sealed = total(&Workload { travel: Travel::Sealed, ..base.clone() }, &speeds);
     assert!(bare < sealed && sealed < before, "{bare} {sealed} {before}");
     // More hosts have more cores.
-    assert!(base.predicted(&speeds, Places { hosts: 4 }).total() < before);
+    assert!(base.predicted(&speeds, OnHosts(4)).total() < before);
     // The parts make up the whole, and none is negative.
     let parts = base.predicted(&speeds, HERE);
     assert!(parts.named().iter().all(|(_, seconds)| *seconds >= -1e-12), "{parts:?}");
@@ -87,7 +87,7 @@ fn more_to_do_takes_longer() {
 #[test]
 fn a_slot_of_a_fixed_time_takes_that() {
     let base = Workload { terms: 0, ..workload(7, 16, 64, 640) };
-    let fixed = Workload { pacing: Pacing::Every(0.5), ..base };
+    let fixed = Workload { pacing: SlotStart::Every(0.5), ..base };
     let predicted = fixed.predicted(&Speeds::unmeasured(), HERE).total();
     assert!((predicted / (0.5 * fixed.slots() as f64) - 1.0).abs() < 1e-6, "{predicted}");
 }
@@ -111,7 +111,7 @@ fn the_micro_batch_with_the_least_time_is_chosen() {
     let least = choice.among.iter().map(|(_, seconds)| *seconds).fold(f64::INFINITY, f64::min);
     assert_eq!((choice.seconds, choice.among.contains(&(choice.micro_batch, least))), (least, true));
     // However it is run, and in whatever order they are tried.
-    let mut others = all().map(|workload| Workload { travel: Travel::Bare, pacing: Pacing::Work, ..workload });
+    let mut others = all().map(|workload| Workload { travel: Travel::Bare, pacing: SlotStart::Work, ..workload });
     others.reverse();
     assert_eq!(choose(others, &speeds).unwrap(), choice);
     // Where messages cost nothing, the pipeline is to be full; where slots cost much, there are to be few.
