@@ -16,6 +16,8 @@ WAYS = {"mpirun": (f"`mpirun -n {RANKS}`", RANKS), "local": (f"`--local {RANKS}`
 # The job, and what is set: samples of a batch, of a micro-batch.
 BATCHES = ((64, 16), (512, 64))
 EPOCHS = 4
+# What is kept of a prediction for ranks that are not here.
+FAR = ("each", "ranks", "message_bytes", "cell_bytes", "bare_ms", "mixed_ms", "to_bare")
 
 
 def cases(setup):
@@ -52,8 +54,8 @@ def _held(setup, words, way):
             jobs.append({"job": f"mnist-mlp, batch {batch}, micro-batch {micro_batch}", "way": how, "predicted": predicted[key],
                          "measured": took})
     said = output((setup.mixnn, "bench", "model", "--predict", "--model", model, "--json"), LIMIT).splitlines()
-    settings = json.loads(said[0])["settings"]
-    return {"runs": runs, "jobs": jobs, "settings": settings, "predict": [json.loads(line) for line in said[1:]]}
+    far = [{key: row[key] for key in FAR} for row in map(json.loads, said[1:])]
+    return {"rows": far, "assumed": json.loads(said[0])["settings"], "runs": runs, "jobs": jobs}
 
 
 def _off(predicted, measured):
@@ -85,8 +87,8 @@ def tables(results):
             elsewhere = list(_elsewhere(rounds))
     yield Table(MODEL, ["an epoch", "how", "predicted, s", "measured, s", "off"], rows)
     network, rounds = [], results.of(f"{NETWORK} two hosts netns")
-    for at in range(len(rounds[0]["network"]) if rounds else 0):
-        found = [row["network"][at] for row in rounds]
+    for at in range(len(rounds[0]["rows"]) if rounds else 0):
+        found = [row["rows"][at] for row in rounds]
         one = found[0]
         rate = f"{one['megabits'] / 1000:g} Gb/s" if one["megabits"] else "not limited"
         back = Spread.of(row["round_trip_us"] for row in found).median
@@ -101,8 +103,8 @@ def tables(results):
 
 def _elsewhere(rounds):
     """Rows of what is predicted where nothing was measured."""
-    for at, one in enumerate(rounds[0]["predict"]):
-        found = [row["predict"][at] for row in rounds]
+    for at, one in enumerate(rounds[0]["rows"]):
+        found = [row["rows"][at] for row in rounds]
         middle = lambda key: Spread.of(row[key] for row in found).median
         yield Row(f"{one['each']} {one['ranks']}",
                   [str(one["ranks"]), f"a {one['each']}", str(one["message_bytes"]), str(one["cell_bytes"]), number(middle("bare_ms")),
