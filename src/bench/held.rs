@@ -11,6 +11,10 @@ use crate::run::{RunError, single};
 /// Widths of hidden layers, samples of a batch, of a micro-batch.
 const JOBS: [([usize; 2], u32, u32); 4] =
     [([256, 128], 64, 16), ([256, 128], 256, 64), ([512, 256], 128, 16), ([1024, 512], 256, 128)];
+/// Widths, batch and micro-batch of the runs that show how evenly work falls on cores.
+const EVENNESS: ([usize; 2], u32, u32) = ([768, 384], 256, 64);
+/// How many of the runs the model is fitted to.
+pub(super) const FITTED: usize = 3;
 /// How many epochs a run has. The first warms up, and the last has the test in it.
 const EPOCHS: u32 = 4;
 /// So many samples go through the run that shows what a term takes.
@@ -25,13 +29,19 @@ pub(super) struct TimedJob {
     prepared: Prepared,
 }
 
-/// The runs that `ranks` ranks can do. The first is short, and shows what a term takes; the model is held against all others.
+/// The runs that `ranks` ranks can do. The first is short, and shows what a term takes; the next two show how evenly work falls on cores;
+/// the model is held against all others.
 ///
 /// # Errors
 /// Those of [`Prepared::of`].
 pub(super) fn runs(ranks: u16) -> Result<Vec<TimedJob>, RunError> {
     let short = Prepared::of(perceptron([32, 16], SHORT as u32, SHORT as u32, ranks)?)?.short(SHORT, SHORT);
     let mut runs = vec![TimedJob { name: "short".to_owned(), alone: false, prepared: short }];
+    for profile in [Profile::Bare, Profile::Mixed] {
+        let mut job = perceptron(EVENNESS.0, EVENNESS.1, EVENNESS.2, ranks)?;
+        job.mix.profile = profile;
+        runs.push(TimedJob { name: "evenness".to_owned(), alone: false, prepared: Prepared::of(job)? });
+    }
     for (hidden, batch, micro_batch) in JOBS {
         let name = format!("64-{}-{}-10, batch {batch}/{micro_batch}", hidden[0], hidden[1]);
         for (alone, profile) in [(true, Profile::Mixed), (false, Profile::Bare), (false, Profile::Mixed)] {
@@ -113,7 +123,7 @@ mod tests {
     fn the_runs_suit_the_ranks() {
         for ranks in [6, 7, 40] {
             let runs = runs(ranks).unwrap();
-            assert_eq!(runs.len(), 1 + 3 * JOBS.len());
+            assert_eq!(runs.len(), FITTED + 3 * JOBS.len());
             assert!(runs.iter().all(|run| run.ranks() <= ranks));
             assert!(runs.iter().all(|run| run.predicted(&Speeds::unmeasured()).unwrap() > 0.0));
         }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::cells::{CellWork, CryptoCase};
-use super::held;
+use super::held::{self, TimedJob};
 use super::machine::COMMIT;
 use super::reading::Reading;
 use super::rounds::Spread;
@@ -124,8 +124,9 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &ModelAsked) -> Result<(), BenchErro
     let standing = bench.crew.standing(ranks);
     let cores = (standing.cores.least() * f64::from(ranks)).max(1.0);
     let Fitted { mut speeds, rows } = fitted(&turns, &medians, cores)?;
-    let (short, others) = medians[turns.len() - runs.len()..].split_at(1);
-    speeds.term = (short[0][0] - runs[0].predicted(&speeds)?).max(0.0) / f64::from(runs[0].ranks());
+    let (own, others) = medians[turns.len() - runs.len()..].split_at(held::FITTED);
+    speeds.term = (own[0][0] - runs[0].predicted(&speeds)?).max(0.0) / f64::from(runs[0].ranks());
+    speeds.uneven = uneven(&speeds, &runs[1..held::FITTED], &own[1..])?;
     for (name, value, unit) in parameters(&speeds) {
         let nothing = Entry::Nothing;
         table.row(&[
@@ -143,7 +144,7 @@ pub fn run(bench: &mut BenchRun<'_>, asked: &ModelAsked) -> Result<(), BenchErro
     for (name, ranks, predicted, measured) in rows {
         print(&table, "fit", &name, None, ranks, predicted, measured)?;
     }
-    let all = runs[1..].iter().zip(others).map(|(run, times)| run.held(&speeds, times[0]));
+    let all = runs[held::FITTED..].iter().zip(others).map(|(run, times)| run.held(&speeds, times[0]));
     let held: Vec<HeldRun> = all.collect::<Result<_, _>>()?;
     for HeldRun { job, way, ranks, predicted, measured } in &held {
         print(&table, "run", job, Some(way), Some(*ranks), *predicted, *measured)?;
@@ -259,8 +260,26 @@ fn fitted(turns: &[Turn], medians: &[Times], cores: f64) -> Result<Fitted, RunEr
         named.push((format!("slot, {} B", geometry.cell(Phase(1))), Some(geometry.ranks), observation));
     }
     let [latency, turn, block, byte] = found(&named, &mut rows);
-    let speeds = Speeds { cores, latency, turn, block, byte, seal, open, one_thread, all_threads, term: 0.0 };
+    let speeds =
+        Speeds { cores, latency, turn, block, byte, seal, open, one_thread, all_threads, term: 0.0, uneven: 0.0 };
     Ok(Fitted { speeds, rows })
+}
+
+/// The [`Speeds::uneven`] for which `runs`, whose epochs took so many seconds, are predicted best: of 21 values from 0 to 1, the one with the
+/// least sum of squares of relative errors.
+fn uneven(speeds: &Speeds, runs: &[TimedJob], times: &[Times]) -> Result<f64, RunError> {
+    let mut best = (0.0, f64::INFINITY);
+    for step in 0..=20 {
+        let speeds = Speeds { uneven: f64::from(step) / 20.0, ..*speeds };
+        let mut squares = 0.0;
+        for (run, times) in runs.iter().zip(times) {
+            squares += (run.predicted(&speeds)? / times[0] - 1.0).powi(2);
+        }
+        if squares < best.1 {
+            best = (speeds.uneven, squares);
+        }
+    }
+    Ok(best.0)
 }
 
 /// The parameters that fit the observations `named`. Adds how near they come to `rows`.
@@ -298,7 +317,7 @@ fn print(
 
 /// The parameters as they are printed: name, value, unit.
 fn parameters(speeds: &Speeds) -> Vec<(&'static str, f64, &'static str)> {
-    let Speeds { cores, latency, turn, block, byte, seal, open, one_thread, all_threads, term } = *speeds;
+    let Speeds { cores, latency, turn, block, byte, seal, open, one_thread, all_threads, term, uneven } = *speeds;
     let rate = |byte: f64| if byte > 0.0 { 1e-9 / byte } else { f64::INFINITY };
     let mut all = vec![
         ("cores of a host", cores, ""),
@@ -311,6 +330,7 @@ fn parameters(speeds: &Speeds) -> Vec<(&'static str, f64, &'static str)> {
         ("opening a cell", 1e6 * open.call, "us"),
         ("opening bytes", rate(open.byte), "GB/s"),
         ("a rank in a term", 1e3 * term, "ms"),
+        ("unevenness of work", uneven, "of the longest"),
     ];
     for (arithmetic, names) in [
         (one_thread, ["a product", "products", "entries of products", "values", "values of a step"]),

@@ -147,7 +147,7 @@ impl ModelFile {
         let model: Self = serde_json::from_value(value)
             .map_err(|error| foreign(path, shown(error), "the keys of such a file".to_owned()))?;
         if !model.speeds.are_possible() {
-            let expected = "numbers of at least 0, and cores above 0".to_owned();
+            let expected = "numbers of at least 0, cores above 0, and an `uneven` up to 1".to_owned();
             return Err(foreign(path, "parameters that no machine has".to_owned(), expected));
         }
         if !model.held.iter().all(|held| held.measured > 0.0 && held.predicted.is_finite()) {
@@ -284,6 +284,7 @@ mod tests {
             (text.replace("\"latency\"", "\"latent\""), "latent", "expected the keys of such a file"),
             (text.replace("\"cores\":2.0", "\"cores\":0.0"), "that no machine has", "cores above 0"),
             (text.replace("\"latency\":5e-6", "\"latency\":-1"), "that no machine has", "at least 0"),
+            (text.replace("\"uneven\":0.5", "\"uneven\":1.5"), "that no machine has", "up to 1"),
             (text.replace("\"measured\":2.0", "\"measured\":0.0"), "a run that took no time", "above 0"),
         ] {
             let told = ModelFile::parse(path, bytes.as_bytes()).unwrap_err().to_string();

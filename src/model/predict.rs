@@ -87,6 +87,8 @@ struct Mixing {
     cores: f64,
     /// How many ranks there are for a core, at least one.
     crowd: f64,
+    /// What part of the longest work leaves other cores with nothing to do ([`Speeds::uneven`]).
+    uneven: f64,
 }
 
 impl Mixing {
@@ -120,6 +122,7 @@ impl Mixing {
             idle: phases * speeds.latency,
             cores,
             crowd: ranks / cores,
+            uneven: if ranks > cores { speeds.uneven } else { 0.0 },
         }
     }
 
@@ -131,7 +134,13 @@ impl Mixing {
         let compute = sum / self.cores;
         // All that is to be done, over all cores; or the longest of it, which one core does.
         let ready = match pacing {
-            SlotStart::Lockstep => (compute + seal).max(longest + self.seal),
+            SlotStart::Lockstep => {
+                let (all, longest) = (compute + seal, longest + self.seal);
+                let best = all.max(longest);
+                // At worst the longest comes when everything else is done, and one core does it.
+                let worst = all + longest * (1.0 - 1.0 / self.cores);
+                best + self.uneven * (worst - best).max(0.0)
+            }
             // Nobody mixes while ranks work, and all have the time of the most work.
             SlotStart::Work | SlotStart::Every(_) => compute.max(most) + seal,
         };

@@ -26,6 +26,9 @@ pub struct Speeds {
     pub all_threads: Arithmetic,
     /// Seconds for each rank when a term begins and ends: keys, packages, results.
     pub term: f64,
+    /// Where ranks share cores, what part of the longest work of a slot leaves other cores with nothing to do: 0 if it always comes
+    /// first, 1 if it always comes last.
+    pub uneven: f64,
 }
 
 /// What it takes to seal or to open a cell, in seconds of a core.
@@ -107,18 +110,20 @@ impl Speeds {
             one_thread: arithmetic(2e-11),
             all_threads: arithmetic(1e-11),
             term: 2e-3,
+            uneven: 0.5,
         }
     }
 
     /// Whether each parameter is a number that a machine can have.
     pub(super) fn are_possible(&self) -> bool {
-        let Self { cores, latency, turn, block, byte, seal, open, one_thread, all_threads, term } = *self;
+        let Self { cores, latency, turn, block, byte, seal, open, one_thread, all_threads, term, uneven } = *self;
         let cell = |PerCell { call, byte }: PerCell| [call, byte];
         let arithmetic = |Arithmetic { product, operation, entry, value, step }: Arithmetic| {
             [product, operation, entry, value, step]
         };
         let times = [&[latency, turn, block, byte, term][..], &cell(seal), &cell(open), &arithmetic(one_thread)];
         let times = times.concat().into_iter().chain(arithmetic(all_threads));
-        cores.is_finite() && cores > 0.0 && times.into_iter().all(|time| time.is_finite() && time >= 0.0)
+        let sane = cores.is_finite() && cores > 0.0 && (0.0..=1.0).contains(&uneven);
+        sane && times.into_iter().all(|time| time.is_finite() && time >= 0.0)
     }
 }

@@ -65,6 +65,7 @@ fn more_to_do_takes_longer() {
         Speeds { open: PerCell { byte: 2.0 * speeds.open.byte, ..speeds.open }, ..speeds },
         Speeds { one_thread: Arithmetic { operation: 1e-9, ..speeds.one_thread }, ..speeds },
         Speeds { term: 2.0 * speeds.term, ..speeds },
+        Speeds { uneven: 1.0, ..speeds },
     ];
     for speeds in slower {
         assert!(total(&base, &speeds) > before, "{speeds:?}");
@@ -77,6 +78,9 @@ fn more_to_do_takes_longer() {
     let bare = total(&Workload { travel: Travel::Bare, ..base.clone() }, &speeds);
     let sealed = total(&Workload { travel: Travel::Sealed, ..base.clone() }, &speeds);
     assert!(bare < sealed && sealed < before, "{bare} {sealed} {before}");
+    // With a core for each rank, nobody waits for a core.
+    let own = Speeds { cores: 7.0, ..speeds };
+    assert_eq!(total(&base, &own), total(&base, &Speeds { uneven: 0.0, ..own }));
     // More hosts have more cores.
     assert!(base.predicted(&speeds, OnHosts(4)).total() < before);
     // The parts make up the whole, and none is negative.
