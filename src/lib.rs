@@ -11,7 +11,7 @@
 //!    [`nn`], whose arithmetic is [`compute`]'s. The result leaves for the next stage in the same way.
 //! 5. What comes out of the last stage returns to the owner. The owner computes the loss and sends its gradient back
 //!    through the stages.
-//! 6. [`run`] puts these together to a whole run, from the first key to the finished model. [`check`], [`report`] and
+//! 6. [`run`] puts these together to a whole run, from the first key to the finished model. [`mod@model`] says how long that takes. [`check`], [`report`] and
 //!    [`cli`] are what a user sees of it. [`audit`] shows what others may see of it, [`mod@bench`] what it
 //!    costs, and [`doctor`] what a host has to run it on.
 //!
@@ -58,6 +58,7 @@ pub mod ids;
 pub mod job;
 pub mod memory;
 pub mod mix;
+pub mod model;
 pub mod nn;
 pub mod pipeline;
 pub mod random;

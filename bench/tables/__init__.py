@@ -5,12 +5,13 @@ To add one: a module with these two functions, and its name in `MODULES`.
 
 from dataclasses import replace
 
-from . import aead, busy, cores, parts, price, process, profiles, slots, split
+from . import aead, busy, cores, model, parts, price, process, profiles, slots, split
 
-MODULES = (process, split, price, profiles, busy, slots, parts, aead, cores)
-NAMES = ("process", "split", "price", "profiles", "profiles-busy", "busy", "slot", "link", "crypto", "gemm", "scale", "train", "aead", "cores")
-# Tables that are measured only where they are named: they are about a choice within mixnn, and take long.
-ON_REQUEST = ("aead",)
+MODULES = (process, split, price, profiles, busy, slots, parts, model, aead, cores)
+NAMES = ("process", "split", "price", "profiles", "profiles-busy", "busy", "slot", "link", "crypto", "gemm", "scale", "train", "model", "network", "predict",
+         "aead", "cores")
+# Tables that are measured only where they are named: they are about a choice within mixnn and take long, or take namespaces.
+ON_REQUEST = ("aead", "network")
 
 
 # No case takes longer where everything is small, in seconds.
@@ -30,4 +31,4 @@ def tables(results):
 
 def measured_by(table):
     """The name of the table whose cases `table` is made of."""
-    return {"link": "slot"}.get(table, table)
+    return {"link": "slot", "predict": "model"}.get(table, table)

@@ -95,7 +95,7 @@ impl<'a> Crew<'a> {
     }
 
     /// What carries the messages of these ranks, in words.
-    fn carrier(&self) -> &str {
+    pub(super) fn carrier(&self) -> &str {
         match self {
             Crew::Threads(_) => "threads of one process",
             Crew::Processes(processes) => processes.carrier,

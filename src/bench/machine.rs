@@ -8,7 +8,7 @@ use crate::run::{RunError, batch_job, hostname};
 use crate::transport::Membership;
 
 /// The commit from which the program was built, where whoever built it has said so.
-const COMMIT: Option<&str> = option_env!("MIXNN_COMMIT");
+pub(super) const COMMIT: Option<&str> = option_env!("MIXNN_COMMIT");
 
 /// The program and the machine that rank 0 runs on.
 pub(super) struct Machine {

@@ -1,5 +1,6 @@
 //! `mixnn bench`: what protection costs, measured on the machines at hand. Each bench prints a table: [`crypto`] of cells,
 //! [`gemm`] of matrix products, [`slot`] of slots, [`scale`] of slots over more and more ranks, [`train`] of whole jobs.
+//! [`mod@model`] fits a model to such figures, and [`predict`] says with it what protection costs on machines that are not here.
 //!
 //! Rank 0 chooses what is measured. The ranks of its [`crew`] do what it tells them, one duty after the other, until there is no
 //! more: so one launch of processes measures everything.
@@ -12,13 +13,17 @@ mod cells;
 pub mod crew;
 pub mod crypto;
 pub mod gemm;
+mod held;
 mod machine;
+pub mod model;
+pub mod predict;
 mod products;
 mod reading;
 pub mod rounds;
 pub mod scale;
 pub mod slot;
 mod slots;
+mod stages;
 pub mod table;
 pub mod train;
 
@@ -68,6 +73,8 @@ pub fn columns(bench: &str) -> &'static [Column] {
         "slot" => &slot::COLUMNS,
         "scale" => &scale::COLUMNS,
         "train" => &train::COLUMNS,
+        "model" => &model::COLUMNS,
+        "predict" => &predict::COLUMNS,
         _ => &[],
     }
 }
@@ -78,6 +85,12 @@ pub enum BenchError {
     /// A run has failed, or what is measured.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// There is no model to predict with.
+    #[error("there is no model of this machine; mixnn bench model measures it, or name a file with --model")]
+    NoModel,
+    /// There is no folder for the model.
+    #[error("no configuration folder for the model, neither XDG_CONFIG_HOME nor HOME is set; name a file with --out")]
+    NoPlace,
     /// There are too few ranks.
     #[error("this takes {needed} ranks, there are {found}")]
     Ranks {
@@ -113,7 +126,8 @@ impl BenchError {
         match self {
             BenchError::Run(error) => error.exit_code(),
             BenchError::Ranks { .. } | BenchError::Memory { .. } => 3,
-            BenchError::NoLayers => 2,
+            BenchError::NoLayers | BenchError::NoPlace => 2,
+            BenchError::NoModel => 3,
         }
     }
 }

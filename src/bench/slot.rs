@@ -178,7 +178,7 @@ impl Slots {
     }
 
     /// Measures slots like `case` once: what each rank took for one.
-    fn measure(&mut self, crew: &mut Crew<'_>, case: SlotCase) -> Result<Vec<Reading>, RunError> {
+    pub(super) fn measure(&mut self, crew: &mut Crew<'_>, case: SlotCase) -> Result<Vec<Reading>, RunError> {
         if case.plain {
             return crew.measure(case.geometry.ranks, Duty::Slots(case), &[]);
         }

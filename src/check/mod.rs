@@ -8,6 +8,7 @@ mod hosts;
 mod leaks;
 mod protection;
 mod shared;
+mod time;
 
 use std::fmt;
 
@@ -18,10 +19,12 @@ pub(crate) use footprint::Footprint;
 pub use hosts::HostMapping;
 use leaks::Leak;
 use protection::{PLANS, Protection, Setup, TIME};
+use time::{EpochTime, choice_json};
 
 use crate::ids::Phase;
 use crate::job::{Job, Pace, Profile};
 use crate::mix::geometry::Geometry;
+use crate::model::{MicroBatchChoice, ModelError, ModelFile};
 use crate::nn::StageSpec;
 use crate::pipeline::DataPass;
 use crate::run::kept::size;
@@ -57,6 +60,10 @@ pub struct Checked {
     protection: Option<Protection>,
     /// What else may be read, open or closed.
     leaks: Vec<Leak>,
+    /// How long an epoch is likely to take.
+    time: EpochTime,
+    /// How `train.micro_batch` was chosen. `None` where the job names it.
+    choice: Option<MicroBatchChoice>,
     /// What the user is warned of.
     warnings: Vec<String>,
 }
@@ -128,9 +135,27 @@ impl Checked {
             leaks: leaks::of(prepared, ranks, hosts),
             pace: if job.mix.profile == Profile::Mixed { job.mix.pace.among(hosts == 1) } else { Pace::Lockstep },
             geometry,
+            time: EpochTime::unknown(),
+            choice: prepared.choice().cloned(),
             warnings,
             job,
         })
+    }
+
+    /// Adds how long an epoch of `prepared` is likely to take, by `model`: on the hosts that `hosts` says, each like the one that was
+    /// measured, or with all ranks on one such host.
+    ///
+    /// # Errors
+    /// Those of [`Prepared::workload`].
+    pub fn foreseen(
+        self,
+        prepared: &Prepared,
+        hosts: Option<&HostMapping>,
+        model: Result<Option<ModelFile>, ModelError>,
+    ) -> Result<Self, RunError> {
+        let hosts = hosts.map_or(1, |hosts| hosts.over(self.ranks).len() as u16);
+        let paced = self.job.mix.profile == Profile::Mixed && self.job.mix.pace.among(hosts == 1) != Pace::Lockstep;
+        Ok(Self { time: EpochTime::of(prepared, self.ranks, hosts, paced, model)?, ..self })
     }
 
     /// How many bytes a rank sends in a slot. `None` without a mix, where ranks differ in that.
@@ -187,6 +212,8 @@ impl Checked {
             "slots_per_epoch": self.slots[0],
             "slots_for_testing": self.slots[1],
             "pace": self.pace(),
+            "predicted": self.time.json(),
+            "micro_batch_chosen": choice_json(self.choice.as_ref()),
             "bytes_per_rank_and_slot": self.slot_bytes(),
             "bytes_per_rank_and_epoch": self.slot_bytes().map(|bytes| bytes * self.slots[0]),
             "memory_of_largest_rank_bytes": self.needs.memory,
@@ -248,6 +275,14 @@ impl fmt::Display for Checked {
             ),
         )?;
         row(f, "slots begin", self.pace())?;
+        if let Some(choice) = &self.choice {
+            let tried: Vec<String> = choice.among.iter().map(|(rows, _)| rows.to_string()).collect();
+            let why = format!("{}, of {}: the least predicted time", choice.micro_batch, tried.join(", "));
+            row(f, "micro-batch", why)?;
+        }
+        for (i, line) in self.time.lines().into_iter().enumerate() {
+            row(f, if i == 0 { "predicted" } else { "" }, line)?;
+        }
         row(
             f,
             "memory",

@@ -69,7 +69,8 @@ fn played(args: &AuditArgs) -> Result<i32, AuditError> {
     signals::take_interrupts();
     let deadline = args.max_time.map(|time| Instant::now() + time);
     let options = Options { ranks: args.ranks, runs: args.runs, slots: args.slots, colluders: args.colluders };
-    let audited = audit(&args.job, &args.sets, &options, &mut |done, of| {
+    let sets = super::model::settled(&args.job, &args.sets)?;
+    let audited = audit(&args.job, &sets, &options, &mut |done, of| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
         signals::came().is_none() && deadline.is_none_or(|deadline| Instant::now() < deadline)

@@ -8,12 +8,12 @@ use clap::{Args, Subcommand, value_parser};
 
 use super::errand::StartArgs;
 use super::launcher::Start;
-use super::{complain, max_time, signals};
+use super::{complain, max_time, model, signals};
 use crate::bench::crew::Crew;
 use crate::bench::rounds::Rounds;
 use crate::bench::table::Format;
 use crate::bench::train::Mode;
-use crate::bench::{BenchError, BenchRun, crypto, gemm, scale, slot, train};
+use crate::bench::{BenchError, BenchRun, crypto, gemm, model as modelled, predict, scale, slot, train};
 use crate::job::{Job, MOST_RANKS};
 use crate::run::RunError;
 use crate::terminal;
@@ -37,6 +37,8 @@ enum What {
     Scale(ScaleArgs),
     /// A whole job over profiles, hops, relays and paces, beside one process
     Train(TrainArgs),
+    /// The model of what jobs cost here, with which mixnn check predicts times: measured, held against runs, and written to a file
+    Model(FitArgs),
 }
 
 /// What all benches take.
@@ -164,6 +166,53 @@ struct TrainArgs {
     common: CommonArgs,
 }
 
+#[derive(Debug, Args)]
+struct FitArgs {
+    /// The file to write; by default mixnn/model.json in $XDG_CONFIG_HOME or ~/.config, in the place of what stands there
+    #[arg(long, value_name = "FILE", conflicts_with = "predict")]
+    out: Option<PathBuf>,
+    /// Slots that are run at a time
+    #[arg(long, default_value_t = slot::SLOTS, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    slots: u32,
+    /// Measure nothing: predict what protection costs on more ranks than there are here, each with a core or a GPU
+    #[arg(long)]
+    predict: bool,
+    /// Numbers of ranks to predict for
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = predict::RANKS, requires = "predict",
+        value_parser = value_parser!(u16).range(8..=4096))]
+    ranks: Vec<u16>,
+    /// Microseconds from one rank to another, to predict with
+    #[arg(long, value_name = "US", default_value_t = 2.0, requires = "predict", value_parser = positive)]
+    latency: f64,
+    /// Gigabytes a second that a rank sends, while it receives as many, to predict with: 12.5 are 100 Gb/s
+    #[arg(long, value_name = "GB", default_value_t = 12.5, requires = "predict", value_parser = positive)]
+    bandwidth: f64,
+    /// Microseconds that a rank takes for a message, besides its bytes, to predict with
+    #[arg(long, value_name = "US", default_value_t = 0.5, requires = "predict", value_parser = positive)]
+    message: f64,
+    /// What a GPU computes, in TFLOP/s, to predict with
+    #[arg(long, value_name = "TFLOPS", default_value_t = 50.0, requires = "predict", value_parser = positive)]
+    gpu: f64,
+    /// What a GPU seals or opens, in gigabytes a second, to predict with
+    #[arg(long, value_name = "GB", default_value_t = 50.0, requires = "predict", value_parser = positive)]
+    gpu_aes: f64,
+    #[command(flatten)]
+    model: model::ModelArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// How long a launch of a GPU's kernel takes, in seconds, to predict with.
+const LAUNCH: f64 = 5e-6;
+
+/// Reads a number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite() && *number > 0.0)
+        .ok_or_else(|| "expected a number above 0".to_owned())
+}
+
 /// How many threads are ranks where nobody says so and no launcher has started any: for `slot` and for `scale`.
 const THREADS: [u16; 2] = [7, 16];
 
@@ -175,7 +224,8 @@ impl What {
             | What::Gemm(GemmArgs { common, .. })
             | What::Slot(SlotArgs { common, .. })
             | What::Scale(ScaleArgs { common, .. })
-            | What::Train(TrainArgs { common, .. }) => common,
+            | What::Train(TrainArgs { common, .. })
+            | What::Model(FitArgs { common, .. }) => common,
         }
     }
 
@@ -187,6 +237,13 @@ impl What {
             What::Scale(ScaleArgs { ranks, .. }) => ranks.iter().copied().max().unwrap_or(THREADS[1]),
             // As many as each of its rows needs.
             What::Train(_) => MOST_RANKS,
+            What::Model(args) => {
+                if args.predict {
+                    1
+                } else {
+                    modelled::THREADS
+                }
+            }
         };
         self.common().local.unwrap_or(usual)
     }
@@ -299,8 +356,11 @@ fn dispatched(bench: &mut BenchRun<'_>, what: &What) -> Result<(), BenchError> {
     match what {
         What::Crypto(args) => crypto::run(bench, &args.cells, args.ranks),
         What::Gemm(args) => {
-            let job =
-                args.job.as_deref().map(|job| Job::load(job, &args.sets)).transpose().map_err(RunError::from)?;
+            let job = args
+                .job
+                .as_deref()
+                .map(|job| Ok::<_, RunError>(Job::load(job, &model::settled(job, &args.sets)?)?))
+                .transpose()?;
             gemm::run(bench, job, args.threads, args.ranks)
         }
         What::Slot(args) => slot::run(
@@ -328,7 +388,7 @@ fn dispatched(bench: &mut BenchRun<'_>, what: &What) -> Result<(), BenchError> {
             bench,
             &args.job,
             &train::TrainAsked {
-                sets: args.sets.clone(),
+                sets: model::settled(&args.job, &args.sets)?,
                 profiles: args
                     .profiles
                     .iter()
@@ -340,6 +400,24 @@ fn dispatched(bench: &mut BenchRun<'_>, what: &What) -> Result<(), BenchError> {
                 epochs: args.epochs,
             },
         ),
+        What::Model(args) if args.predict => predict::run(
+            bench,
+            &predict::PredictAsked {
+                model: args.model.load().map_err(RunError::from)?,
+                latency: 1e-6 * args.latency,
+                bandwidth: 1e9 * args.bandwidth,
+                block: 1e-6 * args.message,
+                gpu_operations: 1e12 * args.gpu,
+                gpu_aes: 1e9 * args.gpu_aes,
+                gpu_launch: LAUNCH,
+                ranks: args.ranks.clone(),
+            },
+        ),
+        What::Model(args) => {
+            let out = args.out.clone().or_else(model::place).ok_or(BenchError::NoPlace)?;
+            modelled::can_write(&out)?;
+            modelled::run(bench, &modelled::ModelAsked { out, slots: args.slots })
+        }
     }
 }
 
@@ -348,6 +426,8 @@ fn explained(error: &BenchError) -> String {
     match error {
         BenchError::Ranks { needed, .. } => format!("{error}; start {needed}: {}", Start::here().more(*needed)),
         BenchError::Run(error) => super::errand::explained(error),
-        BenchError::Memory { .. } | BenchError::NoLayers => error.to_string(),
+        BenchError::Memory { .. } | BenchError::NoLayers | BenchError::NoModel | BenchError::NoPlace => {
+            error.to_string()
+        }
     }
 }

@@ -110,7 +110,7 @@ impl Configured {
 
 /// `mixnn/NAME` in the user's configuration folder. `None` where no variable names such a folder by an absolute path
 /// (XDG Base Directory Specification).
-fn default_place(name: &str) -> Option<PathBuf> {
+pub(super) fn default_place(name: &str) -> Option<PathBuf> {
     let absolute = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
     Some(folder?.join("mixnn").join(name))

@@ -139,7 +139,8 @@ mod tests {
         let folder = temp.path().join("share/man1");
         write(&folder).unwrap();
         let mut due: Vec<String> = names().iter().map(|name| format!("mixnn-{name}.1")).collect();
-        let below = ["data-fetch", "bench-crypto", "bench-gemm", "bench-slot", "bench-scale", "bench-train"];
+        let below =
+            ["data-fetch", "bench-crypto", "bench-gemm", "bench-slot", "bench-scale", "bench-train", "bench-model"];
         due.extend(below.map(|name| format!("mixnn-{name}.1")));
         due.push("mixnn.1".to_owned());
         due.sort();

@@ -11,6 +11,7 @@ mod infer;
 mod launch;
 mod launcher;
 mod manual;
+mod model;
 mod progress;
 #[cfg(feature = "mpi")]
 mod ranks;
@@ -30,6 +31,7 @@ use errand::StartArgs;
 use identity::IdentityArgs;
 
 use crate::check::{Checked, HostMapping};
+use crate::job::Job;
 use crate::run::RunError;
 use crate::run::trust::Trust;
 use crate::terminal;
@@ -110,6 +112,8 @@ struct CheckArgs {
     /// default a rank each
     #[arg(long, value_name = "HOSTS")]
     hosts: Option<HostMapping>,
+    #[command(flatten)]
+    model: model::ModelArgs,
     /// Print the figures as JSON
     #[arg(long)]
     json: bool,
@@ -131,6 +135,8 @@ struct RunArgs {
     /// Stop with a checkpoint before the process has run so long, as in --max-time 55m
     #[arg(long, value_name = "TIME", value_parser = max_time)]
     max_time: Option<Duration>,
+    #[command(flatten)]
+    model: model::ModelArgs,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -249,9 +255,15 @@ fn start_threads() -> Result<(), RunError> {
 /// Prints what a job needs and how well it is protected.
 fn check(args: &CheckArgs) -> Result<(), RunError> {
     start_threads()?;
-    let prepared = crate::run::prepare::Prepared::load(&args.job, &args.sets)?;
+    let prepared = model::prepared(Job::load(&args.job, &args.sets)?, &args.model)?;
     prepared.job.trust.ranks.as_deref().map(Trust::load).transpose()?;
-    let checked = Checked::of(&prepared, args.ranks, args.hosts.as_ref())?;
+    // What is wrong with a file that the user has not named is no reason to check nothing.
+    let model = match args.model.load() {
+        Err(error) if args.model.is_named() => return Err(error.into()),
+        found => found,
+    };
+    let checked =
+        Checked::of(&prepared, args.ranks, args.hosts.as_ref())?.foreseen(&prepared, args.hosts.as_ref(), model)?;
     Ok(terminal::print(&match args.json {
         true => format!("{:#}", checked.json()),
         false => checked.to_string(),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::errand::{Errand, Lead};
 use super::progress::Progress;
-use super::{HowArgs, RunArgs, shell, signals};
+use super::{HowArgs, RunArgs, model, shell, signals};
 use crate::job::Job;
 use crate::report;
 use crate::run::keeper::Keeper;
@@ -46,7 +46,7 @@ impl Errand for TimedRun {
 
     fn prepare(&self, sets: &[String]) -> Result<(Prepared, Option<Folder>), RunError> {
         match self.args.resume.as_deref() {
-            None => Ok((Prepared::load(&self.args.job, sets)?, None)),
+            None => Ok((model::prepared(Job::load(&self.args.job, sets)?, &self.args.model)?, None)),
             Some(AUTO) => self.resume_newest(Job::load(&self.args.job, sets)?),
             Some(file) => self.resume_file(Job::load(&self.args.job, sets)?, Path::new(file)),
         }
@@ -131,7 +131,7 @@ impl TimedRun {
             // Without a checkpoint there may still be a run that was through.
             return match folder.is_done() {
                 true => Err(self.done(&folder, &job)),
-                false => Ok((Prepared::of(job)?, Some(folder))),
+                false => Ok((model::prepared(job, &self.args.model)?, Some(folder))),
             };
         };
         let checkpoint = checkpoint_at(&newest.path, &path, &job)?;

@@ -4,6 +4,7 @@ use toml::Table;
 
 use super::section::Section;
 use super::table::{JobTable, put, table};
+use super::tree::{Node, Value};
 use super::{JobError, LearningRate, Loss, Optimizer};
 
 /// `[train]`: how the network is trained.
@@ -16,6 +17,8 @@ pub struct Train {
     pub batch: u32,
     /// `train.micro_batch`: samples that move through the pipeline at once. It divides `batch`, which is its default.
     pub micro_batch: u32,
+    /// Whether the job leaves that number to mixnn (`micro_batch = "auto"`), and none is chosen yet: then it is `batch`.
+    pub micro_batch_open: bool,
     /// `train.drop_last`: whether an epoch ends with the last whole batch. Otherwise its last batch may be short. False by default.
     pub drop_last: bool,
     /// `train.loss`: what is minimised. Cross entropy by default.
@@ -55,7 +58,7 @@ impl JobTable for Train {
         let epochs = section.integer("epochs", 0..=1_000_000)?;
         let epochs = section.required("epochs", epochs, "how many passes over the data to train")?;
         let batch: u32 = section.integer("batch", 1..=1_000_000)?.unwrap_or(64);
-        let micro_batch: u32 = section.integer("micro_batch", 1..=1_000_000)?.unwrap_or(batch);
+        let (micro_batch, micro_batch_open) = read_micro_batch(section, batch)?;
         let drop_last = section.boolean("drop_last")?.unwrap_or(false);
         let loss = Loss::read_from(section)?;
         let loss_at = section.choice("loss_at", &LossAt::ALL)?.unwrap_or(LossAt::Owner);
@@ -67,10 +70,10 @@ impl JobTable for Train {
             return Err(section.conflict(
                 "micro_batch",
                 format!("micro_batch = {micro_batch} {problem} batch = {batch}"),
-                format!("take one of {}", shortened(&divisors(batch))),
+                format!("take one of {}, or \"auto\"", shortened(&divisors(batch).collect::<Vec<u32>>())),
             ));
         }
-        Ok(Self { epochs, batch, micro_batch, drop_last, loss, loss_at, optimizer, rate })
+        Ok(Self { epochs, batch, micro_batch, micro_batch_open, drop_last, loss, loss_at, optimizer, rate })
     }
 
     fn write(&self) -> Table {
@@ -90,13 +93,37 @@ impl JobTable for Train {
     }
 }
 
+/// What stands for a number of samples that mixnn is to choose.
+const AUTO: &str = "auto";
+
+/// Reads `micro_batch`, which is `batch` where it is absent or left open. Returns it with whether it is left open.
+///
+/// # Errors
+/// [`JobError::Value`] where it is neither a number nor "auto".
+fn read_micro_batch(section: &Section<'_>, batch: u32) -> Result<(u32, bool), JobError> {
+    match section.get("micro_batch") {
+        None => Ok((batch, false)),
+        Some(Node { value: Value::Text(text), .. }) if text == AUTO => Ok((batch, true)),
+        Some(Node { value: Value::Integer(number @ 1..=1_000_000), .. }) => Ok((*number as u32, false)),
+        Some(node) => Err(section.wrong("micro_batch", node, "a whole number from 1 to 1000000, or \"auto\"")),
+    }
+}
+
+impl Train {
+    /// The numbers of samples that a micro-batch may have: all that divide `batch`, from 1 on.
+    pub fn micro_batches(&self) -> impl Iterator<Item = u32> + use<> {
+        divisors(self.batch)
+    }
+}
+
 /// All numbers that divide `batch`, from 1 on.
-fn divisors(batch: u32) -> Vec<String> {
-    (1..=batch).filter(|part| batch.is_multiple_of(*part)).map(|part| part.to_string()).collect()
+fn divisors(batch: u32) -> impl Iterator<Item = u32> {
+    (1..=batch).filter(move |part| batch.is_multiple_of(*part))
 }
 
 /// The items of a list as an error shows them: of more than twelve, the first eleven and the last.
-fn shortened(items: &[String]) -> String {
+fn shortened(items: &[u32]) -> String {
+    let items: Vec<String> = items.iter().map(u32::to_string).collect();
     match items.len() {
         0..=12 => items.join(", "),
         many => format!("{}, ..., {}", items[..11].join(", "), items[many - 1]),
@@ -117,6 +144,19 @@ mod tests {
         assert_eq!(parse(&job.to_toml(), &[]).unwrap(), job);
     }
 
+    /// Until a number is chosen, the job is written with one that every job may have.
+    #[test]
+    fn a_micro_batch_may_be_left_open() {
+        for set in ["train.micro_batch=auto", "train.micro_batch=\"auto\""] {
+            let train = parse(JOB, &[set]).unwrap().train;
+            assert_eq!((train.micro_batch, train.micro_batch_open), (32, true));
+            assert_eq!(train.micro_batches().collect::<Vec<u32>>(), [1, 2, 4, 8, 16, 32]);
+        }
+        let job = parse(JOB, &["train.micro_batch=auto"]).unwrap();
+        let written = parse(&job.to_toml(), &[]).unwrap();
+        assert_eq!((written.train.micro_batch, written.train.micro_batch_open), (32, false));
+    }
+
     #[test]
     fn what_is_out_of_its_range_is_refused() {
         for (set, words) in [
@@ -124,6 +164,8 @@ mod tests {
             ("train.epochs=-1", "from 0 to 1000000"),
             ("train.batch=1000001", "from 1 to 1000000"),
             ("train.micro_batch=0", "from 1 to 1000000"),
+            ("train.micro_batch=automatic", "a whole number from 1 to 1000000, or \"auto\""),
+            ("train.micro_batch=1.5", "a whole number from 1 to 1000000, or \"auto\""),
             ("train.drop_last=1", "true or false"),
             ("train.epoch=1", "did you mean `epochs`?"),
         ] {
@@ -138,10 +180,10 @@ mod tests {
         assert!(found.contains("micro_batch = 64 exceeds batch = 32"), "{found}");
         let found = refused(JOB, &["train.micro_batch=5"]);
         assert!(
-            found.contains("micro_batch = 5 does not divide batch = 32; take one of 1, 2, 4, 8, 16, 32"),
+            found.contains("micro_batch = 5 does not divide batch = 32; take one of 1, 2, 4, 8, 16, 32, or \"auto\""),
             "{found}"
         );
         let found = refused(JOB, &["train.batch=720", "train.micro_batch=7"]);
-        assert!(found.ends_with("take one of 1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 15, ..., 720"), "{found}");
+        assert!(found.ends_with("take one of 1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 15, ..., 720, or \"auto\""), "{found}");
     }
 }

@@ -80,6 +80,21 @@ impl Depth {
     pub fn latency(self, latency: u8) -> Self {
         Self { latency: latency.into(), ..self }
     }
+
+    /// Whether the last stage has the loss.
+    pub fn is_turned(self) -> bool {
+        self.turned
+    }
+
+    /// Number of slots that a stage takes.
+    pub fn slots_of_a_stage(self) -> u8 {
+        self.latency as u8
+    }
+
+    /// Number of slots from when a micro-batch leaves the owner to when it is back.
+    pub fn slots_to_fill(self) -> u32 {
+        (self.latency * self.shown) as u32 + 1
+    }
 }
 
 /// A pass over the data: training, with gradients that go back, or evaluation, without.

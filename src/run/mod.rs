@@ -37,6 +37,7 @@ mod sources;
 mod spent;
 mod statistics;
 pub mod trust;
+mod workload;
 
 use std::path::{Path, PathBuf};
 
@@ -50,6 +51,7 @@ use crate::memory::OutOfMemory;
 use crate::mix::MixError;
 use crate::mix::beat::{Fault, Reason};
 use crate::mix::courier::Noticed;
+use crate::model::ModelError;
 use crate::role::RoleError;
 use crate::terminal::PrintError;
 use crate::threads::Starved;
@@ -68,6 +70,7 @@ pub use refusal::{refuse, while_others_wait};
 pub use resume::checkpoint_at;
 pub use setting::{HostRanks, Setting, batch_job, hostname};
 pub use trust::TrustError;
+pub(crate) use workload::load_of;
 
 /// The code with which all ranks exit where the run was asked to stop, and has left a checkpoint.
 pub const PAUSED: i32 = 75;
@@ -95,6 +98,9 @@ pub enum RunError {
     /// A rank is not accepted, or a file that says who is who cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// A model of a machine's speed cannot be read or written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// A rank's role cannot go on: what it was sent does not fit, or its own work failed.
     #[error(transparent)]
     Role(#[from] RoleError),
@@ -342,6 +348,8 @@ impl RunError {
             RunError::Data(error) => error.exit_code(),
             RunError::Weights(error) => error.exit_code(),
             RunError::Trust(error) => error.exit_code(),
+            RunError::Model(ModelError::Foreign { .. }) => 2,
+            RunError::Model(_) => 3,
             RunError::Mix(MixError::CellTooSmall { .. } | MixError::NoPlan { .. }) => 2,
             RunError::Mix(MixError::Randomness(_) | MixError::Device(_)) | RunError::Randomness(_) => 3,
             RunError::Mix(MixError::Transport(error)) | RunError::Transport(error) => match error {

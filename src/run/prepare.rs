@@ -19,6 +19,7 @@ use crate::ids::{Epoch, Term};
 use crate::job::{self, Boundary, Expected, Job, Loss, LossAt, Pace, Sample, Shape};
 use crate::mix::beat::StageData;
 use crate::mix::geometry::Geometry;
+use crate::model::{MicroBatchChoice, Speeds, choose};
 use crate::nn::{LossSpec, Rates, StageSpec};
 use crate::pipeline::Depth;
 use crate::role::planned::Planned;
@@ -51,6 +52,8 @@ pub struct Prepared {
     first_term: Term,
     /// The names of a sample's values, where the data name them. Else empty.
     pub names: Vec<String>,
+    /// How `train.micro_batch` was chosen, where the job left it open.
+    choice: Option<MicroBatchChoice>,
     /// The checkpoint that the run goes on from, if it goes on from one.
     pub(super) resumed: Option<Checkpoint>,
 }
@@ -85,7 +88,16 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::load`].
     pub fn of(job: Job) -> Result<Self, RunError> {
-        Self::with_data(job)?.started()
+        Self::on(job, &Speeds::unmeasured())
+    }
+
+    /// Does what [`of`](Self::of) does. A `train.micro_batch` that the job leaves open is the one with the least predicted time on machines
+    /// like `speeds`.
+    ///
+    /// # Errors
+    /// As [`Prepared::load`].
+    pub fn on(job: Job, speeds: &Speeds) -> Result<Self, RunError> {
+        Self::with_data(job, speeds)?.started()
     }
 
     /// Reads the data of `job`, which is to go on from `checkpoint`, and checks that both are those with which it was written. A seed
@@ -95,14 +107,19 @@ impl Prepared {
     /// As [`Prepared::load`]; [`RunError::OtherJob`].
     pub fn resumed(mut job: Job, checkpoint: Checkpoint) -> Result<Self, RunError> {
         resume::fit_job(&mut job, &checkpoint)?;
-        let prepared = Self::with_data(job)?;
+        let prepared = Self::with_data(job, &Speeds::unmeasured())?;
         resume::fit_data(prepared.data_digest(), prepared.job.init.from.as_deref(), &prepared.specs(), &checkpoint)?;
         Self { resumed: Some(checkpoint), ..prepared }.measured()
     }
 
-    /// Reads the data of `job`, and checks that the job and the data fit each other.
-    fn with_data(job: Job) -> Result<Self, RunError> {
+    /// Reads the data of `job`, and checks that the job and the data fit each other. Chooses what the job leaves open, for machines like
+    /// `speeds`.
+    fn with_data(mut job: Job, speeds: &Speeds) -> Result<Self, RunError> {
         let loaded = sources::load(&job)?;
+        if job.train.micro_batch_open {
+            // What a job with the smallest cannot do, none can.
+            job.train.micro_batch = 1;
+        }
         let boundaries = job::chain(&job, &sample(&[&loaded.train, loaded.test.as_ref().unwrap_or(&loaded.train)]))?;
         // This comes before the samples change places: an error names a sample by its place in its file.
         sources::check_vocabulary(&job, &loaded)?;
@@ -115,7 +132,36 @@ impl Prepared {
             return Err(RunError::NoSamples { held_out: validation.samples() });
         }
         let names = loaded.names;
-        Self::new(job, [train, validation, test], boundaries, names).trainable()
+        Self::new(job, [train, validation, test], boundaries, names).settled(speeds).trainable()
+    }
+
+    /// Chooses `train.micro_batch` where the job leaves it open: of those that the job allows, the one with the least predicted time on
+    /// machines like `speeds`.
+    fn settled(mut self, speeds: &Speeds) -> Self {
+        if !std::mem::take(&mut self.job.train.micro_batch_open) {
+            return self;
+        }
+        let parts = [&self.train, &self.validation, &self.test].map(Dataset::clone);
+        let sample = sample(&[&parts[0], &parts[1], &parts[2]]);
+        let samples = self.train.samples();
+        let mut workloads = Vec::new();
+        for micro_batch in self.job.train.micro_batches() {
+            self.job.train.micro_batch = micro_batch;
+            let fits = job::chain(&self.job, &sample).is_ok()
+                && statistics::suffice(&self.job, &self.boundaries, samples).is_ok();
+            if fits {
+                workloads.extend(self.mixed_workload());
+            }
+        }
+        self.choice = choose(workloads, speeds);
+        // Where none is possible, the error is about the one that a job has that says nothing.
+        self.job.train.micro_batch = self.choice.as_ref().map_or(self.job.train.batch, |choice| choice.micro_batch);
+        self
+    }
+
+    /// How `train.micro_batch` was chosen, where the job left it open.
+    pub fn choice(&self) -> Option<&MicroBatchChoice> {
+        self.choice.as_ref()
     }
 
     /// Makes ready to infer: takes the model in the run's folder `run`, its job with the settings `sets` on top, and
@@ -154,6 +200,7 @@ impl Prepared {
             term: u32::MAX,
             first_term: Term(0),
             names,
+            choice: None,
             resumed: None,
         }
     }
@@ -184,8 +231,13 @@ impl Prepared {
 
     /// Works out how long messages and letters must be for the stages on ranks.
     fn measured(mut self) -> Result<Self, RunError> {
-        self.needs = Needs::of(self.longest_message(), &self.remote_specs())?;
+        self.needs = self.needed()?;
         Ok(self)
+    }
+
+    /// How long messages and letters must be for the stages on ranks.
+    pub(super) fn needed(&self) -> Result<Needs, RunError> {
+        Needs::of(self.longest_message(), &self.remote_specs())
     }
 
     /// How the tensors of a file were found to be parameters, and which tensor became which parameter. `None` where
@@ -217,11 +269,14 @@ impl Prepared {
         }
     }
 
-    /// Takes the same data for another job. That job must name the same source.
+    /// Takes the same data for another job. That job must name the same source. A `train.micro_batch` that it leaves open is that of this one.
     ///
     /// # Errors
     /// [`RunError::Job`] where its stages do not fit the data, [`RunError::Weights`].
-    pub fn with(&self, job: Job) -> Result<Self, RunError> {
+    pub fn with(&self, mut job: Job) -> Result<Self, RunError> {
+        if std::mem::take(&mut job.train.micro_batch_open) {
+            job.train.micro_batch = self.job.train.micro_batch;
+        }
         let boundaries = job::chain(&job, &sample(&[&self.train, &self.validation, &self.test]))?;
         let [train, validation, test] = [&self.train, &self.validation, &self.test].map(Dataset::clone);
         let names = self.names.clone();

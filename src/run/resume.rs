@@ -67,6 +67,11 @@ pub(super) fn fit_job(job: &mut Job, checkpoint: &Checkpoint) -> Result<(), RunE
     if job.seed_drawn {
         job.seed.clone_from(&then.seed);
     }
+    // A number that the job leaves open was chosen when the run began: its bits depend on it.
+    if job.train.micro_batch_open {
+        job.train.micro_batch = then.train.micro_batch;
+        job.train.micro_batch_open = false;
+    }
     let mut differences = differences(&then, job);
     let reached = checkpoint.header.reached;
     if reached > (Reached { epochs: job.train.epochs, batches: 0 }) {

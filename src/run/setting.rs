@@ -16,6 +16,10 @@ pub struct Setting {
     pub seed: String,
     /// SHA-256 of the resolved job, as `job.toml` has it, in hexadecimal digits.
     pub job_sha256: String,
+    /// How many samples a micro-batch had: also where the job leaves that to mixnn (`train.micro_batch = "auto"`). 0 in files of earlier
+    /// versions.
+    #[serde(default)]
+    pub micro_batch: u32,
     /// The command line of the owner's process, word by word.
     pub command: Vec<String>,
     /// The id of the batch job in which the owner ran. Null outside one.
@@ -43,6 +47,7 @@ impl Setting {
             name: job.name.clone(),
             seed: job.seed.clone(),
             job_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            micro_batch: job.train.micro_batch,
             command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
             batch_job: batch_job(),
             processor: processor::name(),

@@ -299,7 +299,7 @@ pub trait Transport: Member {
     fn set_timeout(&mut self, timeout: Duration);
 
     /// Says whether ranks of one host are to exchange blocks through memory that they share, from the next [`lay`](Exchange::lay) on.
-    /// Changes nothing where they do in any case.
+    /// Changes nothing where they do in any case. All ranks call this at once: what they have shared until then is given back.
     fn share_memory(&mut self, windows: bool);
 
     /// Exchanges blocks with other ranks.

@@ -46,6 +46,14 @@ def row(case, seconds=2.0):
         return {"rows": bench_rows(case), "settings": {}}
     if case.column == "demand":
         return {"cores_used": 1.9, "threads_that_want_one": 6.5}
+    if case.table == "model":
+        run = {"name": "64-32-10", "way": "mixed", "ranks": 7, "predicted_us": 9e4, "measured_us": 1e5}
+        jobs = [{"job": "mnist-mlp", "way": way, "predicted": 1.1, "measured": 1.0} for way in (case.row, "single")]
+        far = {"each": "core", "ranks": 8, "message_bytes": 65536, "cell_bytes": 5888, "bare_ms": 6.0, "mixed_ms": 9.0, "to_bare": 1.5}
+        return {"rows": [far, far | {"each": "GPU"}], "assumed": {}, "runs": [run], "jobs": jobs}
+    if case.table == "network":
+        slot = {"held_us": 0, "round_trip_us": 40.0, "cell_bytes": 2048, "ranks": 7, "predicted_us": 900.0, "measured_us": 1000.0}
+        return {"rows": [slot | {"megabits": None}, slot | {"megabits": 500}]}
     if case.table == "cores":
         return {"nanoseconds": 100}
     return {"seconds": seconds, "accuracy": 0.97, "loss": 0.1, "weights": "w"} | ({"batches": 12} if case.row == "crypten" else {})

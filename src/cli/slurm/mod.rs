@@ -153,6 +153,7 @@ pub(super) fn run(args: &SlurmArgs) -> i32 {
 fn submitted(args: &SlurmArgs) -> Result<(), SlurmError> {
     let mut sets = args.sets.clone();
     sets.extend(args.profile.iter().map(|profile| format!("mix.profile={profile:?}")));
+    let sets = super::model::settled(&args.job, &sets)?;
     let prepared = Prepared::load(&args.job, &sets)?;
     let mpi = bring_together()?;
     let script = filled(args, &prepared, mpi)?;

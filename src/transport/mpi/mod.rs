@@ -311,6 +311,12 @@ impl Transport for Mpi {
 
     fn share_memory(&mut self, windows: bool) {
         self.windows = windows;
+        // What ranks shared in an earlier run, as of a bench, may be too short for the lanes of this one. No block is to stand in it any more.
+        if self.host.window.is_some() && self.lanes.lay(&[], &[], |_| false).is_ok() {
+            let call = self.world.call();
+            self.host.window = None;
+            drop(call);
+        }
     }
 
     fn lanes(&mut self) -> &mut dyn Exchange {
