@@ -287,7 +287,7 @@ fn errors_in_a_job() {
         ("epochs = 15", "epoch = 15"),
         ("seed = 7", "zzz = 7"),
         ("epochs = 15", "epochs = \"many\""),
-        ("epochs = 15", "epochs = 0"),
+        ("epochs = 15", "epochs = -1"),
         ("\"mixed\"", "\"onion\""),
         ("epochs = 15\n", ""),
         ("epochs = 15", "epochs = = 15"),
