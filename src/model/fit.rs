@@ -80,12 +80,11 @@ fn solved<const N: usize>(rows: &[[f64; N]], due: &[f64], chosen: &[usize], size
         if a[i][i].abs() < 1e-12 {
             return None;
         }
-        for j in i + 1..count {
-            let factor = a[j][i] / a[i][i];
-            for k in i..=count {
-                let above = a[i][k];
-                a[j][k] -= factor * above;
-            }
+        let (above, below) = a.split_at_mut(i + 1);
+        let pivot = &above[i];
+        for row in below {
+            let factor = row[i] / pivot[i];
+            row.iter_mut().zip(pivot).skip(i).for_each(|(value, above)| *value -= factor * above);
         }
     }
     let mut found = vec![0.0; count];
