@@ -20,6 +20,12 @@ fn check(plan: &Plan) {
     assert_eq!(plan.circuits.len(), pairs);
     assert_eq!(lanes.len(), pairs * usize::from(plan.hops));
     assert!(lanes.keys().all(|(_, from, to)| from != to));
+    // Phases count from 1: a circuit begins in the first and ends in the last.
+    for (at, circuit) in plan.circuits.iter().enumerate() {
+        let last = circuit.relays[circuit.relays.len() - 1];
+        assert_eq!(lanes[&(1, circuit.source, circuit.relays[0])], at);
+        assert_eq!(lanes[&(plan.hops, last, circuit.destination)], at);
+    }
     for circuit in &plan.circuits {
         assert_eq!(circuit.relays.len(), usize::from(plan.hops) - 1);
         let path: Vec<Rank> = circuit.path().collect();
@@ -179,6 +185,9 @@ fn any_rank_may_be_in_a_set_or_carry_a_spare() {
             let demand = Demand::draw(&roles, Topology::all(ranks), &mut rng);
             for rank in Rank::all(ranks) {
                 let [successor, predecessor] = [&demand.forward, &demand.backward].map(|of| of[rank.index()]);
+                // Three relays or more send to each other, and fewer to themselves.
+                let is_relay = rank != Rank::OWNER && roles.stage(rank).is_none();
+                assert_eq!(successor == rank, is_relay && ranks - 1 - stages < 3);
                 let set = &demand.through[rank.index()];
                 assert!(set.len() == half && set.is_sorted() && !set.contains(&rank));
                 assert!(successor == rank || (set.contains(&successor) && !set.contains(&predecessor)));
