@@ -540,6 +540,7 @@ fn split(data: Dataset, share: f64, job: &Job, usage: &str) -> Result<(Dataset, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::element::Element;
 
     fn prepared(sets: &[&str]) -> Prepared {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
@@ -637,6 +638,40 @@ mod tests {
             let sets = [format!("compute.overlap={overlap}"), format!("mix.pace={pace}")];
             let found = prepared(&[&sets[0], &sets[1]]).latency();
             assert_eq!(found, latency, "{sets:?}");
+        }
+    }
+
+    /// Stages on ranks pass for as many as the job says. It counts whether the owner has some of its own before them, and not how many.
+    #[test]
+    fn the_depth_is_that_of_the_stages_on_ranks() {
+        let stage =
+            |owner: bool| format!("{{{}ops=[{{op=\"linear\",out=10}}]}}", if owner { "at=\"owner\"," } else { "" });
+        for (owners, depth) in [
+            (&[false, false][..], Depth::new(2, 5)),
+            (&[true, false, false], Depth::new(2, 5).preceded(true)),
+            (&[true, true, false, false, true], Depth::new(2, 5).preceded(true)),
+            (&[false, false, false, true], Depth::new(3, 5)),
+        ] {
+            let stages: Vec<String> = owners.iter().map(|owner| stage(*owner)).collect();
+            let stages = format!("stage=[{}]", stages.join(","));
+            assert_eq!(prepared(&[&stages, "mix.depth=5"]).depth(), depth, "{owners:?}");
+        }
+    }
+
+    /// What takes tokens must know whether values are scaled or moved, in whichever part of a sample.
+    #[test]
+    fn it_is_known_whether_values_are_scaled_or_moved() {
+        let train = prepared(&[]).train.first(4);
+        for (scale, shift, due) in [
+            (&[1.0][..], &[0.0][..], false),
+            (&[1.0, 1.0], &[0.0, 0.0], false),
+            (&[1.0, 0.5], &[0.0, 0.0], true),
+            (&[1.0, 1.0], &[0.0, 0.5], true),
+            (&[0.5, 0.5], &[0.5, 0.5], true),
+        ] {
+            let encoding = Encoding { element: Element::U8, scale: scale.to_vec(), shift: shift.to_vec() };
+            let part = Dataset { encoding, ..train.clone() };
+            assert_eq!(sample(&[&part]).is_scaled, due, "{scale:?} {shift:?}");
         }
     }
 

@@ -254,3 +254,98 @@ impl<B: Platform> Trains for Learner<'_, B> {
         self.backend.fingerprint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::cpu::Cpu;
+    use crate::data::Targets;
+    use crate::job::Job;
+    use crate::role::owner::EarlyEnd;
+    use crate::run::kept::folder::{JOB, MODEL};
+    use crate::run::kept::results::EpochReport;
+
+    fn digits(sets: &[&str]) -> Prepared {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        Prepared::of(Job::parse("digits.toml", include_str!("../../jobs/digits.toml"), &sets).unwrap()).unwrap()
+    }
+
+    /// Asks for an early end when so many samples are through. It keeps the outputs.
+    #[derive(Default)]
+    struct Asking {
+        asked: Asks,
+        when: Option<(usize, Ending)>,
+        outputs: Vec<f32>,
+    }
+
+    impl Watcher for Asking {
+        fn note(&mut self, _: &str) {}
+        fn progress(&mut self, _: u32, done: usize, _: usize) {
+            self.when.iter().filter(|(when, _)| *when == done).for_each(|(_, ending)| self.asked.ask(*ending));
+        }
+        fn epoch(&mut self, _: &EpochReport) -> Result<(), RunError> {
+            Ok(())
+        }
+        fn outputs(&mut self, outputs: Vec<f32>) -> Result<(), RunError> {
+            self.outputs = outputs;
+            Ok(())
+        }
+    }
+
+    /// Training ends with the batch that has begun, and no pass follows. An evaluation that follows training ends only where anything
+    /// is to.
+    #[test]
+    fn a_term_ends_early_where_it_is_asked_to() {
+        let prepared = digits(&["train.epochs=1"]).short(96, 40);
+        let part = prepared.part(Epoch(0), 0);
+        let backend = Cpu::new(1).unwrap();
+        for (when, until, samples) in [
+            (None, 3, [96, 40]),
+            (Some((32, Ending::Training)), 1, [32, 0]),
+            (Some((32, Ending::Anything)), 1, [32, 0]),
+            (Some((96, Ending::Training)), 3, [96, 40]),
+            (Some((96, Ending::Anything)), 3, [96, 0]),
+        ] {
+            let mut watcher = Asking { when, ..Asking::default() };
+            let mut learner = Learner::new(&backend, &prepared).unwrap();
+            let early = EarlyEnd { asked: watcher.asked.clone(), returns: StageData::State };
+            let so_far = learner.judge.tally();
+            let wish = TermWish { part: &part, so_far, returns: StageData::Values, early };
+            let ran = learner.run(&wish, &mut watcher).unwrap();
+            let found: Vec<usize> = ran.tallies.iter().map(Tally::samples).collect();
+            assert_eq!((ran.until, found.as_slice()), (until, &samples[..]), "{when:?}");
+            assert_eq!(ran.whole, samples == [96, 40], "{when:?}");
+            assert_eq!(ran.returns, if when.is_some() { StageData::State } else { StageData::Values });
+            assert_eq!((ran.slots, ran.inferred.len()), (0, 0));
+        }
+    }
+
+    /// A model infers for samples what it was tested with on them, in their order. Its last micro-batch is a short one.
+    #[test]
+    fn a_model_infers_what_it_was_tested_with() {
+        let prepared = digits(&["train.epochs=1"]).short(320, 40);
+        let (outcome, model) = run(&prepared, &mut ()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        model.unwrap().write(&path(MODEL)).unwrap();
+        std::fs::write(path(JOB), prepared.job.to_toml()).unwrap();
+        let (mut samples, rows): (Vec<u8>, Vec<u32>) = (vec![0; 40 * 64], (0..40).collect());
+        prepared.test.gather(&rows, None, &mut samples);
+        let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (40, 64), }";
+        let header = format!("\u{1}\0\u{76}\0{header:<117}\n");
+        std::fs::write(path("x.npy"), [b"\x93NUMPY", header.as_bytes(), &samples].concat()).unwrap();
+        let infers = Prepared::to_infer(folder.path(), &[], &path("x.npy")).unwrap();
+        assert!(
+            infers.infers() && !prepared.infers() && infers.assigned().is_some() && prepared.assigned().is_none()
+        );
+        assert_eq!(infers.outputs(), [40, 10]);
+        let mut watcher = Asking::default();
+        let (_, nothing) = run(&infers, &mut watcher).unwrap();
+        assert!(nothing.is_none());
+        assert_eq!(watcher.outputs.len(), 400);
+        let Targets::Classes { labels, .. } = &prepared.test.targets else { panic!() };
+        let best = |row: &[f32]| (0..10_u32).max_by(|a, b| row[*a as usize].total_cmp(&row[*b as usize])).unwrap();
+        let correct = watcher.outputs.chunks(10).zip(labels).filter(|(row, label)| best(row) == **label).count();
+        assert_eq!(correct as f64 / 40.0, outcome.test_accuracy.unwrap());
+    }
+}

@@ -120,6 +120,27 @@ mod tests {
         Job::parse("job.toml", &text, &[]).unwrap()
     }
 
+    /// An embedding needs a row for each value, those to test on among them. Without one, any value will do.
+    #[test]
+    fn an_embedding_has_a_row_for_each_value() {
+        let of = |ops: &str, test: bool| {
+            let job = job("", ops);
+            let mut loaded = load(&job).unwrap();
+            if test {
+                let none = loaded.train.first(0);
+                loaded.test = Some(std::mem::replace(&mut loaded.train, none));
+            }
+            check_vocabulary(&job, &loaded)
+        };
+        // The digits' values go from 0 to 16.
+        for test in [false, true] {
+            let embedding = |rows| of(&format!("{{ op = \"embedding\", vocabulary = {rows}, width = 4 }}"), test);
+            assert!(embedding(17).is_ok());
+            assert!(matches!(embedding(16), Err(DataError::Content { .. })));
+            assert!(of("{ op = \"linear\", out = 4 }", test).is_ok());
+        }
+    }
+
     /// Numbers are read as an image's where the network, or what is done with its data, tells channels from places before it takes a
     /// sample for a vector.
     #[test]

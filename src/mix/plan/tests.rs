@@ -20,6 +20,12 @@ fn check(plan: &Plan) {
     assert_eq!(plan.circuits.len(), pairs);
     assert_eq!(lanes.len(), pairs * usize::from(plan.hops));
     assert!(lanes.keys().all(|(_, from, to)| from != to));
+    // Phases count from 1: a circuit begins in the first and ends in the last.
+    for (at, circuit) in plan.circuits.iter().enumerate() {
+        let last = circuit.relays[circuit.relays.len() - 1];
+        assert_eq!(lanes[&(1, circuit.source, circuit.relays[0])], at);
+        assert_eq!(lanes[&(plan.hops, last, circuit.destination)], at);
+    }
     for circuit in &plan.circuits {
         assert_eq!(circuit.relays.len(), usize::from(plan.hops) - 1);
         let path: Vec<Rank> = circuit.path().collect();
@@ -136,6 +142,11 @@ fn what_no_search_can_find_is_refused_with_what_works() {
     // There are only four ranks, and a circuit of four hops has five.
     let error = Plan::draw(2, 4, &alone(4), &mut rng).unwrap_err().to_string();
     assert!(error.contains("these rank counts work:") && error.contains("9"), "{error}");
+    // So many stages want more ranks than that.
+    match Plan::draw(9, 4, &alone(4), &mut rng) {
+        Err(MixError::NoPlan { ranks: 4, stages: 9, hops: 4, works }) => assert!(works.iter().copied().eq(10..=16)),
+        other => panic!("{other:?}"),
+    }
     // Here a long search finds some, one time in a few. No job is to run on one day and to be refused on the other.
     for (hops, ranks) in [(3, 5), (4, 6)] {
         let (hosts, roles) = (alone(ranks), Placements::of(2, &alone(ranks), &mut rng).draw(&mut rng));
@@ -157,6 +168,53 @@ fn placement_is_uniform() {
     let missing = (30 - counts.len()) as f64 * expected;
     let chi: f64 = counts.values().map(|count| (count - expected).powi(2) / expected).sum::<f64>() + missing;
     assert!(chi < 58.3, "chi-squared {chi} (p < 0.001): {counts:?}");
+}
+
+/// The sets of 7.3: A(r) holds the successor and not the predecessor, a(r) is any of the other ranks outside, and all are as likely.
+#[test]
+fn any_rank_may_be_in_a_set_or_carry_a_spare() {
+    let mut rng = StdRng::seed_from_u64(14);
+    // One relay is left, or two, or so many that they send to each other.
+    for (stages, ranks) in [(4, 6), (3, 6), (2, 6), (6, 8), (2, 8), (4, 7)] {
+        const DRAWS: usize = 400;
+        let half = usize::from(ranks - 1) / 2;
+        let (mut inside, mut spares) =
+            (vec![vec![0; ranks.into()]; ranks.into()], vec![vec![0; ranks.into()]; ranks.into()]);
+        let roles = Placements::of(stages, &alone(ranks), &mut rng).draw(&mut rng);
+        for _ in 0..DRAWS {
+            let demand = Demand::draw(&roles, Topology::all(ranks), &mut rng);
+            for rank in Rank::all(ranks) {
+                let [successor, predecessor] = [&demand.forward, &demand.backward].map(|of| of[rank.index()]);
+                // Three relays or more send to each other, and fewer to themselves.
+                let is_relay = rank != Rank::OWNER && roles.stage(rank).is_none();
+                assert_eq!(successor == rank, is_relay && ranks - 1 - stages < 3);
+                let set = &demand.through[rank.index()];
+                assert!(set.len() == half && set.is_sorted() && !set.contains(&rank));
+                assert!(successor == rank || (set.contains(&successor) && !set.contains(&predecessor)));
+                set.iter().for_each(|peer| inside[rank.index()][peer.index()] += 1);
+                if let Some(spare) = demand.spare_through.get(rank.index()) {
+                    assert!(*spare != rank && !set.contains(spare));
+                    spares[rank.index()][spare.index()] += 1;
+                }
+            }
+            assert_eq!(demand.spare_through.len(), if ranks % 2 == 0 { ranks.into() } else { 0 });
+        }
+        // Where relays are in a second cycle, its order changes from draw to draw. So all that is counted is of the owner.
+        let demand = Demand::draw(&roles, Topology::all(ranks), &mut rng);
+        let [successor, predecessor] = [demand.forward[0], demand.backward[0]];
+        for peer in Rank::all(ranks).skip(1) {
+            let expected = match peer {
+                _ if peer == successor => 1.0,
+                _ if peer == predecessor => 0.0,
+                _ => (half - 1) as f64 / f64::from(ranks - 3),
+            };
+            let share = |times: &Vec<Vec<usize>>| times[0][peer.index()] as f64 / DRAWS as f64;
+            assert!((share(&inside) - expected).abs() < 0.12, "{peer} of {ranks}: {}", share(&inside));
+            let outside = f64::from(ranks - 1) - half as f64;
+            let spare = if ranks % 2 == 0 { (1.0 - expected) / outside } else { 0.0 };
+            assert!((share(&spares) - spare).abs() < 0.12, "{peer} of {ranks}: {} carry a spare", share(&spares));
+        }
+    }
 }
 
 /// Given what a stage knows of its own circuits, each of its candidates is its successor equally often.
@@ -217,5 +275,29 @@ fn circuits_spread_over_hosts() {
 fn circuits_can_spread_over_some_hosts() {
     for (hosts, can) in [(&[0, 1, 2, 3][..], false), (&[5, 5, 5], false), (&[0, 0, 1], true), (&[0, 1, 1], true)] {
         assert_eq!(circuits::can_spread(hosts), can, "{hosts:?}");
+    }
+}
+
+/// Where ranks share hosts, several plans are looked for, and that is taken whose circuits meet a host twice least often. Where they share
+/// none, and among many, it is the first one: looking for more takes time.
+#[test]
+fn of_several_plans_the_best_is_taken_where_hosts_are_shared() {
+    let on = |ranks: u16, hosts: u16| (0..ranks).map(|rank| u32::from(rank % hosts)).collect::<Vec<u32>>();
+    for (hosts, plans) in [(on(8, 8), 1), (on(8, 1), 1), (on(8, 4), SPREAD), (on(33, 4), 1)] {
+        let ranks = hosts.len() as u16;
+        let roles = Placements::of(3, &hosts, &mut StdRng::seed_from_u64(11)).draw(&mut StdRng::seed_from_u64(12));
+        let [mut rng, mut again] = [(); 2].map(|()| StdRng::seed_from_u64(13));
+        let plan = Plan::with_roles(roles.clone(), 3, &hosts, &mut rng).unwrap();
+        let mut found = Vec::new();
+        while found.len() < plans {
+            let demand = Demand::draw(&roles, Topology::all(ranks), &mut again);
+            found.extend(circuits::search(&demand, 3, &hosts, &mut again));
+        }
+        assert_eq!(rng, again, "{hosts:?}: it is {plans} that are looked for");
+        let pairs = |circuits: &Vec<Circuit>| circuits::on_one_host(circuits, &hosts);
+        let best = found.iter().min_by_key(|circuits| pairs(circuits)).unwrap();
+        assert_eq!(&plan.circuits, best, "{hosts:?}");
+        // The control: they differ.
+        assert!(plans == 1 || found.iter().any(|circuits| pairs(circuits) > pairs(best)));
     }
 }

@@ -312,6 +312,35 @@ fn what_is_left_of_a_run_is_run() {
     }
 }
 
+/// A run that goes on says behind what, has the reports of the epochs before, and knows the file whose values its first start has taken.
+#[test]
+fn a_run_knows_what_it_goes_on_from() {
+    let temp = tempfile::tempdir().unwrap();
+    let values = temp.path().join("model.safetensors");
+    let drawn = prepared(&["train.epochs=1"]);
+    assert_eq!(drawn.init_digest(), None);
+    epochs::run(&mut Idle::new(&drawn), &drawn, &mut ()).unwrap().model.unwrap().write(&values).unwrap();
+    let from = format!("init.from={values:?}");
+    let sets = ["train.epochs=2", "train.schedule=constant", "checkpoint={every={epochs=1},keep=2}", &from];
+    let fresh = prepared(&sets);
+    let digest: [u8; 32] = Sha256::digest(std::fs::read(&values).unwrap()).into();
+    assert_eq!(fresh.init_digest(), Some(digest));
+    assert!(fresh.resumes().is_none() && fresh.epochs_so_far().is_empty());
+    let path = temp.path().join("run");
+    let mut follows = Follows::new(&path, &fresh, || None, None);
+    let finished = epochs::run(&mut Idle::new(&fresh), &fresh, &mut follows).unwrap();
+    follows.keeper.close().unwrap();
+    let older = newest(&path.join(FOLDER)).unwrap().older.unwrap();
+    // The values are in the checkpoint. So their file need not be there.
+    std::fs::remove_file(&values).unwrap();
+    let again = resumed(&sets, &path, &older);
+    assert_eq!(again.init_digest(), Some(digest));
+    let epochs = |reports: &[EpochReport]| reports.iter().map(|report| report.epoch).collect::<Vec<_>>();
+    assert_eq!((epochs(again.epochs_so_far()), epochs(&finished.epochs)), (vec![1], vec![1, 2]));
+    let words = format!("goes on from {}, behind 1 epoch, to the end of epoch 2; start 2", older.display());
+    assert_eq!(again.resumes(), Some(words));
+}
+
 /// All ranks hear the code of what has gone wrong when stages returned what was due. What is remarked on a term is told.
 #[test]
 fn what_goes_wrong_behind_a_term_concludes_it() {

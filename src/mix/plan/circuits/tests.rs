@@ -120,6 +120,150 @@ fn a_search_counts_what_is_there() {
     assert!(changed > 9, "{changed} of 20 searches have changed something");
 }
 
+/// Plays a search again that has begun with `before` and has ended with `rng`. Returns how many swaps it has tried until it had circuits
+/// that keep all of 7.6, how many behind that, and how few pairs on one host such circuits had.
+fn replayed(
+    demand: &Demand,
+    hops: u8,
+    hosts: &[u32],
+    mut before: StdRng,
+    rng: &StdRng,
+) -> (usize, usize, Option<usize>) {
+    let mut search = Search::start(demand, hops, hosts, &mut before);
+    let (mut until, mut behind, mut least) = (0, 0, None);
+    loop {
+        if search.conflicts == 0 {
+            least = least.into_iter().chain([search.shared]).min();
+        }
+        if before == *rng {
+            return (until, behind, least);
+        }
+        *if least.is_none() { &mut until } else { &mut behind } += 1;
+        search.swap(&mut before);
+    }
+}
+
+/// A search returns the best of all circuits that it has seen. It goes on behind the first ones only where others could meet a host
+/// twice less often, and nowhere without end.
+#[test]
+fn a_search_returns_the_best_of_what_it_has_seen() {
+    let spread = |ranks: u16, hosts: u16| (0..ranks).map(|rank| u32::from(rank % hosts)).collect::<Vec<u32>>();
+    let mut found = [0; 2];
+    for (hosts, hops, goes_on) in [
+        (spread(6, 6), 3, false),
+        (spread(7, 7), 3, false),
+        (spread(8, 1), 3, false),
+        (spread(8, 1), 4, false),
+        (spread(7, 3), 3, true),
+        (spread(8, 4), 4, true),
+        (spread(9, 4), 3, true),
+        (spread(16, 5), 3, true),
+        (spread(33, 5), 3, false),
+    ] {
+        for seed in 0..if hosts.len() < 16 { 6 } else { 1 } {
+            let demand = demand(3, hosts.len() as u16, &mut StdRng::seed_from_u64(10 + seed));
+            let [before, mut rng] = [(); 2].map(|()| StdRng::seed_from_u64(seed));
+            let circuits = search(&demand, hops, &hosts, &mut rng);
+            let (until, behind, least) = replayed(&demand, hops, &hosts, before, &rng);
+            assert_eq!(circuits.as_ref().map(|circuits| on_one_host(circuits, &hosts)), least, "{hosts:?}");
+            let most = SWAPS * (hosts.len() * (hosts.len() - 1)).pow(2);
+            match &circuits {
+                None => assert_eq!(until, most),
+                Some(_) if goes_on => assert_eq!(behind, SPREADING.min(most - until), "{hosts:?}"),
+                Some(_) => assert_eq!(behind, 0, "{hosts:?}"),
+            }
+            for circuits in circuits.iter() {
+                assert!(carried(circuits).values().all(|circuits| circuits.len() == 1));
+                assert!(circuits.iter().all(|circuit| repeats(circuit) == 0));
+            }
+            found[usize::from(circuits.is_some())] += 1;
+        }
+    }
+    assert!(found.iter().all(|times| *times > 5), "{found:?}");
+}
+
+/// Swaps take conflicts away and bring few new ones. Where there are middle relays, these leave their group, too.
+#[test]
+fn swaps_take_conflicts_away() {
+    for hops in [3, 4] {
+        let mut rng = StdRng::seed_from_u64(5);
+        let (mut before, mut after, mut moved) = (0, 0, 0);
+        for _ in 0..20 {
+            let hosts: Vec<u32> = (0..9).collect();
+            let mut search = Search::start(&demand(3, 9, &mut rng), hops, &hosts, &mut rng);
+            // What mending has put in order is shuffled again.
+            for a in 0..search.circuits.len() {
+                let b = rng.random_range(search.groups[a].clone());
+                if a != b {
+                    [a, b].into_iter().for_each(|circuit| search.take(circuit));
+                    search.exchange(a, b, usize::from(hops) - 2, false);
+                    [a, b].into_iter().for_each(|circuit| search.put(circuit));
+                }
+            }
+            let seconds = |search: &Search| {
+                let of = |group: &std::ops::Range<usize>| {
+                    let mut seconds: Vec<Rank> =
+                        search.circuits[group.clone()].iter().map(|of| of.relays[1]).collect();
+                    seconds.sort_unstable();
+                    seconds
+                };
+                search.groups.iter().map(of).collect::<Vec<_>>()
+            };
+            let dealt = seconds(&search);
+            before += search.conflicts;
+            (0..1500).for_each(|_| search.swap(&mut rng));
+            after += search.conflicts;
+            moved += usize::from(seconds(&search) != dealt);
+        }
+        assert!(before > 300 && after * 3 < before, "{hops} hops: {before} conflicts at first, {after} in the end");
+        assert_eq!(moved, if hops == 4 { 20 } else { 0 }, "{hops} hops: {moved} of 20");
+    }
+}
+
+/// Whoever is suspected is looked at once, and only where there is something. Then nobody is left.
+#[test]
+fn suspects_that_have_no_conflict_are_passed_over() {
+    let mut rng = StdRng::seed_from_u64(6);
+    let (mut named, mut passed) = (0, 0);
+    for (ranks, hops) in [(7, 3), (8, 3), (7, 4), (16, 3)].repeat(5) {
+        let hosts: Vec<u32> = (0..ranks).collect();
+        let mut search = Search::start(&demand(3, ranks as u16, &mut rng), hops, &hosts, &mut rng);
+        assert!(search.conflicts > 0 || search.suspects.is_empty());
+        (0..200).for_each(|_| search.swap(&mut rng));
+        let carried = carried(&search.circuits);
+        let lanes = |circuit: &Circuit| {
+            circuit.relays.windows(2).enumerate().map(|(at, hop)| (at, hop[0], hop[1])).collect::<Vec<_>>()
+        };
+        let mut left = search.suspects.clone();
+        while let Some(index) = search.suspect(&mut rng) {
+            let circuit = &search.circuits[index];
+            assert!(repeats(circuit) > 0 || lanes(circuit).iter().any(|lane| carried[lane].len() > 1), "{circuit:?}");
+            assert!(left.contains(&index) && !search.suspected[index] && !search.suspects.contains(&index));
+            left.retain(|suspect| *suspect != index);
+            named += 1;
+        }
+        passed += left.len();
+        assert!(search.suspects.is_empty() && search.suspected.iter().all(|suspected| !suspected));
+    }
+    assert!(named > 99 && passed > 99, "{named} named, {passed} passed over");
+}
+
+/// A pair on one host costs something, and far less than a conflict.
+#[test]
+fn a_shared_host_costs_less_than_a_conflict() {
+    let mut rng = StdRng::seed_from_u64(7);
+    let hosts = [0, 0, 1, 1, 2, 2, 3];
+    let mut search = Search::start(&demand(3, 7, &mut rng), 3, &hosts, &mut rng);
+    let mut energy = |conflicts, shared| {
+        (search.conflicts, search.shared) = (conflicts, shared);
+        search.energy()
+    };
+    assert_eq!((energy(0, 0), energy(1, 0), energy(3, 0)), (0.0, 1.0, 3.0));
+    let one = energy(0, 1);
+    assert!(one > 0.0 && one < 0.2, "{one}");
+    assert!((energy(3, 4) - (3.0 + 4.0 * one)).abs() < 1e-9);
+}
+
 #[test]
 fn ranks_of_one_host_are_counted_by_pairs() {
     let circuit = |source, relays: &[u16], destination| Circuit {

@@ -148,6 +148,22 @@ fn what_is_said_to_help_helps() {
     }
 }
 
+/// Ranks cannot be spread more evenly where no host has two more than another, with the owner counted.
+#[test]
+fn hosts_are_uneven_where_ranks_could_be_spread_better() {
+    for (sizes, uneven) in [
+        (&[3, 3][..], false),
+        (&[4, 3], false),
+        (&[3, 4, 4], false),
+        (&[5, 3], true),
+        (&[3, 4, 5], true),
+        (&[1, 1, 1], false),
+        (&[7], false),
+    ] {
+        assert_eq!(of(2, sizes).uneven, uneven, "{sizes:?}");
+    }
+}
+
 /// Placements of large jobs are drawn in no time. Blind draws stand for all placements, and no host is preferred.
 #[test]
 fn many_ranks_and_hosts() {
