@@ -71,9 +71,9 @@ fn a_wrong_type_or_value_is_shown_beside_what_was_expected() {
         "epochs = 15",
         "epochs = \"many\"",
         9,
-        &["`train.epochs`", "the string \"many\"", "a whole number from 1"],
+        &["`train.epochs`", "the string \"many\"", "a whole number from 0"],
     );
-    change_refused("epochs = 15", "epochs = 0", 9, &["the integer 0", "from 1"]);
+    change_refused("epochs = 15", "epochs = -1", 9, &["the integer -1", "from 0"]);
     change_refused(
         "validation = 0.1",
         "validation = 1.0",
