@@ -30,7 +30,7 @@ def cases(setup):
             ranks = 1 + stages + relays
             about = 1 + seconds[list(WAYS).index(way)] * epochs
             # The bits depend on the micro-batch.
-            same = key if settings else ""
+            same = f"{NAME} {key}" if settings else ""
             yield Case(NAME, key, way, training(setup, job, sets, ranks=ranks), LAST, about, ranks=ranks, gigabytes=3, mnist=True, same=same)
 
 
