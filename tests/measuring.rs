@@ -194,7 +194,8 @@ fn ranks_are_processes() {
     assert_eq!(slots.of("part", "slot").len(), 4);
     assert_eq!((slots.of("blocks", "shared").len(), slots.of("blocks", "messages").len()), (13, 13));
     // What all ranks shared for short blocks is too short for long ones.
-    let grown = Table::read(&launched("slot --cells 256,4096 --blocks shared --link off --slots 3 --rounds 1").well());
+    let grown =
+        Table::read(&launched("slot --cells 256,4096 --blocks shared --link off --slots 3 --rounds 1").well());
     assert_eq!(grown.of("part", "slot").len(), 2);
     let model = folder.path().join("model.json");
     let fitted = Table::read(&launched(&format!("model --out {} --slots 2 --rounds 1", model.display())).well());
