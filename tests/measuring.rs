@@ -193,6 +193,13 @@ fn ranks_are_processes() {
     let slots = Table::read(&launched("slot --ranks 7 --cells 512 --slots 3 --rounds 1").well());
     assert_eq!(slots.of("part", "slot").len(), 4);
     assert_eq!((slots.of("blocks", "shared").len(), slots.of("blocks", "messages").len()), (13, 13));
+    // What all ranks shared for short blocks is too short for long ones.
+    let grown =
+        Table::read(&launched("slot --cells 256,4096 --blocks shared --link off --slots 3 --rounds 1").well());
+    assert_eq!(grown.of("part", "slot").len(), 2);
+    let model = folder.path().join("model.json");
+    let fitted = Table::read(&launched(&format!("model --out {} --slots 2 --rounds 1", model.display())).well());
+    assert_eq!((fitted.of("kind", "run").len(), model.exists()), (12, true));
     let scaled = Table::read(&launched("scale --ranks 6,7,8 --slots 2 --rounds 1").well());
     assert_eq!(scaled.rows.len(), 6);
     // Fewer of the same processes have more of the cores each.
