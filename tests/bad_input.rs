@@ -379,7 +379,7 @@ fn labels_and_images_must_fit_each_other() {
             bytes
         },
         2,
-        &["label 17 is 10", "below 10"],
+        &["the data have 11 classes", "write out = 11"],
     );
     data_refused(TRAIN_LABELS, |_| idx(&[39], &[0; 39]), 2, &["39 labels", "40"]);
     data_refused(TEST_IMAGES, |_| idx(&[10, 5, 4], &[0; 200]), 2, &["[5, 4]", "[4, 5]"]);
