@@ -12,6 +12,7 @@ fuzz_target!(|bytes: [u8; HEADER]| {
     let width = match header.dtype {
         Dtype::U8 => 1,
         Dtype::U16 => 2,
+        Dtype::U32 => 4,
         Dtype::Float(format) => format.bytes().into(),
     };
     let body = u128::from(header.rows) * u128::from(header.features) * width;
