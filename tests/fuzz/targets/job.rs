@@ -47,11 +47,11 @@ fn within_ranges(job: &Job) {
     }
     assert!(job.init.from.is_some() || job.init.order.is_empty());
     let train = &job.train;
-    assert!(train.epochs > 0 && train.micro_batch > 0 && train.batch.is_multiple_of(train.micro_batch));
+    assert!(train.micro_batch > 0 && train.batch.is_multiple_of(train.micro_batch));
     assert!(train.optimizer.fits() && train.rate.peak > 0.0 && train.rate.peak.is_finite());
-    let rates = Rates::new(train.rate, train.epochs, 7);
+    let rates = Rates::new(train.rate.clone(), train.epochs, 7);
     for batch in 0..7 {
-        let rate = rates.at(Epoch(train.epochs - 1), Batch(batch));
+        let rate = rates.at(Epoch(train.epochs.saturating_sub(1)), Batch(batch));
         assert!((0.0..=train.rate.peak).contains(&rate), "a rate of {rate}");
     }
     assert!((1..MOST_RANKS.into()).contains(&job.stages.len()) && job.ranks() <= MOST_RANKS);
