@@ -1,6 +1,7 @@
 //! What a rank does with its messages. This is the only place where layers and the mix meet.
 //!
-//! In each slot a role reads its inbox, computes, and fills its outbox. The [`owner`] feeds the pipeline and computes the loss.
+//! In each slot a role reads its inbox, computes, and fills its outbox. The [`owner`] feeds the pipeline and computes the loss,
+//! or has the last stage compute it, too (`loss`).
 //! A [`stage`] runs its layers forward and backward. A [`relay`] sends nothing of its own. [`work`] decides when they do so.
 
 pub mod judge;

@@ -1,6 +1,7 @@
 //! The owner's role. It feeds micro-batches into the pipeline, takes the output of the last stage, and either keeps it or
-//! computes the loss and sends the gradient back. It alone knows the schedule, the labels and the loss. It may host the first
-//! stages, the last ones, or both, so that data and outputs never leave it.
+//! computes the loss and sends the gradient back. It alone knows the schedule, and, unless the last stage is told of them to compute the
+//! gradient itself, the labels and the loss. It may host the first stages, the last ones, or both, so that data and outputs never
+//! leave it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -205,6 +205,7 @@ mod tests {
     fn what_they_do_not_depend_on_may_change() {
         let sets = [
             "train.epochs=99",
+            "train.loss_at=last",
             "mix.profile=sealed",
             "mix.relays=5",
             "mix.pace=auto",
