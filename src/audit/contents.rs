@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use super::play::Played;
 use super::record::CellHead;
-use crate::crypto::aead::Library;
 use crate::crypto::key::Key;
+use crate::crypto::keystream::Keystream;
 use crate::ids::Rank;
 
 /// To whom the cells of stages are delivered in the first slot, as far as they are found.
@@ -49,14 +49,14 @@ impl Destinations {
 /// Takes one layer off the head of a cell. In the first slot the nonce of a block's first cell is all zeros.
 fn inside(key: &[u8; 32], head: CellHead) -> CellHead {
     let mut inside = [0; 16];
-    Library::Rust.key(&Key::from_bytes(*key)).add_stream(&[0; 12], &head, &mut inside);
+    Keystream::new(&Key::from_bytes(*key)).add(&[0; 12], &head, &mut inside);
     inside
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::aead::TAG;
+    use crate::crypto::aead::{Library, TAG};
 
     #[test]
     fn the_head_is_that_of_what_was_sealed() {

@@ -1,6 +1,6 @@
 //! Sealing and opening cells, packages and results; and signing. This module knows no ranks and no network.
 //!
-//! [`aead`] is AES-256-GCM under one key, and its keystream alone. [`sealer`] applies both to all cells of a slot at
+//! [`aead`] is AES-256-GCM under one key, [`keystream`] its keystream alone. [`sealer`] applies both to all cells of a slot at
 //! once. [`key`] derives keys, which are told apart by their [`labels`]. [`hpke`] seals packages to a rank and results
 //! to the owner, on a [`stack`] that is wiped. [`identity`] signs what owner and ranks announce.
 //!
@@ -10,6 +10,7 @@ pub mod aead;
 pub mod hpke;
 pub mod identity;
 pub mod key;
+pub mod keystream;
 pub mod labels;
 #[cfg(feature = "hostile")]
 pub mod overheard;

@@ -32,6 +32,18 @@ impl Ring {
         }
     }
 
+    /// Opens `text`, whose tag is `tag`, in place.
+    fn open_text(&self, nonce: &Nonce, data: &[u8], text: &mut [u8], tag: &[u8]) -> Result<(), Unauthentic> {
+        let nonce = RingNonce::assume_unique_for_key(*nonce);
+        let opened = tag.try_into().and_then(|tag| {
+            self.key().open_in_place_separate_tag(nonce, Aad::from(data), tag, text, 0..).map(|_| ())
+        });
+        opened.map_err(|_| {
+            text.fill(0);
+            Unauthentic
+        })
+    }
+
     /// The expanded key, where it stands.
     #[expect(unsafe_code, reason = "the key stands in memory that may be zeroed")]
     fn key(&self) -> &LessSafeKey {
@@ -74,21 +86,12 @@ impl Aead for Ring {
     fn open(&self, nonce: &Nonce, data: &[u8], sealed: &[u8], plain: &mut [u8]) -> Result<(), Unauthentic> {
         let (cipher, tag) = sealed.split_at(sealed.len() - TAG);
         plain.copy_from_slice(cipher);
-        let nonce = RingNonce::assume_unique_for_key(*nonce);
-        let opened = tag.try_into().and_then(|tag| {
-            self.key().open_in_place_separate_tag(nonce, Aad::from(data), tag, plain, 0..).map(|_| ())
-        });
-        opened.map_err(|_| {
-            plain.fill(0);
-            Unauthentic
-        })
+        self.open_text(nonce, data, plain, tag)
     }
 
-    fn add_stream(&self, nonce: &Nonce, from: &[u8], to: &mut [u8]) {
-        to.copy_from_slice(from);
-        let nonce = RingNonce::assume_unique_for_key(*nonce);
-        let done = self.key().seal_in_place_separate_tag(nonce, Aad::empty(), to);
-        assert!(done.is_ok(), "a cell is far shorter than the 64 GiB that AES-GCM takes");
+    fn open_in_place(&self, nonce: &Nonce, data: &[u8], buffer: &mut [u8]) -> Result<(), Unauthentic> {
+        let (text, tag) = buffer.split_at_mut(buffer.len() - TAG);
+        self.open_text(nonce, data, text, tag)
     }
 }
 

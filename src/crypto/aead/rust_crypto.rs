@@ -23,6 +23,15 @@ impl RustCrypto {
             Err(_) => unreachable!("a cell is far shorter than the 64 GiB that AES-GCM takes"),
         }
     }
+
+    /// Opens `text`, whose tag is `tag`, in place.
+    fn open_text(&self, nonce: &Nonce, data: &[u8], text: &mut [u8], tag: &[u8]) -> Result<(), Unauthentic> {
+        let tag: &Tag = tag.try_into().map_err(|_| Unauthentic)?;
+        self.0.decrypt_inout_detached(nonce.into(), data, InOutBuf::from(&mut *text), tag).map_err(|_| {
+            text.fill(0);
+            Unauthentic
+        })
+    }
 }
 
 impl Aead for RustCrypto {
@@ -41,19 +50,12 @@ impl Aead for RustCrypto {
 
     fn open(&self, nonce: &Nonce, data: &[u8], sealed: &[u8], plain: &mut [u8]) -> Result<(), Unauthentic> {
         let (cipher, tag) = sealed.split_at(sealed.len() - TAG);
-        let tag: &Tag = tag.try_into().map_err(|_| Unauthentic)?;
         plain.copy_from_slice(cipher);
-        let text = InOutBuf::from(&mut *plain);
-        self.0.decrypt_inout_detached(nonce.into(), data, text, tag).map_err(|_| {
-            plain.fill(0);
-            Unauthentic
-        })
+        self.open_text(nonce, data, plain, tag)
     }
 
-    fn add_stream(&self, nonce: &Nonce, from: &[u8], to: &mut [u8]) {
-        match InOutBuf::new(from, to) {
-            Ok(text) => self.seal_text(nonce, &[], text, &mut [0; TAG]),
-            Err(_) => panic!("{} bytes do not take {}", to.len(), from.len()),
-        }
+    fn open_in_place(&self, nonce: &Nonce, data: &[u8], buffer: &mut [u8]) -> Result<(), Unauthentic> {
+        let (text, tag) = buffer.split_at_mut(buffer.len() - TAG);
+        self.open_text(nonce, data, text, tag)
     }
 }

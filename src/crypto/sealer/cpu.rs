@@ -6,6 +6,7 @@ use super::{
 use crate::crypto::Unauthentic;
 use crate::crypto::aead::{Aead, Library, Nonce, TAG};
 use crate::crypto::key::Key;
+use crate::crypto::keystream::Keystream;
 use crate::ids::Slot;
 
 /// The nonce of a cell: its number in its block (4 bytes), then the slot (8 bytes), little-endian (docs/PROTOCOL.md,
@@ -32,9 +33,9 @@ pub struct CpuSealer<Bytes> {
     /// The keys of this term, expanded, by [`KeyId`].
     keys: Vec<Box<dyn Aead>>,
     /// The keys of keystreams of this term, expanded, by [`StreamId`].
-    streams: Vec<Box<dyn Aead>>,
-    /// Room for one cell without its keystream, and room for what is inside it. Only this sealer sees them.
-    bare: [Vec<u8>; 2],
+    streams: Vec<Keystream>,
+    /// Room for one cell without its keystream, which is opened there. Only this sealer sees it.
+    bare: Vec<u8>,
     /// The associated data of every cell. It binds cells to this run.
     data: Vec<u8>,
     /// The batches to be sealed, by [`SealBatch`].
@@ -55,7 +56,7 @@ impl<Bytes> CpuSealer<Bytes> {
             library,
             keys: Vec::new(),
             streams: Vec::new(),
-            bare: [Vec::new(), Vec::new()],
+            bare: Vec::new(),
             data,
             seals: Vec::new(),
             peels: Vec::new(),
@@ -79,9 +80,9 @@ impl<Bytes> CpuSealer<Bytes> {
 /// Takes a layer off cells, from blocks to blocks or from blocks to messages.
 struct CellOpener<'a> {
     keys: &'a [Box<dyn Aead>],
-    streams: &'a [Box<dyn Aead>],
+    streams: &'a [Keystream],
     data: &'a [u8],
-    bare: &'a mut [Vec<u8>; 2],
+    bare: &'a mut [u8],
 }
 
 impl CellOpener<'_> {
@@ -111,26 +112,26 @@ impl CellOpener<'_> {
     /// that belongs over it.
     fn one(&mut self, slot: Slot, job: &OpenJob, cell: &[u8], plain: &mut [u8]) -> Result<(), Unauthentic> {
         let (aead, nonce) = (&self.keys[job.key.0 as usize], nonce(job.cell, slot));
-        let [outside, inside] = &mut *self.bare;
-        // The keystream of the link over which the cell came is taken off first, in memory that only this sealer sees.
-        let cell = match job.under {
-            None => cell,
-            Some(StreamId(stream)) => {
-                let bare = &mut outside[..cell.len()];
-                self.streams[stream as usize].add_stream(&nonce, cell, bare);
-                bare
-            }
-        };
+        let stream = |StreamId(stream): StreamId| &self.streams[stream as usize];
         // Without a keystream over it, what is inside goes straight to its place: it is a cell that is still sealed, or a
-        // message of this rank.
-        match job.over {
-            None => aead.open(&nonce, self.data, cell, plain),
-            Some(StreamId(stream)) => {
-                let bare = &mut inside[..plain.len()];
-                // Else it is opened in memory that only this sealer sees, and the next link's keystream goes over it on
-                // its way out.
-                aead.open(&nonce, self.data, cell, bare)?;
-                self.streams[stream as usize].add_stream(&nonce, bare, plain);
+        // message of this rank. Else the cell is opened in memory that only this sealer sees. There the keystream of the
+        // link over which it came is taken off first; that of the next goes over what is inside on its way out.
+        let bare = &mut self.bare[..if job.under.is_some() || job.over.is_some() { cell.len() } else { 0 }];
+        match (job.under, job.over) {
+            (None, None) => aead.open(&nonce, self.data, cell, plain),
+            (Some(under), None) => {
+                stream(under).add(&nonce, cell, bare);
+                aead.open(&nonce, self.data, bare, plain)
+            }
+            (under, Some(over)) => {
+                match under {
+                    None => aead.open(&nonce, self.data, cell, &mut bare[..plain.len()])?,
+                    Some(under) => {
+                        stream(under).add(&nonce, cell, bare);
+                        aead.open_in_place(&nonce, self.data, bare)?;
+                    }
+                }
+                stream(over).add(&nonce, &bare[..plain.len()], plain);
                 Ok(())
             }
         }
@@ -142,9 +143,7 @@ impl<Bytes> CpuSealer<Bytes> {
     /// such cell.
     fn laid(&mut self, length: usize, jobs: Vec<OpenJob>) -> Laid<OpenJob> {
         if jobs.iter().any(|job| job.under.is_some() || job.over.is_some()) {
-            for bare in &mut self.bare {
-                bare.resize(bare.len().max(length), 0);
-            }
+            self.bare.resize(self.bare.len().max(length), 0);
         }
         Laid { length, jobs }
     }
@@ -165,7 +164,7 @@ impl<Bytes: AsRef<[u8]> + AsMut<[u8]>> Sealer for CpuSealer<Bytes> {
     }
 
     fn add_stream(&mut self, key: &Key) -> StreamId {
-        self.streams.push(self.library.key(key));
+        self.streams.push(Keystream::new(key));
         StreamId(self.streams.len() as u32 - 1)
     }
 
