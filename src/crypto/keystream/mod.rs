@@ -30,7 +30,7 @@ enum Schedule {
 }
 
 impl Keystream {
-    /// Expands `key`.
+    /// Expands `key` into the round keys that texts are covered with.
     pub fn new(key: &Key) -> Self {
         let expanded = Self::expanded(key);
         // The key schedule has moved from the stack to the heap, where it stays. Its copy on the stack is wiped.
