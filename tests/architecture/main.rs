@@ -16,7 +16,8 @@ use std::process::Command;
 use sources::{Source, file_imports, sources};
 use tables::{Document, May, names, rules};
 
-/// The files that call the matrix product, MPI, CUDA and the scheduler, the one in which these two meet, and the program's allocator.
+/// The files that call the matrix product, vector AES, MPI, CUDA and the scheduler, the one in which these two meet, and the program's
+/// allocator.
 const UNSAFE: [&str; 20] = [
     "compute/cpu/exact.rs",
     "compute/cpu/kernel.rs",

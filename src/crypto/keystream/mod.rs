@@ -1,7 +1,7 @@
 //! The keystream of AES-256-GCM under one key, without its tag: AES-256 in counter mode (NIST SP 800-38A, 6.5), with the counters
-//! that SP 800-38D gives to a plaintext. It lies over what ranks send each other over a link (docs/PROTOCOL.md, 6.10).
+//! that SP 800-38D gives to a plaintext. It lies over what ranks send each other over a link (docs/PROTOCOL.md, 6.11).
 //!
-//! Nothing is authenticated here, so it costs well under half of a layer. Each layer below has a tag of its own.
+//! Nothing is authenticated here, so it costs about half of a layer. Each layer below has a tag of its own.
 
 #[cfg(target_arch = "x86_64")]
 mod vaes;

@@ -47,7 +47,7 @@ impl RoundKeys {
         keys.two::<0x08>(8);
         keys.two::<0x10>(10);
         keys.two::<0x20>(12);
-        // The last of the two has no place.
+        // AES-256 has no use for a sixteenth.
         keys.0[14] = next(keys.0[12], _mm_shuffle_epi32::<0xff>(_mm_aeskeygenassist_si128::<0x40>(keys.0[13])));
         keys
     }
@@ -162,6 +162,8 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::MaybeUninit;
+
     use super::*;
 
     /// FIPS 197, C.3: the key of the example with 256 bits, and its last round key.
@@ -174,5 +176,23 @@ mod tests {
         };
         let last: u128 = pulp::cast(keys.0[ROUND_KEYS - 1]);
         assert_eq!(last.to_be(), 0x24fc_79cc_bf09_79e9_371a_c23c_6d68_de36);
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "round keys are dropped where they stand, and their memory is looked at")]
+    fn dropped_round_keys_leave_zeros() {
+        let Some(keys) = RoundKeys::new(&Key::from_bytes([7; 32])) else {
+            println!("not tried: this processor has no vector AES");
+            return;
+        };
+        let mut place = Box::new(MaybeUninit::new(keys));
+        let start = place.as_ptr().cast::<u8>();
+        // SAFETY: the memory is that of `place`, which stays allocated, and nobody writes to it meanwhile.
+        let bytes =
+            || (0..size_of::<RoundKeys>()).map(|at| unsafe { start.add(at).read_volatile() }).collect::<Vec<_>>();
+        assert!(bytes().iter().any(|byte| *byte != 0), "the control: round keys are not all zeros");
+        // SAFETY: the round keys were written above, and are not touched again.
+        unsafe { place.assume_init_drop() };
+        assert!(bytes().iter().all(|byte| *byte == 0));
     }
 }

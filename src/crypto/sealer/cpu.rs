@@ -113,24 +113,27 @@ impl CellOpener<'_> {
     fn one(&mut self, slot: Slot, job: &OpenJob, cell: &[u8], plain: &mut [u8]) -> Result<(), Unauthentic> {
         let (aead, nonce) = (&self.keys[job.key.0 as usize], nonce(job.cell, slot));
         let stream = |StreamId(stream): StreamId| &self.streams[stream as usize];
-        // Without a keystream over it, what is inside goes straight to its place: it is a cell that is still sealed, or a
-        // message of this rank. Else the cell is opened in memory that only this sealer sees. There the keystream of the
-        // link over which it came is taken off first; that of the next goes over what is inside on its way out.
-        let bare = &mut self.bare[..if job.under.is_some() || job.over.is_some() { cell.len() } else { 0 }];
         match (job.under, job.over) {
+            // Without a keystream over it, what is inside goes straight to its place: it is a cell that is still sealed, or a
+            // message of this rank.
             (None, None) => aead.open(&nonce, self.data, cell, plain),
+            // The keystream of the link over which the cell came is taken off in memory that only this sealer sees.
             (Some(under), None) => {
+                let bare = &mut self.bare[..cell.len()];
                 stream(under).add(&nonce, cell, bare);
                 aead.open(&nonce, self.data, bare, plain)
             }
-            (under, Some(over)) => {
-                match under {
-                    None => aead.open(&nonce, self.data, cell, &mut bare[..plain.len()])?,
-                    Some(under) => {
-                        stream(under).add(&nonce, cell, bare);
-                        aead.open_in_place(&nonce, self.data, bare)?;
-                    }
-                }
+            // There the cell is opened, too, where the keystream of the next link goes over what is inside on its way out.
+            (None, Some(over)) => {
+                let inside = &mut self.bare[..plain.len()];
+                aead.open(&nonce, self.data, cell, inside)?;
+                stream(over).add(&nonce, inside, plain);
+                Ok(())
+            }
+            (Some(under), Some(over)) => {
+                let bare = &mut self.bare[..cell.len()];
+                stream(under).add(&nonce, cell, bare);
+                aead.open_in_place(&nonce, self.data, bare)?;
                 stream(over).add(&nonce, &bare[..plain.len()], plain);
                 Ok(())
             }
